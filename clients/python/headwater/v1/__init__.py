@@ -1,0 +1,1 @@
+"""Generated from protos/headwater/v1. Do not edit: `make gen` writes it."""

@@ -1,0 +1,42 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_REQUEST: _ClassVar[ErrorReason]
+    ERROR_REASON_PROVIDER_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_PROVIDER_AUTH_FAILED: _ClassVar[ErrorReason]
+    ERROR_REASON_PROVIDER_RATE_LIMITED: _ClassVar[ErrorReason]
+    ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: _ClassVar[ErrorReason]
+    ERROR_REASON_PROVIDER_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_PROVIDER_REJECTED_REQUEST: _ClassVar[ErrorReason]
+    ERROR_REASON_CONTEXT_WINDOW_EXCEEDED: _ClassVar[ErrorReason]
+    ERROR_REASON_MODEL_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_STREAM_INTERRUPTED: _ClassVar[ErrorReason]
+    ERROR_REASON_STREAM_TIMEOUT: _ClassVar[ErrorReason]
+    ERROR_REASON_STREAM_CANCELLED: _ClassVar[ErrorReason]
+    ERROR_REASON_STREAM_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_REPLY_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_SERVER_DRAINING: _ClassVar[ErrorReason]
+    ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+ERROR_REASON_INVALID_REQUEST: ErrorReason
+ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason
+ERROR_REASON_PROVIDER_AUTH_FAILED: ErrorReason
+ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason
+ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: ErrorReason
+ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason
+ERROR_REASON_PROVIDER_REJECTED_REQUEST: ErrorReason
+ERROR_REASON_CONTEXT_WINDOW_EXCEEDED: ErrorReason
+ERROR_REASON_MODEL_NOT_FOUND: ErrorReason
+ERROR_REASON_STREAM_INTERRUPTED: ErrorReason
+ERROR_REASON_STREAM_TIMEOUT: ErrorReason
+ERROR_REASON_STREAM_CANCELLED: ErrorReason
+ERROR_REASON_STREAM_NOT_FOUND: ErrorReason
+ERROR_REASON_REPLY_TOO_LARGE: ErrorReason
+ERROR_REASON_SERVER_DRAINING: ErrorReason
+ERROR_REASON_INTERNAL: ErrorReason

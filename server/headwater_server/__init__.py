@@ -1,0 +1,1 @@
+"""The Headwater server: bridges gRPC streams to providers of language models."""

@@ -1,0 +1,1 @@
+"""What the server talks about: plain Python, no I/O, no gRPC, no HTTP."""

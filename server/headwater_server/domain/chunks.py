@@ -1,0 +1,138 @@
+"""What a provider says: deltas, then one finish.
+
+A provider's stream is any number of `Delta` and then exactly one `Finish`. A stream that ends without a `Finish` was
+cut, whatever the connection said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+from headwater_server.domain.messages import ToolCall
+
+
+class FinishReason(Enum):
+    """Why a model stopped; the names are those of the contract."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+    PAUSE = "pause"
+    OTHER = "other"
+
+
+@dataclass(slots=True)
+class Usage:
+    """Token counts as reported: None is "not reported", which is not zero.
+
+    `total_tokens` is all input, cached or not, plus output.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class ToolCallDelta:
+    """A piece of a call: `index` counts the calls of a reply from 0; `id` and `name` come on a call's first piece."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Delta:
+    """One increment as the provider sent it. At least one of the content fields is set.
+
+    Attributes:
+        content: text of the reply.
+        thinking: text of the model's thinking.
+        thinking_signature: ends a thinking block; opaque.
+        redacted_thinking: a whole encrypted thinking block; opaque.
+        refusal: words of a refusal, where they come apart from the text.
+        tool_calls: pieces of tool calls.
+        event_type: the provider's name of the event, where it names events.
+        block: which content block of the reply, where the provider counts them; text of two blocks is never merged.
+    """
+
+    content: str = ""
+    thinking: str = ""
+    thinking_signature: str = ""
+    redacted_thinking: str = ""
+    refusal: str = ""
+    tool_calls: list[ToolCallDelta] | None = None
+    event_type: str = ""
+    block: int = 0
+
+
+@dataclass(slots=True)
+class Finish:
+    """The provider's own end of a reply.
+
+    Attributes:
+        reason: why it stopped, in our words.
+        provider_reason: in the provider's word; empty where it gave none.
+        stop_sequence: the sequence that was met, where the provider names it.
+        usage: token counts; None where the provider reported none at all.
+        event_type: the provider's name of the event, where it names events.
+        metadata: further facts in the provider's words; JSON values.
+    """
+
+    reason: FinishReason
+    provider_reason: str = ""
+    stop_sequence: str | None = None
+    usage: Usage | None = None
+    event_type: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+ProviderEvent: TypeAlias = Delta | Finish
+
+
+@dataclass(slots=True)
+class Chunk:
+    """One message of a stream: a delta, or several that were merged because the reader was behind.
+
+    Attributes:
+        sequence: number of the last delta in it, from 1.
+        create_time: when its first delta came, in seconds since the epoch.
+        delta: what it says.
+        merged: it stands for several deltas.
+    """
+
+    sequence: int
+    create_time: float
+    delta: Delta
+    merged: bool = False
+
+
+@dataclass(slots=True)
+class StreamStats:
+    """What was measured on a stream; `time_to_first_token_seconds` is None when only the final chunk came."""
+
+    time_to_first_token_seconds: float | None
+    duration_seconds: float
+    chunk_count: int
+    tokens_per_second: float | None
+
+
+@dataclass(slots=True)
+class FinalChunk:
+    """The last message of a stream that ended well."""
+
+    sequence: int
+    create_time: float
+    finish: Finish
+    stats: StreamStats
+    tool_calls: list[ToolCall]
+    provider_request_id: str = ""

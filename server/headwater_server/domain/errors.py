@@ -1,0 +1,78 @@
+"""Every error that can reach a caller: one exception, told apart by its reason.
+
+The reasons are those of `protos/headwater/v1/error.proto`; `transport.status` maps each to a gRPC status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a call failed; the values travel as the reason of google.rpc.ErrorInfo."""
+
+    INVALID_REQUEST = "INVALID_REQUEST"
+    PROVIDER_NOT_FOUND = "PROVIDER_NOT_FOUND"
+    PROVIDER_AUTH_FAILED = "PROVIDER_AUTH_FAILED"
+    PROVIDER_RATE_LIMITED = "PROVIDER_RATE_LIMITED"
+    PROVIDER_QUOTA_EXHAUSTED = "PROVIDER_QUOTA_EXHAUSTED"
+    PROVIDER_UNAVAILABLE = "PROVIDER_UNAVAILABLE"
+    PROVIDER_REJECTED_REQUEST = "PROVIDER_REJECTED_REQUEST"
+    CONTEXT_WINDOW_EXCEEDED = "CONTEXT_WINDOW_EXCEEDED"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    STREAM_INTERRUPTED = "STREAM_INTERRUPTED"
+    STREAM_TIMEOUT = "STREAM_TIMEOUT"
+    STREAM_CANCELLED = "STREAM_CANCELLED"
+    STREAM_NOT_FOUND = "STREAM_NOT_FOUND"
+    REPLY_TOO_LARGE = "REPLY_TOO_LARGE"
+    SERVER_DRAINING = "SERVER_DRAINING"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of the request with a bad value: its path (`messages[2].parts`), and what is wrong with its cure."""
+
+    field: str
+    description: str
+
+
+class HeadwaterError(Exception):
+    """An error for the caller.
+
+    Attributes:
+        reason: what kind of error.
+        message: one sentence for people, with the cure where there is one.
+        metadata: facts for programs: `provider`, `model`, `http_status`, `provider_code`, `provider_request_id`.
+        violations: the bad fields, for INVALID_REQUEST.
+        retry_after_seconds: how long waiting helps; None where it does not or nobody knows.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[FieldViolation] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+        self.retry_after_seconds = retry_after_seconds
+
+
+def invalid(field: str, description: str) -> HeadwaterError:
+    """The error for one bad field."""
+    return invalid_request([FieldViolation(field, description)])
+
+
+def invalid_request(violations: Sequence[FieldViolation]) -> HeadwaterError:
+    """The error for one or several bad fields; the message repeats them for people."""
+    message = "; ".join(f"{v.field}: {v.description}" for v in violations)
+    return HeadwaterError(Reason.INVALID_REQUEST, message, violations=violations)

@@ -1,0 +1,1 @@
+"""Adapters from the server's domain to the providers' wire formats."""

@@ -1,0 +1,138 @@
+"""What every provider offers, and what a wire format has to say.
+
+A *provider* is who answers: transport, address and key. A *wire* is how it is asked: the body of a request and the
+decoding of the answer, without I/O. Several providers may share a wire, and one provider may speak several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from headwater_server.domain.chunks import ProviderEvent
+from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.messages import ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that a provider has; `capabilities` are the provider's own words, empty where it does not say."""
+
+    name: str
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """What a provider can do with a model.
+
+    Attributes:
+        supported_params: the sampling parameters that the model takes (see `messages.SAMPLING_PARAMS`).
+        api: the wire that would be used, for providers with several.
+        context_window: tokens, where the provider tells.
+    """
+
+    name: str
+    type: str
+    model: str
+    supports_streaming: bool = True
+    supports_tools: bool = True
+    supported_params: tuple[str, ...] = ()
+    api: str = ""
+    context_window: int | None = None
+
+
+class ProviderStream(Protocol):
+    """A reply that is under way. Iterating starts the work; `aclose` ends it and frees its connection."""
+
+    request_id: str
+    """The provider's id of the request; empty until its headers have come, or where it gives none."""
+
+    def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Provider(Protocol):
+    """Who answers."""
+
+    name: str
+    type: str
+    default_model: str
+
+    def supported_params(self, request: ChatRequest) -> frozenset[str]:
+        """The sampling parameters that the request's model takes, over the wire that would be used for it."""
+        ...
+
+    def stream(self, request: ChatRequest) -> ProviderStream:
+        """Begins a reply.
+
+        Raises HeadwaterError, at once for what the provider cannot express (an image by URL, a strict tool), and
+        while iterating for all that the provider or the connection does wrong.
+        """
+        ...
+
+    async def info(self, model: str) -> ProviderInfo:
+        """What the provider can do with the model."""
+        ...
+
+    async def models(self) -> list[ModelInfo]:
+        """The provider's models, in its own order. Raises HeadwaterError when it cannot be asked."""
+        ...
+
+    async def aclose(self) -> None:
+        """Frees all that the provider holds."""
+        ...
+
+
+class Decoder(Protocol):
+    """Turns the bytes of one answer into events; sans-IO, one instance an answer.
+
+    Both methods raise HeadwaterError for an error that the provider reports inside a 200 answer, and for bytes that
+    are not of the wire's format.
+    """
+
+    def feed(self, data: bytes) -> Iterable[ProviderEvent]:
+        """The events that these bytes complete."""
+        ...
+
+    def close(self) -> Iterable[ProviderEvent]:
+        """The events that the end of the body completes. The caller sees from a missing Finish that it was cut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """A request to make: path below the base URL, JSON body (keys in order), further headers."""
+
+    path: str
+    body: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Wire(Protocol):
+    """A wire format: how to ask, and how to read the answer. Stateless and shared by all calls."""
+
+    api: str
+    """Its name in configuration and in the option `api`: `chat_completions`, `responses`, `messages`, `chat`."""
+
+    def supported_params(self, model: str) -> frozenset[str]:
+        """The sampling parameters that can be expressed for the model."""
+        ...
+
+    def call(self, request: ChatRequest) -> HttpCall:
+        """The request to make. Raises HeadwaterError (INVALID_REQUEST) for what the wire cannot express."""
+        ...
+
+    def auth(self, api_key: str) -> dict[str, str]:
+        """The headers that carry the key; none for an empty key."""
+        ...
+
+    def decoder(self, content_type: str) -> Decoder:
+        """A decoder for one 200 answer. Raises HeadwaterError for a type of content that is no stream."""
+        ...
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
+        """The error that an answer other than 200 stands for; the caller adds provider and model."""
+        ...
