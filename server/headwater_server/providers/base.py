@@ -46,8 +46,10 @@ class ProviderInfo:
 class ProviderStream(Protocol):
     """A reply that is under way. Iterating starts the work; `aclose` ends it and frees its connection."""
 
-    request_id: str
-    """The provider's id of the request; empty until its headers have come, or where it gives none."""
+    @property
+    def request_id(self) -> str:
+        """The provider's id of the request; empty until its headers have come, or where it gives none."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
 

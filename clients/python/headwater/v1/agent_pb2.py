@@ -26,52 +26,52 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/agent.proto\x12\x0cheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x07Message\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.headwater.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12!\n\x05parts\x18\x03 \x03(\x0b\x32\x12.headwater.v1.Part\"\x8b\x02\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12$\n\x05image\x18\x02 \x01(\x0b\x32\x13.headwater.v1.ImageH\x00\x12*\n\x08thinking\x18\x03 \x01(\x0b\x32\x16.headwater.v1.ThinkingH\x00\x12;\n\x11redacted_thinking\x18\x04 \x01(\x0b\x32\x1e.headwater.v1.RedactedThinkingH\x00\x12+\n\ttool_call\x18\x05 \x01(\x0b\x32\x16.headwater.v1.ToolCallH\x00\x12/\n\x0btool_result\x18\x06 \x01(\x0b\x32\x18.headwater.v1.ToolResultH\x00\x42\x06\n\x04kind\"D\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03url\x18\x02 \x01(\tH\x00\x12\x12\n\nmedia_type\x18\x03 \x01(\tB\x08\n\x06source\"+\n\x08Thinking\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\" \n\x10RedactedThinking\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"S\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"]\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_strict\"F\n\nToolChoice\x12*\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.headwater.v1.ToolChoiceMode\x12\x0c\n\x04name\x18\x02 \x01(\t\"~\n\x0eResponseFormat\x12.\n\x04type\x18\x01 \x01(\x0e\x32 .headwater.v1.ResponseFormatType\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_strict\"h\n\x08Timeouts\x12\x1b\n\x0e\x66irst_chunk_ms\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\rnext_chunk_ms\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x11\n\x0f_first_chunk_msB\x10\n\x0e_next_chunk_ms\"\xb3\x02\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x19\n\x0ctotal_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12 \n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1f\n\x12\x63\x61\x63he_write_tokens\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1d\n\x10reasoning_tokens\x18\x06 \x01(\x05H\x05\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0f\n\r_total_tokensB\x16\n\x14_cached_input_tokensB\x15\n\x13_cache_write_tokensB\x13\n\x11_reasoning_tokens\"\xad\x01\n\x0bStreamStats\x12#\n\x16time_to_first_token_ms\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x64uration_ms\x18\x02 \x01(\x05\x12\x13\n\x0b\x63hunk_count\x18\x03 \x01(\x05\x12\x1e\n\x11tokens_per_second\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x19\n\x17_time_to_first_token_msB\x14\n\x12_tokens_per_second\"K\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"\xad\x05\n\x0bStreamChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05token\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08thinking\x18\x05 \x01(\t\x12\x1a\n\x12thinking_signature\x18\x06 \x01(\t\x12\x19\n\x11redacted_thinking\x18\x07 \x01(\t\x12\x0f\n\x07refusal\x18\x08 \x01(\t\x12\x35\n\x10tool_call_deltas\x18\t \x03(\x0b\x32\x1b.headwater.v1.ToolCallDelta\x12\x12\n\nevent_type\x18\n \x01(\t\x12)\n\x08metadata\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tstream_id\x18\x0c \x01(\t\x12\r\n\x05model\x18\r \x01(\t\x12\x10\n\x08provider\x18\x0e \x01(\t\x12\x10\n\x08is_final\x18\x0f \x01(\x08\x12\x31\n\rfinish_reason\x18\x10 \x01(\x0e\x32\x1a.headwater.v1.FinishReason\x12\x1e\n\x16provider_finish_reason\x18\x11 \x01(\t\x12\x1a\n\rstop_sequence\x18\x12 \x01(\tH\x01\x88\x01\x01\x12\"\n\x05usage\x18\x13 \x01(\x0b\x32\x13.headwater.v1.Usage\x12(\n\x05stats\x18\x14 \x01(\x0b\x32\x19.headwater.v1.StreamStats\x12*\n\ntool_calls\x18\x15 \x03(\x0b\x32\x16.headwater.v1.ToolCall\x12\x1b\n\x13provider_request_id\x18\x16 \x01(\tB\x08\n\x06_tokenB\x10\n\x0e_stop_sequence*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03*\xa5\x01\n\x12ResponseFormatType\x12$\n RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03*r\n\x11UnsupportedParams\x12\"\n\x1eUNSUPPORTED_PARAMS_UNSPECIFIED\x10\x00\x12\x1c\n\x18UNSUPPORTED_PARAMS_ERROR\x10\x01\x12\x1b\n\x17UNSUPPORTED_PARAMS_DROP\x10\x02*\xec\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x05\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x06\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x07\x42Z\n\x0f\x61i.headwater.v1P\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/agent.proto\x12\x0cheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x07Message\x12&\n\x04role\x18\x01 \x01(\x0e\x32\x12.headwater.v1.RoleR\x04role\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12(\n\x05parts\x18\x03 \x03(\x0b\x32\x12.headwater.v1.PartR\x05parts\"\xca\x02\n\x04Part\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x13.headwater.v1.ImageH\x00R\x05image\x12\x34\n\x08thinking\x18\x03 \x01(\x0b\x32\x16.headwater.v1.ThinkingH\x00R\x08thinking\x12M\n\x11redacted_thinking\x18\x04 \x01(\x0b\x32\x1e.headwater.v1.RedactedThinkingH\x00R\x10redactedThinking\x12\x35\n\ttool_call\x18\x05 \x01(\x0b\x32\x16.headwater.v1.ToolCallH\x00R\x08toolCall\x12;\n\x0btool_result\x18\x06 \x01(\x0b\x32\x18.headwater.v1.ToolResultH\x00R\ntoolResultB\x06\n\x04kind\"Z\n\x05Image\x12\x14\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00R\x04\x64\x61ta\x12\x12\n\x03url\x18\x02 \x01(\tH\x00R\x03url\x12\x1d\n\nmedia_type\x18\x03 \x01(\tR\tmediaTypeB\x08\n\x06source\"<\n\x08Thinking\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1c\n\tsignature\x18\x02 \x01(\tR\tsignature\"&\n\x10RedactedThinking\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\tR\x04\x64\x61ta\"L\n\x08ToolCall\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x03 \x01(\tR\targuments\"w\n\nToolResult\x12 \n\x0ctool_call_id\x18\x01 \x01(\tR\ntoolCallId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n\x07\x63ontent\x18\x03 \x01(\tR\x07\x63ontent\x12\x19\n\x08is_error\x18\x04 \x01(\x08R\x07isError\"\x84\x01\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x1e\n\nparameters\x18\x03 \x01(\tR\nparameters\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x00R\x06strict\x88\x01\x01\x42\t\n\x07_strict\"R\n\nToolChoice\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.headwater.v1.ToolChoiceModeR\x04mode\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\"\x9a\x01\n\x0eResponseFormat\x12\x34\n\x04type\x18\x01 \x01(\x0e\x32 .headwater.v1.ResponseFormatTypeR\x04type\x12\x16\n\x06schema\x18\x02 \x01(\tR\x06schema\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x00R\x06strict\x88\x01\x01\x42\t\n\x07_strict\"\x83\x01\n\x08Timeouts\x12)\n\x0e\x66irst_chunk_ms\x18\x01 \x01(\x05H\x00R\x0c\x66irstChunkMs\x88\x01\x01\x12\'\n\rnext_chunk_ms\x18\x02 \x01(\x05H\x01R\x0bnextChunkMs\x88\x01\x01\x42\x11\n\x0f_first_chunk_msB\x10\n\x0e_next_chunk_ms\"\x91\x03\n\x05Usage\x12&\n\x0cinput_tokens\x18\x01 \x01(\x05H\x00R\x0binputTokens\x88\x01\x01\x12(\n\routput_tokens\x18\x02 \x01(\x05H\x01R\x0coutputTokens\x88\x01\x01\x12&\n\x0ctotal_tokens\x18\x03 \x01(\x05H\x02R\x0btotalTokens\x88\x01\x01\x12\x33\n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\x05H\x03R\x11\x63\x61\x63hedInputTokens\x88\x01\x01\x12\x31\n\x12\x63\x61\x63he_write_tokens\x18\x05 \x01(\x05H\x04R\x10\x63\x61\x63heWriteTokens\x88\x01\x01\x12.\n\x10reasoning_tokens\x18\x06 \x01(\x05H\x05R\x0freasoningTokens\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0f\n\r_total_tokensB\x16\n\x14_cached_input_tokensB\x15\n\x13_cache_write_tokensB\x13\n\x11_reasoning_tokens\"\xea\x01\n\x0bStreamStats\x12\x37\n\x16time_to_first_token_ms\x18\x01 \x01(\x05H\x00R\x12timeToFirstTokenMs\x88\x01\x01\x12\x1f\n\x0b\x64uration_ms\x18\x02 \x01(\x05R\ndurationMs\x12\x1f\n\x0b\x63hunk_count\x18\x03 \x01(\x05R\nchunkCount\x12/\n\x11tokens_per_second\x18\x04 \x01(\x01H\x01R\x0ftokensPerSecond\x88\x01\x01\x42\x19\n\x17_time_to_first_token_msB\x14\n\x12_tokens_per_second\"g\n\rToolCallDelta\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x04 \x01(\tR\targuments\"\xb2\x07\n\x0bStreamChunk\x12\x18\n\x07\x63ontent\x18\x01 \x01(\tR\x07\x63ontent\x12\x1a\n\x08sequence\x18\x02 \x01(\x05R\x08sequence\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x19\n\x05token\x18\x04 \x01(\tH\x00R\x05token\x88\x01\x01\x12\x1a\n\x08thinking\x18\x05 \x01(\tR\x08thinking\x12-\n\x12thinking_signature\x18\x06 \x01(\tR\x11thinkingSignature\x12+\n\x11redacted_thinking\x18\x07 \x01(\tR\x10redactedThinking\x12\x18\n\x07refusal\x18\x08 \x01(\tR\x07refusal\x12\x45\n\x10tool_call_deltas\x18\t \x03(\x0b\x32\x1b.headwater.v1.ToolCallDeltaR\x0etoolCallDeltas\x12\x1d\n\nevent_type\x18\n \x01(\tR\teventType\x12\x33\n\x08metadata\x18\x0b \x01(\x0b\x32\x17.google.protobuf.StructR\x08metadata\x12\x1b\n\tstream_id\x18\x0c \x01(\tR\x08streamId\x12\x14\n\x05model\x18\r \x01(\tR\x05model\x12\x1a\n\x08provider\x18\x0e \x01(\tR\x08provider\x12\x19\n\x08is_final\x18\x0f \x01(\x08R\x07isFinal\x12?\n\rfinish_reason\x18\x10 \x01(\x0e\x32\x1a.headwater.v1.FinishReasonR\x0c\x66inishReason\x12\x34\n\x16provider_finish_reason\x18\x11 \x01(\tR\x14providerFinishReason\x12(\n\rstop_sequence\x18\x12 \x01(\tH\x01R\x0cstopSequence\x88\x01\x01\x12)\n\x05usage\x18\x13 \x01(\x0b\x32\x13.headwater.v1.UsageR\x05usage\x12/\n\x05stats\x18\x14 \x01(\x0b\x32\x19.headwater.v1.StreamStatsR\x05stats\x12\x35\n\ntool_calls\x18\x15 \x03(\x0b\x32\x16.headwater.v1.ToolCallR\ttoolCalls\x12.\n\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestIdB\x08\n\x06_tokenB\x10\n\x0e_stop_sequence*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03*\xa5\x01\n\x12ResponseFormatType\x12$\n RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03*r\n\x11UnsupportedParams\x12\"\n\x1eUNSUPPORTED_PARAMS_UNSPECIFIED\x10\x00\x12\x1c\n\x18UNSUPPORTED_PARAMS_ERROR\x10\x01\x12\x1b\n\x17UNSUPPORTED_PARAMS_DROP\x10\x02*\xec\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x05\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x06\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x07\x42\x66\n\x0f\x61i.headwater.v1B\nAgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headwater.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1P\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1'
-  _globals['_ROLE']._serialized_start=2415
-  _globals['_ROLE']._serialized_end=2510
-  _globals['_TOOLCHOICEMODE']._serialized_start=2513
-  _globals['_TOOLCHOICEMODE']._serialized_end=2648
-  _globals['_RESPONSEFORMATTYPE']._serialized_start=2651
-  _globals['_RESPONSEFORMATTYPE']._serialized_end=2816
-  _globals['_UNSUPPORTEDPARAMS']._serialized_start=2818
-  _globals['_UNSUPPORTEDPARAMS']._serialized_end=2932
-  _globals['_FINISHREASON']._serialized_start=2935
-  _globals['_FINISHREASON']._serialized_end=3171
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\nAgentProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1'
+  _globals['_ROLE']._serialized_start=3155
+  _globals['_ROLE']._serialized_end=3250
+  _globals['_TOOLCHOICEMODE']._serialized_start=3253
+  _globals['_TOOLCHOICEMODE']._serialized_end=3388
+  _globals['_RESPONSEFORMATTYPE']._serialized_start=3391
+  _globals['_RESPONSEFORMATTYPE']._serialized_end=3556
+  _globals['_UNSUPPORTEDPARAMS']._serialized_start=3558
+  _globals['_UNSUPPORTEDPARAMS']._serialized_end=3672
+  _globals['_FINISHREASON']._serialized_start=3675
+  _globals['_FINISHREASON']._serialized_end=3911
   _globals['_MESSAGE']._serialized_start=105
-  _globals['_MESSAGE']._serialized_end=200
-  _globals['_PART']._serialized_start=203
-  _globals['_PART']._serialized_end=470
-  _globals['_IMAGE']._serialized_start=472
-  _globals['_IMAGE']._serialized_end=540
-  _globals['_THINKING']._serialized_start=542
-  _globals['_THINKING']._serialized_end=585
-  _globals['_REDACTEDTHINKING']._serialized_start=587
-  _globals['_REDACTEDTHINKING']._serialized_end=619
-  _globals['_TOOLCALL']._serialized_start=621
-  _globals['_TOOLCALL']._serialized_end=676
-  _globals['_TOOLRESULT']._serialized_start=678
-  _globals['_TOOLRESULT']._serialized_end=761
-  _globals['_TOOL']._serialized_start=763
-  _globals['_TOOL']._serialized_end=856
-  _globals['_TOOLCHOICE']._serialized_start=858
-  _globals['_TOOLCHOICE']._serialized_end=928
-  _globals['_RESPONSEFORMAT']._serialized_start=930
-  _globals['_RESPONSEFORMAT']._serialized_end=1056
-  _globals['_TIMEOUTS']._serialized_start=1058
-  _globals['_TIMEOUTS']._serialized_end=1162
-  _globals['_USAGE']._serialized_start=1165
-  _globals['_USAGE']._serialized_end=1472
-  _globals['_STREAMSTATS']._serialized_start=1475
-  _globals['_STREAMSTATS']._serialized_end=1648
-  _globals['_TOOLCALLDELTA']._serialized_start=1650
-  _globals['_TOOLCALLDELTA']._serialized_end=1725
-  _globals['_STREAMCHUNK']._serialized_start=1728
-  _globals['_STREAMCHUNK']._serialized_end=2413
+  _globals['_MESSAGE']._serialized_end=222
+  _globals['_PART']._serialized_start=225
+  _globals['_PART']._serialized_end=555
+  _globals['_IMAGE']._serialized_start=557
+  _globals['_IMAGE']._serialized_end=647
+  _globals['_THINKING']._serialized_start=649
+  _globals['_THINKING']._serialized_end=709
+  _globals['_REDACTEDTHINKING']._serialized_start=711
+  _globals['_REDACTEDTHINKING']._serialized_end=749
+  _globals['_TOOLCALL']._serialized_start=751
+  _globals['_TOOLCALL']._serialized_end=827
+  _globals['_TOOLRESULT']._serialized_start=829
+  _globals['_TOOLRESULT']._serialized_end=948
+  _globals['_TOOL']._serialized_start=951
+  _globals['_TOOL']._serialized_end=1083
+  _globals['_TOOLCHOICE']._serialized_start=1085
+  _globals['_TOOLCHOICE']._serialized_end=1167
+  _globals['_RESPONSEFORMAT']._serialized_start=1170
+  _globals['_RESPONSEFORMAT']._serialized_end=1324
+  _globals['_TIMEOUTS']._serialized_start=1327
+  _globals['_TIMEOUTS']._serialized_end=1458
+  _globals['_USAGE']._serialized_start=1461
+  _globals['_USAGE']._serialized_end=1862
+  _globals['_STREAMSTATS']._serialized_start=1865
+  _globals['_STREAMSTATS']._serialized_end=2099
+  _globals['_TOOLCALLDELTA']._serialized_start=2101
+  _globals['_TOOLCALLDELTA']._serialized_end=2204
+  _globals['_STREAMCHUNK']._serialized_start=2207
+  _globals['_STREAMCHUNK']._serialized_end=3153
 # @@protoc_insertion_point(module_scope)

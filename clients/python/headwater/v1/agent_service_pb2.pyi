@@ -153,10 +153,20 @@ class ListProvidersResponse(_message.Message):
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
-    providers: _containers.RepeatedCompositeFieldContainer[ProviderInfo]
+    providers: _containers.RepeatedCompositeFieldContainer[ProviderSummary]
     default_provider: str
     default_model: str
-    def __init__(self, providers: _Optional[_Iterable[_Union[ProviderInfo, _Mapping]]] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ...) -> None: ...
+    def __init__(self, providers: _Optional[_Iterable[_Union[ProviderSummary, _Mapping]]] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ...) -> None: ...
+
+class ProviderSummary(_message.Message):
+    __slots__ = ("name", "type", "default_model")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    default_model: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default_model: _Optional[str] = ...) -> None: ...
 
 class ProviderInfo(_message.Message):
     __slots__ = ("name", "type", "model", "supports_streaming", "supports_tools", "supported_params", "api", "context_window")

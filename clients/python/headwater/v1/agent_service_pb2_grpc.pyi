@@ -3,325 +3,141 @@
 isort:skip_file
 """
 
-import abc
-import collections.abc
-import grpc
-import grpc.aio
-import headwater.v1.agent_pb2
-import headwater.v1.agent_service_pb2
+from collections import abc as _abc
+from grpc import aio as _aio
+from headwater.v1 import agent_pb2 as _agent_pb2
+from headwater.v1 import agent_service_pb2 as _agent_service_pb2
+import abc as _abc_1
+import grpc as _grpc
 import sys
-import typing
+import typing as _typing
 
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
 else:
-    import typing_extensions
+    from typing_extensions import Self as _Self
 
-_T = typing.TypeVar("_T")
+_T = _typing.TypeVar("_T")
 
-class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Iterator[_T], metaclass=abc.ABCMeta): ...
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
 
-class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
-_AgentServiceStreamType = typing_extensions.TypeVar(
-    '_AgentServiceStreamType',
-    grpc.UnaryStreamMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_pb2.StreamChunk,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_pb2.StreamChunk,
-    ],
-    default=grpc.UnaryStreamMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_pb2.StreamChunk,
-    ],
-)
 
-_AgentServiceRunType = typing_extensions.TypeVar(
-    '_AgentServiceRunType',
-    grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_service_pb2.RunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_service_pb2.RunResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_service_pb2.RunResponse,
-    ],
-)
-
-_AgentServiceCancelStreamType = typing_extensions.TypeVar(
-    '_AgentServiceCancelStreamType',
-    grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.CancelStreamRequest,
-        headwater.v1.agent_service_pb2.CancelStreamResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.CancelStreamRequest,
-        headwater.v1.agent_service_pb2.CancelStreamResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.CancelStreamRequest,
-        headwater.v1.agent_service_pb2.CancelStreamResponse,
-    ],
-)
-
-_AgentServiceListStreamsType = typing_extensions.TypeVar(
-    '_AgentServiceListStreamsType',
-    grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListStreamsRequest,
-        headwater.v1.agent_service_pb2.ListStreamsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListStreamsRequest,
-        headwater.v1.agent_service_pb2.ListStreamsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListStreamsRequest,
-        headwater.v1.agent_service_pb2.ListStreamsResponse,
-    ],
-)
-
-_AgentServiceGetProviderInfoType = typing_extensions.TypeVar(
-    '_AgentServiceGetProviderInfoType',
-    grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.GetProviderInfoRequest,
-        headwater.v1.agent_service_pb2.GetProviderInfoResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.GetProviderInfoRequest,
-        headwater.v1.agent_service_pb2.GetProviderInfoResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.GetProviderInfoRequest,
-        headwater.v1.agent_service_pb2.GetProviderInfoResponse,
-    ],
-)
-
-_AgentServiceListProvidersType = typing_extensions.TypeVar(
-    '_AgentServiceListProvidersType',
-    grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListProvidersRequest,
-        headwater.v1.agent_service_pb2.ListProvidersResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListProvidersRequest,
-        headwater.v1.agent_service_pb2.ListProvidersResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListProvidersRequest,
-        headwater.v1.agent_service_pb2.ListProvidersResponse,
-    ],
-)
-
-_AgentServiceListModelsType = typing_extensions.TypeVar(
-    '_AgentServiceListModelsType',
-    grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListModelsRequest,
-        headwater.v1.agent_service_pb2.ListModelsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListModelsRequest,
-        headwater.v1.agent_service_pb2.ListModelsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListModelsRequest,
-        headwater.v1.agent_service_pb2.ListModelsResponse,
-    ],
-)
-
-class AgentServiceStub(typing.Generic[_AgentServiceStreamType, _AgentServiceRunType, _AgentServiceCancelStreamType, _AgentServiceListStreamsType, _AgentServiceGetProviderInfoType, _AgentServiceListProvidersType, _AgentServiceListModelsType]):
+class AgentServiceStub:
     """Streams replies of language models, whichever provider serves them. Errors: see ErrorReason."""
 
-    @typing.overload
-    def __init__(self: AgentServiceStub[
-        grpc.UnaryStreamMultiCallable[
-            headwater.v1.agent_service_pb2.StreamRequest,
-            headwater.v1.agent_pb2.StreamChunk,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.StreamRequest,
-            headwater.v1.agent_service_pb2.RunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.CancelStreamRequest,
-            headwater.v1.agent_service_pb2.CancelStreamResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.ListStreamsRequest,
-            headwater.v1.agent_service_pb2.ListStreamsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.GetProviderInfoRequest,
-            headwater.v1.agent_service_pb2.GetProviderInfoResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.ListProvidersRequest,
-            headwater.v1.agent_service_pb2.ListProvidersResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.ListModelsRequest,
-            headwater.v1.agent_service_pb2.ListModelsResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: AgentServiceStub[
-        grpc.aio.UnaryStreamMultiCallable[
-            headwater.v1.agent_service_pb2.StreamRequest,
-            headwater.v1.agent_pb2.StreamChunk,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.StreamRequest,
-            headwater.v1.agent_service_pb2.RunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.CancelStreamRequest,
-            headwater.v1.agent_service_pb2.CancelStreamResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.ListStreamsRequest,
-            headwater.v1.agent_service_pb2.ListStreamsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.GetProviderInfoRequest,
-            headwater.v1.agent_service_pb2.GetProviderInfoResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.ListProvidersRequest,
-            headwater.v1.agent_service_pb2.ListProvidersResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            headwater.v1.agent_service_pb2.ListModelsRequest,
-            headwater.v1.agent_service_pb2.ListModelsResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    Stream: _AgentServiceStreamType
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
+    Stream: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.StreamRequest, _agent_pb2.StreamChunk]
     """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
     `headwater-version`. A caller that leaves ends the provider's work too.
     """
-
-    Run: _AgentServiceRunType
+    Run: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.StreamRequest, _agent_service_pb2.RunResponse]
     """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
     over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
     """
-
-    CancelStream: _AgentServiceCancelStreamType
+    CancelStream: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CancelStreamRequest, _agent_service_pb2.CancelStreamResponse]
     """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
-
-    ListStreams: _AgentServiceListStreamsType
+    ListStreams: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListStreamsRequest, _agent_service_pb2.ListStreamsResponse]
     """Lists the running streams, oldest first."""
-
-    GetProviderInfo: _AgentServiceGetProviderInfoType
+    GetProviderInfo: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetProviderInfoRequest, _agent_service_pb2.GetProviderInfoResponse]
     """What a provider and a model can do. Errors as for Stream."""
-
-    ListProviders: _AgentServiceListProvidersType
+    ListProviders: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListProvidersRequest, _agent_service_pb2.ListProvidersResponse]
     """Lists the providers that are configured, by name."""
-
-    ListModels: _AgentServiceListModelsType
+    ListModels: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListModelsRequest, _agent_service_pb2.ListModelsResponse]
     """Asks a provider for its models. UNAVAILABLE when it cannot be reached."""
 
-AgentServiceAsyncStub: typing_extensions.TypeAlias = AgentServiceStub[
-    grpc.aio.UnaryStreamMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_pb2.StreamChunk,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.StreamRequest,
-        headwater.v1.agent_service_pb2.RunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.CancelStreamRequest,
-        headwater.v1.agent_service_pb2.CancelStreamResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListStreamsRequest,
-        headwater.v1.agent_service_pb2.ListStreamsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.GetProviderInfoRequest,
-        headwater.v1.agent_service_pb2.GetProviderInfoResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListProvidersRequest,
-        headwater.v1.agent_service_pb2.ListProvidersResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        headwater.v1.agent_service_pb2.ListModelsRequest,
-        headwater.v1.agent_service_pb2.ListModelsResponse,
-    ],
-]
-
-class AgentServiceServicer(metaclass=abc.ABCMeta):
+@_typing.type_check_only
+class AgentServiceAsyncStub(AgentServiceStub):
     """Streams replies of language models, whichever provider serves them. Errors: see ErrorReason."""
 
-    @abc.abstractmethod
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Stream: _aio.UnaryStreamMultiCallable[_agent_service_pb2.StreamRequest, _agent_pb2.StreamChunk]  # type: ignore[assignment]
+    """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
+    `headwater-version`. A caller that leaves ends the provider's work too.
+    """
+    Run: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.StreamRequest, _agent_service_pb2.RunResponse]  # type: ignore[assignment]
+    """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+    over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
+    """
+    CancelStream: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CancelStreamRequest, _agent_service_pb2.CancelStreamResponse]  # type: ignore[assignment]
+    """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
+    ListStreams: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListStreamsRequest, _agent_service_pb2.ListStreamsResponse]  # type: ignore[assignment]
+    """Lists the running streams, oldest first."""
+    GetProviderInfo: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetProviderInfoRequest, _agent_service_pb2.GetProviderInfoResponse]  # type: ignore[assignment]
+    """What a provider and a model can do. Errors as for Stream."""
+    ListProviders: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListProvidersRequest, _agent_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """Lists the providers that are configured, by name."""
+    ListModels: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListModelsRequest, _agent_service_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """Asks a provider for its models. UNAVAILABLE when it cannot be reached."""
+
+class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Streams replies of language models, whichever provider serves them. Errors: see ErrorReason."""
+
+    @_abc_1.abstractmethod
     def Stream(
         self,
-        request: headwater.v1.agent_service_pb2.StreamRequest,
+        request: _agent_service_pb2.StreamRequest,
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[headwater.v1.agent_pb2.StreamChunk], collections.abc.AsyncIterator[headwater.v1.agent_pb2.StreamChunk]]:
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.StreamChunk], _abc.AsyncIterator[_agent_pb2.StreamChunk]]:
         """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
         `headwater-version`. A caller that leaves ends the provider's work too.
         """
 
-    @abc.abstractmethod
+    @_abc_1.abstractmethod
     def Run(
         self,
-        request: headwater.v1.agent_service_pb2.StreamRequest,
+        request: _agent_service_pb2.StreamRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headwater.v1.agent_service_pb2.RunResponse, collections.abc.Awaitable[headwater.v1.agent_service_pb2.RunResponse]]:
+    ) -> _typing.Union[_agent_service_pb2.RunResponse, _abc.Awaitable[_agent_service_pb2.RunResponse]]:
         """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
         over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
         """
 
-    @abc.abstractmethod
+    @_abc_1.abstractmethod
     def CancelStream(
         self,
-        request: headwater.v1.agent_service_pb2.CancelStreamRequest,
+        request: _agent_service_pb2.CancelStreamRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headwater.v1.agent_service_pb2.CancelStreamResponse, collections.abc.Awaitable[headwater.v1.agent_service_pb2.CancelStreamResponse]]:
+    ) -> _typing.Union[_agent_service_pb2.CancelStreamResponse, _abc.Awaitable[_agent_service_pb2.CancelStreamResponse]]:
         """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
 
-    @abc.abstractmethod
+    @_abc_1.abstractmethod
     def ListStreams(
         self,
-        request: headwater.v1.agent_service_pb2.ListStreamsRequest,
+        request: _agent_service_pb2.ListStreamsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headwater.v1.agent_service_pb2.ListStreamsResponse, collections.abc.Awaitable[headwater.v1.agent_service_pb2.ListStreamsResponse]]:
+    ) -> _typing.Union[_agent_service_pb2.ListStreamsResponse, _abc.Awaitable[_agent_service_pb2.ListStreamsResponse]]:
         """Lists the running streams, oldest first."""
 
-    @abc.abstractmethod
+    @_abc_1.abstractmethod
     def GetProviderInfo(
         self,
-        request: headwater.v1.agent_service_pb2.GetProviderInfoRequest,
+        request: _agent_service_pb2.GetProviderInfoRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headwater.v1.agent_service_pb2.GetProviderInfoResponse, collections.abc.Awaitable[headwater.v1.agent_service_pb2.GetProviderInfoResponse]]:
+    ) -> _typing.Union[_agent_service_pb2.GetProviderInfoResponse, _abc.Awaitable[_agent_service_pb2.GetProviderInfoResponse]]:
         """What a provider and a model can do. Errors as for Stream."""
 
-    @abc.abstractmethod
+    @_abc_1.abstractmethod
     def ListProviders(
         self,
-        request: headwater.v1.agent_service_pb2.ListProvidersRequest,
+        request: _agent_service_pb2.ListProvidersRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headwater.v1.agent_service_pb2.ListProvidersResponse, collections.abc.Awaitable[headwater.v1.agent_service_pb2.ListProvidersResponse]]:
+    ) -> _typing.Union[_agent_service_pb2.ListProvidersResponse, _abc.Awaitable[_agent_service_pb2.ListProvidersResponse]]:
         """Lists the providers that are configured, by name."""
 
-    @abc.abstractmethod
+    @_abc_1.abstractmethod
     def ListModels(
         self,
-        request: headwater.v1.agent_service_pb2.ListModelsRequest,
+        request: _agent_service_pb2.ListModelsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headwater.v1.agent_service_pb2.ListModelsResponse, collections.abc.Awaitable[headwater.v1.agent_service_pb2.ListModelsResponse]]:
+    ) -> _typing.Union[_agent_service_pb2.ListModelsResponse, _abc.Awaitable[_agent_service_pb2.ListModelsResponse]]:
         """Asks a provider for its models. UNAVAILABLE when it cannot be reached."""
 
-def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
+def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

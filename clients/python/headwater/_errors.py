@@ -1,0 +1,133 @@
+"""The one table from a failed RPC to an exception; the server's side of it is `headwater_server.transport`."""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+from headwater.exceptions import (
+    AuthenticationError,
+    ContextWindowError,
+    HeadwaterError,
+    MessageTooLargeError,
+    ProviderAuthError,
+    ProviderError,
+    ProviderNotFoundError,
+    ProviderRateLimitError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+    StreamExpiredError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+    ValidationError,
+)
+
+DOMAIN = "headwater"
+
+BY_REASON: dict[str, type[HeadwaterError]] = {
+    "INVALID_REQUEST": ValidationError,
+    "PROVIDER_NOT_FOUND": ProviderNotFoundError,
+    "PROVIDER_AUTH_FAILED": ProviderAuthError,
+    "PROVIDER_RATE_LIMITED": ProviderRateLimitError,
+    "PROVIDER_QUOTA_EXHAUSTED": ProviderRateLimitError,
+    "PROVIDER_UNAVAILABLE": ProviderError,
+    "PROVIDER_REJECTED_REQUEST": ProviderError,
+    "CONTEXT_WINDOW_EXCEEDED": ContextWindowError,
+    "MODEL_NOT_FOUND": ProviderNotFoundError,
+    "STREAM_INTERRUPTED": StreamInterruptedError,
+    "STREAM_TIMEOUT": StreamTimeoutError,
+    "STREAM_CANCELLED": StreamInterruptedError,
+    "STREAM_NOT_FOUND": StreamExpiredError,
+    "REPLY_TOO_LARGE": MessageTooLargeError,
+    "SERVER_DRAINING": ServerUnavailableError,
+    "INTERNAL": HeadwaterError,
+}
+
+# A reason that a newer server knows and this client does not: the code says what kind of thing it is.
+_BY_CODE_WITH_UNKNOWN_REASON: dict[grpc.StatusCode, type[HeadwaterError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: ValidationError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerOverloadedError,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailableError,
+    grpc.StatusCode.ABORTED: StreamInterruptedError,
+    grpc.StatusCode.CANCELLED: StreamInterruptedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: StreamTimeoutError,
+    grpc.StatusCode.OUT_OF_RANGE: StreamExpiredError,
+    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
+}
+
+# No ErrorInfo: not Headwater spoke, but gRPC itself or a proxy on the way.
+_BY_BARE_CODE = _BY_CODE_WITH_UNKNOWN_REASON | {grpc.StatusCode.RESOURCE_EXHAUSTED: MessageTooLargeError}
+_LOST_CONNECTION = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+
+
+def to_exception(
+    error: grpc.aio.AioRpcError, *, target: str, partial_response: str = "", started: bool = False
+) -> HeadwaterError:
+    """The exception for a failed RPC.
+
+    Args:
+        error: what gRPC raised.
+        target: the server's address, for the message.
+        partial_response: the text that had arrived.
+        started: whether a chunk had arrived.
+    """
+    code = error.code()
+    info, violations, retry_after = _details(error)
+    message = error.details() or code.name
+    metadata = dict(info.metadata) if info else {}
+    kind: type[HeadwaterError]
+    if info is not None:
+        kind = BY_REASON.get(info.reason) or _BY_CODE_WITH_UNKNOWN_REASON.get(code, HeadwaterError)
+    elif started and code in _LOST_CONNECTION:
+        kind, message = StreamInterruptedError, f"the connection to {target} was lost in mid-stream: {message}"
+    else:
+        kind = _BY_BARE_CODE.get(code, HeadwaterError)
+        message = _bare_message(code, message, target)
+    result = kind(message, reason=info.reason if info else None, code=code, metadata=metadata, retry_after=retry_after)
+    if isinstance(result, StreamInterruptedError):
+        result.partial_response = partial_response
+    if isinstance(result, ValidationError):
+        result.violations = violations
+    return result
+
+
+def _bare_message(code: grpc.StatusCode, message: str, target: str) -> str:
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return f"no Headwater server answers at {target}; start one with `headwater serve`, or set target= ({message})"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no complete answer from {target} within the timeout of the call; allow more with timeout="
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"the server at {target} does not offer this call of headwater.v1.AgentService ({message})"
+    return f"{message} (from {target})"
+
+
+def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[str, str]], float | None]:
+    """What the status carries beside its code: ErrorInfo, the violations and the seconds to wait."""
+    try:
+        # types-grpcio asks for a sync call; from_call reads code, details and trailing metadata, which both have.
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    except (ValueError, DecodeError):  # details that contradict the status, or are none: a proxy's, not the server's
+        return None, [], None
+    info: ErrorInfo | None = None
+    violations: list[tuple[str, str]] = []
+    retry_after: float | None = None
+    for detail in status.details if status is not None else ():
+        try:
+            if detail.Is(ErrorInfo.DESCRIPTOR):
+                unpacked = ErrorInfo()
+                detail.Unpack(unpacked)
+                info = unpacked if unpacked.domain == DOMAIN else info
+            elif detail.Is(BadRequest.DESCRIPTOR):
+                bad = BadRequest()
+                detail.Unpack(bad)
+                violations += [(violation.field, violation.description) for violation in bad.field_violations]
+            elif detail.Is(RetryInfo.DESCRIPTOR):
+                retry = RetryInfo()
+                detail.Unpack(retry)
+                retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        except DecodeError:
+            continue  # one detail is broken; the others still count
+    return info, violations, retry_after

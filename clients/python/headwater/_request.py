@@ -1,0 +1,210 @@
+"""From the arguments of a call to the request that is sent. No I/O: every mistake is found before anything is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, TypeAlias
+
+from google.protobuf.struct_pb2 import Struct
+
+from headwater._messages import to_messages, user_message
+from headwater._validation import finite, header, int32, invalid, json_text, struct, text
+from headwater.exceptions import MessageTooLargeError
+from headwater.v1 import agent_pb2, agent_service_pb2
+
+DEFAULT_TARGET = "localhost:50051"
+LARGEST_REQUEST = 32 * 1024 * 1024
+"""Bytes of the largest message that a server takes."""
+
+UnsupportedParams: TypeAlias = Literal["error", "drop"]
+ResponseFormatLike: TypeAlias = str | Mapping[str, Any]
+
+_FLOATS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+_INTS = ("max_tokens", "seed")
+_UNSUPPORTED_PARAMS = {
+    "error": agent_pb2.UNSUPPORTED_PARAMS_ERROR,
+    "drop": agent_pb2.UNSUPPORTED_PARAMS_DROP,
+}
+_SCHEMA_KEYS = ("$schema", "$ref", "properties", "anyOf", "oneOf", "allOf", "enum", "items")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a call goes, and the token that lets it in."""
+
+    target: str
+    token: str | None
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def __repr__(self) -> str:
+        return f"Server({self.target!r})"
+
+
+@dataclass(slots=True)
+class PreparedCall:
+    """A checked call. `options` are those whose provider is not known yet."""
+
+    server: Server
+    request: agent_service_pb2.StreamRequest
+    timeout: float | None
+    options: Struct | None
+
+
+def resolve_server(target: str | None, token: str | None) -> Server:
+    """The server of a call: `target`, else HEADWATER_TARGET, else localhost:50051."""
+    address = target if target is not None else os.environ.get("HEADWATER_TARGET") or DEFAULT_TARGET
+    name = "target" if target is not None else "HEADWATER_TARGET"
+    if not isinstance(address, str) or not address.isascii() or not address.isprintable() or " " in address:
+        raise invalid(name, "must be an address such as localhost:50051")
+    if not address or address.partition("://")[0].lower() in ("http", "https", "grpc", "grpcs", "tcp"):
+        raise invalid(name, f"must be HOST:PORT, such as localhost:50051, not {address!r}")
+    return Server(address, header("token", token) if token else None)
+
+
+def refuse_base_url() -> NoReturn:
+    """Providers belong to the server's configuration; the error shows how."""
+    raise invalid(
+        "base_url",
+        "providers are configured in the server. Write there\n"
+        "    [providers.NAME]\n"
+        '    type = "openai"\n'
+        '    base_url = "https://..."\n'
+        '    api_key_env = "NAME_API_KEY"\n'
+        'and call with provider="NAME".',
+    )
+
+
+def sampling(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling fields that are set (not None), checked for type; their ranges are the provider's matter."""
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name in _FLOATS:
+            checked[name] = finite(name, value)
+        elif name in _INTS:
+            checked[name] = int32(name, value)
+        else:
+            checked[name] = _stop(value)
+    return checked
+
+
+def _stop(value: Any) -> list[str]:
+    if not isinstance(value, str | list | tuple):
+        raise invalid("stop", "must be a str or a list of str")
+    sequences = [value] if isinstance(value, str) else value
+    stop = [text(f"stop[{index}]", sequence) for index, sequence in enumerate(sequences)]
+    if "" in stop:
+        raise invalid("stop", "holds an empty sequence; leave it out")
+    return stop
+
+
+def conversation(prompt: Any, messages: Any) -> tuple[list[agent_pb2.Message], agent_pb2.Message | None]:
+    """The messages that a caller gave in place of the history, and the prompt as a message, if there is one."""
+    given = to_messages(messages) if messages is not None else []
+    if not prompt and not given:
+        raise invalid("prompt", "is empty; write a question, or give messages=")
+    return given, user_message(prompt) if prompt else None
+
+
+def build_request(
+    *,
+    messages: Iterable[agent_pb2.Message],
+    instructions: str,
+    context: Any,
+    model: str | None,
+    provider: str | None,
+    sampling_values: Mapping[str, Any],
+    response_format: Any,
+    unsupported_params: Any,
+    provider_options: Any,
+    api_key: str | None,
+) -> agent_service_pb2.StreamRequest:
+    """The request of a call."""
+    request = agent_service_pb2.StreamRequest(
+        model=text("model", model or ""),
+        provider=text("provider", provider or ""),
+        instructions=_with_context(text("instructions", instructions), context),
+        api_key=header("api_key", api_key) if api_key else "",
+        messages=messages,
+        **sampling(sampling_values),
+    )
+    if response_format is not None:
+        request.response_format.CopyFrom(_response_format(response_format))
+    if unsupported_params is not None:
+        if unsupported_params not in ("error", "drop"):
+            raise invalid("unsupported_params", 'must be "error" or "drop"')
+        request.unsupported_params = _UNSUPPORTED_PARAMS[unsupported_params]
+    if provider_options is not None:
+        for name, options in struct_by_provider(provider_options).items():
+            request.provider_options[name].CopyFrom(options)
+    return request
+
+
+def struct_by_provider(provider_options: Any) -> dict[str, Struct]:
+    """`provider_options=`: for each provider its options."""
+    if not isinstance(provider_options, Mapping):
+        raise invalid("provider_options", 'must be a dict such as {"ollama": {"num_ctx": 8192}}')
+    return {
+        text("provider_options (a key)", name): struct(f"provider_options.{name}", options)
+        for name, options in provider_options.items()
+    }
+
+
+def check_size(request: agent_service_pb2.StreamRequest) -> None:
+    """Refuse a request that no server would take."""
+    size = request.ByteSize()
+    if size > LARGEST_REQUEST:
+        raise MessageTooLargeError(
+            f"the request has {size:,} bytes; a message may have {LARGEST_REQUEST:,}: "
+            "shorten the prompt or messages, or give images by url"
+        )
+
+
+def _with_context(instructions: str, context: Any) -> str:
+    if context is None:
+        return instructions
+    if not isinstance(context, Mapping):
+        raise invalid("context", "must be a dict")
+    lines = [
+        f"{text('context (a key)', key)}: "
+        + (text(f"context.{key}", value) if isinstance(value, str) else json_text(f"context.{key}", value))
+        for key, value in context.items()
+    ]
+    return "\n".join([instructions, *lines]) if instructions else "\n".join(lines)
+
+
+def _response_format(value: Any) -> agent_pb2.ResponseFormat:
+    kind = value if isinstance(value, str) else value.get("type") if isinstance(value, Mapping) else None
+    if kind == "text":
+        return agent_pb2.ResponseFormat(type=agent_pb2.RESPONSE_FORMAT_TYPE_TEXT)
+    if kind in ("json", "json_object"):
+        return agent_pb2.ResponseFormat(type=agent_pb2.RESPONSE_FORMAT_TYPE_JSON_OBJECT)
+    if isinstance(value, Mapping):
+        if kind == "json_schema":
+            return _schema_format(value.get("json_schema", value))
+        if isinstance(kind, str | list) or any(key in value for key in _SCHEMA_KEYS):
+            return _schema_format({"schema": value})
+    raise invalid("response_format", 'must be "text", "json", {"type": "json_schema", ...} or a JSON Schema')
+
+
+def _schema_format(spec: Any) -> agent_pb2.ResponseFormat:
+    schema = spec.get("schema") if isinstance(spec, Mapping) else None
+    if not isinstance(schema, Mapping):
+        raise invalid("response_format.json_schema", "must be a dict with `schema`, a JSON Schema")
+    result = agent_pb2.ResponseFormat(
+        type=agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
+        schema=json_text("response_format.json_schema.schema", schema),
+        name=text("response_format.json_schema.name", spec.get("name") or ""),
+    )
+    strict = spec.get("strict")
+    if strict is not None:
+        if not isinstance(strict, bool):
+            raise invalid("response_format.json_schema.strict", "must be True or False")
+        result.strict = strict
+    return result

@@ -1,0 +1,65 @@
+"""Whole replies, put together from a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from headwater.streaming import StreamChunk
+
+_OF_A_SINGLE_CHUNK = (
+    "sequence",
+    "event_type",
+    "thinking",
+    "thinking_signature",
+    "redacted_thinking",
+    "refusal",
+    "tool_call_deltas",
+)
+
+
+@dataclass
+class AgentResponse:
+    """A whole reply; `str()` is its text.
+
+    Attributes:
+        content: the text.
+        reasoning: the model's thinking; None where it showed none.
+        tool_calls: the calls that the model asked for, each with `id`, `name` and `arguments`.
+        metadata: facts of the first chunk, and over them those of the final one, as in `StreamChunk`, less what belongs
+            to one chunk only; `refusal`, whole, where the provider sends such words apart from the text.
+        agent_id: `id` of the agent.
+        created_at: when the reply was complete, in UTC.
+    """
+
+    content: str
+    reasoning: str | None = None
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    agent_id: str = ""
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __str__(self) -> str:
+        return self.content
+
+
+async def collect_response(stream: AsyncIterable[StreamChunk], agent_id: str) -> AgentResponse:
+    """Read a stream to its end."""
+    content: list[str] = []
+    thinking: list[str] = []
+    refusal: list[str] = []
+    metadata: dict[str, Any] = {}
+    async for chunk in stream:
+        if not content or chunk.is_final:
+            metadata.update(chunk.metadata)
+        content.append(chunk.content)
+        thinking.append(chunk.metadata.get("thinking", ""))
+        refusal.append(chunk.metadata.get("refusal", ""))
+    for name in _OF_A_SINGLE_CHUNK:
+        metadata.pop(name, None)
+    if any(refusal):
+        metadata["refusal"] = "".join(refusal)
+    calls = metadata.get("tool_calls", [])
+    return AgentResponse("".join(content), "".join(thinking) or None, calls, metadata, agent_id)

@@ -1,0 +1,23 @@
+"""Several methods with the arguments of one, written once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def takes_arguments_of(
+    source: Callable[Concatenate[Any, P], Any],
+) -> Callable[[Callable[..., R]], Callable[Concatenate[Any, P], R]]:
+    """Give a method that hands its arguments on the signature of the one that it hands them to."""
+
+    def decorate(method: Callable[..., R]) -> Callable[Concatenate[Any, P], R]:
+        result = inspect.signature(method).return_annotation
+        method.__signature__ = inspect.signature(source).replace(return_annotation=result)  # type: ignore[attr-defined]
+        return cast("Callable[Concatenate[Any, P], R]", method)
+
+    return decorate

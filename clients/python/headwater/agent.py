@@ -1,0 +1,331 @@
+"""An agent: a configured persona whose replies are streamed from a Headwater server."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from headwater._history import History
+from headwater._messages import Image, MessageLike, Prompt
+from headwater._portal import portal
+from headwater._request import (
+    PreparedCall,
+    ResponseFormatLike,
+    Server,
+    UnsupportedParams,
+    build_request,
+    check_size,
+    conversation,
+    refuse_base_url,
+    resolve_server,
+    sampling,
+)
+from headwater._response import AgentResponse, collect_response
+from headwater._service import fetch_provider_info, fetch_providers
+from headwater._signatures import takes_arguments_of
+from headwater._stream import AgentStream
+from headwater._validation import header, int32, invalid, seconds, struct, text
+from headwater.streaming import StreamChunk
+
+__all__ = ["Agent", "AgentResponse", "AgentStream", "Image"]
+
+
+class Agent:
+    """A persona with instructions, a model and a memory of its conversation.
+
+    Making one does no I/O, and it needs no closing: agents of one server share a connection on each event loop. An
+    agent may be used from several threads and event loops at once. What the parameters set here can be set for a single
+    call too; the attributes of the same names may be changed at any time.
+
+    Args:
+        name: a name for people.
+        instructions: what the model is told before the conversation.
+        model: such as `gpt-4o-mini` or `anthropic/claude-sonnet-4-6`; None for the default of the provider or server.
+        provider: name of a provider of the server; None: found by the model's name.
+        temperature: 0 to 2 (Anthropic: to 1); None for the provider's default.
+        max_tokens: most tokens of a reply; None for the provider's default.
+        timeout: seconds that a call may take in all; None for no limit.
+        target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
+        token: lets this caller into the server. The connection is not encrypted: keep it inside a network you trust.
+        history: how many messages of the conversation are sent with a call, the last ones; 0 for none.
+        api_key: the caller's own key for the provider, where the server allows it.
+        base_url: not taken; the error says where the address of a provider belongs.
+
+    Raises:
+        ValidationError: for a bad value; the message names it.
+    """
+
+    def __init__(
+        self,
+        name: str = "Agent",
+        instructions: str = "",
+        model: str | None = None,
+        provider: str | None = None,
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        timeout: float | None = None,
+        target: str | None = None,
+        token: str | None = None,
+        history: int = 20,
+        api_key: str | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        if base_url is not None:
+            refuse_base_url()
+        self.id = uuid.uuid4().hex
+        self.name = text("name", name)
+        self.instructions = text("instructions", instructions)
+        self.model = None if model is None else text("model", model)
+        self.provider = None if provider is None else text("provider", provider)
+        sampling({"temperature": temperature, "max_tokens": max_tokens})
+        self.temperature = temperature
+        self.max_tokens = max_tokens
+        self.timeout = None if timeout is None else seconds("timeout", timeout)
+        self.target = target
+        if target is not None:
+            resolve_server(target, None)
+        if int32("history", history) < 0:
+            raise invalid("history", "must be 0 or more messages")
+        self._token = header("token", token) if token else None
+        self._api_key = header("api_key", api_key) if api_key else None
+        self._history = History(history)
+        self._streams: weakref.WeakSet[AgentStream] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._providers: dict[tuple[str, str], str] = {}
+
+    def __repr__(self) -> str:
+        return f"Agent(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
+
+    def stream(
+        self,
+        /,
+        prompt: Prompt = "",
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        top_p: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        context: Mapping[str, Any] | None = None,
+        messages: Sequence[MessageLike] | None = None,
+        response_format: ResponseFormatLike | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        timeout: float | None = None,
+        unsupported_params: UnsupportedParams | None = None,
+        provider_options: Mapping[str, Mapping[str, Any]] | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        **options: Any,
+    ) -> AgentStream:
+        """Stream a reply: `async for chunk in agent.stream("..."): print(chunk.content, end="")`.
+
+        Returns at once; nothing is sent before the first chunk is asked for. The call is as things are now: its
+        history, and the agent's settings. When the reply is complete, prompt and reply enter the history together;
+        when it is left or cut, they do with the text that had come, marked, until the same prompt is tried again.
+
+        Args:
+            prompt: the question: text, or a list of texts, `Image`s and dicts such as `{"type": "image_url", ...}`. May
+                be empty with `messages`.
+            temperature: 0 to 2 (Anthropic: to 1).
+            max_tokens: most tokens of the reply, thinking included.
+            top_p: above 0, up to 1.
+            frequency_penalty: -2 to 2.
+            presence_penalty: -2 to 2.
+            stop: one or several sequences that end the reply.
+            seed: for replies that repeat, as far as the provider can.
+            context: facts, appended to the instructions as `key: value` lines.
+            messages: a conversation instead of the history, as dicts with `role` and `content`; the prompt follows it.
+                Such a call leaves the history as it is.
+            response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, or a JSON Schema.
+            model: instead of the agent's.
+            provider: instead of the agent's; the agent's model is then not used, if the agent names another provider.
+            timeout: seconds that the call may take in all.
+            unsupported_params: "error" (default) or "drop": what becomes of a parameter that the provider lacks.
+            provider_options: for each provider, fields of its own API.
+            api_key: the caller's own key for the provider, where the server allows it.
+            base_url: not taken; the error says where the address of a provider belongs.
+            **options: fields of the API of the provider in use, JSON values. Where no `provider` is named, the server
+                is asked once which it is.
+
+        Raises:
+            ValidationError: for a bad argument; the message names it.
+            MessageTooLargeError: for a request over 32 MiB.
+
+        Iterating it raises the exceptions of `headwater.exceptions`.
+        """
+        if base_url is not None:
+            refuse_base_url()
+        given, asked = conversation(prompt, messages)
+        exchange = self._history.begin(asked) if messages is None and asked is not None else None
+        before = exchange.messages if exchange else given
+        model, provider = self._model_and_provider(model, provider)
+        request = build_request(
+            messages=[*before, *([asked] if asked is not None else [])],
+            instructions=self.instructions,
+            context=context,
+            model=model,
+            provider=provider,
+            sampling_values={
+                "temperature": self.temperature if temperature is None else temperature,
+                "max_tokens": self.max_tokens if max_tokens is None else max_tokens,
+                "top_p": top_p,
+                "frequency_penalty": frequency_penalty,
+                "presence_penalty": presence_penalty,
+                "stop": stop,
+                "seed": seed,
+            },
+            response_format=response_format,
+            unsupported_params=unsupported_params,
+            provider_options=provider_options,
+            api_key=self._api_key if api_key is None else api_key,
+        )
+        extra = struct("options", options) if options else None
+        if extra is not None and provider:
+            for key, value in extra.fields.items():
+                request.provider_options[provider].fields[key].CopyFrom(value)
+            extra = None
+        check_size(request)
+        limit = self.timeout if timeout is None else timeout
+        call = PreparedCall(self._server(), request, None if limit is None else seconds("timeout", limit), extra)
+        stream = AgentStream(call, exchange, self._find_provider)
+        with self._lock:
+            self._streams.add(stream)
+        return stream
+
+    @takes_arguments_of(stream)
+    async def arun(self, *args: Any, **kwargs: Any) -> AgentResponse:
+        """The whole reply. Arguments and errors as for `stream`."""
+        return await collect_response(self.stream(*args, **kwargs), self.id)
+
+    @takes_arguments_of(stream)
+    def run(self, *args: Any, **kwargs: Any) -> AgentResponse:
+        """The whole reply, without async. Arguments and errors as for `stream`.
+
+        Works inside a running event loop too, which it blocks meanwhile; `await agent.arun(...)` does not.
+        """
+        return portal().call(collect_response(self.stream(*args, **kwargs), self.id))
+
+    @takes_arguments_of(stream)
+    def stream_sync(self, *args: Any, **kwargs: Any) -> Iterator[StreamChunk]:
+        """The chunks of a reply as a plain generator, for scripts, Flask or Celery.
+
+        Arguments and errors as for `stream`. Leaving the loop, or closing the generator, ends the call.
+        """
+        return _iterate(self.stream(*args, **kwargs))
+
+    async def aget_provider_info(self) -> dict[str, Any]:
+        """As `get_provider_info`, without blocking."""
+        server = self._server()
+        info = await fetch_provider_info(
+            server, text("provider", self.provider or ""), text("model", self.model or ""), self.timeout
+        )
+        return {
+            "provider": info.name,
+            "model": info.model or None,
+            "supports_streaming": info.supports_streaming,
+            "supports_tools": info.supports_tools,
+            "timeout": self.timeout,
+            "max_retries": 0,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+
+    def get_provider_info(self) -> dict[str, Any]:
+        """Which provider and model answer this agent, and what they can do.
+
+        Returns:
+            `provider`, `model` (None where the provider has no default), `supports_streaming`, `supports_tools`, and
+            the agent's own `timeout`, `temperature` and `max_tokens`; `max_retries` is 0: nothing repeats a call.
+
+        Raises:
+            HeadwaterError: as `stream` raises them.
+        """
+        return portal().call(self.aget_provider_info())
+
+    async def alist_available_providers(self) -> list[str]:
+        """As `list_available_providers`, without blocking."""
+        return await fetch_providers(self._server(), self.timeout)
+
+    def list_available_providers(self) -> list[str]:
+        """Names of the providers that are configured in the server.
+
+        Raises:
+            HeadwaterError: as `stream` raises them.
+        """
+        return portal().call(self.alist_available_providers())
+
+    def set_provider(self, name: str, model: str | None = None) -> None:
+        """Use another provider from the next call on.
+
+        Args:
+            name: its name in the server.
+            model: one of its models; None for its default. The agent's earlier model is forgotten.
+        """
+        if not text("name", name):
+            raise invalid("name", "is empty; write the name of a provider")
+        self.model = None if model is None else text("model", model)
+        self.provider = name
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation that is kept, oldest first, in the form that `messages=` takes; a copy.
+
+        A reply of which only a part came has `interrupted: True`.
+        """
+        return self._history.as_dicts()
+
+    def clear_memory(self) -> None:
+        """Forget the conversation, and what calls that are still running would add to it."""
+        self._history.clear()
+
+    async def aclose(self) -> None:
+        """End the streams of this agent that are still running. It can be used again afterwards."""
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.cancel()
+
+    async def __aenter__(self) -> Agent:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _server(self) -> Server:
+        return resolve_server(self.target, self._token)
+
+    def _model_and_provider(self, model: str | None, provider: str | None) -> tuple[str | None, str | None]:
+        if model is None and (provider is None or self.provider in (None, provider)):
+            model = self.model
+        return model, self.provider if provider is None else provider
+
+    async def _find_provider(self, call: PreparedCall) -> str:
+        """The provider that will answer a call that names none; the server routes, so it is asked, once a model."""
+        key = (call.server.target, call.request.model)
+        if key not in self._providers:
+            info = await fetch_provider_info(call.server, "", call.request.model, call.timeout)
+            self._providers[key] = info.name
+        return self._providers[key]
+
+
+def _iterate(stream: AgentStream) -> Iterator[StreamChunk]:
+    run = portal()
+    try:
+        while (chunk := run.call(_next_chunk(stream))) is not None:
+            yield chunk
+    finally:
+        stream.cancel()
+
+
+async def _next_chunk(stream: AgentStream) -> StreamChunk | None:
+    return await anext(stream, None)

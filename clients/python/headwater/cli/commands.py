@@ -1,0 +1,127 @@
+"""The commands of a client: stream, chat, providers, models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToJson
+
+from headwater.agent import Agent
+from headwater.cli.output import Printer, closing_line, table
+from headwater.cli.query import ask
+from headwater.exceptions import HeadwaterError
+from headwater.v1 import agent_service_pb2
+
+
+def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that talks to a server."""
+    for option in (
+        click.option("--token", envvar="HEADWATER_TOKEN", help="Lets you into the server [HEADWATER_TOKEN]."),
+        click.option("--target", metavar="HOST:PORT", help="The server [HEADWATER_TARGET or localhost:50051]."),
+    ):
+        command = option(command)
+    return command
+
+
+def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that asks a model."""
+    for option in (
+        click.option("--timeout", type=float, metavar="SECONDS", help="Most time for the whole reply."),
+        click.option("--max-tokens", type=int, help="Most tokens of the reply."),
+        click.option("--temperature", type=float, help="0 to 2."),
+        click.option("-i", "--instructions", default="", help="What the model is told before the conversation."),
+        click.option("-p", "--provider", help="A provider of the server; see `headwater providers`."),
+        click.option("-m", "--model", help="Such as gpt-4o-mini or ollama/llama3.2; see `headwater models`."),
+    ):
+        command = option(command)
+    return _shared(command)
+
+
+@click.command()
+@click.argument("prompt")
+@_asking
+@click.option("--json", "as_json", is_flag=True, help="Print one chunk a line, as JSON.")
+def stream(prompt: str, as_json: bool, **settings: Any) -> None:
+    """Ask once and print the reply as it comes; PROMPT - reads standard input.
+
+    On a terminal a line on standard error closes it: tokens, tokens per second, time to the first token. Ctrl-C stops
+    the provider's work too.
+    """
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    asyncio.run(_stream(Agent(**settings), prompt, as_json))
+
+
+async def _stream(agent: Agent, prompt: str, as_json: bool) -> None:
+    if as_json:
+        async for chunk in agent.stream(prompt):
+            click.echo(json.dumps(asdict(chunk), ensure_ascii=False))
+        return
+    await _print_reply(agent, prompt)
+
+
+async def _print_reply(agent: Agent, prompt: str) -> None:
+    printer = Printer()
+    try:
+        async for chunk in agent.stream(prompt):
+            printer.write(chunk.content or chunk.metadata.get("refusal", ""))
+            if chunk.is_final:
+                printer.end()
+                if sys.stdout.isatty():
+                    click.secho(closing_line(chunk.metadata), err=True, dim=True)
+    finally:
+        printer.end()
+
+
+@click.command()
+@_asking
+def chat(**settings: Any) -> None:
+    """Talk with a model; it remembers the conversation. Ctrl-C stops a reply, Ctrl-D ends."""
+    agent = Agent(**settings)
+    while True:
+        try:
+            prompt = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if not prompt.strip():
+            continue
+        try:
+            asyncio.run(_print_reply(agent, prompt))
+        except KeyboardInterrupt:
+            click.echo("(stopped)", err=True)
+        except HeadwaterError as error:
+            click.echo(f"headwater: {error}", err=True)
+
+
+@click.command()
+@_shared
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def providers(as_json: bool, **settings: Any) -> None:
+    """List the providers that the server has, and which answers when none is named."""
+    answer = asyncio.run(ask("ListProviders", agent_service_pb2.ListProvidersRequest(), **settings))
+    if as_json:
+        click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
+        return
+    default = answer.default_provider
+    rows = [(p.name, p.type, p.default_model or "-", "*" if p.name == default else "") for p in answer.providers]
+    click.echo(table(("PROVIDER", "TYPE", "DEFAULT MODEL", "DEFAULT"), rows))
+
+
+@click.command()
+@click.argument("provider", default="")
+@_shared
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(provider: str, as_json: bool, **settings: Any) -> None:
+    """List the models of PROVIDER, or of the server's default provider."""
+    answer = asyncio.run(ask("ListModels", agent_service_pb2.ListModelsRequest(provider=provider), **settings))
+    if as_json:
+        click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
+        return
+    rows = [(f"{m.provider}/{m.name}", ", ".join(m.capabilities)) for m in answer.models]
+    click.echo(table(("MODEL", "CAPABILITIES"), rows))

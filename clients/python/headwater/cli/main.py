@@ -1,0 +1,106 @@
+"""The group of commands, and what their errors are to a shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
+
+import click
+
+from headwater.cli import commands
+from headwater.exceptions import (
+    AuthenticationError,
+    HeadwaterError,
+    MessageTooLargeError,
+    ProviderError,
+    ProviderNotFoundError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+    ValidationError,
+)
+
+# The first that fits counts.
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (ValidationError, 3),
+    (ProviderNotFoundError, 3),
+    (MessageTooLargeError, 3),
+    (StreamTimeoutError, 6),
+    (StreamInterruptedError, 5),
+    (ProviderError, 4),
+    (ServerUnavailableError, 7),
+    (ServerOverloadedError, 7),
+    (AuthenticationError, 8),
+    (HeadwaterError, 1),
+)
+
+EPILOG = """\b
+Exit codes:
+  0  done                      5  the reply was cut
+  1  another error             6  no answer in time
+  2  wrong usage               7  the server cannot be reached
+  3  the request is refused    8  not let in
+  4  the provider failed     130  stopped with Ctrl-C
+"""
+
+
+class _Group(click.Group):
+    """Finds the commands that live outside the client by the entry points of its distribution."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *_elsewhere()})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        command = super().get_command(context, name)
+        point = _elsewhere().get(name)
+        return command or (_load(point) if point else None)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except HeadwaterError as error:
+            click.echo(f"headwater: {error}", err=True)
+            sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+        except BrokenPipeError:
+            # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            sys.exit(130)
+
+
+def _elsewhere() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="headwater.commands")}
+
+
+def _load(point: EntryPoint) -> click.Command:
+    try:
+        command: click.Command = point.load()
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+
+        @click.command(
+            point.name,
+            help=f"Needs the server: pip install 'headwater[server]' ({missing} is missing).",
+            context_settings={"ignore_unknown_options": True},
+        )
+        @click.argument("arguments", nargs=-1)
+        def unavailable(arguments: tuple[str, ...]) -> None:
+            sys.exit(f"headwater: {point.name} needs the server, {missing} is missing: pip install 'headwater[server]'")
+
+        return unavailable
+    return command
+
+
+@click.group(cls=_Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("headwater"), message="headwater %(version)s")
+def headwater() -> None:
+    """Stream replies of language models over gRPC."""
+
+
+for _command in (commands.stream, commands.chat, commands.providers, commands.models):
+    headwater.add_command(_command)

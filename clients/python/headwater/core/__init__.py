@@ -1,0 +1,1 @@
+"""The same names under the import paths of `headwater.core`."""

@@ -1,0 +1,169 @@
+"""What can go wrong, as exceptions; every one of them is a `HeadwaterError`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import grpc
+
+__all__ = [
+    "AuthenticationError",
+    "ContextWindowError",
+    "ForkError",
+    "HeadwaterError",
+    "MessageTooLargeError",
+    "ProviderAuthError",
+    "ProviderError",
+    "ProviderNotFoundError",
+    "ProviderRateLimitError",
+    "ServerOverloadedError",
+    "ServerUnavailableError",
+    "StreamExpiredError",
+    "StreamInterruptedError",
+    "StreamTimeoutError",
+    "ValidationError",
+]
+
+
+class HeadwaterError(Exception):
+    """Something went wrong; the base of all exceptions of this package.
+
+    Attributes:
+        reason: name of the condition, such as `PROVIDER_NOT_FOUND` (error.proto lists them); None when no server said.
+        code: the gRPC status; None when the error is the client's own.
+        metadata: further facts from the server, as text.
+        retry_after: seconds after which a new try may succeed; None when nobody said.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.code = code
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+
+class ValidationError(HeadwaterError, ValueError):
+    """An argument has a bad value; the message names it and the cure.
+
+    Attributes:
+        violations: each bad field with what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        violations: Sequence[tuple[str, str]] = (),
+        *,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
+        self.violations = list(violations)
+
+
+class ProviderError(HeadwaterError):
+    """A provider failed or refused. The facts below are there as far as the server knows them."""
+
+    @property
+    def provider(self) -> str | None:
+        """Name of the provider."""
+        return self.metadata.get("provider")
+
+    @property
+    def model(self) -> str | None:
+        """The model that was asked for."""
+        return self.metadata.get("model")
+
+    @property
+    def http_status(self) -> int | None:
+        """Status of the provider's HTTP answer."""
+        status = self.metadata.get("http_status", "")
+        return int(status) if status.isascii() and status.isdigit() and len(status) <= 9 else None
+
+    @property
+    def provider_code(self) -> str | None:
+        """The provider's own name of the error."""
+        return self.metadata.get("provider_code")
+
+    @property
+    def provider_request_id(self) -> str | None:
+        """The provider's id of the request, for its support desk."""
+        return self.metadata.get("provider_request_id")
+
+
+class ProviderNotFoundError(ProviderError):
+    """No such provider is configured, or none has the model."""
+
+
+class ProviderAuthError(ProviderError):
+    """The provider refuses the key that the server has for it, or the server has none."""
+
+
+class ProviderRateLimitError(ProviderError):
+    """The provider limits the rate (`retry_after` in seconds, where it said), or the account has no quota left."""
+
+
+class ContextWindowError(ProviderError):
+    """The conversation does not fit into the model's context window."""
+
+
+class StreamInterruptedError(HeadwaterError):
+    """A stream ended before its reply was complete.
+
+    Attributes:
+        partial_response: the text that had arrived; None when unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        partial_response: str | None = None,
+        *,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
+        self.partial_response = partial_response
+
+
+class StreamTimeoutError(StreamInterruptedError, TimeoutError):
+    """The reply, or its next chunk, did not come in time."""
+
+
+class StreamExpiredError(HeadwaterError):
+    """No stream with that id is running, or what was asked for is gone."""
+
+
+class ServerUnavailableError(HeadwaterError, ConnectionError):
+    """The Headwater server cannot be reached, or takes no new work."""
+
+
+class ServerOverloadedError(HeadwaterError):
+    """The Headwater server is at a limit of its own; `retry_after` says when to try again."""
+
+
+class MessageTooLargeError(HeadwaterError):
+    """A request over 32 MiB, or a reply that does not fit into one message."""
+
+
+class AuthenticationError(HeadwaterError):
+    """The Headwater server does not let this caller in; check `token`."""
+
+
+class ForkError(HeadwaterError):
+    """This process was forked while its parent had a connection open; gRPC cannot be used in it."""

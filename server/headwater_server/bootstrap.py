@@ -1,0 +1,174 @@
+"""The composition root: the only place that knows which parts the server is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+import httpx
+import structlog
+
+from headwater_server import config
+from headwater_server.config import Config
+from headwater_server.providers import anthropic, ollama, openai_chat, openai_responses
+from headwater_server.providers.base import Provider
+from headwater_server.providers.http import new_client
+from headwater_server.providers.http_provider import Endpoint, HttpProvider
+from headwater_server.providers.local import LocalProvider, availability
+from headwater_server.providers.models import openai_api
+from headwater_server.providers.ollama_provider import OllamaProvider
+from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.providers.scripted import ScriptedProvider
+from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.registry import StreamRegistry
+from headwater_server.transport.agent_service import AgentService
+from headwater_server.transport.server import GrpcServer
+
+VERSION = version("headwater")
+
+log = structlog.get_logger("headwater.server")
+
+
+async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
+
+    Args:
+        settings: what is in force.
+        on_listening: called with the port, once calls are taken.
+
+    Raises PortTakenError, and HeadwaterError when the embedded model was to be started with the server and cannot.
+    """
+    stopping = asyncio.Event()
+    _on_signals(stopping.set)
+    server_settings = settings.settings.server
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(new_client(f"headwater/{VERSION}"))
+        providers = build_providers(settings, client)
+        stack.push_async_callback(providers.aclose)
+        for provider in providers.configured():
+            local = settings.settings.providers.get(provider.name)
+            if isinstance(provider, LocalProvider) and isinstance(local, config.LocalSettings) and local.eager:
+                await provider.start()
+        streams = StreamRegistry()
+        stack.push_async_callback(streams.close)
+        service = AgentService(
+            providers,
+            streams,
+            Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds),
+            VERSION,
+            server_settings.allow_caller_api_keys,
+        )
+        server = GrpcServer(service)
+        stack.push_async_callback(server.stop)
+        await server.start(server_settings.host, server_settings.port)
+        names = [provider.name for provider in providers.configured()]
+        log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
+        on_listening(server.port)
+        await stopping.wait()
+        log.info("draining", streams=len(streams))
+        await server.announce_end()
+        draining = asyncio.create_task(streams.drain(server_settings.drain_seconds))
+        _on_signals(draining.cancel)
+        await asyncio.wait([draining])
+        await streams.drain(0)
+    log.info("stopped")
+
+
+def _on_signals(handler: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handler)
+
+
+def build_providers(settings: Config, client: httpx.AsyncClient) -> ProviderRegistry:
+    """All providers that the configuration names."""
+    providers: dict[str, Provider] = {}
+    models: dict[str, str] = {}
+    configured = set(settings.configured)
+    for name, provider in settings.settings.providers.items():
+        if isinstance(provider, config.ScriptedSettings):
+            if provider.enabled:
+                providers[name] = ScriptedProvider(name)
+            continue
+        if isinstance(provider, config.LocalSettings):
+            providers[name] = _local(name, provider, client)
+            if availability(provider.model_path) is None:
+                configured.add(name)
+            continue
+        providers[name] = _http(name, provider, settings.keys.get(name, ""), client)
+        models.update(dict.fromkeys(provider.models, name))
+    return ProviderRegistry(providers, frozenset(configured), settings.settings.server.default_model, models)
+
+
+def _http(
+    name: str,
+    settings: config.OpenAISettings | config.AnthropicSettings | config.OllamaSettings,
+    key: str,
+    client: httpx.AsyncClient,
+) -> Provider:
+    help_ = f"set {settings.api_key_env} for the server" if settings.api_key_env else ""
+    endpoint = Endpoint(settings.base_url, key, help_)
+    match settings:
+        case config.OllamaSettings():
+            return OllamaProvider(
+                name=name,
+                type="ollama",
+                endpoint=endpoint,
+                client=client,
+                wires={"chat": ollama.OllamaWire()},
+                default_model=settings.default_model,
+                models_path="/api/tags",
+                parse_models=ollama.parse_tags,
+            )
+        case config.AnthropicSettings():
+            return HttpProvider(
+                name=name,
+                type="anthropic",
+                endpoint=endpoint,
+                client=client,
+                wires={"messages": anthropic.AnthropicWire(settings.max_tokens)},
+                default_model=settings.default_model,
+                models_path="/v1/models",
+                parse_models=anthropic.parse_models,
+            )
+        case config.OpenAISettings():
+            return _openai(name, settings, endpoint, client)
+
+
+def _openai(
+    name: str, settings: config.OpenAISettings, endpoint: Endpoint, client: httpx.AsyncClient
+) -> HttpProvider:
+    """OpenAI chooses the API by the model; a server that only speaks its language is asked for chat completions."""
+    genuine = name == "openai"
+    chosen = settings.api
+    choose = (lambda _: chosen) if chosen else openai_api if genuine else None
+    chat = openai_chat.OpenAIChatWire(genuine=genuine)
+    return HttpProvider(
+        name=name,
+        type="openai",
+        endpoint=endpoint,
+        client=client,
+        wires={"chat_completions": chat, "responses": openai_responses.OpenAIResponsesWire()},
+        default_model=settings.default_model,
+        models_path="/models",
+        parse_models=openai_chat.parse_models,
+        choose_api=choose,
+    )
+
+
+def _local(name: str, settings: config.LocalSettings, client: httpx.AsyncClient) -> LocalProvider:
+    def connect(base_url: str, api_key: str) -> Provider:
+        endpoint = Endpoint(f"{base_url}/v1", api_key)
+        return _openai(name, config.OpenAISettings(base_url=base_url), endpoint, client)
+
+    return LocalProvider(
+        name,
+        connect,
+        model_path=settings.model_path,
+        context=settings.context,
+        parallel=settings.parallel,
+        threads=settings.threads,
+    )

@@ -1,0 +1,113 @@
+"""The commands of the server: `headwater serve` and `headwater config`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from headwater_server.config import Config, ConfigError, load
+
+CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h
+
+
+def _options(command: Any) -> Any:
+    """The flags that serve and config share; config shows what they would do."""
+    for option in reversed(
+        (
+            click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG]."),
+            click.option("--host", help="Address to listen on [127.0.0.1]."),
+            click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
+            click.option("--default-model", help="Model that answers when a request names none."),
+            click.option("--local", is_flag=True, help="Start the embedded model at once, not at its first use."),
+            click.option("--scripted", is_flag=True, help="Offer the provider `scripted`, for tests and demos."),
+            click.option("--log-level", help="debug, info, warning or error [info]."),
+            click.option("--log-format", help="json, text, or auto: text on a terminal [auto]."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _load(
+    file: Path | None,
+    host: str | None,
+    port: int | None,
+    default_model: str | None,
+    local: bool,
+    scripted: bool,
+    log_level: str | None,
+    log_format: str | None,
+) -> Config:
+    flags: dict[tuple[str, ...], Any] = {
+        ("server", "host"): host,
+        ("server", "port"): port,
+        ("server", "default_model"): default_model,
+        ("server", "log_level"): log_level,
+        ("server", "log_format"): log_format,
+        ("providers", "local", "eager"): local or None,
+        ("providers", "scripted", "enabled"): scripted or None,
+    }
+    try:
+        return load(file, os.environ, {path: value for path, value in flags.items() if value is not None})
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            click.echo(f"headwater: {mistake}", err=True)
+        sys.exit(CONFIG_EXIT)
+
+
+@click.command()
+@_options
+def serve(**flags: Any) -> None:
+    """Serve agents over gRPC until stopped.
+
+    Settings come from defaults, a TOML file, the environment and flags, each over the one before; `headwater config`
+    shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
+    """
+    settings = _load(**flags)
+    # Before gRPC is imported: its core writes pages about what is said here in a line.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import asyncio
+
+    from headwater_server.bootstrap import serve as run
+    from headwater_server.domain.errors import HeadwaterError
+    from headwater_server.observability.logging import configure_logging
+    from headwater_server.transport.server import PortTakenError
+
+    server = settings.settings.server
+    configure_logging(server.log_level, server.log_format)
+    try:
+        asyncio.run(run(settings, lambda port: click.echo(f"Headwater is listening on {server.host}:{port}")))
+    except (PortTakenError, HeadwaterError) as error:
+        click.echo(f"headwater: {error}", err=True)
+        sys.exit(1)
+
+
+@click.command()
+@_options
+def config(**flags: Any) -> None:
+    """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
+    settings = _load(**flags)
+    click.echo(render(settings), nl=False)
+
+
+def render(settings: Config) -> str:
+    """The settings as TOML, each with its origin; of an API key only whether it is set."""
+    lines: list[str] = []
+    tables: dict[tuple[str, ...], BaseModel] = {("server",): settings.settings.server}
+    for name, provider in sorted(settings.settings.providers.items()):
+        tables["providers", name] = provider
+    for path, table in tables.items():
+        lines.append(f"[{'.'.join(path)}]")
+        for key, value in table.model_dump(mode="json").items():
+            origin = settings.origins.get((*path, key), "default")
+            lines.append(f"{key} = {json.dumps(value)}  # {origin}")
+        if variable := getattr(table, "api_key_env", ""):
+            lines.append(f"# {variable} is {'set: ***' if path[-1] in settings.keys else 'not set'}")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,303 @@
+"""The server's settings: read once from defaults, a TOML file, the environment and flags, then passed in.
+
+A later layer overrides an earlier one, key by key. Every mistake is named with the key as its author wrote it: the key
+in the file, the variable or the flag. Keys of providers are never written down here: a setting names the environment
+variable that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+Layer: TypeAlias = dict[tuple[str, ...], Any]
+"""Settings by the path of their keys."""
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Settings):
+    """`[server]`: the port, the log, and what holds for all providers."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(50051, ge=0, le=65535)
+    default_model: str = ""
+    allow_caller_api_keys: bool = False
+    first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
+    next_chunk_seconds: float = Field(120.0, gt=0, le=86_400)
+    drain_seconds: float = Field(10.0, ge=0, le=3_600)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+
+class OpenAISettings(_Settings):
+    """OpenAI itself, or a server that speaks its API."""
+
+    type: Literal["openai"] = "openai"
+    base_url: HttpUrl
+    api_key_env: str = ""
+    api: Literal["", "chat_completions", "responses"] = ""
+    default_model: str = ""
+    models: tuple[str, ...] = ()
+
+
+class AnthropicSettings(_Settings):
+    """Anthropic, or a server that speaks its API. `max_tokens` is sent when the caller sets none."""
+
+    type: Literal["anthropic"] = "anthropic"
+    base_url: HttpUrl
+    api_key_env: str = ""
+    default_model: str = ""
+    max_tokens: int = Field(8192, ge=1)
+    models: tuple[str, ...] = ()
+
+
+class OllamaSettings(_Settings):
+    """An Ollama server."""
+
+    type: Literal["ollama"] = "ollama"
+    base_url: HttpUrl
+    api_key_env: str = ""
+    default_model: str = ""
+    models: tuple[str, ...] = ()
+
+
+class LocalSettings(_Settings):
+    """The embedded model. `eager` starts it with the server; `threads` 0 is half the cores."""
+
+    type: Literal["local"] = "local"
+    eager: bool = False
+    model_path: str = ""
+    context: int = Field(4096, ge=256, le=1_048_576)
+    parallel: int = Field(2, ge=1, le=64)
+    threads: int = Field(0, ge=0, le=256)
+
+
+class ScriptedSettings(_Settings):
+    """Deterministic replies for tests and demos; not there unless enabled."""
+
+    type: Literal["scripted"] = "scripted"
+    enabled: bool = False
+
+
+ProviderSettings = Annotated[
+    OpenAISettings | AnthropicSettings | OllamaSettings | LocalSettings | ScriptedSettings,
+    Field(discriminator="type"),
+]
+
+
+class Settings(_Settings):
+    """All settings."""
+
+    server: ServerSettings
+    providers: dict[str, ProviderSettings]
+
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "openai": {
+        "type": "openai",
+        "base_url": "https://api.openai.com/v1",
+        "api_key_env": "OPENAI_API_KEY",
+        "default_model": "gpt-4o-mini",
+    },
+    "anthropic": {
+        "type": "anthropic",
+        "base_url": "https://api.anthropic.com",
+        "api_key_env": "ANTHROPIC_API_KEY",
+        "default_model": "claude-sonnet-4-6",
+    },
+    "ollama": {"type": "ollama", "base_url": "http://127.0.0.1:11434", "default_model": "llama3.2"},
+    "local": {"type": "local"},
+    "scripted": {"type": "scripted"},
+}
+"""The providers that are there without configuration, and the type of those that a file configures by name."""
+
+ENVIRONMENT: dict[str, tuple[str, ...]] = {
+    "HEADWATER_HOST": ("server", "host"),
+    "HEADWATER_PORT": ("server", "port"),
+    "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
+    "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
+    "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
+    "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
+    "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
+    "HEADWATER_LOG_LEVEL": ("server", "log_level"),
+    "HEADWATER_LOG_FORMAT": ("server", "log_format"),
+    "HEADWATER_LOCAL": ("providers", "local", "eager"),
+    "HEADWATER_SCRIPTED": ("providers", "scripted", "enabled"),
+    "OPENAI_BASE_URL": ("providers", "openai", "base_url"),
+    "ANTHROPIC_BASE_URL": ("providers", "anthropic", "base_url"),
+    "OLLAMA_HOST": ("providers", "ollama", "base_url"),
+}
+"""Which variable sets which key. An empty variable is as good as none."""
+
+
+class ConfigError(Exception):
+    """The configuration has mistakes; `mistakes` are lines for people, each with its key."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is in force.
+
+    Attributes:
+        settings: the settings.
+        keys: the providers' API keys, by the name of the provider; only those that are set.
+        origins: where each setting comes from, by its path; those not named are defaults.
+    """
+
+    settings: Settings
+    keys: dict[str, str] = field(repr=False)
+    origins: dict[tuple[str, ...], str]
+
+    @property
+    def configured(self) -> frozenset[str]:
+        """The providers that somebody set up: with a key, an address or a flag."""
+        names = set(self.keys)
+        for name, provider in self.settings.providers.items():
+            if isinstance(provider, ScriptedSettings):
+                if provider.enabled:
+                    names.add(name)
+            elif name not in BUILT_IN or ("providers", name, "base_url") in self.origins:
+                names.add(name)
+        return frozenset(names)
+
+
+def load(
+    file: Path | None, environment: Mapping[str, str] = os.environ, flags: Mapping[tuple[str, ...], Any] | None = None
+) -> Config:
+    """Reads all layers. Raises ConfigError with every mistake.
+
+    Args:
+        file: a TOML file; None: the one that HEADWATER_CONFIG names, if any.
+        environment: the variables.
+        flags: settings from the command line, by the path of their keys.
+    """
+    if file is None and environment.get("HEADWATER_CONFIG"):
+        file = Path(environment["HEADWATER_CONFIG"])
+    values: Layer = {}
+    origins: dict[tuple[str, ...], str] = {}
+    for name, built_in in BUILT_IN.items():
+        values.update({("providers", name, key): value for key, value in built_in.items()})
+    if file is not None:
+        for path, value in _flat(_read(file)).items():
+            values[path] = value
+            origins[path] = f"{'.'.join(path)} in {file}"
+    for variable, path in ENVIRONMENT.items():
+        if (text := environment.get(variable)) and not _is_service_link(variable, text):
+            values[path] = _ollama_url(text) if variable == "OLLAMA_HOST" else text
+            origins[path] = variable
+    for path, value in (flags or {}).items():
+        values[path] = value
+        origins[path] = f"--{path[-1].replace('_', '-')}"
+    settings = _validate(values, origins)
+    return Config(settings, _keys(settings, environment, origins), origins)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: is not TOML: {error}"]) from error
+
+
+def _flat(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Layer:
+    """The leaves of the tree; an empty table is a leaf too, so that it is not lost."""
+    leaves: Layer = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves.update(_flat(value, (*prefix, key)))
+        else:
+            leaves[*prefix, key] = value
+    return leaves
+
+
+def _validate(values: Layer, origins: Mapping[tuple[str, ...], str]) -> Settings:
+    tree: dict[str, Any] = {"server": {}, "providers": {}}
+    for path, value in values.items():
+        node = tree
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                raise ConfigError([f"{'.'.join(path)}: is a setting inside of a setting"])
+        node[path[-1]] = value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(sorted(_mistake(e["loc"], e, origins) for e in error.errors())) from error
+
+
+def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[str, ...], str]) -> str:
+    keys = [str(key) for key in location]
+    if keys[0] == "providers" and len(keys) > 2:
+        del keys[2]  # pydantic names the kind of provider there
+    path = tuple(keys)
+    named = origins.get(path) or origins.get(path[:-1]) or ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"{named}: there is no such setting"
+    if error["type"] == "missing":
+        return f"{'.'.join(path)}: is missing"
+    if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        kinds = "openai, anthropic, ollama, local or scripted"
+        return f"{'.'.join(path)}: needs type, one of {kinds}"
+    return f"{named}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _keys(
+    settings: Settings, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]
+) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    mistakes: list[str] = []
+    for name, provider in settings.providers.items():
+        variable = getattr(provider, "api_key_env", "")
+        if variable and environment.get(variable):
+            keys[name] = environment[variable].strip()
+        elif variable and (origin := origins.get(("providers", name, "api_key_env"))):
+            mistakes.append(f"{origin}: names {variable}, which is not set")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return keys
+
+
+def _ollama_url(host: str) -> str:
+    """OLLAMA_HOST as a URL, read as Ollama reads it: a URL, a host, a port or both; an address that a server listens
+    on stands for this host. The default port depends on whether a scheme is given.
+    """
+    scheme, found, rest = host.strip().partition("://")
+    if not found:
+        scheme, rest = "http", host.strip()
+    address, slash, path = rest.partition("/")
+    if address.endswith("]") or ":" not in address:
+        address += {"http": ":80", "https": ":443"}.get(scheme, "") if found else ":11434"
+    name, _, port = address.rpartition(":")
+    if name in ("", "0.0.0.0", "[::]"):  # noqa: S104  that is where a server listens, not where a client connects
+        name = "127.0.0.1"
+    return f"{scheme}://{name}:{port}{slash}{path}"
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    """Kubernetes sets HEADWATER_PORT=tcp://… for any service that is called headwater; that is not ours."""
+    return variable == "HEADWATER_PORT" and text.startswith(("tcp://", "udp://"))

@@ -1,0 +1,43 @@
+"""Structured logs on standard error: one event a line, as JSON or for people.
+
+Nothing that was said, asked or kept secret is ever passed to a logger: prompts, replies, keys, providers' messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any, Literal
+
+import structlog
+
+
+def configure_logging(level: str, form: Literal["auto", "json", "text"]) -> None:
+    """Sets up structlog for the process; `auto` is text on a terminal and JSON elsewhere."""
+    text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    render: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if text
+        else [structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def fault_facts(error: BaseException) -> dict[str, Any]:
+    """What may be logged of an unexpected exception: its type and where it came from, never what it says."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "error": type(error).__name__,
+        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
+    }

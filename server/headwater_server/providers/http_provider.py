@@ -1,0 +1,212 @@
+"""A provider that is asked over HTTP: address, key and transport; what is said is the wire's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+
+from headwater_server.domain.chunks import ProviderEvent
+from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.messages import ChatRequest
+from headwater_server.providers.base import Decoder, ModelInfo, ProviderInfo, Wire
+from headwater_server.providers.http import TRANSPORT_ERRORS
+
+MAX_ERROR_BODY = 64 * 1024
+REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider is, and with which key.
+
+    Attributes:
+        base_url: up to what the wire's path is appended to, without a slash at the end.
+        api_key: empty for a provider that wants none, or whose key is not set.
+        key_help: what to set when the key is missing; empty for a provider that wants none.
+    """
+
+    base_url: str
+    api_key: str
+    key_help: str = ""
+
+    def key_for(self, request: ChatRequest) -> str:
+        """The caller's key, else the server's. Raises HeadwaterError (PROVIDER_AUTH_FAILED) when one is missing."""
+        key = request.api_key or self.api_key
+        if not key and self.key_help:
+            raise HeadwaterError(Reason.PROVIDER_AUTH_FAILED, f"no key for the provider: {self.key_help}")
+        return key
+
+
+class HttpProvider:
+    """A provider over HTTP.
+
+    Args:
+        name: its name in configuration and requests.
+        type: its kind.
+        endpoint: where it is.
+        client: shared by all providers, and closed by its owner.
+        wires: what it speaks, by the name of the API; the first is the default.
+        default_model: the model that is taken when none is named; empty for none.
+        choose_api: the API for a model; None: the first wire.
+        models_path: where it lists its models.
+        parse_models: reads that list.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        type: str,
+        endpoint: Endpoint,
+        client: httpx.AsyncClient,
+        wires: Mapping[str, Wire],
+        default_model: str,
+        models_path: str,
+        parse_models: Callable[[bytes], list[ModelInfo]],
+        choose_api: Callable[[str], str] | None = None,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.default_model = default_model
+        self._endpoint = endpoint
+        self._client = client
+        self._wires = wires
+        self._choose_api = choose_api
+        self._models_path = models_path
+        self._parse_models = parse_models
+
+    def _wire(self, request: ChatRequest) -> Wire:
+        api = request.provider_options.get("api") or self._api(request.model)
+        wire = self._wires.get(api) if isinstance(api, str) else None
+        if wire is None:
+            known = ", ".join(f'"{api}"' for api in self._wires)
+            raise invalid(f"provider_options.{self.name}.api", f"must be one of {known}")
+        return wire
+
+    def _api(self, model: str) -> str:
+        return self._choose_api(model) if self._choose_api else next(iter(self._wires))
+
+    def supported_params(self, request: ChatRequest) -> frozenset[str]:
+        """The sampling parameters that the model takes over the wire that would be used."""
+        return self._wire(request).supported_params(request.model)
+
+    def stream(self, request: ChatRequest) -> HttpStream:
+        """Begins a reply; see Provider.stream."""
+        wire = self._wire(request)
+        key = self._endpoint.key_for(request)
+        call = wire.call(request)
+        http_request = self._client.build_request(
+            "POST",
+            self._endpoint.base_url + call.path,
+            content=msgspec.json.encode(call.body),
+            headers={"content-type": "application/json", **wire.auth(key), **call.headers},
+        )
+        return HttpStream(self._client, http_request, wire, key)
+
+    async def info(self, model: str) -> ProviderInfo:
+        """What the provider can do with the model, as far as is known without asking it."""
+        model = model or self.default_model
+        api = self._api(model)
+        wire = self._wires[api]
+        return ProviderInfo(
+            name=self.name,
+            type=self.type,
+            model=model,
+            supported_params=tuple(sorted(wire.supported_params(model))),
+            api=api if len(self._wires) > 1 else "",
+        )
+
+    async def models(self) -> list[ModelInfo]:
+        """The provider's models. Raises HeadwaterError when it cannot be asked."""
+        return self._parse_models(await self.get(self._models_path))
+
+    async def get(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """The answer to a short question, a GET or with a body a POST. Raises HeadwaterError for all but a 200."""
+        wire = next(iter(self._wires.values()))
+        key = self._endpoint.api_key
+        try:
+            response = await self._client.request(
+                "GET" if body is None else "POST",
+                self._endpoint.base_url + path,
+                content=None if body is None else msgspec.json.encode(body),
+                headers=wire.auth(key),
+                timeout=10.0,
+            )
+        except TRANSPORT_ERRORS as error:
+            raise _unreachable(error) from error
+        if response.status_code != 200:
+            raise _redacted(wire.error(response.status_code, response.headers, response.content), key)
+        return response.content
+
+    async def aclose(self) -> None:
+        """Frees nothing: the client is its owner's."""
+
+
+class HttpStream:
+    """A reply over HTTP. One pass; iterating again goes on where it stopped."""
+
+    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, wire: Wire, key: str) -> None:
+        self.request_id = ""
+        self._client = client
+        self._request = request
+        self._wire = wire
+        self._key = key
+        self._events = self._read()
+
+    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
+        return self._events
+
+    async def aclose(self) -> None:
+        """Ends the reply and closes its connection, unless it was read to its end."""
+        await self._events.aclose()
+
+    async def _read(self) -> AsyncGenerator[ProviderEvent, None]:
+        try:
+            response = await self._client.send(self._request, stream=True)
+        except TRANSPORT_ERRORS as error:
+            raise _unreachable(error) from error
+        try:
+            self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
+            decoder = await self._decoder(response)
+            async for data in response.aiter_raw():
+                for event in decoder.feed(data):
+                    yield event
+            for event in decoder.close():
+                yield event
+        except TRANSPORT_ERRORS as error:
+            raise HeadwaterError(
+                Reason.PROVIDER_UNAVAILABLE, f"the provider's connection broke ({type(error).__name__})"
+            ) from error
+        except HeadwaterError as error:
+            raise _redacted(error, self._key) from error.__cause__
+        finally:
+            await response.aclose()
+
+    async def _decoder(self, response: httpx.Response) -> Decoder:
+        if response.status_code == 200:
+            return self._wire.decoder(response.headers.get("content-type", ""))
+        body = b""
+        async for data in response.aiter_raw():
+            body += data
+            if len(body) > MAX_ERROR_BODY:
+                break
+        raise self._wire.error(response.status_code, response.headers, body[:MAX_ERROR_BODY])
+
+
+def _unreachable(error: BaseException) -> HeadwaterError:
+    return HeadwaterError(
+        Reason.PROVIDER_UNAVAILABLE,
+        f"the provider cannot be reached ({type(error).__name__}); check its base URL and that it is running",
+    )
+
+
+def _redacted(error: HeadwaterError, key: str) -> HeadwaterError:
+    """The error without the key, which some providers repeat in their message."""
+    if key and key in error.message:
+        error.message = error.message.replace(key, "***")
+        error.args = (error.message,)
+    return error

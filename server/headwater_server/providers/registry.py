@@ -1,0 +1,127 @@
+"""The providers of this server, and which of them answers a request. Names route by data, never by a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
+from headwater_server.domain.messages import ChatRequest
+from headwater_server.providers.base import Provider
+from headwater_server.providers.models import provider_type_for
+
+DEFAULT_ORDER = ("openai", "anthropic", "ollama", "local", "scripted")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers, and the model by the provider's own name."""
+
+    provider: Provider
+    model: str
+
+
+class ProviderRegistry:
+    """All providers by name.
+
+    Args:
+        providers: those that can be named in a request, by name.
+        configured: names of those that were set up (a key, an address, a flag): what is listed, and what a request
+            that names nothing may be given to.
+        default_model: the model of a request that names neither model nor provider; empty: the default model of the
+            first that is configured of openai, anthropic, ollama, local and scripted.
+        models: model names that belong to a provider by configuration.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        configured: frozenset[str],
+        default_model: str = "",
+        models: Mapping[str, str] | None = None,
+    ) -> None:
+        self._providers = dict(providers)
+        self._configured = configured
+        self._default_model = default_model
+        self._models = dict(models or {})
+
+    def configured(self) -> list[Provider]:
+        """The providers that were set up, by name."""
+        return [self._providers[name] for name in sorted(self._configured)]
+
+    def default(self) -> Route | None:
+        """Who answers a request that names neither model nor provider; None when nobody does."""
+        if self._default_model:
+            return self.resolve(self._default_model, "")
+        for name in DEFAULT_ORDER:
+            if name in self._configured and (model := self._providers[name].default_model):
+                return Route(self._providers[name], model)
+        return None
+
+    def resolve(self, model: str, provider: str) -> Route:
+        """Who answers for this model and provider, either of which may be empty.
+
+        Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider or model that nobody here has, INVALID_REQUEST when
+        nothing is named and there is no default.
+        """
+        if provider:
+            return self._of_provider(self._provider(provider), model)
+        if not model:
+            default = self.default()
+            if default is None:
+                cure = "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST for the server, or its default_model"
+                raise invalid("model", f"names no model, and the server has no default; {cure}")
+            return default
+        prefix, slash, rest = model.partition("/")
+        if slash and prefix in self._providers:
+            return self._of_provider(self._providers[prefix], rest)
+        name = self._models.get(model) or provider_type_for(model)
+        if name is None or name not in self._providers:
+            raise self._not_found(f"no provider here is known to have the model {_shown(model)}", model=model)
+        return Route(self._providers[name], model)
+
+    def _of_provider(self, provider: Provider, model: str) -> Route:
+        model = model.removeprefix(f"{provider.name}/") or provider.default_model
+        if not model:
+            raise invalid("model", f"names no model, and the provider {provider.name} has no default_model")
+        return Route(provider, model)
+
+    def _provider(self, name: str) -> Provider:
+        if name not in self._providers:
+            raise self._not_found(f"no provider is called {_shown(name)} here", provider=name)
+        return self._providers[name]
+
+    def _not_found(self, what: str, **metadata: str) -> HeadwaterError:
+        names = ", ".join(sorted(self._configured)) or "none"
+        message = f"{what}; configured: {names}. Name one of them as provider, or configure [providers.NAME]"
+        return HeadwaterError(
+            Reason.PROVIDER_NOT_FOUND,
+            message,
+            metadata={**{key: value[:100] for key, value in metadata.items()}, "configured": names[:500]},
+        )
+
+    async def aclose(self) -> None:
+        """Closes every provider."""
+        for provider in self._providers.values():
+            await provider.aclose()
+
+
+def fit_params(provider: Provider, request: ChatRequest, drop: bool) -> tuple[ChatRequest, list[str]]:
+    """The request with only the sampling parameters that the model takes, and the names of those left out.
+
+    Raises HeadwaterError (INVALID_REQUEST) that names them, unless they may be dropped.
+    """
+    supported = provider.supported_params(request)
+    unsupported = [name for name in request.sampling if name not in supported]
+    if not unsupported:
+        return request, []
+    if not drop:
+        cure = "leave it out, or set unsupported_params to DROP"
+        what = f"is not a parameter of {provider.name}'s model {_shown(request.model)}; {cure}"
+        raise invalid_request([FieldViolation(name, what) for name in unsupported])
+    kept = {name: value for name, value in request.sampling.items() if name in supported}
+    return replace(request, sampling=kept), unsupported
+
+
+def _shown(name: str) -> str:
+    return f'"{name[:100]}"'

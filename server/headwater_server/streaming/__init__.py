@@ -1,0 +1,1 @@
+"""The way of a reply through the server: from a provider's events to chunks for one reader."""

@@ -1,0 +1,197 @@
+"""A stream while it runs: reads the provider, measures, and says exactly once how it ended.
+
+Theory of operation. A task of its own, the pump, reads the provider's events into a merging channel; the RPC takes
+chunks out of it. So a caller that reads slowly does not slow the reading of the provider until the channel is full,
+and a provider that is slow keeps nobody from noticing that the caller left.
+
+How a stream can end, and who says so:
+- the provider finished: the pump puts the final chunk;
+- the provider failed, or its answer broke off: the pump puts the error. After the first delta every such failure is
+  STREAM_INTERRUPTED, because what the caller has is not the whole reply;
+- it was ended from outside (CancelStream, a provider gone quiet, the server's shutdown): `interrupt` puts the error
+  and cancels the pump;
+- the caller left: the RPC closes the stream, which cancels the pump, and nobody is there to be told.
+
+After the provider's finish the pump reads the rest of the answer, a few bytes, so that the connection can be used
+again; the caller does not wait for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, ProviderEvent, StreamStats
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.streaming.accumulator import ToolCallAccumulator
+from headwater_server.streaming.channel import MergingChannel
+from headwater_server.streaming.watchdog import Watchdog
+
+FINISH_READING_SECONDS = 1.0
+
+_INTERRUPTIONS = frozenset(Reason) - {
+    Reason.STREAM_INTERRUPTED,
+    Reason.STREAM_TIMEOUT,
+    Reason.STREAM_CANCELLED,
+    Reason.INTERNAL,
+}
+
+
+class Source(Protocol):
+    """A provider's reply under way."""
+
+    @property
+    def request_id(self) -> str:
+        """The provider's id of the request, once known."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a provider may be silent, in seconds: before its first delta, and between two."""
+
+    first_chunk_seconds: float = 300.0
+    next_chunk_seconds: float = 120.0
+
+
+class LiveStream:
+    """One running stream, with one reader.
+
+    Args:
+        stream_id: its id.
+        provider: name of the provider that answers.
+        model: the model asked for.
+        source: the provider's reply, not yet begun.
+        timeouts: how long the provider may be silent.
+
+    Attributes:
+        created: when it was accepted, in seconds since the epoch.
+    """
+
+    def __init__(self, stream_id: str, provider: str, model: str, source: Source, timeouts: Timeouts) -> None:
+        self.id = stream_id
+        self.provider = provider
+        self.model = model
+        self.created = time.time()
+        self._source = source
+        self._channel = MergingChannel()
+        self._tool_calls = ToolCallAccumulator()
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._last = self._began
+        self._finished = False
+        self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
+        self._pump = asyncio.create_task(self._run(), name=f"headwater stream {stream_id}")
+
+    @property
+    def chunk_count(self) -> int:
+        """Provider deltas so far."""
+        return self._channel.count
+
+    async def next(self) -> Chunk | FinalChunk:
+        """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
+        return await self._channel.get()
+
+    def interrupt(self, error: HeadwaterError) -> None:
+        """Ends the stream from outside; the reader gets what has arrived, then the error."""
+        if not self._finished:
+            self._channel.end(self._about(error))
+            self._pump.cancel()
+
+    async def close(self) -> asyncio.Task[None] | None:
+        """Frees the stream. A pump that only has to finish reading is returned: it ends by itself, and is the
+        caller's to wait for.
+        """
+        self._watchdog.stop()
+        if self._finished and not self._pump.done():
+            return self._pump
+        self._pump.cancel()
+        await asyncio.wait([self._pump])
+        await self._source.aclose()  # a pump that was cancelled before its first step has closed nothing
+        return None
+
+    async def _run(self) -> None:
+        try:
+            finish = await self._read()
+        except HeadwaterError as error:
+            self._channel.end(self._interrupted(error))
+        except Exception as error:
+            failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
+            failure.__cause__ = error
+            self._channel.end(failure)
+        else:
+            self._finished = True
+            self._channel.end(finish)
+            await self._finish_reading()
+        finally:
+            self._watchdog.stop()
+            await self._source.aclose()
+
+    async def _read(self) -> FinalChunk:
+        channel, watchdog = self._channel, self._watchdog
+        async for event in self._source:
+            watchdog.seen()
+            if isinstance(event, Finish):
+                return self._final(event)
+            self._last = time.monotonic()
+            if self._first is None:
+                self._first = self._last
+            if event.tool_calls:
+                self._tool_calls.add(event.tool_calls)
+            channel.put(event)
+            if channel.full:
+                watchdog.pause()
+                await channel.space()
+                watchdog.resume()
+        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
+
+    async def _finish_reading(self) -> None:
+        try:
+            async with asyncio.timeout(FINISH_READING_SECONDS):
+                async for _ in self._source:
+                    pass
+        except (TimeoutError, HeadwaterError):
+            pass  # the reply was whole; only the connection is not worth keeping
+
+    def _final(self, finish: Finish) -> FinalChunk:
+        now = time.monotonic()
+        tokens = finish.usage.output_tokens if finish.usage else None
+        writing = self._last - self._first if self._first is not None else 0.0
+        stats = StreamStats(
+            time_to_first_token_seconds=None if self._first is None else self._first - self._began,
+            duration_seconds=now - self._began,
+            chunk_count=self._channel.count,
+            tokens_per_second=tokens / writing if tokens and writing > 0 else None,
+        )
+        calls = self._tool_calls.complete()
+        return FinalChunk(self._channel.count + 1, time.time(), finish, stats, calls, self._source.request_id)
+
+    def _silent(self, limit: float) -> None:
+        which = "first" if self._first is None else "next"
+        self.interrupt(
+            HeadwaterError(Reason.STREAM_TIMEOUT, f"the provider sent no {which} chunk within {limit:g} seconds")
+        )
+
+    def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
+        if self._channel.count and error.reason in _INTERRUPTIONS:
+            error = HeadwaterError(
+                Reason.STREAM_INTERRUPTED,
+                f"the reply was cut after {self._channel.count} chunks: {error.message}",
+                metadata={**error.metadata, "cause": error.reason},
+            )
+        return self._about(error)
+
+    def _about(self, error: HeadwaterError) -> HeadwaterError:
+        facts = {"provider": self.provider, "model": self.model, "stream_id": self.id}
+        if self._source.request_id:
+            facts["provider_request_id"] = self._source.request_id
+        for key, value in facts.items():
+            error.metadata.setdefault(key, value)
+        return error

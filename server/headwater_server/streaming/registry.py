@@ -1,0 +1,91 @@
+"""The streams that run in this process: who opens one, lists, cancels and drains them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.streaming.live import LiveStream, Source, Timeouts
+
+
+class StreamRegistry:
+    """Owns every running stream of this process."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, LiveStream] = {}
+        self._numbers: dict[str, int] = {}
+        self._next_number = 1
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @asynccontextmanager
+    async def open(self, provider: str, model: str, source: Source, timeouts: Timeouts) -> AsyncIterator[LiveStream]:
+        """A new stream, closed with all that it holds when the block is left.
+
+        Raises HeadwaterError (SERVER_DRAINING) when the server takes no new work.
+        """
+        if self._draining:
+            await source.aclose()
+            raise HeadwaterError(
+                Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0
+            )
+        stream = LiveStream(f"str_{secrets.token_urlsafe(16)}", provider, model, source, timeouts)
+        self._streams[stream.id] = stream
+        self._numbers[stream.id] = self._next_number
+        self._next_number += 1
+        self._idle.clear()
+        try:
+            yield stream
+        finally:
+            try:
+                if finishing := await stream.close():
+                    self._finishing.add(finishing)
+                    finishing.add_done_callback(self._finishing.discard)
+            finally:
+                del self._streams[stream.id], self._numbers[stream.id]
+                if not self._streams:
+                    self._idle.set()
+
+    def cancel(self, stream_id: str) -> None:
+        """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise HeadwaterError(
+                Reason.STREAM_NOT_FOUND,
+                "no stream with this id is running; it may have ended, ListStreams shows those that run",
+                metadata={"stream_id": stream_id[:100]},
+            )
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
+
+    def page(self, after: int, size: int) -> tuple[list[LiveStream], int]:
+        """The running streams after the one numbered `after`, oldest first, at most `size` of them; and the number
+        of the last one if there are more, else 0.
+        """
+        rest = [stream for stream in self._streams.values() if self._numbers[stream.id] > after]
+        page = rest[:size]
+        return page, self._numbers[page[-1].id] if len(rest) > size else 0
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new streams, and waits up to `seconds` for the running ones; those that are left are interrupted."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            for stream in self._streams.values():
+                stream.interrupt(
+                    HeadwaterError(Reason.STREAM_INTERRUPTED, "the server shut down before the reply was complete")
+                )
+
+    async def close(self) -> None:
+        """Waits for the connections that are read to their end."""
+        if self._finishing:
+            await asyncio.wait(self._finishing)

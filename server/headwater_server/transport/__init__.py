@@ -1,0 +1,1 @@
+"""gRPC: the servicers, and the conversion between the contract and the domain."""

@@ -1,0 +1,182 @@
+"""The AgentService: one method an RPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from headwater_server.domain.chunks import FinalChunk
+from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.providers.registry import ProviderRegistry, fit_params
+from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.live import LiveStream, Timeouts
+from headwater_server.streaming.registry import StreamRegistry
+from headwater_server.transport import paging, replies
+from headwater_server.transport.requests import MAX_NAME, parse_request
+from headwater_server.transport.rpc import Context, rpc
+
+MAX_REPLY_BYTES = 3 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    stream: LiveStream
+    dropped: list[str]
+
+
+class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
+    """Bridges the RPCs to providers and streams.
+
+    Args:
+        providers: who can answer.
+        streams: owns the running streams.
+        timeouts: how long a provider may be silent, where the caller does not say.
+        version: sent as the response header `headwater-version`.
+        allow_caller_api_keys: whether a request may bring its own key.
+    """
+
+    def __init__(
+        self,
+        providers: ProviderRegistry,
+        streams: StreamRegistry,
+        timeouts: Timeouts,
+        version: str,
+        allow_caller_api_keys: bool,
+    ) -> None:
+        self._providers = providers
+        self._streams = streams
+        self._timeouts = timeouts
+        self._version = version
+        self._allow_caller_api_keys = allow_caller_api_keys
+
+    @asynccontextmanager
+    async def _accept(
+        self, request: agent_service_pb2.StreamRequest, context: Context
+    ) -> AsyncIterator[_Accepted]:
+        ask = parse_request(request, self._timeouts, self._allow_caller_api_keys)
+        route = self._providers.resolve(ask.model, ask.provider)
+        provider = route.provider
+        chat = replace(ask.request, model=route.model, provider_options=ask.options.get(provider.name, {}))
+        chat, dropped = fit_params(provider, chat, ask.drop_unsupported)
+        try:
+            source = provider.stream(chat)
+        except HeadwaterError as error:
+            error.metadata.setdefault("provider", provider.name)
+            error.metadata.setdefault("model", route.model)
+            raise
+        async with self._streams.open(provider.name, route.model, source, ask.timeouts) as stream:
+            structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=provider.name, model=route.model)
+            try:
+                await context.send_initial_metadata(
+                    (("headwater-stream-id", stream.id), ("headwater-version", self._version))
+                )
+                yield _Accepted(stream, dropped)
+            finally:
+                structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+
+    @rpc
+    async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
+        self, request: agent_service_pb2.StreamRequest, context: Context
+    ) -> None:
+        """Writes a reply chunk by chunk."""
+        async with self._accept(request, context) as accepted:
+            first = True
+            while True:
+                chunk = await accepted.stream.next()
+                final = isinstance(chunk, FinalChunk)
+                message = replies.final_chunk(chunk) if isinstance(chunk, FinalChunk) else replies.stream_chunk(chunk)
+                if first:
+                    replies.introduce(message, accepted.stream, accepted.dropped)
+                    first = False
+                if final:
+                    _check_size(message)
+                await context.write(message)
+                if final:
+                    return
+
+    @rpc
+    async def Run(  # noqa: N802
+        self, request: agent_service_pb2.StreamRequest, context: Context
+    ) -> agent_service_pb2.RunResponse:
+        """Answers with the whole reply."""
+        async with self._accept(request, context) as accepted:
+            reply = ReplyAccumulator()
+            while True:
+                chunk = await accepted.stream.next()
+                if isinstance(chunk, FinalChunk):
+                    response = replies.run_response(accepted.stream, reply, chunk, accepted.dropped)
+                    _check_size(response)
+                    return response
+                reply.add(chunk)
+                if reply.size > MAX_REPLY_BYTES:
+                    raise _too_large()
+
+    @rpc
+    async def CancelStream(  # noqa: N802
+        self, request: agent_service_pb2.CancelStreamRequest, context: Context
+    ) -> agent_service_pb2.CancelStreamResponse:
+        """Ends a running stream."""
+        if not request.stream_id:
+            raise invalid("stream_id", "is empty; it is in the header headwater-stream-id and on the first chunk")
+        self._streams.cancel(request.stream_id)
+        return agent_service_pb2.CancelStreamResponse()
+
+    @rpc
+    async def ListStreams(  # noqa: N802
+        self, request: agent_service_pb2.ListStreamsRequest, context: Context
+    ) -> agent_service_pb2.ListStreamsResponse:
+        """Lists the running streams."""
+        size = paging.page_size(request.page_size)
+        streams, last = self._streams.page(paging.page_start(request.page_token), size)
+        return agent_service_pb2.ListStreamsResponse(
+            streams=map(replies.stream_info, streams), next_page_token=paging.page_token(last)
+        )
+
+    @rpc
+    async def GetProviderInfo(  # noqa: N802
+        self, request: agent_service_pb2.GetProviderInfoRequest, context: Context
+    ) -> agent_service_pb2.GetProviderInfoResponse:
+        """Says what a provider and a model can do."""
+        for name in ("model", "provider"):
+            if len(getattr(request, name)) > MAX_NAME:
+                raise invalid(name, f"is longer than {MAX_NAME} characters")
+        route = self._providers.resolve(request.model, request.provider)
+        info = await route.provider.info(route.model)
+        return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
+
+    @rpc
+    async def ListProviders(  # noqa: N802
+        self, request: agent_service_pb2.ListProvidersRequest, context: Context
+    ) -> agent_service_pb2.ListProvidersResponse:
+        """Lists the configured providers."""
+        default = self._providers.default()
+        return agent_service_pb2.ListProvidersResponse(
+            providers=[replies.provider_summary(provider) for provider in self._providers.configured()],
+            default_provider=default.provider.name if default else "",
+            default_model=default.model if default else "",
+        )
+
+    @rpc
+    async def ListModels(  # noqa: N802
+        self, request: agent_service_pb2.ListModelsRequest, context: Context
+    ) -> agent_service_pb2.ListModelsResponse:
+        """Asks a provider for its models."""
+        provider = self._providers.resolve("", request.provider).provider
+        models = [
+            agent_service_pb2.Model(name=model.name, provider=provider.name, capabilities=model.capabilities)
+            for model in await provider.models()
+        ]
+        return agent_service_pb2.ListModelsResponse(models=models)
+
+
+def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:
+    if message.ByteSize() > MAX_REPLY_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> HeadwaterError:
+    return HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply is over 3 MiB; call Stream, which sends text in pieces")

@@ -1,0 +1,102 @@
+"""From the contract's messages and parts to the domain."""
+
+from __future__ import annotations
+
+import re
+
+from headwater.v1 import agent_pb2
+from headwater_server.domain.errors import FieldViolation
+from headwater_server.domain.messages import (
+    Image,
+    Message,
+    Part,
+    RedactedThinking,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+
+MEDIA_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
+
+_ROLES = {
+    agent_pb2.ROLE_SYSTEM: Role.SYSTEM,
+    agent_pb2.ROLE_USER: Role.USER,
+    agent_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
+    agent_pb2.ROLE_TOOL: Role.TOOL,
+}
+_ALLOWED = {
+    Role.SYSTEM: {"text"},
+    Role.USER: {"text", "image"},
+    Role.ASSISTANT: {"text", "thinking", "redacted_thinking", "tool_call"},
+    Role.TOOL: {"tool_result"},
+}
+
+
+def parse_message(message: agent_pb2.Message, path: str, bad: list[FieldViolation]) -> Message:
+    """One message; what is wrong with it is added to `bad` under its path."""
+    role = _ROLES.get(message.role)
+    if role is None:
+        bad.append(FieldViolation(f"{path}.role", "must be ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL"))
+        return Message(Role.USER, ())
+    if message.content and message.parts:
+        bad.append(FieldViolation(f"{path}.content", "is set together with parts; use one of them"))
+    elif not message.content and not message.parts:
+        bad.append(FieldViolation(f"{path}.content", "is empty, and there are no parts"))
+    elif message.content and role is Role.TOOL:
+        bad.append(FieldViolation(f"{path}.content", "cannot say which call it answers; use parts with tool_result"))
+    if message.content:
+        return Message(role, (Text(message.content),))
+    parts = (_parse_part(part, role, f"{path}.parts[{i}]", bad) for i, part in enumerate(message.parts))
+    return Message(role, tuple(part for part in parts if part is not None))
+
+
+def _parse_part(part: agent_pb2.Part, role: Role, path: str, bad: list[FieldViolation]) -> Part | None:
+    kind = part.WhichOneof("kind")
+    if kind is None:
+        bad.append(FieldViolation(path, "says nothing; set one of its fields"))
+        return None
+    if kind not in _ALLOWED[role]:
+        bad.append(FieldViolation(f"{path}.{kind}", f"has no place in a message of role {role}"))
+        return None
+    match kind:
+        case "text":
+            return Text(part.text)
+        case "image":
+            return _parse_image(part.image, f"{path}.image", bad)
+        case "thinking":
+            return Thinking(part.thinking.text, part.thinking.signature)
+        case "redacted_thinking":
+            return RedactedThinking(part.redacted_thinking.data)
+        case "tool_call":
+            return _parse_call(part.tool_call, f"{path}.tool_call", bad)
+        case _:
+            return _parse_result(part.tool_result, f"{path}.tool_result", bad)
+
+
+def _parse_image(image: agent_pb2.Image, path: str, bad: list[FieldViolation]) -> Image | None:
+    match image.WhichOneof("source"):
+        case "data" if image.data:
+            if not MEDIA_TYPE.fullmatch(image.media_type):
+                bad.append(FieldViolation(f"{path}.media_type", "must be an image's, such as image/png"))
+            return Image(data=image.data, media_type=image.media_type)
+        case "url" if image.url.startswith(("https://", "http://")):
+            return Image(url=image.url)
+        case "url":
+            bad.append(FieldViolation(f"{path}.url", "must begin with https:// or http://"))
+        case _:
+            bad.append(FieldViolation(path, "has neither data nor url"))
+    return None
+
+
+def _parse_call(call: agent_pb2.ToolCall, path: str, bad: list[FieldViolation]) -> ToolCall:
+    if not call.name:
+        bad.append(FieldViolation(f"{path}.name", "is empty"))
+    return ToolCall(call.id, call.name, call.arguments or "{}")
+
+
+def _parse_result(result: agent_pb2.ToolResult, path: str, bad: list[FieldViolation]) -> ToolResult:
+    if not result.tool_call_id and not result.name:
+        bad.append(FieldViolation(f"{path}.tool_call_id", "is empty; give the id of the call, or its tool's name"))
+    return ToolResult(result.tool_call_id, result.name, result.content, result.is_error)

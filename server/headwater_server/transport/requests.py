@@ -1,0 +1,225 @@
+"""From the contract's StreamRequest to the domain, with every mistake in it named at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.struct_pb2 import Struct
+
+from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.domain.errors import FieldViolation, invalid_request
+from headwater_server.domain.messages import (
+    ChatRequest,
+    Message,
+    ResponseFormat,
+    ResponseFormatType,
+    Role,
+    Text,
+    Tool,
+    ToolChoice,
+    ToolChoiceMode,
+)
+from headwater_server.streaming.live import Timeouts
+from headwater_server.transport.message_parts import parse_message
+from headwater_server.transport.structs import struct_to_dict
+
+MAX_NAME = 256
+MAX_TIMEOUT_MS = 86_400_000
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# name, lowest, highest, whether the lowest itself is refused
+_RANGES = (
+    ("temperature", 0.0, 2.0, False),
+    ("top_p", 0.0, 1.0, True),
+    ("frequency_penalty", -2.0, 2.0, False),
+    ("presence_penalty", -2.0, 2.0, False),
+)
+_CHOICES = {
+    agent_pb2.TOOL_CHOICE_MODE_AUTO: ToolChoiceMode.AUTO,
+    agent_pb2.TOOL_CHOICE_MODE_NONE: ToolChoiceMode.NONE,
+    agent_pb2.TOOL_CHOICE_MODE_REQUIRED: ToolChoiceMode.REQUIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A validated request before its provider is known.
+
+    Attributes:
+        provider: as named by the caller; may be empty.
+        model: as named by the caller; may be empty, or have the provider in front.
+        request: the question; its model and provider_options are still to be filled in.
+        options: provider_options by provider.
+        drop_unsupported: leave out sampling parameters that the provider does not have.
+        timeouts: the caller's, over the server's.
+    """
+
+    provider: str
+    model: str
+    request: ChatRequest
+    options: dict[str, dict[str, Any]] = field(repr=False)
+    drop_unsupported: bool
+    timeouts: Timeouts
+
+
+def parse_request(
+    message: agent_service_pb2.StreamRequest, timeouts: Timeouts, allow_caller_api_keys: bool
+) -> Ask:
+    """The request as the domain has it. Raises HeadwaterError (INVALID_REQUEST) with every bad field."""
+    bad: list[FieldViolation] = []
+    for name in ("model", "provider"):
+        if len(getattr(message, name)) > MAX_NAME:
+            bad.append(FieldViolation(name, f"is longer than {MAX_NAME} characters"))
+    if message.api_key and not allow_caller_api_keys:
+        bad.append(FieldViolation("api_key", "this server takes no callers' keys; it would with allow_caller_api_keys"))
+    tools = _tools(message.tools, bad)
+    request = ChatRequest(
+        model="",
+        messages=_messages(message, bad),
+        sampling=_sampling(message, bad),
+        tools=tools,
+        tool_choice=_tool_choice(message, tools, bad),
+        response_format=_response_format(message, bad),
+        api_key=message.api_key,
+    )
+    options = {name: _options(name, message.provider_options[name], bad) for name in message.provider_options}
+    limits = _timeouts(message.timeouts, timeouts, bad)
+    if message.unsupported_params not in agent_pb2.UnsupportedParams.values():
+        bad.append(FieldViolation("unsupported_params", "is not a value of UnsupportedParams"))
+    if bad:
+        raise invalid_request(bad)
+    drop = message.unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
+    return Ask(message.provider, message.model, request, options, drop, limits)
+
+
+def _messages(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> tuple[Message, ...]:
+    messages = [parse_message(m, f"messages[{i}]", bad) for i, m in enumerate(message.messages)]
+    if message.instructions:
+        messages.insert(0, Message(Role.SYSTEM, (Text(message.instructions),)))
+    if message.prompt.strip():
+        messages.append(Message(Role.USER, (Text(message.prompt),)))
+    elif message.prompt or not message.messages:
+        bad.append(FieldViolation("prompt", "is empty; ask something, here or in messages"))
+    return tuple(messages)
+
+
+def _sampling(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> dict[str, Any]:
+    sampling: dict[str, Any] = {}
+    for name, lowest, highest, open_end in _RANGES:
+        if message.HasField(name):
+            value: float = getattr(message, name)
+            if not lowest <= value <= highest or (open_end and value == lowest):
+                above = "above" if open_end else "from"
+                bad.append(FieldViolation(name, f"must be {above} {lowest:g} up to {highest:g}, is {value:g}"))
+            sampling[name] = int(value) if math.isfinite(value) and value == int(value) else value
+    if message.HasField("max_tokens"):
+        if message.max_tokens < 1:
+            bad.append(FieldViolation("max_tokens", f"must be at least 1, is {message.max_tokens}"))
+        sampling["max_tokens"] = message.max_tokens
+    if message.HasField("seed"):
+        sampling["seed"] = message.seed
+    if message.stop:
+        for i, stop in enumerate(message.stop):
+            if not stop:
+                bad.append(FieldViolation(f"stop[{i}]", "is empty; leave it out"))
+        sampling["stop"] = list(message.stop)
+    return sampling
+
+
+def _tools(messages: Iterable[agent_pb2.Tool], bad: list[FieldViolation]) -> tuple[Tool, ...]:
+    tools: list[Tool] = []
+    names: set[str] = set()
+    for i, message in enumerate(messages):
+        if not TOOL_NAME.fullmatch(message.name):
+            bad.append(FieldViolation(f"tools[{i}].name", "must be 1 to 64 letters, digits, _ or -"))
+        elif message.name in names:
+            bad.append(FieldViolation(f"tools[{i}].name", "is the name of an earlier tool; names must differ"))
+        names.add(message.name)
+        parameters: dict[str, Any] = {"type": "object", "properties": {}}
+        if message.parameters:
+            parameters = _json_object(f"tools[{i}].parameters", message.parameters, bad)
+        strict = message.strict if message.HasField("strict") else None
+        tools.append(Tool(message.name, message.description, parameters, strict))
+    return tuple(tools)
+
+
+def _tool_choice(
+    message: agent_service_pb2.StreamRequest, tools: tuple[Tool, ...], bad: list[FieldViolation]
+) -> ToolChoice | None:
+    if not message.HasField("tool_choice"):
+        return None
+    choice = message.tool_choice
+    if not tools:
+        bad.append(FieldViolation("tool_choice", "makes no sense without tools; leave it out"))
+    if choice.mode not in agent_pb2.ToolChoiceMode.values():
+        bad.append(FieldViolation("tool_choice.mode", "is not a value of ToolChoiceMode"))
+    if choice.name and choice.mode != agent_pb2.TOOL_CHOICE_MODE_REQUIRED:
+        bad.append(FieldViolation("tool_choice.name", "is only for mode TOOL_CHOICE_MODE_REQUIRED"))
+    if choice.name and choice.name not in {tool.name for tool in tools}:
+        bad.append(FieldViolation("tool_choice.name", "is not the name of one of the tools"))
+    mode = _CHOICES.get(choice.mode)
+    return ToolChoice(mode, choice.name) if mode else None
+
+
+def _response_format(
+    message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]
+) -> ResponseFormat | None:
+    form = message.response_format
+    if form.type not in agent_pb2.ResponseFormatType.values():
+        bad.append(FieldViolation("response_format.type", "is not a value of ResponseFormatType"))
+    strict = form.strict if form.HasField("strict") else None
+    if form.type == agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
+        if form.name and not TOOL_NAME.fullmatch(form.name):
+            bad.append(FieldViolation("response_format.name", "must be 1 to 64 letters, digits, _ or -"))
+        schema = _json_object("response_format.schema", form.schema, bad)
+        return ResponseFormat(ResponseFormatType.JSON_SCHEMA, schema, form.name or "response", strict)
+    if form.schema:
+        bad.append(FieldViolation("response_format.schema", "is only for type RESPONSE_FORMAT_TYPE_JSON_SCHEMA"))
+    if form.type == agent_pb2.RESPONSE_FORMAT_TYPE_JSON_OBJECT:
+        return ResponseFormat(ResponseFormatType.JSON_OBJECT)
+    return None
+
+
+def _timeouts(message: agent_pb2.Timeouts, default: Timeouts, bad: list[FieldViolation]) -> Timeouts:
+    def seconds(name: str, fallback: float) -> float:
+        if not message.HasField(name):
+            return fallback
+        value: int = getattr(message, name)
+        if not 1 <= value <= MAX_TIMEOUT_MS:
+            bad.append(FieldViolation(f"timeouts.{name}", f"must be 1 to {MAX_TIMEOUT_MS} milliseconds, is {value}"))
+        return value / 1000
+
+    return Timeouts(
+        first_chunk_seconds=seconds("first_chunk_ms", default.first_chunk_seconds),
+        next_chunk_seconds=seconds("next_chunk_ms", default.next_chunk_seconds),
+    )
+
+
+def _options(provider: str, struct: Struct, bad: list[FieldViolation]) -> dict[str, Any]:
+    try:
+        return struct_to_dict(struct)
+    except ValueError as error:
+        bad.append(FieldViolation(f"provider_options.{provider[:MAX_NAME]}", str(error)))
+        return {}
+
+
+def _json_object(path: str, text: str, bad: list[FieldViolation]) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        problem = error.msg if isinstance(error, json.JSONDecodeError) else "too deep, or not a JSON number"
+        bad.append(FieldViolation(path, f"is not JSON: {problem}"))
+        return {}
+    if not isinstance(value, dict):
+        bad.append(FieldViolation(path, "must be a JSON object, a schema such as {\"type\": \"object\"}"))
+        return {}
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)

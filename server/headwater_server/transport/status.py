@@ -1,0 +1,104 @@
+"""The one table from a domain error to a gRPC status, with google.rpc details.
+
+Sizes: gRPC sends status message and details as trailers, and past 8,192 bytes of them drops the whole status at
+random. So a message is at most 1 KiB after percent-encoding, and the details are at most 4 KiB.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
+
+DOMAIN = "headwater"
+DETAILS_KEY = "grpc-status-details-bin"
+MAX_MESSAGE = 1024
+MAX_VIOLATIONS = 1500
+MAX_METADATA = 1200
+
+CODES: dict[Reason, grpc.StatusCode] = {
+    Reason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.PROVIDER_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.PROVIDER_AUTH_FAILED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.PROVIDER_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.PROVIDER_QUOTA_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.PROVIDER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.PROVIDER_REJECTED_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.CONTEXT_WINDOW_EXCEEDED: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.MODEL_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.STREAM_INTERRUPTED: grpc.StatusCode.ABORTED,
+    Reason.STREAM_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.STREAM_CANCELLED: grpc.StatusCode.CANCELLED,
+    Reason.STREAM_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.REPLY_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.SERVER_DRAINING: grpc.StatusCode.UNAVAILABLE,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+def code_of(error: HeadwaterError) -> grpc.StatusCode:
+    """The status code that the error is sent with."""
+    return CODES[error.reason]
+
+
+async def abort(context: grpc.aio.ServicerContext[Message, Message], error: HeadwaterError) -> None:
+    """Ends the call with the error's status. Raises, as `context.abort` does."""
+    code = code_of(error)
+    message = _bounded(error.message)
+    status = status_pb2.Status(code=_number(code), message=message, details=_details(error))
+    await context.abort(code, message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+
+
+def _number(code: grpc.StatusCode) -> int:
+    return int(code_pb2.Code.Value(code.name))
+
+
+def _details(error: HeadwaterError) -> list[AnyMessage]:
+    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN)
+    for key, value in error.metadata.items():
+        if info.ByteSize() < MAX_METADATA:
+            info.metadata[_cut(key, 64)] = _cut(value, 200)
+    details: list[Message] = [info]
+    if error.violations:
+        details.append(_bad_request(error.violations))
+    if error.retry_after_seconds is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return [_packed(detail) for detail in details]
+
+
+def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.BadRequest:
+    """The violations that fit, and how many were left out."""
+    message = error_details_pb2.BadRequest()
+    for i, violation in enumerate(violations):
+        if message.ByteSize() > MAX_VIOLATIONS:
+            message.field_violations.add(field="", description=f"and {len(violations) - i} more")
+            break
+        message.field_violations.add(field=_cut(violation.field, 200), description=_cut(violation.description, 300))
+    return message
+
+
+def _cut(text: str, size: int) -> str:
+    """The text, cut to at most `size` bytes of UTF-8."""
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed
+
+
+def _bounded(message: str) -> str:
+    """The message, cut where its percent-encoded form would pass MAX_MESSAGE bytes."""
+    size = 0
+    for i, character in enumerate(message):
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if size > MAX_MESSAGE - 3:
+            return message[:i] + "..."
+    return message

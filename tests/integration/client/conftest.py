@@ -1,0 +1,37 @@
+"""A fake service for each test, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from headwater import Agent
+from tests.support.fake_agent_service import FakeAgentService
+
+
+@pytest.fixture
+def service() -> Iterator[FakeAgentService]:
+    with FakeAgentService() as service:
+        yield service
+
+
+@pytest.fixture
+def agent(service: FakeAgentService) -> Agent:
+    return Agent(target=service.target)
+
+
+@pytest.fixture(autouse=True)
+def _asyncio_has_nothing_to_report(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Tasks that were destroyed and exceptions that nobody took are only logged; here they fail the test."""
+    yield
+    gc.collect()
+    reports = [
+        record.getMessage()
+        for when in ("setup", "call", "teardown")
+        for record in caplog.get_records(when)  # type: ignore[arg-type]
+        if record.name == "asyncio" and record.levelno >= logging.WARNING
+    ]
+    assert not reports

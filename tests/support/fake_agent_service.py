@@ -1,0 +1,175 @@
+"""An AgentService that says what a test wants, over a real socket, on an event loop of its own.
+
+For tests of the client alone. It knows who called with what, and when a caller left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import grpc
+import psutil
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message as ProtoMessage
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+
+Chunks = AsyncIterator[agent_pb2.StreamChunk]
+Reply = Callable[[agent_service_pb2.StreamRequest, Any], Chunks]
+
+
+def first(content: str = "", **fields: Any) -> agent_pb2.StreamChunk:
+    """A first chunk."""
+    facts = {"sequence": 1, "stream_id": "w0-1", "model": "fake-1", "provider": "fake"}
+    return agent_pb2.StreamChunk(content=content, **(facts | fields))
+
+
+def final(**fields: Any) -> agent_pb2.StreamChunk:
+    """A final chunk."""
+    return agent_pb2.StreamChunk(**({"is_final": True, "finish_reason": agent_pb2.FINISH_REASON_STOP} | fields))
+
+
+async def say(*words: str) -> Chunks:
+    """A reply that ends well."""
+    for number, word in enumerate(words, start=1):
+        yield first(word) if number == 1 else agent_pb2.StreamChunk(content=word, sequence=number)
+    yield final(sequence=len(words) + 1)
+
+
+async def say_forever(word: str = "word ") -> Chunks:
+    """A reply without end, a word each 5 ms."""
+    number = 0
+    while True:
+        number += 1
+        yield first(word) if number == 1 else agent_pb2.StreamChunk(content=word, sequence=number)
+        await asyncio.sleep(0.005)
+
+
+async def say_then_wait(*words: str) -> Chunks:
+    """Some words, and then nothing for as long as the caller stays."""
+    for number, word in enumerate(words, start=1):
+        yield first(word) if number == 1 else agent_pb2.StreamChunk(content=word, sequence=number)
+    await asyncio.Event().wait()
+
+
+async def fail(context: Any, code: grpc.StatusCode, message: str, *details: ProtoMessage) -> NoReturn:
+    """End a call with a status and its details."""
+    packed = []
+    for detail in details:
+        any_message = AnyMessage()
+        any_message.Pack(detail)
+        packed.append(any_message)
+    await context.abort_with_status(
+        rpc_status.to_status(Status(code=code.value[0], message=message, details=packed))
+    )
+    raise AssertionError("abort returned")
+
+
+def error_info(reason: str, **metadata: str) -> ErrorInfo:
+    """The detail that every error of Headwater carries."""
+    return ErrorInfo(reason=reason, domain="headwater", metadata=metadata)
+
+
+@dataclass
+class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
+    """The service; use it as a context manager.
+
+    Attributes:
+        reply: makes the answer to a Stream call.
+        requests: the Stream requests so far.
+        headers: the metadata of each Stream call.
+        left: gets the time of each Stream call whose caller went before its end.
+        info: the answer to GetProviderInfo.
+        info_requests: the GetProviderInfo requests so far.
+        stream_id: what the response headers say.
+    """
+
+    reply: Reply = lambda request, context: say("Hello", " ", "world")
+    requests: list[agent_service_pb2.StreamRequest] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    left: queue.Queue[float] = field(default_factory=queue.Queue)
+    info: agent_service_pb2.ProviderInfo = field(
+        default_factory=lambda: agent_service_pb2.ProviderInfo(
+            name="fake", type="openai", model="fake-1", supports_streaming=True, supports_tools=True
+        )
+    )
+    info_requests: list[agent_service_pb2.GetProviderInfoRequest] = field(default_factory=list)
+    stream_id: str = "w0-1"
+    port: int = 0
+
+    @property
+    def target(self) -> str:
+        """Its address."""
+        return f"127.0.0.1:{self.port}"
+
+    def connections(self) -> int:
+        """How many connections of this process lead to it."""
+        found = psutil.Process().net_connections(kind="tcp")
+        return sum(1 for c in found if c.raddr and c.raddr[1] == self.port and c.status == psutil.CONN_ESTABLISHED)
+
+    def wait_for_leaving(self, timeout: float = 5.0) -> float:
+        """When the next caller left, by `time.monotonic`; fails if none does."""
+        return self.left.get(timeout=timeout)
+
+    async def Stream(self, request: agent_service_pb2.StreamRequest, context: Any) -> Chunks:  # type: ignore[override]  # noqa: N802
+        self.requests.append(request)
+        self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
+        if self.stream_id:
+            await context.send_initial_metadata((("headwater-stream-id", self.stream_id),))
+        chunks = self.reply(request, context)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except (asyncio.CancelledError, GeneratorExit):
+            self.left.put(time.monotonic())
+            raise
+        finally:
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+    async def GetProviderInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.info_requests.append(request)
+        return agent_service_pb2.GetProviderInfoResponse(provider=self.info)
+
+    async def ListProviders(self, request: Any, context: Any) -> Any:  # noqa: N802
+        names = ("fake", "other")
+        return agent_service_pb2.ListProvidersResponse(
+            providers=[agent_service_pb2.ProviderSummary(name=name) for name in names]
+        )
+
+    async def _unused(self, request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake has no such call")
+
+    Run = CancelStream = ListStreams = ListModels = _unused  # type: ignore[assignment]
+
+    def __enter__(self) -> Self:
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
+        self._thread.start()
+        ready.wait()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 << 20)])
+        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(self, server)
+        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await server.start()
+        ready.set()
+        await self._stop.wait()
+        await server.stop(None)
+        await asyncio.sleep(0.05)  # completions that gRPC's own thread still delivers

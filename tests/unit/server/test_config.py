@@ -1,0 +1,152 @@
+"""Settings: layers, mistakes, secrets."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from headwater_server.cli import render
+from headwater_server.config import Config, ConfigError, load
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "headwater.toml"
+    file.write_text(text)
+    return file
+
+
+def mistakes(file: Path | None = None, environment: dict[str, str] | None = None, **flags: object) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, environment or {}, {("server", key): value for key, value in flags.items()})
+    return caught.value.mistakes
+
+
+def test_without_anything_the_defaults_hold():
+    config = load(None, {})
+    assert (config.settings.server.host, config.settings.server.port) == ("127.0.0.1", 50051)
+    assert set(config.settings.providers) == {"openai", "anthropic", "ollama", "local", "scripted"}
+    assert config.configured == frozenset()
+
+
+def test_flags_go_over_the_environment_over_the_file_over_the_defaults(tmp_path):
+    file = written(tmp_path, '[server]\nhost = "1.1.1.1"\nport = 1\nlog_level = "error"\n')
+    config = load(file, {"HEADWATER_HOST": "2.2.2.2", "HEADWATER_PORT": "2"}, {("server", "port"): 3})
+    server = config.settings.server
+    assert (server.port, server.host, server.log_level, server.drain_seconds) == (3, "2.2.2.2", "error", 10.0)
+
+
+def test_the_file_may_be_named_by_the_environment(tmp_path):
+    file = written(tmp_path, "[server]\nport = 77\n")
+    assert load(None, {"HEADWATER_CONFIG": str(file)}).settings.server.port == 77
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    assert load(None, {"HEADWATER_PORT": "", "OPENAI_API_KEY": ""}).configured == frozenset()
+
+
+def test_a_service_link_of_kubernetes_is_not_a_port():
+    assert load(None, {"HEADWATER_PORT": "tcp://10.0.0.1:50051"}).settings.server.port == 50051
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured"),
+    [
+        ({"OPENAI_API_KEY": "k"}, {"openai"}),
+        ({"ANTHROPIC_API_KEY": "k"}, {"anthropic"}),
+        ({"OLLAMA_HOST": "gpu-box"}, {"ollama"}),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, {"openai"}),
+        ({"HEADWATER_SCRIPTED": "1"}, {"scripted"}),
+    ],
+)
+def test_a_key_an_address_or_a_flag_configures_a_provider(environment, configured):
+    assert load(None, environment).configured == configured
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("gpu-box", "http://gpu-box:11434"),
+        ("gpu-box:9", "http://gpu-box:9"),
+        (":9", "http://127.0.0.1:9"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:9", "http://127.0.0.1:9"),
+        ("[::1]", "http://[::1]:11434"),
+        ("[::1]:9", "http://[::1]:9"),
+        ("http://gpu-box", "http://gpu-box:80"),
+        ("https://gpu-box", "https://gpu-box:443"),
+        ("https://gpu-box/ollama/", "https://gpu-box:443/ollama"),
+    ],
+)
+def test_ollama_host_is_read_as_ollama_reads_it(host, url):
+    assert load(None, {"OLLAMA_HOST": host}).settings.providers["ollama"].base_url == url
+
+
+def test_further_servers_that_speak_openai_come_from_the_file(tmp_path):
+    text = '[providers.vllm]\ntype = "openai"\nbase_url = "http://gpu:8000/v1/"\napi_key_env = "VLLM_KEY"\nmodels = ["m"]\n'
+    config = load(written(tmp_path, text), {"VLLM_KEY": " secret\n"})
+    assert config.settings.providers["vllm"].base_url == "http://gpu:8000/v1"
+    assert config.keys == {"vllm": "secret"}
+    assert config.configured == {"vllm"}
+
+
+def test_every_mistake_is_named_with_the_key_as_it_was_written(tmp_path):
+    file = written(
+        tmp_path,
+        '[server]\nlog_level = "loud"\nprot = 1\n'
+        '[providers.a]\nbase_url = "http://x"\n'
+        '[providers.b]\ntype = "openai"\nbase_url = "gpu:8000"\n'
+        '[providers.c]\ntype = "openai"\n',
+    )
+    lines = mistakes(file, {"HEADWATER_DRAIN_SECONDS": "soon"}, port=99_999)
+    assert len(lines) == 7
+    for words in (
+        f"server.log_level in {file}: Input should be 'debug'",
+        f"server.prot in {file}: there is no such setting",
+        "providers.a: needs type, one of openai",
+        f"providers.b.base_url in {file}: must begin with http",
+        "providers.c.base_url: is missing",
+        "HEADWATER_DRAIN_SECONDS: Input should be a valid number",
+        "--port: Input should be less than or equal to 65535",
+    ):
+        assert any(line.startswith(words) for line in lines), (words, lines)
+
+
+def test_a_key_variable_that_is_named_but_not_set_is_a_mistake(tmp_path):
+    text = '[providers.b]\ntype = "openai"\nbase_url = "http://x"\napi_key_env = "B_KEY"\n'
+    assert mistakes(written(tmp_path, text)) == [
+        f"providers.b.api_key_env in {tmp_path}/headwater.toml: names B_KEY, which is not set"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[server", "is not TOML"), ("server = 1", "server"), ("[server.port]\nx = 1", "server.port")],
+)
+def test_a_file_of_another_shape_is_a_mistake(tmp_path, text, words):
+    assert any(words in line for line in mistakes(written(tmp_path, text)))
+
+
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path):
+    assert "cannot be read" in mistakes(tmp_path / "none.toml")[0]
+
+
+def shown(environment: dict[str, str]) -> tuple[Config, str]:
+    config = load(None, environment)
+    return config, render(config)
+
+
+def test_what_is_in_force_is_shown_as_toml_with_its_origin():
+    config, text = shown({"HEADWATER_PORT": "4000"})
+    assert "port = 4000  # HEADWATER_PORT" in text
+    assert 'host = "127.0.0.1"  # default' in text
+    tree = tomllib.loads(text)
+    assert tree["server"] == config.settings.server.model_dump()
+
+
+def test_secrets_are_never_shown():
+    config, text = shown({"OPENAI_API_KEY": "sk-very-secret"})
+    assert "OPENAI_API_KEY is set: ***" in text
+    assert "ANTHROPIC_API_KEY is not set" in text
+    assert "sk-very-secret" not in text + repr(config)

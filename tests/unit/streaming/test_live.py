@@ -1,0 +1,234 @@
+"""A live stream: exactly one end, whatever the provider, the caller or the clock does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import ToolCall
+from headwater_server.streaming.live import LiveStream, Timeouts
+from headwater_server.streaming.registry import StreamRegistry
+
+Script = Callable[[], AsyncIterator[ProviderEvent]]
+
+
+class FakeSource:
+    """A provider's reply that runs a script; knows whether it was closed."""
+
+    request_id = "req_1"
+
+    def __init__(self, script: Script) -> None:
+        self._events = script()
+        self.closed = False
+
+    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
+        return self._events
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await self._events.aclose()  # type: ignore[attr-defined]
+
+
+async def read(stream: LiveStream) -> tuple[str, FinalChunk]:
+    text = ""
+    while isinstance(chunk := await stream.next(), Chunk):
+        text += chunk.delta.content
+    return text, chunk
+
+
+async def read_error(stream: LiveStream) -> tuple[str, HeadwaterError]:
+    text = ""
+    with pytest.raises(HeadwaterError) as caught:
+        while isinstance(chunk := await stream.next(), Chunk):
+            text += chunk.delta.content
+    return text, caught.value
+
+
+def opened(script: Script, timeouts: Timeouts | None = None):
+    source = FakeSource(script)
+    return source, StreamRegistry().open("fake", "m", source, timeouts or Timeouts())
+
+
+async def two_words() -> AsyncIterator[ProviderEvent]:
+    yield Delta(content="Hello")
+    yield Delta(content=" there")
+    yield Finish(FinishReason.STOP, "stop", usage=Usage(output_tokens=2))
+
+
+async def test_a_whole_reply_ends_with_one_final_chunk():
+    source, opening = opened(two_words)
+    async with opening as stream:
+        text, final = await read(stream)
+    assert text == "Hello there"
+    assert final.finish.provider_reason == "stop"
+    assert final.sequence == 3
+    assert final.stats.chunk_count == 2
+    assert final.stats.duration_seconds >= final.stats.time_to_first_token_seconds >= 0
+    assert final.provider_request_id == "req_1"
+    assert source.closed
+
+
+async def test_tool_calls_are_put_together_from_their_pieces():
+    async def calls() -> AsyncIterator[ProviderEvent]:
+        yield Delta(tool_calls=[ToolCallDelta(0, "a", "first", '{"x"')])
+        yield Delta(tool_calls=[ToolCallDelta(1, "b", "second")])
+        yield Delta(tool_calls=[ToolCallDelta(0, arguments=": 1}")])
+        yield Finish(FinishReason.TOOL_CALLS)
+
+    _, opening = opened(calls)
+    async with opening as stream:
+        while isinstance(final := await stream.next(), Chunk):
+            pass
+    assert final.tool_calls == [ToolCall("a", "first", '{"x": 1}'), ToolCall("b", "second", "{}")]
+
+
+async def test_a_reply_without_its_finish_is_never_a_normal_stop():
+    async def cut() -> AsyncIterator[ProviderEvent]:
+        yield Delta(content="Six crates")
+
+    _, opening = opened(cut)
+    async with opening as stream:
+        text, error = await read_error(stream)
+    assert text == "Six crates"
+    assert error.reason is Reason.STREAM_INTERRUPTED
+    assert error.metadata["cause"] == "PROVIDER_UNAVAILABLE"
+    assert error.metadata["provider"] == "fake"
+    assert error.metadata["provider_request_id"] == "req_1"
+
+
+async def test_an_error_before_the_first_delta_keeps_its_reason():
+    async def refused() -> AsyncIterator[ProviderEvent]:
+        raise HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow down", retry_after_seconds=2)
+        yield Delta()
+
+    _, opening = opened(refused)
+    async with opening as stream:
+        _, error = await read_error(stream)
+    assert error.reason is Reason.PROVIDER_RATE_LIMITED
+    assert error.retry_after_seconds == 2
+
+
+async def test_a_fault_of_ours_is_internal_and_keeps_its_cause():
+    async def faulty() -> AsyncIterator[ProviderEvent]:
+        raise KeyError("oops")
+        yield Delta()
+
+    _, opening = opened(faulty)
+    async with opening as stream:
+        _, error = await read_error(stream)
+    assert error.reason is Reason.INTERNAL
+    assert isinstance(error.__cause__, KeyError)
+
+
+async def silent_from_the_start() -> AsyncIterator[ProviderEvent]:
+    await asyncio.Event().wait()
+    yield Delta()
+
+
+async def silent_after_a_word() -> AsyncIterator[ProviderEvent]:
+    yield Delta(content="Well")
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("script", "timeouts", "words"),
+    [
+        (silent_from_the_start, Timeouts(0.02, 100), "no first chunk within 0.02 seconds"),
+        (silent_after_a_word, Timeouts(100, 0.02), "no next chunk within 0.02 seconds"),
+    ],
+)
+async def test_a_silent_provider_is_a_timeout(script, timeouts, words):
+    source, opening = opened(script, timeouts)
+    async with opening as stream:
+        _, error = await read_error(stream)
+    assert error.reason is Reason.STREAM_TIMEOUT
+    assert words in error.message
+    assert source.closed
+
+
+async def test_a_slow_reader_is_not_taken_for_a_silent_provider():
+    async def plenty() -> AsyncIterator[ProviderEvent]:
+        for _ in range(40):
+            yield Delta(content="x" * 10_000)
+        yield Finish(FinishReason.STOP)
+
+    _, opening = opened(plenty, Timeouts(0.05, 0.05))
+    async with opening as stream:
+        await asyncio.sleep(0.2)
+        text, _ = await read(stream)
+    assert len(text) == 400_000
+
+
+async def test_leaving_the_block_closes_the_provider():
+    source, opening = opened(silent_after_a_word)
+    async with opening as stream:
+        await stream.next()
+    assert source.closed
+
+
+async def test_interrupting_gives_the_reader_what_came_and_then_the_error():
+    source, opening = opened(silent_after_a_word)
+    async with opening as stream:
+        first = await stream.next()
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
+        _, error = await read_error(stream)
+    assert isinstance(first, Chunk)
+    assert error.reason is Reason.STREAM_CANCELLED
+    assert source.closed
+
+
+async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting():
+    last_bytes = asyncio.Event()
+    read_to_the_end = asyncio.Event()
+
+    async def trailing() -> AsyncIterator[ProviderEvent]:
+        yield Finish(FinishReason.STOP)
+        await last_bytes.wait()
+        read_to_the_end.set()
+
+    registry = StreamRegistry()
+    source = FakeSource(trailing)
+    async with registry.open("fake", "m", source, Timeouts()) as stream:
+        await read(stream)
+    assert not source.closed
+    last_bytes.set()
+    await registry.close()
+    assert read_to_the_end.is_set()
+    assert source.closed
+
+
+async def test_a_draining_registry_takes_no_new_stream_and_interrupts_the_last():
+    registry = StreamRegistry()
+    async with registry.open("fake", "m", FakeSource(silent_from_the_start), Timeouts()) as stream:
+        await registry.drain(0.01)
+        _, error = await read_error(stream)
+        late = FakeSource(two_words)
+        with pytest.raises(HeadwaterError) as refused:
+            async with registry.open("fake", "m", late, Timeouts()):
+                pass
+    assert error.reason is Reason.STREAM_INTERRUPTED
+    assert refused.value.reason is Reason.SERVER_DRAINING
+    assert refused.value.retry_after_seconds is not None
+    assert late.closed
+
+
+async def test_running_streams_are_listed_in_pages_and_cancelled_by_id():
+    registry = StreamRegistry()
+    opening = [registry.open("fake", f"m{i}", FakeSource(silent_from_the_start), Timeouts()) for i in range(3)]
+    streams = [await o.__aenter__() for o in opening]
+    first, after = registry.page(0, 2)
+    rest, end = registry.page(after, 2)
+    assert [s.model for s in first + rest] == ["m0", "m1", "m2"]
+    assert end == 0
+    registry.cancel(streams[1].id)
+    assert (await read_error(streams[1]))[1].reason is Reason.STREAM_CANCELLED
+    for o in opening:
+        await o.__aexit__(None, None, None)
+    assert len(registry) == 0
+    with pytest.raises(HeadwaterError) as unknown:
+        registry.cancel(streams[1].id)
+    assert unknown.value.reason is Reason.STREAM_NOT_FOUND

@@ -1,0 +1,80 @@
+"""The table from errors to statuses: complete, and always small enough to arrive."""
+
+from __future__ import annotations
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from headwater.v1 import error_pb2
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid_request
+from headwater_server.transport import status
+from headwater_server.transport.status import CODES
+
+
+class FakeContext:
+    """Takes an abort, as a call would."""
+
+    async def abort(self, code, message, trailing_metadata):
+        self.code, self.message = code, message
+        [(key, self.raw)] = trailing_metadata
+        assert key == "grpc-status-details-bin"
+
+
+async def sent(error: HeadwaterError) -> tuple[FakeContext, status_pb2.Status]:
+    context = FakeContext()
+    await status.abort(context, error)  # type: ignore[arg-type]
+    return context, status_pb2.Status.FromString(context.raw)
+
+
+def test_every_reason_has_a_code_and_is_in_the_contract():
+    names = {name.removeprefix("ERROR_REASON_") for name in error_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}
+    assert set(CODES) == set(Reason)
+    assert {reason.value for reason in Reason} == names
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+async def test_an_error_has_code_message_and_error_info(reason):
+    context, details = await sent(HeadwaterError(reason, "what and how", metadata={"provider": "openai"}))
+    info = error_details_pb2.ErrorInfo()
+    assert details.details[0].Unpack(info)
+    assert (info.reason, info.domain, dict(info.metadata)) == (reason.value, "headwater", {"provider": "openai"})
+    assert context.code is CODES[reason]
+    assert details.code == context.code.value[0]
+    assert details.message == context.message == "what and how"
+
+
+async def test_bad_fields_travel_as_bad_request():
+    _, details = await sent(invalid_request([FieldViolation("top_p", "must be above 0")]))
+    bad = error_details_pb2.BadRequest()
+    assert details.details[1].Unpack(bad)
+    assert [(v.field, v.description) for v in bad.field_violations] == [("top_p", "must be above 0")]
+
+
+async def test_waiting_that_helps_travels_as_retry_info():
+    _, details = await sent(HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow", retry_after_seconds=6.8))
+    retry = error_details_pb2.RetryInfo()
+    assert details.details[1].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == 6800
+
+
+@pytest.mark.parametrize("character", ["x", "%", "é", "🧪"])
+async def test_even_the_largest_error_fits_into_the_trailers(character):
+    violations = [FieldViolation(character * 5000, character * 5000) for _ in range(500)]
+    error = HeadwaterError(
+        Reason.INVALID_REQUEST,
+        character * 100_000,
+        violations=violations,
+        metadata={f"key{i}": character * 5000 for i in range(50)},
+        retry_after_seconds=1,
+    )
+    context, details = await sent(error)
+    assert len(percent_encoded(context.message)) <= 1024
+    assert sum(detail.ByteSize() for detail in details.details) <= 4096
+    bad = error_details_pb2.BadRequest()
+    assert details.details[1].Unpack(bad)
+    assert bad.field_violations[-1].description.endswith(" more")
+
+
+def percent_encoded(message: str) -> str:
+    """As gRPC writes a status message: printable ASCII but for % as it is, any other byte as %XX."""
+    return "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x25 else f"%{b:02X}" for b in message.encode())

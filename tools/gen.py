@@ -1,0 +1,143 @@
+"""Writes the stubs of the contract: `make gen` calls it with the languages whose toolchain is here.
+
+The contract is compiled once, into a descriptor set; the generator of each language reads that. Each writes into an
+empty folder, which then replaces the one in the tree: a generator that fails leaves the tree as it was, and a message
+that left the contract leaves no file behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+CONTRACT = TOOLS / "gen" / "contract.binpb"
+PYTHON_BIN = Path(sys.executable).parent
+PROTOC = [sys.executable, "-m", "grpc_tools.protoc"]
+PACKAGE = "headwater/v1"
+NOTICE = "Generated from protos/headwater/v1. Do not edit: `make gen` writes it."
+
+# Where the generated folder of a language goes, and its place in the generator's output.
+TARGETS = {
+    "python": ("clients/python/headwater/v1", PACKAGE),
+    "go": ("clients/go/headwater/v1", PACKAGE),
+    "typescript": ("clients/typescript/headwater/v1", PACKAGE),
+    "java": ("clients/java/src/main/java/ai/headwater/v1", "ai/headwater/v1"),
+}
+
+
+def compile_contract() -> list[FileDescriptorProto]:
+    """Compiles the .proto files into CONTRACT, with their comments, and returns them without what they import."""
+    CONTRACT.parent.mkdir(parents=True, exist_ok=True)
+    names = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / PACKAGE).glob("*.proto"))
+    options = ["-Iprotos", "--include_imports", "--include_source_info", f"--descriptor_set_out={CONTRACT}"]
+    run([*PROTOC, *options, *names])
+    contract = FileDescriptorSet()
+    contract.ParseFromString(CONTRACT.read_bytes())
+    return sorted((file for file in contract.file if file.name in names), key=lambda file: file.name)
+
+
+def run(command: list[str]) -> None:
+    """Runs a program in the project's folder. Exits with its output when it fails."""
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode:
+        sys.exit(f"{result.stdout}{result.stderr}\nfailed: {' '.join(command)}")
+
+
+def protoc(names: list[str], *options: str, program: list[str] = PROTOC) -> None:
+    """Lets a generator read the compiled contract."""
+    run([*program, f"--descriptor_set_in={CONTRACT}", *options, *names])
+
+
+def generate_python(out: Path, files: list[FileDescriptorProto]) -> None:
+    """Messages with types for all files, gRPC classes only where there is a service, and the package's front door."""
+    names = [file.name for file in files]
+    protoc(names, f"--python_out={out}", f"--pyi_out={out}")
+    plugin = f"--plugin=protoc-gen-mypy_grpc={PYTHON_BIN / 'protoc-gen-mypy_grpc'}"
+    services = [file.name for file in files if file.service]
+    protoc(services, plugin, f"--grpc_python_out={out}", f"--mypy_grpc_out={out}")
+    (out / PACKAGE / "__init__.py").write_text(python_front_door(files), encoding="utf-8")
+
+
+def python_front_door(files: list[FileDescriptorProto]) -> str:
+    """The text of `headwater/v1/__init__.py`: every message, enum and gRPC class by its name."""
+    imports = []
+    exported = []
+    for file in files:
+        module = file.name.removesuffix(".proto").replace("/", ".")
+        types = [message.name for message in file.message_type] + [enum.name for enum in file.enum_type]
+        classes = [
+            name
+            for service in file.service
+            for name in (f"{service.name}Servicer", f"{service.name}Stub", f"add_{service.name}Servicer_to_server")
+        ]
+        imports += [python_import(f"{module}_pb2", types), python_import(f"{module}_pb2_grpc", classes)]
+        exported += types + classes
+    names = "".join(f'    "{name}",\n' for name in sorted(exported))
+    return f'"""{NOTICE}"""\n\n{"".join(imports)}\n__all__ = [\n{names}]\n'
+
+
+def python_import(module: str, names: list[str]) -> str:
+    """An import statement; nothing when there are no names."""
+    lines = "".join(f"    {name},\n" for name in sorted(names))
+    return f"from {module} import (\n{lines})\n" if names else ""
+
+
+def generate_go(out: Path, files: list[FileDescriptorProto]) -> None:
+    """Messages and gRPC classes; the package path comes from `go_package`, the folder from the .proto file's."""
+    plugins = [f"--plugin={TOOLS / 'bin' / name}" for name in ("protoc-gen-go", "protoc-gen-go-grpc")]
+    options = [
+        f"--{name}_{option}" for name in ("go", "go-grpc") for option in (f"out={out}", "opt=paths=source_relative")
+    ]
+    protoc([file.name for file in files], *plugins, *options)
+
+
+def generate_typescript(out: Path, files: list[FileDescriptorProto]) -> None:
+    """JavaScript with type declarations: importers need no compiler for it. And an index of the package."""
+    plugin = f"--plugin={TOOLS / 'typescript-gen/node_modules/.bin/protoc-gen-es'}"
+    options = [f"--es_out={out}", "--es_opt=target=js+dts,import_extension=js"]
+    protoc([file.name for file in files], plugin, *options)
+    exports = "".join(f'export * from "./{Path(file.name).stem}_pb.js";\n' for file in files)
+    for suffix in ("js", "d.ts"):
+        (out / PACKAGE / f"index.{suffix}").write_text(f"// {NOTICE}\n\n{exports}", encoding="utf-8")
+
+
+def generate_java(out: Path, files: list[FileDescriptorProto]) -> None:
+    """Messages from the protoc of Java's own protobuf, and gRPC classes."""
+    plugin = f"--plugin={TOOLS / 'java-gen/protoc-gen-grpc-java'}"
+    program = [str(TOOLS / "java-gen/protoc")]
+    protoc([file.name for file in files], plugin, f"--java_out={out}", f"--grpc-java_out={out}", program=program)
+
+
+GENERATORS = {
+    "python": generate_python,
+    "go": generate_go,
+    "typescript": generate_typescript,
+    "java": generate_java,
+}
+
+
+def main() -> None:
+    """Regenerates the languages named on the command line."""
+    parser = argparse.ArgumentParser(description="Writes the stubs of the contract.")
+    parser.add_argument("languages", nargs="+", choices=sorted(GENERATORS))
+    files = compile_contract()
+    for language in parser.parse_args().languages:
+        out = CONTRACT.parent / language
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        GENERATORS[language](out, files)
+        target, place = TARGETS[language]
+        shutil.rmtree(ROOT / target, ignore_errors=True)
+        shutil.copytree(out / place, ROOT / target)
+        print(f"{target}: {sum(1 for path in (ROOT / target).iterdir() if path.is_file())} files")
+
+
+if __name__ == "__main__":
+    main()
