@@ -151,7 +151,7 @@ def _openai(
         type="openai",
         endpoint=endpoint,
         client=client,
-        wires={"chat_completions": chat, "responses": openai_responses.OpenAIResponsesWire()},
+        wires={"chat_completions": chat, "responses": openai_responses.OpenAIResponsesWire(genuine=genuine)},
         default_model=settings.default_model,
         models_path="/models",
         parse_models=openai_chat.parse_models,

@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from tests.support.decoding import Outcome, decode, wire_for
+from tests.support.fixtures import Fixture, Recorded, load_fixtures, load_recorded, same_arguments, same_text
 
 from headwater_server.domain.chunks import FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers import ollama, openai_chat
 from headwater_server.providers.base import ModelInfo
 from headwater_server.providers.ndjson import NDJSONDecoder
-from tests.support.decoding import Outcome, decode, wire_for
-from tests.support.fixtures import Fixture, Recorded, load_fixtures, load_recorded, same_arguments, same_text
 
 FIXTURES = load_fixtures()
 CHAT = [f for f in FIXTURES.values() if wire_for(f.endpoint) is not None]
@@ -298,7 +298,7 @@ def test_a_recorded_error_is_understood(recorded: Recorded) -> None:
 
 def test_a_recorded_completion_that_is_no_stream_is_understood() -> None:
     recorded = RECORDED["llamacpp-smollm2/chat_nonstream"]
-    outcome = decode(openai_chat.OpenAIChatWire(compatible=True).decoder(recorded.content_type), recorded.pieces)
+    outcome = decode(openai_chat.OpenAIChatWire(genuine=False).decoder(recorded.content_type), recorded.pieces)
     message = json.loads(recorded.body)["choices"][0]["message"]
     assert outcome.text == message["content"]
     assert outcome.finish is not None

@@ -23,6 +23,7 @@ from headwater import (
     StreamChunk,
     StreamInterruptedError,
 )
+from tests.support.fixtures import load_recorded
 from tests.support.replay import Fixture, fixtures
 from tests.support.server import ServerProcess
 
@@ -236,7 +237,7 @@ async def test_a_recorded_failure_of_a_real_server_is_told(server, name):
 
 def read_slowly(name: str) -> dict[str, Any]:
     """What a recorded answer says, read in the plainest way: all of the body at once, line by line, as JSON."""
-    body = recorded(name).body.decode()
+    body = load_recorded()[name].body.decode()
     events = [json.loads(line[6:]) for line in body.split("\n") if line.startswith("data: {")] or [json.loads(body)]
     said: dict[str, Any] = {"text": "", "calls": [], "finish": None, "output_tokens": None}
     arguments: dict[int, list[str]] = {}

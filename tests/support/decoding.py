@@ -15,8 +15,8 @@ from headwater_server.providers.openai_chat import OpenAIChatWire
 from headwater_server.providers.openai_responses import OpenAIResponsesWire
 
 WIRES: dict[str, Wire] = {
-    "/v1/chat/completions": OpenAIChatWire(compatible=True),
-    "/v1/responses": OpenAIResponsesWire(compatible=True),
+    "/v1/chat/completions": OpenAIChatWire(genuine=False),
+    "/v1/responses": OpenAIResponsesWire(genuine=False),
     "/v1/messages": AnthropicWire(),
     "/api/chat": OllamaWire(),
 }
@@ -95,4 +95,3 @@ def decode(decoder: Decoder, pieces: Iterable[bytes], *, close: bool = True) -> 
     except HeadwaterError as error:
         outcome.error = error
     return outcome
-

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Fixture:
     def pieces(self) -> list[bytes]:
         """The body, cut where the writes of the server ended."""
         cuts = [0, *self.about.get("boundaries", []), len(self.body)]
-        return [self.body[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        return [self.body[a:b] for a, b in pairwise(cuts) if a < b]
 
 
 @dataclass(frozen=True)

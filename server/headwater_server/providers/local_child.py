@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +25,8 @@ START_SECONDS = 120.0
 """How long the model may take to load, from a cold disk too."""
 
 LOG_LINES = 3
+
+Pipe = TypeVar("Pipe", asyncio.StreamReader, asyncio.StreamWriter)
 
 
 class ModelProcess:
@@ -36,36 +41,37 @@ class ModelProcess:
     async def start(cls, settings: Mapping[str, object]) -> ModelProcess:
         """Starts it and waits until the model is loaded. Raises HeadwaterError (PROVIDER_UNAVAILABLE) if it is not."""
         key = secrets.token_urlsafe(32)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # nothing is imported from the directory in which the server happens to run
-            "-m",
-            "headwater_server.providers.local_process",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C on the terminal is for the server, which drains first
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(msgspec.json.encode({**settings, "api_key": key}) + b"\n")
-        log = asyncio.create_task(_last_lines(process.stderr))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # nothing is imported from the directory in which the server happens to run
+                "-m",
+                "headwater_server.providers.local_process",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C on the terminal is for the server, which drains first
+            )
+        except OSError as error:
+            raise _failed(f"its process cannot be made ({error.strerror})", []) from error
+        _pipe(process.stdin).write(msgspec.json.encode({**settings, "api_key": key}) + b"\n")
+        log = asyncio.create_task(_last_lines(_pipe(process.stderr)))
         try:
             async with asyncio.timeout(START_SECONDS):
-                answer = await process.stdout.readline()
-            if answer:
-                url = msgspec.json.decode(answer, type=dict[str, str])["url"]
-                return cls(process, Address(url, key))
-            await process.wait()
-            raise _failed(f"its process ended with code {process.returncode}", await log)
+                answer = await _pipe(process.stdout).readline()
+            if not answer:
+                await process.wait()
+                raise _failed(f"its process ended with code {process.returncode}", await log)
+            url = msgspec.json.decode(answer, type=dict[str, str])["url"]
         except TimeoutError as error:
-            raise _failed(f"it did not load within {START_SECONDS:g} seconds", []) from error
+            await _end(process)
+            raise _failed(f"it did not load within {START_SECONDS:g} seconds", await log) from error
+        except BaseException:
+            await _end(process)
+            raise
         finally:
-            if not log.done():
-                log.cancel()
-                await asyncio.wait([log])
-            if sys.exc_info()[0] is not None:
-                await _end(process)
+            log.cancel()
+        return cls(process, Address(url, key))
 
     @property
     def alive(self) -> bool:
@@ -89,15 +95,20 @@ class ModelProcess:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
-        process.kill()
-    assert process.stdin is not None
-    process.stdin.close()
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    _pipe(process.stdin).close()
     await process.wait()
 
 
-async def _last_lines(log: asyncio.StreamReader | None) -> list[str]:
+def _pipe(pipe: Pipe | None) -> Pipe:
+    if pipe is None:
+        raise RuntimeError("the process was made without its pipes")
+    return pipe
+
+
+async def _last_lines(log: asyncio.StreamReader) -> list[str]:
     """The last lines of the log up to its end; no prompt has been sent yet that it could hold."""
-    assert log is not None
     lines: deque[str] = deque(maxlen=LOG_LINES)
     rest = b""
     while data := await log.read(4096):

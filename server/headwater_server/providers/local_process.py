@@ -59,7 +59,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.model_alias = {settings["model"]}
     params.chat_template = settings["chat_template"]
     params.use_jinja = True
-    params.n_ctx = settings["context_size"] * settings["parallel"]  # llama.cpp divides it between the slots
+    params.n_ctx = settings["context"] * settings["parallel"]  # llama.cpp divides it between the slots
     params.n_parallel = settings["parallel"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.hostnames = ["127.0.0.1"]

@@ -46,7 +46,7 @@ _REASONING_SERIES = re.compile(r"(o[134]|codex-mini)(-|$)")
 _PLAIN_CHAT = re.compile(r"gpt-5-chat(-|$)")  # of the fifth generation, but without reasoning
 _NO_STOP = re.compile(r"(o3|o4-mini)(-\d{4}-\d{2}-\d{2})?$")
 
-_GPT_VERSION = re.compile(r"gpt-(\d{1,2})(?:\.(\d{1,2}))?(?!\d|\.\d|o)")
+_GPT_VERSION = re.compile(r"gpt-(\d|1\d)(?:\.(\d{1,2}))?(?!\d|\.\d|o)")
 _CLAUDE_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _CLAUDE_WITHOUT_SAMPLING = re.compile(r"claude-(fable|mythos)(-|$)")
 _LAST_CLAUDE_WITH_SAMPLING = (4, 6)
@@ -55,11 +55,11 @@ _LAST_CLAUDE_WITH_SAMPLING = (4, 6)
 def provider_type_for(model: str) -> str | None:
     """The type of provider that has the model; None for a name that nothing is known of."""
     name = _base(model)
-    if not name or "/" in name:
-        return None
     if name in _NAMES:
         return _NAMES[name]
     table = _TAGGED if ":" in name else _PREFIXES
+    if table is _PREFIXES and "/" in name:
+        return None
     return next((provider for prefix, provider in table if name.startswith(prefix)), None)
 
 

@@ -29,14 +29,19 @@ Count = int | float | None
 """A count as servers write it: some write 12.0."""
 
 _MAX_COUNT = 2**31 - 1
+_MAX_NUMBER = 2**63 - 1
 
 
 class Framing(Protocol[Message_co]):
     """Cuts bytes into messages."""
 
-    def feed(self, data: bytes) -> Sequence[Message_co]: ...
+    def feed(self, data: bytes) -> Sequence[Message_co]:
+        """The messages that these bytes complete."""
+        ...
 
-    def close(self) -> Sequence[Message_co]: ...
+    def close(self) -> Sequence[Message_co]:
+        """The messages that the end of the body completes."""
+        ...
 
 
 class StreamDecoder(ABC, Generic[Message]):
@@ -152,9 +157,14 @@ def require_event_stream(content_type: str) -> None:
         raise not_a_stream(content_type)
 
 
+def whole_number(value: Count, limit: int = _MAX_NUMBER) -> int | None:
+    """A number from 0 to the limit; None where there is none, or none that makes sense."""
+    return int(value) if value is not None and 0 <= value <= limit else None
+
+
 def token_count(value: Count) -> int | None:
     """A count of tokens; None where there is none, or none that makes sense."""
-    return int(value) if value is not None and 0 <= value <= _MAX_COUNT else None
+    return whole_number(value, _MAX_COUNT)
 
 
 def total(*counts: int | None) -> int | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.surrogates import without_surrogates
 
 T = TypeVar("T")
 
@@ -29,7 +31,17 @@ class JSONShape(Generic[T]):
         self._decoder = msgspec.json.Decoder(shape)
 
     def decode(self, data: bytes) -> T:
-        """The struct. Raises HeadwaterError, which quotes nothing of the text, for anything of another shape."""
+        """The struct, which may hold surrogates.
+
+        Raises HeadwaterError, which quotes nothing of the text, for anything of another shape.
+        """
+        return self._decode(data, _unchanged)
+
+    def decode_answer(self, data: bytes) -> T:
+        """As `decode`, for a text that stands alone: U+FFFD for lone surrogates."""
+        return self._decode(data, without_surrogates)
+
+    def _decode(self, data: bytes, clean: Callable[[Any], Any]) -> T:
         # Raised outside the handlers: the exceptions of the parsers hold the text itself, which must not reach a log.
         malformed = False
         try:
@@ -44,12 +56,12 @@ class JSONShape(Generic[T]):
         except RecursionError:
             fault = "it is nested too deeply"
         if malformed and _SURROGATE_ESCAPE.search(data):
-            return self._decode_surrogates(data)
+            return self._decode_surrogates(data, clean)
         raise self._error(fault)
 
-    def _decode_surrogates(self, data: bytes) -> T:
+    def _decode_surrogates(self, data: bytes, clean: Callable[[Any], Any]) -> T:
         try:
-            return msgspec.convert(parse_json(data), self._shape)
+            return msgspec.convert(clean(parse_json(data)), self._shape)
         except RecursionError:
             fault = "it is nested too deeply"
         except UnicodeDecodeError as error:
@@ -68,6 +80,10 @@ class JSONShape(Generic[T]):
 def parse_json(data: bytes | str) -> Any:
     """Any JSON value, by the standard library. Raises ValueError (also for NaN) or RecursionError for what is none."""
     return json.loads(data, parse_constant=_refuse_constant)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -111,7 +111,17 @@ def test_a_body_may_have_many_shapes(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<!DOCTYPE html><title>502</title>", b"  <html>", b"\xff\xfe", b"{}", b'{"error": {}}', b"null", b"[]", b"1"],
+    [
+        b"",
+        b"<!DOCTYPE html><title>502</title>",
+        b"  <html>",
+        b"\xff\xfe",
+        b"{}",
+        b'{"error": {}}',
+        b"null",
+        b"[]",
+        b"1",
+    ],
 )
 def test_without_words_of_the_provider_the_message_names_the_status(body: bytes) -> None:
     error = response_error(502, {}, body)
@@ -204,7 +214,8 @@ def test_an_overloaded_provider_may_say_how_long_to_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(429, {"code": "insufficient_quota"}), (400, {"type": "x"}), (401, None), (404, {"message": "x"})]
+    ("status", "error"),
+    [(429, {"code": "insufficient_quota"}), (400, {"type": "x"}), (401, None), (404, {"message": "x"})],
 )
 def test_where_waiting_does_not_help_there_is_no_wait(status: int, error: Any) -> None:
     assert http(status, error, {"retry-after": "3"}).retry_after_seconds is None

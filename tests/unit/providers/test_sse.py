@@ -78,7 +78,7 @@ def test_a_byte_order_mark_before_the_first_line_is_dropped_and_no_other() -> No
 
 
 def test_an_unfinished_line_at_the_end_is_dropped() -> None:
-    assert data_of(b"data: a\n\ndata: {\"finish_reason\": \"st") == [b"a"]
+    assert data_of(b'data: a\n\ndata: {"finish_reason": "st') == [b"a"]
 
 
 def test_an_event_of_finished_lines_counts_at_the_end_even_without_its_blank_line() -> None:

@@ -1,0 +1,123 @@
+"""A caller who leaves ends the provider's work: its connection is closed at once, whatever the stream was doing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from headwater import Agent, StreamInterruptedError
+from headwater.v1 import agent_service_pb2
+from tests.support.replay import HOLD_HEAD, ReplayServer
+from tests.support.server import ServerProcess, provider_variables
+from tests.support.stub import agent_stub
+
+ROUNDS = 20
+MODEL = "gpt-4o@openai-plain"
+
+Leave = Callable[[Agent, ReplayServer, int], Awaitable[float]]
+
+
+async def cancelled_before_the_first_chunk(agent: Agent, replay: ReplayServer, number: int) -> float:
+    task = asyncio.create_task(anext(agent.stream("Hi")))
+    await replay.wait_record(number)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return time.monotonic()
+
+
+async def broke_out_of_the_loop(agent: Agent, replay: ReplayServer, number: int) -> float:
+    async for _ in agent.stream("Hi"):
+        break
+    return time.monotonic()
+
+
+async def raised_in_the_loop(agent: Agent, replay: ReplayServer, number: int) -> float:
+    with contextlib.suppress(KeyError):
+        async for _ in agent.stream("Hi"):
+            raise KeyError
+    return time.monotonic()
+
+
+async def dropped_the_generator(agent: Agent, replay: ReplayServer, number: int) -> float:
+    stream = agent.stream("Hi")
+    await anext(stream)
+    del stream
+    return time.monotonic()
+
+
+async def closed_the_generator(agent: Agent, replay: ReplayServer, number: int) -> float:
+    stream = agent.stream("Hi")
+    await anext(stream)
+    await stream.aclose()
+    return time.monotonic()
+
+
+async def left_a_stalled_stream(agent: Agent, replay: ReplayServer, number: int) -> float:
+    """Nothing is read after the first chunk, so the server may be waiting to write."""
+    stream = agent.stream("Hi", model="llama3.2@ollama-long-line", provider="ollama")
+    await anext(stream)
+    await asyncio.sleep(0.02)
+    await stream.aclose()
+    return time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("leave", "hold"),
+    [
+        (cancelled_before_the_first_chunk, HOLD_HEAD),
+        (cancelled_before_the_first_chunk, 0),
+        (broke_out_of_the_loop, 2),
+        (raised_in_the_loop, 2),
+        (dropped_the_generator, 2),
+        (closed_the_generator, 2),
+        (left_a_stalled_stream, 64),
+    ],
+)
+async def test_the_providers_connection_is_closed_at_once(leave, hold, record_property):
+    delays = []
+    async with ReplayServer(hold=hold) as replay:
+        with ServerProcess(variables=provider_variables(replay.url)) as server:
+            agent = Agent(model=MODEL, provider="openai", target=server.target, history=0)
+            for number in range(ROUNDS):
+                left_at = await leave(agent, replay, number)
+                chat = [r for r in replay.records if r.method == "POST"][number]
+                delays.append(await replay.wait_closed(chat) - left_at)
+    median, worst = statistics.median(delays), max(delays)
+    print(f"{leave.__name__}, hold {hold}: closed after {median * 1000:.1f} ms (median), {worst * 1000:.1f} ms (worst)")
+    assert median < 0.1
+    assert worst < 1.0
+
+
+async def test_cancel_stream_ends_the_stream_for_its_reader_too():
+    async with ReplayServer(hold=2) as replay:
+        with ServerProcess(variables=provider_variables(replay.url)) as server:
+            stream = Agent(model=MODEL, provider="openai", target=server.target).stream("Hi")
+            first = await anext(stream)
+            async with agent_stub(server.target) as stub:
+                [listed] = (await stub.ListStreams(agent_service_pb2.ListStreamsRequest())).streams
+                assert listed.stream_id == stream.stream_id == first.metadata["stream_id"]
+                await stub.CancelStream(agent_service_pb2.CancelStreamRequest(stream_id=listed.stream_id))
+            with pytest.raises(StreamInterruptedError) as caught:
+                async for chunk in stream:
+                    first.content += chunk.content
+            assert caught.value.reason == "STREAM_CANCELLED"
+            assert caught.value.partial_response == first.content
+            await replay.wait_closed(replay.records[0])
+
+
+async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header():
+    async with ReplayServer(hold=HOLD_HEAD) as replay:
+        with ServerProcess(variables=provider_variables(replay.url)) as server:
+            async with agent_stub(server.target) as stub:
+                call = stub.Stream(agent_service_pb2.StreamRequest(prompt="Hi", model=f"openai/{MODEL}"))
+                headers = dict(await call.initial_metadata())
+                assert headers["headwater-version"]
+                stream_id = headers["headwater-stream-id"]
+                await stub.CancelStream(agent_service_pb2.CancelStreamRequest(stream_id=stream_id))
+                assert (await call.code()).name == "CANCELLED"

@@ -1,0 +1,34 @@
+"""A channel with nothing but the generated stub, for tests of the server alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+
+
+@asynccontextmanager
+async def agent_stub(target: str) -> AsyncIterator[AgentServiceStub[Any]]:
+    """The stub on a channel of its own."""
+    options = (("grpc.max_send_message_length", 64 * 1024 * 1024),)
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
+        yield AgentServiceStub(channel)
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, Message]:
+    """The google.rpc details of a failed call, by the name of their kind."""
+    found: dict[str, Message] = {}
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for packed in status_pb2.Status.FromString(value).details:
+                name = packed.type_url.rpartition(".")[2]
+                message = getattr(error_details_pb2, name)()
+                packed.Unpack(message)
+                found[name] = message
+    return found

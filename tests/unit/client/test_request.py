@@ -1,0 +1,323 @@
+"""What a call's arguments become on the wire, and which of them are refused before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from headwater import Agent, Image, MessageTooLargeError, ValidationError
+from headwater.v1 import agent_pb2, agent_service_pb2
+
+PNG = b"\x89PNG"
+
+
+def sent(prompt: Any = "Hi", agent: Agent | None = None, **arguments: Any) -> agent_service_pb2.StreamRequest:
+    """The request that a call would send."""
+    return (agent or Agent()).stream(prompt, **arguments)._prepared.request
+
+
+def refused(field: str, cure: str, make: Callable[[], object]) -> None:
+    """The call is refused with an error that names the field and the cure."""
+    with pytest.raises(ValidationError) as caught:
+        make()
+    assert [violation[0] for violation in caught.value.violations] == [field]
+    assert str(caught.value).startswith(f"{field}: ")
+    assert cure in str(caught.value)
+
+
+def parts(request: agent_service_pb2.StreamRequest) -> list[dict[str, Any]]:
+    return [MessageToDict(part) for part in request.messages[-1].parts]
+
+
+def test_a_prompt_alone_sends_nothing_else() -> None:
+    assert sent() == agent_service_pb2.StreamRequest(
+        messages=[agent_pb2.Message(role=agent_pb2.ROLE_USER, parts=[agent_pb2.Part(text="Hi")])]
+    )
+
+
+def test_sampling_keywords_are_sent_as_given_and_zero_is_a_value() -> None:
+    request = sent(
+        temperature=0, max_tokens=5, top_p=0.5, frequency_penalty=-1, presence_penalty=1.5, stop=["a", "b"], seed=0
+    )
+    assert (request.temperature, request.HasField("temperature")) == (0.0, True)
+    assert (request.seed, request.HasField("seed")) == (0, True)
+    assert (request.max_tokens, request.top_p) == (5, 0.5)
+    assert (request.frequency_penalty, request.presence_penalty) == (-1.0, 1.5)
+    assert list(request.stop) == ["a", "b"]
+    assert list(sent(stop="end").stop) == ["end"]
+
+
+def test_a_call_overrides_the_agent() -> None:
+    agent = Agent(instructions="Be brief.", model="m", provider="p", temperature=0.5, max_tokens=9, api_key="k")
+    plain = sent(agent=agent)
+    assert (plain.instructions, plain.model, plain.provider) == ("Be brief.", "m", "p")
+    assert (plain.temperature, plain.max_tokens, plain.api_key) == (0.5, 9, "k")
+    other = sent(agent=agent, temperature=1, max_tokens=1, model="n", api_key="l")
+    assert (other.temperature, other.max_tokens, other.model, other.api_key) == (1, 1, "n", "l")
+
+
+def test_another_provider_does_not_get_the_agents_model() -> None:
+    agent = Agent(model="llama3.2", provider="ollama")
+    assert (sent(agent=agent, provider="openai").model, sent(agent=agent, provider="ollama").model) == ("", "llama3.2")
+    assert sent(agent=Agent(model="llama3.2"), provider="ollama").model == "llama3.2"
+
+
+def test_set_provider_forgets_the_model() -> None:
+    agent = Agent(model="llama3.2", provider="ollama")
+    agent.set_provider("anthropic")
+    assert (sent(agent=agent).provider, sent(agent=agent).model) == ("anthropic", "")
+    agent.set_provider("openai", "gpt-4o-mini")
+    assert (sent(agent=agent).provider, sent(agent=agent).model) == ("openai", "gpt-4o-mini")
+
+
+def test_context_is_appended_to_the_instructions_line_by_line() -> None:
+    agent = Agent(instructions="Be brief.")
+    request = sent(agent=agent, context={"city": "Köln", "year": 2024, "tags": ["a", "b"], "open": True, "end": None})
+    assert request.instructions == 'Be brief.\ncity: Köln\nyear: 2024\ntags: ["a", "b"]\nopen: true\nend: null'
+    assert sent(context={"city": "Köln"}).instructions == "city: Köln"
+    assert sent(agent=agent, context={}).instructions == "Be brief."
+
+
+def test_a_prompt_may_have_several_parts() -> None:
+    prompt = [
+        "What is this?",
+        {"type": "text", "text": "And this?"},
+        Image(data=PNG, media_type="image/png"),
+        Image(url="https://example.org/a.png"),
+        {"type": "image", "data": PNG, "media_type": "image/png"},
+        {"type": "image_url", "image_url": "https://example.org/b.png"},
+        {"type": "image_url", "image_url": {"url": "https://example.org/c.png"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(PNG).decode()}},
+    ]
+    data = {"image": {"data": base64.b64encode(PNG).decode(), "mediaType": "image/png"}}
+    assert parts(sent(prompt)) == [
+        {"text": "What is this?"},
+        {"text": "And this?"},
+        data,
+        {"image": {"url": "https://example.org/a.png"}},
+        data,
+        {"image": {"url": "https://example.org/b.png"}},
+        {"image": {"url": "https://example.org/c.png"}},
+        data,
+    ]
+
+
+def test_messages_are_taken_as_other_sdks_write_them() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"b": 1, "a": 2}'}}
+    request = sent(
+        "And now?",
+        messages=[
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "1 + 2?"}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "3"},
+            agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, content="3"),
+        ],
+    )
+    assert [MessageToDict(message) for message in request.messages] == [
+        {"role": "ROLE_SYSTEM", "parts": [{"text": "Be brief."}]},
+        {"role": "ROLE_USER", "parts": [{"text": "1 + 2?"}]},
+        {
+            "role": "ROLE_ASSISTANT",
+            "parts": [{"toolCall": {"id": "call_1", "name": "add", "arguments": '{"b": 1, "a": 2}'}}],
+        },
+        {"role": "ROLE_TOOL", "parts": [{"toolResult": {"toolCallId": "call_1", "content": "3"}}]},
+        {"role": "ROLE_ASSISTANT", "content": "3"},
+        {"role": "ROLE_USER", "parts": [{"text": "And now?"}]},
+    ]
+
+
+def test_messages_may_stand_without_a_prompt() -> None:
+    assert len(sent("", messages=[{"role": "user", "content": "Hi"}]).messages) == 1
+
+
+def test_tool_calls_may_be_written_as_chunks_have_them() -> None:
+    calls = [{"id": "call_1", "name": "add", "arguments": {"b": 1, "a": 2}}]
+    request = sent(messages=[{"role": "assistant", "content": "", "tool_calls": calls}])
+    assert request.messages[0].parts[0].tool_call.arguments == '{"b": 1, "a": 2}'
+
+
+SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("text", {"type": "RESPONSE_FORMAT_TYPE_TEXT"}),
+        ("json", {"type": "RESPONSE_FORMAT_TYPE_JSON_OBJECT"}),
+        ("json_object", {"type": "RESPONSE_FORMAT_TYPE_JSON_OBJECT"}),
+        ({"type": "json_object"}, {"type": "RESPONSE_FORMAT_TYPE_JSON_OBJECT"}),
+        (SCHEMA, {"type": "RESPONSE_FORMAT_TYPE_JSON_SCHEMA", "schema": json.dumps(SCHEMA)}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "facts", "schema": SCHEMA, "strict": True}},
+            {
+                "type": "RESPONSE_FORMAT_TYPE_JSON_SCHEMA",
+                "schema": json.dumps(SCHEMA),
+                "name": "facts",
+                "strict": True,
+            },
+        ),
+    ],
+)
+def test_response_formats(given: Any, expected: dict[str, Any]) -> None:
+    assert MessageToDict(sent(response_format=given).response_format) == expected
+
+
+def test_any_other_keyword_is_an_option_of_the_provider_in_use() -> None:
+    request = sent(provider="ollama", num_ctx=8192, provider_options={"ollama": {"num_ctx": 1, "mirostat": 2}})
+    assert MessageToDict(request)["providerOptions"] == {"ollama": {"num_ctx": 8192.0, "mirostat": 2.0}}
+    assert MessageToDict(sent(agent=Agent(provider="openai"), logprobs=True))["providerOptions"] == {
+        "openai": {"logprobs": True}
+    }
+
+
+def test_unsupported_params() -> None:
+    assert sent(unsupported_params="error").unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_ERROR
+    assert sent(unsupported_params="drop").unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
+
+
+def test_what_a_caller_changes_afterwards_is_not_sent() -> None:
+    message = agent_pb2.Message(role=agent_pb2.ROLE_USER, content="Hi")
+    stream = Agent().stream("", messages=[message])
+    message.content = "Ho"
+    assert stream._prepared.request.messages[0].content == "Hi"
+
+
+HALF = "\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("field", "cure", "arguments"),
+    [
+        ("temperature", "finite", {"temperature": math.nan}),
+        ("temperature", "finite", {"temperature": math.inf}),
+        ("temperature", "finite", {"temperature": 10**400}),
+        ("temperature", "number", {"temperature": "hot"}),
+        ("temperature", "number", {"temperature": True}),
+        ("max_tokens", "2147483647", {"max_tokens": 2**31}),
+        ("max_tokens", "int", {"max_tokens": 1.5}),
+        ("seed", "-2147483648", {"seed": -(2**31) - 1}),
+        ("stop", "list of str", {"stop": 3}),
+        ("stop[1]", "str", {"stop": ["a", 3]}),
+        ("stop", "empty", {"stop": [""]}),
+        ("timeout", "above 0", {"timeout": 0}),
+        ("timeout", "finite", {"timeout": math.inf}),
+        ("timeout", "at most", {"timeout": 1e300}),
+        ("context", "dict", {"context": "city"}),
+        ("context.city", "JSON", {"context": {"city": object()}}),
+        ("context (a key)", "str", {"context": {1: "a"}}),
+        ("response_format", '"json"', {"response_format": "yaml"}),
+        ("response_format", "JSON Schema", {"response_format": {"foo": 1}}),
+        ("response_format.json_schema", "schema", {"response_format": {"type": "json_schema"}}),
+        ("unsupported_params", '"drop"', {"unsupported_params": "ignore"}),
+        ("provider_options", "dict", {"provider_options": 1}),
+        ("provider_options.ollama", "dict", {"provider_options": {"ollama": 1}}),
+        ("provider_options.ollama.a", "2^53", {"provider_options": {"ollama": {"a": 2**53 + 1}}}),
+        ("options.think", "JSON", {"think": object()}),
+        ("options.price", "JSON", {"price": Decimal(1)}),
+        ("options.a[0].b", "finite", {"a": [{"b": math.nan}]}),
+        ("api_key", "ASCII", {"api_key": "schlüssel"}),
+        ("api_key", "line break", {"api_key": "key\n"}),
+        ("model", "str", {"model": 4}),
+        ("base_url", "[providers.NAME]", {"base_url": "http://localhost:8000/v1"}),
+        ("messages", "list", {"messages": "Hi"}),
+        ("messages[0]", "dict", {"messages": ["Hi"]}),
+        ("messages[0].role", "user", {"messages": [{"role": "bot", "content": "Hi"}]}),
+        ("messages[0].role", "user", {"messages": [{"role": [], "content": "Hi"}]}),
+        ("messages[0].content", "empty", {"messages": [{"role": "user"}]}),
+        ("messages[0].content[0]", "type", {"messages": [{"role": "user", "content": [{"type": "video"}]}]}),
+        ("messages[0].tool_calls[0].name", "str", {"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}),
+    ],
+)
+def test_a_bad_argument_is_refused_at_once_by_name(field: str, cure: str, arguments: dict[str, Any]) -> None:
+    refused(field, cure, lambda: Agent().stream("Hi", **arguments))
+
+
+@pytest.mark.parametrize(
+    ("field", "cure", "prompt"),
+    [
+        ("prompt", "empty", ""),
+        ("prompt", "empty", []),
+        ("prompt", "list of parts", 3),
+        ("prompt", "list of parts", b"Hi"),
+        ("prompt", "surrogate", "Hi" + HALF),
+        ("prompt[0]", "image", [3]),
+        ("prompt[0]", "url", [Image()]),
+        ("prompt[0]", "url", [Image(data=PNG, media_type="image/png", url="https://example.org/a.png")]),
+        ("prompt[0].media_type", "image/png", [Image(data=PNG)]),
+        ("prompt[0].data", "base64", [{"type": "image", "data": "iVBORw0KGgo=", "media_type": "image/png"}]),
+        ("prompt[0]", "base64", [{"type": "image_url", "image_url": "data:image/png;base64,???"}]),
+        ("prompt[0].text", "str", [{"type": "text"}]),
+    ],
+)
+def test_a_bad_prompt_is_refused_at_once(field: str, cure: str, prompt: Any) -> None:
+    refused(field, cure, lambda: Agent().stream(prompt))
+
+
+@pytest.mark.parametrize(
+    ("field", "cure", "arguments"),
+    [
+        ("temperature", "finite", {"temperature": math.nan}),
+        ("max_tokens", "int", {"max_tokens": "many"}),
+        ("timeout", "above 0", {"timeout": -1}),
+        ("history", "0 or more", {"history": -1}),
+        ("history", "int", {"history": None}),
+        ("target", "HOST:PORT", {"target": "http://localhost:50051"}),
+        ("target", "HOST:PORT", {"target": ""}),
+        ("target", "localhost:50051", {"target": "local host"}),
+        ("token", "ASCII", {"token": "geheim\n"}),
+        ("instructions", "str", {"instructions": None}),
+        ("base_url", "api_key_env", {"base_url": "http://localhost:8000/v1"}),
+    ],
+)
+def test_a_bad_agent_is_refused_at_once(field: str, cure: str, arguments: dict[str, Any]) -> None:
+    refused(field, cure, lambda: Agent(**arguments))
+
+
+def test_a_bad_target_of_the_environment_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADWATER_TARGET", "http://localhost")
+    refused("HEADWATER_TARGET", "HOST:PORT", lambda: Agent().stream("Hi"))
+
+
+def test_options_nested_beyond_what_parsers_read_are_refused() -> None:
+    def nested(levels: int) -> Any:
+        return [nested(levels - 1)] if levels else 1
+
+    request = sent(provider="ollama", a=nested(28))
+    assert agent_service_pb2.StreamRequest.FromString(request.SerializeToString()) == request
+    with pytest.raises(ValidationError, match="nested more than 30"):
+        sent(provider="ollama", a=nested(40))
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(ValidationError):
+        sent(a=loop)
+    with pytest.raises(ValidationError):
+        sent(context={"a": loop})
+
+
+def test_a_request_beyond_the_limit_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(MessageTooLargeError, match="33,554,432"):
+        Agent().stream("x" * (33 << 20))
+    assert sent("x" * (31 << 20)).ByteSize() > 31 << 20
+
+
+def test_no_secret_is_in_a_representation() -> None:
+    agent = Agent(token="tok-secret", api_key="key-secret")
+    stream = agent.stream("Hi")
+    assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared.server)
+
+
+@pytest.mark.parametrize("method", [Agent.arun, Agent.run, Agent.stream_sync])
+def test_all_calls_take_the_arguments_of_stream(method: Any) -> None:
+    assert inspect.signature(method).parameters == inspect.signature(Agent.stream).parameters
