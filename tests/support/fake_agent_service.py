@@ -9,13 +9,13 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeAlias
 
 import grpc
-import psutil
+import psutil  # type: ignore[import-untyped]
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message as ProtoMessage
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -24,13 +24,13 @@ from grpc_status import rpc_status
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
 
-Chunks = AsyncIterator[agent_pb2.StreamChunk]
+Chunks: TypeAlias = AsyncGenerator[agent_pb2.StreamChunk, None]
 Reply = Callable[[agent_service_pb2.StreamRequest, Any], Chunks]
 
 
 def first(content: str = "", **fields: Any) -> agent_pb2.StreamChunk:
     """A first chunk."""
-    facts = {"sequence": 1, "stream_id": "w0-1", "model": "fake-1", "provider": "fake"}
+    facts: dict[str, Any] = {"sequence": 1, "stream_id": "w0-1", "model": "fake-1", "provider": "fake"}
     return agent_pb2.StreamChunk(content=content, **(facts | fields))
 
 
@@ -69,9 +69,7 @@ async def fail(context: Any, code: grpc.StatusCode, message: str, *details: Prot
         any_message = AnyMessage()
         any_message.Pack(detail)
         packed.append(any_message)
-    await context.abort_with_status(
-        rpc_status.to_status(Status(code=code.value[0], message=message, details=packed))
-    )
+    await context.abort_with_status(rpc_status.to_status(Status(code=code.value[0], message=message, details=packed)))
     raise AssertionError("abort returned")
 
 
@@ -88,6 +86,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
         reply: makes the answer to a Stream call.
         requests: the Stream requests so far.
         headers: the metadata of each Stream call.
+        asked: gets each Stream request.
         left: gets the time of each Stream call whose caller went before its end.
         info: the answer to GetProviderInfo.
         info_requests: the GetProviderInfo requests so far.
@@ -97,6 +96,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
     reply: Reply = lambda request, context: say("Hello", " ", "world")
     requests: list[agent_service_pb2.StreamRequest] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    asked: queue.Queue[agent_service_pb2.StreamRequest] = field(default_factory=queue.Queue)
     left: queue.Queue[float] = field(default_factory=queue.Queue)
     info: agent_service_pb2.ProviderInfo = field(
         default_factory=lambda: agent_service_pb2.ProviderInfo(
@@ -117,12 +117,17 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
         found = psutil.Process().net_connections(kind="tcp")
         return sum(1 for c in found if c.raddr and c.raddr[1] == self.port and c.status == psutil.CONN_ESTABLISHED)
 
+    def wait_for_request(self, timeout: float = 5.0) -> agent_service_pb2.StreamRequest:
+        """The next Stream request that was not waited for yet; fails if none comes."""
+        return self.asked.get(timeout=timeout)
+
     def wait_for_leaving(self, timeout: float = 5.0) -> float:
         """When the next caller left, by `time.monotonic`; fails if none does."""
         return self.left.get(timeout=timeout)
 
-    async def Stream(self, request: agent_service_pb2.StreamRequest, context: Any) -> Chunks:  # type: ignore[override]  # noqa: N802
+    async def Stream(self, request: agent_service_pb2.StreamRequest, context: Any) -> Chunks:  # noqa: N802
         self.requests.append(request)
+        self.asked.put(request)
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
         if self.stream_id:
             await context.send_initial_metadata((("headwater-stream-id", self.stream_id),))
@@ -134,7 +139,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
             self.left.put(time.monotonic())
             raise
         finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
+            await chunks.aclose()
 
     async def GetProviderInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.info_requests.append(request)
@@ -149,7 +154,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def _unused(self, request: Any, context: Any) -> Any:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake has no such call")
 
-    Run = CancelStream = ListStreams = ListModels = _unused  # type: ignore[assignment]
+    Run = CancelStream = ListStreams = ListModels = _unused
 
     def __enter__(self) -> Self:
         ready = threading.Event()

@@ -1,4 +1,4 @@
-"""The canned responses of `tests/conformance/fixtures` and the recorded ones of `tests/conformance/recorded`, in memory."""
+"""The canned and the recorded responses of `tests/conformance`, in memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Fixture:
     @property
     def ends_clean(self) -> bool:
         """The body ended by the rules of HTTP."""
-        return bool(self.about["end"] == "clean")
+        return str(self.about["end"]) == "clean"
 
     @property
     def expected(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def load_recorded() -> dict[str, Recorded]:
 def same_text(expected: str | dict[str, Any], text: str) -> bool:
     """Whether a text is the expected one, which may be given as a digest."""
     if isinstance(expected, dict):
-        return hashlib.sha256(text.encode()).hexdigest() == expected["sha256"]
+        return hashlib.sha256(text.encode()).hexdigest() == str(expected["sha256"])
     return text == expected
 
 

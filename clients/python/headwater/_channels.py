@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -122,6 +123,15 @@ def channels_of_running_loop() -> LoopChannels:
         with _lock:
             _loops[loop] = channels
     return channels
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """False for gRPC's false alarm: before 1.80 each of several loops tries to read a wake-up that was for one."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, BlockingIOError) and "PollerCompletionQueue" in record.getMessage())
+
+
+logging.getLogger("asyncio").addFilter(_is_worth_logging)
 
 
 def check_fork() -> None:

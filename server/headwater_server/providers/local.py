@@ -18,6 +18,7 @@ import os
 import platform
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,9 +32,11 @@ from headwater_server.providers.local_share import Address, Share, runtime_direc
 
 MODEL = "smollm2"
 CLOSED = "the server is shutting down; ask again when it is back"
+ENDED = "the process of the embedded model has ended; the next call starts it again"
 CPU_INFO = Path("/proc/cpuinfo")
 POLL_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
+SETTLE_SECONDS = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -164,12 +167,22 @@ class LocalProvider:
         try:
             return await asyncio.shield(opening)
         except HeadwaterError as error:  # of its own for each caller, who adds to its metadata
-            raise HeadwaterError(error.reason, error.message, metadata=error.metadata) from error
+            raise self._unavailable(error.message) from error
         except asyncio.CancelledError:
             caller = asyncio.current_task()
             if opening.cancelled() and not (caller and caller.cancelling()):
                 raise self._unavailable(CLOSED) from None
             raise
+
+    async def settle(self) -> None:
+        """After a failed connection: waits a moment for the end of the process, should it be ending."""
+        process = self._process
+        if process is None:
+            await asyncio.sleep(SETTLE_SECONDS)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await process.wait()
 
     async def _open(self) -> Provider:
         if self._problem:
@@ -188,10 +201,11 @@ class LocalProvider:
     async def _run(self) -> Provider:
         """Starts the process, as the holder of the lock."""
         try:
-            if self._process is not None:
-                await self._process.stop()
             if self._watching is not None:
                 self._watching.cancel()
+            if self._process is not None:  # it has died, and the watching task has not come to it yet
+                _log.warning(ENDED)
+                await self._process.stop()
             self._process = process = await ModelProcess.start(self._settings)
             self._share.publish(process.address)
             self._watching = asyncio.create_task(self._watch(process), name="headwater local model's end")
@@ -211,9 +225,9 @@ class LocalProvider:
 
     async def _watch(self, process: ModelProcess) -> None:
         await process.wait()
-        _log.warning("the process of the embedded model has ended; the next call starts it again")
         async with self._change:
             if self._process is process:
+                _log.warning(ENDED)
                 await self._drop()
 
     async def _disconnect(self) -> None:
@@ -235,7 +249,12 @@ class LocalProvider:
 
 
 class LocalStream:
-    """A reply under way. One pass; iterating again goes on where it stopped."""
+    """A reply under way. One pass; iterating again goes on where it stopped.
+
+    A connection that fails before the first event is tried once more: a process that was just killed still looks alive
+    for some milliseconds, and llama.cpp closes a kept connection after two streams without saying so. Asking twice
+    costs nobody anything.
+    """
 
     def __init__(self, provider: LocalProvider, request: ChatRequest) -> None:
         self._provider = provider
@@ -256,13 +275,26 @@ class LocalStream:
         await self._events.aclose()
 
     async def _read(self) -> AsyncGenerator[ProviderEvent]:
-        provider = await self._provider.connection()
-        self._reply = reply = provider.stream(self._request)
-        try:
-            async for event in reply:
-                yield event
-        finally:
-            await reply.aclose()
+        began = False
+        for again in (True, False):
+            provider = await self._provider.connection()
+            self._reply = reply = provider.stream(self._request)
+            try:
+                async for event in reply:
+                    began = True
+                    yield event
+                return
+            except HeadwaterError as error:
+                if began or not again or not _connection_failed(error):
+                    raise
+            finally:
+                await reply.aclose()
+            await self._provider.settle()
+
+
+def _connection_failed(error: HeadwaterError) -> bool:
+    """Whether nothing was answered: with an HTTP status, the model's server itself has said no."""
+    return error.reason is Reason.PROVIDER_UNAVAILABLE and "http_status" not in error.metadata
 
 
 async def _listens(address: Address) -> bool:

@@ -123,5 +123,4 @@ def _failed(what: str, log: list[str]) -> HeadwaterError:
     return HeadwaterError(
         Reason.PROVIDER_UNAVAILABLE,
         f"the embedded model did not start: {what}; check the model file and the free memory{last}",
-        metadata={"provider": "local"},
     )

@@ -101,12 +101,12 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
     """The message, its tool calls and its tool results, each an item; thinking is not sent back."""
     for result in bodies.parts(message, ToolResult):
         yield {"type": "function_call_output", "call_id": result.tool_call_id, "output": result.content}
-    role = str(message.role)
+    ours = {"type": "message", "role": str(message.role)}  # llama.cpp knows no assistant message without a type
     if any(isinstance(part, Image) for part in message.parts):
         content = [_content_part(part) for part in message.parts if isinstance(part, Text | Image)]
-        yield {"role": role, "content": content}
+        yield ours | {"content": content}
     elif message.text or not message.parts:
-        yield {"role": role, "content": message.text}
+        yield ours | {"content": message.text}
     for call in bodies.parts(message, ToolCall):
         arguments = call.arguments or "{}"
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}

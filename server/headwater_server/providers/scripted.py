@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from headwater_server.domain import chunks
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
-from headwater_server.domain.messages import ChatRequest, Image, Role, Text, ToolChoiceMode, ToolResult
+from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest, Image, Role, Text, ToolChoiceMode, ToolResult
 from headwater_server.providers.base import ModelInfo, ProviderInfo
 
-SUPPORTED_PARAMS = frozenset({"max_tokens", "stop"})
-"""What changes a scripted reply; it has no chance in it for the other parameters to steer."""
+SUPPORTED_PARAMS = frozenset(SAMPLING_PARAMS)
+"""All of them, since it stands in for a model; with no chance in it, only max_tokens and stop change the reply."""
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 """Most characters of text in one reply, repetitions included."""
@@ -168,7 +168,7 @@ class ScriptedProvider:
         self.name = name
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
-        """`max_tokens` and `stop`."""
+        """All of them; see SUPPORTED_PARAMS."""
         return SUPPORTED_PARAMS
 
     def stream(self, request: ChatRequest) -> ScriptedStream:

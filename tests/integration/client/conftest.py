@@ -7,9 +7,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from tests.support.fake_agent_service import FakeAgentService
 
 from headwater import Agent
-from tests.support.fake_agent_service import FakeAgentService
 
 
 @pytest.fixture
@@ -30,8 +30,7 @@ def _asyncio_has_nothing_to_report(caplog: pytest.LogCaptureFixture) -> Iterator
     gc.collect()
     reports = [
         record.getMessage()
-        for when in ("setup", "call", "teardown")
-        for record in caplog.get_records(when)  # type: ignore[arg-type]
+        for record in [*caplog.get_records("setup"), *caplog.get_records("call"), *caplog.get_records("teardown")]
         if record.name == "asyncio" and record.levelno >= logging.WARNING
     ]
     assert not reports

@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.fake_agent_service import Chunks, FakeAgentService, final, first, say, say_forever, say_then_wait
 
 from headwater import Agent, StreamChunk, StreamInterruptedError, StreamTimeoutError
 from headwater.v1 import agent_pb2
-from tests.support.fake_agent_service import FakeAgentService, final, first, say, say_forever, say_then_wait
 
 
 async def test_chunks_arrive_in_order_and_the_last_is_final(agent: Agent) -> None:
@@ -53,7 +53,7 @@ async def test_break_ends_the_call_at_once(agent: Agent, service: FakeAgentServi
 
 async def test_an_exception_in_the_loop_ends_the_call_at_once(agent: Agent, service: FakeAgentService) -> None:
     service.reply = lambda request, context: say_forever()
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError):  # noqa: PT012
         async for _ in agent.stream("Hi"):
             raise KeyError("mine")
     await asyncio.to_thread(service.wait_for_leaving)
@@ -79,9 +79,8 @@ async def test_cancelling_the_reader_before_the_first_chunk_ends_the_call(
     agent: Agent, service: FakeAgentService
 ) -> None:
     service.reply = lambda request, context: say_then_wait()
-    reader = asyncio.create_task(anext(agent.stream("Hi")))  # type: ignore[arg-type]
-    while not service.requests:
-        await asyncio.sleep(0.005)
+    reader = asyncio.create_task(anext(agent.stream("Hi")))
+    await asyncio.to_thread(service.wait_for_request)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
@@ -89,7 +88,7 @@ async def test_cancelling_the_reader_before_the_first_chunk_ends_the_call(
 
 
 async def test_cancelling_the_reader_before_anything_was_sent_is_quiet(agent: Agent) -> None:
-    reader = asyncio.create_task(anext(agent.stream("Hi")))  # type: ignore[arg-type]
+    reader = asyncio.create_task(anext(agent.stream("Hi")))
     await asyncio.sleep(0)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -113,7 +112,7 @@ async def test_closing_a_stream_that_another_task_reads_interrupts_the_reader(
     service.reply = lambda request, context: say_then_wait("some")
     stream = agent.stream("Hi")
     await anext(stream)
-    reader = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+    reader = asyncio.create_task(anext(stream))
     await asyncio.sleep(0.01)
     await stream.aclose()
     with pytest.raises(StreamInterruptedError) as caught:
@@ -125,7 +124,7 @@ async def test_two_tasks_cannot_wait_for_the_same_stream(agent: Agent, service: 
     service.reply = lambda request, context: say_then_wait("some")
     stream = agent.stream("Hi")
     await anext(stream)
-    reader = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+    reader = asyncio.create_task(anext(stream))
     await asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="another task"):
         await anext(stream)
@@ -138,8 +137,8 @@ async def test_a_stream_that_has_said_nothing_yet_has_its_id(agent: Agent, servi
     service.reply = lambda request, context: say_then_wait()
     stream = agent.stream("Hi")
     assert stream.stream_id is None
-    reader = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
-    while stream.stream_id is None:
+    reader = asyncio.create_task(anext(stream))
+    while stream.stream_id is None:  # noqa: ASYNC110 - nothing tells that it came
         await asyncio.sleep(0.005)
     assert stream.stream_id == "w0-1"
     reader.cancel()
@@ -150,7 +149,7 @@ async def test_a_stream_that_has_said_nothing_yet_has_its_id(agent: Agent, servi
 async def test_a_stream_that_ends_without_its_final_chunk_is_interrupted(
     agent: Agent, service: FakeAgentService
 ) -> None:
-    async def cut(request: object, context: object) -> AsyncIterator[agent_pb2.StreamChunk]:
+    async def cut(request: object, context: object) -> Chunks:
         yield first("half")
 
     service.reply = cut
@@ -200,7 +199,7 @@ async def test_a_reader_that_stops_does_not_stop_the_others(agent: Agent, servic
 
 
 async def test_a_long_reply_arrives_whole(agent: Agent, service: FakeAgentService) -> None:
-    async def long(request: object, context: object) -> AsyncIterator[agent_pb2.StreamChunk]:
+    async def long(request: object, context: object) -> Chunks:
         yield first("x" * 64_000)
         for number in range(2, 101):
             yield agent_pb2.StreamChunk(content="x" * 64_000, sequence=number)

@@ -22,7 +22,7 @@ def final(**fields: Any) -> dict[str, Any]:
 
 def test_a_chunk_of_text_says_no_more_than_its_text_and_place() -> None:
     before = time.time()
-    chunk = to_chunk(agent_pb2.StreamChunk(content="Hi", token="Hi", sequence=7))
+    chunk = to_chunk(agent_pb2.StreamChunk(content="Hi", token="Hi", sequence=7))  # noqa: S106
     assert (chunk.content, chunk.token, chunk.metadata, chunk.is_final) == ("Hi", "Hi", {"sequence": 7}, False)
     assert before <= chunk.timestamp <= time.time()
 
@@ -80,9 +80,7 @@ def test_a_count_reported_as_zero_is_zero_and_one_not_reported_is_absent() -> No
 
 
 def test_stats_are_in_seconds() -> None:
-    stats = agent_pb2.StreamStats(
-        time_to_first_token_ms=250, duration_ms=1500, chunk_count=3, tokens_per_second=12.5
-    )
+    stats = agent_pb2.StreamStats(time_to_first_token_ms=250, duration_ms=1500, chunk_count=3, tokens_per_second=12.5)
     assert final(stats=stats)["stats"] == {
         "time_to_first_token": 0.25,
         "duration": 1.5,

@@ -313,7 +313,7 @@ def test_a_request_beyond_the_limit_is_refused_before_it_is_sent() -> None:
 
 
 def test_no_secret_is_in_a_representation() -> None:
-    agent = Agent(token="tok-secret", api_key="key-secret")
+    agent = Agent(token="tok-secret", api_key="key-secret")  # noqa: S106
     stream = agent.stream("Hi")
     assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared.server)
 

@@ -11,6 +11,7 @@ import pytest
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
+    SAMPLING_PARAMS,
     ChatRequest,
     Image,
     Message,
@@ -23,7 +24,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers.base import Provider
-from headwater_server.providers.scripted import MAX_CHARACTERS, STORY, SUPPORTED_PARAMS, ScriptedProvider
+from headwater_server.providers.scripted import MAX_CHARACTERS, STORY, ScriptedProvider
 
 PROVIDER: Provider = ScriptedProvider()
 
@@ -335,8 +336,13 @@ async def test_a_form_of_reply_is_taken_when_the_text_is_given() -> None:
     assert text(deltas) == "{}"
 
 
-async def test_it_supports_what_changes_its_reply_and_nothing_else() -> None:
+async def test_it_takes_every_parameter_of_a_model_and_names_its_own() -> None:
     info = await PROVIDER.info("")
-    assert set(info.supported_params) == PROVIDER.supported_params(ask()) == SUPPORTED_PARAMS == {"max_tokens", "stop"}
+    assert set(info.supported_params) == PROVIDER.supported_params(ask()) == set(SAMPLING_PARAMS)
     assert (info.name, info.type, info.model) == ("scripted", "scripted", "story")
     assert [model.name for model in await PROVIDER.models()] == ["story", "reply", "echo"]
+
+
+async def test_parameters_of_chance_change_nothing() -> None:
+    chance = {"temperature": 2.0, "top_p": 0.1, "seed": 7, "frequency_penalty": 1.0, "presence_penalty": -1.0}
+    assert await events(ask(sampling=chance)) == await events(ask())

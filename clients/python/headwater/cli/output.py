@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 # A reply is somebody else's text: on a terminal it must not move the cursor, change the title or worse.
-_UNSAFE = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t\r"}
+_UNSAFE = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t\r"
+}
 
 
 class Printer:

