@@ -36,7 +36,10 @@ class ServerProcess:
 
     Attributes:
         target: what a client connects to.
+        expected_code: the exit code with which the process must end.
     """
+
+    expected_code = 0
 
     def __init__(self, *args: str, variables: Mapping[str, str] | None = None) -> None:
         self._args = args
@@ -68,7 +71,7 @@ class ServerProcess:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         code = self.stop()
         if kind is None:
-            assert code == 0, f"the server ended with {code}:\n{self.log}"
+            assert code == self.expected_code, f"the server ended with {code}:\n{self.log}"
             assert "fault" not in [event.get("event") for event in self.events], self.log
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -7,7 +7,6 @@ a stream has no status. Messages are for people, and decide nothing.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -196,12 +195,12 @@ def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
-    """A number of at least 0, as HTTP writes them."""
+    """A number of at least 0; None for NaN too."""
     try:
         value = float(text or "")
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if value >= 0 else None
 
 
 def _timestamp(text: str | None) -> float | None:

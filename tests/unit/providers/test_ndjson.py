@@ -22,7 +22,7 @@ def test_a_line_comes_as_soon_as_it_ends() -> None:
 
 
 def test_a_cr_before_the_lf_is_dropped_and_no_other() -> None:
-    assert decode(b"a\r", b"\nb\rc\n") == [b"a", b"b\rc"]
+    assert decode(b"a\r", b"\nb\rc\n", b"\rd\r\r\n") == [b"a", b"b\rc", b"\rd\r"]
 
 
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\u0085", "\v", "\f"])

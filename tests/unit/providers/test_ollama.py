@@ -284,7 +284,12 @@ def ps(name: str, size: int, size_vram: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("loaded", "model"),
-    [("llama3.2:latest", "llama3.2"), ("llama3.2:latest", "llama3.2:latest"), ("llama3.2", "llama3.2:latest")],
+    [
+        ("llama3.2:latest", "llama3.2"),
+        ("llama3.2:latest", "llama3.2:latest"),
+        ("llama3.2", "llama3.2:latest"),
+        ("h:80/a:latest", "h:80/a"),
+    ],
 )
 def test_the_tag_latest_may_be_left_out(loaded: str, model: str) -> None:
     assert parse_ps(ps(loaded, 4, 4), model) is not None

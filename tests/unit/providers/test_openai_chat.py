@@ -244,6 +244,11 @@ def test_without_a_finish_reason_there_is_no_end(last: bytes) -> None:
     assert (outcome.text, outcome.finish, outcome.error) == ("a", None, None)
 
 
+def test_done_ends_also_a_reply_without_a_finish_reason() -> None:
+    outcome = read(chunk({"content": "a"}) + DONE + chunk({"content": "b"}, "stop") + DONE)
+    assert outcome.events == [Delta(content="a")]
+
+
 def test_what_follows_the_end_is_ignored() -> None:
     outcome = read(chunk({"content": "a"}, "stop"), DONE, chunk({"content": "b"}), b"data: nonsense\n\n")
     assert outcome.text == "a"

@@ -1,0 +1,120 @@
+"""The embedded real model, over each of the three APIs that its server speaks, and through the provider `local`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headwater import Agent, ContextWindowError, StreamingResponse
+from tests.support.server import ServerProcess
+
+PROMPT = "Name three primary colors."
+PROVIDERS = ["local", "over-chat", "over-responses", "over-messages"]
+
+CONFIG = """
+[providers.over-chat]
+type = "openai"
+base_url = "{url}/v1"
+api_key_env = "MODEL_KEY"
+default_model = "smollm2"
+api = "chat_completions"
+
+[providers.over-responses]
+type = "openai"
+base_url = "{url}/v1"
+api_key_env = "MODEL_KEY"
+default_model = "smollm2"
+api = "responses"
+
+[providers.over-messages]
+type = "anthropic"
+base_url = "{url}"
+api_key_env = "MODEL_KEY"
+default_model = "smollm2"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture(scope="module")
+def owner(folder: Path) -> Iterator[ServerProcess]:
+    """A server that runs the model from its start."""
+    with ServerProcess("--local", variables={"XDG_RUNTIME_DIR": str(folder)}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def target(owner: ServerProcess, folder: Path) -> Iterator[str]:
+    """Another server that uses this model as `local`, and over each of its APIs."""
+    [published] = (folder / "headwater").glob("local-*.json")
+    address = json.loads(published.read_text())
+    file = folder / "headwater.toml"
+    file.write_text(CONFIG.format(url=address["url"]))
+    variables = {"XDG_RUNTIME_DIR": str(folder), "MODEL_KEY": address["key"]}
+    with ServerProcess("--config", str(file), variables=variables) as server:
+        yield server.target
+        assert psutil.Process(server.process.pid).children(recursive=True) == []  # one model a host
+
+
+async def ask(target: str, provider: str, prompt: str = PROMPT, **settings: object) -> StreamingResponse:
+    response = StreamingResponse()
+    agent = Agent(provider=provider, target=target, history=0)
+    async for chunk in agent.stream(prompt, temperature=0, **settings):  # type: ignore[arg-type]
+        response.add_chunk(chunk)
+    return response
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_reply_has_text_usage_and_finish_reason(target, provider):
+    response = await ask(target, provider)
+    usage = response.metadata["usage"]
+    assert "red" in response.complete_text.lower()
+    assert response.chunk_count > 5
+    assert response.metadata["finish_reason"] == "stop"
+    assert usage["total_tokens"] >= usage["input_tokens"] + usage["output_tokens"] > 10
+    assert response.metadata["stats"]["tokens_per_second"] > 1
+
+
+# llama.cpp says "completed" over Responses even when the limit cut the reply; what it says is what arrives.
+@pytest.mark.parametrize("provider", ["local", "over-chat", "over-messages"])
+async def test_a_limit_of_tokens_is_kept_and_told(target, provider):
+    response = await ask(target, provider, "Tell me a long story.", max_tokens=5)
+    assert response.metadata["usage"]["output_tokens"] == 5
+    assert response.metadata["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("provider", ["local", "over-chat"])
+async def test_a_json_schema_is_held_to(target, provider):
+    schema = {
+        "type": "object",
+        "properties": {"color": {"enum": ["red", "green"]}},
+        "required": ["color"],
+        "additionalProperties": False,
+    }
+    response = await ask(target, provider, "A color?", response_format=schema, max_tokens=40)
+    assert json.loads(response.complete_text)["color"] in ("red", "green")
+
+
+@pytest.mark.parametrize("provider", ["local", "over-chat"])
+async def test_a_prompt_beyond_the_context_window_has_its_own_error(target, provider):
+    with pytest.raises(ContextWindowError) as caught:
+        await ask(target, provider, "word " * 6000)
+    assert caught.value.provider == provider
+
+
+def test_the_model_ends_with_its_server_even_when_that_is_killed(tmp_path):
+    with ServerProcess("--local", variables={"XDG_RUNTIME_DIR": str(tmp_path)}) as server:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert children
+        server.expected_code = -signal.SIGKILL
+        server.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert alive == []
