@@ -1,13 +1,11 @@
-"""What all tests share: the real server and the replay server, one of each for a test process; and no leaks."""
+"""What all tests share: the real server and the replay server, one of each for a test process."""
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Generator, Iterator
 
 import pytest
-
 from tests.support.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
 
 
@@ -25,16 +23,6 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(OWN_VARIABLES):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    """Warnings are errors, but those of destructors are only raised when the garbage is collected: here, not later.
-
-    A task that is still pending when its loop is closed warns then; so does a socket that nobody closed.
-    """
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="session")

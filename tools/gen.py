@@ -45,7 +45,7 @@ def compile_contract() -> list[FileDescriptorProto]:
 
 def run(command: list[str]) -> None:
     """Runs a program in the project's folder. Exits with its output when it fails."""
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"{result.stdout}{result.stderr}\nfailed: {' '.join(command)}")
 

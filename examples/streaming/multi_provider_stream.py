@@ -1,6 +1,6 @@
 """The same question to every provider that the server has, at the same time, side by side.
 
-Start a server first (`headwater serve --scripted` needs no key), then: python multi_provider_stream.py "Why is the sky blue?"
+Start a server first (`headwater serve --scripted` needs no key), then: python multi_provider_stream.py "A question?"
 """
 
 import asyncio

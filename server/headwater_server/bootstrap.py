@@ -131,16 +131,14 @@ def _http(
                 client=client,
                 wires={"messages": anthropic.AnthropicWire(settings.max_tokens)},
                 default_model=settings.default_model,
-                models_path="/v1/models",
+                models_path=anthropic.MODELS_PATH,
                 parse_models=anthropic.parse_models,
             )
         case config.OpenAISettings():
             return _openai(name, settings, endpoint, client)
 
 
-def _openai(
-    name: str, settings: config.OpenAISettings, endpoint: Endpoint, client: httpx.AsyncClient
-) -> HttpProvider:
+def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, client: httpx.AsyncClient) -> HttpProvider:
     """OpenAI chooses the API by the model; a server that only speaks its language is asked for chat completions."""
     genuine = name == "openai"
     chosen = settings.api

@@ -266,9 +266,7 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
     return f"{named}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _keys(
-    settings: Settings, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]
-) -> dict[str, str]:
+def _keys(settings: Settings, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]) -> dict[str, str]:
     keys: dict[str, str] = {}
     mistakes: list[str] = []
     for name, provider in settings.providers.items():

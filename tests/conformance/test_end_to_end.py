@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tests.support.fixtures import load_recorded
+from tests.support.replay import Fixture, fixtures
+from tests.support.server import ServerProcess
 
 from headwater import (
     Agent,
@@ -23,9 +26,6 @@ from headwater import (
     StreamChunk,
     StreamInterruptedError,
 )
-from tests.support.fixtures import load_recorded
-from tests.support.replay import Fixture, fixtures
-from tests.support.server import ServerProcess
 
 CHAT_ENDPOINTS = ("POST /v1/chat/completions", "POST /v1/responses", "POST /v1/messages", "POST /api/chat")
 APIS = {"POST /v1/chat/completions": "chat_completions", "POST /v1/responses": "responses"}

@@ -1,8 +1,8 @@
 """Every command and every program in the documentation runs.
 
 A block of Python is run as a program. The commands of a bash block are run one after the other, with two exceptions: a
-`make` target is only looked up, since it would run this test, and so is what an earlier line installs; `headwater serve`
-is started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML block
+`make` target is only looked up, since it would run this test, and so is what `pip` installs; `headwater serve` is
+started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML block
 must be a configuration without mistakes.
 """
 
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.server import ServerProcess, clean_environment
 
 from headwater_server.config import load
-from tests.support.server import ServerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

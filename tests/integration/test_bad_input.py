@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from tests.support.server import ServerProcess
+from tests.support.stub import agent_stub, details
 
 import headwater
 from headwater import Agent
 from headwater.v1 import agent_service_pb2
-from tests.support.server import ServerProcess
-from tests.support.stub import agent_stub, details
 
 StreamRequest = agent_service_pb2.StreamRequest
 
@@ -111,7 +111,7 @@ OK = {"scripted": {"text": "ok"}}
 
 
 async def test_a_server_that_is_not_there():
-    with pytest.raises(headwater.ServerUnavailableError, match="127.0.0.1:9") as caught:
+    with pytest.raises(headwater.ServerUnavailableError, match=r"127\.0\.0\.1:9") as caught:
         await Agent(target="127.0.0.1:9").arun("x")
     assert isinstance(caught.value, ConnectionError)
 

@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.support.server import ServerProcess, clean_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "streaming"
 
 # What each must have printed for its parts to have done what they say.
 SIGNS = {
-    "basic_streaming.py": ["scripted/story streams: True", "Stopped after 1", "The server says:", "remembers 8 messages"],
+    "basic_streaming.py": [
+        "scripted/story streams: True",
+        "Stopped after 1",
+        "The server says:",
+        "remembers 8 messages",
+    ],
     "multi_provider_stream.py": ["scripted: Why is the sky blue?", "== scripted", "first token"],
     "practical_streaming.py": ["4 messages remembered", "10 replies", "time is up after", "--- with_a_retry"],
 }

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 
 class Role(StrEnum):
+    """Who speaks."""
+
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
@@ -19,6 +21,8 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """Text, in any role."""
+
     text: str
 
 
@@ -33,12 +37,16 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
+    """What the model thought, with the signature of the provider that may take it back."""
+
     text: str
     signature: str
 
 
 @dataclass(frozen=True, slots=True)
 class RedactedThinking:
+    """Thinking that only the provider can read."""
+
     data: str
 
 
@@ -53,6 +61,8 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
+    """What a call returned, or how it failed."""
+
     tool_call_id: str
     name: str
     content: str
@@ -64,6 +74,8 @@ Part: TypeAlias = Text | Image | Thinking | RedactedThinking | ToolCall | ToolRe
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One turn of a conversation."""
+
     role: Role
     parts: tuple[Part, ...]
 
@@ -84,6 +96,8 @@ class Tool:
 
 
 class ToolChoiceMode(Enum):
+    """Whether the model may, must not or must call tools."""
+
     AUTO = "auto"
     NONE = "none"
     REQUIRED = "required"
@@ -98,6 +112,8 @@ class ToolChoice:
 
 
 class ResponseFormatType(Enum):
+    """A form of reply other than text."""
+
     JSON_OBJECT = "json_object"
     JSON_SCHEMA = "json_schema"
 

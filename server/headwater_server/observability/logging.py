@@ -17,9 +17,7 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"]) -> None
     """Sets up structlog for the process; `auto` is text on a terminal and JSON elsewhere."""
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if text
-        else [structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer()] if text else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

@@ -53,7 +53,9 @@ class ProviderStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Ends the reply and frees its connection."""
+        ...
 
 
 class Provider(Protocol):

@@ -13,10 +13,10 @@ from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Decoder, ModelInfo, ProviderInfo, Wire
+from headwater_server.providers.errors import REQUEST_ID_HEADERS
 from headwater_server.providers.http import TRANSPORT_ERRORS
 
 MAX_ERROR_BODY = 64 * 1024
-REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id")
 
 
 @dataclass(frozen=True, slots=True)

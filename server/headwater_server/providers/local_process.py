@@ -1,9 +1,10 @@
 """The program in which the embedded model runs: `python -m headwater_server.providers.local_process`.
 
 Theory of operation. The parent writes one line of JSON, the settings, to standard input and then keeps that pipe open
-as long as it lives; the kernel closes it however the parent ends. A thread waits for that end of file and then leaves
-at once, so this process never outlives its parent, not even one that was killed. The API key comes the same way, since
-arguments can be read by every user of the machine.
+as long as it lives; the kernel closes it however the parent ends, and the end of file ends this process, so it never
+outlives its parent, not even one that was killed. llama.cpp holds Python's lock while it loads a model, which may take
+a minute; therefore the kernel is asked to send SIGIO when the pipe changes, which ends a process that does not handle
+it. The API key comes through the pipe too, since arguments can be read by every user of the machine.
 
 When the model is loaded, one line of JSON with the address goes to standard output. Until then llama.cpp's log goes to
 standard error, for the parent's error message; from then on it goes nowhere, because it may hold prompts.
@@ -11,10 +12,12 @@ standard error, for the parent's error message; from then on it goes nowhere, be
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import select
+import signal
 import sys
-import threading
 from typing import Any
 
 HTTP_THREADS = 64
@@ -24,8 +27,7 @@ HTTP_THREADS = 64
 def main() -> None:
     """Serves the model until standard input ends."""
     settings = json.loads(sys.stdin.buffer.readline())
-    watcher = threading.Thread(target=_leave_with_parent, name="parent", daemon=True)
-    watcher.start()
+    _die_with_parent()
     # Whatever writes to descriptor 1 in C must not get between the parent and our one line.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -34,13 +36,17 @@ def main() -> None:
     with answer:
         json.dump({"url": server.listening_address}, answer)
         answer.write("\n")
-    watcher.join()
+    signal.pause()
 
 
-def _leave_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(0)  # llama.cpp's orderly end waits for streams under way
+def _die_with_parent() -> None:
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    pipe = select.poll()
+    pipe.register(0, select.POLLIN)
+    if pipe.poll(0):  # it ended before the signal was asked for
+        sys.exit()
 
 
 def _silence() -> None:

@@ -50,7 +50,9 @@ class Source(Protocol):
 
     def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Ends the reply and frees its connection."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class LiveStream:
             finish = await self._read()
         except HeadwaterError as error:
             self._channel.end(self._interrupted(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
             failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
             failure.__cause__ = error
             self._channel.end(failure)

@@ -16,7 +16,7 @@ from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream, Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 from headwater_server.transport import paging, replies
-from headwater_server.transport.requests import MAX_NAME, parse_request
+from headwater_server.transport.requests import MAX_NAME, parse_request, without_instructions
 from headwater_server.transport.rpc import Context, rpc
 
 MAX_REPLY_BYTES = 3 * 1024 * 1024
@@ -54,9 +54,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._allow_caller_api_keys = allow_caller_api_keys
 
     @asynccontextmanager
-    async def _accept(
-        self, request: agent_service_pb2.StreamRequest, context: Context
-    ) -> AsyncIterator[_Accepted]:
+    async def _accept(self, request: agent_service_pb2.StreamRequest, context: Context) -> AsyncIterator[_Accepted]:
         ask = parse_request(request, self._timeouts, self._allow_caller_api_keys)
         route = self._providers.resolve(ask.model, ask.provider)
         provider = route.provider
@@ -67,6 +65,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         except HeadwaterError as error:
             error.metadata.setdefault("provider", provider.name)
             error.metadata.setdefault("model", route.model)
+            if request.instructions:
+                error.violations = tuple(map(without_instructions, error.violations))
             raise
         async with self._streams.open(provider.name, route.model, source, ask.timeouts) as stream:
             structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=provider.name, model=route.model)

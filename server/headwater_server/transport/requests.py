@@ -67,9 +67,7 @@ class Ask:
     timeouts: Timeouts
 
 
-def parse_request(
-    message: agent_service_pb2.StreamRequest, timeouts: Timeouts, allow_caller_api_keys: bool
-) -> Ask:
+def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, allow_caller_api_keys: bool) -> Ask:
     """The request as the domain has it. Raises HeadwaterError (INVALID_REQUEST) with every bad field."""
     bad: list[FieldViolation] = []
     for name in ("model", "provider"):
@@ -95,6 +93,14 @@ def parse_request(
         raise invalid_request(bad)
     drop = message.unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
     return Ask(message.provider, message.model, request, options, drop, limits)
+
+
+def without_instructions(violation: FieldViolation) -> FieldViolation:
+    """The violation with the number of its message as the caller counts, who did not send the instructions as one."""
+    match = re.match(r"messages\[(\d+)\]", violation.field)
+    if match is None:
+        return violation
+    return FieldViolation(f"messages[{int(match[1]) - 1}]{violation.field[match.end() :]}", violation.description)
 
 
 def _messages(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> tuple[Message, ...]:
@@ -166,9 +172,7 @@ def _tool_choice(
     return ToolChoice(mode, choice.name) if mode else None
 
 
-def _response_format(
-    message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]
-) -> ResponseFormat | None:
+def _response_format(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> ResponseFormat | None:
     form = message.response_format
     if form.type not in agent_pb2.ResponseFormatType.values():
         bad.append(FieldViolation("response_format.type", "is not a value of ResponseFormatType"))
@@ -216,7 +220,7 @@ def _json_object(path: str, text: str, bad: list[FieldViolation]) -> dict[str, A
         bad.append(FieldViolation(path, f"is not JSON: {problem}"))
         return {}
     if not isinstance(value, dict):
-        bad.append(FieldViolation(path, "must be a JSON object, a schema such as {\"type\": \"object\"}"))
+        bad.append(FieldViolation(path, 'must be a JSON object, a schema such as {"type": "object"}'))
         return {}
     return value
 

@@ -53,7 +53,7 @@ async def test_break_ends_the_call_at_once(agent: Agent, service: FakeAgentServi
 
 async def test_an_exception_in_the_loop_ends_the_call_at_once(agent: Agent, service: FakeAgentService) -> None:
     service.reply = lambda request, context: say_forever()
-    with pytest.raises(KeyError):  # noqa: PT012
+    with pytest.raises(KeyError):
         async for _ in agent.stream("Hi"):
             raise KeyError("mine")
     await asyncio.to_thread(service.wait_for_leaving)
@@ -138,7 +138,7 @@ async def test_a_stream_that_has_said_nothing_yet_has_its_id(agent: Agent, servi
     stream = agent.stream("Hi")
     assert stream.stream_id is None
     reader = asyncio.create_task(anext(stream))
-    while stream.stream_id is None:  # noqa: ASYNC110 - nothing tells that it came
+    while stream.stream_id is None:
         await asyncio.sleep(0.005)
     assert stream.stream_id == "w0-1"
     reader.cancel()

@@ -126,7 +126,7 @@ async def test_the_timeout_is_for_the_whole_stream_from_the_first_anext() -> Non
     stream = StreamingManager(timeout=0.15).stream_with_timeout(source)
     await asyncio.sleep(0.2)  # time before the first anext does not count
     text = ""
-    with pytest.raises(StreamTimeoutError) as caught:  # noqa: PT012
+    with pytest.raises(StreamTimeoutError) as caught:
         async for chunk in stream:
             text += chunk.content
     assert text

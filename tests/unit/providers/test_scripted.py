@@ -50,7 +50,7 @@ async def reply(request: ChatRequest) -> tuple[list[Delta], Finish]:
 async def failing(request: ChatRequest) -> tuple[int, HeadwaterError]:
     """How many deltas came before the failure, and the failure."""
     count = 0
-    with pytest.raises(HeadwaterError) as caught:  # noqa: PT012
+    with pytest.raises(HeadwaterError) as caught:
         async with aclosing(PROVIDER.stream(request)) as stream:
             async for _ in stream:
                 count += 1

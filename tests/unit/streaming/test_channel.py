@@ -37,7 +37,11 @@ async def test_a_reader_that_keeps_up_gets_every_delta_as_its_own_chunk():
     for word in ("a", "b", "c"):
         channel.put(Delta(content=word))
         chunks.append(await channel.get())
-    assert [(c.sequence, c.delta.content, c.merged) for c in chunks] == [(1, "a", False), (2, "b", False), (3, "c", False)]
+    assert [(c.sequence, c.delta.content, c.merged) for c in chunks] == [
+        (1, "a", False),
+        (2, "b", False),
+        (3, "c", False),
+    ]
 
 
 async def test_text_that_waits_is_merged_and_the_sequence_counts_all_of_it():

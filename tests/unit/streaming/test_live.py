@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
+from headwater_server.domain.chunks import (
+    Chunk,
+    Delta,
+    FinalChunk,
+    Finish,
+    FinishReason,
+    ProviderEvent,
+    ToolCallDelta,
+    Usage,
+)
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ToolCall
 from headwater_server.streaming.live import LiveStream, Timeouts

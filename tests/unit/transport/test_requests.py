@@ -7,7 +7,7 @@ import math
 import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.messages import (
     Image,
     Message,
@@ -21,7 +21,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.streaming.live import Timeouts
-from headwater_server.transport.requests import Ask, parse_request
+from headwater_server.transport.requests import Ask, parse_request, without_instructions
 
 SERVER = Timeouts(300, 120)
 
@@ -146,7 +146,9 @@ def test_options_that_json_does_not_have_are_refused():
 
 def test_schemas_keep_their_order_and_their_numbers():
     text = '{"zebra": 9007199254740993, "apple": 3.0}'
-    ask = parse(prompt="x", tools=[{"name": "a", "parameters": text, "strict": True}], tool_choice={"mode": 3, "name": "a"})
+    ask = parse(
+        prompt="x", tools=[{"name": "a", "parameters": text, "strict": True}], tool_choice={"mode": 3, "name": "a"}
+    )
     [tool] = ask.request.tools
     assert list(tool.parameters.items()) == [("zebra", 9007199254740993), ("apple", 3.0)]
     assert tool.strict is True
@@ -180,3 +182,9 @@ def test_every_kind_of_part_has_its_place():
         Message(Role.ASSISTANT, (Thinking("hm", "s"), RedactedThinking("d"), ToolCall("c1", "f", '{"a":1}'))),
         Message(Role.TOOL, (ToolResult("c1", "", "42", True),)),
     )
+
+
+def test_a_violation_counts_messages_as_the_caller_does():
+    ours = FieldViolation("messages[3].parts[0].image.url", "Ollama takes no URLs")
+    assert without_instructions(ours).field == "messages[2].parts[0].image.url"
+    assert without_instructions(FieldViolation("tools[1].name", "x")).field == "tools[1].name"
