@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.support.fixtures import load_recorded
-from tests.support.replay import Fixture, fixtures
+from tests.support.fixtures import Fixture, load_fixtures, load_recorded
 from tests.support.server import ServerProcess
 
 from headwater import (
@@ -33,7 +32,9 @@ APIS = {"POST /v1/chat/completions": "chat_completions", "POST /v1/responses": "
 # Answers of the chat endpoints that no question of a caller gets: Ollama loads a model when it is asked nothing.
 NOT_CHAT = {"ollama-load"}
 
-CHAT = {name: f for name, f in fixtures().items() if f.meta["endpoint"] in CHAT_ENDPOINTS and name not in NOT_CHAT}
+CHAT = {
+    name: f for name, f in load_fixtures().items() if f.about["endpoint"] in CHAT_ENDPOINTS and name not in NOT_CHAT
+}
 
 ERRORS: dict[str, tuple[type[HeadwaterError], str]] = {
     "anthropic-400-sampling": (ProviderError, "PROVIDER_REJECTED_REQUEST"),
@@ -105,23 +106,23 @@ async def play(server: ServerProcess, provider: str, model: str, api: str | None
 
 
 async def play_fixture(server: ServerProcess, fixture: Fixture) -> Played:
-    model = (fixture.meta["request"] or {}).get("model", "m")
-    api = APIS.get(fixture.meta["endpoint"])
-    return await play(server, fixture.meta["provider"], f"{model}@{fixture.name}", api)
+    model = (fixture.about["request"] or {}).get("model", "m")
+    api = APIS.get(fixture.about["endpoint"])
+    return await play(server, fixture.about["provider"], f"{model}@{fixture.name}", api)
 
 
 def test_the_four_chat_endpoints_have_72_fixtures_and_there_are_81_in_all():
     assert len(CHAT) == 72
-    assert len(fixtures()) == 72 + 9
+    assert len(load_fixtures()) == 72 + 9
 
 
 def test_every_failing_fixture_has_its_error_here():
-    assert {name for name, f in CHAT.items() if f.meta["expected"]["error"]} == set(ERRORS)
+    assert {name for name, f in CHAT.items() if f.about["expected"]["error"]} == set(ERRORS)
 
 
 @pytest.mark.parametrize("name", sorted(set(CHAT) - set(ERRORS)))
 async def test_a_reply_arrives_as_expected(server, name):
-    expected = CHAT[name].meta["expected"]
+    expected = CHAT[name].about["expected"]
     played = await play_fixture(server, CHAT[name])
     assert played.error is None
     assert_text(played.text, expected["text"])
@@ -141,7 +142,7 @@ async def test_a_reply_arrives_as_expected(server, name):
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
 async def test_a_failure_arrives_as_its_exception_with_what_had_come(server, name):
-    expected = CHAT[name].meta["expected"]
+    expected = CHAT[name].about["expected"]
     kind, reason = ERRORS[name]
     played = await play_fixture(server, CHAT[name])
     error = played.error
@@ -158,7 +159,7 @@ async def test_a_failure_arrives_as_its_exception_with_what_had_come(server, nam
         assert message in str(error)
     if isinstance(error, ProviderRateLimitError):
         assert error.retry_after == expected["error"].get("retry_after_s")
-    assert error.metadata["provider"] == CHAT[name].meta["provider"]
+    assert error.metadata["provider"] == CHAT[name].about["provider"]
 
 
 def assert_text(text: str, expected: Any) -> None:

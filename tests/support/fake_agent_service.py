@@ -87,9 +87,11 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
         requests: the Stream requests so far.
         headers: the metadata of each Stream call.
         asked: gets each Stream request.
+        info_asked: gets each GetProviderInfo request.
         left: gets the time of each Stream call whose caller went before its end.
         info: the answer to GetProviderInfo.
         info_requests: the GetProviderInfo requests so far.
+        info_seconds: how long that answer takes.
         stream_id: what the response headers say.
     """
 
@@ -97,6 +99,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
     requests: list[agent_service_pb2.StreamRequest] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     asked: queue.Queue[agent_service_pb2.StreamRequest] = field(default_factory=queue.Queue)
+    info_asked: queue.Queue[agent_service_pb2.GetProviderInfoRequest] = field(default_factory=queue.Queue)
     left: queue.Queue[float] = field(default_factory=queue.Queue)
     info: agent_service_pb2.ProviderInfo = field(
         default_factory=lambda: agent_service_pb2.ProviderInfo(
@@ -104,6 +107,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
         )
     )
     info_requests: list[agent_service_pb2.GetProviderInfoRequest] = field(default_factory=list)
+    info_seconds: float = 0.0
     stream_id: str = "w0-1"
     port: int = 0
 
@@ -120,6 +124,10 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
     def wait_for_request(self, timeout: float = 5.0) -> agent_service_pb2.StreamRequest:
         """The next Stream request that was not waited for yet; fails if none comes."""
         return self.asked.get(timeout=timeout)
+
+    def wait_for_info_request(self, timeout: float = 5.0) -> agent_service_pb2.GetProviderInfoRequest:
+        """The next GetProviderInfo request that was not waited for yet; fails if none comes."""
+        return self.info_asked.get(timeout=timeout)
 
     def wait_for_leaving(self, timeout: float = 5.0) -> float:
         """When the next caller left, by `time.monotonic`; fails if none does."""
@@ -143,6 +151,8 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def GetProviderInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.info_requests.append(request)
+        self.info_asked.put(request)
+        await asyncio.sleep(self.info_seconds)
         return agent_service_pb2.GetProviderInfoResponse(provider=self.info)
 
     async def ListProviders(self, request: Any, context: Any) -> Any:  # noqa: N802

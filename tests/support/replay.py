@@ -21,14 +21,12 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http import HTTPStatus
-from itertools import pairwise
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-CONFORMANCE = Path(__file__).parents[1] / "conformance"
+from tests.support.fixtures import CONFORMANCE, Fixture, load_fixtures
+
 HOLD_HEAD = -1
 """A value of `hold`: send nothing at all, not even the response's head."""
 
@@ -47,55 +45,31 @@ class Response:
     keep_alive: bool = False
 
 
-@dataclass(frozen=True)
-class Fixture:
-    """A hand-made response and what a right client makes of it (`meta["expected"]`)."""
-
-    name: str
-    meta: dict[str, Any]
-    body: bytes
-
-    @property
-    def pieces(self) -> tuple[bytes, ...]:
-        """The body, cut at the fixture's boundaries."""
-        cuts = [0, *self.meta["boundaries"], len(self.body)]
-        return tuple(self.body[a:b] for a, b in pairwise(cuts) if a != b)
-
-    def serves(self, method: str, path: str) -> bool:
-        """Whether it answers this endpoint, below any base path."""
-        own_method, own_path = self.meta["endpoint"].split(" ", 1)
-        return bool(method == own_method and path.partition("?")[0].endswith(own_path))
-
-    def response(self) -> Response:
-        """The bytes to send."""
-        framing = self.meta["framing"]
-        extra = {
-            "chunked": "transfer-encoding: chunked",
-            "length": f"content-length: {len(self.body)}",
-            "close": "connection: close",
-        }[framing]
-        lines = [*(f"{key}: {value}" for key, value in self.meta["headers"].items()), extra]
-        chunked = framing == "chunked"
-        return Response(
-            name=self.name,
-            head=_head(self.meta["status"], lines),
-            pieces=tuple(b"%x\r\n%b\r\n" % (len(p), p) for p in self.pieces) if chunked else self.pieces,
-            tail=b"0\r\n\r\n" if chunked else b"",
-            end=self.meta["end"],
-            keep_alive=framing != "close",
-        )
+def response_of(fixture: Fixture) -> Response:
+    """The bytes that the fixture stands for."""
+    framing = fixture.about["framing"]
+    extra = {
+        "chunked": "transfer-encoding: chunked",
+        "length": f"content-length: {len(fixture.body)}",
+        "close": "connection: close",
+    }[framing]
+    lines = [*(f"{key}: {value}" for key, value in fixture.about["headers"].items()), extra]
+    chunked = framing == "chunked"
+    pieces = [b"%x\r\n%b\r\n" % (len(p), p) for p in fixture.pieces()] if chunked else fixture.pieces()
+    return Response(
+        name=fixture.name,
+        head=_head(fixture.status, lines),
+        pieces=tuple(pieces),
+        tail=b"0\r\n\r\n" if chunked else b"",
+        end=fixture.about["end"],
+        keep_alive=framing != "close",
+    )
 
 
-@lru_cache(maxsize=1)
-def fixtures() -> dict[str, Fixture]:
-    """All hand-made responses by name."""
-    found = {}
-    for path in sorted((CONFORMANCE / "fixtures").glob("*.json")):
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        if meta["end"] not in ("clean", "cut", "reset"):
-            raise ValueError(f"{path.name}: unknown end {meta['end']!r}")
-        found[path.stem] = Fixture(path.stem, meta, path.with_suffix(".body").read_bytes())
-    return found
+def _serves(fixture: Fixture, method: str, path: str) -> bool:
+    """Whether the fixture answers this endpoint, below any base path."""
+    own_method, own_path = fixture.endpoint.split(" ", 1)
+    return method == own_method and path.partition("?")[0].endswith(own_path)
 
 
 def recorded(name: str) -> Response:
@@ -304,13 +278,13 @@ def choose(record: Record) -> Response:
             return recorded(match[1])
         except KeyError:
             return _not_found(f"no recorded response {match[1]!r}")
-    serving = [f for f in fixtures().values() if f.serves(record.method, record.path)]
+    serving = [f for f in load_fixtures().values() if _serves(f, record.method, record.path)]
     named = [f for f in serving if re.search(rf"[@/:+]{re.escape(f.name)}$", model)]
     if named:
-        return max(named, key=lambda f: len(f.name)).response()
-    defaults = [f for f in serving if f.meta.get("default")] or (serving if record.method == "GET" else [])
+        return response_of(max(named, key=lambda f: len(f.name)))
+    defaults = [f for f in serving if f.about.get("default")] or (serving if record.method == "GET" else [])
     if len(defaults) == 1:
-        return defaults[0].response()
+        return response_of(defaults[0])
     return _not_found(f"no fixture named by model {model!r} answers {record.method} {record.path}")
 
 

@@ -14,6 +14,8 @@ from headwater.v1 import agent_service_pb2
 
 T = TypeVar("T")
 
+_PATIENCE_SECONDS = 30.0  # where the caller set no timeout: these answers take no model
+
 
 async def fetch_provider_info(
     server: Server, provider: str, model: str, timeout: float | None
@@ -21,7 +23,9 @@ async def fetch_provider_info(
     """What the provider and the model can do; with empty names, those that would answer."""
     request = agent_service_pb2.GetProviderInfoRequest(provider=provider, model=model)
     stub = channels_of_running_loop().stub(server.target)
-    answer = await _answer(stub.GetProviderInfo(request, timeout=timeout, metadata=server.headers()), server)
+    answer = await _answer(
+        stub.GetProviderInfo(request, timeout=timeout or _PATIENCE_SECONDS, metadata=server.headers()), server
+    )
     return answer.provider
 
 
@@ -29,7 +33,9 @@ async def fetch_providers(server: Server, timeout: float | None) -> list[str]:
     """Names of the configured providers."""
     stub = channels_of_running_loop().stub(server.target)
     request = agent_service_pb2.ListProvidersRequest()
-    answer = await _answer(stub.ListProviders(request, timeout=timeout, metadata=server.headers()), server)
+    answer = await _answer(
+        stub.ListProviders(request, timeout=timeout or _PATIENCE_SECONDS, metadata=server.headers()), server
+    )
     return [provider.name for provider in answer.providers]
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 STREAM_ID_HEADER = "headwater-stream-id"
 
-FindProvider = Callable[[PreparedCall], Awaitable[str]]
+FindProvider = Callable[[PreparedCall], Coroutine[Any, Any, str]]
 
 
 class AgentStream:
@@ -55,6 +55,7 @@ class AgentStream:
         self._reading = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._call: grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | None = None
+        self._lookup: asyncio.Task[str] | None = None
 
     def __aiter__(self) -> AgentStream:
         return self
@@ -109,8 +110,9 @@ class AgentStream:
         timeout = prepared.timeout
         if prepared.options is not None:
             began = self._loop.time()
-            provider = await self._find_provider(prepared)
-            if self._ended:  # closed meanwhile
+            self._lookup = self._loop.create_task(self._find_provider(prepared))
+            provider = await self._lookup
+            if self._ended:  # closed just now
                 raise asyncio.CancelledError
             _merge(prepared.request.provider_options[provider], prepared.options)
             check_size(prepared.request)
@@ -157,14 +159,14 @@ class AgentStream:
             return
         self._ended = True
         self._keep_partial()
-        call, loop = self._call, self._loop
-        if call is None or loop is None or call.done():
+        work, loop = self._call or self._lookup, self._loop
+        if work is None or loop is None or work.done():
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: so are its calls
             if loop.is_running() and not _runs_here(loop):
-                loop.call_soon_threadsafe(call.cancel)
+                loop.call_soon_threadsafe(work.cancel)
             else:
-                call.cancel()
+                work.cancel()
 
     async def aclose(self) -> None:
         """End the call at once; no-op when it has ended."""

@@ -33,7 +33,8 @@ class HeadwaterError(Exception):
     Attributes:
         reason: name of the condition, such as `PROVIDER_NOT_FOUND` (error.proto lists them); None when no server said.
         code: the gRPC status; None when the error is the client's own.
-        metadata: further facts from the server, as text.
+        metadata: further facts from the server, as text. Those of a provider that failed are attributes too, None as
+            far as the server does not know them.
         retry_after: seconds after which a new try may succeed; None when nobody said.
     """
 
@@ -51,31 +52,6 @@ class HeadwaterError(Exception):
         self.code = code
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
-
-
-class ValidationError(HeadwaterError, ValueError):
-    """An argument has a bad value; the message names it and the cure.
-
-    Attributes:
-        violations: each bad field with what is wrong with it.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        violations: Sequence[tuple[str, str]] = (),
-        *,
-        reason: str | None = None,
-        code: grpc.StatusCode | None = None,
-        metadata: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
-        self.violations = list(violations)
-
-
-class ProviderError(HeadwaterError):
-    """A provider failed or refused. The facts below are there as far as the server knows them."""
 
     @property
     def provider(self) -> str | None:
@@ -102,6 +78,31 @@ class ProviderError(HeadwaterError):
     def provider_request_id(self) -> str | None:
         """The provider's id of the request, for its support desk."""
         return self.metadata.get("provider_request_id")
+
+
+class ValidationError(HeadwaterError, ValueError):
+    """An argument has a bad value; the message names it and the cure.
+
+    Attributes:
+        violations: each bad field with what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        violations: Sequence[tuple[str, str]] = (),
+        *,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
+        self.violations = list(violations)
+
+
+class ProviderError(HeadwaterError):
+    """A provider failed or refused."""
 
 
 class ProviderNotFoundError(ProviderError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import inspect
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tests.support.fake_agent_service import FakeAgentService
@@ -21,6 +24,22 @@ def service() -> Iterator[FakeAgentService]:
 @pytest.fixture
 def agent(service: FakeAgentService) -> Agent:
     return Agent(target=service.target)
+
+
+@pytest.fixture
+async def _no_tasks_left() -> AsyncIterator[None]:
+    yield
+    gc.collect()
+    deadline = time.monotonic() + 2
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        assert time.monotonic() < deadline, left
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _tests_that_have_a_loop_leave_no_tasks(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("_no_tasks_left")
 
 
 @pytest.fixture(autouse=True)

@@ -259,6 +259,17 @@ async def test_options_go_to_the_provider_that_the_server_names_asked_once_a_mod
     assert [request.model for request in service.info_requests] == ["fake-1", "fake-2"]
 
 
+async def test_closing_a_stream_ends_the_question_for_its_provider_too(agent: Agent, service: FakeAgentService) -> None:
+    service.info_seconds = 30
+    stream = agent.stream("Hi", num_ctx=8192)
+    reader = asyncio.create_task(anext(stream))
+    await asyncio.to_thread(service.wait_for_info_request)
+    await stream.aclose()
+    with pytest.raises(StreamInterruptedError):
+        await reader
+    assert service.requests == []
+
+
 async def test_nobody_is_asked_when_the_provider_is_named(agent: Agent, service: FakeAgentService) -> None:
     await agent.arun("Hi", provider="fake", num_ctx=8192)
     assert service.info_requests == []

@@ -26,15 +26,24 @@ async def collect(agent: Agent) -> str:
     return "".join([chunk.content async for chunk in agent.stream("Hi")])
 
 
-def run_script(service: FakeAgentService, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter, in which every warning is shown."""
-    return subprocess.run(
+def run_script(service: FakeAgentService, script: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh interpreter says that shows every warning."""
+    with start_script(service, script) as child:
+        try:
+            output, errors = child.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(child.args, child.returncode, output, errors)
+
+
+def start_script(service: FakeAgentService, script: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-X", "dev", "-c", textwrap.dedent(script)],
         env={"HEADWATER_TARGET": service.target, "PYTHONPATH": str(Path(headwater.__file__).parents[1])},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
-        check=False,
     )
 
 
@@ -257,9 +266,31 @@ def test_an_exception_ends_the_interpreter_with_its_own_traceback_only(service: 
     service.wait_for_leaving()
 
 
+def test_a_server_that_goes_prints_nothing_at_its_clients() -> None:
+    script = """
+        import asyncio
+        from headwater import Agent, StreamInterruptedError
+        async def main():
+            try:
+                async for chunk in Agent().stream("Hi"):
+                    if "first" not in globals():
+                        globals()["first"] = print("begun", flush=True)
+            except StreamInterruptedError:
+                print("interrupted")
+        asyncio.run(main())
+    """
+    with FakeAgentService(reply=lambda request, context: say_forever()) as service:
+        child = start_script(service, script)
+        assert child.stdout is not None
+        begun = child.stdout.readline()
+    output, errors = child.communicate(timeout=30)
+    assert (begun, output, errors) == ("begun\n", "interrupted\n", "")
+
+
 FORK = """
-    import asyncio, os, sys
+    import asyncio, os, sys, warnings
     from headwater import Agent, ForkError
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork beside threads
     agent = Agent()
     async def ask():
         return (await agent.arun("Hi")).content

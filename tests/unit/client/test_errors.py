@@ -155,6 +155,12 @@ def test_a_provider_error_has_the_providers_facts() -> None:
     assert (error.retry_after, error.metadata) == (2.5, metadata)
 
 
+def test_an_interruption_has_them_too() -> None:
+    cut = failure(Code.ABORTED, info("STREAM_INTERRUPTED", provider="openai", provider_code="server_error"))
+    error = to_exception(cut, target="", started=True)
+    assert (error.provider, error.provider_code, error.model) == ("openai", "server_error", None)
+
+
 @pytest.mark.parametrize("status", ["", "abc", "-1", "²", "9" * 5000])
 def test_facts_that_are_missing_or_no_number_are_none(status: str) -> None:
     error = to_exception(failure(Code.UNAVAILABLE, info("PROVIDER_UNAVAILABLE", http_status=status)), target="")

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from tests.support.replay import CONFORMANCE, HOLD_HEAD, Fixture, Record, ReplayServer, Response, choose, fixtures
+from tests.support.fixtures import CONFORMANCE, Fixture, load_fixtures
+from tests.support.replay import HOLD_HEAD, Record, ReplayServer, Response, choose
 
 CHAT = "/v1/chat/completions"
 
@@ -42,12 +43,12 @@ def asked(method: str, path: str, body: object) -> Record:
 
 
 def test_all_81_fixtures_are_there() -> None:
-    assert len(fixtures()) == 81
+    assert len(load_fixtures()) == 81
 
 
-@pytest.mark.parametrize("fixture", fixtures().values(), ids=lambda f: f.name)
+@pytest.mark.parametrize("fixture", load_fixtures().values(), ids=lambda f: f.name)
 async def test_a_fixture_reaches_a_client_byte_for_byte(fixture: Fixture) -> None:
-    method, path = fixture.meta["endpoint"].split(" ", 1)
+    method, path = fixture.about["endpoint"].split(" ", 1)
     async with ReplayServer() as server, httpx.AsyncClient(base_url=server.url) as client:
         received = b""
         cut = False
@@ -57,22 +58,22 @@ async def test_a_fixture_reaches_a_client_byte_for_byte(fixture: Fixture) -> Non
                     received += data
             except httpx.RemoteProtocolError:
                 cut = True
-        assert answer.status_code == fixture.meta["status"]
-        for name, value in fixture.meta["headers"].items():
+        assert answer.status_code == fixture.about["status"]
+        for name, value in fixture.about["headers"].items():
             assert answer.headers[name] == value
         assert received == fixture.body
-        assert cut == (fixture.meta["end"] == "cut")
+        assert cut == (fixture.about["end"] == "cut")
         (record,) = server.records
-        assert (record.case, record.pieces_sent, record.finished) == (fixture.name, len(fixture.pieces), True)
+        assert (record.case, record.pieces_sent, record.finished) == (fixture.name, len(fixture.pieces()), True)
         assert record.closed_at is None
 
 
 async def test_each_piece_of_a_chunked_fixture_is_one_http_chunk() -> None:
-    fixture = fixtures()["openai-utf8-split"]
+    fixture = load_fixtures()["openai-utf8-split"]
     async with ReplayServer() as server:
         answer = await raw_answer(server, request("x@openai-utf8-split"))
     _, _, body = answer.partition(b"\r\n\r\n")
-    assert body == b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in fixture.pieces) + b"0\r\n\r\n"
+    assert body == b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in fixture.pieces()) + b"0\r\n\r\n"
 
 
 async def test_a_cut_fixture_ends_without_the_last_chunk() -> None:
@@ -81,12 +82,12 @@ async def test_a_cut_fixture_ends_without_the_last_chunk() -> None:
 
 
 async def test_a_reset_fixture_ends_with_a_reset_after_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    fixture = fixtures()["openai-cut"]
-    reset = Fixture("openai-cut", {**fixture.meta, "end": "reset"}, fixture.body)
-    monkeypatch.setitem(fixtures(), "openai-cut", reset)
+    fixture = load_fixtures()["openai-cut"]
+    reset = Fixture("openai-cut", fixture.body, {**fixture.about, "end": "reset"})
+    monkeypatch.setitem(load_fixtures(), "openai-cut", reset)
     async with ReplayServer() as server, connected(server) as (reader, writer):
         writer.write(request("x@openai-cut"))
-        await reader.readuntil(fixture.pieces[-1])
+        await reader.readuntil(fixture.pieces()[-1])
         with pytest.raises(ConnectionResetError):
             await reader.read()
 
@@ -120,7 +121,7 @@ def test_a_name_of_another_endpoint_gives_way_to_the_default() -> None:
 
 
 def test_a_get_with_one_fixture_needs_no_default() -> None:
-    path = fixtures()["openai-responses-resume"].meta["endpoint"].removeprefix("GET ")
+    path = load_fixtures()["openai-responses-resume"].about["endpoint"].removeprefix("GET ")
     assert choose(asked("GET", f"{path}?stream=true", "")).name == "openai-responses-resume"
 
 
@@ -155,7 +156,7 @@ async def test_delay_comes_before_each_piece() -> None:
 
 
 async def test_hold_sends_so_many_pieces_and_notes_when_the_client_leaves() -> None:
-    pieces = fixtures()["openai-plain"].pieces
+    pieces = load_fixtures()["openai-plain"].pieces()
     async with ReplayServer(hold=2) as server, connected(server) as (reader, writer):
         writer.write(request("x@openai-plain"))
         await reader.readuntil(pieces[1])
@@ -171,7 +172,7 @@ async def test_hold_sends_so_many_pieces_and_notes_when_the_client_leaves() -> N
 async def test_hold_beyond_the_last_piece_keeps_the_end_back() -> None:
     async with ReplayServer(hold=1000) as server, connected(server) as (reader, writer):
         writer.write(request("x@openai-plain"))
-        await reader.readuntil(fixtures()["openai-plain"].pieces[-1])
+        await reader.readuntil(load_fixtures()["openai-plain"].pieces()[-1])
         writer.close()
         await server.wait_closed(server.records[0])
 
