@@ -70,8 +70,6 @@ def serve(**flags: Any) -> None:
     shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
     """
     settings = _load(**flags)
-    # Before gRPC is imported: its core writes pages about what is said here in a line.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import asyncio
 
     from headwater_server.bootstrap import serve as run

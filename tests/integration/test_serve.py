@@ -169,15 +169,28 @@ async def test_a_connection_to_a_provider_is_used_again():
     assert {record.connection for record in replay.records} == {1}
 
 
-async def test_ollama_says_where_its_model_runs_on_the_final_chunk():
-    async with ReplayServer() as replay:
+async def test_ollama_says_on_the_final_chunk_where_its_model_runs():
+    async with ReplayServer(default="ollama-chat-plain") as replay:
         with ServerProcess(variables=provider_variables(replay.url)) as server:
             agent = Agent(provider="ollama", target=server.target, history=0)
-            # The fixture's model has a suffix that /api/ps does not know; the suffix ends in a tag that it does.
-            reply = await agent.arun("Hi", model="llama3.2@ollama-chat-plain")
-    assert [record.path for record in replay.records if record.method == "GET"] == ["/api/ps"]
-    assert "gpu" not in reply.metadata
-    assert reply.metadata["total_duration"] == 1173334875
+            whole = await agent.arun("Hi", model="llama3.2")
+            split = await agent.arun("Hi", model="llama3.3:70b")
+            unloaded = await agent.arun("Hi", model="phi4")
+    assert whole.metadata["gpu"] == {"size": 3221225472, "size_vram": 3221225472, "placement": "gpu"}
+    assert split.metadata["gpu"]["placement"] == "split"
+    assert "gpu" not in unloaded.metadata
+    assert unloaded.metadata["total_duration"] == 1173334875
+
+
+async def test_what_ollama_can_do_is_asked_of_it():
+    async with ReplayServer() as replay:
+        with ServerProcess(variables=provider_variables(replay.url)) as server:
+            info = await Agent("a", model="ollama/llama3.2", target=server.target).aget_provider_info()
+            async with agent_stub(server.target) as stub:
+                request = agent_service_pb2.GetProviderInfoRequest(model="ollama/llama3.2")
+                answer = await stub.GetProviderInfo(request)
+    assert (info["provider"], info["model"], info["supports_tools"]) == ("ollama", "llama3.2", True)
+    assert answer.provider.context_window == 131072
 
 
 def test_importing_the_server_loads_no_handwritten_module_of_the_client():

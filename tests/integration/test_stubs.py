@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
+from tests.support.server import ServerProcess
 from tests.support.stubs import LANGUAGES, Program, build, serving
 
-REPLY = ["Grüße ", "from ", "the ", "head", "water ", "🌊"]
+from headwater_server.providers.scripted import STORY
+
+PROMPT = "Grüße from the headwater 🌊"
 
 # The first build of a language may fetch and compile its gRPC library.
 pytestmark = pytest.mark.timeout(600)
@@ -27,23 +30,24 @@ def program(request: pytest.FixtureRequest) -> Program:
     return build(language)
 
 
-# A servicer stands in for the server here: to be replaced by `headwater serve` with the scripted provider.
-@pytest.fixture
-async def stub_target() -> AsyncIterator[str]:
-    """Target of a server whose provider `scripted` answers REPLY."""
-    go_on = asyncio.Event()
-    go_on.set()
-    async with serving(REPLY, go_on=go_on) as target:
-        yield target
+@pytest.fixture(scope="module")
+def stub_target() -> Iterator[str]:
+    """The real server, on which a scripted model repeats the prompt when no provider is named."""
+    with ServerProcess("--scripted", "--default-model", "scripted/echo") as server:
+        yield server.target
 
 
 @pytest.mark.parametrize(
-    "arguments", [["a prompt"], ["a prompt", "scripted"]], ids=["default provider", "named provider"]
+    ("arguments", "reply"),
+    [([PROMPT], PROMPT), (["a prompt", "scripted"], STORY)],
+    ids=["default provider", "named provider"],
 )
-async def test_the_program_prints_the_reply(program: Program, stub_target: str, arguments: list[str]) -> None:
+async def test_the_program_prints_the_reply(
+    program: Program, stub_target: str, arguments: list[str], reply: str
+) -> None:
     async with program.started(stub_target, *arguments) as process:
         out, err = await asyncio.wait_for(process.communicate(), 30)
-    assert (out.decode(), process.returncode) == ("".join(REPLY) + "\n", 0), err.decode()
+    assert (out.decode(), process.returncode) == (f"{reply}\n", 0), err.decode()
 
 
 async def test_the_first_chunk_is_printed_before_the_second_is_sent(program: Program) -> None:

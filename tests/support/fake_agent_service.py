@@ -121,15 +121,15 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
         found = psutil.Process().net_connections(kind="tcp")
         return sum(1 for c in found if c.raddr and c.raddr[1] == self.port and c.status == psutil.CONN_ESTABLISHED)
 
-    def wait_for_request(self, timeout: float = 5.0) -> agent_service_pb2.StreamRequest:
+    def wait_for_request(self, timeout: float = 30.0) -> agent_service_pb2.StreamRequest:
         """The next Stream request that was not waited for yet; fails if none comes."""
         return self.asked.get(timeout=timeout)
 
-    def wait_for_info_request(self, timeout: float = 5.0) -> agent_service_pb2.GetProviderInfoRequest:
+    def wait_for_info_request(self, timeout: float = 30.0) -> agent_service_pb2.GetProviderInfoRequest:
         """The next GetProviderInfo request that was not waited for yet; fails if none comes."""
         return self.info_asked.get(timeout=timeout)
 
-    def wait_for_leaving(self, timeout: float = 5.0) -> float:
+    def wait_for_leaving(self, timeout: float = 30.0) -> float:
         """When the next caller left, by `time.monotonic`; fails if none does."""
         return self.left.get(timeout=timeout)
 

@@ -8,7 +8,8 @@ is noted in the record of the request with the time of the monotonic clock.
 
 Which response: the field `model` of the JSON body, `ANYTHING@NAME` for a fixture (also `/`, `:` or `+` before NAME) and
 `ANYTHING@recorded:FOLDER/NAME` for a recorded one. A request that names none for its endpoint gets the fixture marked
-as default there, or for GET the only fixture there. Else the answer is 404 with a sentence that says why.
+as default there, or for GET the only fixture there, or the server's own `default`. Else the answer is 404 with a sentence
+that says why.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ class ReplayServer:
     Args:
         delay: seconds to wait before each piece.
         hold: after so many pieces send nothing more until the client leaves; HOLD_HEAD: send nothing at all.
+        default: name of the fixture for a POST to its endpoint whose model names none.
 
     Attributes:
         url: its base URL, without a slash at the end.
@@ -123,7 +125,8 @@ class ReplayServer:
         connections: all that were ever opened.
     """
 
-    def __init__(self, *, delay: float = 0.0, hold: int | None = None) -> None:
+    def __init__(self, *, delay: float = 0.0, hold: int | None = None, default: str = "") -> None:
+        self.default = default
         self.delay = delay
         self.hold = hold
         self.records: list[Record] = []
@@ -225,7 +228,7 @@ class Connection(asyncio.StreamReaderProtocol):
 
     async def _answer(self, writer: asyncio.StreamWriter, record: Record) -> bool:
         """Sends a response; whether the connection stays open."""
-        response = choose(record)
+        response = choose(record, self.server.default)
         record.case = response.name
         try:
             stays = await self._send(writer, response, record)
@@ -269,7 +272,7 @@ class Connection(asyncio.StreamReaderProtocol):
         return self.left.is_set()
 
 
-def choose(record: Record) -> Response:
+def choose(record: Record, default: str = "") -> Response:
     """The response to a request; a 404 that says why when there is none."""
     model = record.body.get("model") if isinstance(record.body, dict) else None
     model = model if isinstance(model, str) else ""
@@ -282,7 +285,9 @@ def choose(record: Record) -> Response:
     named = [f for f in serving if re.search(rf"[@/:+]{re.escape(f.name)}$", model)]
     if named:
         return response_of(max(named, key=lambda f: len(f.name)))
-    defaults = [f for f in serving if f.about.get("default")] or (serving if record.method == "GET" else [])
+    defaults = [f for f in serving if f.about.get("default") or f.name == default] or (
+        serving if record.method == "GET" else []
+    )
     if len(defaults) == 1:
         return response_of(defaults[0])
     return _not_found(f"no fixture named by model {model!r} answers {record.method} {record.path}")
