@@ -1,0 +1,162 @@
+"""Connections that break: a reply that is cut anywhere is never taken for whole, and the next call works."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+import struct
+
+import pytest
+
+from headwater import Agent, HeadwaterError, ServerUnavailableError, StreamInterruptedError
+from tests.support.fixtures import load_fixtures
+from tests.support.server import ServerProcess, provider_variables
+
+SEED = 20261122
+CUTS = 40
+
+# Fixture, provider, API. All end well when they are not cut.
+REPLIES = [
+    ("openai-usage", "openai", "chat_completions"),
+    ("openai-tool-calls-parallel", "openai", "chat_completions"),
+    ("openai-responses-reasoning-summary", "openai", "responses"),
+    ("anthropic-thinking", "anthropic", None),
+    ("anthropic-tools-parallel", "anthropic", None),
+    ("ollama-chat-thinking", "ollama", None),
+]
+
+
+class CuttingUpstream:
+    """Answers with the first bytes of a body and then breaks the connection, by FIN or by RST.
+
+    Attributes:
+        head: the answer's head; body: its body; cut: how many bytes of the body to send; reset: break by RST.
+    """
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.body = b""
+        self.cut = 0
+        self.reset = False
+
+    async def __aenter__(self) -> CuttingUpstream:
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+            if request.startswith(b"POST"):
+                writer.write(self.head + self.body[: self.cut])
+                await writer.drain()
+                if self.reset:
+                    linger = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+async def ask(agent: Agent, api: str | None) -> tuple[str, str, bool, HeadwaterError | None]:
+    """Text, thinking, whether a final chunk came, and the error."""
+    text, thinking, final = "", "", False
+    options = {"openai": {"api": api}} if api else None
+    try:
+        async for chunk in agent.stream("Hi", provider_options=options):
+            text += chunk.content
+            thinking += chunk.metadata.get("thinking", "")
+            final = final or chunk.is_final
+    except HeadwaterError as error:
+        return text, thinking, final, error
+    return text, thinking, final, None
+
+
+@pytest.mark.parametrize(("name", "provider", "api"), REPLIES)
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_a_reply_cut_anywhere_is_an_error_with_what_had_come(name, provider, api, framing):
+    fixture = load_fixtures()[name]
+    expected = fixture.expected
+    whole = fixture.body if framing != "chunked" else b"%x\r\n%b\r\n0\r\n\r\n" % (len(fixture.body), fixture.body)
+    extra = {"length": f"content-length: {len(whole)}", "chunked": "transfer-encoding: chunked", "close": "x: y"}
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {fixture.content_type}\r\n{extra[framing]}\r\n\r\n".encode()
+    chance = random.Random(f"{SEED} {name} {framing}")  # noqa: S311  repeatable, not secret
+    async with CuttingUpstream() as upstream:
+        with ServerProcess("--scripted", variables=provider_variables(upstream.url)) as server:
+            agent = Agent(provider=provider, model="m", target=server.target, history=0)
+            upstream.head, upstream.body = head, whole
+            cut_short = 0
+            for _ in range(CUTS):
+                upstream.cut = chance.randrange(len(whole))
+                upstream.reset = chance.random() < 0.3
+                text, thinking, final, error = await ask(agent, api)
+                assert expected["text"].startswith(text)
+                assert expected["thinking"].startswith(thinking)
+                if final:
+                    # The protocol's own end came before the cut: then all of the reply did.
+                    assert error is None
+                    assert (text, thinking) == (expected["text"], expected["thinking"])
+                    continue
+                cut_short += 1
+                assert error is not None
+                assert error.reason in ("STREAM_INTERRUPTED", "PROVIDER_UNAVAILABLE")
+                assert (error.reason == "PROVIDER_UNAVAILABLE") == (not isinstance(error, StreamInterruptedError))
+            assert cut_short > CUTS // 2
+            upstream.cut, upstream.reset = len(whole), False
+            assert (await ask(agent, api))[2:] == (True, None)
+
+
+async def test_a_killed_server_is_an_interruption_with_the_partial_text_and_its_successor_answers():
+    options = {"scripted": {"text": "one two three", "hang_after": 2}}
+    with ServerProcess("--scripted") as server:
+        agent = Agent(model="scripted/echo", target=server.target)
+        stream = agent.stream("Hi", provider_options=options)
+        text = ""
+        while text != "one two":  # in one chunk or two: deltas that wait are merged
+            text += (await anext(stream)).content
+        server.expected_code = -signal.SIGKILL
+        server.process.kill()
+        with pytest.raises(StreamInterruptedError) as caught:
+            await anext(stream)
+        assert caught.value.partial_response == "one two"
+    with pytest.raises(ServerUnavailableError):
+        await agent.arun("Hi")
+    port = server.target.rpartition(":")[2]
+    with ServerProcess("--scripted", "--port", port):
+        reply = await agent.arun("Hi", provider_options={"scripted": {"text": "back"}})
+    assert reply.content == "back"
+
+
+async def test_callers_that_come_and_go_at_random_leave_nothing_behind():
+    chance = random.Random(SEED)  # noqa: S311  repeatable, not secret
+    options = {"scripted": {"text": "word " * 50, "delay_ms": 2}}
+    with ServerProcess("--scripted") as server:
+        agent = Agent(model="scripted/echo", target=server.target, history=0)
+
+        async def visit(chunks: int) -> None:
+            async for chunk in agent.stream("Hi", provider_options=options):
+                chunks -= 1
+                if chunks <= 0 or chunk.is_final:
+                    return
+
+        async def visitor() -> None:
+            for _ in range(10):
+                task = asyncio.create_task(visit(chance.randrange(1, 60)))
+                await asyncio.wait([task], timeout=chance.random() * 0.1)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+        await asyncio.gather(*(visitor() for _ in range(30)))
+        reply = await agent.arun("Hi", provider_options={"scripted": {"text": "ok"}})
+        assert reply.content == "ok"
+        server.stop()
+        draining = next(event for event in server.events if event["event"] == "draining")
+    assert draining["streams"] == 0
+    assert {event.get("code") for event in server.events if event["event"] == "rpc"} <= {"OK", "CANCELLED"}
