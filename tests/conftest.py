@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+
 from tests.support.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
 
 

@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.decoding import Outcome, decode, wire_for
-from tests.support.fixtures import Fixture, Recorded, load_fixtures, load_recorded, same_arguments, same_text
 
 from headwater_server.domain.chunks import FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers import ollama, openai_chat
 from headwater_server.providers.base import ModelInfo
 from headwater_server.providers.ndjson import NDJSONDecoder
+from tests.support.decoding import Outcome, decode, wire_for
+from tests.support.fixtures import Fixture, Recorded, load_fixtures, load_recorded, same_arguments, same_text
 
 FIXTURES = load_fixtures()
 CHAT = [f for f in FIXTURES.values() if wire_for(f.endpoint) is not None]

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.support.fixtures import Fixture, load_fixtures, load_recorded
-from tests.support.server import ServerProcess
 
 from headwater import (
     Agent,
@@ -25,6 +23,8 @@ from headwater import (
     StreamChunk,
     StreamInterruptedError,
 )
+from tests.support.fixtures import Fixture, load_fixtures, load_recorded
+from tests.support.server import ServerProcess
 
 CHAT_ENDPOINTS = ("POST /v1/chat/completions", "POST /v1/responses", "POST /v1/messages", "POST /api/chat")
 APIS = {"POST /v1/chat/completions": "chat_completions", "POST /v1/responses": "responses"}

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from tests.support.server import ServerProcess
-from tests.support.stub import agent_stub, details
 
 import headwater
 from headwater import Agent
 from headwater.v1 import agent_service_pb2
+from tests.support.server import ServerProcess
+from tests.support.stub import agent_stub, details
 
 StreamRequest = agent_service_pb2.StreamRequest
 

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+
 from tests.support.replay import ReplayServer
 from tests.support.server import ServerProcess, clean_environment, provider_variables, run_cli
 

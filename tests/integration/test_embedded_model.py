@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.server import ServerProcess
 
 from headwater import Agent, ContextWindowError, StreamingResponse
+from tests.support.server import ServerProcess
 
 PROMPT = "Name three primary colors."
 PROVIDERS = ["local", "over-chat", "over-responses", "over-messages"]

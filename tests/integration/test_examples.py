@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.support.server import ServerProcess, clean_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "streaming"

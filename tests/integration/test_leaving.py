@@ -9,12 +9,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.support.replay import HOLD_HEAD, ReplayServer
-from tests.support.server import ServerProcess, provider_variables
-from tests.support.stub import agent_stub
 
 from headwater import Agent, StreamInterruptedError
 from headwater.v1 import agent_service_pb2
+from tests.support.replay import HOLD_HEAD, ReplayServer
+from tests.support.server import ServerProcess, provider_variables
+from tests.support.stub import agent_stub
 
 ROUNDS = 20
 MODEL = "gpt-4o@openai-plain"

@@ -7,9 +7,9 @@ import threading
 
 import psutil
 import pytest
-from tests.support.server import ServerProcess
 
 from headwater import Agent, collect_stream
+from tests.support.server import ServerProcess
 
 ONE_WORD_THEN_SILENCE = {"scripted": {"text": "one two three", "hang_after": 1}}
 

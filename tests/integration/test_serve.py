@@ -12,12 +12,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.support.replay import ReplayServer
-from tests.support.server import ServerProcess, clean_environment, provider_variables, run_cli
-from tests.support.stub import agent_stub, details
 
 from headwater import Agent, ProviderAuthError, StreamInterruptedError
 from headwater.v1 import agent_service_pb2
+from tests.support.replay import ReplayServer
+from tests.support.server import ServerProcess, clean_environment, provider_variables, run_cli
+from tests.support.stub import agent_stub, details
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

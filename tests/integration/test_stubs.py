@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.support.server import ServerProcess
-from tests.support.stubs import LANGUAGES, Program, build, serving
 
 from headwater_server.providers.scripted import STORY
+from tests.support.server import ServerProcess
+from tests.support.stubs import LANGUAGES, Program, build, serving
 
 PROMPT = "Grüße from the headwater 🌊"
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.support.fake_agent_service import FakeAgentService
 
 from headwater import Agent
+from tests.support.fake_agent_service import FakeAgentService
 
 
 @pytest.fixture

@@ -11,17 +11,6 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
-from tests.support.fake_agent_service import (
-    Chunks,
-    FakeAgentService,
-    error_info,
-    fail,
-    final,
-    first,
-    say,
-    say_forever,
-    say_then_wait,
-)
 
 from headwater import (
     Agent,
@@ -33,6 +22,17 @@ from headwater import (
     ValidationError,
 )
 from headwater.v1 import agent_pb2
+from tests.support.fake_agent_service import (
+    Chunks,
+    FakeAgentService,
+    error_info,
+    fail,
+    final,
+    first,
+    say,
+    say_forever,
+    say_then_wait,
+)
 
 
 def conversation(service: FakeAgentService) -> list[str]:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import click
 import pytest
 from click.testing import CliRunner
-from tests.support.fake_agent_service import Chunks, FakeAgentService, final, first, say_forever, say_then_wait
 
 from headwater import Agent
 from headwater.core.agent import Agent as AgentOfCore
@@ -23,6 +22,7 @@ from headwater.core.streaming import (
     create_mock_stream,
 )
 from headwater.v1 import agent_pb2
+from tests.support.fake_agent_service import Chunks, FakeAgentService, final, first, say_forever, say_then_wait
 
 
 @pytest.fixture(autouse=True)

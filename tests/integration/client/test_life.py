@@ -15,11 +15,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from tests.support.fake_agent_service import FakeAgentService, say, say_forever
 
 import headwater
 from headwater import Agent, ServerUnavailableError, StreamInterruptedError
 from headwater._channels import _loops
+from tests.support.fake_agent_service import FakeAgentService, say, say_forever
 
 
 async def collect(agent: Agent) -> str:

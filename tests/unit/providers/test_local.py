@@ -21,7 +21,6 @@ import msgspec
 import psutil
 import pytest
 import pytest_asyncio
-from tests.support.local_model import local_provider, question
 
 from headwater_server.domain.chunks import Delta, Finish, FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -30,6 +29,7 @@ from headwater_server.providers import local
 from headwater_server.providers.local import LocalProvider, LocalStream, availability
 from headwater_server.providers.local_child import ModelProcess
 from headwater_server.providers.local_share import Address
+from tests.support.local_model import local_provider, question
 
 ROOT = Path(__file__).parents[3]
 WEATHER = Tool(

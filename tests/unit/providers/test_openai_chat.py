@@ -6,19 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.decoding import Outcome, decode
-from tests.unit.providers.conversations import (
-    BARE_TOOL,
-    PICTURE_URL,
-    PIXEL,
-    PIXEL_BASE64,
-    TOOL_ROUND,
-    WEATHER,
-    ask,
-    assistant,
-    system,
-    user,
-)
 
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -32,6 +19,19 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
 )
 from headwater_server.providers.openai_chat import OpenAIChatWire
+from tests.support.decoding import Outcome, decode
+from tests.unit.providers.conversations import (
+    BARE_TOOL,
+    PICTURE_URL,
+    PIXEL,
+    PIXEL_BASE64,
+    TOOL_ROUND,
+    WEATHER,
+    ask,
+    assistant,
+    system,
+    user,
+)
 
 WIRE = OpenAIChatWire(genuine=False)
 OPENAI = OpenAIChatWire(genuine=True)

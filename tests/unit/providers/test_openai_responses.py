@@ -6,6 +6,17 @@ import json
 from typing import Any
 
 import pytest
+
+from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCallDelta
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import (
+    ResponseFormat,
+    ResponseFormatType,
+    Tool,
+    ToolChoice,
+    ToolChoiceMode,
+)
+from headwater_server.providers.openai_responses import OpenAIResponsesWire
 from tests.support.decoding import Outcome, decode
 from tests.unit.providers.conversations import (
     BARE_TOOL,
@@ -18,17 +29,6 @@ from tests.unit.providers.conversations import (
     system,
     user,
 )
-
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCallDelta
-from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.messages import (
-    ResponseFormat,
-    ResponseFormatType,
-    Tool,
-    ToolChoice,
-    ToolChoiceMode,
-)
-from headwater_server.providers.openai_responses import OpenAIResponsesWire
 
 WIRE = OpenAIResponsesWire(genuine=False)
 OPENAI = OpenAIResponsesWire(genuine=True)

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
+
 from tests.support.fixtures import CONFORMANCE, Fixture, load_fixtures
 from tests.support.replay import HOLD_HEAD, Record, ReplayServer, Response, choose
 
