@@ -48,6 +48,7 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         client = await stack.enter_async_context(new_client(f"headwater/{VERSION}"))
         providers = build_providers(settings, client)
         stack.push_async_callback(providers.aclose)
+        providers.default()  # a default model that nobody here has is a mistake to be told now
         for provider in providers.configured():
             local = settings.settings.providers.get(provider.name)
             if isinstance(provider, LocalProvider) and isinstance(local, config.LocalSettings) and local.eager:

@@ -8,13 +8,15 @@ variable that holds one.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 Layer: TypeAlias = dict[tuple[str, ...], Any]
 """Settings by the path of their keys."""
@@ -23,10 +25,20 @@ Layer: TypeAlias = dict[tuple[str, ...], Any]
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must begin with http:// or https://")
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from error
+    if not parts.hostname or port == 0 or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("is not a URL: it needs a host, and no spaces")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must hold no user, password, query or fragment; a key belongs in the variable of api_key_env")
     return value.rstrip("/")
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class _Settings(BaseModel):
@@ -107,7 +119,7 @@ class Settings(_Settings):
     """All settings."""
 
     server: ServerSettings
-    providers: dict[str, ProviderSettings]
+    providers: dict[ProviderName, ProviderSettings]
 
 
 BUILT_IN: dict[str, dict[str, Any]] = {
@@ -252,6 +264,8 @@ def _validate(values: Layer, origins: Mapping[tuple[str, ...], str]) -> Settings
 
 def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[str, ...], str]) -> str:
     keys = [str(key) for key in location]
+    if keys[-1] == "[key]":
+        return f"providers.{keys[1]}: a provider's name has 1 to 64 letters, digits, _ or -"
     if keys[0] == "providers" and len(keys) > 2:
         del keys[2]  # pydantic names the kind of provider there
     path = tuple(keys)
@@ -269,10 +283,17 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
 def _keys(settings: Settings, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]) -> dict[str, str]:
     keys: dict[str, str] = {}
     mistakes: list[str] = []
+    owners: dict[str, str] = {}
     for name, provider in settings.providers.items():
+        for model in getattr(provider, "models", ()):
+            if model in owners:
+                mistakes.append(f"providers.{name}.models: {model} stands in providers.{owners[model]}.models too")
+            owners[model] = name
         variable = getattr(provider, "api_key_env", "")
-        if variable and environment.get(variable):
-            keys[name] = environment[variable].strip()
+        if variable and (key := environment.get(variable, "").strip()):
+            keys[name] = key
+            if not (key.isascii() and key.isprintable()):
+                mistakes.append(f"{variable}: is not a key: it has characters other than printable ASCII")
         elif variable and (origin := origins.get(("providers", name, "api_key_env"))):
             mistakes.append(f"{origin}: names {variable}, which is not set")
     if mistakes:
@@ -288,6 +309,8 @@ def _ollama_url(host: str) -> str:
     if not found:
         scheme, rest = "http", host.strip()
     address, slash, path = rest.partition("/")
+    if address.count(":") > 1 and not address.startswith("["):
+        address = f"[{address}]"
     if address.endswith("]") or ":" not in address:
         address += {"http": ":80", "https": ":443"}.get(scheme, "") if found else ":11434"
     name, _, port = address.rpartition(":")

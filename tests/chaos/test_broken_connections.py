@@ -14,6 +14,7 @@ import pytest
 from headwater import Agent, HeadwaterError, ServerUnavailableError, StreamInterruptedError
 from tests.support.fixtures import load_fixtures
 from tests.support.server import ServerProcess, provider_variables
+from tests.support.upstream import Upstream
 
 SEED = 20261122
 CUTS = 40
@@ -29,41 +30,21 @@ REPLIES = [
 ]
 
 
-class CuttingUpstream:
-    """Answers with the first bytes of a body and then breaks the connection, by FIN or by RST.
+class Cut:
+    """An answer that breaks off: `size` bytes of the body come, then the connection ends, by RST if `reset`."""
 
-    Attributes:
-        head: the answer's head; body: its body; cut: how many bytes of the body to send; reset: break by RST.
-    """
-
-    def __init__(self) -> None:
-        self.head = b""
-        self.body = b""
-        self.cut = 0
+    def __init__(self, head: bytes, body: bytes) -> None:
+        self.head = head
+        self.body = body
+        self.size = 0
         self.reset = False
 
-    async def __aenter__(self) -> CuttingUpstream:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await self._server.wait_closed()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            if request.startswith(b"POST"):
-                writer.write(self.head + self.body[: self.cut])
-                await writer.drain()
-                if self.reset:
-                    linger = struct.pack("ii", 1, 0)
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+    async def __call__(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.head + self.body[: self.size])
+        await writer.drain()
+        if self.reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 async def ask(agent: Agent, api: str | None) -> tuple[str, str, bool, HeadwaterError | None]:
@@ -89,14 +70,14 @@ async def test_a_reply_cut_anywhere_is_an_error_with_what_had_come(name, provide
     extra = {"length": f"content-length: {len(whole)}", "chunked": "transfer-encoding: chunked", "close": "x: y"}
     head = f"HTTP/1.1 200 OK\r\ncontent-type: {fixture.content_type}\r\n{extra[framing]}\r\n\r\n".encode()
     chance = random.Random(f"{SEED} {name} {framing}")  # noqa: S311  repeatable, not secret
-    async with CuttingUpstream() as upstream:
+    cut = Cut(head, whole)
+    async with Upstream(cut) as upstream:
         with ServerProcess("--scripted", variables=provider_variables(upstream.url)) as server:
             agent = Agent(provider=provider, model="m", target=server.target, history=0)
-            upstream.head, upstream.body = head, whole
             cut_short = 0
             for _ in range(CUTS):
-                upstream.cut = chance.randrange(len(whole))
-                upstream.reset = chance.random() < 0.3
+                cut.size = chance.randrange(len(whole))
+                cut.reset = chance.random() < 0.3
                 text, thinking, final, error = await ask(agent, api)
                 assert expected["text"].startswith(text)
                 assert expected["thinking"].startswith(thinking)
@@ -110,7 +91,7 @@ async def test_a_reply_cut_anywhere_is_an_error_with_what_had_come(name, provide
                 assert error.reason in ("STREAM_INTERRUPTED", "PROVIDER_UNAVAILABLE")
                 assert (error.reason == "PROVIDER_UNAVAILABLE") == (not isinstance(error, StreamInterruptedError))
             assert cut_short > CUTS // 2
-            upstream.cut, upstream.reset = len(whole), False
+            cut.size, cut.reset = len(whole), False
             assert (await ask(agent, api))[2:] == (True, None)
 
 

@@ -15,6 +15,7 @@ from headwater.v1 import agent_service_pb2
 from tests.support.replay import HOLD_HEAD, ReplayServer
 from tests.support.server import ServerProcess, provider_variables
 from tests.support.stub import agent_stub
+from tests.support.upstream import Upstream
 
 ROUNDS = 20
 MODEL = "gpt-4o@openai-plain"
@@ -89,53 +90,37 @@ async def test_the_providers_connection_is_closed_at_once(leave, hold, record_pr
     assert worst < 1.0
 
 
-class EndlessUpstream:
-    """A provider that never stops talking; knows how much it could say, and when it was left."""
+async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave():
+    sent, left_at = 0, 0.0
+    left = asyncio.Event()
 
-    def __init__(self) -> None:
-        self.sent = 0
-        self.left = asyncio.Event()
-
-    async def __aenter__(self) -> EndlessUpstream:
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await self._server.wait_closed()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk_without_end(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent, left_at
         event = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"x" * 1000)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
             while True:
                 writer.write(event)
                 await writer.drain()
-                self.sent += len(event)
+                sent += len(event)
         except OSError:
-            self.left_at = time.monotonic()
-            self.left.set()
-        finally:
-            writer.close()
+            left_at = time.monotonic()
+            left.set()
 
-
-async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave():
-    async with EndlessUpstream() as upstream:
+    async with Upstream(talk_without_end) as upstream:
         with ServerProcess(variables=provider_variables(upstream.url)) as server:
             stream = Agent(model="gpt-4o", target=server.target).stream("Hi")
             await anext(stream)
-            sent = -1
-            while sent != upstream.sent:  # until nothing more is taken from it
-                sent = upstream.sent
+            before = -1
+            while before != sent:  # until nothing more is taken from it
+                before = sent
                 await asyncio.sleep(0.25)
             print(f"{sent / 1024:.0f} KiB taken from the provider for a reader that took one chunk")
             assert sent < 16 * 1024 * 1024
-            left_at = time.monotonic()
+            leaving_at = time.monotonic()
             await stream.aclose()
-            await asyncio.wait_for(upstream.left.wait(), 5)
-            assert upstream.left_at - left_at < 1.0
+            await asyncio.wait_for(left.wait(), 5)
+            assert left_at - leaving_at < 1.0
 
 
 async def test_cancel_stream_ends_the_stream_for_its_reader_too():

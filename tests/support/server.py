@@ -89,6 +89,12 @@ class ServerProcess:
                 stream.close()
         return code
 
+    def close_log(self) -> None:
+        """Stops reading its log: what it writes from now on meets a closed pipe."""
+        assert self.process.stderr is not None
+        # The reader blocks in a read; a second handle lets the pipe itself be closed under it.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), self.process.stderr.fileno())
+
     @property
     def log(self) -> str:
         """What it has logged so far."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
@@ -27,9 +28,19 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"]) -> None
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Logger(),
         cache_logger_on_first_use=True,
     )
+
+
+class _Logger:
+    """Writes lines to standard error. One that cannot be written is lost: a log must not fail the call it is about."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            print(message, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = msg
 
 
 def fault_facts(error: BaseException) -> dict[str, Any]:

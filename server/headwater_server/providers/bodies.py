@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from headwater_server.domain.errors import invalid
 from headwater_server.domain.messages import ChatRequest, Image, Message, Part, Role, Tool, ToolCall
+from headwater_server.providers.surrogates import without_surrogates
 from headwater_server.providers.wire_json import parse_json
 
 P = TypeVar("P", bound=Part)
@@ -74,4 +75,5 @@ def arguments_object(call: ToolCall, field: str) -> dict[str, Any]:
         arguments = None
     if not isinstance(arguments, dict):
         raise invalid(f"{field}.tool_call.arguments", "must be the text of a JSON object for this provider")
-    return arguments
+    cleaned: dict[str, Any] = without_surrogates(arguments)
+    return cleaned

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.request import getproxies_environment
+
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
@@ -13,21 +15,48 @@ KEEPALIVE_SECONDS = 15.0
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 """What a failed connection raises: httpx's own errors, and those of aiohttp that its transport lets through."""
 
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 
 def new_client(user_agent: str) -> httpx.AsyncClient:
     """A client for one event loop, to be closed by its owner.
 
-    It follows no redirects, keeps no cookies, honours the proxy settings of the environment, and sets no limit on
-    reading: how long a provider may be silent is the stream's to say.
+    It follows no redirects, keeps no cookies, and sets no limit on reading: how long a provider may be silent is the
+    stream's to say. Proxies come from HTTPS_PROXY, HTTP_PROXY and NO_PROXY, but never for this host; logins in
+    ~/.netrc are not used, since they would go where a provider's key belongs.
     """
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
-
     return httpx.AsyncClient(
-        transport=AiohttpTransport(client=session),
+        transport=AiohttpTransport(client=_session),
+        mounts=_proxies(getproxies_environment()),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         # A compressed stream would be held back until the compressor has seen enough of it.
         headers={"user-agent": user_agent, "accept-encoding": "identity"},
     )
+
+
+def _session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _proxies(found: dict[str, str]) -> dict[str, httpx.AsyncBaseTransport | None]:
+    """The transports of the proxies, by httpx's patterns of URLs; None is the transport without a proxy."""
+    mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
+    for scheme in ("http", "https"):
+        if url := found.get(scheme) or found.get("all"):
+            proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
+            mounts[f"{scheme}://"] = AiohttpTransport(client=_session, proxy=proxy)
+    excluded = [host.strip() for host in found.get("no", "").split(",") if host.strip()]
+    if not mounts or "*" in excluded:
+        return {}
+    mounts.update({f"all://{host}": None for host in _LOOPBACK})
+    mounts.update({f"all://{host}" if "://" not in host else host: None for host in map(_pattern, excluded)})
+    return mounts
+
+
+def _pattern(host: str) -> str:
+    """An entry of NO_PROXY as httpx writes it: a name stands for its subdomains too, an address for itself."""
+    if host.count(":") > 1:
+        return f"[{host.strip('[]')}]"
+    is_address = host.replace(".", "").isdecimal()
+    return host if is_address else f"*{host.lstrip('*')}"

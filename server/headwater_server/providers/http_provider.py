@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +14,16 @@ import msgspec
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
-from headwater_server.providers.base import Decoder, ModelInfo, ProviderInfo, Wire
+from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.errors import REQUEST_ID_HEADERS
 from headwater_server.providers.http import TRANSPORT_ERRORS
 
 MAX_ERROR_BODY = 64 * 1024
+MAX_ANSWER = 8 * 1024 * 1024
+ANSWER_SECONDS = 10.0
+ERROR_BODY_SECONDS = 5.0
+FULL_READ = 16 * 1024
+REDACTED = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +132,31 @@ class HttpProvider:
         return self._parse_models(await self.get(self._models_path))
 
     async def get(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """The answer to a short question, a GET or with a body a POST. Raises HeadwaterError for all but a 200."""
+        """The answer to a short question, a GET or with a body a POST.
+
+        Raises HeadwaterError for all but a 200 of at most 8 MiB within 10 seconds.
+        """
         wire = next(iter(self._wires.values()))
         key = self._endpoint.api_key
         try:
-            response = await self._client.request(
-                "GET" if body is None else "POST",
-                self._endpoint.base_url + path,
-                content=None if body is None else msgspec.json.encode(body),
-                headers=wire.auth(key),
-                timeout=10.0,
-            )
+            async with asyncio.timeout(ANSWER_SECONDS):
+                request = self._client.build_request(
+                    "GET" if body is None else "POST",
+                    self._endpoint.base_url + path,
+                    content=None if body is None else msgspec.json.encode(body),
+                    headers=wire.auth(key),
+                )
+                response = await self._client.send(request, stream=True)
+                async with aclosing(response):
+                    if response.status_code != 200:
+                        raise await _refusal(response, wire, key)
+                    return await _bounded_body(response)
+        except TimeoutError as error:
+            raise HeadwaterError(
+                Reason.PROVIDER_UNAVAILABLE, f"the provider did not answer within {ANSWER_SECONDS:g} seconds"
+            ) from error
         except TRANSPORT_ERRORS as error:
             raise _unreachable(error) from error
-        if response.status_code != 200:
-            raise _redacted(wire.error(response.status_code, response.headers, response.content), key)
-        return response.content
 
     async def aclose(self) -> None:
         """Frees nothing: the client is its owner's."""
@@ -171,42 +187,81 @@ class HttpStream:
             raise _unreachable(error) from error
         try:
             self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
-            decoder = await self._decoder(response)
-            async for data in response.aiter_raw():
+            if response.status_code != 200:
+                raise await _refusal(response, self._wire, self._key)
+            decoder = self._wire.decoder(response.headers.get("content-type", ""))
+            async for data in _body(response):
                 for event in decoder.feed(data):
                     yield event
+                if len(data) >= FULL_READ:
+                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
             for event in decoder.close():
                 yield event
         except TRANSPORT_ERRORS as error:
             raise HeadwaterError(
-                Reason.PROVIDER_UNAVAILABLE, f"the provider's connection broke ({type(error).__name__})"
+                Reason.PROVIDER_UNAVAILABLE, f"the provider's connection broke ({_name(error)})"
             ) from error
         except HeadwaterError as error:
             raise _redacted(error, self._key) from error.__cause__
         finally:
             await response.aclose()
 
-    async def _decoder(self, response: httpx.Response) -> Decoder:
-        if response.status_code == 200:
-            return self._wire.decoder(response.headers.get("content-type", ""))
-        body = b""
-        async for data in response.aiter_raw():
-            body += data
-            if len(body) > MAX_ERROR_BODY:
-                break
-        raise self._wire.error(response.status_code, response.headers, body[:MAX_ERROR_BODY])
+
+def _body(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes; decompressed only where a provider compresses though it was asked not to."""
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+
+
+async def _bounded_body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for data in _body(response):
+        body += data
+        if len(body) > MAX_ANSWER:
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's answer is over 8 MiB")
+    return bytes(body)
+
+
+async def _refusal(response: httpx.Response, wire: Wire, key: str) -> HeadwaterError:
+    """The error that an answer other than 200 stands for, from as much of its body as comes in time."""
+    body = bytearray()
+    with suppress(TimeoutError, *TRANSPORT_ERRORS):
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            async for data in _body(response):
+                body += data
+                if len(body) > MAX_ERROR_BODY:
+                    break
+    text = bytes(body[:MAX_ERROR_BODY])
+    if key:
+        text = text.replace(key.encode(), REDACTED.encode())
+    return _redacted(wire.error(response.status_code, response.headers, text), key)
 
 
 def _unreachable(error: BaseException) -> HeadwaterError:
     return HeadwaterError(
         Reason.PROVIDER_UNAVAILABLE,
-        f"the provider cannot be reached ({type(error).__name__}); check its base URL and that it is running",
+        f"the provider cannot be reached ({_name(error)}); check its base URL and that it is running",
     )
 
 
+def _name(error: BaseException) -> str:
+    """What went wrong by its kind: the transport's own error names it better than the one it is mapped to."""
+    return type(error.__cause__ or error).__name__
+
+
 def _redacted(error: HeadwaterError, key: str) -> HeadwaterError:
-    """The error without the key, which some providers repeat in their message."""
-    if key and key in error.message:
-        error.message = error.message.replace(key, "***")
+    """The error without the key, which some providers repeat in what they say."""
+    if key:
+        error.message = _without(key, error.message)
         error.args = (error.message,)
+        error.metadata = {name: _without(key, value) for name, value in error.metadata.items()}
     return error
+
+
+def _without(key: str, text: str) -> str:
+    """The text without the key, nor a beginning of it where the text was cut."""
+    text = text.replace(key, REDACTED)
+    bare = text.rstrip("….")
+    for length in range(min(len(key), len(bare)), 5, -1):
+        if bare.endswith(key[:length]):
+            return bare[:-length] + REDACTED
+    return text

@@ -80,6 +80,13 @@ class ProviderRegistry:
             raise self._not_found(f"no provider here is known to have the model {_shown(model)}", model=model)
         return Route(self._providers[name], model)
 
+    def provider(self, name: str) -> Provider:
+        """The provider of that name, or the one that answers when nobody is named.
+
+        Raises HeadwaterError as `resolve` does.
+        """
+        return self._provider(name) if name else self.resolve("", "").provider
+
     def _of_provider(self, provider: Provider, model: str) -> Route:
         model = model.removeprefix(f"{provider.name}/") or provider.default_model
         if not model:

@@ -7,20 +7,32 @@ from collections.abc import Iterable
 from headwater_server.domain.chunks import Chunk, ToolCallDelta
 from headwater_server.domain.messages import ToolCall
 
+CALL_COST = 512
+PIECE_COST = 32
+
 
 class ToolCallAccumulator:
-    """Collects the pieces of tool calls by their index."""
+    """Collects the pieces of tool calls by their index.
+
+    Attributes:
+        size: characters so far, and for each call what its objects cost.
+    """
 
     def __init__(self) -> None:
+        self.size = 0
         self._calls: dict[int, _Call] = {}
 
     def add(self, deltas: Iterable[ToolCallDelta]) -> None:
         """Adds pieces, in the order in which they came."""
         for delta in deltas:
-            call = self._calls.setdefault(delta.index, _Call())
+            call = self._calls.get(delta.index)
+            if call is None:
+                call = self._calls[delta.index] = _Call()
+                self.size += CALL_COST
             call.id = call.id or delta.id
             call.name = call.name or delta.name
             call.arguments.append(delta.arguments)
+            self.size += len(delta.id) + len(delta.name) + len(delta.arguments) + PIECE_COST
 
     def complete(self) -> list[ToolCall]:
         """The calls, in the order in which they began. A call without arguments has `{}`."""

@@ -10,6 +10,8 @@ The waiting data is bounded: past the bound `full` is true and the producer wait
 connection is no longer read and TCP slows the provider down.
 
 Sizes are counted in characters, each at most four bytes of UTF-8: the bounds in bytes hold without encoding anything.
+A waiting chunk, and each piece merged into one, also counts what its objects cost, so that a provider that sends very
+many very small deltas fills the channel too.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ import asyncio
 import time
 from collections import deque
 
-from headwater_server.domain.chunks import Chunk, Delta, FinalChunk
+from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError
 
 MAX_MERGED_CHARACTERS = 16 * 1024  # at most 64 KiB of UTF-8
 MAX_WAITING_CHARACTERS = 128 * 1024
 MAX_DELTA_CHARACTERS = 256 * 1024  # at most 1 MiB of UTF-8: far below gRPC's limit for a message
+CHUNK_COST = 256
+PIECE_COST = 32
 
 
 class _Waiting:
@@ -36,6 +40,12 @@ class _Waiting:
         self.kind = kind
         self.size = size
         self.pieces: list[str] | None = None
+
+    @property
+    def cost(self) -> int:
+        """What it counts in the channel."""
+        pieces = 0 if self.pieces is None else len(self.pieces) - 1
+        return self.size + CHUNK_COST + PIECE_COST * pieces
 
     def merge(self, text: str, sequence: int) -> None:
         if self.pieces is None:
@@ -74,17 +84,16 @@ class MergingChannel:
     def put(self, delta: Delta) -> None:
         """Adds a delta. Never blocks: a producer that finds the channel `full` afterwards waits for `space`."""
         kind = _kind(delta)
-        if kind and len(getattr(delta, kind)) > MAX_DELTA_CHARACTERS:
-            for piece in _split(delta, kind):
-                self._add(piece, kind)
+        size = len(getattr(delta, kind)) if kind else _size(delta)
+        if size > MAX_DELTA_CHARACTERS:
+            for piece in _split(delta):
+                self._add(piece, _kind(piece), _size(piece))
         else:
-            self._add(delta, kind)
+            self._add(delta, kind, size)
         _wake(self._reader)
 
-    def _add(self, delta: Delta, kind: str) -> None:
+    def _add(self, delta: Delta, kind: str, size: int) -> None:
         self.count += 1
-        size = len(getattr(delta, kind)) if kind else _size(delta)
-        self._size += size
         if kind and self._waiting:
             tail = self._waiting[-1]
             if (
@@ -94,14 +103,22 @@ class MergingChannel:
                 and tail.chunk.delta.event_type == delta.event_type
             ):
                 tail.merge(getattr(delta, kind), self.count)
+                self._size += size + PIECE_COST
                 return
         self._waiting.append(_Waiting(Chunk(self.count, time.time(), delta), kind, size))
+        self._size += size + CHUNK_COST
 
     def end(self, end: FinalChunk | HeadwaterError) -> None:
         """Says how the stream ended; the reader gets it after all that waits. The first end counts."""
         if self._end is None:
             self._end = end
             _wake(self._reader)
+
+    def clear(self) -> None:
+        """Lets go of all that waits, for a reader that has left."""
+        self._waiting.clear()
+        self._size = 0
+        self._end = None
 
     async def space(self) -> None:
         """Waits until the reader has taken enough that the channel is no longer full."""
@@ -119,7 +136,7 @@ class MergingChannel:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
         waiting = self._waiting.popleft()
-        self._size -= waiting.size
+        self._size -= waiting.cost
         if not self.full:
             _wake(self._writer)
         return waiting.finish()
@@ -140,17 +157,32 @@ def _kind(delta: Delta) -> str:
 
 
 def _size(delta: Delta) -> int:
-    """Roughly what an unmergeable delta holds, in characters."""
-    calls = sum(len(call.arguments) + len(call.name) for call in delta.tool_calls or ())
+    """What a delta holds, in characters."""
+    calls = sum(len(call.arguments) + len(call.name) + len(call.id) for call in delta.tool_calls or ())
     texts = (delta.content, delta.thinking, delta.thinking_signature, delta.redacted_thinking, delta.refusal)
     return calls + sum(map(len, texts))
 
 
-def _split(delta: Delta, kind: str) -> list[Delta]:
-    text: str = getattr(delta, kind)
+def _split(delta: Delta) -> list[Delta]:
+    """The delta in pieces that each fit a message. What is opaque stays whole: nobody could put it together again."""
     pieces = []
-    for start in range(0, len(text), MAX_DELTA_CHARACTERS):
-        piece = Delta(event_type=delta.event_type, block=delta.block)
-        setattr(piece, kind, text[start : start + MAX_DELTA_CHARACTERS])
-        pieces.append(piece)
+    for field in ("thinking", "content", "refusal"):
+        for text in _cut(getattr(delta, field)):
+            piece = Delta(event_type=delta.event_type, block=delta.block)
+            setattr(piece, field, text)
+            pieces.append(piece)
+    for call in delta.tool_calls or ():
+        for i, text in enumerate(_cut(call.arguments) or [""]):
+            head = (call.id, call.name) if i == 0 else ("", "")
+            part = ToolCallDelta(call.index, *head, arguments=text)
+            pieces.append(Delta(tool_calls=[part], event_type=delta.event_type, block=delta.block))
+    for field in ("thinking_signature", "redacted_thinking"):
+        if getattr(delta, field):
+            piece = Delta(event_type=delta.event_type, block=delta.block)
+            setattr(piece, field, getattr(delta, field))
+            pieces.append(piece)
     return pieces
+
+
+def _cut(text: str) -> list[str]:
+    return [text[start : start + MAX_DELTA_CHARACTERS] for start in range(0, len(text), MAX_DELTA_CHARACTERS)]

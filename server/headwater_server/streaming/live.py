@@ -31,11 +31,13 @@ from headwater_server.streaming.channel import MergingChannel
 from headwater_server.streaming.watchdog import Watchdog
 
 FINISH_READING_SECONDS = 1.0
+MAX_TOOL_CALL_CHARACTERS = 3 * 1024 * 1024  # the final chunk has all calls in one message
 
 _INTERRUPTIONS = frozenset(Reason) - {
     Reason.STREAM_INTERRUPTED,
     Reason.STREAM_TIMEOUT,
     Reason.STREAM_CANCELLED,
+    Reason.REPLY_TOO_LARGE,
     Reason.INTERNAL,
 }
 
@@ -90,7 +92,7 @@ class LiveStream:
         self._last = self._began
         self._finished = False
         self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
-        self._pump = asyncio.create_task(self._run(), name=f"headwater stream {stream_id}")
+        self._pump: asyncio.Task[None] | None = asyncio.create_task(self._run(), name=f"headwater stream {stream_id}")
 
     @property
     def chunk_count(self) -> int:
@@ -103,7 +105,7 @@ class LiveStream:
 
     def interrupt(self, error: HeadwaterError) -> None:
         """Ends the stream from outside; the reader gets what has arrived, then the error."""
-        if not self._finished:
+        if self._pump is not None and not self._finished:
             self._channel.end(self._about(error))
             self._pump.cancel()
 
@@ -112,10 +114,14 @@ class LiveStream:
         caller's to wait for.
         """
         self._watchdog.stop()
-        if self._finished and not self._pump.done():
-            return self._pump
-        self._pump.cancel()
-        await asyncio.wait([self._pump])
+        # An error leads back here by its traceback, in the channel and in the pump; without letting go of them a stream
+        # that has ended would wait for the garbage collector with all that it holds.
+        self._channel.clear()
+        pump, self._pump = self._pump, None
+        if pump is None or (self._finished and not pump.done()):
+            return pump
+        pump.cancel()
+        await asyncio.wait([pump])
         await self._source.aclose()  # a pump that was cancelled before its first step has closed nothing
         return None
 
@@ -147,6 +153,8 @@ class LiveStream:
                 self._first = self._last
             if event.tool_calls:
                 self._tool_calls.add(event.tool_calls)
+                if self._tool_calls.size > MAX_TOOL_CALL_CHARACTERS:
+                    raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply's tool calls are over 3 MiB")
             channel.put(event)
             if channel.full:
                 watchdog.pause()

@@ -34,9 +34,7 @@ class StreamRegistry:
         """
         if self._draining:
             await source.aclose()
-            raise HeadwaterError(
-                Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0
-            )
+            raise _draining()
         stream = LiveStream(f"str_{secrets.token_urlsafe(16)}", provider, model, source, timeouts)
         self._streams[stream.id] = stream
         self._numbers[stream.id] = self._next_number
@@ -80,12 +78,16 @@ class StreamRegistry:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            for stream in self._streams.values():
-                stream.interrupt(
-                    HeadwaterError(Reason.STREAM_INTERRUPTED, "the server shut down before the reply was complete")
-                )
+            for stream in list(self._streams.values()):
+                cut = HeadwaterError(Reason.STREAM_INTERRUPTED, "the server shut down before the reply was complete")
+                stream.interrupt(cut if stream.chunk_count else _draining())
 
     async def close(self) -> None:
-        """Waits for the connections that are read to their end."""
+        """Waits for the streams that were told to end, and for the connections that are read to their end."""
+        await self._idle.wait()
         if self._finishing:
             await asyncio.wait(self._finishing)
+
+
+def _draining() -> HeadwaterError:
+    return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)

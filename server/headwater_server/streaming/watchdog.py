@@ -45,13 +45,17 @@ class Watchdog:
         self._last = self._loop.time()
 
     def stop(self) -> None:
-        """Ends the watch."""
+        """Ends the watch, and lets go of who was to be called."""
+        self._disarm()
+        self._on_timeout = _nobody
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _arm(self, when: float) -> None:
-        self.stop()
+        self._disarm()
         self._timer = self._loop.call_at(when, self._look)
 
     def _look(self) -> None:
@@ -62,3 +66,7 @@ class Watchdog:
         else:
             self._timer = None
             self._on_timeout(self._limit)
+
+
+def _nobody(_: float) -> None:
+    pass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -60,14 +60,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         provider = route.provider
         chat = replace(ask.request, model=route.model, provider_options=ask.options.get(provider.name, {}))
         chat, dropped = fit_params(provider, chat, ask.drop_unsupported)
-        try:
-            source = provider.stream(chat)
-        except HeadwaterError as error:
-            error.metadata.setdefault("provider", provider.name)
-            error.metadata.setdefault("model", route.model)
-            if request.instructions:
-                error.violations = tuple(map(without_instructions, error.violations))
-            raise
+        with _naming(provider=provider.name, model=route.model):
+            try:
+                source = provider.stream(chat)
+            except HeadwaterError as error:
+                if request.instructions:
+                    error.violations = tuple(map(without_instructions, error.violations))
+                raise
         async with self._streams.open(provider.name, route.model, source, ask.timeouts) as stream:
             structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=provider.name, model=route.model)
             try:
@@ -87,15 +86,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             first = True
             while True:
                 chunk = await accepted.stream.next()
-                final = isinstance(chunk, FinalChunk)
                 message = replies.final_chunk(chunk) if isinstance(chunk, FinalChunk) else replies.stream_chunk(chunk)
                 if first:
                     replies.introduce(message, accepted.stream, accepted.dropped)
                     first = False
-                if final:
-                    _check_size(message)
+                _check_size(message)
                 await context.write(message)
-                if final:
+                if message.is_final:
                     return
 
     @rpc
@@ -144,8 +141,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         for name in ("model", "provider"):
             if len(getattr(request, name)) > MAX_NAME:
                 raise invalid(name, f"is longer than {MAX_NAME} characters")
-        route = self._providers.resolve(request.model, request.provider)
-        info = await route.provider.info(route.model)
+        if request.provider and not request.model:
+            provider, model = self._providers.provider(request.provider), ""
+        else:
+            route = self._providers.resolve(request.model, request.provider)
+            provider, model = route.provider, route.model
+        with _naming(provider=provider.name, model=model):
+            info = await provider.info(model)
         return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
 
     @rpc
@@ -165,12 +167,28 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.ListModelsRequest, context: Context
     ) -> agent_service_pb2.ListModelsResponse:
         """Asks a provider for its models."""
-        provider = self._providers.resolve("", request.provider).provider
+        if len(request.provider) > MAX_NAME:
+            raise invalid("provider", f"is longer than {MAX_NAME} characters")
+        provider = self._providers.provider(request.provider)
+        with _naming(provider=provider.name):
+            found = await provider.models()
         models = [
             agent_service_pb2.Model(name=model.name, provider=provider.name, capabilities=model.capabilities)
-            for model in await provider.models()
+            for model in found
         ]
         return agent_service_pb2.ListModelsResponse(models=models)
+
+
+@contextmanager
+def _naming(**facts: str) -> Iterator[None]:
+    """Adds to an error which provider and model it is about."""
+    try:
+        yield
+    except HeadwaterError as error:
+        for key, value in facts.items():
+            if value:
+                error.metadata.setdefault(key, value)
+        raise
 
 
 def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.errors import FieldViolation, invalid_request
+from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.messages import (
     ChatRequest,
     Message,
@@ -29,6 +29,8 @@ from headwater_server.transport.message_parts import parse_message
 from headwater_server.transport.structs import struct_to_dict
 
 MAX_NAME = 256
+MAX_ITEMS = 10_000
+MAX_API_KEY = 4096
 MAX_TIMEOUT_MS = 86_400_000
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -73,7 +75,12 @@ def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, 
     for name in ("model", "provider"):
         if len(getattr(message, name)) > MAX_NAME:
             bad.append(FieldViolation(name, f"is longer than {MAX_NAME} characters"))
-    if message.api_key and not allow_caller_api_keys:
+    for field_name in ("messages", "tools", "stop", "provider_options"):
+        if len(getattr(message, field_name)) > MAX_ITEMS:
+            raise invalid(field_name, f"has more than {MAX_ITEMS} items")
+    if len(message.api_key) > MAX_API_KEY or not (message.api_key.isascii() and message.api_key.isprintable()):
+        bad.append(FieldViolation("api_key", f"must be printable ASCII of at most {MAX_API_KEY} characters"))
+    elif message.api_key and not allow_caller_api_keys:
         bad.append(FieldViolation("api_key", "this server takes no callers' keys; it would with allow_caller_api_keys"))
     tools = _tools(message.tools, bad)
     request = ChatRequest(
@@ -214,10 +221,10 @@ def _options(provider: str, struct: Struct, bad: list[FieldViolation]) -> dict[s
 
 def _json_object(path: str, text: str, bad: list[FieldViolation]) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
-        problem = error.msg if isinstance(error, json.JSONDecodeError) else "too deep, or not a JSON number"
-        bad.append(FieldViolation(path, f"is not JSON: {problem}"))
+        bad.append(FieldViolation(path, f"is not JSON: {_what_is_wrong(error)}"))
         return {}
     if not isinstance(value, dict):
         bad.append(FieldViolation(path, 'must be a JSON object, a schema such as {"type": "object"}'))
@@ -225,5 +232,13 @@ def _json_object(path: str, text: str, bad: list[FieldViolation]) -> dict[str, A
     return value
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(name)
+def _what_is_wrong(error: Exception) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return error.msg
+        case UnicodeEncodeError():
+            return "it has half of a surrogate pair"
+        case RecursionError():
+            return "it is too deep"
+        case _:
+            return "it has a number that JSON does not have"

@@ -71,12 +71,11 @@ class GrpcServer:
 
 def _try_bind(host: str, port: int) -> None:
     """Binds the address and lets go of it: the system's own words for what is wrong, before gRPC's pages of them."""
-    if port == 0:
-        return
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        raise PortTakenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not the name of a host"
+        raise PortTakenError(f"cannot listen on {host}:{port}: {why or error}") from error

@@ -73,6 +73,7 @@ def test_a_key_an_address_or_a_flag_configures_a_provider(environment, configure
         ("0.0.0.0", "http://127.0.0.1:11434"),
         ("0.0.0.0:9", "http://127.0.0.1:9"),
         ("[::1]", "http://[::1]:11434"),
+        ("::1", "http://[::1]:11434"),
         ("[::1]:9", "http://[::1]:9"),
         ("http://gpu-box", "http://gpu-box:80"),
         ("https://gpu-box", "https://gpu-box:443"),
@@ -118,6 +119,41 @@ def test_a_key_variable_that_is_named_but_not_set_is_a_mistake(tmp_path):
     assert mistakes(written(tmp_path, text)) == [
         f"providers.b.api_key_env in {tmp_path}/headwater.toml: names B_KEY, which is not set"
     ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http://h:99999",
+        "http://h:port",
+        "http://[::1",
+        "http:// h",
+        "http://u:p@h",
+        "http://h?key=1",
+        "h:80",
+    ],
+)
+def test_an_address_that_is_none_is_a_mistake(url):
+    assert mistakes(environment={"OPENAI_BASE_URL": url})[0].startswith("OPENAI_BASE_URL: ")
+
+
+def test_the_name_of_a_provider_must_fit_before_a_slash(tmp_path):
+    text = '[providers."a/b"]\ntype = "openai"\nbase_url = "http://x"\n'
+    assert mistakes(written(tmp_path, text)) == ["providers.a/b: a provider's name has 1 to 64 letters, digits, _ or -"]
+
+
+def test_a_model_belongs_to_one_provider(tmp_path):
+    provider = '[providers.{}]\ntype = "openai"\nbase_url = "http://x"\nmodels = ["m"]\n'
+    file = written(tmp_path, provider.format("a") + provider.format("b"))
+    assert mistakes(file) == ["providers.b.models: m stands in providers.a.models too"]
+
+
+@pytest.mark.parametrize("key", ["k\n2", "ké", "k\x00"])
+def test_a_key_that_no_header_can_carry_is_a_mistake(key):
+    [line] = mistakes(environment={"OPENAI_API_KEY": key})
+    assert line.startswith("OPENAI_API_KEY: ")
+    assert key not in line
 
 
 @pytest.mark.parametrize(

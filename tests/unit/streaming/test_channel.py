@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming import channel as channel_module
-from headwater_server.streaming.channel import MAX_MERGED_CHARACTERS, MAX_WAITING_CHARACTERS, MergingChannel
+from headwater_server.streaming.channel import (
+    MAX_DELTA_CHARACTERS,
+    MAX_MERGED_CHARACTERS,
+    MAX_WAITING_CHARACTERS,
+    MergingChannel,
+)
 
 FINAL = FinalChunk(9, 0.0, Finish(FinishReason.STOP), StreamStats(None, 0.0, 0, None), [])
 
@@ -122,7 +128,7 @@ async def test_a_slow_reader_never_makes_more_than_the_bound_wait():
     chunks = await drained(channel)
     await producer
     assert sum(len(c.delta.content) for c in chunks) == 1_000_000
-    assert max(most) <= MAX_WAITING_CHARACTERS + 5000
+    assert max(most) <= MAX_WAITING_CHARACTERS + 5000 + channel_module.CHUNK_COST
 
 
 async def test_an_error_comes_after_all_that_was_waiting():
@@ -140,3 +146,35 @@ async def test_only_the_first_end_counts():
     channel.end(FINAL)
     channel.end(HeadwaterError(Reason.INTERNAL, "late"))
     assert await channel.get() is FINAL
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        Delta(refusal="no" * 500_000),
+        Delta(thinking="t" * 600_000, content="c" * 600_000),
+        Delta(tool_calls=[ToolCallDelta(0, "id", "name", "1" * 1_500_000), ToolCallDelta(1, "b", "other")]),
+    ],
+)
+async def test_whatever_is_huge_is_cut_into_pieces_that_fit_a_message(delta):
+    chunks = [chunk.delta for chunk in await put_all(delta)]
+    calls = [call for chunk in chunks for call in chunk.tool_calls or ()]
+    for field in ("content", "thinking", "refusal"):
+        assert "".join(getattr(chunk, field) for chunk in chunks) == getattr(delta, field)
+        assert max(len(getattr(chunk, field)) for chunk in chunks) <= MAX_DELTA_CHARACTERS
+    assert [(call.id, call.name) for call in calls if call.id] == [(c.id, c.name) for c in delta.tool_calls or ()]
+    assert "".join(call.arguments for call in calls) == "".join(c.arguments for c in delta.tool_calls or ())
+    assert all(len(call.arguments) <= MAX_DELTA_CHARACTERS for call in calls)
+
+
+@pytest.mark.parametrize(
+    "delta", [Delta(tool_calls=[ToolCallDelta(0, id="i")]), Delta(content="x"), Delta(refusal="n")]
+)
+async def test_very_many_very_small_deltas_fill_the_channel_too(delta):
+    channel = MergingChannel()
+    while not channel.full and channel.count < 10_000:
+        channel.put(replace(delta))
+    assert channel.full
+    channel.end(FINAL)
+    await drained(channel)
+    assert channel._size == 0

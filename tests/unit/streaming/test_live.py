@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -210,16 +213,21 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
     assert source.closed
 
 
-async def test_a_draining_registry_takes_no_new_stream_and_interrupts_the_last():
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [(silent_from_the_start, Reason.SERVER_DRAINING), (silent_after_a_word, Reason.STREAM_INTERRUPTED)],
+)
+async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, reason):
     registry = StreamRegistry()
-    async with registry.open("fake", "m", FakeSource(silent_from_the_start), Timeouts()) as stream:
+    async with registry.open("fake", "m", FakeSource(script), Timeouts()) as stream:
+        await asyncio.sleep(0)  # the pump takes its first step
         await registry.drain(0.01)
         _, error = await read_error(stream)
         late = FakeSource(two_words)
         with pytest.raises(HeadwaterError) as refused:
             async with registry.open("fake", "m", late, Timeouts()):
                 pass
-    assert error.reason is Reason.STREAM_INTERRUPTED
+    assert error.reason is reason
     assert refused.value.reason is Reason.SERVER_DRAINING
     assert refused.value.retry_after_seconds is not None
     assert late.closed
@@ -241,3 +249,43 @@ async def test_running_streams_are_listed_in_pages_and_cancelled_by_id():
     with pytest.raises(HeadwaterError) as unknown:
         registry.cancel(streams[1].id)
     assert unknown.value.reason is Reason.STREAM_NOT_FOUND
+
+
+@pytest.mark.parametrize("reads", ["to its end", "to its error", "not at all"])
+async def test_a_stream_that_has_ended_is_freed_at_once(reads):
+    """Not when the garbage is next collected: it may hold a prompt of 32 MiB and a reply."""
+
+    async def failing() -> AsyncIterator[ProviderEvent]:
+        yield Delta(content="a")
+        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "gone")
+
+    async def run() -> weakref.ref[LiveStream]:
+        scripts = {"to its end": two_words, "to its error": failing, "not at all": silent_from_the_start}
+        _, opening = opened(scripts[reads])
+        async with opening as stream:
+            with contextlib.suppress(HeadwaterError):
+                while reads != "not at all" and isinstance(await stream.next(), Chunk):
+                    pass
+            return weakref.ref(stream)
+
+    gc.collect()
+    gc.disable()
+    try:
+        freed = await run()
+        await asyncio.sleep(0.01)
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+async def test_tool_calls_without_end_are_refused_before_they_fill_the_memory():
+    async def endless() -> AsyncIterator[ProviderEvent]:
+        for number in range(1_000_000):
+            yield Delta(tool_calls=[ToolCallDelta(0, arguments="x" * 10_000, id=str(number))])
+            await asyncio.sleep(0)
+
+    _, opening = opened(endless)
+    async with opening as stream:
+        _, error = await read_error(stream)
+        assert stream.chunk_count < 500
+    assert error.reason is Reason.REPLY_TOO_LARGE
