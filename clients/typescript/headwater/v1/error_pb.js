@@ -18,7 +18,8 @@ export const ErrorReasonSchema = /*@__PURE__*/
 
 /**
  * Why a call failed. The reason of the `google.rpc.ErrorInfo` that every error of this service carries
- * (domain `headwater`) is one of these names without the prefix `ERROR_REASON_`.
+ * (domain `headwater`) is one of these names without the prefix `ERROR_REASON_`. Errors that gRPC itself finds before
+ * the service sees the call carry none: a message that is no protobuf, or one over 32 MiB (RESOURCE_EXHAUSTED).
  *
  * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is there where
  * waiting helps. Errors that come from a provider carry `provider`, `model`, `http_status`, `provider_code` and
