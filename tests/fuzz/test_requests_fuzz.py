@@ -16,12 +16,13 @@ from headwater_server.providers.openai_chat import OpenAIChatWire
 from headwater_server.providers.openai_responses import OpenAIResponsesWire
 from headwater_server.streaming.live import Timeouts
 from headwater_server.transport.requests import parse_request
-from headwater_server.transport.status import CODES
 
 WIRES = (OpenAIChatWire(genuine=True), OpenAIResponsesWire(genuine=True), AnthropicWire(), OllamaWire())
 
 TEXT = st.text(max_size=20)
-JSON_TEXT = st.one_of(TEXT, st.sampled_from(['{"type":"object"}', "{}", "[1]", '{"a":1e999}', r'{"a":"\ud800"}', "null"]))
+JSON_TEXT = st.one_of(
+    TEXT, st.sampled_from(['{"type":"object"}', "{}", "[1]", '{"a":1e999}', r'{"a":"\ud800"}', "null"])
+)
 NUMBER = st.floats(allow_nan=True, allow_infinity=True, width=64)
 INT = st.integers(-(2**31), 2**31 - 1)
 PART = st.one_of(
@@ -70,7 +71,6 @@ def taken(request: agent_service_pb2.StreamRequest) -> ChatRequest | None:
     except HeadwaterError as error:
         assert error.reason is Reason.INVALID_REQUEST
         assert all(v.field and v.description for v in error.violations)
-        assert error.reason in CODES
         return None
 
 
