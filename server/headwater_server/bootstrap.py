@@ -13,6 +13,7 @@ import structlog
 
 from headwater_server import config
 from headwater_server.config import Config
+from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers import anthropic, ollama, openai_chat, openai_responses
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http import new_client
@@ -48,11 +49,8 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         client = await stack.enter_async_context(new_client(f"headwater/{VERSION}"))
         providers = build_providers(settings, client)
         stack.push_async_callback(providers.aclose)
-        providers.default()  # a default model that nobody here has is a mistake to be told now
-        for provider in providers.configured():
-            local = settings.settings.providers.get(provider.name)
-            if isinstance(provider, LocalProvider) and isinstance(local, config.LocalSettings) and local.eager:
-                await provider.start()
+        _check_default(providers)
+        await _start_eager(settings, providers)
         streams = StreamRegistry()
         stack.push_async_callback(streams.close)
         service = AgentService(
@@ -67,6 +65,8 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         await server.start(server_settings.host, server_settings.port)
         names = [provider.name for provider in providers.configured()]
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
+        if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
+            log.warning("open", why="the port is unencrypted and open to whoever reaches it", host=server_settings.host)
         on_listening(server.port)
         await stopping.wait()
         log.info("draining", streams=len(streams))
@@ -76,6 +76,32 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         await asyncio.wait([draining])
         await streams.drain(0)
     log.info("stopped")
+
+
+def _check_default(providers: ProviderRegistry) -> None:
+    """Raises HeadwaterError for a default_model that nobody here has, before a caller is told so."""
+    try:
+        providers.default()
+    except HeadwaterError as error:
+        raise HeadwaterError(error.reason, f"default_model: {error.message}") from error
+
+
+async def _start_eager(settings: Config, providers: ProviderRegistry) -> None:
+    for name, provider in settings.settings.providers.items():
+        if isinstance(provider, config.LocalSettings) and provider.eager:
+            local = providers.provider(name)
+            if isinstance(local, LocalProvider):
+                await local.start()
+
+
+async def default_answer(settings: Config) -> str:
+    """Which model answers a request that names nothing, as `provider/model`; empty for none.
+
+    Raises HeadwaterError for a default_model that nobody here has.
+    """
+    async with new_client("headwater") as client:
+        default = build_providers(settings, client).default()
+    return f"{default.provider.name}/{default.model}" if default else ""
 
 
 def _on_signals(handler: Callable[[], object]) -> None:
@@ -168,6 +194,7 @@ def _local(name: str, settings: config.LocalSettings, client: httpx.AsyncClient)
         connect,
         model_path=settings.model_path,
         context=settings.context,
+        max_tokens=settings.max_tokens,
         parallel=settings.parallel,
         threads=settings.threads,
     )

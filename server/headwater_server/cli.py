@@ -92,6 +92,23 @@ def config(**flags: Any) -> None:
     """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
     settings = _load(**flags)
     click.echo(render(settings), nl=False)
+    click.echo(f"# {_who_answers(settings)}")
+
+
+def _who_answers(settings: Config) -> str:
+    """A line on who answers a request that names neither model nor provider."""
+    try:
+        from headwater_server.bootstrap import default_answer
+        from headwater_server.domain.errors import HeadwaterError
+    except ModuleNotFoundError as error:
+        return f"the server is not installed here ({error.name} is missing), so nobody answers"
+    import asyncio
+
+    try:
+        answer = asyncio.run(default_answer(settings))
+    except HeadwaterError as error:
+        return f"mistake: default_model: {error}"
+    return f"a request that names no model is answered by {answer}" if answer else "a request must name its model"
 
 
 def render(settings: Config) -> str:

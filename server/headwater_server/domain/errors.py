@@ -31,6 +31,20 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+PROVIDER_FAULTS = frozenset(
+    {
+        Reason.PROVIDER_AUTH_FAILED,
+        Reason.PROVIDER_RATE_LIMITED,
+        Reason.PROVIDER_QUOTA_EXHAUSTED,
+        Reason.PROVIDER_UNAVAILABLE,
+        Reason.PROVIDER_REJECTED_REQUEST,
+        Reason.CONTEXT_WINDOW_EXCEEDED,
+        Reason.MODEL_NOT_FOUND,
+    }
+)
+"""What a provider answers for."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
     """A field of the request with a bad value: its path (`messages[2].parts`), and what is wrong with its cure."""
@@ -65,6 +79,16 @@ class HeadwaterError(Exception):
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
         self.retry_after_seconds = retry_after_seconds
+
+    def about(self, **facts: str) -> HeadwaterError:
+        """The error, with facts that it does not have yet; a provider's fault also says in words whose it is."""
+        for key, value in facts.items():
+            if value and key not in self.metadata:
+                self.metadata[key] = value
+                if key == "provider" and self.reason in PROVIDER_FAULTS:
+                    self.message = f"{value}: {self.message}"
+                    self.args = (self.message,)
+        return self
 
 
 def invalid(field: str, description: str) -> HeadwaterError:

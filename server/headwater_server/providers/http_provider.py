@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Endpoint:
         """The caller's key, else the server's. Raises HeadwaterError (PROVIDER_AUTH_FAILED) when one is missing."""
         key = request.api_key or self.api_key
         if not key and self.key_help:
-            raise HeadwaterError(Reason.PROVIDER_AUTH_FAILED, f"no key for the provider: {self.key_help}")
+            raise HeadwaterError(Reason.PROVIDER_AUTH_FAILED, f"there is no key: {self.key_help}")
         return key
 
 
@@ -112,7 +113,8 @@ class HttpProvider:
             content=msgspec.json.encode(call.body),
             headers={"content-type": "application/json", **wire.auth(key), **call.headers},
         )
-        return HttpStream(self._client, http_request, wire, key)
+        hint = "" if request.api_key else self._endpoint.key_help
+        return HttpStream(self._client, http_request, wire, key, hint)
 
     async def info(self, model: str) -> ProviderInfo:
         """What the provider can do with the model, as far as is known without asking it."""
@@ -149,12 +151,10 @@ class HttpProvider:
                 response = await self._client.send(request, stream=True)
                 async with aclosing(response):
                     if response.status_code != 200:
-                        raise await _refusal(response, wire, key)
+                        raise await _refusal(response, wire, key, self._endpoint.key_help)
                     return await _bounded_body(response)
         except TimeoutError as error:
-            raise HeadwaterError(
-                Reason.PROVIDER_UNAVAILABLE, f"the provider did not answer within {ANSWER_SECONDS:g} seconds"
-            ) from error
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"no answer within {ANSWER_SECONDS:g} seconds") from error
         except TRANSPORT_ERRORS as error:
             raise _unreachable(error) from error
 
@@ -165,8 +165,9 @@ class HttpProvider:
 class HttpStream:
     """A reply over HTTP. One pass; iterating again goes on where it stopped."""
 
-    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, wire: Wire, key: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, wire: Wire, key: str, hint: str) -> None:
         self.request_id = ""
+        self._hint = hint
         self._client = client
         self._request = request
         self._wire = wire
@@ -188,7 +189,7 @@ class HttpStream:
         try:
             self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
             if response.status_code != 200:
-                raise await _refusal(response, self._wire, self._key)
+                raise await _refusal(response, self._wire, self._key, self._hint)
             decoder = self._wire.decoder(response.headers.get("content-type", ""))
             async for data in _body(response):
                 for event in decoder.feed(data):
@@ -198,9 +199,7 @@ class HttpStream:
             for event in decoder.close():
                 yield event
         except TRANSPORT_ERRORS as error:
-            raise HeadwaterError(
-                Reason.PROVIDER_UNAVAILABLE, f"the provider's connection broke ({_name(error)})"
-            ) from error
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({_why(error)})") from error
         except HeadwaterError as error:
             raise _redacted(error, self._key) from error.__cause__
         finally:
@@ -217,12 +216,15 @@ async def _bounded_body(response: httpx.Response) -> bytes:
     async for data in _body(response):
         body += data
         if len(body) > MAX_ANSWER:
-            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's answer is over 8 MiB")
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "its answer is over 8 MiB")
     return bytes(body)
 
 
-async def _refusal(response: httpx.Response, wire: Wire, key: str) -> HeadwaterError:
-    """The error that an answer other than 200 stands for, from as much of its body as comes in time."""
+async def _refusal(response: httpx.Response, wire: Wire, key: str, hint: str) -> HeadwaterError:
+    """The error that an answer other than 200 stands for, from as much of its body as comes in time.
+
+    The hint says what to set when the key is refused.
+    """
     body = bytearray()
     with suppress(TimeoutError, *TRANSPORT_ERRORS):
         async with asyncio.timeout(ERROR_BODY_SECONDS):
@@ -233,19 +235,29 @@ async def _refusal(response: httpx.Response, wire: Wire, key: str) -> HeadwaterE
     text = bytes(body[:MAX_ERROR_BODY])
     if key:
         text = text.replace(key.encode(), REDACTED.encode())
-    return _redacted(wire.error(response.status_code, response.headers, text), key)
+    error = wire.error(response.status_code, response.headers, text)
+    if hint and error.reason is Reason.PROVIDER_AUTH_FAILED:
+        error.message += f" ({hint})"
+    return _redacted(error, key)
 
 
 def _unreachable(error: BaseException) -> HeadwaterError:
     return HeadwaterError(
         Reason.PROVIDER_UNAVAILABLE,
-        f"the provider cannot be reached ({_name(error)}); check its base URL and that it is running",
+        f"cannot be reached ({_why(error)}); check its base URL and that it is running",
     )
 
 
-def _name(error: BaseException) -> str:
-    """What went wrong by its kind: the transport's own error names it better than the one it is mapped to."""
-    return type(error.__cause__ or error).__name__
+def _why(error: BaseException | None) -> str:
+    """What went wrong: the system's words, or else the kind of the innermost error. The outer ones are mapped, and the
+    transport maps a refused connection to a timeout.
+    """
+    name = ""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+        name, error = type(error).__name__, error.__cause__
+    return name
 
 
 def _redacted(error: HeadwaterError, key: str) -> HeadwaterError:

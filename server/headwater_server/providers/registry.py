@@ -10,7 +10,9 @@ from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
 from headwater_server.providers.models import provider_type_for
 
-DEFAULT_ORDER = ("openai", "anthropic", "ollama", "local", "scripted")
+# Who answers when nobody is named: these in order, then those configured under names of their own, then the last.
+FIRST = ("openai", "anthropic", "ollama")
+LAST = ("local", "scripted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class ProviderRegistry:
         configured: names of those that were set up (a key, an address, a flag): what is listed, and what a request
             that names nothing may be given to.
         default_model: the model of a request that names neither model nor provider; empty: the default model of the
-            first that is configured of openai, anthropic, ollama, local and scripted.
+            first that is configured of openai, anthropic, ollama, those with names of their own, local and scripted.
         models: model names that belong to a provider by configuration.
     """
 
@@ -53,7 +55,8 @@ class ProviderRegistry:
         """Who answers a request that names neither model nor provider; None when nobody does."""
         if self._default_model:
             return self.resolve(self._default_model, "")
-        for name in DEFAULT_ORDER:
+        own = sorted(self._configured.difference(FIRST, LAST))
+        for name in (*FIRST, *own, *LAST):
             if name in self._configured and (model := self._providers[name].default_model):
                 return Route(self._providers[name], model)
         return None

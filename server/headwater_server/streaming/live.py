@@ -24,13 +24,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, ProviderEvent, StreamStats
+from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, ProviderEvent, StreamStats, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import ToolCallAccumulator
 from headwater_server.streaming.channel import MergingChannel
 from headwater_server.streaming.watchdog import Watchdog
 
 FINISH_READING_SECONDS = 1.0
+SHORTEST_PACE_SECONDS = 0.05  # below it a pace says more about buffers than about the model
 MAX_TOOL_CALL_CHARACTERS = 3 * 1024 * 1024  # the final chunk has all calls in one message
 
 _INTERRUPTIONS = frozenset(Reason) - {
@@ -91,6 +92,7 @@ class LiveStream:
         self._first: float | None = None
         self._last = self._began
         self._finished = False
+        self._thought = False
         self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
         self._pump: asyncio.Task[None] | None = asyncio.create_task(self._run(), name=f"headwater stream {stream_id}")
 
@@ -151,6 +153,8 @@ class LiveStream:
             self._last = time.monotonic()
             if self._first is None:
                 self._first = self._last
+            if event.thinking:
+                self._thought = True
             if event.tool_calls:
                 self._tool_calls.add(event.tool_calls)
                 if self._tool_calls.size > MAX_TOOL_CALL_CHARACTERS:
@@ -172,16 +176,22 @@ class LiveStream:
 
     def _final(self, finish: Finish) -> FinalChunk:
         now = time.monotonic()
-        tokens = finish.usage.output_tokens if finish.usage else None
-        writing = self._last - self._first if self._first is not None else 0.0
         stats = StreamStats(
             time_to_first_token_seconds=None if self._first is None else self._first - self._began,
             duration_seconds=now - self._began,
             chunk_count=self._channel.count,
-            tokens_per_second=tokens / writing if tokens and writing > 0 else None,
+            tokens_per_second=self._tokens_per_second(finish.usage),
         )
         calls = self._tool_calls.complete()
         return FinalChunk(self._channel.count + 1, time.time(), finish, stats, calls, self._source.request_id)
+
+    def _tokens_per_second(self, usage: Usage | None) -> float | None:
+        """The pace of the writing: from the first delta to the last, without thinking that nobody saw."""
+        if usage is None or usage.output_tokens is None or self._first is None:
+            return None
+        hidden = 0 if self._thought else usage.reasoning_tokens or 0
+        tokens, seconds = usage.output_tokens - hidden, self._last - self._first
+        return (tokens - 1) / seconds if tokens > 1 and seconds >= SHORTEST_PACE_SECONDS else None
 
     def _silent(self, limit: float) -> None:
         which = "first" if self._first is None else "next"
@@ -190,18 +200,19 @@ class LiveStream:
         )
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
+        self._about(error)
         if self._channel.count and error.reason in _INTERRUPTIONS:
             error = HeadwaterError(
                 Reason.STREAM_INTERRUPTED,
                 f"the reply was cut after {self._channel.count} chunks: {error.message}",
                 metadata={**error.metadata, "cause": error.reason},
             )
-        return self._about(error)
+        return error
 
     def _about(self, error: HeadwaterError) -> HeadwaterError:
-        facts = {"provider": self.provider, "model": self.model, "stream_id": self.id}
-        if self._source.request_id:
-            facts["provider_request_id"] = self._source.request_id
-        for key, value in facts.items():
-            error.metadata.setdefault(key, value)
-        return error
+        return error.about(
+            provider=self.provider,
+            model=self.model,
+            stream_id=self.id,
+            provider_request_id=self._source.request_id,
+        )

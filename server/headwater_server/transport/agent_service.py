@@ -185,9 +185,7 @@ def _naming(**facts: str) -> Iterator[None]:
     try:
         yield
     except HeadwaterError as error:
-        for key, value in facts.items():
-            if value:
-                error.metadata.setdefault(key, value)
+        error.about(**facts)
         raise
 
 

@@ -81,7 +81,7 @@ def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, 
     if len(message.api_key) > MAX_API_KEY or not (message.api_key.isascii() and message.api_key.isprintable()):
         bad.append(FieldViolation("api_key", f"must be printable ASCII of at most {MAX_API_KEY} characters"))
     elif message.api_key and not allow_caller_api_keys:
-        bad.append(FieldViolation("api_key", "this server takes no callers' keys; it would with allow_caller_api_keys"))
+        bad.append(FieldViolation("api_key", "is not taken here: the server's allow_caller_api_keys is false"))
     tools = _tools(message.tools, bad)
     request = ChatRequest(
         model="",

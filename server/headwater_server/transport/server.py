@@ -78,4 +78,5 @@ def _try_bind(host: str, port: int) -> None:
             probe.bind(address)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not the name of a host"
-        raise PortTakenError(f"cannot listen on {host}:{port}: {why or error}") from error
+        cure = "choose with --host and --port"
+        raise PortTakenError(f"cannot listen on {host}:{port}: {why or error}; {cure}") from error

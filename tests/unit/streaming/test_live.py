@@ -22,6 +22,7 @@ from headwater_server.domain.chunks import (
 )
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ToolCall
+from headwater_server.streaming import live
 from headwater_server.streaming.live import LiveStream, Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 
@@ -289,3 +290,39 @@ async def test_tool_calls_without_end_are_refused_before_they_fill_the_memory():
         _, error = await read_error(stream)
         assert stream.chunk_count < 500
     assert error.reason is Reason.REPLY_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("usage", "thinking", "expected"),
+    [
+        (Usage(output_tokens=11), "", 10.0),
+        (Usage(output_tokens=1011, reasoning_tokens=1000), "", 10.0),
+        (Usage(output_tokens=11, reasoning_tokens=5), "hm", 10.0),
+        (Usage(output_tokens=1), "", None),
+        (Usage(input_tokens=3), "", None),
+        (None, "", None),
+    ],
+)
+async def test_the_pace_counts_what_was_written_while_it_was_written(monkeypatch, usage, thinking, expected):
+    now = 100.0
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+
+    async def a_second_long() -> AsyncIterator[ProviderEvent]:
+        nonlocal now
+        now += 5  # until the first delta
+        yield Delta(content="a", thinking=thinking)
+        now += 1
+        yield Delta(content="b")
+        yield Finish(FinishReason.STOP, usage=usage)
+
+    _, opening = opened(a_second_long)
+    async with opening as stream:
+        _, final = await read(stream)
+    assert final.stats.tokens_per_second == expected
+
+
+async def test_a_reply_that_came_at_once_has_no_pace():
+    _, opening = opened(two_words)
+    async with opening as stream:
+        _, final = await read(stream)
+    assert final.stats.tokens_per_second is None

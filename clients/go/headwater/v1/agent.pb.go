@@ -1238,7 +1238,8 @@ type StreamStats struct {
 	DurationMs int32 `protobuf:"varint,2,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
 	// Provider deltas, the final chunk not counted.
 	ChunkCount int32 `protobuf:"varint,3,opt,name=chunk_count,json=chunkCount,proto3" json:"chunk_count,omitempty"`
-	// Output tokens per second between the first chunk and the last. Absent when either is not known.
+	// Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+	// not known, and for replies that came within 50 milliseconds.
 	TokensPerSecond *float64 `protobuf:"fixed64,4,opt,name=tokens_per_second,json=tokensPerSecond,proto3,oneof" json:"tokens_per_second,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def stream(prompt: str, as_json: bool, **settings: Any) -> None:
     """
     if prompt == "-":
         prompt = sys.stdin.read()
+    if not prompt.strip():
+        raise click.UsageError("PROMPT is empty.")
     asyncio.run(_stream(Agent(**settings), prompt, as_json))
 
 
@@ -83,6 +86,8 @@ async def _print_reply(agent: Agent, prompt: str) -> None:
 @_asking
 def chat(**settings: Any) -> None:
     """Talk with a model; it remembers the conversation. Ctrl-C stops a reply, Ctrl-D ends."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  gives the prompt its editing and its history, where there is one
     agent = Agent(**settings)
     while True:
         try:

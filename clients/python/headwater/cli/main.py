@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
@@ -43,7 +44,8 @@ Exit codes:
   1  another error             6  no answer in time
   2  wrong usage               7  the server cannot be reached
   3  the request is refused    8  not let in
-  4  the provider failed     130  stopped with Ctrl-C
+  4  the provider failed     78  serve, config: a mistake in the settings
+                            130  stopped with Ctrl-C
 """
 
 
@@ -62,15 +64,23 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except HeadwaterError as error:
-            click.echo(f"headwater: {error}", err=True)
+            click.echo(f"headwater: {_in_flags(str(error))}", err=True)
             sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
-        except BrokenPipeError:
+        except BrokenPipeError:  # before OSError, which it is
             # Whoever read our output has gone; Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            click.echo(f"headwater: {error.strerror or error}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo(err=True)
             sys.exit(130)
+
+
+def _in_flags(message: str) -> str:
+    """The client's message with its keyword arguments as the flags that they are here."""
+    return re.sub(r"\b(target|timeout|model|provider)=", r"--\1", message)
 
 
 def _elsewhere() -> dict[str, EntryPoint]:

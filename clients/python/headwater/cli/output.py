@@ -37,7 +37,8 @@ def closing_line(metadata: dict[str, Any]) -> str:
     usage, stats = metadata.get("usage", {}), metadata.get("stats", {})
     facts = []
     if "output_tokens" in usage:
-        facts.append(f"{usage['output_tokens']} tokens")
+        count = usage["output_tokens"]
+        facts.append(f"{count} token{'' if count == 1 else 's'}")
     if "tokens_per_second" in stats:
         facts.append(f"{stats['tokens_per_second']:.1f} tokens/s")
     if "time_to_first_token" in stats:

@@ -502,7 +502,8 @@ export declare type StreamStats = Message$1<"headwater.v1.StreamStats"> & {
   chunkCount: number;
 
   /**
-   * Output tokens per second between the first chunk and the last. Absent when either is not known.
+   * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+   * not known, and for replies that came within 50 milliseconds.
    *
    * @generated from field: optional double tokens_per_second = 4;
    */

@@ -105,7 +105,8 @@ private static final long serialVersionUID = 0L;
   private double tokensPerSecond_ = 0D;
   /**
    * <pre>
-   * Output tokens per second between the first chunk and the last. Absent when either is not known.
+   * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+   * not known, and for replies that came within 50 milliseconds.
    * </pre>
    *
    * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
@@ -117,7 +118,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Output tokens per second between the first chunk and the last. Absent when either is not known.
+   * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+   * not known, and for replies that came within 50 milliseconds.
    * </pre>
    *
    * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
@@ -689,7 +691,8 @@ private static final long serialVersionUID = 0L;
     private double tokensPerSecond_ ;
     /**
      * <pre>
-     * Output tokens per second between the first chunk and the last. Absent when either is not known.
+     * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+     * not known, and for replies that came within 50 milliseconds.
      * </pre>
      *
      * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
@@ -701,7 +704,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Output tokens per second between the first chunk and the last. Absent when either is not known.
+     * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+     * not known, and for replies that came within 50 milliseconds.
      * </pre>
      *
      * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
@@ -713,7 +717,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Output tokens per second between the first chunk and the last. Absent when either is not known.
+     * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+     * not known, and for replies that came within 50 milliseconds.
      * </pre>
      *
      * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
@@ -729,7 +734,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Output tokens per second between the first chunk and the last. Absent when either is not known.
+     * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+     * not known, and for replies that came within 50 milliseconds.
      * </pre>
      *
      * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>

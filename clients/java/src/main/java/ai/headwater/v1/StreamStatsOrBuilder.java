@@ -49,7 +49,8 @@ public interface StreamStatsOrBuilder extends
 
   /**
    * <pre>
-   * Output tokens per second between the first chunk and the last. Absent when either is not known.
+   * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+   * not known, and for replies that came within 50 milliseconds.
    * </pre>
    *
    * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
@@ -58,7 +59,8 @@ public interface StreamStatsOrBuilder extends
   boolean hasTokensPerSecond();
   /**
    * <pre>
-   * Output tokens per second between the first chunk and the last. Absent when either is not known.
+   * Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
+   * not known, and for replies that came within 50 milliseconds.
    * </pre>
    *
    * <code>optional double tokens_per_second = 4 [json_name = "tokensPerSecond"];</code>
