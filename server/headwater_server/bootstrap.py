@@ -19,6 +19,7 @@ from headwater_server.providers.base import Provider
 from headwater_server.providers.http import new_client
 from headwater_server.providers.http_provider import Endpoint, HttpProvider
 from headwater_server.providers.local import LocalProvider, availability
+from headwater_server.providers.model_list import parse_models
 from headwater_server.providers.models import openai_api
 from headwater_server.providers.ollama_provider import OllamaProvider
 from headwater_server.providers.registry import ProviderRegistry
@@ -159,7 +160,7 @@ def _http(
                 wires={"messages": anthropic.AnthropicWire(settings.max_tokens)},
                 default_model=settings.default_model,
                 models_path=anthropic.MODELS_PATH,
-                parse_models=anthropic.parse_models,
+                parse_models=parse_models,
             )
         case config.OpenAISettings():
             return _openai(name, settings, endpoint, client)
@@ -178,8 +179,8 @@ def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, clie
         client=client,
         wires={"chat_completions": chat, "responses": openai_responses.OpenAIResponsesWire(genuine=genuine)},
         default_model=settings.default_model,
-        models_path="/models",
-        parse_models=openai_chat.parse_models,
+        models_path=openai_chat.MODELS_PATH,
+        parse_models=parse_models,
         choose_api=choose,
     )
 

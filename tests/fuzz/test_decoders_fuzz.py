@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headwater_server.domain.chunks import Delta, Finish
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.providers import anthropic, ollama, openai_chat
+from headwater_server.providers import ollama
 from headwater_server.providers.base import Decoder
 from headwater_server.providers.errors import response_error, stream_error
 from tests.support.decoding import WIRES, Outcome, decode, wire_for
@@ -181,8 +181,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "tags": ollama.parse_tags,
     "show": ollama.parse_show,
     "version": ollama.parse_version,
-    "openai models": openai_chat.parse_models,
-    "anthropic models": anthropic.parse_models,
+    "models": model_list.parse_models,
 }
 ANSWER_KEYS = ["models", "data", "id", "name", "size", "size_vram", "capabilities", "model_info", "version", "error",
                "message", "type", "code", "details", "error_code", "request_id", "general.architecture"]  # fmt: skip

@@ -31,7 +31,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers import bodies, models
-from headwater_server.providers.base import HttpCall, ModelInfo
+from headwater_server.providers.base import HttpCall
 from headwater_server.providers.errors import response_error, stream_error
 from headwater_server.providers.sse import ServerSentEvent, SSEDecoder
 from headwater_server.providers.stream_decoder import (
@@ -349,19 +349,3 @@ _READERS: dict[str, Callable[[MessagesDecoder, bytes], Delta | None]] = {
     "message_stop": MessagesDecoder._message_stop,
     "error": MessagesDecoder._error,
 }
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-_MODELS = JSONShape(_Models, "a list of models")
-
-
-def parse_models(body: bytes) -> list[ModelInfo]:
-    """The models of a GET of MODELS_PATH. Raises HeadwaterError for another answer."""
-    return [ModelInfo(model.id) for model in _MODELS.decode_answer(body).data]

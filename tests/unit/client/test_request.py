@@ -67,7 +67,7 @@ def test_a_call_overrides_the_agent() -> None:
 def test_another_provider_does_not_get_the_agents_model() -> None:
     agent = Agent(model="llama3.2", provider="ollama")
     assert (sent(agent=agent, provider="openai").model, sent(agent=agent, provider="ollama").model) == ("", "llama3.2")
-    assert sent(agent=Agent(model="llama3.2"), provider="ollama").model == "llama3.2"
+    assert sent(agent=agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
 
 
 def test_set_provider_forgets_the_model() -> None:

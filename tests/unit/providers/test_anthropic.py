@@ -18,8 +18,9 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolChoiceMode,
 )
-from headwater_server.providers.anthropic import AnthropicWire, parse_models
+from headwater_server.providers.anthropic import AnthropicWire
 from headwater_server.providers.base import ModelInfo
+from headwater_server.providers.model_list import parse_models
 from tests.support.decoding import Outcome, decode
 from tests.unit.providers.conversations import (
     BARE_TOOL,
