@@ -16,6 +16,7 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers import ollama
 from headwater_server.providers.base import Decoder
 from headwater_server.providers.errors import response_error, stream_error
+from headwater_server.providers.model_list import parse_models
 from tests.support.decoding import WIRES, Outcome, decode, wire_for
 from tests.support.fixtures import Fixture, load_fixtures
 
@@ -181,7 +182,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "tags": ollama.parse_tags,
     "show": ollama.parse_show,
     "version": ollama.parse_version,
-    "models": model_list.parse_models,
+    "models": parse_models,
 }
 ANSWER_KEYS = ["models", "data", "id", "name", "size", "size_vram", "capabilities", "model_info", "version", "error",
                "message", "type", "code", "details", "error_code", "request_id", "general.architecture"]  # fmt: skip

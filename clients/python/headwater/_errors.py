@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -63,8 +66,47 @@ _BY_BARE_CODE = _BY_CODE_WITH_UNKNOWN_REASON | {grpc.StatusCode.RESOURCE_EXHAUST
 _LOST_CONNECTION = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
+_MESSAGE = re.compile(r"messages\[(\d{1,9})\]")
+_PART = re.compile(r"\.(?:parts|content)(\[\d+\])?(?:\.(?:image|tool_call|tool_result)(?=\.))?")
+_OPTION = re.compile(r"provider_options\.([^.]+)\.([^.\[]+)(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class CallersNames:
+    """What the caller wrote, for the fields that the contract has under other names or that the agent filled in.
+
+    Attributes:
+        history: number of messages that the history put before the prompt.
+        prompt: index of the prompt among the messages; None when there is none.
+        options: keywords that became options of the provider.
+    """
+
+    history: int
+    prompt: int | None
+    options: frozenset[str]
+
+    def of(self, path: str) -> str:
+        """The caller's name of a field of the request."""
+        message, option = _MESSAGE.match(path), _OPTION.fullmatch(path)
+        if message is not None:
+            index, rest = int(message[1]), path[message.end() :]
+            content = "" if index == self.prompt else ".content"
+            rest = _PART.sub(lambda part: content + (part[1] or ""), rest, count=1)
+            if index == self.prompt:
+                return f"prompt{rest}"
+            return f"history[{index}]{rest}" if index < self.history else f"messages[{index}]{rest}"
+        if option is not None and option[2] in self.options:
+            return f"{option[2]}{option[3]} (an option of {option[1]})"
+        return path
+
+
 def to_exception(
-    error: grpc.aio.AioRpcError, *, target: str, partial_response: str = "", started: bool = False
+    error: grpc.aio.AioRpcError,
+    *,
+    target: str,
+    partial_response: str = "",
+    started: bool = False,
+    names: CallersNames | None = None,
 ) -> HeadwaterError:
     """The exception for a failed RPC.
 
@@ -73,6 +115,7 @@ def to_exception(
         target: the server's address, for the message.
         partial_response: the text that had arrived.
         started: whether a chunk had arrived.
+        names: the caller's names of the fields that the server refuses.
     """
     code = error.code()
     info, violations, retry_after = _details(error)
@@ -86,12 +129,22 @@ def to_exception(
     else:
         kind = _BY_BARE_CODE.get(code, HeadwaterError)
         message = _bare_message(code, message, target)
+    if names is not None and issubclass(kind, ValidationError):
+        message, violations = _renamed(message, violations, names)
     result = kind(message, reason=info.reason if info else None, code=code, metadata=metadata, retry_after=retry_after)
     if isinstance(result, StreamInterruptedError):
         result.partial_response = partial_response
     if isinstance(result, ValidationError):
         result.violations = violations
     return result
+
+
+def _renamed(message: str, violations: list[tuple[str, str]], names: CallersNames) -> tuple[str, list[tuple[str, str]]]:
+    """Message and violations in the caller's words; the server's message is kept where they are the same."""
+    renamed = [(names.of(field), description) for field, description in violations]
+    if renamed != violations:
+        message = "; ".join(f"{field}: {description}" if field else description for field, description in renamed)
+    return message, renamed
 
 
 def _bare_message(code: grpc.StatusCode, message: str, target: str) -> str:

@@ -51,8 +51,14 @@ class History:
         self._epoch = 0
         self._lock = threading.Lock()
 
-    def begin(self, prompt: agent_pb2.Message) -> Exchange | None:
-        """The view of a call that asks `prompt`; None when nothing is kept.
+    def set_limit(self, limit: int) -> None:
+        """Keep `limit` messages from now on; older ones are forgotten."""
+        with self._lock:
+            self.limit = limit
+            self._take_ended()
+
+    def begin(self, prompt: agent_pb2.Message, limit: int | None = None) -> Exchange | None:
+        """The view of a call that asks `prompt` and sends `limit` messages at most; None when nothing is kept.
 
         An interrupted turn with the same prompt at the end of the history is what this call tries again: it is not
         sent, and replaced when the call ends.
@@ -63,7 +69,9 @@ class History:
             self._take_ended()
             turns = list(self._turns)
             retried = turns.pop() if turns and turns[-1].interrupted and turns[-1].prompt == prompt else None
-            return Exchange(self._newest(turns), prompt, self, retried, self._epoch)
+            return Exchange(
+                self._newest(turns, self.limit if limit is None else limit), prompt, self, retried, self._epoch
+            )
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """The kept messages, oldest first; a partial reply has `interrupted: True`."""
@@ -93,14 +101,15 @@ class History:
         # Two messages a turn; half a turn is never sent.
         del self._turns[: max(0, len(self._turns) - self.limit // 2)]
 
-    def _newest(self, turns: list[Turn]) -> list[agent_pb2.Message]:
+    @staticmethod
+    def _newest(turns: list[Turn], limit: int) -> list[agent_pb2.Message]:
         """The last messages that may be sent: they begin with a question, and no tool call lacks its result."""
         messages: list[agent_pb2.Message] = []
         for turn in turns:
             reply = _without_open_calls(turn.reply)
             if reply.parts:
                 messages += [turn.prompt, reply]
-        newest = messages[-self.limit :]
+        newest = messages[-limit:]
         while newest and newest[0].role != agent_pb2.ROLE_USER:
             del newest[0]
         return newest

@@ -21,6 +21,24 @@ _ROLES: dict[str, agent_pb2.Role] = {
     "assistant": agent_pb2.ROLE_ASSISTANT,
     "tool": agent_pb2.ROLE_TOOL,
 }
+_KEYS: dict[agent_pb2.Role, tuple[str, ...]] = {
+    agent_pb2.ROLE_SYSTEM: ("role", "content"),
+    agent_pb2.ROLE_USER: ("role", "content"),
+    agent_pb2.ROLE_ASSISTANT: ("role", "content", "tool_calls", "interrupted"),
+    agent_pb2.ROLE_TOOL: ("role", "content", "tool_call_id", "name", "is_error"),
+}
+_PART_KEYS: dict[str, tuple[str, ...]] = {
+    "text": ("type", "text"),
+    "input_text": ("type", "text"),
+    "output_text": ("type", "text"),
+    "image": ("type", "data", "media_type", "url"),
+    "image_url": ("type", "image_url"),
+    "thinking": ("type", "thinking", "signature"),
+    "redacted_thinking": ("type", "data"),
+    "tool_call": ("type", "id", "name", "arguments", "function"),
+    "tool_result": ("type", "tool_call_id", "name", "content", "is_error"),
+}
+_TOOL_CALL_KEYS = ("type", "id", "index", "name", "arguments", "function")
 _ROLE_NAMES = {role: name for name, role in _ROLES.items() if name != "developer"}
 
 
@@ -60,10 +78,13 @@ def _message(name: str, value: Any) -> agent_pb2.Message:
     role = _ROLES.get(str(value.get("role")))
     if role is None:
         raise invalid(f"{name}.role", "must be system, user, assistant or tool")
+    _check_keys(name, value, _KEYS[role])
     content = value.get("content")
-    if role == agent_pb2.ROLE_TOOL and "tool_call_id" in value:
+    if role == agent_pb2.ROLE_TOOL and (value.get("tool_call_id") or value.get("name")):
         return agent_pb2.Message(role=role, parts=[_tool_result(name, {**value, "content": content})])
     parts = _parts(f"{name}.content", content) if content is not None else []
+    if role == agent_pb2.ROLE_TOOL and not all(part.HasField("tool_result") for part in parts):
+        raise invalid(f"{name}.tool_call_id", "is missing; a tool message needs the id of the call that it answers")
     calls = value.get("tool_calls") or []
     if not isinstance(calls, list | tuple):
         raise invalid(f"{name}.tool_calls", "must be a list of dicts")
@@ -73,6 +94,13 @@ def _message(name: str, value: Any) -> agent_pb2.Message:
     if not parts:
         raise invalid(f"{name}.content", "is empty; write a text or a list of parts")
     return agent_pb2.Message(role=role, parts=parts)
+
+
+def _check_keys(name: str, value: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse what would be lost. A key without a value says nothing, as SDKs dump them."""
+    for key, item in value.items():
+        if key not in known and not (item is None or (isinstance(item, str | list | dict) and not item)):
+            raise invalid(f"{name}.{key}", f"is not known here; there are {', '.join(known)}")
 
 
 def _parts(name: str, content: Any) -> list[agent_pb2.Part]:
@@ -93,12 +121,16 @@ def _part(name: str, part: Any) -> agent_pb2.Part:
         copy.CopyFrom(part)
         return copy
     kind = part.get("type") if isinstance(part, Mapping) else None
+    if isinstance(kind, str) and kind in _PART_KEYS:
+        _check_keys(name, part, _PART_KEYS[kind])
     if kind in ("text", "input_text", "output_text"):
         return agent_pb2.Part(text=text(f"{name}.text", part.get("text")))
     if kind == "image":
         return agent_pb2.Part(image=_image(name, part))
     if kind == "image_url":
         url = part.get("image_url")
+        if isinstance(url, Mapping):
+            _check_keys(f"{name}.image_url", url, ("url",))
         return agent_pb2.Part(image=_image(name, {"url": url.get("url") if isinstance(url, Mapping) else url}))
     if kind == "thinking":
         thinking, signature = text(f"{name}.thinking", part.get("thinking")), part.get("signature", "")
@@ -144,6 +176,7 @@ def _decode_data_url(name: str, url: str) -> agent_pb2.Image:
 def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
     if not isinstance(call, Mapping):
         raise invalid(name, "must be a dict with id, name and arguments")
+    _check_keys(name, call, _TOOL_CALL_KEYS)
     function = call.get("function", call)
     if not isinstance(function, Mapping):
         raise invalid(f"{name}.function", "must be a dict with name and arguments")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
+from headwater._errors import CallersNames
 from headwater._messages import to_messages, user_message
 from headwater._validation import finite, header, int32, invalid, json_text, struct, text
 from headwater.exceptions import MessageTooLargeError
@@ -18,7 +20,7 @@ DEFAULT_TARGET = "localhost:50051"
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that a server takes."""
 
-UnsupportedParams: TypeAlias = Literal["error", "drop"]
+UnsupportedParams: TypeAlias = Literal["error", "drop", "ERROR", "DROP"]
 ResponseFormatLike: TypeAlias = str | Mapping[str, Any]
 
 _FLOATS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -27,6 +29,13 @@ _UNSUPPORTED_PARAMS = {
     "error": agent_pb2.UNSUPPORTED_PARAMS_ERROR,
     "drop": agent_pb2.UNSUPPORTED_PARAMS_DROP,
 }
+_NO_OPTIONS = {
+    name: f"is a setting of the agent, not of a call: Agent({name}=...)" for name in ("name", "target", "token")
+}
+_NO_OPTIONS["system"] = "is called instructions"
+_ENDPOINT = r"(?:\[[^\]/]+\]|[^:/\[\],]+):\d{1,5}"
+_ADDRESS = re.compile(rf"(?:dns:(?://[^/]*/)?)?{_ENDPOINT}|ipv[46]:{_ENDPOINT}(?:,{_ENDPOINT})*")
+_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
 _SCHEMA_KEYS = ("$schema", "$ref", "properties", "anyOf", "oneOf", "allOf", "enum", "items")
 
 
@@ -47,12 +56,13 @@ class Server:
 
 @dataclass(slots=True)
 class PreparedCall:
-    """A checked call. `options` are those whose provider is not known yet."""
+    """A checked call. `options` are those whose provider is not known yet; `names` are for its errors."""
 
     server: Server
     request: agent_service_pb2.StreamRequest
     timeout: float | None
     options: Struct | None
+    names: CallersNames
 
 
 def resolve_server(target: str | None, token: str | None) -> Server:
@@ -61,9 +71,16 @@ def resolve_server(target: str | None, token: str | None) -> Server:
     name = "target" if target is not None else "HEADWATER_TARGET"
     if not isinstance(address, str) or not address.isascii() or not address.isprintable() or " " in address:
         raise invalid(name, "must be an address such as localhost:50051")
-    if not address or address.partition("://")[0].lower() in ("http", "https", "grpc", "grpcs", "tcp"):
+    if not _names_a_port(address):
         raise invalid(name, f"must be HOST:PORT, such as localhost:50051, not {address!r}")
     return Server(address, header("token", token) if token else None)
+
+
+def _names_a_port(address: str) -> bool:
+    """False where gRPC would try port 443; True too for the forms that need no port, such as unix:PATH."""
+    if address.startswith(_WITHOUT_PORT):
+        return True
+    return _ADDRESS.fullmatch(address) is not None and 0 < int(address.rpartition(":")[2]) < 2**16
 
 
 def refuse_base_url() -> NoReturn:
@@ -77,6 +94,21 @@ def refuse_base_url() -> NoReturn:
         '    api_key_env = "NAME_API_KEY"\n'
         'and call with provider="NAME".',
     )
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Refuse keywords that are no options of a provider: a token must not leave the house."""
+    for name in options:
+        if name in _NO_OPTIONS:
+            raise invalid(name, f"{_NO_OPTIONS[name]}; a provider's field of this name goes into provider_options=")
+
+
+def message_count(value: Any) -> int:
+    """How many messages of the history a call sends."""
+    count = int32("history", value)
+    if count < 0:
+        raise invalid("history", "must be 0 or more messages")
+    return count
 
 
 def sampling(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,9 +169,10 @@ def build_request(
     if response_format is not None:
         request.response_format.CopyFrom(_response_format(response_format))
     if unsupported_params is not None:
-        if unsupported_params not in ("error", "drop"):
+        choice = unsupported_params.lower() if isinstance(unsupported_params, str) else None
+        if choice not in _UNSUPPORTED_PARAMS:
             raise invalid("unsupported_params", 'must be "error" or "drop"')
-        request.unsupported_params = _UNSUPPORTED_PARAMS[unsupported_params]
+        request.unsupported_params = _UNSUPPORTED_PARAMS[choice]
     if provider_options is not None:
         for name, options in struct_by_provider(provider_options).items():
             request.provider_options[name].CopyFrom(options)

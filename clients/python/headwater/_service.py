@@ -43,4 +43,4 @@ async def _answer(call: Awaitable[T], server: Server) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise to_exception(error, target=server.target) from error
+        raise to_exception(error, target=server.target) from None

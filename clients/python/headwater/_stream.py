@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
@@ -60,6 +60,20 @@ class AgentStream:
     def __aiter__(self) -> AgentStream:
         return self
 
+    if not TYPE_CHECKING:  # type checkers refuse both mistakes by themselves, as long as they do not see these
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(
+                "a stream is not awaited: write `async for chunk in agent.stream(...)`, or `await agent.arun(...)` for "
+                "the whole reply"
+            )
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                "a stream is read with `async for chunk in agent.stream(...)`; without async write "
+                "`for chunk in agent.stream_sync(...)`"
+            )
+
     async def __anext__(self) -> StreamChunk:
         if self._ended:
             raise StopAsyncIteration
@@ -72,7 +86,7 @@ class AgentStream:
             if self._complete:  # the reply is whole; what happened to the connection after it does not matter
                 message = None
             else:
-                raise self._failed(error) from error
+                raise self._failed(error) from None
         except asyncio.CancelledError:
             self.cancel()
             task = asyncio.current_task()
@@ -138,7 +152,13 @@ class AgentStream:
     def _failed(self, error: grpc.aio.AioRpcError) -> HeadwaterError:
         self._ended = True
         target = self._prepared.server.target
-        failure = to_exception(error, target=target, partial_response=self._reply.text, started=self._started)
+        failure = to_exception(
+            error,
+            target=target,
+            partial_response=self._reply.text,
+            started=self._started,
+            names=self._prepared.names,
+        )
         if isinstance(failure, StreamInterruptedError):
             self._keep_partial()
         return failure

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from headwater._history import History
+from headwater._errors import CallersNames
+from headwater._history import Exchange, History
 from headwater._messages import Image, MessageLike, Prompt
 from headwater._portal import portal
 from headwater._request import (
@@ -18,8 +19,10 @@ from headwater._request import (
     Server,
     UnsupportedParams,
     build_request,
+    check_options,
     check_size,
     conversation,
+    message_count,
     refuse_base_url,
     resolve_server,
     sampling,
@@ -28,8 +31,9 @@ from headwater._response import AgentResponse, collect_response
 from headwater._service import fetch_provider_info, fetch_providers
 from headwater._signatures import takes_arguments_of
 from headwater._stream import AgentStream
-from headwater._validation import header, int32, invalid, seconds, struct, text
+from headwater._validation import header, invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
+from headwater.v1.agent_pb2 import Message
 
 __all__ = ["Agent", "AgentResponse", "AgentStream", "Image"]
 
@@ -38,8 +42,11 @@ class Agent:
     """A persona with instructions, a model and a memory of its conversation.
 
     Making one does no I/O, and it needs no closing: agents of one server share a connection on each event loop. An
-    agent may be used from several threads and event loops at once. What the parameters set here can be set for a single
-    call too; the attributes of the same names may be changed at any time.
+    agent may be used from several threads and event loops at once. Each parameter is an attribute too, which may be
+    changed at any time and counts from the next call on; a bad value is refused at once or by that call. All but
+    `name`, `target` and `token` can be set for a single call as well.
+
+    A copy, also one that was pickled, has the settings and a history of its own, empty at first.
 
     Args:
         name: a name for people.
@@ -51,7 +58,8 @@ class Agent:
         timeout: seconds that a call may take in all; None for no limit.
         target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
         token: lets this caller into the server. The connection is not encrypted: keep it inside a network you trust.
-        history: how many messages of the conversation are sent with a call, the last ones; 0 for none.
+        history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
+            prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
         base_url: not taken; the error says where the address of a provider belongs.
 
@@ -77,7 +85,6 @@ class Agent:
     ) -> None:
         if base_url is not None:
             refuse_base_url()
-        self.id = uuid.uuid4().hex
         self.name = text("name", name)
         self.instructions = text("instructions", instructions)
         self.model = None if model is None else text("model", model)
@@ -89,14 +96,53 @@ class Agent:
         self.target = target
         if target is not None:
             resolve_server(target, None)
-        if int32("history", history) < 0:
-            raise invalid("history", "must be 0 or more messages")
-        self._token = header("token", token) if token else None
-        self._api_key = header("api_key", api_key) if api_key else None
+        self.token = token
+        self.api_key = api_key
+        self._begin(message_count(history))
+
+    def _begin(self, history: int) -> None:
+        """What an agent has for itself, beside its settings."""
+        self.id = uuid.uuid4().hex
         self._history = History(history)
         self._streams: weakref.WeakSet[AgentStream] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._providers: dict[tuple[str, str], str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("id", "_history", "_streams", "_lock", "_providers")
+        return {name: value for name, value in vars(self).items() if name not in own} | {"history": self.history}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        settings = dict(state)
+        self._begin(settings.pop("history"))
+        vars(self).update(settings)
+
+    @property
+    def history(self) -> int:
+        """Most messages that are kept and sent with a call; fewer than before: older ones are forgotten."""
+        return self._history.limit
+
+    @history.setter
+    def history(self, messages: int) -> None:
+        self._history.set_limit(message_count(messages))
+
+    @property
+    def token(self) -> str | None:
+        """Lets this caller into the server."""
+        return self._token
+
+    @token.setter
+    def token(self, token: str | None) -> None:
+        self._token = header("token", token) if token else None
+
+    @property
+    def api_key(self) -> str | None:
+        """The caller's own key for the provider."""
+        return self._api_key
+
+    @api_key.setter
+    def api_key(self, api_key: str | None) -> None:
+        self._api_key = header("api_key", api_key) if api_key else None
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
@@ -113,8 +159,10 @@ class Agent:
         presence_penalty: float | None = None,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
+        instructions: str | None = None,
         context: Mapping[str, Any] | None = None,
         messages: Sequence[MessageLike] | None = None,
+        history: int | None = None,
         response_format: ResponseFormatLike | None = None,
         model: str | None = None,
         provider: str | None = None,
@@ -141,19 +189,24 @@ class Agent:
             presence_penalty: -2 to 2.
             stop: one or several sequences that end the reply.
             seed: for replies that repeat, as far as the provider can.
+            instructions: instead of the agent's.
             context: facts, appended to the instructions as `key: value` lines.
             messages: a conversation instead of the history, as dicts with `role` and `content`; the prompt follows it.
                 Such a call leaves the history as it is.
+            history: most messages of the conversation that this call sends, of those that the agent keeps; with 0 it
+                sends none and leaves the history as it is.
             response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, or a JSON Schema.
             model: instead of the agent's.
-            provider: instead of the agent's; the agent's model is then not used, if the agent names another provider.
+            provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
+                another provider does not have it: name one with `model`, or get the provider's default.
             timeout: seconds that the call may take in all.
-            unsupported_params: "error" (default) or "drop": what becomes of a parameter that the provider lacks.
+            unsupported_params: "error" (default) or "drop", in any case: what becomes of a parameter that the
+                provider lacks.
             provider_options: for each provider, fields of its own API.
             api_key: the caller's own key for the provider, where the server allows it.
             base_url: not taken; the error says where the address of a provider belongs.
             **options: fields of the API of the provider in use, JSON values. Where no `provider` is named, the server
-                is asked once which it is.
+                is asked once which it is. `name`, `target`, `token` and `system` are refused.
 
         Raises:
             ValidationError: for a bad argument; the message names it.
@@ -163,13 +216,14 @@ class Agent:
         """
         if base_url is not None:
             refuse_base_url()
+        check_options(options)
         given, asked = conversation(prompt, messages)
-        exchange = self._history.begin(asked) if messages is None and asked is not None else None
+        exchange = self._exchange(asked, messages is not None, history)
         before = exchange.messages if exchange else given
         model, provider = self._model_and_provider(model, provider)
         request = build_request(
             messages=[*before, *([asked] if asked is not None else [])],
-            instructions=self.instructions,
+            instructions=self.instructions if instructions is None else instructions,
             context=context,
             model=model,
             provider=provider,
@@ -194,7 +248,10 @@ class Agent:
             extra = None
         check_size(request)
         limit = self.timeout if timeout is None else timeout
-        call = PreparedCall(self._server(), request, None if limit is None else seconds("timeout", limit), extra)
+        names = CallersNames(
+            len(exchange.messages) if exchange else 0, len(before) if asked is not None else None, frozenset(options)
+        )
+        call = PreparedCall(self._server(), request, None if limit is None else seconds("timeout", limit), extra, names)
         stream = AgentStream(call, exchange, self._find_provider)
         with self._lock:
             self._streams.add(stream)
@@ -214,10 +271,11 @@ class Agent:
         return portal().call(collect_response(self.stream(*args, **kwargs), self.id))
 
     @takes_arguments_of(stream)
-    def stream_sync(self, *args: Any, **kwargs: Any) -> Iterator[StreamChunk]:
+    def stream_sync(self, *args: Any, **kwargs: Any) -> Generator[StreamChunk, None, None]:
         """The chunks of a reply as a plain generator, for scripts, Flask or Celery.
 
-        Arguments and errors as for `stream`. Leaving the loop, or closing the generator, ends the call.
+        Arguments and errors as for `stream`. Leaving the loop ends the call. A generator that is kept in a variable and
+        not read to its end must be closed (`close()`, or `contextlib.closing`): until then the provider works on.
         """
         return _iterate(self.stream(*args, **kwargs))
 
@@ -304,8 +362,14 @@ class Agent:
     def _server(self) -> Server:
         return resolve_server(self.target, self._token)
 
+    def _exchange(self, asked: Message | None, has_messages: bool, limit: int | None) -> Exchange | None:
+        """A call's part in the history; None when it has none."""
+        if limit is not None and message_count(limit) and has_messages:
+            raise invalid("history", "has no place beside messages=, which are sent instead of it")
+        return None if asked is None or has_messages or limit == 0 else self._history.begin(asked, limit)
+
     def _model_and_provider(self, model: str | None, provider: str | None) -> tuple[str | None, str | None]:
-        if model is None and (provider is None or self.provider in (None, provider)):
+        if model is None and (provider is None or provider == (self.provider or "")):
             model = self.model
         return model, self.provider if provider is None else provider
 
@@ -318,7 +382,7 @@ class Agent:
         return self._providers[key]
 
 
-def _iterate(stream: AgentStream) -> Iterator[StreamChunk]:
+def _iterate(stream: AgentStream) -> Generator[StreamChunk, None, None]:
     run = portal()
     try:
         while (chunk := run.call(_next_chunk(stream))) is not None:

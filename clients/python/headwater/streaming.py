@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from headwater.exceptions import StreamInterruptedError, StreamTimeoutError, ValidationError
+from headwater._validation import finite, int32, invalid, seconds
+from headwater._validation import text as checked_text
+from headwater.exceptions import StreamInterruptedError, StreamTimeoutError
 
 __all__ = [
     "ManagedStream",
@@ -132,13 +134,13 @@ def create_mock_stream(text: str, chunk_size: int = 10, delay: float = 0.1) -> A
         delay: seconds before each chunk.
 
     Raises:
-        ValidationError: for a chunk_size below 1 or a negative delay.
+        ValidationError: for a chunk_size below 1, a negative delay, or a value of another type.
     """
-    if chunk_size < 1:
-        raise ValidationError("chunk_size: must be at least 1", [("chunk_size", "must be at least 1")])
-    if not delay >= 0:
-        raise ValidationError("delay: must not be negative", [("delay", "must not be negative")])
-    return _mock_chunks(text, chunk_size, delay)
+    if int32("chunk_size", chunk_size) < 1:
+        raise invalid("chunk_size", "must be at least 1")
+    if finite("delay", delay) < 0:
+        raise invalid("delay", "must not be negative")
+    return _mock_chunks(checked_text("text", text), chunk_size, delay)
 
 
 async def _mock_chunks(text: str, chunk_size: int, delay: float) -> AsyncIterator[StreamChunk]:
@@ -157,13 +159,11 @@ class StreamingManager:
         timeout: seconds that a stream may take from the first wait for a chunk to its end; None for no limit.
 
     Raises:
-        ValidationError: for a timeout that is not above 0.
+        ValidationError: for a timeout that is not a number of seconds above 0.
     """
 
     def __init__(self, timeout: float | None = None) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValidationError("timeout: must be above 0 seconds", [("timeout", "must be above 0 seconds")])
-        self.timeout = timeout
+        self.timeout = None if timeout is None else seconds("timeout", timeout)
         self._streams: dict[int, weakref.ref[ManagedStream]] = {}
         self._numbers = itertools.count(1)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
 from headwater import (
     Agent,
+    Image,
     MessageTooLargeError,
     ProviderError,
     ProviderRateLimitError,
@@ -211,6 +214,63 @@ async def test_a_field_that_the_server_refuses_is_named(agent: Agent, service: F
     with pytest.raises(ValidationError) as caught:
         await agent.arun("one", temperature=9)
     assert caught.value.violations == [("temperature", "0 to 2")]
+
+
+async def refuse_image(request: Any, context: Any) -> Chunks:
+    if not any(part.HasField("image") for part in request.messages[-1].parts):
+        yield first("Yes.")
+        yield final()
+        return
+    field = f"messages[{len(request.messages) - 1}].parts[0].image.url"
+    bad = BadRequest(field_violations=[BadRequest.FieldViolation(field=field, description="unknown scheme")])
+    await fail(
+        context, grpc.StatusCode.INVALID_ARGUMENT, f"{field}: unknown scheme", error_info("INVALID_REQUEST"), bad
+    )
+
+
+async def test_a_prompt_that_the_server_refuses_is_named_prompt(agent: Agent, service: FakeAgentService) -> None:
+    service.reply = refuse_image
+    await agent.arun("one")
+    await agent.arun("two")
+    for arguments in ({}, {"messages": [{"role": "user", "content": "else"}]}):
+        with pytest.raises(ValidationError) as caught:
+            await agent.arun([Image(url="ftp://a")], **arguments)
+        assert caught.value.violations == [("prompt[0].url", "unknown scheme")]
+        assert str(caught.value) == "prompt[0].url: unknown scheme"
+
+
+async def test_a_call_without_history_leaves_it_as_it_is(agent: Agent, service: FakeAgentService) -> None:
+    await agent.arun("one")
+    await agent.arun("aside", history=0)
+    assert conversation(service) == ["aside"]
+    await agent.arun("two")
+    assert conversation(service) == ["one", "Hello world", "two"]
+    await agent.arun("three", history=2)
+    assert conversation(service) == ["two", "Hello world", "three"]
+    agent.history = 0
+    await agent.arun("four")
+    assert conversation(service) == ["four"]
+    assert agent.messages == []
+
+
+async def test_a_copy_does_not_talk_in_the_conversation_of_its_original(
+    agent: Agent, service: FakeAgentService
+) -> None:
+    await agent.arun("one")
+    twin = copy.copy(agent)
+    assert (await twin.arun("two")).content == "Hello world"
+    assert conversation(service) == ["two"]
+    assert [message["content"] for message in agent.messages] == ["one", "Hello world"]
+
+
+@pytest.mark.parametrize("call", ["arun", "aget_provider_info"])
+async def test_the_traceback_of_an_error_is_that_of_the_caller(call: str) -> None:
+    with FakeAgentService() as service:
+        agent = Agent(target=service.target)
+    with pytest.raises(ServerUnavailableError) as caught:
+        await (agent.arun("Hi") if call == "arun" else agent.aget_provider_info())
+    assert "debug_error_string" not in "".join(traceback.format_exception(caught.value))
+    assert isinstance(caught.value.__context__, grpc.aio.AioRpcError)
 
 
 def test_errors_of_synchronous_calls_are_the_same(service: FakeAgentService) -> None:

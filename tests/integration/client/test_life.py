@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import subprocess
 import sys
 import textwrap
@@ -192,6 +193,19 @@ def test_synchronous_calls_from_many_threads_share_one_portal(service: FakeAgent
 def test_stream_sync_is_a_plain_iterator(service: FakeAgentService) -> None:
     chunks = list(Agent(target=service.target).stream_sync("Hi"))
     assert [chunk.content for chunk in chunks] == ["Hello", " ", "world", ""]
+
+
+def test_closing_a_kept_stream_sync_ends_the_call(service: FakeAgentService) -> None:
+    service.reply = lambda request, context: say_forever()
+    with contextlib.closing(Agent(target=service.target).stream_sync("Hi")) as chunks:
+        next(chunks)
+    service.wait_for_leaving()
+
+
+def test_the_package_can_be_run(service: FakeAgentService) -> None:
+    arguments = [sys.executable, "-m", "headwater", "stream", "Hi", "--target", service.target]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+    assert_clean(done, "Hello world\n")
 
 
 def test_stream_sync_checks_its_arguments_before_the_first_chunk_is_asked_for() -> None:

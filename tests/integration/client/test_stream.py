@@ -7,6 +7,7 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,22 @@ async def test_a_stream_that_ends_without_its_final_chunk_is_interrupted(
     with pytest.raises(StreamInterruptedError) as caught:
         [chunk async for chunk in agent.stream("Hi")]
     assert caught.value.partial_response == "half"
+
+
+async def test_awaiting_a_stream_says_what_to_write(agent: Agent, service: FakeAgentService) -> None:
+    awaited: Any = agent.stream("Hi")
+    with pytest.raises(TypeError, match=r"async for .*await agent\.arun"):
+        await awaited
+    with pytest.raises(TypeError, match="async for"):
+        await asyncio.wait_for(awaited, 5)
+    assert service.requests == []
+
+
+async def test_a_plain_loop_over_a_stream_says_what_to_write(agent: Agent, service: FakeAgentService) -> None:
+    looped: Any = agent.stream("Hi")
+    with pytest.raises(TypeError, match=r"async for .*stream_sync"):
+        list(looped)
+    assert service.requests == []
 
 
 async def test_a_stream_is_over_after_its_end(agent: Agent) -> None:

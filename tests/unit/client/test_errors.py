@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError, Metadata
 
 from headwater import exceptions
-from headwater._errors import BY_REASON, to_exception
+from headwater._errors import BY_REASON, CallersNames, to_exception
 from headwater.exceptions import (
     AuthenticationError,
     ContextWindowError,
@@ -179,6 +179,51 @@ def test_a_validation_error_names_each_bad_field() -> None:
     assert isinstance(error, ValidationError)
     assert isinstance(error, ValueError)
     assert error.violations == [("temperature", "must be 0 to 2"), ("seed", "openai has no seed")]
+
+
+NAMES = CallersNames(history=4, prompt=4, options=frozenset({"num_ctx", "think"}))
+GIVEN = CallersNames(history=0, prompt=2, options=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("names", "sent", "written"),
+    [
+        (NAMES, "messages[4].parts[0].image.url", "prompt[0].url"),
+        (NAMES, "messages[4].parts[1].tool_call", "prompt[1].tool_call"),
+        (NAMES, "messages[4].parts", "prompt"),
+        (NAMES, "messages[4]", "prompt"),
+        (NAMES, "messages[1].parts", "history[1].content"),
+        (GIVEN, "messages[2].parts[0].image", "prompt[0].image"),
+        (GIVEN, "messages[1].parts[0].image.media_type", "messages[1].content[0].media_type"),
+        (GIVEN, "messages[0].role", "messages[0].role"),
+        (CallersNames(0, None, frozenset()), "messages[0].parts[0]", "messages[0].content[0]"),
+        (NAMES, "provider_options.ollama.num_ctx", "num_ctx (an option of ollama)"),
+        (NAMES, "provider_options.ollama.think[0].a", "think[0].a (an option of ollama)"),
+        (NAMES, "provider_options.ollama.other", "provider_options.ollama.other"),
+        (NAMES, "provider_options.ollama", "provider_options.ollama"),
+        (NAMES, "messages", "messages"),
+        (NAMES, "messages[99999999999999999999]", "messages[99999999999999999999]"),
+        (NAMES, "temperature", "temperature"),
+        (NAMES, "", ""),
+    ],
+)
+def test_a_field_is_named_as_the_caller_wrote_it(names: CallersNames, sent: str, written: str) -> None:
+    assert names.of(sent) == written
+
+
+def test_message_and_violations_speak_the_callers_words() -> None:
+    fields = [("messages[4].parts", "is too long"), ("seed", "openai has no seed"), ("", "and 3 more")]
+    bad = BadRequest(field_violations=[BadRequest.FieldViolation(field=f, description=d) for f, d in fields])
+    error = to_exception(failure(Code.INVALID_ARGUMENT, info("INVALID_REQUEST"), bad), target="", names=NAMES)
+    assert isinstance(error, ValidationError)
+    assert error.violations == [("prompt", "is too long"), *fields[1:]]
+    assert str(error) == "prompt: is too long; seed: openai has no seed; and 3 more"
+
+
+def test_the_servers_message_is_kept_where_its_words_are_the_callers() -> None:
+    bad = BadRequest(field_violations=[BadRequest.FieldViolation(field="seed", description="openai has no seed")])
+    error = to_exception(failure(Code.INVALID_ARGUMENT, info("INVALID_REQUEST"), bad), target="", names=NAMES)
+    assert str(error) == "it failed"
 
 
 def test_error_info_of_another_domain_is_not_ours() -> None:

@@ -69,6 +69,28 @@ def test_a_history_of_one_message_sends_no_reply_without_its_question() -> None:
     assert sends(history, "b") == []
 
 
+def test_a_call_may_send_less_than_is_kept() -> None:
+    history = History(20)
+    for number in range(3):
+        talk(history, f"q{number}", f"a{number}")
+    exchange = history.begin(user("c"), 3)
+    assert exchange is not None
+    assert [message.parts[0].text for message in exchange.messages] == ["q2", "a2"]
+    assert len(history.as_dicts()) == 6
+
+
+def test_a_smaller_limit_forgets_what_is_older() -> None:
+    history = History(20)
+    for number in range(3):
+        talk(history, f"q{number}", f"a{number}")
+    history.set_limit(2)
+    history.set_limit(20)
+    assert sends(history, "c") == ["q2", "a2"]
+    history.set_limit(0)
+    history.set_limit(20)
+    assert sends(history, "c") == []
+
+
 def test_a_partial_reply_is_sent_with_another_prompt_and_marked() -> None:
     history = History(20)
     talk(history, "a", "A", interrupted=True)

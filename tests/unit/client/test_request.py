@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import inspect
 import json
 import math
+import pickle
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -62,12 +64,78 @@ def test_a_call_overrides_the_agent() -> None:
     assert (plain.temperature, plain.max_tokens, plain.api_key) == (0.5, 9, "k")
     other = sent(agent=agent, temperature=1, max_tokens=1, model="n", api_key="l")
     assert (other.temperature, other.max_tokens, other.model, other.api_key) == (1, 1, "n", "l")
+    assert (sent(agent=agent, instructions="Rhyme.").instructions, sent(agent=agent, instructions="").instructions) == (
+        "Rhyme.",
+        "",
+    )
+
+
+@pytest.mark.parametrize("name", ["token", "target", "name", "system"])
+def test_a_setting_of_the_agent_is_never_an_option_of_the_provider(name: str) -> None:
+    cure = "instructions" if name == "system" else f"Agent({name}=...)"
+    refused(name, cure, lambda: Agent().stream("Hi", **{name: "secret"}))
+    refused(name, "provider_options=", lambda: Agent(provider="p").stream("Hi", **{name: None}))
+    with pytest.raises(ValidationError) as caught:
+        Agent().stream("Hi", **{name: "tok-secret"})
+    assert "secret" not in str(caught.value)
+    assert "secret" in str(sent(provider_options={"p": {name: "secret"}}))
+
+
+def test_settings_may_be_changed_at_any_time() -> None:
+    agent = Agent(token="one", api_key="k")  # noqa: S106
+    agent.token, agent.api_key, agent.history = "two", "l", 4
+    assert (agent.token, agent.api_key, agent.history) == ("two", "l", 4)
+    call = agent.stream("Hi")._prepared
+    assert (call.server.headers(), call.request.api_key) == ((("authorization", "Bearer two"),), "l")
+    agent.token = agent.api_key = None
+    call = agent.stream("Hi")._prepared
+    assert (call.server.headers(), call.request.api_key) == ((), "")
+
+
+@pytest.mark.parametrize(("name", "value"), [("token", "a\n"), ("api_key", "ü"), ("history", -1), ("history", "20")])
+def test_a_bad_setting_is_refused_when_it_is_assigned(name: str, value: Any) -> None:
+    agent = Agent(token="one", api_key="k")  # noqa: S106
+    with pytest.raises(ValidationError) as caught:
+        setattr(agent, name, value)
+    assert caught.value.violations[0][0] == name
+    assert (agent.token, agent.api_key, agent.history) == ("one", "k", 20)
+
+
+def twins(agent: Agent) -> list[Agent]:
+    return [copy.copy(agent), copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))]  # noqa: S301
+
+
+def test_a_copy_has_the_settings_and_a_history_of_its_own() -> None:
+    settings: dict[str, Any] = {
+        "name": "Ada", "instructions": "Be brief.", "model": "m", "provider": "p", "temperature": 0.5, "max_tokens": 9,
+        "timeout": 3.0, "target": "example:1", "token": "tok", "history": 6, "api_key": "k",
+    }  # fmt: skip
+    agent = Agent(**settings)
+    for twin in twins(agent):
+        assert {name: getattr(twin, name) for name in settings} == settings
+        assert twin.stream("Hi")._prepared.request == agent.stream("Hi")._prepared.request
+        assert twin.id != agent.id
+        assert twin._history is not agent._history
+        twin.history = 2
+        assert agent.history == 6
+
+
+def test_words_for_unsupported_params_may_be_written_as_the_contract_does() -> None:
+    assert sent(unsupported_params="DROP") == sent(unsupported_params="drop")
+    assert sent(unsupported_params="ERROR") == sent(unsupported_params="error") != sent(unsupported_params="drop")
 
 
 def test_another_provider_does_not_get_the_agents_model() -> None:
     agent = Agent(model="llama3.2", provider="ollama")
     assert (sent(agent=agent, provider="openai").model, sent(agent=agent, provider="ollama").model) == ("", "llama3.2")
     assert sent(agent=agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
+
+
+def test_a_model_that_implies_its_provider_is_not_sent_to_another() -> None:
+    agent = Agent(model="scripted/story")
+    assert (sent(agent=agent, provider="openai").model, sent(agent=agent, provider="openai").provider) == ("", "openai")
+    assert sent(agent=agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
+    assert sent(agent=agent).model == "scripted/story"
 
 
 def test_set_provider_forgets_the_model() -> None:
@@ -145,6 +213,22 @@ def test_tool_calls_may_be_written_as_chunks_have_them() -> None:
     assert request.messages[0].parts[0].tool_call.arguments == '{"b": 1, "a": 2}'
 
 
+def test_keys_that_say_nothing_are_taken_as_sdks_dump_them() -> None:
+    dumped = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": [], "function_call": None}
+    assert sent(messages=[dumped]) == sent(messages=[{"role": "assistant", "content": "Hi"}])
+    assert sent(messages=[{"role": "assistant", "content": "Hi", "interrupted": True}])
+
+
+def test_a_tool_message_may_name_its_tool_where_calls_have_no_ids() -> None:
+    request = sent(messages=[{"role": "tool", "name": "add", "content": "3"}])
+    assert (request.messages[0].parts[0].tool_result.name, request.messages[0].parts[0].tool_result.content) == (
+        "add",
+        "3",
+    )
+
+
+SAID = {"role": "user", "content": "Hi"}
+CACHED = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
 SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}}
 
 
@@ -218,6 +302,11 @@ HALF = "\ud83d"
         ("response_format", "JSON Schema", {"response_format": {"foo": 1}}),
         ("response_format.json_schema", "schema", {"response_format": {"type": "json_schema"}}),
         ("unsupported_params", '"drop"', {"unsupported_params": "ignore"}),
+        ("unsupported_params", '"drop"', {"unsupported_params": 2}),
+        ("instructions", "str", {"instructions": 3}),
+        ("history", "0 or more", {"history": -1}),
+        ("history", "int", {"history": "all"}),
+        ("history", "messages=", {"history": 2, "messages": [{"role": "user", "content": "Hi"}]}),
         ("provider_options", "dict", {"provider_options": 1}),
         ("provider_options.ollama", "dict", {"provider_options": {"ollama": 1}}),
         ("provider_options.ollama.a", "2^53", {"provider_options": {"ollama": {"a": 2**53 + 1}}}),
@@ -235,6 +324,18 @@ HALF = "\ud83d"
         ("messages[0].content", "empty", {"messages": [{"role": "user"}]}),
         ("messages[0].content[0]", "type", {"messages": [{"role": "user", "content": [{"type": "video"}]}]}),
         ("messages[0].tool_calls[0].name", "str", {"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}),
+        ("messages[0].tool_call_id", "is missing", {"messages": [{"role": "tool", "content": "3"}]}),
+        (
+            "messages[0].tool_call_id",
+            "is missing",
+            {"messages": [{"role": "tool", "tool_call_id": "", "content": "3"}]},
+        ),
+        ("messages[0].tool_call_id", "is missing", {"messages": [{"role": "tool", "content": ["3"]}]}),
+        ("messages[0].name", "role, content", {"messages": [{"role": "user", "content": "Hi", "name": "Ada"}]}),
+        ("messages[1].foo", "tool_calls", {"messages": [SAID, {"role": "assistant", "content": "Hi", "foo": 0}]}),
+        ("messages[0].tool_calls", "known", {"messages": [{**SAID, "tool_calls": [{"id": "1", "name": "a"}]}]}),
+        ("messages[0].content[0].cache_control", "text", {"messages": [{"role": "user", "content": [CACHED]}]}),
+        ("messages[0].tool_calls[0].foo", "id", {"messages": [{"role": "assistant", "tool_calls": [{"foo": "1"}]}]}),
     ],
 )
 def test_a_bad_argument_is_refused_at_once_by_name(field: str, cure: str, arguments: dict[str, Any]) -> None:
@@ -256,6 +357,12 @@ def test_a_bad_argument_is_refused_at_once_by_name(field: str, cure: str, argume
         ("prompt[0].data", "base64", [{"type": "image", "data": "iVBORw0KGgo=", "media_type": "image/png"}]),
         ("prompt[0]", "base64", [{"type": "image_url", "image_url": "data:image/png;base64,???"}]),
         ("prompt[0].text", "str", [{"type": "text"}]),
+        ("prompt[0].source", "media_type", [{"type": "image", "source": {"type": "base64"}}]),
+        (
+            "prompt[0].image_url.detail",
+            "url",
+            [{"type": "image_url", "image_url": {"url": "https://a", "detail": "low"}}],
+        ),
     ],
 )
 def test_a_bad_prompt_is_refused_at_once(field: str, cure: str, prompt: Any) -> None:
@@ -273,6 +380,15 @@ def test_a_bad_prompt_is_refused_at_once(field: str, cure: str, prompt: Any) -> 
         ("target", "HOST:PORT", {"target": "http://localhost:50051"}),
         ("target", "HOST:PORT", {"target": ""}),
         ("target", "localhost:50051", {"target": "local host"}),
+        ("target", "HOST:PORT", {"target": "localhost"}),
+        ("target", "HOST:PORT", {"target": "localhost:"}),
+        ("target", "HOST:PORT", {"target": "localhost:0"}),
+        ("target", "HOST:PORT", {"target": "localhost:65536"}),
+        ("target", "HOST:PORT", {"target": ":50051"}),
+        ("target", "HOST:PORT", {"target": "::1"}),
+        ("target", "HOST:PORT", {"target": "[::1]"}),
+        ("target", "HOST:PORT", {"target": "dns:///localhost"}),
+        ("target", "HOST:PORT", {"target": "ipv4:127.0.0.1"}),
         ("token", "ASCII", {"token": "geheim\n"}),
         ("instructions", "str", {"instructions": None}),
         ("base_url", "api_key_env", {"base_url": "http://localhost:8000/v1"}),
@@ -282,8 +398,21 @@ def test_a_bad_agent_is_refused_at_once(field: str, cure: str, arguments: dict[s
     refused(field, cure, lambda: Agent(**arguments))
 
 
-def test_a_bad_target_of_the_environment_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADWATER_TARGET", "http://localhost")
+@pytest.mark.parametrize(
+    "target",
+    [
+        "localhost:50051", "my-host.example.org:1", "127.0.0.1:65535", "[::1]:50051", "dns:localhost:50051",
+        "dns:///localhost:50051", "dns://8.8.8.8/example.org:443", "ipv4:127.0.0.1:50051,127.0.0.1:50052",
+        "ipv6:[::1]:50051", "unix:/run/headwater.sock", "unix:///run/headwater.sock", "unix-abstract:headwater",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_port_or_in_another_form_of_grpc_is_taken(target: str) -> None:
+    assert Agent(target=target).stream("Hi")._prepared.server.target == target
+
+
+@pytest.mark.parametrize("target", ["http://localhost", "localhost"])
+def test_a_bad_target_of_the_environment_is_named_so(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    monkeypatch.setenv("HEADWATER_TARGET", target)
     refused("HEADWATER_TARGET", "HOST:PORT", lambda: Agent().stream("Hi"))
 
 
@@ -315,6 +444,7 @@ def test_a_request_beyond_the_limit_is_refused_before_it_is_sent() -> None:
 def test_no_secret_is_in_a_representation() -> None:
     agent = Agent(token="tok-secret", api_key="key-secret")  # noqa: S106
     stream = agent.stream("Hi")
+    agent.token, agent.api_key = "new-secret", "new-secret"
     assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared.server)
 
 

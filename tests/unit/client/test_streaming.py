@@ -9,9 +9,11 @@ import inspect
 import threading
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from headwater.exceptions import ValidationError
 from headwater.streaming import (
     StreamChunk,
     StreamingManager,
@@ -238,3 +240,26 @@ async def test_cancelling_the_reader_is_not_an_interruption() -> None:
 def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
         StreamingManager(timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", ["3", True, 0, -1, float("nan")])
+def test_a_manager_takes_seconds_only(timeout: Any) -> None:
+    with pytest.raises(ValidationError, match=r"^timeout: "):
+        StreamingManager(timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("text", {"text": 3}),
+        ("chunk_size", {"chunk_size": "a"}),
+        ("chunk_size", {"chunk_size": 1.5}),
+        ("chunk_size", {"chunk_size": 0}),
+        ("delay", {"delay": "0"}),
+        ("delay", {"delay": -1}),
+        ("delay", {"delay": float("nan")}),
+    ],
+)
+def test_a_mock_stream_takes_a_text_and_numbers_only(field: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=f"^{field}: "):
+        create_mock_stream(**({"text": "x"} | arguments))
