@@ -21,4 +21,4 @@ async def ask(rpc: str, request: Message, target: str | None, token: str | None)
     try:
         return await call(request, timeout=TIMEOUT_SECONDS, metadata=server.headers())
     except grpc.aio.AioRpcError as error:
-        raise to_exception(error, target=server.target) from error
+        raise to_exception(error, target=server.target) from None
