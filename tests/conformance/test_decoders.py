@@ -11,6 +11,7 @@ from headwater_server.domain.chunks import FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers import ollama, openai_chat
 from headwater_server.providers.base import ModelInfo
+from headwater_server.providers.model_list import parse_models
 from headwater_server.providers.ndjson import NDJSONDecoder
 from tests.support.decoding import Outcome, decode, wire_for
 from tests.support.fixtures import Fixture, Recorded, load_fixtures, load_recorded, same_arguments, same_text
@@ -308,4 +309,4 @@ def test_a_recorded_completion_that_is_no_stream_is_understood() -> None:
 
 
 def test_the_recorded_list_of_models() -> None:
-    assert openai_chat.parse_models(RECORDED["llamacpp-smollm2/01-models"].body) == [ModelInfo("smollm2")]
+    assert parse_models(RECORDED["llamacpp-smollm2/01-models"].body) == [ModelInfo("smollm2")]

@@ -15,6 +15,7 @@ from headwater_server.providers.base import Provider
 from headwater_server.providers.http import new_client
 from headwater_server.providers.http_provider import Endpoint, HttpProvider
 from headwater_server.providers.local import LocalProvider
+from headwater_server.providers.model_list import parse_models
 
 
 def question(text: str, **changes: Any) -> ChatRequest:
@@ -37,7 +38,7 @@ async def local_provider(directory: Path, **settings: Any) -> AsyncIterator[Loca
                 wires={"chat_completions": openai_chat.OpenAIChatWire(genuine=False)},
                 default_model="",
                 models_path="/models",
-                parse_models=openai_chat.parse_models,
+                parse_models=parse_models,
             )
 
         provider = LocalProvider("local", connect, directory=directory, **settings)
