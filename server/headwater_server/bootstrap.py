@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from typing import Any
 
 import httpx
 import structlog
@@ -51,7 +52,8 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         providers = build_providers(settings, client)
         stack.push_async_callback(providers.aclose)
         _check_default(providers)
-        await _start_eager(settings, providers)
+        if not await _or_stopping(_start_eager(settings, providers), stopping):
+            return
         streams = StreamRegistry()
         stack.push_async_callback(streams.close)
         service = AgentService(
@@ -75,8 +77,23 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         draining = asyncio.create_task(streams.drain(server_settings.drain_seconds))
         _on_signals(draining.cancel)
         await asyncio.wait([draining])
+        if not draining.cancelled():
+            draining.result()
         await streams.drain(0)
     log.info("stopped")
+
+
+async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:
+    """Does the work, unless a signal comes first: then it is cancelled, and the answer is False."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+    done = working.done()
+    for task in (working, waiting):
+        task.cancel()
+    await asyncio.wait([working, waiting])
+    if done:
+        working.result()
+    return done
 
 
 def _check_default(providers: ProviderRegistry) -> None:

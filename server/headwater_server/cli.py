@@ -79,8 +79,9 @@ def serve(**flags: Any) -> None:
 
     server = settings.settings.server
     configure_logging(server.log_level, server.log_format)
+    host = f"[{server.host}]" if ":" in server.host else server.host
     try:
-        asyncio.run(run(settings, lambda port: click.echo(f"Headwater is listening on {server.host}:{port}")))
+        asyncio.run(run(settings, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
     except (PortTakenError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)

@@ -219,7 +219,7 @@ async def test_a_server_ends_cleanly_with_a_reader_that_stands_still():
             count = -1
             while True:  # until the server can write no more
                 [listed] = (await stub.ListStreams(agent_service_pb2.ListStreamsRequest())).streams
-                if listed.chunk_count == count:
+                if listed.chunk_count == count > 0:
                     break
                 count = listed.chunk_count
                 await asyncio.sleep(0.2)
@@ -228,3 +228,28 @@ async def test_a_server_ends_cleanly_with_a_reader_that_stands_still():
         await stream.aclose()
         server.stop()
         assert server.events[-1]["event"] == "stopped"
+
+
+async def test_a_key_in_the_providers_request_id_goes_no_further():
+    data = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    answer = always("200 OK", data, content_type=EVENT_STREAM, x_request_id=f"req-{KEY}")
+    async with served(answer) as (server, _):
+        reply = await Agent(model="gpt-4o", target=server.target).arun("Hi")
+        assert reply.metadata["provider_request_id"] == "req-***"
+        assert KEY not in server.log
+
+
+async def test_calls_without_a_name_are_counted_too():
+    body = b"".join(b'data: {"choices":[{"delta":{"tool_calls":[{"index":%d}]}}]}\n\n' % i for i in range(6000))
+    async with served(always("200 OK", body, content_type=EVENT_STREAM)) as (server, _):
+        found = await fails(server)
+    assert found.reason == "REPLY_TOO_LARGE"
+
+
+async def test_a_refused_connection_is_told_as_one():
+    words = r"ollama: cannot be reached \(Connection refused\)"
+    with (
+        ServerProcess("--scripted", variables={"OLLAMA_HOST": "127.0.0.1:9"}) as server,
+        pytest.raises(HeadwaterError, match=words),
+    ):
+        await Agent(model="llama3.2", target=server.target).arun("Hi")

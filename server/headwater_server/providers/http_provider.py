@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.errors import REQUEST_ID_HEADERS
-from headwater_server.providers.http import TRANSPORT_ERRORS
+from headwater_server.providers.http import CONNECT_SECONDS, TRANSPORT_ERRORS
 
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 8 * 1024 * 1024
@@ -25,6 +27,8 @@ ANSWER_SECONDS = 10.0
 ERROR_BODY_SECONDS = 5.0
 FULL_READ = 16 * 1024
 REDACTED = "***"
+MAX_REQUEST_ID = 200
+SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,8 @@ class HttpStream:
         except TRANSPORT_ERRORS as error:
             raise _unreachable(error) from error
         try:
-            self.request_id = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
+            found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
+            self.request_id = _without(self._key, found)[:MAX_REQUEST_ID]
             if response.status_code != 200:
                 raise await _refusal(response, self._wire, self._key, self._hint)
             decoder = self._wire.decoder(response.headers.get("content-type", ""))
@@ -233,12 +238,13 @@ async def _refusal(response: httpx.Response, wire: Wire, key: str, hint: str) ->
                 if len(body) > MAX_ERROR_BODY:
                     break
     text = bytes(body[:MAX_ERROR_BODY])
-    if key:
+    if len(key) >= SHORTEST_KEY:
         text = text.replace(key.encode(), REDACTED.encode())
-    error = wire.error(response.status_code, response.headers, text)
+    error = _redacted(wire.error(response.status_code, response.headers, text), key)
     if hint and error.reason is Reason.PROVIDER_AUTH_FAILED:
         error.message += f" ({hint})"
-    return _redacted(error, key)
+        error.args = (error.message,)
+    return error
 
 
 def _unreachable(error: BaseException) -> HeadwaterError:
@@ -254,8 +260,16 @@ def _why(error: BaseException | None) -> str:
     """
     name = ""
     while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {error.verify_message}; SSL_CERT_FILE names others to trust"
+        if isinstance(error, ssl.SSLError):
+            return f"TLS: {error.reason}"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return "the server has too many files open; raise its limit, ulimit -n"
         if isinstance(error, OSError) and error.errno:
             return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+        if isinstance(error, TimeoutError):
+            return f"no connection within {CONNECT_SECONDS:g} seconds"
         name, error = type(error).__name__, error.__cause__
     return name
 
@@ -271,6 +285,8 @@ def _redacted(error: HeadwaterError, key: str) -> HeadwaterError:
 
 def _without(key: str, text: str) -> str:
     """The text without the key, nor a beginning of it where the text was cut."""
+    if len(key) < SHORTEST_KEY:
+        return text  # no key of a provider's, and its letters stand in any sentence
     text = text.replace(key, REDACTED)
     bare = text.rstrip("….")
     for length in range(min(len(key), len(bare)), 5, -1):

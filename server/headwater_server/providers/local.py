@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import logging
 import os
 import platform
 import sys
@@ -22,6 +21,8 @@ from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import structlog
 
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
@@ -38,7 +39,7 @@ POLL_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.25
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("headwater.local")
 
 
 def default_threads() -> int:
@@ -103,7 +104,7 @@ class LocalProvider:
             "context": context,
             "max_tokens": max_tokens,
             "parallel": parallel,
-            "threads": threads or _default_threads(),
+            "threads": threads or default_threads(),
         }
         self._share = Share(directory or runtime_directory(os.environ), self._settings)
         self._connect = connect
@@ -312,11 +313,6 @@ async def _listens(address: Address) -> bool:
         return False
     writer.close()
     return True
-
-
-def _default_threads() -> int:
-    """The other half of the cores is for the server and its callers."""
-    return max(1, len(os.sched_getaffinity(0)) // 2) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _cpu_flags() -> str:

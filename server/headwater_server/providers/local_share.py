@@ -81,8 +81,8 @@ class Share:
         """What the holder of the lock has published; None before it has."""
         try:
             return msgspec.json.decode(self._address_path.read_bytes(), type=Address)
-        except FileNotFoundError:
-            return None
+        except (OSError, msgspec.MsgspecError):
+            return None  # not there yet, or not an address: whoever holds the lock publishes a new one
 
     def release(self) -> None:
         """Withdraws the address and gives the lock up, where this server holds it."""

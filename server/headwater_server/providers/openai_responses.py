@@ -220,7 +220,8 @@ class ResponsesDecoder(StreamDecoder[ServerSentEvent]):
 
     def __init__(self) -> None:
         super().__init__(SSEDecoder())
-        self._blocks: dict[tuple[object, ...], int] = {}
+        self._place: tuple[object, ...] = ()
+        self._block = -1
 
     def _read(self, message: ServerSentEvent) -> Delta | None:
         name = event_type(message)
@@ -232,7 +233,9 @@ class ResponsesDecoder(StreamDecoder[ServerSentEvent]):
         if not event.delta:
             return None
         place = (name, event.item_id or event.output_index, event.content_index, event.summary_index)
-        block = self._blocks.setdefault(place, len(self._blocks))
+        if place != self._place:  # only what follows at once may be merged, so that one place is all to remember
+            self._place, self._block = place, self._block + 1
+        block = self._block
         if name == "response.output_text.delta":
             return Delta(content=event.delta, event_type=name, block=block)
         if name == "response.refusal.delta":

@@ -157,7 +157,7 @@ class ScriptedStream:
 class ScriptedProvider:
     """The provider `scripted`.
 
-    Its models differ in what they say when the option `text` does not: `story` tells a story of 140 words at the pace
+    Its models differ in what they say when the option `text` does not: `story` tells a story of 141 words at the pace
     of a fast model, `reply` answers with a short text that repeats the question, `echo` says the question itself.
     """
 

@@ -6,6 +6,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from headwater_server.domain.chunks import ToolCallDelta
+from headwater_server.domain.errors import HeadwaterError, Reason
+
+MAX_CALLS = 5000
 
 
 @dataclass(slots=True)
@@ -29,10 +32,13 @@ class ToolCalls:
     def piece(self, key: Hashable, *, id: str = "", name: str = "", arguments: str = "") -> ToolCallDelta | None:
         """A piece of the call that the provider knows by `key`; None when it says nothing new.
 
-        A new id under a known key is a new call: some servers number all their calls 0.
+        A new id under a known key is a new call: some servers number all their calls 0. Raises HeadwaterError
+        (REPLY_TOO_LARGE) for more calls than any reply has.
         """
         call = self._by_key.get(key)
         if call is None or (id and call.id and id != call.id):
+            if len(self._calls) >= MAX_CALLS:
+                raise HeadwaterError(Reason.REPLY_TOO_LARGE, f"the reply has more than {MAX_CALLS} tool calls")
             call = _Call(len(self._calls))
             self._calls.append(call)
             self._by_key[key] = call

@@ -16,7 +16,7 @@ from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream, Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 from headwater_server.transport import paging, replies
-from headwater_server.transport.requests import MAX_NAME, parse_request, without_instructions
+from headwater_server.transport.requests import MAX_NAME, parse_options, parse_request, without_instructions
 from headwater_server.transport.rpc import Context, rpc
 
 MAX_REPLY_BYTES = 3 * 1024 * 1024
@@ -58,7 +58,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         ask = parse_request(request, self._timeouts, self._allow_caller_api_keys)
         route = self._providers.resolve(ask.model, ask.provider)
         provider = route.provider
-        chat = replace(ask.request, model=route.model, provider_options=ask.options.get(provider.name, {}))
+        chat = replace(ask.request, model=route.model, provider_options=parse_options(request, provider.name))
         chat, dropped = fit_params(provider, chat, ask.drop_unsupported)
         with _naming(provider=provider.name, model=route.model):
             try:
@@ -195,4 +195,6 @@ def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) 
 
 
 def _too_large() -> HeadwaterError:
-    return HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply is over 3 MiB; call Stream, which sends text in pieces")
+    return HeadwaterError(
+        Reason.REPLY_TOO_LARGE, "the reply does not fit into a message of 3 MiB; Stream sends text in pieces"
+    )

@@ -18,7 +18,6 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 
-MAX_PARTS = 10_000
 MEDIA_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
 
 _ROLES = {
@@ -41,9 +40,6 @@ def parse_message(message: agent_pb2.Message, path: str, bad: list[FieldViolatio
     if role is None:
         bad.append(FieldViolation(f"{path}.role", "must be ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL"))
         return Message(Role.USER, ())
-    if len(message.parts) > MAX_PARTS:
-        bad.append(FieldViolation(f"{path}.parts", f"has more than {MAX_PARTS} items"))
-        return Message(role, ())
     if message.content and message.parts:
         bad.append(FieldViolation(f"{path}.content", "is set together with parts; use one of them"))
     elif not message.content and not message.parts:

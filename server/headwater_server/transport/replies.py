@@ -31,12 +31,11 @@ def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     )
     if delta.event_type:
         message.event_type = delta.event_type
-    if delta.content:
-        if not chunk.merged:
-            message.token = delta.content
-        if not delta.thinking:
-            return message
-    _add_rarer(message, delta)
+    if delta.content and not chunk.merged:
+        message.token = delta.content
+    rarer = delta.thinking or delta.tool_calls or delta.refusal or delta.thinking_signature or delta.redacted_thinking
+    if rarer:
+        _add_rarer(message, delta)
     return message
 
 

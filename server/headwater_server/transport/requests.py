@@ -6,10 +6,8 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from google.protobuf.struct_pb2 import Struct
 
 from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
@@ -31,6 +29,9 @@ from headwater_server.transport.structs import struct_to_dict
 MAX_NAME = 256
 MAX_ITEMS = 10_000
 MAX_API_KEY = 4096
+MAX_JSON = 1024 * 1024
+MAX_OPTIONS_BYTES = 256 * 1024
+MAX_VIOLATIONS = 100
 MAX_TIMEOUT_MS = 86_400_000
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -56,7 +57,6 @@ class Ask:
         provider: as named by the caller; may be empty.
         model: as named by the caller; may be empty, or have the provider in front.
         request: the question; its model and provider_options are still to be filled in.
-        options: provider_options by provider.
         drop_unsupported: leave out sampling parameters that the provider does not have.
         timeouts: the caller's, over the server's.
     """
@@ -64,7 +64,6 @@ class Ask:
     provider: str
     model: str
     request: ChatRequest
-    options: dict[str, dict[str, Any]] = field(repr=False)
     drop_unsupported: bool
     timeouts: Timeouts
 
@@ -78,6 +77,9 @@ def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, 
     for field_name in ("messages", "tools", "stop", "provider_options"):
         if len(getattr(message, field_name)) > MAX_ITEMS:
             raise invalid(field_name, f"has more than {MAX_ITEMS} items")
+    if sum(len(m.parts) for m in message.messages) > MAX_ITEMS:
+        raise invalid("messages", f"have more than {MAX_ITEMS} parts in all")
+    _check_json_sizes(message)
     if len(message.api_key) > MAX_API_KEY or not (message.api_key.isascii() and message.api_key.isprintable()):
         bad.append(FieldViolation("api_key", f"must be printable ASCII of at most {MAX_API_KEY} characters"))
     elif message.api_key and not allow_caller_api_keys:
@@ -92,14 +94,13 @@ def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, 
         response_format=_response_format(message, bad),
         api_key=message.api_key,
     )
-    options = {name: _options(name, message.provider_options[name], bad) for name in message.provider_options}
     limits = _timeouts(message.timeouts, timeouts, bad)
     if message.unsupported_params not in agent_pb2.UnsupportedParams.values():
         bad.append(FieldViolation("unsupported_params", "is not a value of UnsupportedParams"))
     if bad:
         raise invalid_request(bad)
     drop = message.unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
-    return Ask(message.provider, message.model, request, options, drop, limits)
+    return Ask(message.provider, message.model, request, drop, limits)
 
 
 def without_instructions(violation: FieldViolation) -> FieldViolation:
@@ -111,7 +112,11 @@ def without_instructions(violation: FieldViolation) -> FieldViolation:
 
 
 def _messages(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> tuple[Message, ...]:
-    messages = [parse_message(m, f"messages[{i}]", bad) for i, m in enumerate(message.messages)]
+    messages = []
+    for i, m in enumerate(message.messages):
+        messages.append(parse_message(m, f"messages[{i}]", bad))
+        if len(bad) > MAX_VIOLATIONS:
+            break
     if message.instructions:
         messages.insert(0, Message(Role.SYSTEM, (Text(message.instructions),)))
     if message.prompt.strip():
@@ -211,12 +216,30 @@ def _timeouts(message: agent_pb2.Timeouts, default: Timeouts, bad: list[FieldVio
     )
 
 
-def _options(provider: str, struct: Struct, bad: list[FieldViolation]) -> dict[str, Any]:
+def parse_options(message: agent_service_pb2.StreamRequest, provider: str) -> dict[str, Any]:
+    """The options of the provider that answers; those of others are never looked at.
+
+    Raises HeadwaterError (INVALID_REQUEST) for more than 256 KiB, and for a value that JSON does not have.
+    """
+    if provider not in message.provider_options:
+        return {}
+    struct = message.provider_options[provider]
+    if struct.ByteSize() > MAX_OPTIONS_BYTES:
+        raise invalid(f"provider_options.{provider}", f"has more than {MAX_OPTIONS_BYTES} bytes")
     try:
         return struct_to_dict(struct)
     except ValueError as error:
-        bad.append(FieldViolation(f"provider_options.{provider[:MAX_NAME]}", str(error)))
-        return {}
+        raise invalid(f"provider_options.{provider}", str(error)) from error
+
+
+def _check_json_sizes(message: agent_service_pb2.StreamRequest) -> None:
+    """JSON is parsed here, on everybody's time: what is larger than anybody needs is refused before."""
+    schemas = sum(len(tool.parameters) for tool in message.tools) + len(message.response_format.schema)
+    if schemas > MAX_JSON:
+        raise invalid("tools", f"have schemas of more than {MAX_JSON} characters in all, response_format included")
+    arguments = sum(len(part.tool_call.arguments) for m in message.messages for part in m.parts)
+    if arguments > MAX_JSON:
+        raise invalid("messages", f"have arguments of tool calls of more than {MAX_JSON} characters in all")
 
 
 def _json_object(path: str, text: str, bad: list[FieldViolation]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def rpc(
                 log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
             await abort(context, error)
             raise  # abort raises; this says so to the type checker
-        except grpc.aio.BaseError:
+        except grpc.aio.InternalError:
             code = "CANCELLED"
             raise asyncio.CancelledError from None
         except Exception as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import logging
 import os
 import platform
 import select
@@ -21,6 +20,7 @@ import msgspec
 import psutil
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from headwater_server.domain.chunks import Delta, Finish, FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -209,8 +209,14 @@ async def test_closing_while_the_model_starts_ends_the_process_and_tells_the_cal
 
 
 async def test_after_the_process_was_killed_its_stream_breaks_off_and_the_next_call_starts_it_again(
-    tmp_path: Path, running: Callable[[], set[int]], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, running: Callable[[], set[int]]
 ) -> None:
+    with capture_logs() as logged:
+        await _killed_and_started_again(tmp_path, running)
+    assert [(event["event"], event["log_level"]) for event in logged] == [(local.ENDED, "warning")]
+
+
+async def _killed_and_started_again(tmp_path: Path, running: Callable[[], set[int]]) -> None:
     async with local_provider(tmp_path / "run") as provider:
         stream = await first_delta(provider)
         (killed,) = running()
@@ -223,7 +229,6 @@ async def test_after_the_process_was_killed_its_stream_breaks_off_and_the_next_c
         _, finish = await say(provider, question("Hi", sampling={"max_tokens": 2}))
         assert finish.reason is FinishReason.LENGTH
         assert len(running() - {killed}) == 1
-    assert [record.levelno for record in caplog.records if record.name == local.__name__] == [logging.WARNING]
 
 
 async def test_a_second_server_takes_over_when_the_first_closes(

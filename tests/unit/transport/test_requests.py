@@ -21,7 +21,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.streaming.live import Timeouts
-from headwater_server.transport.requests import Ask, parse_request, without_instructions
+from headwater_server.transport.requests import Ask, parse_options, parse_request, without_instructions
 
 SERVER = Timeouts(300, 120)
 
@@ -91,7 +91,10 @@ def test_what_somebody_set_is_there_even_when_it_is_zero():
         ({"prompt": "x", "tools": [{"name": "a", "parameters": '{"a":1e999}'}]}, "tools[0].parameters", "a number"),
         ({"prompt": "x", "tools": [{"name": "a", "parameters": '{"a":"\\ud800"}'}]}, "tools[0].parameters", "surrogate"),
         ({"messages": [{"role": 2, "content": "x"}] * 10_001}, "messages", "more than 10000"),
-        ({"messages": [{"role": 2, "parts": [{"text": "x"}] * 10_001}]}, "messages[0].parts", "more than 10000"),
+        ({"messages": [{"role": 2, "parts": [{"text": "x"}] * 10_001}]}, "messages", "more than 10000 parts"),
+        ({"messages": [{"role": 2, "parts": [{"text": "x"}] * 101}] * 100}, "messages", "more than 10000 parts"),
+        ({"prompt": "x", "tools": [{"name": "a", "parameters": "[" * 1_100_000}]}, "tools", "more than 1048576"),
+        ({"messages": [{"role": 3, "parts": [{"tool_call": {"name": "a", "arguments": "1" * 1_100_000}}]}]}, "messages", "arguments"),
         ({"prompt": "x", "stop": ["x"] * 10_001}, "stop", "more than 10000"),
         ({"prompt": "x", "api_key": "k\n"}, "api_key", "printable"),
         ({"prompt": "x", "tool_choice": {"mode": 1}}, "tool_choice", "without tools"),
@@ -137,7 +140,7 @@ def test_the_callers_timeouts_go_over_the_servers():
 def test_options_become_json_with_integers_and_sorted_keys():
     request = agent_service_pb2.StreamRequest(prompt="x")
     request.provider_options["ollama"].update({"num_ctx": 8192, "a": [1.5, None, True, {"z": "s", "b": 2}]})
-    options = parse_request(request, SERVER, False).options["ollama"]
+    options = parse_options(request, "ollama")
     assert options == {"a": [1.5, None, True, {"b": 2, "z": "s"}], "num_ctx": 8192}
     assert list(options) == ["a", "num_ctx"]
     assert isinstance(options["num_ctx"], int)
@@ -147,7 +150,7 @@ def test_options_that_json_does_not_have_are_refused():
     request = agent_service_pb2.StreamRequest(prompt="x")
     request.provider_options["openai"].fields["t"].number_value = math.nan
     with pytest.raises(HeadwaterError, match=r"provider_options\.openai"):
-        parse_request(request, SERVER, False)
+        parse_options(request, "openai")
 
 
 def test_schemas_keep_their_order_and_their_numbers():
@@ -194,3 +197,23 @@ def test_a_violation_counts_messages_as_the_caller_does():
     ours = FieldViolation("messages[3].parts[0].image.url", "Ollama takes no URLs")
     assert without_instructions(ours).field == "messages[2].parts[0].image.url"
     assert without_instructions(FieldViolation("tools[1].name", "x")).field == "tools[1].name"
+
+
+def test_options_of_a_provider_that_does_not_answer_are_never_looked_at():
+    request = agent_service_pb2.StreamRequest(prompt="x")
+    request.provider_options["other"].fields["t"].number_value = math.nan
+    assert parse_options(request, "openai") == {}
+
+
+def test_huge_options_are_refused():
+    request = agent_service_pb2.StreamRequest(prompt="x")
+    request.provider_options["openai"].update({"a": "x" * 300_000})
+    with pytest.raises(HeadwaterError, match=r"provider_options\.openai: has more than 262144 bytes"):
+        parse_options(request, "openai")
+
+
+def test_a_request_that_is_wrong_everywhere_is_not_read_to_its_end():
+    messages = [{"role": 2, "parts": [{}] * 10} for _ in range(900)]
+    with pytest.raises(HeadwaterError) as caught:
+        parse(messages=messages)
+    assert 100 < len(caught.value.violations) < 200
