@@ -135,6 +135,9 @@ async def test_a_reply_arrives_as_expected(server, name):
     assert played.final["provider_finish_reason"] == expected["finish_reason"]
     assert played.final.get("stop_sequence") == expected.get("stop_sequence")
     assert_usage(played.final, expected["usage"], CHAT[name].body)
+    if CHAT[name].endpoint == "POST /v1/messages":
+        assert {c.metadata["event_type"] for c in played.chunks if c.content} <= {"content_block_delta"}
+        assert played.final["event_type"] in ("message_stop", "message_delta")
     numbers = [chunk.metadata["sequence"] for chunk in played.chunks]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == played.final["stats"]["chunk_count"] + 1

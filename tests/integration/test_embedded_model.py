@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import psutil
 import pytest
 
 from headwater import Agent, ContextWindowError, StreamingResponse
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, clean_environment
 
 PROMPT = "Name three primary colors."
 PROVIDERS = ["local", "over-chat", "over-responses", "over-messages"]
@@ -93,8 +96,10 @@ async def test_a_limit_of_tokens_is_kept_and_told(target, provider):
 
 async def test_a_reply_without_a_limit_of_the_caller_has_the_servers(target):
     """A small model may go round in circles; it must not do so until its context is full."""
-    response = await ask(target, "local", "Repeat the word round for ever.", seed=1)
-    assert response.metadata["usage"]["output_tokens"] <= 512
+    never_ends = {"local": {"ignore_eos": True}}
+    response = await ask(target, "local", "Round and round.", provider_options=never_ends)
+    assert response.metadata["usage"]["output_tokens"] == 512
+    assert response.metadata["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("provider", ["local", "over-chat"])
@@ -124,3 +129,23 @@ def test_the_model_ends_with_its_server_even_when_that_is_killed(tmp_path):
         server.process.kill()
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
+
+
+def test_the_model_starts_with_its_server_only_when_asked_to(tmp_path):
+    with ServerProcess("--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}) as server:
+        assert psutil.Process(server.process.pid).children(recursive=True) == []
+
+
+def test_a_signal_while_the_model_loads_ends_the_server(tmp_path):
+    folder = tmp_path / "headwater"
+    command = [sys.executable, "-m", "headwater.cli", "serve", "--local", "--port", "0"]
+    environment = clean_environment(XDG_RUNTIME_DIR=str(tmp_path))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        while not (folder.exists() and psutil.Process(server.pid).children()):  # the model's process has begun
+            assert server.poll() is None
+            time.sleep(0.005)
+        [model] = psutil.Process(server.pid).children()
+        model.suspend()  # so that it never ends loading
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(5) == 0
+        assert not model.is_running() or model.status() == psutil.STATUS_ZOMBIE

@@ -84,7 +84,7 @@ async def test_the_words_of_a_refusal_are_in_the_metadata(agent: Agent, service:
 
 
 async def test_a_token_is_sent_with_every_call(service: FakeAgentService) -> None:
-    agent = Agent(target=service.target, token="tok-1")  # noqa: S106 - no secret
+    agent = Agent(target=service.target, token="tok-1")
     await agent.arun("Hi")
     assert service.headers[0]["authorization"] == "Bearer tok-1"
     await Agent(target=service.target).arun("Hi")

@@ -22,7 +22,7 @@ def final(**fields: Any) -> dict[str, Any]:
 
 def test_a_chunk_of_text_says_no_more_than_its_text_and_place() -> None:
     before = time.time()
-    chunk = to_chunk(agent_pb2.StreamChunk(content="Hi", token="Hi", sequence=7))  # noqa: S106
+    chunk = to_chunk(agent_pb2.StreamChunk(content="Hi", token="Hi", sequence=7))
     assert (chunk.content, chunk.token, chunk.metadata, chunk.is_final) == ("Hi", "Hi", {"sequence": 7}, False)
     assert before <= chunk.timestamp <= time.time()
 

@@ -82,7 +82,7 @@ def test_a_setting_of_the_agent_is_never_an_option_of_the_provider(name: str) ->
 
 
 def test_settings_may_be_changed_at_any_time() -> None:
-    agent = Agent(token="one", api_key="k")  # noqa: S106
+    agent = Agent(token="one", api_key="k")
     agent.token, agent.api_key, agent.history = "two", "l", 4
     assert (agent.token, agent.api_key, agent.history) == ("two", "l", 4)
     call = agent.stream("Hi")._prepared
@@ -94,7 +94,7 @@ def test_settings_may_be_changed_at_any_time() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("token", "a\n"), ("api_key", "ü"), ("history", -1), ("history", "20")])
 def test_a_bad_setting_is_refused_when_it_is_assigned(name: str, value: Any) -> None:
-    agent = Agent(token="one", api_key="k")  # noqa: S106
+    agent = Agent(token="one", api_key="k")
     with pytest.raises(ValidationError) as caught:
         setattr(agent, name, value)
     assert caught.value.violations[0][0] == name
@@ -442,7 +442,7 @@ def test_a_request_beyond_the_limit_is_refused_before_it_is_sent() -> None:
 
 
 def test_no_secret_is_in_a_representation() -> None:
-    agent = Agent(token="tok-secret", api_key="key-secret")  # noqa: S106
+    agent = Agent(token="tok-secret", api_key="key-secret")
     stream = agent.stream("Hi")
     agent.token, agent.api_key = "new-secret", "new-secret"
     assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared.server)

@@ -29,6 +29,7 @@ from headwater_server.transport import replies
 WHEN = 1_700_000_000.5
 WHEN_SENT = Timestamp(seconds=1_700_000_000, nanos=500_000_000)
 MAX_INT32 = 2**31 - 1
+SPOKEN = {"content": "Hi", "token": "Hi"}
 
 STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", created=WHEN, chunk_count=7)
 
@@ -59,7 +60,7 @@ STATS_SENT = agent_pb2.StreamStats(time_to_first_token_ms=250, duration_ms=1500,
 
 def test_a_chunk_of_text_says_it_as_content_and_as_token():
     assert sent(Delta(content="Hi", event_type="content_block_delta")) == expected(
-        content="Hi", token="Hi", event_type="content_block_delta"
+        **SPOKEN, event_type="content_block_delta"
     )
 
 
@@ -106,8 +107,7 @@ def test_a_chunk_that_says_everything_loses_nothing():
         block=4,
     )
     assert sent(delta) == expected(
-        content="Hi",
-        token="Hi",
+        **SPOKEN,
         thinking="hm",
         thinking_signature="sig",
         redacted_thinking="enc",
@@ -129,7 +129,7 @@ def test_a_chunk_that_says_everything_loses_nothing():
     ids=["refusal", "tool calls"],
 )
 def test_text_beside_something_rarer_keeps_both(delta, fields):
-    assert sent(delta) == expected(content="Hi", token="Hi", **fields)
+    assert sent(delta) == expected(**SPOKEN, **fields)
 
 
 def test_a_final_chunk_says_all_that_is_known():

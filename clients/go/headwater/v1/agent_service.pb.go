@@ -23,16 +23,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What to ask, and of whom. Optional fields that are absent are not sent to the provider.
+// What to ask, and of whom. Optional fields that are absent are not sent to the provider. A field with a bad value is
+// INVALID_ARGUMENT, reason INVALID_REQUEST, and BadRequest names every such field with its cure. Limits: 10,000 items
+// in a list, and 10,000 parts in all messages together; 1 MiB of schemas, and of tool calls' arguments, in all.
 type StreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
 	// `ollama/llama3.2`. Empty: the default model of `provider`, or of the server. NOT_FOUND when no configured provider
 	// serves it.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+	// Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+	// as the model.
 	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
-	// The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+	// The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+	// when it is nothing but white space.
 	Prompt string `protobuf:"bytes,3,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	// Instructions to the model. Put before `messages` as a system message.
 	Instructions string `protobuf:"bytes,4,opt,name=instructions,proto3" json:"instructions,omitempty"`
@@ -65,11 +69,11 @@ type StreamRequest struct {
 	Timeouts *Timeouts `protobuf:"bytes,17,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
 	// Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
 	// Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-	// without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-	// `chat_completions` and `responses`.
+	// without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+	// `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
 	ProviderOptions map[string]*structpb.Struct `protobuf:"bytes,18,rep,name=provider_options,json=providerOptions,proto3" json:"provider_options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-	// server allows it (`allow_caller_api_keys`).
+	// The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+	// characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
 	ApiKey        string `protobuf:"bytes,19,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -238,7 +242,7 @@ func (x *StreamRequest) GetApiKey() string {
 	return ""
 }
 
-// A whole reply.
+// A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
 type RunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text.
@@ -404,7 +408,7 @@ func (x *RunResponse) GetProviderRequestId() string {
 // Which stream to end.
 type CancelStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of the stream. Required.
+	// Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
 	StreamId      string `protobuf:"bytes,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

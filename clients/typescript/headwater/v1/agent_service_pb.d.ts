@@ -13,7 +13,9 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_headwater_v1_agent_service: GenFile;
 
 /**
- * What to ask, and of whom. Optional fields that are absent are not sent to the provider.
+ * What to ask, and of whom. Optional fields that are absent are not sent to the provider. A field with a bad value is
+ * INVALID_ARGUMENT, reason INVALID_REQUEST, and BadRequest names every such field with its cure. Limits: 10,000 items
+ * in a list, and 10,000 parts in all messages together; 1 MiB of schemas, and of tool calls' arguments, in all.
  *
  * @generated from message headwater.v1.StreamRequest
  */
@@ -28,14 +30,16 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
   model: string;
 
   /**
-   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+   * as the model.
    *
    * @generated from field: string provider = 2;
    */
   provider: string;
 
   /**
-   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+   * when it is nothing but white space.
    *
    * @generated from field: string prompt = 3;
    */
@@ -143,16 +147,16 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
   /**
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    *
    * @generated from field: map<string, google.protobuf.Struct> provider_options = 18;
    */
   providerOptions: { [key: string]: JsonObject };
 
   /**
-   * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-   * server allows it (`allow_caller_api_keys`).
+   * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+   * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
    *
    * @generated from field: string api_key = 19;
    */
@@ -166,7 +170,7 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
 export declare const StreamRequestSchema: GenMessage<StreamRequest>;
 
 /**
- * A whole reply.
+ * A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
  *
  * @generated from message headwater.v1.RunResponse
  */
@@ -283,7 +287,7 @@ export declare const RunResponseSchema: GenMessage<RunResponse>;
  */
 export declare type CancelStreamRequest = Message<"headwater.v1.CancelStreamRequest"> & {
   /**
-   * Id of the stream. Required.
+   * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
    *
    * @generated from field: string stream_id = 1;
    */

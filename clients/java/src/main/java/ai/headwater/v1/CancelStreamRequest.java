@@ -49,7 +49,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object streamId_ = "";
   /**
    * <pre>
-   * Id of the stream. Required.
+   * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
    * </pre>
    *
    * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -70,7 +70,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Id of the stream. Required.
+   * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
    * </pre>
    *
    * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -424,7 +424,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object streamId_ = "";
     /**
      * <pre>
-     * Id of the stream. Required.
+     * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
      * </pre>
      *
      * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -444,7 +444,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Id of the stream. Required.
+     * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
      * </pre>
      *
      * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -465,7 +465,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Id of the stream. Required.
+     * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
      * </pre>
      *
      * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -482,7 +482,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Id of the stream. Required.
+     * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
      * </pre>
      *
      * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -496,7 +496,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Id of the stream. Required.
+     * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
      * </pre>
      *
      * <code>string stream_id = 1 [json_name = "streamId"];</code>

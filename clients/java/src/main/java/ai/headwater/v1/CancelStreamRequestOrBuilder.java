@@ -10,7 +10,7 @@ public interface CancelStreamRequestOrBuilder extends
 
   /**
    * <pre>
-   * Id of the stream. Required.
+   * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
    * </pre>
    *
    * <code>string stream_id = 1 [json_name = "streamId"];</code>
@@ -19,7 +19,7 @@ public interface CancelStreamRequestOrBuilder extends
   java.lang.String getStreamId();
   /**
    * <pre>
-   * Id of the stream. Required.
+   * Id of the stream. INVALID_ARGUMENT when empty, NOT_FOUND when no such stream runs.
    * </pre>
    *
    * <code>string stream_id = 1 [json_name = "streamId"];</code>

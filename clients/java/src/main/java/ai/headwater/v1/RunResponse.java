@@ -6,7 +6,7 @@ package ai.headwater.v1;
 
 /**
  * <pre>
- * A whole reply.
+ * A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
  * </pre>
  *
  * Protobuf type {@code headwater.v1.RunResponse}
@@ -1005,7 +1005,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A whole reply.
+   * A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
    * </pre>
    *
    * Protobuf type {@code headwater.v1.RunResponse}

@@ -6,7 +6,9 @@ package ai.headwater.v1;
 
 /**
  * <pre>
- * What to ask, and of whom. Optional fields that are absent are not sent to the provider.
+ * What to ask, and of whom. Optional fields that are absent are not sent to the provider. A field with a bad value is
+ * INVALID_ARGUMENT, reason INVALID_REQUEST, and BadRequest names every such field with its cure. Limits: 10,000 items
+ * in a list, and 10,000 parts in all messages together; 1 MiB of schemas, and of tool calls' arguments, in all.
  * </pre>
  *
  * Protobuf type {@code headwater.v1.StreamRequest}
@@ -122,7 +124,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object provider_ = "";
   /**
    * <pre>
-   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+   * as the model.
    * </pre>
    *
    * <code>string provider = 2 [json_name = "provider"];</code>
@@ -143,7 +146,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+   * as the model.
    * </pre>
    *
    * <code>string provider = 2 [json_name = "provider"];</code>
@@ -169,7 +173,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object prompt_ = "";
   /**
    * <pre>
-   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+   * when it is nothing but white space.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -190,7 +195,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+   * when it is nothing but white space.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -767,8 +773,8 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -791,8 +797,8 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -805,8 +811,8 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -826,8 +832,8 @@ com.google.protobuf.Struct defaultValue) {
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -849,8 +855,8 @@ com.google.protobuf.Struct defaultValue) {
   private volatile java.lang.Object apiKey_ = "";
   /**
    * <pre>
-   * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-   * server allows it (`allow_caller_api_keys`).
+   * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+   * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
    * </pre>
    *
    * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -871,8 +877,8 @@ com.google.protobuf.Struct defaultValue) {
   }
   /**
    * <pre>
-   * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-   * server allows it (`allow_caller_api_keys`).
+   * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+   * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
    * </pre>
    *
    * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -1318,7 +1324,9 @@ com.google.protobuf.Struct defaultValue) {
   }
   /**
    * <pre>
-   * What to ask, and of whom. Optional fields that are absent are not sent to the provider.
+   * What to ask, and of whom. Optional fields that are absent are not sent to the provider. A field with a bad value is
+   * INVALID_ARGUMENT, reason INVALID_REQUEST, and BadRequest names every such field with its cure. Limits: 10,000 items
+   * in a list, and 10,000 parts in all messages together; 1 MiB of schemas, and of tool calls' arguments, in all.
    * </pre>
    *
    * Protobuf type {@code headwater.v1.StreamRequest}
@@ -1990,7 +1998,8 @@ com.google.protobuf.Struct defaultValue) {
     private java.lang.Object provider_ = "";
     /**
      * <pre>
-     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+     * as the model.
      * </pre>
      *
      * <code>string provider = 2 [json_name = "provider"];</code>
@@ -2010,7 +2019,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+     * as the model.
      * </pre>
      *
      * <code>string provider = 2 [json_name = "provider"];</code>
@@ -2031,7 +2041,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+     * as the model.
      * </pre>
      *
      * <code>string provider = 2 [json_name = "provider"];</code>
@@ -2048,7 +2059,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+     * as the model.
      * </pre>
      *
      * <code>string provider = 2 [json_name = "provider"];</code>
@@ -2062,7 +2074,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+     * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+     * as the model.
      * </pre>
      *
      * <code>string provider = 2 [json_name = "provider"];</code>
@@ -2082,7 +2095,8 @@ com.google.protobuf.Struct defaultValue) {
     private java.lang.Object prompt_ = "";
     /**
      * <pre>
-     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+     * when it is nothing but white space.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2102,7 +2116,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+     * when it is nothing but white space.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2123,7 +2138,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+     * when it is nothing but white space.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2140,7 +2156,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+     * when it is nothing but white space.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2154,7 +2171,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+     * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+     * when it is nothing but white space.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -3957,8 +3975,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -3981,8 +3999,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -3995,8 +4013,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -4015,8 +4033,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -4040,8 +4058,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -4066,8 +4084,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -4086,8 +4104,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -4108,8 +4126,8 @@ com.google.protobuf.Struct defaultValue) {
      * <pre>
      * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
      * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-     * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-     * `chat_completions` and `responses`.
+     * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+     * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
      * </pre>
      *
      * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -4132,8 +4150,8 @@ com.google.protobuf.Struct defaultValue) {
     private java.lang.Object apiKey_ = "";
     /**
      * <pre>
-     * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-     * server allows it (`allow_caller_api_keys`).
+     * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+     * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
      * </pre>
      *
      * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -4153,8 +4171,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-     * server allows it (`allow_caller_api_keys`).
+     * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+     * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
      * </pre>
      *
      * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -4175,8 +4193,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-     * server allows it (`allow_caller_api_keys`).
+     * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+     * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
      * </pre>
      *
      * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -4193,8 +4211,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-     * server allows it (`allow_caller_api_keys`).
+     * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+     * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
      * </pre>
      *
      * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -4208,8 +4226,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-     * server allows it (`allow_caller_api_keys`).
+     * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+     * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
      * </pre>
      *
      * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>

@@ -34,7 +34,8 @@ public interface StreamRequestOrBuilder extends
 
   /**
    * <pre>
-   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+   * as the model.
    * </pre>
    *
    * <code>string provider = 2 [json_name = "provider"];</code>
@@ -43,7 +44,8 @@ public interface StreamRequestOrBuilder extends
   java.lang.String getProvider();
   /**
    * <pre>
-   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured.
+   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
+   * as the model.
    * </pre>
    *
    * <code>string provider = 2 [json_name = "provider"];</code>
@@ -54,7 +56,8 @@ public interface StreamRequestOrBuilder extends
 
   /**
    * <pre>
-   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+   * when it is nothing but white space.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -63,7 +66,8 @@ public interface StreamRequestOrBuilder extends
   java.lang.String getPrompt();
   /**
    * <pre>
-   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty.
+   * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
+   * when it is nothing but white space.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -441,8 +445,8 @@ public interface StreamRequestOrBuilder extends
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -452,8 +456,8 @@ public interface StreamRequestOrBuilder extends
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -470,8 +474,8 @@ public interface StreamRequestOrBuilder extends
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -482,8 +486,8 @@ public interface StreamRequestOrBuilder extends
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -497,8 +501,8 @@ com.google.protobuf.Struct defaultValue);
    * <pre>
    * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
    * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. For `openai`-type providers the key `api` is not sent: it chooses between
-   * `chat_completions` and `responses`.
+   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
    * </pre>
    *
    * <code>map&lt;string, .google.protobuf.Struct&gt; provider_options = 18 [json_name = "providerOptions"];</code>
@@ -508,8 +512,8 @@ com.google.protobuf.Struct defaultValue);
 
   /**
    * <pre>
-   * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-   * server allows it (`allow_caller_api_keys`).
+   * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+   * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
    * </pre>
    *
    * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
@@ -518,8 +522,8 @@ com.google.protobuf.Struct defaultValue);
   java.lang.String getApiKey();
   /**
    * <pre>
-   * The caller's own key for the provider, used for this call only and never logged. INVALID_ARGUMENT unless the
-   * server allows it (`allow_caller_api_keys`).
+   * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
+   * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
    * </pre>
    *
    * <code>string api_key = 19 [json_name = "apiKey", debug_redact = true];</code>
