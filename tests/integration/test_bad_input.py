@@ -138,10 +138,10 @@ async def test_a_prompt_of_31_mib_is_taken(server):
 
 async def test_a_reply_over_3_mib_is_streamed_whole_and_refused_by_run(server):
     text = "0123456789abcdef" * (7 * MIB // 32)
-    options = {"scripted": {"text": text, "chunk_size": len(text)}}
-    reply = await Agent(model="scripted/echo", target=server.target).arun("x", provider_options=options)
+    options = {"scripted": {"chunk_size": len(text)}}
+    reply = await Agent(model="scripted/echo", target=server.target).arun(text, provider_options=options)
     assert reply.content == text
-    request = StreamRequest(prompt="x", model="scripted/echo")
+    request = StreamRequest(prompt=text, model="scripted/echo")
     request.provider_options["scripted"].update(options["scripted"])
     async with agent_stub(server.target) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
