@@ -1,0 +1,40 @@
+"""`make demo` shows a real answer, or says in one line why it cannot and shows a scripted one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.server import clean_environment
+
+DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
+
+WITHOUT_THE_MODEL = f"""
+import runpy
+from headwater_server.providers import local
+local.availability = lambda: "no AVX2"
+runpy.run_path({str(DEMO)!r}, run_name="__main__")
+"""
+
+
+def run(*arguments: str, **variables: str) -> str:
+    """What the program prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True, text=True, timeout=50, env=clean_environment(**variables), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_demo_streams_an_answer_of_the_embedded_model(tmp_path):
+    printed = run(str(DEMO), XDG_RUNTIME_DIR=str(tmp_path))
+    assert "headwater stream --model local/smollm2" in printed
+    assert len(printed.rpartition("two sentences.'")[2].split()) > 5
+
+
+def test_where_the_model_cannot_run_the_demo_says_so_and_uses_scripted():
+    printed = run("-c", WITHOUT_THE_MODEL)
+    assert printed.startswith("The embedded model cannot run here (no AVX2); showing the scripted provider instead.\n")
+    assert "This is a scripted reply" in printed
