@@ -31,6 +31,7 @@ from headwater_server.transport.agent_service import AgentService
 from headwater_server.transport.server import GrpcServer
 
 VERSION = version("headwater")
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger("headwater.server")
 
@@ -48,6 +49,7 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
     _on_signals(stopping.set)
     server_settings = settings.settings.server
     async with AsyncExitStack() as stack:
+        stack.callback(_ignore_signals)
         client = await stack.enter_async_context(new_client(f"headwater/{VERSION}"))
         providers = build_providers(settings, client)
         stack.push_async_callback(providers.aclose)
@@ -124,8 +126,15 @@ async def default_answer(settings: Config) -> str:
 
 def _on_signals(handler: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         loop.add_signal_handler(number, handler)
+
+
+def _ignore_signals() -> None:
+    """For a process that is on its way out: the loop's end would restore the handlers that kill it in the middle."""
+    for number in SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def build_providers(settings: Config, client: httpx.AsyncClient) -> ProviderRegistry:

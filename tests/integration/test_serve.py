@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import grpc
 import pytest
@@ -117,6 +118,13 @@ async def test_a_second_signal_ends_the_waiting():
         server.process.send_signal(signal.SIGTERM)
         with pytest.raises(StreamInterruptedError):
             await anext(stream)
+
+
+def test_signals_that_keep_coming_do_not_kill_a_server_that_is_already_leaving():
+    with ServerProcess("--scripted") as server:
+        while server.process.poll() is None:
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.001)  # or it would do nothing but take signals
 
 
 async def test_a_client_may_ping_often_without_a_call(server):
