@@ -21,10 +21,13 @@ from headwater.exceptions import (
     ProviderRateLimitError,
     ServerOverloadedError,
     ServerUnavailableError,
+    StepExecutionError,
     StreamExpiredError,
     StreamInterruptedError,
     StreamTimeoutError,
     ValidationError,
+    WorkflowError,
+    WorkflowValidationError,
 )
 
 DOMAIN = "headwater"
@@ -46,6 +49,11 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "REPLY_TOO_LARGE": MessageTooLargeError,
     "SERVER_DRAINING": ServerUnavailableError,
     "INTERNAL": HeadwaterError,
+    "RUN_NOT_FOUND": WorkflowError,
+    "RUN_STATE": WorkflowError,
+    "WORKFLOW_INVALID": WorkflowValidationError,
+    "STEP_FAILED": StepExecutionError,
+    "REQUEST_ID_REUSED": ValidationError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.

@@ -14,16 +14,21 @@ __all__ = [
     "ForkError",
     "HeadwaterError",
     "MessageTooLargeError",
+    "NonRetryableError",
     "ProviderAuthError",
     "ProviderError",
     "ProviderNotFoundError",
     "ProviderRateLimitError",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "StepExecutionError",
     "StreamExpiredError",
     "StreamInterruptedError",
     "StreamTimeoutError",
+    "ToolError",
     "ValidationError",
+    "WorkflowError",
+    "WorkflowValidationError",
 ]
 
 
@@ -168,3 +173,51 @@ class AuthenticationError(HeadwaterError):
 
 class ForkError(HeadwaterError):
     """This process was forked while its parent had a connection open; gRPC cannot be used in it."""
+
+
+class ToolError(HeadwaterError):
+    """The model asked for tools more often than `max_tool_rounds` allows, or a tool cannot be used as it is.
+
+    Attributes:
+        partial_response: the text that had arrived; None when unknown.
+    """
+
+    def __init__(self, message: str, partial_response: str | None = None) -> None:
+        super().__init__(message)
+        self.partial_response = partial_response
+
+
+class WorkflowError(HeadwaterError):
+    """A workflow or a run cannot do what was asked: it is not known, or in another state."""
+
+
+class WorkflowValidationError(WorkflowError, ValidationError):
+    """The definition of a workflow has mistakes; `violations` names each."""
+
+
+class StepExecutionError(WorkflowError):
+    """A step of a run failed.
+
+    Attributes:
+        step: name of the step; None when unknown.
+        run_id: id of the run; None when unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str | None = None,
+        run_id: str | None = None,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
+        self.step = step
+        self.run_id = run_id
+
+
+class NonRetryableError(HeadwaterError):
+    """To be raised by a handler whose failure no further attempt would mend."""

@@ -37,6 +37,11 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.REPLY_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.SERVER_DRAINING: grpc.StatusCode.UNAVAILABLE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.RUN_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.RUN_STATE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.WORKFLOW_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.STEP_FAILED: grpc.StatusCode.ABORTED,
+    Reason.REQUEST_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
 }
 
 

@@ -74,9 +74,16 @@ type StreamRequest struct {
 	ProviderOptions map[string]*structpb.Struct `protobuf:"bytes,18,rep,name=provider_options,json=providerOptions,proto3" json:"provider_options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
 	// characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
-	ApiKey        string `protobuf:"bytes,19,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ApiKey string `protobuf:"bytes,19,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+	// numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+	// stream still runs. Default: a stream of its own.
+	ContinuesStreamId string `protobuf:"bytes,20,opt,name=continues_stream_id,json=continuesStreamId,proto3" json:"continues_stream_id,omitempty"`
+	// `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+	// INVALID_ARGUMENT without it.
+	ContinuesSequence int32 `protobuf:"varint,21,opt,name=continues_sequence,json=continuesSequence,proto3" json:"continues_sequence,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *StreamRequest) Reset() {
@@ -240,6 +247,20 @@ func (x *StreamRequest) GetApiKey() string {
 		return x.ApiKey
 	}
 	return ""
+}
+
+func (x *StreamRequest) GetContinuesStreamId() string {
+	if x != nil {
+		return x.ContinuesStreamId
+	}
+	return ""
+}
+
+func (x *StreamRequest) GetContinuesSequence() int32 {
+	if x != nil {
+		return x.ContinuesSequence
+	}
+	return 0
 }
 
 // A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
@@ -1215,7 +1236,7 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\x89\b\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xe8\b\n" +
 	"\rStreamRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x16\n" +
@@ -1238,7 +1259,9 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\x12unsupported_params\x18\x10 \x01(\x0e2\x1f.headwater.v1.UnsupportedParamsR\x11unsupportedParams\x122\n" +
 	"\btimeouts\x18\x11 \x01(\v2\x16.headwater.v1.TimeoutsR\btimeouts\x12[\n" +
 	"\x10provider_options\x18\x12 \x03(\v20.headwater.v1.StreamRequest.ProviderOptionsEntryR\x0fproviderOptions\x12\x1c\n" +
-	"\aapi_key\x18\x13 \x01(\tB\x03\x80\x01\x01R\x06apiKey\x1a[\n" +
+	"\aapi_key\x18\x13 \x01(\tB\x03\x80\x01\x01R\x06apiKey\x12.\n" +
+	"\x13continues_stream_id\x18\x14 \x01(\tR\x11continuesStreamId\x12-\n" +
+	"\x12continues_sequence\x18\x15 \x01(\x05R\x11continuesSequence\x1a[\n" +
 	"\x14ProviderOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01B\x0e\n" +

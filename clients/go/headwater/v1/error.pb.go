@@ -65,6 +65,16 @@ const (
 	ErrorReason_ERROR_REASON_SERVER_DRAINING ErrorReason = 15
 	// INTERNAL. A fault of this service.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 16
+	// NOT_FOUND. No run has that id, or it is so old that it was removed.
+	ErrorReason_ERROR_REASON_RUN_NOT_FOUND ErrorReason = 17
+	// FAILED_PRECONDITION. The run is in a state in which this cannot be done.
+	ErrorReason_ERROR_REASON_RUN_STATE ErrorReason = 18
+	// INVALID_ARGUMENT. The definition of a workflow has mistakes; BadRequest names each with its cure.
+	ErrorReason_ERROR_REASON_WORKFLOW_INVALID ErrorReason = 19
+	// Never the status of a call: why a run failed. A step failed for good.
+	ErrorReason_ERROR_REASON_STEP_FAILED ErrorReason = 20
+	// ALREADY_EXISTS. The `request_id` was used before with another request.
+	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 21
 )
 
 // Enum value maps for ErrorReason.
@@ -87,6 +97,11 @@ var (
 		14: "ERROR_REASON_REPLY_TOO_LARGE",
 		15: "ERROR_REASON_SERVER_DRAINING",
 		16: "ERROR_REASON_INTERNAL",
+		17: "ERROR_REASON_RUN_NOT_FOUND",
+		18: "ERROR_REASON_RUN_STATE",
+		19: "ERROR_REASON_WORKFLOW_INVALID",
+		20: "ERROR_REASON_STEP_FAILED",
+		21: "ERROR_REASON_REQUEST_ID_REUSED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -106,6 +121,11 @@ var (
 		"ERROR_REASON_REPLY_TOO_LARGE":           14,
 		"ERROR_REASON_SERVER_DRAINING":           15,
 		"ERROR_REASON_INTERNAL":                  16,
+		"ERROR_REASON_RUN_NOT_FOUND":             17,
+		"ERROR_REASON_RUN_STATE":                 18,
+		"ERROR_REASON_WORKFLOW_INVALID":          19,
+		"ERROR_REASON_STEP_FAILED":               20,
+		"ERROR_REASON_REQUEST_ID_REUSED":         21,
 	}
 )
 
@@ -140,7 +160,7 @@ var File_headwater_v1_error_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x18headwater/v1/error.proto\x12\fheadwater.v1*\xf6\x04\n" +
+	"\x18headwater/v1/error.proto\x12\fheadwater.v1*\x97\x06\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12#\n" +
@@ -159,7 +179,12 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\x1dERROR_REASON_STREAM_NOT_FOUND\x10\r\x12 \n" +
 	"\x1cERROR_REASON_REPLY_TOO_LARGE\x10\x0e\x12 \n" +
 	"\x1cERROR_REASON_SERVER_DRAINING\x10\x0f\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\x10Bf\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\x10\x12\x1e\n" +
+	"\x1aERROR_REASON_RUN_NOT_FOUND\x10\x11\x12\x1a\n" +
+	"\x16ERROR_REASON_RUN_STATE\x10\x12\x12!\n" +
+	"\x1dERROR_REASON_WORKFLOW_INVALID\x10\x13\x12\x1c\n" +
+	"\x18ERROR_REASON_STEP_FAILED\x10\x14\x12\"\n" +
+	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x15Bf\n" +
 	"\x0fai.headwater.v1B\n" +
 	"ErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
 

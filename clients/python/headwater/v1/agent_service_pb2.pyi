@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StreamRequest(_message.Message):
-    __slots__ = ("model", "provider", "prompt", "instructions", "messages", "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed", "tools", "tool_choice", "response_format", "unsupported_params", "timeouts", "provider_options", "api_key")
+    __slots__ = ("model", "provider", "prompt", "instructions", "messages", "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed", "tools", "tool_choice", "response_format", "unsupported_params", "timeouts", "provider_options", "api_key", "continues_stream_id", "continues_sequence")
     class ProviderOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,8 @@ class StreamRequest(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
+    CONTINUES_STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTINUES_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     prompt: str
@@ -56,7 +58,9 @@ class StreamRequest(_message.Message):
     timeouts: _agent_pb2.Timeouts
     provider_options: _containers.MessageMap[str, _struct_pb2.Struct]
     api_key: str
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., prompt: _Optional[str] = ..., instructions: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.Message, _Mapping]]] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., tools: _Optional[_Iterable[_Union[_agent_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_agent_pb2.ToolChoice, _Mapping]] = ..., response_format: _Optional[_Union[_agent_pb2.ResponseFormat, _Mapping]] = ..., unsupported_params: _Optional[_Union[_agent_pb2.UnsupportedParams, str]] = ..., timeouts: _Optional[_Union[_agent_pb2.Timeouts, _Mapping]] = ..., provider_options: _Optional[_Mapping[str, _struct_pb2.Struct]] = ..., api_key: _Optional[str] = ...) -> None: ...
+    continues_stream_id: str
+    continues_sequence: int
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., prompt: _Optional[str] = ..., instructions: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.Message, _Mapping]]] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., tools: _Optional[_Iterable[_Union[_agent_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_agent_pb2.ToolChoice, _Mapping]] = ..., response_format: _Optional[_Union[_agent_pb2.ResponseFormat, _Mapping]] = ..., unsupported_params: _Optional[_Union[_agent_pb2.UnsupportedParams, str]] = ..., timeouts: _Optional[_Union[_agent_pb2.Timeouts, _Mapping]] = ..., provider_options: _Optional[_Mapping[str, _struct_pb2.Struct]] = ..., api_key: _Optional[str] = ..., continues_stream_id: _Optional[str] = ..., continues_sequence: _Optional[int] = ...) -> None: ...
 
 class RunResponse(_message.Message):
     __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id")

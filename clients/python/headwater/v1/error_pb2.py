@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/error.proto\x12\x0cheadwater.v1*\xf6\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12#\n\x1f\x45RROR_REASON_PROVIDER_NOT_FOUND\x10\x02\x12%\n!ERROR_REASON_PROVIDER_AUTH_FAILED\x10\x03\x12&\n\"ERROR_REASON_PROVIDER_RATE_LIMITED\x10\x04\x12)\n%ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED\x10\x05\x12%\n!ERROR_REASON_PROVIDER_UNAVAILABLE\x10\x06\x12*\n&ERROR_REASON_PROVIDER_REJECTED_REQUEST\x10\x07\x12(\n$ERROR_REASON_CONTEXT_WINDOW_EXCEEDED\x10\x08\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\t\x12#\n\x1f\x45RROR_REASON_STREAM_INTERRUPTED\x10\n\x12\x1f\n\x1b\x45RROR_REASON_STREAM_TIMEOUT\x10\x0b\x12!\n\x1d\x45RROR_REASON_STREAM_CANCELLED\x10\x0c\x12!\n\x1d\x45RROR_REASON_STREAM_NOT_FOUND\x10\r\x12 \n\x1c\x45RROR_REASON_REPLY_TOO_LARGE\x10\x0e\x12 \n\x1c\x45RROR_REASON_SERVER_DRAINING\x10\x0f\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x10\x42\x66\n\x0f\x61i.headwater.v1B\nErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/error.proto\x12\x0cheadwater.v1*\x97\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12#\n\x1f\x45RROR_REASON_PROVIDER_NOT_FOUND\x10\x02\x12%\n!ERROR_REASON_PROVIDER_AUTH_FAILED\x10\x03\x12&\n\"ERROR_REASON_PROVIDER_RATE_LIMITED\x10\x04\x12)\n%ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED\x10\x05\x12%\n!ERROR_REASON_PROVIDER_UNAVAILABLE\x10\x06\x12*\n&ERROR_REASON_PROVIDER_REJECTED_REQUEST\x10\x07\x12(\n$ERROR_REASON_CONTEXT_WINDOW_EXCEEDED\x10\x08\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\t\x12#\n\x1f\x45RROR_REASON_STREAM_INTERRUPTED\x10\n\x12\x1f\n\x1b\x45RROR_REASON_STREAM_TIMEOUT\x10\x0b\x12!\n\x1d\x45RROR_REASON_STREAM_CANCELLED\x10\x0c\x12!\n\x1d\x45RROR_REASON_STREAM_NOT_FOUND\x10\r\x12 \n\x1c\x45RROR_REASON_REPLY_TOO_LARGE\x10\x0e\x12 \n\x1c\x45RROR_REASON_SERVER_DRAINING\x10\x0f\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x10\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x11\x12\x1a\n\x16\x45RROR_REASON_RUN_STATE\x10\x12\x12!\n\x1d\x45RROR_REASON_WORKFLOW_INVALID\x10\x13\x12\x1c\n\x18\x45RROR_REASON_STEP_FAILED\x10\x14\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x15\x42\x66\n\x0f\x61i.headwater.v1B\nErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\nErrorProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1'
   _globals['_ERRORREASON']._serialized_start=43
-  _globals['_ERRORREASON']._serialized_end=673
+  _globals['_ERRORREASON']._serialized_end=834
 # @@protoc_insertion_point(module_scope)

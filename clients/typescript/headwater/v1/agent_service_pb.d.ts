@@ -161,6 +161,23 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
    * @generated from field: string api_key = 19;
    */
   apiKey: string;
+
+  /**
+   * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+   * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+   * stream still runs. Default: a stream of its own.
+   *
+   * @generated from field: string continues_stream_id = 20;
+   */
+  continuesStreamId: string;
+
+  /**
+   * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+   * INVALID_ARGUMENT without it.
+   *
+   * @generated from field: int32 continues_sequence = 21;
+   */
+  continuesSequence: number;
 };
 
 /**

@@ -139,6 +139,41 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INTERNAL = 16;
    */
   INTERNAL = 16,
+
+  /**
+   * NOT_FOUND. No run has that id, or it is so old that it was removed.
+   *
+   * @generated from enum value: ERROR_REASON_RUN_NOT_FOUND = 17;
+   */
+  RUN_NOT_FOUND = 17,
+
+  /**
+   * FAILED_PRECONDITION. The run is in a state in which this cannot be done.
+   *
+   * @generated from enum value: ERROR_REASON_RUN_STATE = 18;
+   */
+  RUN_STATE = 18,
+
+  /**
+   * INVALID_ARGUMENT. The definition of a workflow has mistakes; BadRequest names each with its cure.
+   *
+   * @generated from enum value: ERROR_REASON_WORKFLOW_INVALID = 19;
+   */
+  WORKFLOW_INVALID = 19,
+
+  /**
+   * Never the status of a call: why a run failed. A step failed for good.
+   *
+   * @generated from enum value: ERROR_REASON_STEP_FAILED = 20;
+   */
+  STEP_FAILED = 20,
+
+  /**
+   * ALREADY_EXISTS. The `request_id` was used before with another request.
+   *
+   * @generated from enum value: ERROR_REASON_REQUEST_ID_REUSED = 21;
+   */
+  REQUEST_ID_REUSED = 21,
 }
 
 /**

@@ -3,3 +3,6 @@
 export * from "./agent_pb.js";
 export * from "./agent_service_pb.js";
 export * from "./error_pb.js";
+export * from "./worker_service_pb.js";
+export * from "./workflow_pb.js";
+export * from "./workflow_service_pb.js";

@@ -112,7 +112,7 @@ public final class AgentServiceProto {
       "\n headwater/v1/agent_service.proto\022\014head" +
       "water.v1\032\034google/protobuf/struct.proto\032\037" +
       "google/protobuf/timestamp.proto\032\030headwat" +
-      "er/v1/agent.proto\"\211\010\n\rStreamRequest\022\024\n\005m" +
+      "er/v1/agent.proto\"\350\010\n\rStreamRequest\022\024\n\005m" +
       "odel\030\001 \001(\tR\005model\022\032\n\010provider\030\002 \001(\tR\010pro" +
       "vider\022\026\n\006prompt\030\003 \001(\tR\006prompt\022\"\n\014instruc" +
       "tions\030\004 \001(\tR\014instructions\0221\n\010messages\030\005 " +
@@ -133,80 +133,82 @@ public final class AgentServiceProto {
       "er.v1.TimeoutsR\010timeouts\022[\n\020provider_opt" +
       "ions\030\022 \003(\01320.headwater.v1.StreamRequest." +
       "ProviderOptionsEntryR\017providerOptions\022\034\n" +
-      "\007api_key\030\023 \001(\tB\003\200\001\001R\006apiKey\032[\n\024ProviderO" +
-      "ptionsEntry\022\020\n\003key\030\001 \001(\tR\003key\022-\n\005value\030\002" +
-      " \001(\0132\027.google.protobuf.StructR\005value:\0028\001" +
-      "B\016\n\014_temperatureB\r\n\013_max_tokensB\010\n\006_top_" +
-      "pB\024\n\022_frequency_penaltyB\023\n\021_presence_pen" +
-      "altyB\007\n\005_seed\"\327\004\n\013RunResponse\022\030\n\007content" +
-      "\030\001 \001(\tR\007content\022\032\n\010thinking\030\002 \001(\tR\010think" +
-      "ing\022\030\n\007refusal\030\003 \001(\tR\007refusal\0225\n\ntool_ca" +
-      "lls\030\004 \003(\0132\026.headwater.v1.ToolCallR\ttoolC" +
-      "alls\022?\n\rfinish_reason\030\005 \001(\0162\032.headwater." +
-      "v1.FinishReasonR\014finishReason\0224\n\026provide" +
-      "r_finish_reason\030\006 \001(\tR\024providerFinishRea" +
-      "son\022(\n\rstop_sequence\030\007 \001(\tH\000R\014stopSequen" +
-      "ce\210\001\001\022)\n\005usage\030\010 \001(\0132\023.headwater.v1.Usag" +
-      "eR\005usage\022/\n\005stats\030\t \001(\0132\031.headwater.v1.S" +
-      "treamStatsR\005stats\0223\n\010metadata\030\n \001(\0132\027.go" +
-      "ogle.protobuf.StructR\010metadata\022\033\n\tstream" +
-      "_id\030\013 \001(\tR\010streamId\022\024\n\005model\030\014 \001(\tR\005mode" +
-      "l\022\032\n\010provider\030\r \001(\tR\010provider\022.\n\023provide" +
-      "r_request_id\030\016 \001(\tR\021providerRequestIdB\020\n" +
-      "\016_stop_sequence\"2\n\023CancelStreamRequest\022\033" +
-      "\n\tstream_id\030\001 \001(\tR\010streamId\"\026\n\024CancelStr" +
-      "eamResponse\"P\n\022ListStreamsRequest\022\033\n\tpag" +
-      "e_size\030\001 \001(\005R\010pageSize\022\035\n\npage_token\030\002 \001" +
-      "(\tR\tpageToken\"q\n\023ListStreamsResponse\0222\n\007" +
-      "streams\030\001 \003(\0132\030.headwater.v1.StreamInfoR" +
-      "\007streams\022&\n\017next_page_token\030\002 \001(\tR\rnextP" +
-      "ageToken\"\271\001\n\nStreamInfo\022\033\n\tstream_id\030\001 \001" +
-      "(\tR\010streamId\022\024\n\005model\030\002 \001(\tR\005model\022\032\n\010pr" +
-      "ovider\030\003 \001(\tR\010provider\022;\n\013create_time\030\004 " +
-      "\001(\0132\032.google.protobuf.TimestampR\ncreateT" +
-      "ime\022\037\n\013chunk_count\030\005 \001(\005R\nchunkCount\"J\n\026" +
-      "GetProviderInfoRequest\022\032\n\010provider\030\001 \001(\t" +
-      "R\010provider\022\024\n\005model\030\002 \001(\tR\005model\"Q\n\027GetP" +
-      "roviderInfoResponse\0226\n\010provider\030\001 \001(\0132\032." +
-      "headwater.v1.ProviderInfoR\010provider\"\026\n\024L" +
-      "istProvidersRequest\"\244\001\n\025ListProvidersRes" +
-      "ponse\022;\n\tproviders\030\001 \003(\0132\035.headwater.v1." +
-      "ProviderSummaryR\tproviders\022)\n\020default_pr" +
-      "ovider\030\002 \001(\tR\017defaultProvider\022#\n\rdefault" +
-      "_model\030\003 \001(\tR\014defaultModel\"^\n\017ProviderSu" +
-      "mmary\022\022\n\004name\030\001 \001(\tR\004name\022\022\n\004type\030\002 \001(\tR" +
-      "\004type\022#\n\rdefault_model\030\003 \001(\tR\014defaultMod" +
-      "el\"\236\002\n\014ProviderInfo\022\022\n\004name\030\001 \001(\tR\004name\022" +
-      "\022\n\004type\030\002 \001(\tR\004type\022\024\n\005model\030\003 \001(\tR\005mode" +
-      "l\022-\n\022supports_streaming\030\004 \001(\010R\021supportsS" +
-      "treaming\022%\n\016supports_tools\030\005 \001(\010R\rsuppor" +
-      "tsTools\022)\n\020supported_params\030\006 \003(\tR\017suppo" +
-      "rtedParams\022\020\n\003api\030\007 \001(\tR\003api\022*\n\016context_" +
-      "window\030\010 \001(\005H\000R\rcontextWindow\210\001\001B\021\n\017_con" +
-      "text_window\"/\n\021ListModelsRequest\022\032\n\010prov" +
-      "ider\030\001 \001(\tR\010provider\"A\n\022ListModelsRespon" +
-      "se\022+\n\006models\030\001 \003(\0132\023.headwater.v1.ModelR" +
-      "\006models\"[\n\005Model\022\022\n\004name\030\001 \001(\tR\004name\022\032\n\010" +
-      "provider\030\002 \001(\tR\010provider\022\"\n\014capabilities" +
-      "\030\003 \003(\tR\014capabilities2\307\004\n\014AgentService\022B\n" +
-      "\006Stream\022\033.headwater.v1.StreamRequest\032\031.h" +
-      "eadwater.v1.StreamChunk0\001\022=\n\003Run\022\033.headw" +
-      "ater.v1.StreamRequest\032\031.headwater.v1.Run" +
-      "Response\022U\n\014CancelStream\022!.headwater.v1." +
-      "CancelStreamRequest\032\".headwater.v1.Cance" +
-      "lStreamResponse\022R\n\013ListStreams\022 .headwat" +
-      "er.v1.ListStreamsRequest\032!.headwater.v1." +
-      "ListStreamsResponse\022^\n\017GetProviderInfo\022$" +
-      ".headwater.v1.GetProviderInfoRequest\032%.h" +
-      "eadwater.v1.GetProviderInfoResponse\022X\n\rL" +
-      "istProviders\022\".headwater.v1.ListProvider" +
-      "sRequest\032#.headwater.v1.ListProvidersRes" +
-      "ponse\022O\n\nListModels\022\037.headwater.v1.ListM" +
-      "odelsRequest\032 .headwater.v1.ListModelsRe" +
-      "sponseBm\n\017ai.headwater.v1B\021AgentServiceP" +
-      "rotoP\001ZEgithub.com/headwater-ai/headwate" +
-      "r/clients/go/headwater/v1;headwaterv1b\006p" +
-      "roto3"
+      "\007api_key\030\023 \001(\tB\003\200\001\001R\006apiKey\022.\n\023continues" +
+      "_stream_id\030\024 \001(\tR\021continuesStreamId\022-\n\022c" +
+      "ontinues_sequence\030\025 \001(\005R\021continuesSequen" +
+      "ce\032[\n\024ProviderOptionsEntry\022\020\n\003key\030\001 \001(\tR" +
+      "\003key\022-\n\005value\030\002 \001(\0132\027.google.protobuf.St" +
+      "ructR\005value:\0028\001B\016\n\014_temperatureB\r\n\013_max_" +
+      "tokensB\010\n\006_top_pB\024\n\022_frequency_penaltyB\023" +
+      "\n\021_presence_penaltyB\007\n\005_seed\"\327\004\n\013RunResp" +
+      "onse\022\030\n\007content\030\001 \001(\tR\007content\022\032\n\010thinki" +
+      "ng\030\002 \001(\tR\010thinking\022\030\n\007refusal\030\003 \001(\tR\007ref" +
+      "usal\0225\n\ntool_calls\030\004 \003(\0132\026.headwater.v1." +
+      "ToolCallR\ttoolCalls\022?\n\rfinish_reason\030\005 \001" +
+      "(\0162\032.headwater.v1.FinishReasonR\014finishRe" +
+      "ason\0224\n\026provider_finish_reason\030\006 \001(\tR\024pr" +
+      "oviderFinishReason\022(\n\rstop_sequence\030\007 \001(" +
+      "\tH\000R\014stopSequence\210\001\001\022)\n\005usage\030\010 \001(\0132\023.he" +
+      "adwater.v1.UsageR\005usage\022/\n\005stats\030\t \001(\0132\031" +
+      ".headwater.v1.StreamStatsR\005stats\0223\n\010meta" +
+      "data\030\n \001(\0132\027.google.protobuf.StructR\010met" +
+      "adata\022\033\n\tstream_id\030\013 \001(\tR\010streamId\022\024\n\005mo" +
+      "del\030\014 \001(\tR\005model\022\032\n\010provider\030\r \001(\tR\010prov" +
+      "ider\022.\n\023provider_request_id\030\016 \001(\tR\021provi" +
+      "derRequestIdB\020\n\016_stop_sequence\"2\n\023Cancel" +
+      "StreamRequest\022\033\n\tstream_id\030\001 \001(\tR\010stream" +
+      "Id\"\026\n\024CancelStreamResponse\"P\n\022ListStream" +
+      "sRequest\022\033\n\tpage_size\030\001 \001(\005R\010pageSize\022\035\n" +
+      "\npage_token\030\002 \001(\tR\tpageToken\"q\n\023ListStre" +
+      "amsResponse\0222\n\007streams\030\001 \003(\0132\030.headwater" +
+      ".v1.StreamInfoR\007streams\022&\n\017next_page_tok" +
+      "en\030\002 \001(\tR\rnextPageToken\"\271\001\n\nStreamInfo\022\033" +
+      "\n\tstream_id\030\001 \001(\tR\010streamId\022\024\n\005model\030\002 \001" +
+      "(\tR\005model\022\032\n\010provider\030\003 \001(\tR\010provider\022;\n" +
+      "\013create_time\030\004 \001(\0132\032.google.protobuf.Tim" +
+      "estampR\ncreateTime\022\037\n\013chunk_count\030\005 \001(\005R" +
+      "\nchunkCount\"J\n\026GetProviderInfoRequest\022\032\n" +
+      "\010provider\030\001 \001(\tR\010provider\022\024\n\005model\030\002 \001(\t" +
+      "R\005model\"Q\n\027GetProviderInfoResponse\0226\n\010pr" +
+      "ovider\030\001 \001(\0132\032.headwater.v1.ProviderInfo" +
+      "R\010provider\"\026\n\024ListProvidersRequest\"\244\001\n\025L" +
+      "istProvidersResponse\022;\n\tproviders\030\001 \003(\0132" +
+      "\035.headwater.v1.ProviderSummaryR\tprovider" +
+      "s\022)\n\020default_provider\030\002 \001(\tR\017defaultProv" +
+      "ider\022#\n\rdefault_model\030\003 \001(\tR\014defaultMode" +
+      "l\"^\n\017ProviderSummary\022\022\n\004name\030\001 \001(\tR\004name" +
+      "\022\022\n\004type\030\002 \001(\tR\004type\022#\n\rdefault_model\030\003 " +
+      "\001(\tR\014defaultModel\"\236\002\n\014ProviderInfo\022\022\n\004na" +
+      "me\030\001 \001(\tR\004name\022\022\n\004type\030\002 \001(\tR\004type\022\024\n\005mo" +
+      "del\030\003 \001(\tR\005model\022-\n\022supports_streaming\030\004" +
+      " \001(\010R\021supportsStreaming\022%\n\016supports_tool" +
+      "s\030\005 \001(\010R\rsupportsTools\022)\n\020supported_para" +
+      "ms\030\006 \003(\tR\017supportedParams\022\020\n\003api\030\007 \001(\tR\003" +
+      "api\022*\n\016context_window\030\010 \001(\005H\000R\rcontextWi" +
+      "ndow\210\001\001B\021\n\017_context_window\"/\n\021ListModels" +
+      "Request\022\032\n\010provider\030\001 \001(\tR\010provider\"A\n\022L" +
+      "istModelsResponse\022+\n\006models\030\001 \003(\0132\023.head" +
+      "water.v1.ModelR\006models\"[\n\005Model\022\022\n\004name\030" +
+      "\001 \001(\tR\004name\022\032\n\010provider\030\002 \001(\tR\010provider\022" +
+      "\"\n\014capabilities\030\003 \003(\tR\014capabilities2\307\004\n\014" +
+      "AgentService\022B\n\006Stream\022\033.headwater.v1.St" +
+      "reamRequest\032\031.headwater.v1.StreamChunk0\001" +
+      "\022=\n\003Run\022\033.headwater.v1.StreamRequest\032\031.h" +
+      "eadwater.v1.RunResponse\022U\n\014CancelStream\022" +
+      "!.headwater.v1.CancelStreamRequest\032\".hea" +
+      "dwater.v1.CancelStreamResponse\022R\n\013ListSt" +
+      "reams\022 .headwater.v1.ListStreamsRequest\032" +
+      "!.headwater.v1.ListStreamsResponse\022^\n\017Ge" +
+      "tProviderInfo\022$.headwater.v1.GetProvider" +
+      "InfoRequest\032%.headwater.v1.GetProviderIn" +
+      "foResponse\022X\n\rListProviders\022\".headwater." +
+      "v1.ListProvidersRequest\032#.headwater.v1.L" +
+      "istProvidersResponse\022O\n\nListModels\022\037.hea" +
+      "dwater.v1.ListModelsRequest\032 .headwater." +
+      "v1.ListModelsResponseBm\n\017ai.headwater.v1" +
+      "B\021AgentServiceProtoP\001ZEgithub.com/headwa" +
+      "ter-ai/headwater/clients/go/headwater/v1" +
+      ";headwaterv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -220,7 +222,7 @@ public final class AgentServiceProto {
     internal_static_headwater_v1_StreamRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_headwater_v1_StreamRequest_descriptor,
-        new java.lang.String[] { "Model", "Provider", "Prompt", "Instructions", "Messages", "Temperature", "MaxTokens", "TopP", "FrequencyPenalty", "PresencePenalty", "Stop", "Seed", "Tools", "ToolChoice", "ResponseFormat", "UnsupportedParams", "Timeouts", "ProviderOptions", "ApiKey", });
+        new java.lang.String[] { "Model", "Provider", "Prompt", "Instructions", "Messages", "Temperature", "MaxTokens", "TopP", "FrequencyPenalty", "PresencePenalty", "Stop", "Seed", "Tools", "ToolChoice", "ResponseFormat", "UnsupportedParams", "Timeouts", "ProviderOptions", "ApiKey", "ContinuesStreamId", "ContinuesSequence", });
     internal_static_headwater_v1_StreamRequest_ProviderOptionsEntry_descriptor =
       internal_static_headwater_v1_StreamRequest_descriptor.getNestedTypes().get(0);
     internal_static_headwater_v1_StreamRequest_ProviderOptionsEntry_fieldAccessorTable = new

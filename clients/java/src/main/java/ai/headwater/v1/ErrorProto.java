@@ -25,7 +25,7 @@ public final class ErrorProto {
   static {
     java.lang.String[] descriptorData = {
       "\n\030headwater/v1/error.proto\022\014headwater.v1" +
-      "*\366\004\n\013ErrorReason\022\034\n\030ERROR_REASON_UNSPECI" +
+      "*\227\006\n\013ErrorReason\022\034\n\030ERROR_REASON_UNSPECI" +
       "FIED\020\000\022 \n\034ERROR_REASON_INVALID_REQUEST\020\001" +
       "\022#\n\037ERROR_REASON_PROVIDER_NOT_FOUND\020\002\022%\n" +
       "!ERROR_REASON_PROVIDER_AUTH_FAILED\020\003\022&\n\"" +
@@ -40,10 +40,14 @@ public final class ErrorProto {
       "ASON_STREAM_CANCELLED\020\014\022!\n\035ERROR_REASON_" +
       "STREAM_NOT_FOUND\020\r\022 \n\034ERROR_REASON_REPLY" +
       "_TOO_LARGE\020\016\022 \n\034ERROR_REASON_SERVER_DRAI" +
-      "NING\020\017\022\031\n\025ERROR_REASON_INTERNAL\020\020Bf\n\017ai." +
-      "headwater.v1B\nErrorProtoP\001ZEgithub.com/h" +
-      "eadwater-ai/headwater/clients/go/headwat" +
-      "er/v1;headwaterv1b\006proto3"
+      "NING\020\017\022\031\n\025ERROR_REASON_INTERNAL\020\020\022\036\n\032ERR" +
+      "OR_REASON_RUN_NOT_FOUND\020\021\022\032\n\026ERROR_REASO" +
+      "N_RUN_STATE\020\022\022!\n\035ERROR_REASON_WORKFLOW_I" +
+      "NVALID\020\023\022\034\n\030ERROR_REASON_STEP_FAILED\020\024\022\"" +
+      "\n\036ERROR_REASON_REQUEST_ID_REUSED\020\025Bf\n\017ai" +
+      ".headwater.v1B\nErrorProtoP\001ZEgithub.com/" +
+      "headwater-ai/headwater/clients/go/headwa" +
+      "ter/v1;headwaterv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,

@@ -155,6 +155,46 @@ public enum ErrorReason
    * <code>ERROR_REASON_INTERNAL = 16;</code>
    */
   ERROR_REASON_INTERNAL(16),
+  /**
+   * <pre>
+   * NOT_FOUND. No run has that id, or it is so old that it was removed.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RUN_NOT_FOUND = 17;</code>
+   */
+  ERROR_REASON_RUN_NOT_FOUND(17),
+  /**
+   * <pre>
+   * FAILED_PRECONDITION. The run is in a state in which this cannot be done.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RUN_STATE = 18;</code>
+   */
+  ERROR_REASON_RUN_STATE(18),
+  /**
+   * <pre>
+   * INVALID_ARGUMENT. The definition of a workflow has mistakes; BadRequest names each with its cure.
+   * </pre>
+   *
+   * <code>ERROR_REASON_WORKFLOW_INVALID = 19;</code>
+   */
+  ERROR_REASON_WORKFLOW_INVALID(19),
+  /**
+   * <pre>
+   * Never the status of a call: why a run failed. A step failed for good.
+   * </pre>
+   *
+   * <code>ERROR_REASON_STEP_FAILED = 20;</code>
+   */
+  ERROR_REASON_STEP_FAILED(20),
+  /**
+   * <pre>
+   * ALREADY_EXISTS. The `request_id` was used before with another request.
+   * </pre>
+   *
+   * <code>ERROR_REASON_REQUEST_ID_REUSED = 21;</code>
+   */
+  ERROR_REASON_REQUEST_ID_REUSED(21),
   UNRECOGNIZED(-1),
   ;
 
@@ -294,6 +334,46 @@ public enum ErrorReason
    * <code>ERROR_REASON_INTERNAL = 16;</code>
    */
   public static final int ERROR_REASON_INTERNAL_VALUE = 16;
+  /**
+   * <pre>
+   * NOT_FOUND. No run has that id, or it is so old that it was removed.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RUN_NOT_FOUND = 17;</code>
+   */
+  public static final int ERROR_REASON_RUN_NOT_FOUND_VALUE = 17;
+  /**
+   * <pre>
+   * FAILED_PRECONDITION. The run is in a state in which this cannot be done.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RUN_STATE = 18;</code>
+   */
+  public static final int ERROR_REASON_RUN_STATE_VALUE = 18;
+  /**
+   * <pre>
+   * INVALID_ARGUMENT. The definition of a workflow has mistakes; BadRequest names each with its cure.
+   * </pre>
+   *
+   * <code>ERROR_REASON_WORKFLOW_INVALID = 19;</code>
+   */
+  public static final int ERROR_REASON_WORKFLOW_INVALID_VALUE = 19;
+  /**
+   * <pre>
+   * Never the status of a call: why a run failed. A step failed for good.
+   * </pre>
+   *
+   * <code>ERROR_REASON_STEP_FAILED = 20;</code>
+   */
+  public static final int ERROR_REASON_STEP_FAILED_VALUE = 20;
+  /**
+   * <pre>
+   * ALREADY_EXISTS. The `request_id` was used before with another request.
+   * </pre>
+   *
+   * <code>ERROR_REASON_REQUEST_ID_REUSED = 21;</code>
+   */
+  public static final int ERROR_REASON_REQUEST_ID_REUSED_VALUE = 21;
 
 
   public final int getNumber() {
@@ -337,6 +417,11 @@ public enum ErrorReason
       case 14: return ERROR_REASON_REPLY_TOO_LARGE;
       case 15: return ERROR_REASON_SERVER_DRAINING;
       case 16: return ERROR_REASON_INTERNAL;
+      case 17: return ERROR_REASON_RUN_NOT_FOUND;
+      case 18: return ERROR_REASON_RUN_STATE;
+      case 19: return ERROR_REASON_WORKFLOW_INVALID;
+      case 20: return ERROR_REASON_STEP_FAILED;
+      case 21: return ERROR_REASON_REQUEST_ID_REUSED;
       default: return null;
     }
   }

@@ -33,6 +33,7 @@ private static final long serialVersionUID = 0L;
     tools_ = java.util.Collections.emptyList();
     unsupportedParams_ = 0;
     apiKey_ = "";
+    continuesStreamId_ = "";
   }
 
   @java.lang.Override
@@ -899,6 +900,73 @@ com.google.protobuf.Struct defaultValue) {
     }
   }
 
+  public static final int CONTINUES_STREAM_ID_FIELD_NUMBER = 20;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object continuesStreamId_ = "";
+  /**
+   * <pre>
+   * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+   * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+   * stream still runs. Default: a stream of its own.
+   * </pre>
+   *
+   * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+   * @return The continuesStreamId.
+   */
+  @java.lang.Override
+  public java.lang.String getContinuesStreamId() {
+    java.lang.Object ref = continuesStreamId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      continuesStreamId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+   * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+   * stream still runs. Default: a stream of its own.
+   * </pre>
+   *
+   * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+   * @return The bytes for continuesStreamId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getContinuesStreamIdBytes() {
+    java.lang.Object ref = continuesStreamId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      continuesStreamId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int CONTINUES_SEQUENCE_FIELD_NUMBER = 21;
+  private int continuesSequence_ = 0;
+  /**
+   * <pre>
+   * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+   * INVALID_ARGUMENT without it.
+   * </pre>
+   *
+   * <code>int32 continues_sequence = 21 [json_name = "continuesSequence"];</code>
+   * @return The continuesSequence.
+   */
+  @java.lang.Override
+  public int getContinuesSequence() {
+    return continuesSequence_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -972,6 +1040,12 @@ com.google.protobuf.Struct defaultValue) {
         18);
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(apiKey_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 19, apiKey_);
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(continuesStreamId_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 20, continuesStreamId_);
+    }
+    if (continuesSequence_ != 0) {
+      output.writeInt32(21, continuesSequence_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -1063,6 +1137,13 @@ com.google.protobuf.Struct defaultValue) {
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(apiKey_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(19, apiKey_);
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(continuesStreamId_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(20, continuesStreamId_);
+    }
+    if (continuesSequence_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(21, continuesSequence_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -1146,6 +1227,10 @@ com.google.protobuf.Struct defaultValue) {
         other.internalGetProviderOptions())) return false;
     if (!getApiKey()
         .equals(other.getApiKey())) return false;
+    if (!getContinuesStreamId()
+        .equals(other.getContinuesStreamId())) return false;
+    if (getContinuesSequence()
+        != other.getContinuesSequence()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -1225,6 +1310,10 @@ com.google.protobuf.Struct defaultValue) {
     }
     hash = (37 * hash) + API_KEY_FIELD_NUMBER;
     hash = (53 * hash) + getApiKey().hashCode();
+    hash = (37 * hash) + CONTINUES_STREAM_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getContinuesStreamId().hashCode();
+    hash = (37 * hash) + CONTINUES_SEQUENCE_FIELD_NUMBER;
+    hash = (53 * hash) + getContinuesSequence();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1438,6 +1527,8 @@ com.google.protobuf.Struct defaultValue) {
       }
       internalGetMutableProviderOptions().clear();
       apiKey_ = "";
+      continuesStreamId_ = "";
+      continuesSequence_ = 0;
       return this;
     }
 
@@ -1560,6 +1651,12 @@ com.google.protobuf.Struct defaultValue) {
       }
       if (((from_bitField0_ & 0x00040000) != 0)) {
         result.apiKey_ = apiKey_;
+      }
+      if (((from_bitField0_ & 0x00080000) != 0)) {
+        result.continuesStreamId_ = continuesStreamId_;
+      }
+      if (((from_bitField0_ & 0x00100000) != 0)) {
+        result.continuesSequence_ = continuesSequence_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1728,6 +1825,14 @@ com.google.protobuf.Struct defaultValue) {
         bitField0_ |= 0x00040000;
         onChanged();
       }
+      if (!other.getContinuesStreamId().isEmpty()) {
+        continuesStreamId_ = other.continuesStreamId_;
+        bitField0_ |= 0x00080000;
+        onChanged();
+      }
+      if (other.getContinuesSequence() != 0) {
+        setContinuesSequence(other.getContinuesSequence());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -1876,6 +1981,16 @@ com.google.protobuf.Struct defaultValue) {
               bitField0_ |= 0x00040000;
               break;
             } // case 154
+            case 162: {
+              continuesStreamId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00080000;
+              break;
+            } // case 162
+            case 168: {
+              continuesSequence_ = input.readInt32();
+              bitField0_ |= 0x00100000;
+              break;
+            } // case 168
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4240,6 +4355,155 @@ com.google.protobuf.Struct defaultValue) {
       checkByteStringIsUtf8(value);
       apiKey_ = value;
       bitField0_ |= 0x00040000;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object continuesStreamId_ = "";
+    /**
+     * <pre>
+     * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+     * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+     * stream still runs. Default: a stream of its own.
+     * </pre>
+     *
+     * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+     * @return The continuesStreamId.
+     */
+    public java.lang.String getContinuesStreamId() {
+      java.lang.Object ref = continuesStreamId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        continuesStreamId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+     * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+     * stream still runs. Default: a stream of its own.
+     * </pre>
+     *
+     * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+     * @return The bytes for continuesStreamId.
+     */
+    public com.google.protobuf.ByteString
+        getContinuesStreamIdBytes() {
+      java.lang.Object ref = continuesStreamId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        continuesStreamId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+     * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+     * stream still runs. Default: a stream of its own.
+     * </pre>
+     *
+     * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+     * @param value The continuesStreamId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setContinuesStreamId(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      continuesStreamId_ = value;
+      bitField0_ |= 0x00080000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+     * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+     * stream still runs. Default: a stream of its own.
+     * </pre>
+     *
+     * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearContinuesStreamId() {
+      continuesStreamId_ = getDefaultInstance().getContinuesStreamId();
+      bitField0_ = (bitField0_ & ~0x00080000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+     * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+     * stream still runs. Default: a stream of its own.
+     * </pre>
+     *
+     * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+     * @param value The bytes for continuesStreamId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setContinuesStreamIdBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      continuesStreamId_ = value;
+      bitField0_ |= 0x00080000;
+      onChanged();
+      return this;
+    }
+
+    private int continuesSequence_ ;
+    /**
+     * <pre>
+     * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+     * INVALID_ARGUMENT without it.
+     * </pre>
+     *
+     * <code>int32 continues_sequence = 21 [json_name = "continuesSequence"];</code>
+     * @return The continuesSequence.
+     */
+    @java.lang.Override
+    public int getContinuesSequence() {
+      return continuesSequence_;
+    }
+    /**
+     * <pre>
+     * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+     * INVALID_ARGUMENT without it.
+     * </pre>
+     *
+     * <code>int32 continues_sequence = 21 [json_name = "continuesSequence"];</code>
+     * @param value The continuesSequence to set.
+     * @return This builder for chaining.
+     */
+    public Builder setContinuesSequence(int value) {
+
+      continuesSequence_ = value;
+      bitField0_ |= 0x00100000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+     * INVALID_ARGUMENT without it.
+     * </pre>
+     *
+     * <code>int32 continues_sequence = 21 [json_name = "continuesSequence"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearContinuesSequence() {
+      bitField0_ = (bitField0_ & ~0x00100000);
+      continuesSequence_ = 0;
       onChanged();
       return this;
     }

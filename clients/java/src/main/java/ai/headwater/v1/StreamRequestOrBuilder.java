@@ -531,4 +531,39 @@ com.google.protobuf.Struct defaultValue);
    */
   com.google.protobuf.ByteString
       getApiKeyBytes();
+
+  /**
+   * <pre>
+   * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+   * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+   * stream still runs. Default: a stream of its own.
+   * </pre>
+   *
+   * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+   * @return The continuesStreamId.
+   */
+  java.lang.String getContinuesStreamId();
+  /**
+   * <pre>
+   * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
+   * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
+   * stream still runs. Default: a stream of its own.
+   * </pre>
+   *
+   * <code>string continues_stream_id = 20 [json_name = "continuesStreamId"];</code>
+   * @return The bytes for continuesStreamId.
+   */
+  com.google.protobuf.ByteString
+      getContinuesStreamIdBytes();
+
+  /**
+   * <pre>
+   * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+   * INVALID_ARGUMENT without it.
+   * </pre>
+   *
+   * <code>int32 continues_sequence = 21 [json_name = "continuesSequence"];</code>
+   * @return The continuesSequence.
+   */
+  int getContinuesSequence();
 }
