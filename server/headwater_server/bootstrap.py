@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,8 +28,16 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.registry import StreamRegistry
+from headwater_server.transport.actions import Actions
 from headwater_server.transport.agent_service import AgentService
+from headwater_server.transport.opening import StreamOpener
 from headwater_server.transport.server import GrpcServer
+from headwater_server.transport.worker_service import WorkerService
+from headwater_server.transport.workflow_service import WorkflowService
+from headwater_server.workflows.runs import Runs
+from headwater_server.workflows.sqlite_journal import SqliteJournal
+from headwater_server.workflows.steps import StepRunner
+from headwater_server.workflows.workers import WorkerPool
 
 VERSION = version("headwater")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -56,17 +65,23 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         _check_default(providers)
         if not await _or_stopping(_start_eager(settings, providers), stopping):
             return
+        timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
+        journal = await SqliteJournal.open(Path(server_settings.data_dir))
+        stack.push_async_callback(journal.close)
         streams = StreamRegistry()
         stack.push_async_callback(streams.close)
-        service = AgentService(
-            providers,
-            streams,
-            Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds),
-            VERSION,
-            server_settings.allow_caller_api_keys,
-        )
-        server = GrpcServer(service)
+        pool = WorkerPool(server_settings.worker_timeout_seconds)
+        stack.callback(pool.close)
+        # A run is stored, so no caller's key travels with it.
+        actions = Actions(StreamOpener(providers, streams, timeouts, allow_caller_api_keys=False))
+        runs = Runs(journal, StepRunner(pool, actions.act), server_settings.retention_days * 86_400)
+        stack.push_async_callback(runs.close)
+        workers = WorkerService(pool, journal.remember_handlers)
+        opener = StreamOpener(providers, streams, timeouts, server_settings.allow_caller_api_keys)
+        agents = AgentService(opener, providers, streams, VERSION)
+        server = GrpcServer(agents, WorkflowService(runs), workers)
         stack.push_async_callback(server.stop)
+        await runs.open()
         await server.start(server_settings.host, server_settings.port)
         names = [provider.name for provider in providers.configured()]
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
@@ -74,15 +89,26 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
             log.warning("open", why="the port is unencrypted and open to whoever reaches it", host=server_settings.host)
         on_listening(server.port)
         await stopping.wait()
-        log.info("draining", streams=len(streams))
+        log.info("draining", streams=len(streams), runs=len(runs))
         await server.announce_end()
-        draining = asyncio.create_task(streams.drain(server_settings.drain_seconds))
-        _on_signals(draining.cancel)
-        await asyncio.wait([draining])
-        if not draining.cancelled():
-            draining.result()
-        await streams.drain(0)
+        await _drain(server_settings.drain_seconds, streams, runs)
+        workers.drain()
     log.info("stopped")
+
+
+async def _drain(seconds: float, streams: StreamRegistry, runs: Runs) -> None:
+    """Waits for what runs, up to the limit or the next signal, and ends what is left."""
+
+    async def drain() -> None:
+        await asyncio.gather(streams.drain(seconds), runs.drain(seconds))
+
+    draining = asyncio.create_task(drain())
+    _on_signals(draining.cancel)
+    await asyncio.wait([draining])
+    if not draining.cancelled():
+        draining.result()
+    await runs.drain(0)
+    await streams.drain(0)
 
 
 async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:

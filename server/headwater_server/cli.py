@@ -23,6 +23,7 @@ def _options(command: Any) -> Any:
             click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG]."),
             click.option("--host", help="Address to listen on [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
+            click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
             click.option("--local", is_flag=True, help="Start the embedded model at once, not at its first use."),
             click.option("--scripted", is_flag=True, help="Offer the provider `scripted`, for tests and demos."),
@@ -38,6 +39,7 @@ def _load(
     file: Path | None,
     host: str | None,
     port: int | None,
+    data_dir: str | None,
     default_model: str | None,
     local: bool,
     scripted: bool,
@@ -47,6 +49,7 @@ def _load(
     flags: dict[tuple[str, ...], Any] = {
         ("server", "host"): host,
         ("server", "port"): port,
+        ("server", "data_dir"): data_dir,
         ("server", "default_model"): default_model,
         ("server", "log_level"): log_level,
         ("server", "log_format"): log_format,
@@ -76,13 +79,14 @@ def serve(**flags: Any) -> None:
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.observability.logging import configure_logging
     from headwater_server.transport.server import PortTakenError
+    from headwater_server.workflows.journal import JournalError
 
     server = settings.settings.server
     configure_logging(server.log_level, server.log_format)
     host = f"[{server.host}]" if ":" in server.host else server.host
     try:
         asyncio.run(run(settings, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
-    except (PortTakenError, HeadwaterError) as error:
+    except (PortTakenError, JournalError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)
 

@@ -45,8 +45,17 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _default_data_dir() -> str:
+    """Where programs keep their data for a user, by the XDG Base Directory Specification."""
+    return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "headwater")
+
+
 class ServerSettings(_Settings):
-    """`[server]`: the port, the log, and what holds for all providers."""
+    """`[server]`: the port, the log, the data, and what holds for all providers.
+
+    `worker_timeout_seconds`: a worker that was not heard for so long is taken for dead. `retention_days`: how long runs
+    that have ended are kept.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
@@ -55,6 +64,11 @@ class ServerSettings(_Settings):
     first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
     next_chunk_seconds: float = Field(120.0, gt=0, le=86_400)
     drain_seconds: float = Field(10.0, ge=0, le=3_600)
+    data_dir: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
+        default_factory=_default_data_dir, min_length=1
+    )
+    retention_days: float = Field(30.0, gt=0, le=36_500)
+    worker_timeout_seconds: float = Field(10.0, ge=0.1, le=3_600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
 
@@ -152,6 +166,9 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
     "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
     "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
+    "HEADWATER_DATA_DIR": ("server", "data_dir"),
+    "HEADWATER_RETENTION_DAYS": ("server", "retention_days"),
+    "HEADWATER_WORKER_TIMEOUT_SECONDS": ("server", "worker_timeout_seconds"),
     "HEADWATER_LOG_LEVEL": ("server", "log_level"),
     "HEADWATER_LOG_FORMAT": ("server", "log_format"),
     "HEADWATER_LOCAL": ("providers", "local", "eager"),

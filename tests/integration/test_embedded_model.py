@@ -114,6 +114,33 @@ async def test_a_json_schema_is_held_to(target, provider):
     assert json.loads(response.complete_text)["color"] in ("red", "green")
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_the_model_calls_a_tool_and_reads_its_result(target, provider):
+    """A model this small does not call the tool, or repeat its result, in every reply: one of three tries must."""
+    asked: list[str] = []
+
+    def get_weather(city: str) -> str:
+        """Get the current weather of a city"""
+        asked.append(city)
+        return f"It is raining in {city}, 17 degrees."
+
+    tries = []
+    for city in ("Paris", "Rome", "Lisbon"):
+        asked.clear()
+        settings = {"tools": [get_weather], "max_tokens": 80}
+        response = await ask(target, provider, f"What is the weather in {city}?", **settings)
+        results = [result for chunk in response.chunks for result in chunk.metadata.get("tool_results", [])]
+        tries.append((list(asked), results, response.complete_text))
+        if asked == [city] and "17" in response.complete_text:
+            break
+    assert asked == [city], tries
+    assert "17" in response.complete_text, tries
+    assert results[0]["content"] == f"It is raining in {city}, 17 degrees."
+    one, two = response.metadata["rounds"]
+    assert two["usage"]["input_tokens"] > one["usage"]["input_tokens"] + 10  # the call and its result were read
+    assert response.metadata["usage"]["input_tokens"] == one["usage"]["input_tokens"] + two["usage"]["input_tokens"]
+
+
 @pytest.mark.parametrize("provider", ["local", "over-chat"])
 async def test_a_prompt_beyond_the_context_window_has_its_own_error(target, provider):
     with pytest.raises(ContextWindowError) as caught:

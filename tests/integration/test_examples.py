@@ -10,18 +10,44 @@ import pytest
 
 from tests.support.server import ServerProcess, clean_environment
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "streaming"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What each must have printed for its parts to have done what they say.
 SIGNS = {
-    "basic_streaming.py": [
+    "streaming/basic_streaming.py": [
         "scripted/story streams: True",
         "Stopped after 1",
         "The server says:",
         "remembers 8 messages",
     ],
-    "multi_provider_stream.py": ["scripted: Why is the sky blue?", "== scripted", "first token"],
-    "practical_streaming.py": ["4 messages remembered", "10 replies", "time is up after", "--- with_a_retry"],
+    "streaming/multi_provider_stream.py": ["scripted: Why is the sky blue?", "== scripted", "first token"],
+    "streaming/practical_streaming.py": ["4 messages remembered", "10 replies", "time is up after", "--- with_a_retry"],
+    "streaming/streaming_with_handlers.py": [
+        "Calculating {'expression': '15 * 2500 / 100'}...\nResult: 375",
+        "Asking for 2 cities...",
+        "Workflow trip: completed",
+        "The context has calc_params, calc_result, calculate_result, cities, summarise_result, weather_result",
+    ],
+    "streaming/advanced_streaming_handlers.py": [
+        "words, status completed",
+        "attempt 2: ConnectionError: the line is busy; again in 0.4 s\nattempt 3: got through",
+        "step publish failed\nprepared once, then published",
+        "events, completed",
+        "class s0 completed",
+        "the run is cancelled",
+    ],
+    "agents/workflow_with_handlers.py": [
+        "flowchart TD",
+        "Calculating...",
+        "warn      skipped",
+        "3 numbers. Mean: 850.83. Nothing",
+    ],
+    "agents/workflow_with_wrappers.py": [
+        "Executing calculator...",
+        "Executing converter...",
+        "[thank: ",
+        "375 dollars are 345.0 euros",
+    ],
 }
 
 
@@ -33,7 +59,8 @@ def scripted():
 
 
 def test_every_example_is_run_here():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SIGNS)
+    found = [*EXAMPLES.glob("streaming/*.py"), *EXAMPLES.glob("agents/*.py")]
+    assert {str(path.relative_to(EXAMPLES)) for path in found} == set(SIGNS)
 
 
 @pytest.mark.parametrize("name", sorted(SIGNS))

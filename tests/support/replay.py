@@ -7,7 +7,8 @@ connection is closed. The client's leaving is seen by the protocol (FIN or RST) 
 is noted in the record of the request with the time of the monotonic clock.
 
 Which response: the field `model` of the JSON body, `ANYTHING@NAME` for a fixture (also `/`, `:` or `+` before NAME) and
-`ANYTHING@recorded:FOLDER/NAME` for a recorded one. A request that names none for its endpoint gets the fixture marked
+`ANYTHING@recorded:FOLDER/NAME` for a recorded one; with `>OTHER` behind it, a request that brings results of tools gets
+the fixture OTHER. A request that names none for its endpoint gets the fixture marked
 as default there, or for GET the only fixture there, or the server's own `default`. Else the answer is 404 with a sentence
 that says why.
 """
@@ -30,6 +31,8 @@ from tests.support.fixtures import CONFORMANCE, Fixture, load_fixtures
 
 HOLD_HEAD = -1
 """A value of `hold`: send nothing at all, not even the response's head."""
+
+_RESULTS = ('"role": "tool"', '"type": "tool_result"', '"type": "function_call_output"')
 
 _MAX_BODY = 64 * 1024 * 1024
 
@@ -276,6 +279,9 @@ def choose(record: Record, default: str = "") -> Response:
     """The response to a request; a 404 that says why when there is none."""
     model = record.body.get("model") if isinstance(record.body, dict) else None
     model = model if isinstance(model, str) else ""
+    model, _, then = model.partition(">")
+    if then and any(mark in json.dumps(record.body) for mark in _RESULTS):
+        model = f"@{then}"
     if match := re.search(r"@recorded:(.+)$", model):
         try:
             return recorded(match[1])

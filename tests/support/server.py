@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Coroutine, Mapping
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,10 +24,17 @@ T = TypeVar("T")
 OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
 
 
+_DATA = tempfile.TemporaryDirectory(prefix="headwater-")
+atexit.register(_DATA.cleanup)
+
+
 def clean_environment(**variables: str) -> dict[str, str]:
-    """The environment without anything that would configure Headwater, and with these variables."""
+    """The environment without anything that would configure Headwater, and with these variables.
+
+    Each call names a data folder of its own, so that servers can run side by side.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
-    return {**kept, **variables}
+    return {**kept, "HEADWATER_DATA_DIR": os.path.join(_DATA.name, uuid.uuid4().hex), **variables}
 
 
 class ServerProcess:
@@ -33,6 +43,7 @@ class ServerProcess:
     Args:
         args: further flags.
         variables: further variables of its environment.
+        program: what Python runs instead of `headwater`.
 
     Attributes:
         target: what a client connects to.
@@ -41,15 +52,22 @@ class ServerProcess:
 
     expected_code = 0
 
-    def __init__(self, *args: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *args: str,
+        variables: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "headwater.cli"),
+    ) -> None:
         self._args = args
+        self._program = program
         self._variables = dict(variables or {})
         self._log: list[str] = []
         self.target = ""
         self.process: subprocess.Popen[str]
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "headwater.cli", "serve", "--port", "0", "--log-format", "json", *self._args]
+        options = ["serve", "--port", "0", "--log-format", "json", *self._args]
+        command = [sys.executable, *self._program, *options]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

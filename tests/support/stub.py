@@ -11,14 +11,23 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+
+_OPTIONS = (("grpc.max_send_message_length", 64 * 1024 * 1024),)
 
 
 @asynccontextmanager
 async def agent_stub(target: str) -> AsyncIterator[AgentServiceStub[Any]]:
     """The stub on a channel of its own."""
-    options = (("grpc.max_send_message_length", 64 * 1024 * 1024),)
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         yield AgentServiceStub(channel)
+
+
+@asynccontextmanager
+async def workflow_stub(target: str) -> AsyncIterator[WorkflowServiceStub[Any]]:
+    """The stub of WorkflowService on a channel of its own."""
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+        yield WorkflowServiceStub(channel)
 
 
 def details(error: grpc.aio.AioRpcError) -> dict[str, Message]:

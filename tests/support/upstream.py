@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -15,11 +16,13 @@ class Upstream:
     Attributes:
         answer: writes the answer, head and all; the connection is closed after it.
         requests: heads of the requests, as they came.
+        bodies: their bodies.
     """
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,6 +47,8 @@ class Upstream:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             try:
                 self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+                length = re.search(r"(?i)^content-length: *(\d+)", self.requests[-1], re.MULTILINE)
+                self.bodies.append(await reader.readexactly(int(length[1]) if length else 0))
                 await self.answer(writer)
             finally:
                 writer.close()

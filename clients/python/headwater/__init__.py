@@ -22,16 +22,23 @@ if TYPE_CHECKING:
         ForkError,
         HeadwaterError,
         MessageTooLargeError,
+        NonRetryableError,
         ProviderAuthError,
         ProviderError,
         ProviderNotFoundError,
         ProviderRateLimitError,
         ServerOverloadedError,
         ServerUnavailableError,
+        StepExecutionError,
         StreamExpiredError,
         StreamInterruptedError,
         StreamTimeoutError,
+        ToolError,
         ValidationError,
+        WorkflowCancelledError,
+        WorkflowError,
+        WorkflowTimeoutError,
+        WorkflowValidationError,
     )
     from headwater.streaming import (
         StreamChunk,
@@ -40,6 +47,20 @@ if TYPE_CHECKING:
         collect_stream,
         create_mock_stream,
         stream_to_string,
+    )
+    from headwater.tools import tool
+    from headwater.workflow import (
+        Step,
+        StepResult,
+        StepStatus,
+        Workflow,
+        WorkflowAgent,
+        WorkflowEvent,
+        WorkflowEventType,
+        WorkflowProgress,
+        WorkflowResult,
+        WorkflowRunHandle,
+        WorkflowStream,
     )
 
 # gRPC's core writes its notes ("Got goaway ...") to standard error unless it is told otherwise before it is imported.
@@ -55,39 +76,71 @@ __all__ = [
     "HeadwaterError",
     "Image",
     "MessageTooLargeError",
+    "NonRetryableError",
     "ProviderAuthError",
     "ProviderError",
     "ProviderNotFoundError",
     "ProviderRateLimitError",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "Step",
+    "StepExecutionError",
+    "StepResult",
+    "StepStatus",
     "StreamChunk",
     "StreamExpiredError",
     "StreamInterruptedError",
     "StreamTimeoutError",
     "StreamingManager",
     "StreamingResponse",
+    "ToolError",
     "ValidationError",
+    "Workflow",
+    "WorkflowAgent",
+    "WorkflowCancelledError",
+    "WorkflowError",
+    "WorkflowEvent",
+    "WorkflowEventType",
+    "WorkflowProgress",
+    "WorkflowResult",
+    "WorkflowRunHandle",
+    "WorkflowStream",
+    "WorkflowTimeoutError",
+    "WorkflowValidationError",
     "collect_stream",
     "create_mock_stream",
     "stream_to_string",
+    "tool",
 ]
 
-_AGENT = {"Agent", "AgentResponse", "AgentStream", "Image"}
-_STREAMING = {
-    "StreamChunk",
-    "StreamingManager",
-    "StreamingResponse",
-    "collect_stream",
-    "create_mock_stream",
-    "stream_to_string",
+_WORKFLOW = (
+    "Step",
+    "StepResult",
+    "StepStatus",
+    "Workflow",
+    "WorkflowAgent",
+    "WorkflowEvent",
+    "WorkflowEventType",
+    "WorkflowProgress",
+    "WorkflowResult",
+    "WorkflowRunHandle",
+    "WorkflowStream",
+)
+
+# Where a name comes from; the others are exceptions.
+_MODULES = {
+    **dict.fromkeys(("Agent", "AgentResponse", "AgentStream", "Image"), "agent"),
+    **dict.fromkeys(("StreamChunk", "StreamingManager", "StreamingResponse"), "streaming"),
+    **dict.fromkeys(("collect_stream", "create_mock_stream", "stream_to_string"), "streaming"),
+    "tool": "tools",
+    **dict.fromkeys(_WORKFLOW, "workflow"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "agent" if name in _AGENT else "streaming" if name in _STREAMING else "exceptions"
+    module = _MODULES.get(name, "exceptions")
     value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value

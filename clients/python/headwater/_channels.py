@@ -71,11 +71,16 @@ class LoopChannels:
 
     def stub(self, target: str) -> AgentServiceAsyncStub:
         """The service at `target`, over the channel that this loop has to it."""
+        self.channel(target)
+        return self._channels[target][1]
+
+    def channel(self, target: str) -> grpc.aio.Channel:
+        """The channel that this loop has to `target`, for the stubs of the other services."""
         if target not in self._channels:
             proxy = [("grpc.enable_http_proxy", 0)] if target.startswith(_LOOPBACK) else []
             channel = grpc.aio.insecure_channel(target, options=[*_OPTIONS, *proxy])
             self._channels[target] = channel, agent_service_pb2_grpc.AgentServiceStub(channel)
-        return self._channels[target][1]
+        return self._channels[target][0]
 
     def abandon(self) -> None:
         """Let go of the channels of a loop that is closed already; they close as they are freed."""

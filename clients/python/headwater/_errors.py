@@ -161,7 +161,7 @@ def _bare_message(code: grpc.StatusCode, message: str, target: str) -> str:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no complete answer from {target} within the timeout of the call; allow more with timeout="
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return f"the server at {target} does not offer this call of headwater.v1.AgentService ({message})"
+        return f"the server at {target} does not offer this call; it may be older than this client ({message})"
     return f"{message} (from {target})"
 
 

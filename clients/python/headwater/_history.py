@@ -1,6 +1,7 @@
 """The conversation of an agent: what was asked and answered, kept by the caller's side.
 
-A call takes a snapshot when it is made and hands back prompt and reply together when it ends. Ends may come from
+A call takes a snapshot when it is made and hands back prompt and reply together when it ends. A reply with rounds of
+tool calls is several messages, which stay together: providers refuse a result without its call. Ends may come from
 anywhere, also from `__del__` of a dropped stream, which may run in any thread and in the middle of any statement. So
 ending only appends to a deque, which is atomic; whoever next takes a snapshot moves what has arrived under the lock.
 """
@@ -19,11 +20,19 @@ from headwater.v1 import agent_pb2
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A prompt with its reply; `interrupted` marks a reply that is only a part."""
+    """A prompt with its reply: one message, or with tools several; `interrupted` marks one that is only a part."""
 
     prompt: agent_pb2.Message
-    reply: agent_pb2.Message
+    reply: tuple[agent_pb2.Message, ...]
     interrupted: bool
+
+    def __len__(self) -> int:
+        return 1 + len(self.reply)
+
+    def in_short(self) -> Turn:
+        """The same with the words of the reply only, as one message."""
+        spoken = [part for message in self.reply for part in message.parts if part.text]
+        return Turn(self.prompt, (agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=spoken),), self.interrupted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +45,9 @@ class Exchange:
     _replaces: Turn | None
     _epoch: int
 
-    def end(self, reply: agent_pb2.Message, *, interrupted: bool) -> None:
+    def end(self, reply: Sequence[agent_pb2.Message], *, interrupted: bool) -> None:
         """Add prompt and reply, unless the history was cleared since the call was made."""
-        self._history._ended.append((self._epoch, Turn(self.prompt, reply, interrupted), self._replaces))
+        self._history._ended.append((self._epoch, Turn(self.prompt, tuple(reply), interrupted), self._replaces))
 
 
 class History:
@@ -80,8 +89,8 @@ class History:
             turns = list(self._turns)
         result = []
         for turn in turns:
-            reply = to_dict(turn.reply)
-            result += [to_dict(turn.prompt), reply | {"interrupted": True} if turn.interrupted else reply]
+            *others, last = [to_dict(message) for message in (turn.prompt, *turn.reply)]
+            result += [*others, last | {"interrupted": True} if turn.interrupted else last]
         return result
 
     def clear(self) -> None:
@@ -98,21 +107,38 @@ class History:
                 continue
             self._turns = [kept for kept in self._turns if kept is not replaced]
             self._turns.append(turn)
-        # Two messages a turn; half a turn is never sent.
-        del self._turns[: max(0, len(self._turns) - self.limit // 2)]
+        self._turns = _newest(self._turns, self.limit)
 
     @staticmethod
     def _newest(turns: list[Turn], limit: int) -> list[agent_pb2.Message]:
         """The last messages that may be sent: they begin with a question, and no tool call lacks its result."""
-        messages: list[agent_pb2.Message] = []
-        for turn in turns:
-            reply = _without_open_calls(turn.reply)
-            if reply.parts:
-                messages += [turn.prompt, reply]
-        newest = messages[-limit:]
-        while newest and newest[0].role != agent_pb2.ROLE_USER:
-            del newest[0]
-        return newest
+        spoken = [Turn(turn.prompt, closed(turn.reply), turn.interrupted) for turn in turns]
+        newest = _newest([turn for turn in spoken if turn.reply], limit)
+        return [message for turn in newest for message in (turn.prompt, *turn.reply)]
+
+
+def _newest(turns: list[Turn], limit: int) -> list[Turn]:
+    """The last turns that have `limit` messages at most; half a turn is never kept or sent.
+
+    The very last, if it is longer than that by itself, is kept in short.
+    """
+    left, first = limit, len(turns)
+    while first and len(turns[first - 1]) <= left:
+        first -= 1
+        left -= len(turns[first])
+    if first == len(turns) > 0 and limit >= len(short := turns[-1].in_short()) and short.reply[0].parts:
+        return [short]
+    return turns[first:]
+
+
+def closed(reply: Sequence[agent_pb2.Message]) -> tuple[agent_pb2.Message, ...]:
+    """The reply up to the last words of the model, so that no call lacks its result and no result a word on it."""
+    while reply:
+        *before, last = reply
+        if last.role == agent_pb2.ROLE_ASSISTANT and (spoken := _without_open_calls(last)).parts:
+            return (*before, spoken)
+        reply = before
+    return ()
 
 
 def _without_open_calls(reply: agent_pb2.Message) -> agent_pb2.Message:

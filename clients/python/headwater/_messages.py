@@ -226,4 +226,13 @@ def _part_to_dict(part: agent_pb2.Part) -> dict[str, Any]:
     if kind == "tool_call":
         call = part.tool_call
         return {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments}
+    if kind == "tool_result":
+        result = part.tool_result
+        return {
+            "type": "tool_result",
+            "tool_call_id": result.tool_call_id,
+            "name": result.name,
+            "content": result.content,
+            "is_error": result.is_error,
+        }
     return {"type": "text", "text": part.text}

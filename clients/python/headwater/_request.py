@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from headwater._errors import CallersNames
 from headwater._messages import to_messages, user_message
+from headwater._tools.calls import Toolbox
 from headwater._validation import finite, header, int32, invalid, json_text, struct, text
 from headwater.exceptions import MessageTooLargeError
 from headwater.v1 import agent_pb2, agent_service_pb2
@@ -30,7 +31,8 @@ _UNSUPPORTED_PARAMS = {
     "drop": agent_pb2.UNSUPPORTED_PARAMS_DROP,
 }
 _NO_OPTIONS = {
-    name: f"is a setting of the agent, not of a call: Agent({name}=...)" for name in ("name", "target", "token")
+    name: f"is a setting of the agent, not of a call: Agent({name}=...)"
+    for name in ("name", "target", "token", "tool_timeout", "max_tool_rounds")
 }
 _NO_OPTIONS["system"] = "is called instructions"
 _ENDPOINT = r"(?:\[[^\]/]+\]|[^:/\[\],]+):\d{1,5}"
@@ -56,13 +58,18 @@ class Server:
 
 @dataclass(slots=True)
 class PreparedCall:
-    """A checked call. `options` are those whose provider is not known yet; `names` are for its errors."""
+    """A checked call.
+
+    `options` are those whose provider is not known yet; `names` are for its errors; `toolbox` has the tools that it
+    offers and runs, None for none.
+    """
 
     server: Server
     request: agent_service_pb2.StreamRequest
     timeout: float | None
     options: Struct | None
     names: CallersNames
+    toolbox: Toolbox | None = None
 
 
 def resolve_server(target: str | None, token: str | None) -> Server:
@@ -111,6 +118,14 @@ def message_count(value: Any) -> int:
     return count
 
 
+def tool_rounds(value: Any) -> int:
+    """How often a model may ask for tools in one call."""
+    count = int32("max_tool_rounds", value)
+    if count < 1:
+        raise invalid("max_tool_rounds", "must be at least 1")
+    return count
+
+
 def sampling(values: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling fields that are set (not None), checked for type; their ranges are the provider's matter."""
     checked: dict[str, Any] = {}
@@ -156,6 +171,7 @@ def build_request(
     unsupported_params: Any,
     provider_options: Any,
     api_key: str | None,
+    toolbox: Toolbox | None,
 ) -> agent_service_pb2.StreamRequest:
     """The request of a call."""
     request = agent_service_pb2.StreamRequest(
@@ -166,6 +182,8 @@ def build_request(
         messages=messages,
         **sampling(sampling_values),
     )
+    if toolbox is not None:
+        request.tools.extend(tool.definition() for tool in toolbox.tools.values())
     if response_format is not None:
         request.response_format.CopyFrom(_response_format(response_format))
     if unsupported_params is not None:

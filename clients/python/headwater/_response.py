@@ -17,6 +17,7 @@ _OF_A_SINGLE_CHUNK = (
     "redacted_thinking",
     "refusal",
     "tool_call_deltas",
+    "tool_results",
 )
 
 
@@ -27,7 +28,8 @@ class AgentResponse:
     Attributes:
         content: the text.
         reasoning: the model's thinking; None where it showed none.
-        tool_calls: the calls that the model asked for, each with `id`, `name` and `arguments`.
+        tool_calls: all calls that the model asked for, in order, each with `id`, `name` and `arguments`: those that the
+            agent's tools have answered and, without tools, those that are left to the caller.
         metadata: facts of the first chunk, and over them those of the final one, as in `StreamChunk`, less what belongs
             to one chunk only; `refusal`, whole, where the provider sends such words apart from the text.
         agent_id: `id` of the agent.
@@ -50,6 +52,7 @@ async def collect_response(stream: AsyncIterable[StreamChunk], agent_id: str) ->
     content: list[str] = []
     thinking: list[str] = []
     refusal: list[str] = []
+    calls: list[dict[str, Any]] = []
     metadata: dict[str, Any] = {}
     async for chunk in stream:
         if not content or chunk.is_final:
@@ -57,9 +60,11 @@ async def collect_response(stream: AsyncIterable[StreamChunk], agent_id: str) ->
         content.append(chunk.content)
         thinking.append(chunk.metadata.get("thinking", ""))
         refusal.append(chunk.metadata.get("refusal", ""))
+        calls += chunk.metadata.get("tool_calls", ())
     for name in _OF_A_SINGLE_CHUNK:
         metadata.pop(name, None)
     if any(refusal):
         metadata["refusal"] = "".join(refusal)
-    calls = metadata.get("tool_calls", [])
+    if calls:
+        metadata["tool_calls"] = calls
     return AgentResponse("".join(content), "".join(thinking) or None, calls, metadata, agent_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -26,11 +26,14 @@ from headwater._request import (
     refuse_base_url,
     resolve_server,
     sampling,
+    tool_rounds,
 )
 from headwater._response import AgentResponse, collect_response
 from headwater._service import fetch_provider_info, fetch_providers
 from headwater._signatures import takes_arguments_of
 from headwater._stream import AgentStream
+from headwater._tools.calls import Toolbox
+from headwater._tools.tool import Tool, ToolLike, to_tools
 from headwater._validation import header, invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
 from headwater.v1.agent_pb2 import Message
@@ -44,7 +47,7 @@ class Agent:
     Making one does no I/O, and it needs no closing: agents of one server share a connection on each event loop. An
     agent may be used from several threads and event loops at once. Each parameter is an attribute too, which may be
     changed at any time and counts from the next call on; a bad value is refused at once or by that call. All but
-    `name`, `target` and `token` can be set for a single call as well.
+    `name`, `target`, `token`, `max_tool_rounds` and `tool_timeout` can be set for a single call as well.
 
     A copy, also one that was pickled, has the settings and a history of its own, empty at first.
 
@@ -61,10 +64,17 @@ class Agent:
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
+        tools: what the model may call while it replies: functions, sync or async, with or without `@tool`. A call then
+            goes on until the model has said all it wants to say. The schema of a function's arguments comes from its
+            signature, which needs pydantic (`pip install 'headwater[tools]'`).
+        max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
+        tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model is
+            told. None for no limit.
         base_url: not taken; the error says where the address of a provider belongs.
 
     Raises:
         ValidationError: for a bad value; the message names it.
+        ToolError: for a tool made of a function, when pydantic is not installed.
     """
 
     def __init__(
@@ -81,6 +91,9 @@ class Agent:
         token: str | None = None,
         history: int = 20,
         api_key: str | None = None,
+        tools: Iterable[ToolLike] = (),
+        max_tool_rounds: int = 10,
+        tool_timeout: float | None = 60.0,
         base_url: str | None = None,
     ) -> None:
         if base_url is not None:
@@ -98,6 +111,9 @@ class Agent:
             resolve_server(target, None)
         self.token = token
         self.api_key = api_key
+        self._tools = to_tools(tools)
+        self.max_tool_rounds = tool_rounds(max_tool_rounds)
+        self.tool_timeout = None if tool_timeout is None else seconds("tool_timeout", tool_timeout)
         self._begin(message_count(history))
 
     def _begin(self, history: int) -> None:
@@ -144,6 +160,28 @@ class Agent:
     def api_key(self, api_key: str | None) -> None:
         self._api_key = header("api_key", api_key) if api_key else None
 
+    @property
+    def tools(self) -> tuple[Tool[..., Any], ...]:
+        """What the model may call; assign a list of functions or tools to change it."""
+        return self._tools
+
+    @tools.setter
+    def tools(self, tools: Iterable[ToolLike]) -> None:
+        self._tools = to_tools(tools)
+
+    def add_tool(self, tool: ToolLike, /) -> None:
+        """Let the model call one more tool, from the next call on.
+
+        Args:
+            tool: a function, sync or async, with or without `@tool`, or a tool such as `calculator_tool`.
+
+        Raises:
+            ValidationError: for a function that cannot be described, and for a name that the agent has already.
+            ToolError: for a tool made of a function, when pydantic is not installed.
+        """
+        with self._lock:
+            self._tools = to_tools([*self._tools, tool])
+
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
 
@@ -163,6 +201,7 @@ class Agent:
         context: Mapping[str, Any] | None = None,
         messages: Sequence[MessageLike] | None = None,
         history: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
         response_format: ResponseFormatLike | None = None,
         model: str | None = None,
         provider: str | None = None,
@@ -178,6 +217,10 @@ class Agent:
         Returns at once; nothing is sent before the first chunk is asked for. The call is as things are now: its
         history, and the agent's settings. When the reply is complete, prompt and reply enter the history together;
         when it is left or cut, they do with the text that had come, marked, until the same prompt is tried again.
+
+        With tools, their calls are run as the model asks for them, all of a round at once, and the reply goes on. It is
+        one stream: a chunk with `metadata["tool_calls"]` before they run, one with `metadata["tool_results"]` after,
+        and one final chunk at the end. A call that fails has its error as result, for the model.
 
         Args:
             prompt: the question: text, or a list of texts, `Image`s and dicts such as `{"type": "image_url", ...}`. May
@@ -195,6 +238,7 @@ class Agent:
                 Such a call leaves the history as it is.
             history: most messages of the conversation that this call sends, of those that the agent keeps; with 0 it
                 sends none and leaves the history as it is.
+            tools: instead of the agent's; an empty list for none.
             response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, or a JSON Schema.
             model: instead of the agent's.
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
@@ -221,6 +265,7 @@ class Agent:
         exchange = self._exchange(asked, messages is not None, history)
         before = exchange.messages if exchange else given
         model, provider = self._model_and_provider(model, provider)
+        toolbox = self._toolbox(tools)
         request = build_request(
             messages=[*before, *([asked] if asked is not None else [])],
             instructions=self.instructions if instructions is None else instructions,
@@ -240,6 +285,7 @@ class Agent:
             unsupported_params=unsupported_params,
             provider_options=provider_options,
             api_key=self._api_key if api_key is None else api_key,
+            toolbox=toolbox,
         )
         extra = struct("options", options) if options else None
         if extra is not None and provider:
@@ -251,7 +297,8 @@ class Agent:
         names = CallersNames(
             len(exchange.messages) if exchange else 0, len(before) if asked is not None else None, frozenset(options)
         )
-        call = PreparedCall(self._server(), request, None if limit is None else seconds("timeout", limit), extra, names)
+        limit = None if limit is None else seconds("timeout", limit)
+        call = PreparedCall(self._server(), request, limit, extra, names, toolbox)
         stream = AgentStream(call, exchange, self._find_provider)
         with self._lock:
             self._streams.add(stream)
@@ -367,6 +414,14 @@ class Agent:
         if limit is not None and message_count(limit) and has_messages:
             raise invalid("history", "has no place beside messages=, which are sent instead of it")
         return None if asked is None or has_messages or limit == 0 else self._history.begin(asked, limit)
+
+    def _toolbox(self, tools: Iterable[ToolLike] | None) -> Toolbox | None:
+        """The tools of a call; None when it has none."""
+        offered = self._tools if tools is None else to_tools(tools)
+        if not offered:
+            return None
+        limit = None if self.tool_timeout is None else seconds("tool_timeout", self.tool_timeout)
+        return Toolbox({tool.name: tool for tool in offered}, limit, tool_rounds(self.max_tool_rounds))
 
     def _model_and_provider(self, model: str | None, provider: str | None) -> tuple[str | None, str | None]:
         if model is None and (provider is None or provider == (self.provider or "")):

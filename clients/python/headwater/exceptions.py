@@ -27,7 +27,9 @@ __all__ = [
     "StreamTimeoutError",
     "ToolError",
     "ValidationError",
+    "WorkflowCancelledError",
     "WorkflowError",
+    "WorkflowTimeoutError",
     "WorkflowValidationError",
 ]
 
@@ -193,6 +195,14 @@ class WorkflowError(HeadwaterError):
 
 class WorkflowValidationError(WorkflowError, ValidationError):
     """The definition of a workflow has mistakes; `violations` names each."""
+
+
+class WorkflowCancelledError(WorkflowError):
+    """The run was cancelled by somebody else."""
+
+
+class WorkflowTimeoutError(WorkflowError, TimeoutError):
+    """The run took longer than its caller allowed, and was cancelled."""
 
 
 class StepExecutionError(WorkflowError):

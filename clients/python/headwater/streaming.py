@@ -47,7 +47,10 @@ class StreamChunk:
         metadata: `sequence` on every chunk of a server; `stream_id`, `model` and `provider` on the first; `event_type`,
             `thinking`, `thinking_signature`, `redacted_thinking`, `refusal` and `tool_call_deltas` where there are
             any; on the final one `finish_reason`, `provider_finish_reason`, `stop_sequence`, `usage`, `stats`,
-            `tool_calls`, `provider_request_id` and the provider's further facts, as far as they are known.
+            `tool_calls`, `provider_request_id` and the provider's further facts, as far as they are known. Where tools
+            are run: `tool_calls` on the chunk that ends a round, and `tool_results` on the one after it (each with
+            `id`, `name`, `content` and `is_error`); on the final chunk `rounds`, what each round said at its end, while
+            `usage` and `stats` are those of all rounds together, the time that the tools took included.
         is_final: the last chunk of a reply that is complete.
         timestamp: when it was made here, in seconds since the epoch.
     """

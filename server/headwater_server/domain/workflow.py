@@ -197,9 +197,11 @@ class Transition:
         step: the step as it is after the change; None when the change is the run's.
         context: the context's keys that it set.
         deleted: the context's keys that it deleted.
+        also: more steps, as they are after the change: those that begin anew when a run is resumed.
     """
 
     event: RunEvent
     step: StepState | None = None
     context: Mapping[str, str] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
+    also: tuple[StepState, ...] = ()

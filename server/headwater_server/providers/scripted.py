@@ -86,6 +86,8 @@ class ScriptedOptions(_Strict):
         fail_reason: name of the error. Default: PROVIDER_UNAVAILABLE. Alone: it fails before the first delta.
         truncate_after: breaks off after so many deltas, as a connection that is cut.
         hang_after: sends nothing more after so many deltas.
+        after_tools: the options of the next round, when the results of the tool calls have come; it may have an
+            `after_tools` of its own. Default: the same options again.
     """
 
     text: str | None = None
@@ -101,6 +103,7 @@ class ScriptedOptions(_Strict):
     fail_reason: Annotated[Reason, Field(strict=False)] | None = None
     truncate_after: Count | None = None
     hang_after: Count | None = None
+    after_tools: ScriptedOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +216,11 @@ class ScriptedProvider:
 
     def _options(self, request: ChatRequest) -> ScriptedOptions:
         try:
-            return ScriptedOptions.model_validate(request.provider_options)
+            options = ScriptedOptions.model_validate(request.provider_options)
         except ValidationError as error:
             problems = [_violation(self.name, e["loc"], e["type"], e["msg"]) for e in error.errors()]
+        else:
+            return _of_round(options, _rounds_of_tools(request))
         raise invalid_request(problems)
 
     def _script(self, request: ChatRequest, options: ScriptedOptions) -> _Script:
@@ -304,6 +309,20 @@ def _usage(request: ChatRequest, options: ScriptedOptions, thinking: int, output
 def _question(request: ChatRequest) -> str:
     """The text of the last message of the user."""
     return next((message.text for message in reversed(request.messages) if message.role is Role.USER), "")
+
+
+def _rounds_of_tools(request: ChatRequest) -> int:
+    """How often results of tools have come since the user spoke."""
+    roles = [message.role for message in request.messages]
+    last = max((index for index, role in enumerate(roles) if role is Role.USER), default=0)
+    return roles[last:].count(Role.TOOL)
+
+
+def _of_round(options: ScriptedOptions, rounds: int) -> ScriptedOptions:
+    while rounds and options.after_tools is not None:
+        options = options.after_tools
+        rounds -= 1
+    return options
 
 
 def _count(text: str) -> int:

@@ -64,12 +64,15 @@ class _Waiting:
 class MergingChannel:
     """A bounded queue of chunks for one reader; see the module's theory of operation.
 
+    Args:
+        after: sequence number after which the count begins.
+
     Attributes:
-        count: deltas put so far; the sequence number of the last.
+        sequence: sequence number of the last delta put.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, after: int = 0) -> None:
+        self.sequence = after
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
         self._end: FinalChunk | HeadwaterError | None = None
@@ -93,7 +96,7 @@ class MergingChannel:
         _wake(self._reader)
 
     def _add(self, delta: Delta, kind: str, size: int) -> None:
-        self.count += 1
+        self.sequence += 1
         if kind and self._waiting:
             tail = self._waiting[-1]
             if (
@@ -102,10 +105,10 @@ class MergingChannel:
                 and tail.chunk.delta.block == delta.block
                 and tail.chunk.delta.event_type == delta.event_type
             ):
-                tail.merge(getattr(delta, kind), self.count)
+                tail.merge(getattr(delta, kind), self.sequence)
                 self._size += size + PIECE_COST
                 return
-        self._waiting.append(_Waiting(Chunk(self.count, time.time(), delta), kind, size))
+        self._waiting.append(_Waiting(Chunk(self.sequence, time.time(), delta), kind, size))
         self._size += size + CHUNK_COST
 
     def end(self, end: FinalChunk | HeadwaterError) -> None:

@@ -66,6 +66,14 @@ class Timeouts:
     next_chunk_seconds: float = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a round of tool calls goes on from: the stream's id, and the sequence number of its last chunk."""
+
+    stream_id: str
+    sequence: int
+
+
 class LiveStream:
     """One running stream, with one reader.
 
@@ -75,18 +83,22 @@ class LiveStream:
         model: the model asked for.
         source: the provider's reply, not yet begun.
         timeouts: how long the provider may be silent.
+        after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
     """
 
-    def __init__(self, stream_id: str, provider: str, model: str, source: Source, timeouts: Timeouts) -> None:
+    def __init__(
+        self, stream_id: str, provider: str, model: str, source: Source, timeouts: Timeouts, after: int = 0
+    ) -> None:
         self.id = stream_id
         self.provider = provider
         self.model = model
         self.created = time.time()
         self._source = source
-        self._channel = MergingChannel()
+        self._after = after
+        self._channel = MergingChannel(after)
         self._tool_calls = ToolCallAccumulator()
         self._began = time.monotonic()
         self._first: float | None = None
@@ -98,8 +110,8 @@ class LiveStream:
 
     @property
     def chunk_count(self) -> int:
-        """Provider deltas so far."""
-        return self._channel.count
+        """Provider deltas so far, of this round."""
+        return self._channel.sequence - self._after
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
@@ -179,11 +191,11 @@ class LiveStream:
         stats = StreamStats(
             time_to_first_token_seconds=None if self._first is None else self._first - self._began,
             duration_seconds=now - self._began,
-            chunk_count=self._channel.count,
+            chunk_count=self.chunk_count,
             tokens_per_second=self._tokens_per_second(finish.usage),
         )
         calls = self._tool_calls.complete()
-        return FinalChunk(self._channel.count + 1, time.time(), finish, stats, calls, self._source.request_id)
+        return FinalChunk(self._channel.sequence + 1, time.time(), finish, stats, calls, self._source.request_id)
 
     def _tokens_per_second(self, usage: Usage | None) -> float | None:
         """The pace of the writing: from the first delta to the last, without thinking that nobody saw."""
@@ -201,10 +213,10 @@ class LiveStream:
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
         self._about(error)
-        if self._channel.count and error.reason in _INTERRUPTIONS:
+        if self.chunk_count and error.reason in _INTERRUPTIONS:
             error = HeadwaterError(
                 Reason.STREAM_INTERRUPTED,
-                f"the reply was cut after {self._channel.count} chunks: {error.message}",
+                f"the reply was cut after {self.chunk_count} chunks: {error.message}",
                 metadata={**error.metadata, "cause": error.reason},
             )
         return error

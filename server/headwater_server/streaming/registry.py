@@ -6,17 +6,25 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.live import LiveStream, Source, Timeouts
+from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.streaming.live import Continuation, LiveStream, Source, Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A running stream, and the place it has in the list."""
+
+    number: int
+    stream: LiveStream
 
 
 class StreamRegistry:
     """Owns every running stream of this process."""
 
     def __init__(self) -> None:
-        self._streams: dict[str, LiveStream] = {}
-        self._numbers: dict[str, int] = {}
+        self._streams: dict[str, _Entry] = {}
         self._next_number = 1
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -27,17 +35,30 @@ class StreamRegistry:
         return len(self._streams)
 
     @asynccontextmanager
-    async def open(self, provider: str, model: str, source: Source, timeouts: Timeouts) -> AsyncIterator[LiveStream]:
-        """A new stream, closed with all that it holds when the block is left.
+    async def open(
+        self,
+        provider: str,
+        model: str,
+        source: Source,
+        timeouts: Timeouts,
+        continues: Continuation | None = None,
+    ) -> AsyncIterator[LiveStream]:
+        """A new stream, or the next round of one, closed with all that it holds when the block is left.
 
-        Raises HeadwaterError (SERVER_DRAINING) when the server takes no new work.
+        Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, INVALID_REQUEST when the round before
+        still runs.
         """
         if self._draining:
             await source.aclose()
             raise _draining()
-        stream = LiveStream(f"str_{secrets.token_urlsafe(16)}", provider, model, source, timeouts)
-        self._streams[stream.id] = stream
-        self._numbers[stream.id] = self._next_number
+        if continues and continues.stream_id in self._streams:
+            await source.aclose()
+            raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
+        stream_id, after = (
+            (continues.stream_id, continues.sequence) if continues else (f"str_{secrets.token_urlsafe(16)}", 0)
+        )
+        stream = LiveStream(stream_id, provider, model, source, timeouts, after)
+        self._streams[stream.id] = _Entry(self._next_number, stream)
         self._next_number += 1
         self._idle.clear()
         try:
@@ -48,28 +69,28 @@ class StreamRegistry:
                     self._finishing.add(finishing)
                     finishing.add_done_callback(self._finishing.discard)
             finally:
-                del self._streams[stream.id], self._numbers[stream.id]
+                del self._streams[stream.id]
                 if not self._streams:
                     self._idle.set()
 
     def cancel(self, stream_id: str) -> None:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
+        entry = self._streams.get(stream_id)
+        if entry is None:
             raise HeadwaterError(
                 Reason.STREAM_NOT_FOUND,
                 "no stream with this id is running; it may have ended, ListStreams shows those that run",
                 metadata={"stream_id": stream_id[:100]},
             )
-        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
+        entry.stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
 
     def page(self, after: int, size: int) -> tuple[list[LiveStream], int]:
         """The running streams after the one numbered `after`, oldest first, at most `size` of them; and the number
         of the last one if there are more, else 0.
         """
-        rest = [stream for stream in self._streams.values() if self._numbers[stream.id] > after]
+        rest = [entry for entry in self._streams.values() if entry.number > after]
         page = rest[:size]
-        return page, self._numbers[page[-1].id] if len(rest) > size else 0
+        return [entry.stream for entry in page], page[-1].number if len(rest) > size else 0
 
     async def drain(self, seconds: float) -> None:
         """Takes no new streams, and waits up to `seconds` for the running ones; those that are left are interrupted."""
@@ -78,7 +99,7 @@ class StreamRegistry:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            for stream in list(self._streams.values()):
+            for stream in [entry.stream for entry in self._streams.values()]:
                 cut = HeadwaterError(Reason.STREAM_INTERRUPTED, "the server shut down before the reply was complete")
                 stream.interrupt(cut if stream.chunk_count else _draining())
 

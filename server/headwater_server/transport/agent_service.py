@@ -2,78 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.domain.chunks import FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
-from headwater_server.providers.registry import ProviderRegistry, fit_params
+from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
-from headwater_server.streaming.live import LiveStream, Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 from headwater_server.transport import paging, replies
-from headwater_server.transport.requests import MAX_NAME, parse_options, parse_request, without_instructions
+from headwater_server.transport.opening import Opened, StreamOpener, naming
+from headwater_server.transport.requests import (
+    MAX_NAME,
+    refuse_continuation,
+)
 from headwater_server.transport.rpc import Context, rpc
 
 MAX_REPLY_BYTES = 3 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    stream: LiveStream
-    dropped: list[str]
 
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     """Bridges the RPCs to providers and streams.
 
     Args:
+        opener: opens streams.
         providers: who can answer.
         streams: owns the running streams.
-        timeouts: how long a provider may be silent, where the caller does not say.
         version: sent as the response header `headwater-version`.
-        allow_caller_api_keys: whether a request may bring its own key.
     """
 
     def __init__(
-        self,
-        providers: ProviderRegistry,
-        streams: StreamRegistry,
-        timeouts: Timeouts,
-        version: str,
-        allow_caller_api_keys: bool,
+        self, opener: StreamOpener, providers: ProviderRegistry, streams: StreamRegistry, version: str
     ) -> None:
+        self._opener = opener
         self._providers = providers
         self._streams = streams
-        self._timeouts = timeouts
         self._version = version
-        self._allow_caller_api_keys = allow_caller_api_keys
 
     @asynccontextmanager
-    async def _accept(self, request: agent_service_pb2.StreamRequest, context: Context) -> AsyncIterator[_Accepted]:
-        ask = parse_request(request, self._timeouts, self._allow_caller_api_keys)
-        route = self._providers.resolve(ask.model, ask.provider)
-        provider = route.provider
-        chat = replace(ask.request, model=route.model, provider_options=parse_options(request, provider.name))
-        chat, dropped = fit_params(provider, chat, ask.drop_unsupported)
-        with _naming(provider=provider.name, model=route.model):
-            try:
-                source = provider.stream(chat)
-            except HeadwaterError as error:
-                if request.instructions:
-                    error.violations = tuple(map(without_instructions, error.violations))
-                raise
-        async with self._streams.open(provider.name, route.model, source, ask.timeouts) as stream:
-            structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=provider.name, model=route.model)
+    async def _accept(self, request: agent_service_pb2.StreamRequest, context: Context) -> AsyncIterator[Opened]:
+        async with self._opener.open(request) as opened:
+            stream = opened.stream
+            structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
             try:
                 await context.send_initial_metadata(
                     (("headwater-stream-id", stream.id), ("headwater-version", self._version))
                 )
-                yield _Accepted(stream, dropped)
+                yield opened
             finally:
                 structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
 
@@ -100,6 +78,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
+        refuse_continuation(request)
         async with self._accept(request, context) as accepted:
             reply = ReplyAccumulator()
             while True:
@@ -146,7 +125,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         else:
             route = self._providers.resolve(request.model, request.provider)
             provider, model = route.provider, route.model
-        with _naming(provider=provider.name, model=model):
+        with naming(provider=provider.name, model=model):
             info = await provider.info(model)
         return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
 
@@ -170,23 +149,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         if len(request.provider) > MAX_NAME:
             raise invalid("provider", f"is longer than {MAX_NAME} characters")
         provider = self._providers.provider(request.provider)
-        with _naming(provider=provider.name):
+        with naming(provider=provider.name):
             found = await provider.models()
         models = [
             agent_service_pb2.Model(name=model.name, provider=provider.name, capabilities=model.capabilities)
             for model in found
         ]
         return agent_service_pb2.ListModelsResponse(models=models)
-
-
-@contextmanager
-def _naming(**facts: str) -> Iterator[None]:
-    """Adds to an error which provider and model it is about."""
-    try:
-        yield
-    except HeadwaterError as error:
-        error.about(**facts)
-        raise
 
 
 def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:

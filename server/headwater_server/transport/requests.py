@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -22,7 +21,8 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolChoiceMode,
 )
-from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.live import Continuation, Timeouts
+from headwater_server.transport.json_text import parse_json
 from headwater_server.transport.message_parts import parse_message
 from headwater_server.transport.structs import struct_to_dict
 
@@ -33,7 +33,9 @@ MAX_JSON = 1024 * 1024
 MAX_OPTIONS_BYTES = 256 * 1024
 MAX_VIOLATIONS = 100
 MAX_TIMEOUT_MS = 86_400_000
+MAX_CONTINUED_SEQUENCE = 2_000_000_000
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+STREAM_ID = re.compile(r"str_[A-Za-z0-9_-]{22}")
 
 # name, lowest, highest, whether the lowest itself is refused
 _RANGES = (
@@ -59,6 +61,7 @@ class Ask:
         request: the question; its model and provider_options are still to be filled in.
         drop_unsupported: leave out sampling parameters that the provider does not have.
         timeouts: the caller's, over the server's.
+        continues: the stream whose next round this is; None for a stream of its own.
     """
 
     provider: str
@@ -66,6 +69,7 @@ class Ask:
     request: ChatRequest
     drop_unsupported: bool
     timeouts: Timeouts
+    continues: Continuation | None
 
 
 def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, allow_caller_api_keys: bool) -> Ask:
@@ -95,12 +99,20 @@ def parse_request(message: agent_service_pb2.StreamRequest, timeouts: Timeouts, 
         api_key=message.api_key,
     )
     limits = _timeouts(message.timeouts, timeouts, bad)
+    continues = _continuation(message, bad)
     if message.unsupported_params not in agent_pb2.UnsupportedParams.values():
         bad.append(FieldViolation("unsupported_params", "is not a value of UnsupportedParams"))
     if bad:
         raise invalid_request(bad)
     drop = message.unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
-    return Ask(message.provider, message.model, request, drop, limits)
+    return Ask(message.provider, message.model, request, drop, limits, continues)
+
+
+def refuse_continuation(message: agent_service_pb2.StreamRequest) -> None:
+    """Raises HeadwaterError (INVALID_REQUEST) for a request that goes on with a stream."""
+    for name in ("continues_stream_id", "continues_sequence"):
+        if getattr(message, name):
+            raise invalid(name, "is only for Stream; a Run has no id to go on under")
 
 
 def without_instructions(violation: FieldViolation) -> FieldViolation:
@@ -201,6 +213,18 @@ def _response_format(message: agent_service_pb2.StreamRequest, bad: list[FieldVi
     return None
 
 
+def _continuation(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> Continuation | None:
+    stream_id, sequence = message.continues_stream_id, message.continues_sequence
+    if not stream_id and not sequence:
+        return None
+    if not STREAM_ID.fullmatch(stream_id):
+        bad.append(FieldViolation("continues_stream_id", "must be the id of a stream, as its first chunk has it"))
+    if not 1 <= sequence <= MAX_CONTINUED_SEQUENCE:
+        what = f"must be 1 to {MAX_CONTINUED_SEQUENCE}, the sequence of the stream's last chunk, is {sequence}"
+        bad.append(FieldViolation("continues_sequence", what))
+    return Continuation(stream_id, sequence)
+
+
 def _timeouts(message: agent_pb2.Timeouts, default: Timeouts, bad: list[FieldViolation]) -> Timeouts:
     def seconds(name: str, fallback: float) -> float:
         if not message.HasField(name):
@@ -244,24 +268,11 @@ def _check_json_sizes(message: agent_service_pb2.StreamRequest) -> None:
 
 def _json_object(path: str, text: str, bad: list[FieldViolation]) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
-        bad.append(FieldViolation(path, f"is not JSON: {_what_is_wrong(error)}"))
+        value = parse_json(text)
+    except ValueError as error:
+        bad.append(FieldViolation(path, str(error)))
         return {}
     if not isinstance(value, dict):
         bad.append(FieldViolation(path, 'must be a JSON object, a schema such as {"type": "object"}'))
         return {}
     return value
-
-
-def _what_is_wrong(error: Exception) -> str:
-    match error:
-        case json.JSONDecodeError():
-            return error.msg
-        case UnicodeEncodeError():
-            return "it has half of a surrogate pair"
-        case RecursionError():
-            return "it is too deep"
-        case _:
-            return "it has a number that JSON does not have"

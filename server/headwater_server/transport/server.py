@@ -8,11 +8,24 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
+from headwater.v1 import (
+    agent_service_pb2,
+    agent_service_pb2_grpc,
+    worker_service_pb2,
+    worker_service_pb2_grpc,
+    workflow_service_pb2,
+    workflow_service_pb2_grpc,
+)
 from headwater_server.transport.agent_service import AgentService
+from headwater_server.transport.worker_service import WorkerService
+from headwater_server.transport.workflow_service import WorkflowService
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
-AGENT_SERVICE = agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+SERVICES = tuple(
+    service.full_name
+    for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -39,13 +52,15 @@ class GrpcServer:
         port: the port listened on, once started.
     """
 
-    def __init__(self, service: AgentService) -> None:
+    def __init__(self, agents: AgentService, workflows: WorkflowService, workers: WorkerService) -> None:
         self.port = 0
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(service, self._server)
+        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
+        workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(workflows, self._server)
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (AGENT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> None:
@@ -57,7 +72,7 @@ class GrpcServer:
         except RuntimeError as error:
             raise PortTakenError(f"cannot listen on {address}: gRPC could not bind it") from error
         await self._server.start()
-        for name in ("", AGENT_SERVICE):
+        for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def announce_end(self) -> None:

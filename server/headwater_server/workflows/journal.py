@@ -9,6 +9,14 @@ from typing import Protocol
 from headwater_server.domain.workflow import RunEvent, RunState, RunStatus, StepState, Workflow
 
 
+class JournalError(Exception):
+    """The journal cannot be opened, read or written; the message is one line with the cure."""
+
+
+class JournalLockedError(JournalError):
+    """Another process has the journal."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """What a run is, apart from its state.
@@ -46,7 +54,10 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class ChunkMark:
-    """Where one chunk of a step ended: its sequence, and how many characters of text and thinking came up to there."""
+    """Where one chunk of an attempt ended: its sequence, and how many characters of text and thinking came up to there.
+
+    Both count from the attempt's begin, what is no longer kept included.
+    """
 
     sequence: int
     content: int
@@ -68,7 +79,7 @@ class Change:
     Attributes:
         steps: steps as they are now.
         context: keys of the context that were set.
-        deleted: keys that were deleted.
+        deleted: keys that were deleted before that; one that is in both begins anew at the context's end.
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.
@@ -88,23 +99,28 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as the journal has it. `reserved`: numbers of events up to it may have been used."""
+    """A run as the journal has it. `reserved`: numbers of events up to it may have been used; `sequence`: its last one."""
 
     info: RunInfo
     state: RunState
     reserved: int
+    sequence: int
     ended: float
 
 
 class Journal(Protocol):
-    """Remembers runs. When a method returns, what it wrote survives a crash of the process and of the machine."""
+    """Remembers runs. When a method returns, what it wrote survives a crash of the process and of the machine.
+
+    Every method raises JournalError when the journal cannot be read or written; nobody then knows whether the write was
+    kept. A caller that is cancelled while it waits does not stop the write.
+    """
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
         """Adds a run with its first events. Raises KeyError when its `request_id` is taken."""
         ...
 
     async def commit(self, run_id: str, change: Change) -> None:
-        """Adds to a run. Commits of several runs may share one write."""
+        """Adds to a run. Commits of several runs may share one write. Raises KeyError when there is no such run."""
         ...
 
     async def load(self, run_id: str) -> StoredRun | None:

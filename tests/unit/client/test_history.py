@@ -22,7 +22,7 @@ def assistant(text: str) -> agent_pb2.Message:
 def talk(history: History, prompt: str, reply: str, *, interrupted: bool = False) -> None:
     exchange = history.begin(user(prompt))
     assert exchange is not None
-    exchange.end(assistant(reply), interrupted=interrupted)
+    exchange.end([assistant(reply)], interrupted=interrupted)
 
 
 def sends(history: History, prompt: str) -> list[str]:
@@ -43,8 +43,8 @@ def test_a_call_sends_the_history_as_it_was_when_it_began() -> None:
     first, second = history.begin(user("a")), history.begin(user("b"))
     assert first is not None
     assert second is not None
-    second.end(assistant("B"), interrupted=False)
-    first.end(assistant("A"), interrupted=False)
+    second.end([assistant("B")], interrupted=False)
+    first.end([assistant("A")], interrupted=False)
     assert (list(first.messages), list(second.messages)) == ([], [])
     assert sends(history, "c") == ["b", "B", "a", "A"]
 
@@ -136,7 +136,7 @@ def test_clearing_forgets_also_what_running_calls_would_add() -> None:
     running = history.begin(user("b"))
     assert running is not None
     history.clear()
-    running.end(assistant("B"), interrupted=False)
+    running.end([assistant("B")], interrupted=False)
     assert history.as_dicts() == []
 
 
@@ -146,7 +146,7 @@ def test_a_turn_may_end_inside_any_statement_of_its_thread() -> None:
     exchange = history.begin(user("a"))
     assert exchange is not None
     with history._lock:
-        ended = threading.Thread(target=exchange.end, args=(assistant("A"),), kwargs={"interrupted": True})
+        ended = threading.Thread(target=exchange.end, args=([assistant("A")],), kwargs={"interrupted": True})
         ended.start()
         ended.join(5)
         assert not ended.is_alive()
@@ -226,10 +226,80 @@ def test_a_tool_call_is_never_sent_without_its_result() -> None:
     talk(history, "a", "A")
     exchange = history.begin(user("b"))
     assert exchange is not None
-    exchange.end(agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[call]), interrupted=False)
+    exchange.end([agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[call])], interrupted=False)
     assert sends(history, "c") == ["a", "A"]
     exchange = history.begin(user("d"))
     assert exchange is not None
     said = agent_pb2.Part(text="Adding.")
-    exchange.end(agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[said, call]), interrupted=False)
+    exchange.end([agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[said, call])], interrupted=False)
     assert sends(history, "e") == ["a", "A", "d", "Adding."]
+
+
+def called(name: str, text: str = "") -> agent_pb2.Message:
+    parts = [agent_pb2.Part(text=text)] if text else []
+    call = agent_pb2.Part(tool_call=agent_pb2.ToolCall(id=name, name=name, arguments="{}"))
+    return agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[*parts, call])
+
+
+def told(name: str, content: str) -> agent_pb2.Message:
+    result = agent_pb2.ToolResult(tool_call_id=name, name=name, content=content)
+    return agent_pb2.Message(role=agent_pb2.ROLE_TOOL, parts=[agent_pb2.Part(tool_result=result)])
+
+
+def talk_with_tools(history: History, prompt: str, *reply: agent_pb2.Message, interrupted: bool = False) -> None:
+    exchange = history.begin(user(prompt))
+    assert exchange is not None
+    exchange.end(reply, interrupted=interrupted)
+
+
+def outline(history: History, limit: int | None = None) -> list[str]:
+    """What a call sends: u for the user, c for calls, r for results, a for words, in order."""
+    exchange = history.begin(user("next"), limit)
+    assert exchange is not None
+    kinds = {"text": "a", "tool_call": "c", "tool_result": "r"}
+    return [
+        "u" if message.role == agent_pb2.ROLE_USER else kinds[str(message.parts[-1].WhichOneof("kind"))]
+        for message in exchange.messages
+    ]
+
+
+def test_an_exchange_with_tools_is_kept_whole() -> None:
+    history = History(20)
+    talk_with_tools(history, "a", called("x"), told("x", "1"), called("y"), told("y", "2"), assistant("A"))
+    talk(history, "b", "B")
+    assert outline(history) == ["u", "c", "r", "c", "r", "a", "u", "a"]
+    assert [message["role"] for message in history.as_dicts()][:3] == ["user", "assistant", "tool"]
+
+
+def test_all_messages_of_an_exchange_count_and_it_is_dropped_whole() -> None:
+    history = History(6)
+    talk_with_tools(history, "a", called("x"), told("x", "1"), assistant("A"))
+    talk(history, "b", "B")
+    assert outline(history) == ["u", "c", "r", "a", "u", "a"]
+    assert outline(history, 5) == ["u", "a"]
+    talk(history, "c", "C")
+    assert outline(history) == ["u", "a", "u", "a"]
+
+
+def test_the_last_exchange_is_kept_in_short_when_it_is_too_long_by_itself() -> None:
+    history = History(4)
+    talk(history, "z", "Z")
+    talk_with_tools(
+        history, "a", called("x", "One."), told("x", "1"), called("y", "Two."), told("y", "2"), assistant("A")
+    )
+    assert sends(history, "c") == ["a", "One.", "Two.", "A"]
+    assert outline(history) == ["u", "a"]
+    assert len(history.as_dicts()) == 2
+    talk_with_tools(history, "b", called("x"), told("x", "1"), assistant("B"))
+    assert outline(history) == ["u", "c", "r", "a"]
+    assert outline(history, 2) == ["u", "a"]
+    assert sends(history, "c")[-1] == "B"
+    assert outline(history, 1) == []
+
+
+def test_results_to_which_the_model_said_nothing_are_not_sent() -> None:
+    history = History(20)
+    talk_with_tools(history, "a", called("x", "Wait."), told("x", "1"), interrupted=True)
+    assert sends(history, "c") == ["a", "Wait."]
+    talk_with_tools(history, "b", called("x"), told("x", "1"), called("y"), interrupted=False)
+    assert sends(history, "c") == ["a", "Wait."]

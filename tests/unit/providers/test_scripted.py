@@ -346,3 +346,25 @@ async def test_it_takes_every_parameter_of_a_model_and_names_its_own() -> None:
 async def test_parameters_of_chance_change_nothing() -> None:
     chance = {"temperature": 2.0, "top_p": 0.1, "seed": 7, "frequency_penalty": 1.0, "presence_penalty": -1.0}
     assert await events(ask(sampling=chance)) == await events(ask())
+
+
+async def test_what_comes_after_the_results_of_tools_has_options_of_its_own() -> None:
+    last = {"text": "three"}
+    options = {"text": "one", "after_tools": {"text": "two", "after_tools": last}}
+    told = Message(Role.TOOL, (ToolResult("1", "f", "result"),))
+    called = Message(Role.ASSISTANT, (Text("call"),))
+    request = ask(**options)
+    said = []
+    for rounds in range(4):
+        messages = (*request.messages, *([called, told] * rounds))
+        deltas, _ = await reply(ChatRequest("reply", messages, provider_options=options))
+        said.append(text(deltas))
+    assert said == ["one", "two", "three", "three"]
+    again = (*request.messages, called, told, called, *request.messages)
+    deltas, _ = await reply(ChatRequest("reply", again, provider_options=options))
+    assert text(deltas) == "one"
+
+
+async def test_a_wrong_option_of_a_later_round_is_named() -> None:
+    with pytest.raises(HeadwaterError, match=r"provider_options\.scripted\.after_tools\.txt: there is no such option"):
+        PROVIDER.stream(ask(after_tools={"txt": "x"}))

@@ -172,7 +172,7 @@ async def test_whatever_is_huge_is_cut_into_pieces_that_fit_a_message(delta):
 )
 async def test_very_many_very_small_deltas_fill_the_channel_too(delta):
     channel = MergingChannel()
-    while not channel.full and channel.count < 10_000:
+    while not channel.full and channel.sequence < 10_000:
         channel.put(replace(delta))
     assert channel.full
     channel.end(FINAL)

@@ -23,7 +23,7 @@ from headwater_server.domain.chunks import (
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ToolCall
 from headwater_server.streaming import live
-from headwater_server.streaming.live import LiveStream, Timeouts
+from headwater_server.streaming.live import Continuation, LiveStream, Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 
 Script = Callable[[], AsyncIterator[ProviderEvent]]
@@ -326,3 +326,43 @@ async def test_a_reply_that_came_at_once_has_no_pace():
     async with opening as stream:
         _, final = await read(stream)
     assert final.stats.tokens_per_second is None
+
+
+async def test_a_later_round_goes_on_counting_under_the_first_id():
+    registry = StreamRegistry()
+    before = Continuation("str_" + "a" * 22, 41)
+    async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+        assert stream.id == before.stream_id
+        assert registry.page(0, 10) == ([stream], 0)
+        first = await stream.next()
+        _, final = await read(stream)
+        assert stream.chunk_count == 2
+    assert first.sequence in (42, 43)  # two deltas may have been merged
+    assert final.sequence == 44
+    assert final.stats.chunk_count == 2
+    assert registry.page(0, 10) == ([], 0)
+
+
+async def test_a_round_is_refused_while_the_one_before_runs_and_its_source_is_closed():
+    registry = StreamRegistry()
+    before = Continuation("str_" + "a" * 22, 1)
+    second = FakeSource(two_words)
+    async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+        with pytest.raises(HeadwaterError) as caught:
+            await registry.open("fake", "m", second, Timeouts(), before).__aenter__()
+        assert caught.value.reason is Reason.INVALID_REQUEST
+        assert second.closed
+        assert registry.page(0, 10) == ([stream], 0)
+    async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+        assert (await read(stream))[0] == "Hello there"
+
+
+async def test_a_later_round_that_fails_before_its_first_delta_is_not_cut_but_failed():
+    async def fails() -> AsyncIterator[ProviderEvent]:
+        raise HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow down")
+        yield Delta()
+
+    before = Continuation("str_" + "a" * 22, 5)
+    async with StreamRegistry().open("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
+        _, error = await read_error(stream)
+    assert error.reason is Reason.PROVIDER_RATE_LIMITED

@@ -79,7 +79,8 @@ type StreamRequest struct {
 	// numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
 	// stream still runs. Default: a stream of its own.
 	ContinuesStreamId string `protobuf:"bytes,20,opt,name=continues_stream_id,json=continuesStreamId,proto3" json:"continues_stream_id,omitempty"`
-	// `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+	// The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
+	// round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
 	// INVALID_ARGUMENT without it.
 	ContinuesSequence int32 `protobuf:"varint,21,opt,name=continues_sequence,json=continuesSequence,proto3" json:"continues_sequence,omitempty"`
 	unknownFields     protoimpl.UnknownFields

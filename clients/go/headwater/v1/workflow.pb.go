@@ -361,6 +361,9 @@ type Step struct {
 	DependsOn []string `protobuf:"bytes,4,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	// A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is read when
 	// the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default: true.
+	// So that none can be slow: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the context
+	// or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144 characters of the
+	// context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
 	Condition string `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
 	// Milliseconds that one attempt may take, from the moment it runs, at least 1. Absent: no limit.
 	TimeoutMs *int32 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3,oneof" json:"timeout_ms,omitempty"`

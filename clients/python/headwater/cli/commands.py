@@ -14,20 +14,11 @@ import click
 from google.protobuf.json_format import MessageToJson
 
 from headwater.agent import Agent
+from headwater.cli.options import server_options
 from headwater.cli.output import Printer, closing_line, table
 from headwater.cli.query import ask
 from headwater.exceptions import HeadwaterError
 from headwater.v1 import agent_service_pb2
-
-
-def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that talks to a server."""
-    for option in (
-        click.option("--token", envvar="HEADWATER_TOKEN", help="Lets you into the server [HEADWATER_TOKEN]."),
-        click.option("--target", metavar="HOST:PORT", help="The server [HEADWATER_TARGET or localhost:50051]."),
-    ):
-        command = option(command)
-    return command
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +32,7 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-m", "--model", help="Such as gpt-4o-mini or ollama/llama3.2; see `headwater models`."),
     ):
         command = option(command)
-    return _shared(command)
+    return server_options(command)
 
 
 @click.command()
@@ -105,7 +96,7 @@ def chat(**settings: Any) -> None:
 
 
 @click.command()
-@_shared
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def providers(as_json: bool, **settings: Any) -> None:
     """List the providers that the server has, and which answers when none is named."""
@@ -120,7 +111,7 @@ def providers(as_json: bool, **settings: Any) -> None:
 
 @click.command()
 @click.argument("provider", default="")
-@_shared
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(provider: str, as_json: bool, **settings: Any) -> None:
     """List the models of PROVIDER, or of the server's default provider."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from headwater.cli import commands
+from headwater.cli import commands, worker, workflow
+from headwater.cli.output import fail
 from headwater.exceptions import (
     AuthenticationError,
     HeadwaterError,
@@ -22,11 +23,13 @@ from headwater.exceptions import (
     StreamInterruptedError,
     StreamTimeoutError,
     ValidationError,
+    WorkflowError,
 )
 
 # The first that fits counts.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ValidationError, 3),
+    (WorkflowError, 3),
     (ProviderNotFoundError, 3),
     (MessageTooLargeError, 3),
     (StreamTimeoutError, 6),
@@ -40,12 +43,13 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 EPILOG = """\b
 Exit codes:
-  0  done                      5  the reply was cut
-  1  another error             6  no answer in time
-  2  wrong usage               7  the server cannot be reached
-  3  the request is refused    8  not let in
-  4  the provider failed     78  serve, config: a mistake in the settings
-                            130  stopped with Ctrl-C
+  0  done; the run completed        6  no answer in time
+  1  another error; the run failed  7  the server cannot be reached
+  2  wrong usage                    8  not let in
+  3  the request is refused         9  the run was cancelled
+  4  the provider failed           10  the run has not ended
+  5  the reply was cut             78  serve, config: a mistake in the settings
+                                  130  stopped with Ctrl-C; a run goes on
 """
 
 
@@ -64,8 +68,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except HeadwaterError as error:
-            click.echo(f"headwater: {_in_flags(str(error))}", err=True)
-            sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+            fail(_in_flags(str(error)), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
         except BrokenPipeError:  # before OSError, which it is
             # Whoever read our output has gone; Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,5 +115,8 @@ def headwater() -> None:
     """Stream replies of language models over gRPC."""
 
 
-for _command in (commands.stream, commands.chat, commands.providers, commands.models):
+for _command in (
+    *(commands.stream, commands.chat, commands.providers, commands.models),
+    *(workflow.workflow, worker.worker),
+):
     headwater.add_command(_command)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+import click
 
 # A reply is somebody else's text: on a terminal it must not move the cursor, change the title or worse.
 _UNSAFE = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t\r"
 }
+# In a line with other words, text must not turn the direction of those either.
+_TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+UNSAFE_IN_LINE = _UNSAFE | dict.fromkeys(_TURNS, "\N{REPLACEMENT CHARACTER}")
 
 
 class Printer:
@@ -30,6 +35,18 @@ class Printer:
         """Ends the reply's last line, if it is not ended."""
         if self._last != "\n":
             self.write("\n")
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Somebody else's text in one line, without control characters; cut to `longest` characters."""
+    line = " ".join(text.split()).translate(UNSAFE_IN_LINE)
+    return line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Ends the process with a line on standard error."""
+    click.echo(f"headwater: {one_line(message)}", err=True)
+    sys.exit(code)
 
 
 def closing_line(metadata: dict[str, Any]) -> str:

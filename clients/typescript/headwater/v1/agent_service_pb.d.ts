@@ -172,7 +172,8 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
   continuesStreamId: string;
 
   /**
-   * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+   * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
+   * round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
    * INVALID_ARGUMENT without it.
    *
    * @generated from field: int32 continues_sequence = 21;

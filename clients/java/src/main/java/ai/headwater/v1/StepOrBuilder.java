@@ -119,6 +119,9 @@ public interface StepOrBuilder extends
    * <pre>
    * A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is read when
    * the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default: true.
+   * So that none can be slow: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the context
+   * or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144 characters of the
+   * context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
    * </pre>
    *
    * <code>string condition = 5 [json_name = "condition"];</code>
@@ -129,6 +132,9 @@ public interface StepOrBuilder extends
    * <pre>
    * A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is read when
    * the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default: true.
+   * So that none can be slow: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the context
+   * or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144 characters of the
+   * context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
    * </pre>
    *
    * <code>string condition = 5 [json_name = "condition"];</code>

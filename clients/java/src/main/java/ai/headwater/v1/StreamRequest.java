@@ -955,7 +955,8 @@ com.google.protobuf.Struct defaultValue) {
   private int continuesSequence_ = 0;
   /**
    * <pre>
-   * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+   * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
+   * round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
    * INVALID_ARGUMENT without it.
    * </pre>
    *
@@ -4464,7 +4465,8 @@ com.google.protobuf.Struct defaultValue) {
     private int continuesSequence_ ;
     /**
      * <pre>
-     * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+     * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
+     * round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
      * INVALID_ARGUMENT without it.
      * </pre>
      *
@@ -4477,7 +4479,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+     * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
+     * round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
      * INVALID_ARGUMENT without it.
      * </pre>
      *
@@ -4494,7 +4497,8 @@ com.google.protobuf.Struct defaultValue) {
     }
     /**
      * <pre>
-     * `sequence` of the final chunk of the round before, 1 to 2,000,000,000. Required with `continues_stream_id`;
+     * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
+     * round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
      * INVALID_ARGUMENT without it.
      * </pre>
      *

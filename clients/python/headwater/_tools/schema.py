@@ -1,0 +1,203 @@
+"""From the signature and the docstring of a function to what a model is told of its arguments, and back to them.
+
+Pydantic makes the JSON Schema and checks arguments against it. It is imported when the first schema is made: a client
+without tools does not need it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from headwater._validation import invalid
+from headwater.exceptions import ToolError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_SECTION = re.compile(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?[ \t]*:[ \t]*(.*)$")
+
+
+class ArgumentsError(ValueError):
+    """Arguments of a call that do not fit the tool; the message is for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The arguments of a function: the JSON Schema, and what checks against it."""
+
+    json: dict[str, Any]
+    _adapter: TypeAdapter[dict[str, Any]]
+    _signature: inspect.Signature
+
+    def bind(self, arguments: str) -> inspect.BoundArguments:
+        """The arguments of a call, from JSON text, as the function takes them. Raises ArgumentsError."""
+        from pydantic import ValidationError
+
+        try:
+            values = self._adapter.validate_json(arguments)
+        except ValidationError as error:
+            mistakes = [
+                f"{'.'.join(map(str, mistake['loc'])) or 'arguments'}: {mistake['msg']}"
+                for mistake in error.errors(include_url=False, include_input=False, include_context=False)
+            ]
+            raise ArgumentsError("; ".join(mistakes[:20])) from None
+        bound = inspect.BoundArguments(self._signature, values)
+        bound.apply_defaults()
+        return bound
+
+
+def inner_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that has name, docstring and annotations: beneath partials and behind `__call__`."""
+    function = _without_partials(function)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return type(function).__call__
+
+
+def own_name(function: Callable[..., Any]) -> str:
+    """The name of a function, or of the class of a callable object."""
+    function = _without_partials(function)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def describe(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """The docstring without its section of arguments, and the description of each argument."""
+    document = inspect.getdoc(inner_function(function)) or ""
+    descriptions: dict[str, str] = {}
+    section = _SECTION.search(document)
+    if section is None:
+        return document.strip(), descriptions
+    name = ""
+    for line in inspect.cleandoc(section[1]).splitlines():
+        entry = None if line[:1].isspace() else _ENTRY.match(line)
+        if entry:
+            name = entry[1]
+            descriptions[name] = entry[2].strip()
+        elif name and line.strip():
+            descriptions[name] = f"{descriptions[name]} {line.strip()}".strip()
+    before, after = document[: section.start()].strip(), document[section.end() :].strip()
+    return "\n\n".join(filter(None, (before, after))), descriptions
+
+
+def read_signature(field: str, function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function that can be a tool. Raises ValidationError."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise invalid(field, "is a generator; a tool returns one value")
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        raise invalid(field, "has no signature that Python can read; wrap it in a function of your own") from None
+
+
+def check_signature(field: str, signature: inspect.Signature) -> None:
+    """Refuse, with ValidationError, what no schema can describe."""
+    for parameter in signature.parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+            raise invalid(
+                field, f"takes {stars}{parameter.name}, which no schema can describe; name each of its arguments"
+            )
+
+
+def make_schema(field: str, function: Callable[..., Any]) -> Schema:
+    """The schema of a function's arguments.
+
+    Raises:
+        ValidationError: for a function that cannot be described.
+        ToolError: when pydantic is not installed.
+    """
+    signature = read_signature(field, function)
+    try:
+        from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter
+        from pydantic.errors import PydanticSchemaGenerationError
+        from pydantic.fields import FieldInfo
+        from typing_extensions import TypedDict
+    except ImportError:
+        raise ToolError("a tool made of a function needs pydantic: pip install 'headwater[tools]'") from None
+    hints = _hints(field, function)
+    _, descriptions = describe(function)
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    fields: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        if name in bound:
+            continue  # the partial gives it
+        if isinstance(parameter.default, FieldInfo):
+            raise invalid(field, f"has a Field as default of {name}; write {name}: Annotated[..., Field(...)]")
+        kind = hints.get(name, Any)
+        if name in descriptions:  # what the annotation itself says counts more, and so stands last
+            kind = _with_facts(kind, Field(description=descriptions[name]))
+        if parameter.default is inspect.Parameter.empty:
+            fields[name] = kind
+        else:
+            facts = _default(parameter.default)
+            fields[name] = typing.NotRequired[Annotated[kind, Field(json_schema_extra=facts)] if facts else kind]
+    make: Any = TypedDict  # mypy wants the fields spelled out
+    arguments = make("arguments", fields)
+    arguments.__pydantic_config__ = ConfigDict(extra="forbid")
+    try:
+        adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(arguments)
+        schema = _without_titles(adapter.json_schema())
+    except (PydanticUserError, PydanticSchemaGenerationError) as error:
+        raise invalid(field, f"has an argument that JSON cannot hold: {str(error).splitlines()[0]}") from None
+    return Schema(schema, adapter, signature)
+
+
+def _hints(field: str, function: Callable[..., Any]) -> dict[str, Any]:
+    inner = inner_function(function)
+    try:
+        return typing.get_type_hints(inner.__init__ if inspect.isclass(inner) else inner, include_extras=True)
+    except NameError as error:
+        raise invalid(field, f"has an annotation that is not known in its module: {error}") from None
+    except TypeError:
+        return {}  # a builtin: it has none
+
+
+def _with_facts(kind: Any, facts: Any) -> Any:
+    """The annotation with facts in front of those it has."""
+    if typing.get_origin(kind) is Annotated:
+        first, *others = typing.get_args(kind)
+        for other in others:
+            if isinstance(other, type(facts)) and other.description:
+                return kind
+        return Annotated[(first, facts, *others)]
+    return Annotated[kind, facts]
+
+
+def _default(value: Any) -> dict[str, Any] | None:
+    """What the schema says of a default; nothing for one that JSON does not have."""
+    try:
+        return {"default": json.loads(json.dumps(value, allow_nan=False))}
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without the titles that pydantic makes of names: they say nothing and cost tokens."""
+    result: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "title" and isinstance(value, str):
+            continue
+        if key in ("properties", "$defs"):
+            result[key] = {name: _without_titles(inner) for name, inner in value.items()}
+        elif isinstance(value, Mapping) and key not in ("default", "const"):
+            result[key] = _without_titles(value)
+        elif isinstance(value, list) and key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            result[key] = [_without_titles(inner) for inner in value]
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,183 @@
+"""Tools: functions that a model may call, and what it is told of them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
+
+from headwater._tools.schema import (
+    ArgumentsError,
+    Schema,
+    check_signature,
+    describe,
+    make_schema,
+    own_name,
+    read_signature,
+)
+from headwater._validation import invalid, json_text, text
+from headwater.v1 import agent_pb2
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Tool(Generic[P, R]):
+    """A function that a model may call; calling the tool calls the function.
+
+    Args:
+        function: sync or async. A sync one runs in a thread of its own, so it may block.
+        name: 1 to 64 letters, digits, `_` or `-`; None for the function's own.
+        description: what it does, for the model; None for the function's docstring.
+        parameters: JSON Schema of the arguments, an object, for a function that checks them itself; None for the schema
+            of its signature, against which arguments are then checked.
+
+    Raises:
+        ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
+
+    Attributes:
+        function: the function.
+        name: what the model calls it.
+        description: what the model is told of it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not callable(function):
+            raise invalid("tool", f"must be a function, not {type(function).__name__}")
+        self.name = text("name", own_name(function) if name is None else name)
+        if not _NAME.fullmatch(self.name):
+            raise invalid("name", f"must be 1 to 64 letters, digits, _ or -, not {self.name[:80]!r}: tool(name=...)")
+        self._field = f"tool {self.name}"
+        if description is None:
+            description = describe(function)[0]
+        self.description = text("description", description)
+        self.function = function
+        self._given = None if parameters is None else dict(parameters)
+        self._given_json = "" if parameters is None else json_text("parameters", self._given)
+        self._schema: Schema | None = None
+        self._signature = read_signature(self._field, function)
+        if parameters is None:
+            check_signature(self._field, self._signature)
+        # What inspect, help() and pickle look at.
+        self.__name__ = self.name
+        self.__doc__ = self.description
+        self.__module__ = getattr(function, "__module__", None) or __name__
+        self.__qualname__ = getattr(function, "__qualname__", self.name)
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Tool[..., R]:
+        """The tool of an instance, for a method that is decorated in its class."""
+        if instance is None or not hasattr(self.function, "__get__"):
+            return self
+        bound = self.function.__get__(instance, owner)
+        return Tool(bound, name=self.name, description=self.description, parameters=self._given)
+
+    def __repr__(self) -> str:
+        return f"Tool({self.name!r})"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if getattr(sys.modules.get(self.__module__), self.__qualname__, None) is self:
+            return str(self.__qualname__)  # made by the decorator: the module has it under the function's name
+        return _rebuild, (self.function, self.name, self.description, self._given)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON Schema of the arguments."""
+        return self._given if self._given is not None else self._arguments().json
+
+    def definition(self) -> agent_pb2.Tool:
+        """What a request says of it."""
+        parameters = self._given_json if self._given is not None else json_text(self._field, self.parameters)
+        return agent_pb2.Tool(name=self.name, description=self.description, parameters=parameters)
+
+    def bind(self, arguments: str) -> inspect.BoundArguments:
+        """The arguments of a call, from the model's JSON text, checked. Raises ArgumentsError."""
+        if self._given is None:
+            return self._arguments().bind(arguments or "{}")
+        values = json_object(arguments)
+        if values is None:
+            raise ArgumentsError("the arguments are not a JSON object")
+        try:
+            return self._signature.bind(**values)
+        except TypeError as error:
+            raise ArgumentsError(str(error)) from None
+
+    def _arguments(self) -> Schema:
+        if self._schema is None:
+            self._schema = make_schema(self._field, self.function)
+        return self._schema
+
+
+ToolLike: TypeAlias = Tool[..., Any] | Callable[..., Any]
+
+
+def _rebuild(
+    function: Callable[..., Any], name: str, description: str, parameters: Mapping[str, Any] | None
+) -> Tool[..., Any]:
+    return Tool(function, name=name, description=description, parameters=parameters)
+
+
+@overload
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+
+
+@overload
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
+) -> Any:
+    """Make a function a tool: `@tool`, or `@tool(name=..., description=...)`. It can still be called as before.
+
+    Args:
+        function: the function; sync, async, or a method.
+        name: what the model calls it, 1 to 64 letters, digits, `_` or `-`; None for the function's own name.
+        description: what the model is told of it; None for its docstring.
+
+    Raises:
+        ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
+    """
+    if function is None:
+        return lambda decorated: Tool(decorated, name=name, description=description)
+    return Tool(function, name=name, description=description)
+
+
+def to_tools(tools: Any) -> tuple[Tool[..., Any], ...]:
+    """The tools that a caller gave, each with its schema made. Raises ValidationError."""
+    if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
+        raise invalid("tools", "must be a list of functions or tools")
+    result: list[Tool[..., Any]] = []
+    for index, given in enumerate(tools):
+        if not isinstance(given, Tool) and not callable(given):
+            raise invalid(f"tools[{index}]", f"must be a function or a tool, not {type(given).__name__}")
+        made = given if isinstance(given, Tool) else Tool(given)
+        if any(other.name == made.name for other in result):
+            raise invalid(f"tools[{index}]", f"has the name of an earlier tool, {made.name!r}; names must differ")
+        made.definition()  # its mistakes belong here, not into a call
+        result.append(made)
+    return tuple(result)
+
+
+def json_object(arguments: str) -> dict[str, Any] | None:
+    """The arguments of a call, from JSON text; None for what is no JSON object."""
+    try:
+        value = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,197 @@
+"""One connection of a worker to its server, from Register to its end.
+
+Theory of operation. Reading is what tells how a connection ends; writing, whose errors say less, only stops. To leave,
+a worker sends all that it has, closes its side and reads on: the server acknowledges what has come and ends the call.
+So nothing is lost on the way, as it could be when a call is cancelled.
+
+A write that finds the call ended puts INTERNAL in the place of its status, if gRPC has not read that yet. So INTERNAL
+says no more than that the connection is gone; a refusal is met again at the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Container, Iterable
+from typing import TypeAlias
+
+import grpc
+
+from headwater._channels import channels_of_running_loop
+from headwater._request import Server
+from headwater.exceptions import ServerUnavailableError
+from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
+
+MAX_WAITING_CHARACTERS = 256 * 1024
+_MESSAGE_COST = 100
+_LEAVE_SECONDS = 2.0
+_EARLY = 0.8  # of the heartbeat interval: when a heartbeat is sent
+
+Take: TypeAlias = Callable[[worker_service_pb2.ServerMessage], None]
+Call: TypeAlias = "grpc.aio.StreamStreamCall[worker_service_pb2.WorkerMessage, worker_service_pb2.ServerMessage]"
+
+
+class Outbox:
+    """What waits to be sent, over reconnects too."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[worker_service_pb2.WorkerMessage] = deque()
+        self._size = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self.changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def room(self) -> None:
+        """Waits while very much waits."""
+        await self._room.wait()
+
+    def put(self, message: worker_service_pb2.WorkerMessage) -> None:
+        """Adds at the end."""
+        self._waiting.append(message)
+        self._resized(_size(message))
+        self.changed.set()
+
+    def take(self) -> worker_service_pb2.WorkerMessage:
+        """Takes the oldest."""
+        message = self._waiting.popleft()
+        self._resized(-_size(message))
+        return message
+
+    def put_back(self, message: worker_service_pb2.WorkerMessage) -> None:
+        """Undoes `take`."""
+        self._waiting.appendleft(message)
+        self._resized(_size(message))
+
+    def restart(self, results: Iterable[worker_service_pb2.TaskResult], wanted: Container[str]) -> None:
+        """Begins a connection: chunks of tasks that are still wanted, then all results."""
+        chunks = [m for m in self._waiting if m.HasField("chunk") and m.chunk.task_id in wanted]
+        self._waiting.clear()
+        self._size = 0
+        self._resized(0)
+        for message in chunks:
+            self.put(message)
+        for result in results:
+            self.put(worker_service_pb2.WorkerMessage(result=result))
+
+    def _resized(self, by: int) -> None:
+        self._size += by
+        if self._size < MAX_WAITING_CHARACTERS:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
+def _size(message: worker_service_pb2.WorkerMessage) -> int:
+    return len(message.chunk.content) + len(message.chunk.thinking) + _MESSAGE_COST
+
+
+class Connection:
+    """One call of Connect.
+
+    Args:
+        server: where.
+        outbox: what to send.
+        take: gets each message after Registered.
+    """
+
+    def __init__(self, server: Server, outbox: Outbox, take: Take) -> None:
+        self._server = server
+        self._outbox = outbox
+        self._take = take
+        self._leaving = False
+        self._reading: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    def leave(self) -> None:
+        """End the connection once everything is sent; at once while the worker is not registered."""
+        self._leaving = True
+        self._outbox.changed.set()
+        if self._reading is not None and self._writing is None:
+            self._reading.cancel()
+
+    async def run(
+        self,
+        register: worker_service_pb2.Register,
+        registered: Callable[[worker_service_pb2.Registered], None],
+    ) -> None:
+        """Serves until the connection ends.
+
+        Raises:
+            grpc.aio.AioRpcError: it ended with a status.
+            ServerUnavailableError: it ended without one, though nobody wanted that.
+        """
+        channel = channels_of_running_loop().channel(self._server.target)
+        call = worker_service_pb2_grpc.WorkerServiceStub(channel).Connect(metadata=self._server.headers())
+        # A task of its own, to be cancelled by who leaves: a call that is cancelled by itself, before it is connected,
+        # lets its writer wait for ever.
+        self._reading = asyncio.create_task(self._read(call, register, registered))
+        try:
+            await asyncio.wait([self._reading])
+        finally:
+            tasks = [task for task in (self._reading, self._writing) if task is not None]
+            for task in tasks:
+                task.cancel()
+            call.cancel()
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        if not self._leaving:
+            raise ServerUnavailableError(f"the server at {self._server.target} ended the connection")
+
+    async def _read(
+        self,
+        call: Call,
+        register: worker_service_pb2.Register,
+        registered: Callable[[worker_service_pb2.Registered], None],
+    ) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):  # the call has ended; reading tells how
+            await call.write(worker_service_pb2.WorkerMessage(register=register))
+        while isinstance(message := await call.read(), worker_service_pb2.ServerMessage):
+            if message.HasField("registered"):
+                interval = message.registered.heartbeat_interval_ms / 1000
+                self._writing = asyncio.create_task(self._write(call, interval * _EARLY))
+                self._writing.add_done_callback(self._wrote)
+                registered(message.registered)
+            else:
+                self._take(message)
+
+    async def _write(self, call: Call, interval: float) -> None:
+        try:
+            while self._outbox or not self._leaving:
+                message = await self._next(interval)
+                if message is not None:
+                    await self._put(call, message)
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the call has ended; reading tells how
+        await asyncio.sleep(_LEAVE_SECONDS)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _wrote(self, writing: asyncio.Task[None]) -> None:
+        """A writer that failed by itself ends the connection."""
+        if not writing.cancelled() and writing.exception() is not None and self._reading is not None:
+            self._reading.cancel()
+
+    async def _put(self, call: Call, message: worker_service_pb2.WorkerMessage) -> None:
+        try:
+            await call.write(message)
+        except BaseException:
+            self._outbox.put_back(message)
+            raise
+
+    async def _next(self, interval: float) -> worker_service_pb2.WorkerMessage | None:
+        """What to send next; a heartbeat after an interval of silence; None for nothing when it is time to leave."""
+        if not self._outbox and not self._leaving:
+            self._outbox.changed.clear()
+            try:
+                async with asyncio.timeout(interval):
+                    await self._outbox.changed.wait()
+            except TimeoutError:
+                return worker_service_pb2.WorkerMessage(heartbeat=worker_service_pb2.Heartbeat())
+        return self._outbox.take() if self._outbox else None

@@ -1,0 +1,230 @@
+"""Runs one handler `(agent, step, context)` for a task.
+
+Theory of operation. The portal's loop only looks after it, so that heartbeats go on whatever a handler does. A handler
+that is an async function or an async generator runs on the caller's loop, in a task of its own; any other runs in a
+thread of its own, and what it returns may still be a coroutine or an async iterator: that is then awaited on the
+caller's loop. Exceptions of a handler travel as values, never through a future or a loop: so `StopIteration` does no
+harm, and `SystemExit` ends only the handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import inspect
+import json
+import logging
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from typing import Any
+
+from headwater._worker.chunks import ChunkRelay, Emit
+from headwater._worker.runners import CannotRunError, Ended, in_thread, on_loop
+from headwater._worker.values import MAX_BYTES, NotJsonError, SharedContext, check_text, json_text
+from headwater.exceptions import NonRetryableError
+from headwater.v1 import worker_service_pb2
+
+log = logging.getLogger("headwater.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStep:
+    """The step that a handler runs for.
+
+    Attributes:
+        name: its name.
+        action: its label.
+        handler: the name under which the handler is registered.
+        depends_on: names of the steps that it depends on.
+        metadata: what `add_step(metadata=...)` was given.
+        attempt: number of this attempt, from 1.
+        description: what it is for.
+    """
+
+    name: str
+    action: str
+    handler: str
+    depends_on: list[str]
+    metadata: dict[str, Any]
+    attempt: int
+    description: str
+
+
+class _HandlerError(Exception):
+    """A handler has raised `error`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def run_handler(
+    handler: Callable[..., Any],
+    agent: Any,
+    task: worker_service_pb2.Task,
+    emit: Emit,
+    loop: asyncio.AbstractEventLoop,
+) -> worker_service_pb2.TaskResult:
+    """Run a handler and say how it ended; to be awaited on the portal's loop.
+
+    Args:
+        handler: a function, an async function, a generator function of either kind, or an object that is called like
+            one. What a generator yields (str, or chunks with `content`) is sent on at once; joined, it is the result.
+        agent: its first argument.
+        task: what it is for.
+        emit: sends its output.
+        loop: where async handlers run.
+    """
+    relay = ChunkRelay(emit)
+    try:
+        result = await _result(handler, agent, task, relay, loop)
+        await relay.flush()
+        return result
+    finally:
+        await relay.close()
+
+
+async def _result(
+    handler: Callable[..., Any],
+    agent: Any,
+    task: worker_service_pb2.Task,
+    relay: ChunkRelay,
+    loop: asyncio.AbstractEventLoop,
+) -> worker_service_pb2.TaskResult:
+    step = _step(task)
+    context = SharedContext(task.context)
+    try:
+        value = await _run(handler, (agent, step, context.values), step, relay, loop)
+        text = json_text(f"the result of step {step.name!r}", value)
+        changes, deleted = context.changes()
+    except (NotJsonError, CannotRunError) as error:
+        log.warning("step %r of run %s failed: %s", step.name, task.run_id, error)
+        return failed(task, str(error), retryable=False)
+    except _HandlerError as raised:
+        cause = raised.error
+        where = (step.handler, step.name, task.run_id, type(cause).__name__)
+        log.warning("handler %r of step %r of run %s raised %s", *where, exc_info=cause)
+        retryable = isinstance(cause, Exception | asyncio.CancelledError) and not isinstance(cause, NonRetryableError)
+        return failed(task, _message(cause), retryable=retryable, kind=type(cause).__name__)
+    return worker_service_pb2.TaskResult(
+        task_id=task.task_id, value=text, context_changes=changes, deleted_keys=deleted
+    )
+
+
+def failed(
+    task: worker_service_pb2.Task, message: str, *, retryable: bool, kind: str = ""
+) -> worker_service_pb2.TaskResult:
+    """The result of a task that failed."""
+    text = message.encode(errors="replace").decode()
+    error = worker_service_pb2.TaskError(message=text[:1000], retryable=retryable, type=kind)
+    return worker_service_pb2.TaskResult(task_id=task.task_id, error=error)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001  its own __str__ raises: say that
+        text = f"(its text cannot be had: {type(broken).__name__})"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _step(task: worker_service_pb2.Task) -> HandlerStep:
+    return HandlerStep(
+        name=task.step.name,
+        action=task.step.action,
+        handler=task.step.handler,
+        depends_on=list(task.step.depends_on),
+        metadata=json.loads(task.step.metadata) if task.step.metadata else {},
+        attempt=task.attempt,
+        description=task.step.description,
+    )
+
+
+async def _run(
+    handler: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    step: HandlerStep,
+    relay: ChunkRelay,
+    loop: asyncio.AbstractEventLoop,
+) -> Any:
+    text = _Text(step.name, relay)
+    if _is_async(handler):
+        return _take(await on_loop(loop, lambda: _finish(handler(*arguments), text)))
+
+    def call() -> Any:
+        answer = handler(*arguments)
+        return text.join(answer) if inspect.isgenerator(answer) else answer
+
+    answer = _take(await in_thread(step.name, call))
+    if inspect.isawaitable(answer) or hasattr(type(answer), "__aiter__"):
+        try:
+            return _take(await on_loop(loop, lambda: _finish(answer, text)))
+        finally:
+            if inspect.iscoroutine(answer) and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED:
+                answer.close()  # its loop was closed before it began; Python would warn of it
+    return answer
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    candidates = (handler, getattr(type(handler), "__call__", None))  # noqa: B004  the method, to look at its kind
+    return any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in candidates)
+
+
+def _take(ended: Ended) -> Any:
+    if isinstance(ended.error, NotJsonError):  # of what it yielded
+        raise ended.error
+    if ended.error is not None:
+        raise _HandlerError(ended.error)
+    return ended.value
+
+
+async def _finish(answer: Any, text: _Text) -> Any:
+    """What a handler on the caller's loop comes to."""
+    if inspect.isawaitable(answer):
+        answer = await answer
+    return await text.ajoin(answer) if hasattr(type(answer), "__aiter__") else answer
+
+
+class _Text:
+    """The text that a generator yields."""
+
+    def __init__(self, step: str, relay: ChunkRelay) -> None:
+        self._step = step
+        self._relay = relay
+        self._pieces: list[str] = []
+        self._size = 0
+
+    def join(self, pieces: Any) -> str:
+        with closing(pieces):
+            for piece in pieces:
+                room = self._add(piece)
+                if room is not None:
+                    room.result()
+        return "".join(self._pieces)
+
+    async def ajoin(self, pieces: Any) -> str:
+        async with aclosing(pieces) if hasattr(pieces, "aclose") else contextlib.nullcontext():
+            async for piece in pieces:
+                room = self._add(piece)
+                if room is not None:
+                    await asyncio.wrap_future(room)
+        return "".join(self._pieces)
+
+    def _add(self, piece: Any) -> concurrent.futures.Future[None] | None:
+        text = piece if isinstance(piece, str) else getattr(piece, "content", None)
+        if not isinstance(text, str):
+            raise NotJsonError(f"step {self._step!r} yielded a {type(piece).__name__}; yield str or chunks of a stream")
+        check_text(f"what step {self._step!r} yielded", text)
+        self._pieces.append(text)
+        self._size += len(text)
+        if self._size > MAX_BYTES:
+            raise NotJsonError(
+                f"step {self._step!r} yielded more than {MAX_BYTES:,} characters; store them elsewhere and return where"
+            )
+        return self._relay.add(text) if text else None

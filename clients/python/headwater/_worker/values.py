@@ -1,0 +1,177 @@
+"""What may pass between a handler and the run: JSON values, and nothing that would come back as something else.
+
+Only `None`, `bool`, `int`, `float`, `str`, `list` and `dict` themselves are taken. Their subclasses are refused too (an
+enum, a NumPy number, an OrderedDict, a named tuple): the next step would get the plain value and behave differently.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MAX_BYTES = 1024 * 1024
+"""Most bytes of a result, and of all changes of the context together."""
+MAX_DEPTH = 100
+_MAX_VALUES = MAX_BYTES // 2  # each has at least one character of JSON and a comma
+_MAX_BITS = 14_000  # about 4,200 digits; Python itself reads no more than 4,300
+_CURES = {
+    tuple: "write a list",
+    set: "write a sorted list",
+    frozenset: "write a sorted list",
+    bytes: "decode it to a str",
+    bytearray: "decode it to a str",
+}
+
+
+class NotJsonError(Exception):
+    """A value that cannot be sent; the message names where it is and the cure."""
+
+
+def json_text(path: str, value: Any) -> str:
+    """The value as JSON text, keys in their order.
+
+    Args:
+        path: how the value is called in the error.
+        value: what to write.
+
+    Raises:
+        NotJsonError: it holds something that is not JSON, is nested too deep or is too large.
+    """
+    _Check().value(path, value, 1)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    check_size(path, text)
+    return text
+
+
+def check_size(path: str, text: str) -> None:
+    """Raises NotJsonError for text over 1 MiB."""
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > MAX_BYTES:
+        raise NotJsonError(
+            f"{path} has {size:,} bytes as JSON, more than {MAX_BYTES:,}; store it elsewhere and keep where it is"
+        )
+
+
+class _Check:
+    """Walks through a value; it counts, so that a structure that shares its parts endlessly has an end too."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_VALUES
+
+    def value(self, path: str, value: Any, depth: int) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise NotJsonError(f"{path} lies in more than {_MAX_VALUES:,} values; store them elsewhere")
+        kind = type(value)
+        if kind is str:
+            check_text(path, value)
+        elif kind is float:
+            if not math.isfinite(value):
+                raise NotJsonError(f"{path} is {value}, which JSON does not have; write None or a str")
+        elif kind is int:
+            if value.bit_length() > _MAX_BITS:
+                raise NotJsonError(f"{path} is a number of more than 4,000 digits; write a str")
+        elif kind is dict or kind is list:
+            if depth > MAX_DEPTH:
+                raise NotJsonError(f"{path} is nested more than {MAX_DEPTH} levels deep, or holds itself")
+            self._items(path, value, depth)
+        elif value is not None and kind is not bool:
+            raise NotJsonError(f"{path} is {_describe(value)}")
+
+    def _items(self, path: str, value: Any, depth: int) -> None:
+        if type(value) is list:
+            for index, item in enumerate(value):
+                self.value(f"{path}[{index}]", item, depth + 1)
+            return
+        for key, item in value.items():
+            check_key(path, key)
+            self.value(f"{path}[{_quoted(key)}]", item, depth + 1)
+
+
+def check_key(path: str, key: Any) -> None:
+    """Raises NotJsonError for a key that is not a str."""
+    if type(key) is not str:
+        raise NotJsonError(f"{path} has the key {_shown(key)}, {_a(type(key))}; write a str")
+    check_text(f"{path}, a key of it,", key)
+
+
+def check_text(path: str, text: str) -> None:
+    """Raises NotJsonError for a str that is not text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise NotJsonError(f"{path} has half of a surrogate pair at {error.start}; drop it") from None
+
+
+def _describe(value: Any) -> str:
+    kind = type(value)
+    for base in (bool, int, float, str, list, dict):
+        if isinstance(value, base):
+            return f"{_a(kind)}, a subclass of {base.__name__}, and would come back as one; write {base.__name__}(...)"
+    cure = next((cure for base, cure in _CURES.items() if isinstance(value, base)), "")
+    if cure:
+        return f"{_a(kind)}, which JSON does not have; {cure}"
+    return f"{_a(kind)}, not a JSON value; write what it says, and keep live objects in a closure of the handler"
+
+
+def _a(kind: type) -> str:
+    return f"a value of type {kind.__name__}"
+
+
+def _quoted(key: str) -> str:
+    text = json.dumps(key, ensure_ascii=False)
+    return text if len(text) <= 100 else f'{text[:100]}..."'
+
+
+def _shown(key: Any) -> str:
+    return repr(key)[:100] if isinstance(key, int | float | tuple | bytes | None) else "that is no text"
+
+
+class SharedContext:
+    """The context of a run as a plain dict for one handler, and what the handler did to it.
+
+    Attributes:
+        values: what the handler gets and changes.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.values: dict[str, Any] = json.loads(text) if text else {}
+        self._before = dict(self.values)
+        self._texts = {key: _dump(value) for key, value in self.values.items()}
+
+    def changes(self) -> tuple[str, list[str]]:
+        """The keys that were set or changed inside, with their values as a JSON object, and the keys that were deleted.
+
+        Raises:
+            NotJsonError: one of them cannot be sent.
+        """
+        values = dict(self.values)
+        changed = {}
+        for key, value in values.items():
+            check_key("context", key)
+            if self._is_changed(key, value):
+                changed[key] = json_text(f"context[{_quoted(key)}]", value)
+        text = _joined(changed) if changed else ""
+        check_size("what the handler set in context, all together,", text)
+        return text, [key for key in self._before if key not in values]
+
+    def _is_changed(self, key: str, value: Any) -> bool:
+        if key not in self._before or value is not self._before[key]:
+            return True
+        if isinstance(value, dict | list):  # the same object, but perhaps with something else inside
+            return _dump(value) != self._texts[key]
+        return False
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in texts.items()) + "}"
+
+
+def _dump(value: Any) -> str | None:
+    """To compare with; None for what is not JSON, which the one who writes it finds out."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,303 @@
+"""A worker: hosts handlers for one queue, over one stream at a time.
+
+Theory of operation. Everything here happens on the portal's loop; the public methods may be called from anywhere and
+only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
+
+A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work goes on;
+the next Register names those tasks, the server says which of them are no longer wanted, and results that were not
+acknowledged are sent again. To add handlers, a worker leaves and connects anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+
+from headwater._errors import to_exception
+from headwater._portal import portal
+from headwater._request import Server
+from headwater._worker.chunks import Emit
+from headwater._worker.connection import Connection, Outbox
+from headwater._worker.handlers import failed
+from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
+from headwater.v1 import worker_service_pb2
+
+T = TypeVar("T")
+
+TaskHandler: TypeAlias = Callable[[worker_service_pb2.Task, Emit], Awaitable[worker_service_pb2.TaskResult]]
+"""Does a task, on the portal's loop."""
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 1.0
+_CLOSE_SECONDS = 6.0
+_CHUNK_CHARACTERS = 16 * 1024
+_MAX_RESULT_BYTES = 3 * 1024 * 1024
+_FINAL = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    }
+)
+
+log = logging.getLogger("headwater.worker")
+
+
+class Worker:
+    """Hosts handlers for a queue, from `start` to `aclose`.
+
+    Args:
+        server: where to connect.
+        queue: whose tasks it takes.
+        handlers: by name.
+        concurrency: most tasks at a time.
+        worker_id: unique in the world; None: a new one.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        queue: str,
+        handlers: Mapping[str, TaskHandler],
+        concurrency: int = 1,
+        worker_id: str | None = None,
+    ) -> None:
+        self.worker_id = worker_id or uuid.uuid4().hex
+        self.queue = queue
+        self._server = server
+        self._handlers = dict(handlers)
+        self._concurrency = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
+        self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
+        self._results: dict[str, worker_service_pb2.TaskResult] = {}
+        self._outbox = Outbox()
+        self._connection: Connection | None = None
+        self._registered = asyncio.Event()
+        self._failed = asyncio.Event()
+        self._failure: HeadwaterError | None = None
+        self._last_error: HeadwaterError | None = None
+        self._closing = asyncio.Event()
+        self._main: asyncio.Task[Any] | None = None
+        self._closer: asyncio.Task[None] | None = None
+
+    @property
+    def failure(self) -> HeadwaterError | None:
+        """Why it has given up for good; None while it has not."""
+        return self._failure
+
+    def start(self) -> None:
+        """Connect, and stay connected. Returns at once; from any thread.
+
+        Raises:
+            ForkError: in a process that was forked while its parent had a channel open.
+        """
+        portal().submit(self._run())
+
+    async def wait_registered(self, timeout: float) -> None:
+        """Wait until the server knows the worker with all its handlers; from any loop.
+
+        Raises:
+            ServerUnavailableError: not within `timeout` seconds.
+            HeadwaterError: the server refuses the worker.
+        """
+        await _there(self._wait_registered(timeout))
+
+    async def wait_failed(self) -> HeadwaterError:
+        """Wait until it gives up for good, and return why; from any loop. Does not return while all is well."""
+        return await _there(self._wait_failed())
+
+    def add_handlers(self, handlers: Mapping[str, TaskHandler]) -> None:
+        """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits anew."""
+        portal().submit(self._add(dict(handlers)))
+
+    async def aclose(self) -> None:
+        """Abandon the tasks in work and disconnect; from any loop.
+
+        Async handlers are cancelled, and the server is told that the tasks were abandoned: others can have them.
+        """
+        await _there(self._close())
+
+    async def _wait_registered(self, timeout: float) -> None:
+        waiters = [asyncio.ensure_future(event.wait()) for event in (self._registered, self._failed)]
+        try:
+            await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+        if self._failure is not None:
+            raise self._failure
+        if not self._registered.is_set():
+            why = self._last_error or f"no Headwater server answers at {self._server.target}"
+            raise ServerUnavailableError(f"the worker was not registered within {timeout:g} s: {why}")
+
+    async def _wait_failed(self) -> HeadwaterError:
+        while self._failure is None:
+            await self._failed.wait()
+        return self._failure
+
+    async def _add(self, handlers: dict[str, TaskHandler]) -> None:
+        new = handlers.keys() - self._handlers.keys()
+        self._handlers.update(handlers)
+        if new:
+            self._registered.clear()
+            if self._connection is not None:
+                self._connection.leave()
+
+    async def _close(self) -> None:
+        if self._closer is None:
+            self._closer = asyncio.create_task(self._shut_down())
+        await asyncio.shield(self._closer)  # who waits may be cancelled; closing goes on
+
+    async def _shut_down(self) -> None:
+        self._closing.set()
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=_CLOSE_SECONDS)
+        if self._connection is not None:
+            self._connection.leave()
+        if self._main is not None:
+            await asyncio.wait([self._main], timeout=_CLOSE_SECONDS)
+            self._main.cancel()
+            await asyncio.wait([self._main])
+
+    async def _run(self) -> None:
+        self._main = asyncio.current_task()
+        pause = _FIRST_PAUSE_SECONDS
+        try:
+            while not self._closing.is_set():
+                if await self._connect():
+                    pause = _FIRST_PAUSE_SECONDS
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._closing.wait()
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        except HeadwaterError as error:
+            self._failure = error
+        except Exception as error:  # noqa: BLE001  it is told to who waits
+            self._failure = WorkflowError(f"the worker of the queue {self.queue!r} failed: {error!r}")
+            self._failure.__cause__ = error
+        finally:
+            if self._failure is not None:
+                self._failed.set()
+            for task in self._tasks.values():
+                task.cancel()
+
+    async def _connect(self) -> bool:
+        """One connection; whether to connect again at once. Raises HeadwaterError when that makes no sense."""
+        names = sorted(self._handlers)
+        register = worker_service_pb2.Register(
+            worker_id=self.worker_id,
+            queue=self.queue,
+            handlers=names,
+            concurrency=self._concurrency,
+            task_ids=[*self._tasks, *self._results],
+        )
+        was_registered = False
+
+        def registered(answer: worker_service_pb2.Registered) -> None:
+            nonlocal was_registered
+            was_registered = True
+            for task_id in answer.unwanted_task_ids:
+                self._forget(task_id)
+            self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
+            if names == sorted(self._handlers):
+                self._registered.set()
+            else:  # more were added in the meantime
+                connection.leave()
+
+        connection = self._connection = Connection(self._server, self._outbox, self._take)
+        try:
+            await connection.run(register, registered)
+        except grpc.aio.AioRpcError as error:
+            self._lost(to_exception(error, target=self._server.target))
+        except ServerUnavailableError as error:
+            self._lost(error)
+        else:
+            return True
+        finally:
+            self._connection = None
+            self._registered.clear()
+        return was_registered
+
+    def _lost(self, error: HeadwaterError) -> None:
+        if error.code in _FINAL:
+            raise error
+        self._last_error = error
+        log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
+
+    def _take(self, message: worker_service_pb2.ServerMessage) -> None:
+        match message.WhichOneof("kind"):
+            case "task":
+                task = message.task
+                if task.task_id not in self._tasks and task.task_id not in self._results:
+                    self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
+                    work.add_done_callback(functools.partial(self._worked, task))
+            case "cancel":
+                self._forget(message.cancel.task_id)
+            case "ack":
+                self._results.pop(message.ack.task_id, None)
+
+    def _forget(self, task_id: str) -> None:
+        self._results.pop(task_id, None)
+        task = self._tasks.get(task_id)
+        if task is not None:
+            task.cancel()
+
+    async def _work(self, task: worker_service_pb2.Task) -> worker_service_pb2.TaskResult:
+        async with self._slots:
+            handler = self._handlers.get(task.step.handler)
+            if handler is None:
+                return failed(task, f"this worker has no handler {task.step.handler!r}", retryable=True)
+            try:
+                result = await handler(task, functools.partial(self._emit, task.task_id))
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
+                log.warning("step %r of run %s failed", task.step.name, task.run_id, exc_info=error)
+                return failed(task, f"{type(error).__name__}: {error}", retryable=True, kind=type(error).__name__)
+        result.task_id = task.task_id
+        if result.ByteSize() > _MAX_RESULT_BYTES:
+            return failed(task, f"its result has {result.ByteSize():,} bytes, more than 1 MiB", retryable=False)
+        return result
+
+    def _worked(self, task: worker_service_pb2.Task, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
+        del self._tasks[task.task_id]
+        if not work.cancelled():
+            result = work.result()
+        elif self._closing.is_set():
+            result = failed(task, "its worker was closed", retryable=True)
+        else:
+            return
+        self._results[task.task_id] = result
+        self._outbox.put(worker_service_pb2.WorkerMessage(result=result))
+
+    async def _emit(self, task_id: str, content: str, thinking: str) -> None:
+        for start in range(0, max(len(content), len(thinking)), _CHUNK_CHARACTERS):
+            await self._outbox.room()
+            end = start + _CHUNK_CHARACTERS
+            chunk = worker_service_pb2.TaskChunk(
+                task_id=task_id, content=content[start:end], thinking=thinking[start:end]
+            )
+            self._outbox.put(worker_service_pb2.WorkerMessage(chunk=chunk))
+
+
+async def _there(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs it on the portal's loop and waits for it on this one."""
+    return await asyncio.wrap_future(portal().submit(coroutine))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

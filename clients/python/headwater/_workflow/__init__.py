@@ -1,0 +1,1 @@
+"""Workflows of the Python client: definitions, runs and what is seen of them."""

@@ -1,0 +1,44 @@
+"""A run's context on the caller's side: JSON values out, JSON values back into the caller's own dict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from headwater._validation import invalid
+from headwater._worker.values import NotJsonError, json_text
+from headwater.exceptions import ValidationError
+
+
+def context_text(context: Any) -> str:
+    """The context that a run begins with, as JSON text.
+
+    Raises:
+        ValidationError: it is no dict, holds what is not JSON (the key is named), or is over 1 MiB.
+    """
+    if context is None:
+        return "{}"
+    if not isinstance(context, Mapping):
+        raise invalid("context", f"must be a dict, not {type(context).__name__}")
+    try:
+        return json_text("context", dict(context))
+    except NotJsonError as error:
+        raise ValidationError(str(error), [("context", str(error))]) from None
+
+
+def update(own: MutableMapping[str, Any], final: Mapping[str, Any]) -> None:
+    """Make the caller's dict hold the final context. A value that is the same as before stays the very object."""
+    for key in [key for key in own if key not in final]:
+        del own[key]
+    for key, value in final.items():
+        if key not in own or not _same(own[key], value):
+            own[key] = value
+
+
+def _same(before: Any, now: Any) -> bool:
+    """As JSON: 3, 3.0 and True are equal in Python."""
+    try:
+        return before == now and json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):  # it was changed to something else meanwhile
+        return False

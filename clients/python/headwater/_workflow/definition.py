@@ -1,0 +1,298 @@
+"""What a workflow is on the caller's side: named steps, and every mistake that can be seen without a server."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from headwater._validation import int32, invalid, seconds, text
+from headwater._worker.values import NotJsonError, json_text
+from headwater.exceptions import ValidationError
+from headwater.v1 import workflow_pb2
+
+Violation = tuple[str, str]
+"""Path of a field, and what is wrong with it."""
+
+MAX_STEPS = 2_000
+MAX_NAME = 256
+MAX_RETRIES = 100
+LONGEST_SECONDS = 2_147_483
+DEFAULT_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of a workflow. `Workflow.add_step` makes it and says what the fields mean."""
+
+    name: str
+    action: str = ""
+    handler: str = ""
+    depends_on: tuple[str, ...] = ()
+    condition: str = ""
+    timeout: float | None = None
+    max_retries: int = DEFAULT_RETRIES
+    parallel: bool = True
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = ""
+
+
+class Workflow:
+    """A definition: steps that depend on each other without a cycle. It does no I/O.
+
+    A run keeps the definition that it began with; what is added later counts for later runs.
+
+    Args:
+        name: for people and for lists of runs, 1 to 256 characters.
+        description: what it is for.
+        id: the caller's own id of the definition; it comes back as `WorkflowResult.workflow_id`. Default: the name.
+        schedule_timeout: seconds that a step may wait for a worker; None for an hour.
+
+    Raises:
+        ValidationError: for an argument of the wrong type.
+    """
+
+    def __init__(
+        self, name: str, description: str = "", *, id: str | None = None, schedule_timeout: float | None = None
+    ) -> None:
+        self.name = text("name", name)
+        self.description = text("description", description)
+        self.id = text("id", name if id is None else id)
+        self.schedule_timeout = None if schedule_timeout is None else _limit("schedule_timeout", schedule_timeout)
+        self._steps: list[Step] = []
+        self._handlers: Collection[str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy no longer follows the agent: it knows the handlers that there are now."""
+        return vars(self) | {"_handlers": None if self._handlers is None else frozenset(self._handlers)}
+
+    def __repr__(self) -> str:
+        return f"Workflow(name={self.name!r}, steps={[step.name for step in self._steps]!r})"
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps in the order in which they were added; a copy."""
+        return list(self._steps)
+
+    def get_step(self, name: str) -> Step | None:
+        """The step of that name; None when there is none."""
+        return next((step for step in self._steps if step.name == name), None)
+
+    def add_step(
+        self,
+        name: str,
+        action: str | None = None,
+        handler: str | None = None,
+        depends_on: str | Iterable[str] | None = None,
+        condition: str | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        parallel: bool = True,
+        description: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+    ) -> Step:
+        """Add a step. It needs an `action`, a `handler` or both.
+
+        Args:
+            name: unique in the workflow, 1 to 256 characters.
+            action: a prompt for the agent's model; the results of the steps it depends on follow it as JSON, and the
+                reply is the result. Beside a handler it is only a label.
+            handler: name under which a function was registered, by `WorkflowAgent.register_handler` or a worker.
+            depends_on: names of the steps that must complete first.
+            condition: a CEL expression over `context`, such as `context.score < 0.8`; the step is skipped unless it is
+                true.
+            timeout: seconds that one attempt may take; None for no limit.
+            max_retries: how often a failed attempt is repeated, 0 to 100; None: 3.
+            parallel: False: the step runs alone.
+            description: what it is for.
+            metadata: JSON values for its handler (`step.metadata`).
+            queue: the queue of a fleet of workers that have the handler; None: this process has it.
+
+        Raises:
+            ValidationError: for an argument of the wrong type; how steps fit together is checked by `validate`.
+        """
+        step = Step(
+            name=text("name", name),
+            action=text("action", action or ""),
+            handler=text("handler", handler or ""),
+            depends_on=_names("depends_on", depends_on),
+            condition=text("condition", condition or ""),
+            timeout=None if timeout is None else _limit("timeout", timeout),
+            max_retries=_retries(max_retries),
+            parallel=_flag("parallel", parallel),
+            description=text("description", description),
+            metadata=_metadata(metadata),
+            queue=text("queue", queue or ""),
+        )
+        self._steps.append(step)
+        return step
+
+    def validate(self) -> list[str]:
+        """Every mistake that can be seen here, in words; empty when there is none.
+
+        Whether a handler is registered is known for a workflow of `WorkflowAgent.create_workflow`. Conditions are
+        checked by the server when the workflow is executed.
+        """
+        return [f"{path}: {description}" for path, description in violations(self, self._handlers)]
+
+
+def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Violation]:
+    """Every mistake with the path of its field; `handlers` are those of this process, None when unknown."""
+    found: list[Violation] = []
+    found += _name_violations("workflow.name", workflow.name)
+    if workflow.id != workflow.name and len(workflow.id) > MAX_NAME:
+        found.append(("workflow.id", f"is longer than {MAX_NAME} characters"))
+    if not 1 <= len(workflow.steps) <= MAX_STEPS:
+        found.append(("workflow.steps", f"must be 1 to {MAX_STEPS:,} steps, not {len(workflow.steps):,}; use add_step"))
+    first: dict[str, int] = {}
+    names = {step.name for step in workflow.steps}
+    for index, step in enumerate(workflow.steps):
+        path = f"workflow.steps[{index}]"
+        found += _name_violations(f"{path}.name", step.name)
+        if first.setdefault(step.name, index) != index:
+            found.append((f"{path}.name", f"`{step.name}` is the name of step {first[step.name]} too; rename one"))
+        found += _dependency_violations(path, step, names)
+        if not step.action and not step.handler:
+            found.append((path, f"step `{step.name}` has neither action nor handler; give it one"))
+        if handlers is not None and step.handler and not step.queue and step.handler not in handlers:
+            found.append((f"{path}.handler", _unknown_handler(step.handler, handlers)))
+    depends_on: dict[str, list[str]] = {}
+    for step in workflow.steps:
+        depends_on.setdefault(step.name, []).extend(step.depends_on)
+    if cycle := find_cycle(depends_on):
+        found.append(("workflow.steps", f"depend on each other in a cycle: {' -> '.join(cycle)}"))
+    return found
+
+
+def _name_violations(path: str, name: str) -> list[Violation]:
+    if not name:
+        return [(path, "is empty")]
+    return [(path, f"is longer than {MAX_NAME} characters")] if len(name) > MAX_NAME else []
+
+
+def _dependency_violations(path: str, step: Step, names: Collection[str]) -> list[Violation]:
+    found: list[Violation] = []
+    for position, name in enumerate(step.depends_on):
+        field_path = f"{path}.depends_on[{position}]"
+        if name == step.name:
+            found.append((field_path, f"step `{name}` depends on itself"))
+        elif name not in names:
+            found.append((field_path, f"no step is called `{name}`{_closest(name, names)}"))
+        elif name in step.depends_on[:position]:
+            found.append((field_path, f"names `{name}` twice"))
+    return found
+
+
+def _unknown_handler(name: str, handlers: Collection[str]) -> str:
+    known = f"registered are {', '.join(sorted(handlers))}" if handlers else "none is registered"
+    return f"no handler is registered as `{name}` ({known}); call agent.register_handler({name!r}, function)"
+
+
+def _closest(name: str, names: Collection[str]) -> str:
+    close = get_close_matches(name, [other for other in names if other], n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def find_cycle(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names along one cycle, the first again at the end; empty when there is none. A step on itself is no cycle."""
+    done: set[str] = set()
+    for start in depends_on:
+        path: dict[str, None] = {}
+        waiting = [(start, iter(depends_on[start]))] if start not in done else []
+        if waiting:
+            path[start] = None
+        while waiting:
+            name, rest = waiting[-1]
+            following = next((n for n in rest if n in depends_on and n not in done and n != name), None)
+            if following is None:
+                waiting.pop()
+                path.pop(name)
+                done.add(name)
+            elif following in path:
+                names = list(path)
+                return [*names[names.index(following) :], following]
+            else:
+                path[following] = None
+                waiting.append((following, iter(depends_on[following])))
+    return []
+
+
+def to_message(workflow: Workflow, to_step: Callable[[Step], workflow_pb2.Step]) -> workflow_pb2.Workflow:
+    """The definition as a message, less its agent."""
+    limit = workflow.schedule_timeout
+    return workflow_pb2.Workflow(
+        name=workflow.name,
+        description=workflow.description,
+        id=workflow.id,
+        steps=map(to_step, workflow.steps),
+        schedule_timeout_ms=None if limit is None else milliseconds(limit),
+    )
+
+
+def step_message(step: Step) -> workflow_pb2.Step:
+    """A step as a message."""
+    return workflow_pb2.Step(
+        name=step.name,
+        action=step.action,
+        handler=step.handler,
+        depends_on=step.depends_on,
+        condition=step.condition,
+        timeout_ms=None if step.timeout is None else milliseconds(step.timeout),
+        max_retries=step.max_retries,
+        parallel=step.parallel,
+        description=step.description,
+        metadata=json_text("metadata", dict(step.metadata)) if step.metadata else "",
+        queue=step.queue,
+    )
+
+
+def milliseconds(limit: float) -> int:
+    """A limit as the contract has it, at least 1."""
+    return math.ceil(limit * 1000)
+
+
+def _limit(name: str, value: Any) -> float:
+    limit = seconds(name, value)
+    if limit > LONGEST_SECONDS:
+        raise invalid(name, f"must be at most {LONGEST_SECONDS:,} seconds")
+    return limit
+
+
+def _retries(value: Any) -> int:
+    retries = DEFAULT_RETRIES if value is None else int32("max_retries", value)
+    if not 0 <= retries <= MAX_RETRIES:
+        raise invalid("max_retries", f"must be 0 to {MAX_RETRIES}")
+    return retries
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise invalid(name, f"must be True or False, not {type(value).__name__}")
+    return value
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (text(name, value),)
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise invalid(name, f"must be a list of names of steps, not {type(value).__name__}")
+    return tuple(text(f"{name}[{position}]", item) for position, item in enumerate(value))
+
+
+def _metadata(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
+    try:
+        json_text("metadata", dict(value))
+    except NotJsonError as error:
+        raise ValidationError(str(error), [("metadata", str(error))]) from None
+    return copy.deepcopy(dict(value))

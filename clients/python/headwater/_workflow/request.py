@@ -1,0 +1,104 @@
+"""From a workflow and its agent to the request that starts a run. No I/O."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from headwater._request import build_request
+from headwater._validation import invalid
+from headwater._workflow.context import context_text
+from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
+from headwater.exceptions import WorkflowValidationError
+from headwater.v1 import agent_service_pb2, workflow_pb2, workflow_service_pb2
+
+ACTION_HANDLER = "headwater.action"
+"""Name under which an agent that has tools serves its own action steps."""
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What of an agent goes into a run.
+
+    Attributes:
+        timeout: seconds that one attempt of an action step may take where the step does not say.
+        has_tools: its action steps need its tools, so its own worker runs them.
+        has_api_key: it has a key that must not be stored with a run.
+    """
+
+    message: agent_service_pb2.StreamRequest
+    timeout: float | None
+    has_tools: bool
+    has_api_key: bool
+
+
+def agent_message(
+    instructions: str, model: str | None, provider: str | None, temperature: float | None, max_tokens: int | None
+) -> agent_service_pb2.StreamRequest:
+    """The settings of an agent that travel with a run."""
+    return build_request(
+        messages=(),
+        instructions=instructions,
+        context=None,
+        model=model,
+        provider=provider,
+        sampling_values={"temperature": temperature, "max_tokens": max_tokens},
+        response_format=None,
+        unsupported_params=None,
+        provider_options=None,
+        api_key=None,
+        toolbox=None,
+    )
+
+
+def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workflow:
+    """The definition with its agent."""
+    if not isinstance(workflow, Workflow):
+        raise invalid("workflow", f"must be a Workflow, not {type(workflow).__name__}; see agent.create_workflow")
+    actions = [step.name for step in workflow.steps if _is_action(step)]
+    if actions and agent.has_api_key:
+        raise invalid(
+            "api_key",
+            f"cannot be used by a workflow with action steps (`{actions[0]}`): a run stores its agent's settings. "
+            "Give the key to the server, or ask the model in a handler, with agent.arun",
+        )
+    message = to_message(workflow, partial(_to_step, agent=agent))
+    message.agent.CopyFrom(agent.message)
+    return message
+
+
+def start_request(message: workflow_pb2.Workflow, context: Any) -> workflow_service_pb2.StartWorkflowRunRequest:
+    """The request that starts a run, less its queue; with an id of its own, so that it can be sent again."""
+    return workflow_service_pb2.StartWorkflowRunRequest(
+        workflow=message, context_json=context_text(context), request_id=uuid.uuid4().hex
+    )
+
+
+def merged_violations(
+    workflow: workflow_pb2.Workflow, local: list[Violation], remote: list[Violation]
+) -> list[Violation]:
+    """The mistakes that were found here, and those that only the server finds.
+
+    The server does not know the handlers of this process before a worker has registered them.
+    """
+    known = {path for path, _ in local}
+    own = {f"workflow.steps[{index}].handler" for index, step in enumerate(workflow.steps) if not step.queue}
+    return local + [(path, what) for path, what in remote if path not in known | own]
+
+
+def refuse(found: list[Violation]) -> WorkflowValidationError:
+    """The error that names every mistake."""
+    return WorkflowValidationError("; ".join(f"{path}: {what}" for path, what in found), found)
+
+
+def _is_action(step: Step) -> bool:
+    return bool(step.action) and not step.handler
+
+
+def _to_step(step: Step, *, agent: AgentSettings) -> workflow_pb2.Step:
+    if _is_action(step):
+        timeout = agent.timeout if step.timeout is None else step.timeout
+        step = replace(step, timeout=timeout, handler=ACTION_HANDLER if agent.has_tools else "")
+    return step_message(step)

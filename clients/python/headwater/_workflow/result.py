@@ -1,0 +1,186 @@
+"""How far a run is, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from headwater.exceptions import StepExecutionError, WorkflowError
+from headwater.v1 import workflow_pb2
+
+_LONGEST_CELL = 60
+
+
+class StepStatus(StrEnum):
+    """How far a step is; a run is `running`, `completed`, `failed` or `cancelled`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING_FOR_WORKER = "waiting_for_worker"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of a step.
+
+    Attributes:
+        name: name of the step.
+        status: how far it is.
+        result: the handler's return value, or the text of an action; None unless it completed.
+        error: why it failed, was skipped or is tried again; None otherwise.
+        duration: seconds of its latest attempt; None until that has ended.
+        attempts: number of its latest attempt, 0 before the first. One that a crash ended counts too.
+        queue: the queue that it waits for; None when it does not wait.
+    """
+
+    name: str
+    status: StepStatus
+    result: Any = None
+    error: str | None = None
+    duration: float | None = None
+    attempts: int = 0
+    queue: str | None = None
+
+    @property
+    def successful(self) -> bool:
+        """Whether it completed."""
+        return self.status is StepStatus.COMPLETED
+
+
+@dataclass(frozen=True)
+class WorkflowResult:
+    """A run as it was when it was looked at: at its end, or in the middle of it.
+
+    Attributes:
+        run_id: its id.
+        workflow_id: `Workflow.id`.
+        workflow_name: name of the workflow.
+        status: how far it is.
+        duration: seconds from its start to its end; None while it runs.
+        step_results: by name of the step, in the order of the definition.
+        context: what the run was given, what handlers set, and under `NAME_result` the result of each step.
+        error: why it failed; None otherwise.
+    """
+
+    run_id: str
+    workflow_id: str
+    workflow_name: str
+    status: StepStatus
+    duration: float | None
+    step_results: Mapping[str, StepResult]
+    context: dict[str, Any]
+    error: str | None = None
+
+    @property
+    def successful(self) -> bool:
+        """Whether every step completed or was skipped by its condition."""
+        return self.status is StepStatus.COMPLETED
+
+    @property
+    def failed_steps(self) -> list[str]:
+        """Names of the steps that failed."""
+        return [step.name for step in self.step_results.values() if step.status is StepStatus.FAILED]
+
+    def get_step_result(self, name: str) -> StepResult | None:
+        """What came of the step of that name; None when there is none."""
+        return self.step_results.get(name)
+
+    def raise_for_failure(self) -> WorkflowResult:
+        """Raise unless the run completed; gives the result itself.
+
+        Raises:
+            StepExecutionError: a step failed; `step` names the first, `run_id` the run.
+            WorkflowError: the run was cancelled, or has not ended.
+        """
+        if self.successful:
+            return self
+        for name in self.failed_steps:
+            step = self.step_results[name]
+            raise StepExecutionError(
+                f"step `{name}` of run {self.run_id} failed: {step.error}",
+                step=name,
+                run_id=self.run_id,
+                reason="STEP_FAILED",
+            )
+        detail = f": {self.error}" if self.error else ""
+        raise WorkflowError(f"run {self.run_id} is not complete, it is {self.status.value}{detail}")
+
+    def format_summary(self) -> str:
+        """The run as a table for people."""
+        took = "" if self.duration is None else f" after {self.duration:.2f} s"
+        lines = [f"Workflow {self.workflow_name}: {self.status.value}{took} (run {self.run_id})"]
+        rows = [_row(step) for step in self.step_results.values()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join(lines)
+
+
+def _row(step: StepResult) -> tuple[str, ...]:
+    attempts = f"attempt {step.attempts}" if step.attempts > 1 else ""
+    outcome = f"waits for a worker of {step.queue}" if step.queue else step.error or ""
+    if step.successful:
+        outcome = step.result if isinstance(step.result, str) else json.dumps(step.result, ensure_ascii=False)
+    took = "" if step.duration is None else f"{step.duration:.2f} s"
+    return step.name, step.status.value, took, attempts, _cell(outcome)
+
+
+def _cell(value: str) -> str:
+    line = " ".join(value.split())
+    return line if len(line) <= _LONGEST_CELL else line[: _LONGEST_CELL - 1] + "…"
+
+
+def status_of_run(number: int) -> StepStatus:
+    """The status of a run from the contract's number."""
+    name = workflow_pb2.WorkflowRunStatus.Name(workflow_pb2.WorkflowRunStatus.ValueType(number))
+    return StepStatus[name.removeprefix("WORKFLOW_RUN_STATUS_")]
+
+
+def to_result(run: workflow_pb2.WorkflowRun) -> WorkflowResult:
+    """A run as the service describes it."""
+    steps = {step.name: _to_step_result(step) for step in run.steps}
+    status = status_of_run(run.status)
+    return WorkflowResult(
+        run_id=run.run_id,
+        workflow_id=run.workflow.id,
+        workflow_name=run.workflow_name,
+        status=status,
+        duration=None if status is StepStatus.RUNNING else _run_duration(run),
+        step_results=steps,
+        context=json.loads(run.context or "{}"),
+        error=run.error or None,
+    )
+
+
+def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
+    name = workflow_pb2.StepStatus.Name(step.status)
+    ended = step.HasField("start_time") and step.HasField("end_time")
+    return StepResult(
+        name=step.name,
+        status=StepStatus[name.removeprefix("STEP_STATUS_")],
+        result=json.loads(step.result) if step.result else None,
+        error=step.error or None,
+        duration=max(seconds_of(step.end_time) - seconds_of(step.start_time), 0.0) if ended else None,
+        attempts=step.attempt,
+        queue=step.queue or None,
+    )
+
+
+def _run_duration(run: workflow_pb2.WorkflowRun) -> float:
+    """A run that has only just ended may not say when; then its last step does."""
+    ends = [seconds_of(step.end_time) for step in run.steps if step.HasField("end_time")]
+    end = seconds_of(run.end_time) if run.HasField("end_time") else max(ends, default=0.0)
+    return max(end - seconds_of(run.create_time), 0.0)
+
+
+def seconds_of(timestamp: Any) -> float:
+    """A point in time in seconds since the epoch."""
+    moment: float = timestamp.seconds + timestamp.nanos / 1e9
+    return moment

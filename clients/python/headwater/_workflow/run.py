@@ -1,0 +1,289 @@
+"""A run that this process has to do with: started or resumed here, its handlers hosted here, watched to its end.
+
+Theory of operation. What must not depend on the caller's loop happens on the portal: starting the run, its worker, and
+giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends the run that it
+has begun. The events, which are many, come over the caller's own loop.
+
+A stream is a plain object and no async generator, for the reason that `_stream` gives: it is freed with its last
+reference, there and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from headwater._channels import channels_of_running_loop
+from headwater._portal import portal
+from headwater._request import Server
+from headwater._worker.worker import TaskHandler
+from headwater._workflow.context import update as update_context
+from headwater._workflow.definition import Violation
+from headwater._workflow.events import WorkflowEvent
+from headwater._workflow.hosting import Hosts, Place
+from headwater._workflow.request import merged_violations, refuse
+from headwater._workflow.result import StepStatus, WorkflowResult
+from headwater._workflow.service import RunWatch, cancel_run, check_reached, get_result, resume_run, start_run, validate
+from headwater.exceptions import (
+    ForkError,
+    HeadwaterError,
+    ServerUnavailableError,
+    WorkflowError,
+    WorkflowValidationError,
+)
+from headwater.v1.workflow_service_pb2 import StartWorkflowRunRequest
+
+T = TypeVar("T")
+
+GIVE_UP_SECONDS = 2.0
+"""How long a caller that leaves waits for the end of its run."""
+
+RESUMED_PAUSE_SECONDS = 0.05
+
+log = logging.getLogger("headwater")
+
+
+class Begun(NamedTuple):
+    """A run that goes on: its id, and the number of the event after which to watch."""
+
+    run_id: str
+    after: int
+
+
+class Session:
+    """The part of a run that lives on the portal: its hosted handlers, its start, its end.
+
+    Args:
+        server: where the run is.
+        hosts: the agent's workers.
+        place: where to host handlers for the run; None when it needs none of this process.
+        handlers: all that this process has.
+        mistakes: those that were found in the definition.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        hosts: Hosts,
+        place: Place | None,
+        handlers: Mapping[str, TaskHandler],
+        mistakes: Sequence[Violation] = (),
+    ) -> None:
+        self._server = server
+        self._hosts = hosts
+        self._place = place
+        self._handlers = handlers
+        self._mistakes = list(mistakes)
+
+    async def start(self, request: StartWorkflowRunRequest) -> Begun:
+        """Host the handlers and start a run, unless mistakes were found in its definition: then name all of them."""
+        if self._mistakes:
+            raise await self._refusal(request)
+        if self._place is not None:
+            await check_reached(self._server)  # a worker would wait for it
+        return await self._hosted(lambda: self._start(request))
+
+    async def resume(self, run_id: str) -> Begun:
+        """Host the handlers and go on with a run."""
+        return await self._hosted(lambda: self._resume(run_id))
+
+    async def _refusal(self, request: StartWorkflowRunRequest) -> WorkflowValidationError:
+        remote: list[Violation] = []
+        with contextlib.suppress(ServerUnavailableError):  # what was found here is wrong all the same
+            remote = await validate(self._server, request.workflow, request.queue)
+        return refuse(merged_violations(request.workflow, self._mistakes, remote))
+
+    async def _start(self, request: StartWorkflowRunRequest) -> Begun:
+        return Begun(await start_run(self._server, request), 0)
+
+    async def _resume(self, run_id: str) -> Begun:
+        return Begun(run_id, await resume_run(self._server, run_id))
+
+    async def _hosted(self, begin: Callable[[], Coroutine[Any, Any, Begun]]) -> Begun:
+        if self._place is not None:
+            await self._hosts.enter(self._place, self._handlers)
+        try:
+            return await begin()
+        except BaseException:
+            await self.leave()
+            raise
+
+    async def leave(self) -> None:
+        """Host the handlers no more."""
+        if self._place is not None:
+            await self._hosts.leave(self._place)
+
+    async def give_up(self, beginning: concurrent.futures.Future[Begun], *, cancel: bool) -> None:
+        """Leave a run before its end, and cancel it if that is asked for."""
+        try:
+            begun = await asyncio.wait_for(asyncio.wrap_future(beginning), GIVE_UP_SECONDS)
+        except HeadwaterError:
+            return  # there is no run, and the worker has gone
+        except TimeoutError:
+            log.warning("a run was given up while it was started; whether the server has started it is not known")
+            return
+        try:
+            if cancel:
+                await cancel_run(self._server, begun.run_id, GIVE_UP_SECONDS)
+        except HeadwaterError as error:
+            if error.reason != "RUN_STATE":  # that it has ended is as good
+                log.warning("run %s could not be cancelled and goes on: %s", begun.run_id, error)
+        finally:
+            await self.leave()
+
+
+class WorkflowStream:
+    """The events of a run as they come. `WorkflowAgent.stream_workflow` makes it.
+
+    Nothing is sent before the first event is asked for. Leaving the loop early, dropping the object and `aclose()` all
+    cancel the run. It belongs to the event loop that asked for the first event.
+
+    Attributes:
+        run_id: id of the run; None before it has started.
+        result: what came of the run, once the last event was taken; None before.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        begin: Callable[[], tuple[Session, Coroutine[Any, Any, Begun]]],
+        context: MutableMapping[str, Any] | None,
+        *,
+        cancels: bool,
+    ) -> None:
+        self.run_id: str | None = None
+        self.result: WorkflowResult | None = None
+        self._server = server
+        self._begin = begin
+        self._context = context
+        self._cancels = cancels
+        self._session: Session | None = None
+        self._beginning: concurrent.futures.Future[Begun] | None = None
+        self._watch: RunWatch | None = None
+        self._giving_up: concurrent.futures.Future[None] | None = None
+        self._ended = False
+
+    def __aiter__(self) -> WorkflowStream:
+        return self
+
+    async def __anext__(self) -> WorkflowEvent:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            event = await self._next()
+        except HeadwaterError:
+            self._cancels = False  # the run may go on without its watcher; nobody asked for its end
+            self.cancel()
+            raise
+        except BaseException:
+            self.cancel()
+            raise
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def _next(self) -> WorkflowEvent | None:
+        """The next event; None when the run has ended and all is put away, or the stream was closed."""
+        watch = self._watch or await self._start()
+        while (event := await anext(watch, None)) is None and not self._ended:
+            result = await get_result(self._server, watch.run_id)
+            if result.status is not StepStatus.RUNNING:
+                await self._finish(result)
+                return None
+            await asyncio.sleep(RESUMED_PAUSE_SECONDS)  # somebody has resumed it
+            watch = self._watch = RunWatch(self._server, watch.run_id, watch.after, patient=True)
+        return event
+
+    async def begin(self) -> str:
+        """Start the run before its first event is asked for; its id. Who is cancelled here has no run."""
+        try:
+            return (await self._start()).run_id
+        except BaseException:
+            self._cancels = True  # nobody else knows its id
+            self.cancel()
+            raise
+
+    async def _start(self) -> RunWatch:
+        if self._beginning is not None:
+            raise RuntimeError("another task already waits for the first event of this stream")
+        channels_of_running_loop().streams.add(self)
+        self._session, beginning = self._begin()
+        self._beginning = portal().submit(beginning)
+        begun = await result_of(self._beginning)
+        self.run_id = begun.run_id
+        self._watch = RunWatch(self._server, begun.run_id, begun.after, patient=True)
+        return self._watch
+
+    async def _finish(self, result: WorkflowResult) -> None:
+        self._ended = True
+        if self._session is not None:
+            await result_of(portal().submit(self._session.leave()))
+        if self._context is not None:
+            update_context(self._context, result.context)
+        self.result = result
+
+    async def read_to_end(self) -> WorkflowResult:
+        """Take all events; what came of the run."""
+        async for _ in self:
+            pass
+        if self.result is None:
+            raise WorkflowError(f"the stream of run {self.run_id} was closed before the run had ended")
+        return self.result
+
+    def cancel(self) -> None:
+        """Leave the run, and end it unless it is somebody else's; from any thread, without waiting."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._session is not None and self._beginning is not None and not sys.is_finalizing():
+            with contextlib.suppress(ForkError):  # in a child of a fork: the run is its parent's
+                self._giving_up = portal().submit(self._session.give_up(self._beginning, cancel=self._cancels))
+                _remember(self._giving_up)
+
+    async def aclose(self) -> None:
+        """Leave the run, and wait for its end, 2 seconds at most."""
+        self.cancel()
+        if self._giving_up is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_UP_SECONDS):
+                    await result_of(self._giving_up)
+
+    def __del__(self) -> None:
+        self.cancel()
+
+
+async def result_of(future: concurrent.futures.Future[T]) -> T:
+    """The result of what runs on the portal. Who is cancelled here stops waiting; the work goes on."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # nobody waits: the loop is closed
+            loop.call_soon_threadsafe(done.set)
+
+    future.add_done_callback(wake)
+    await done.wait()
+    return future.result()
+
+
+_leaving: set[concurrent.futures.Future[None]] = set()
+
+
+def _remember(future: concurrent.futures.Future[None]) -> None:
+    """An interpreter that exits waits for those that are leaving their runs."""
+    if not _leaving:
+        atexit.unregister(_wait_for_leaving)
+        atexit.register(_wait_for_leaving)  # after the portal's own, so it is called before
+    _leaving.add(future)
+    future.add_done_callback(_leaving.discard)
+
+
+def _wait_for_leaving() -> None:
+    concurrent.futures.wait(list(_leaving), GIVE_UP_SECONDS)

@@ -1,0 +1,159 @@
+"""How far a run is, from its events: what the tree and the lines show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from headwater._workflow.result import StepStatus, seconds_of, status_of_run
+from headwater.v1 import workflow_pb2
+from headwater.v1.workflow_pb2 import WorkflowEvent
+
+ENDED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
+_UNDER_WAY = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
+_TAIL = 400
+
+
+@dataclass
+class StepProgress:
+    """A step.
+
+    Attributes:
+        depth: how many steps come before it at least, along its longest way.
+        started, ended: of its latest attempt, in seconds since the epoch; 0.0 before.
+        tail: the end of what its attempt has said so far; of its thinking as long as it has said nothing.
+        result: JSON text.
+    """
+
+    name: str
+    depends_on: tuple[str, ...] = ()
+    depth: int = 0
+    status: StepStatus = StepStatus.PENDING
+    attempt: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    error: str = ""
+    queue: str = ""
+    delay: float = 0.0
+    tail: str = ""
+    thinking: str = ""
+    result: str = ""
+
+    def begin(self, status: StepStatus) -> None:
+        """What the step said and suffered before is void."""
+        self.status, self.error, self.queue, self.tail, self.thinking = status, "", "", "", ""
+        self.ended = self.delay = 0.0
+
+
+@dataclass
+class RunProgress:
+    """A run. `status` is None until an event or the server has said it."""
+
+    run_id: str
+    name: str = ""
+    steps: dict[str, StepProgress] = field(default_factory=dict)
+    status: StepStatus | None = None
+    error: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+    @classmethod
+    def of(cls, run_id: str, workflow: workflow_pb2.Workflow) -> RunProgress:
+        """A run of a definition before its first event."""
+        steps = {step.name: StepProgress(step.name, tuple(step.depends_on)) for step in workflow.steps}
+        for step in in_order(steps.values()):
+            step.depth = max((steps[name].depth + 1 for name in step.depends_on if name in steps), default=0)
+        return cls(run_id, workflow.name, steps)
+
+    def take_over(self, run: workflow_pb2.WorkflowRun) -> None:
+        """Sets every step to how the server describes it."""
+        self.started = seconds_of(run.create_time)
+        for message in run.steps:
+            step = self._step(message.name)
+            name = workflow_pb2.StepStatus.Name(message.status)
+            step.status = StepStatus[name.removeprefix("STEP_STATUS_")]
+            step.attempt, step.error, step.queue = message.attempt, message.error, message.queue
+            step.started, step.ended = seconds_of(message.start_time), seconds_of(message.end_time)
+            step.result = message.result
+
+    def apply(self, event: WorkflowEvent) -> None:
+        """Takes an event in. Of a kind that is not known, it changes nothing."""
+        now = seconds_of(event.create_time)
+        match event.type:
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_STARTED:
+                self.status, self.started = StepStatus.RUNNING, now
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_RESUMED:
+                self._resume()
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_FINISHED:
+                self.status, self.error, self.ended = status_of_run(event.run_status), event.error, now
+            case _ if event.step:
+                self._apply_to_step(event, self._step(event.step), now)
+
+    def count(self, *statuses: StepStatus) -> int:
+        """How many steps are so far."""
+        return sum(step.status in statuses for step in self.steps.values())
+
+    def _step(self, name: str) -> StepProgress:
+        return self.steps.setdefault(name, StepProgress(name))
+
+    def _resume(self) -> None:
+        self.status, self.error, self.ended = StepStatus.RUNNING, "", 0.0
+        again = _UNDER_WAY | {StepStatus.FAILED, StepStatus.CANCELLED}
+        reset: set[str] = set()
+        for step in in_order(self.steps.values()):
+            follows = step.status is StepStatus.SKIPPED and not reset.isdisjoint(step.depends_on)
+            if step.status in again or follows:
+                step.begin(StepStatus.PENDING)
+                reset.add(step.name)
+
+    def _apply_to_step(self, event: WorkflowEvent, step: StepProgress, now: float) -> None:
+        match event.type:
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_STARTED:
+                step.begin(StepStatus.RUNNING)
+                step.attempt, step.started = event.attempt, now
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER:
+                step.begin(StepStatus.WAITING_FOR_WORKER)
+                step.attempt, step.queue = event.attempt, event.queue
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_RETRYING:
+                step.begin(StepStatus.RETRYING)
+                step.error, step.delay = event.error, event.delay_ms / 1000
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_CHUNK if event.attempt >= step.attempt:
+                step.attempt = event.attempt
+                step.tail = (step.tail + event.content)[-_TAIL:]
+                step.thinking = (step.thinking + event.thinking)[-_TAIL:]
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_COMPLETED:
+                step.status, step.result, step.ended = StepStatus.COMPLETED, event.result, now
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_FAILED:
+                step.status, step.error, step.ended = StepStatus.FAILED, event.error, now
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_SKIPPED:
+                step.status, step.error, step.ended = StepStatus.SKIPPED, event.error, now
+            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_CANCELLED:
+                step.status, step.error, step.ended = StepStatus.CANCELLED, event.error, now
+
+
+def in_order(steps: Iterable[StepProgress]) -> list[StepProgress]:
+    """Steps so that each comes after those it depends on; those of a cycle, which no server takes, are left out."""
+    by_name = {step.name: step for step in steps}
+    waits_for = {name: {other for other in step.depends_on if other in by_name} for name, step in by_name.items()}
+    followers: dict[str, list[str]] = {}
+    for name, others in waits_for.items():
+        for other in others:
+            followers.setdefault(other, []).append(name)
+    order = [name for name, others in waits_for.items() if not others]
+    for name in order:  # grows as it is read
+        for follower in followers.get(name, ()):
+            waits_for[follower].discard(name)
+            if not waits_for[follower]:
+                order.append(follower)
+    return [by_name[name] for name in order]
+
+
+def took(start: float, end: float) -> str:
+    """A length of time for people; empty when one end is not known."""
+    if not start or not end:
+        return ""
+    seconds = max(end - start, 0.0)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,98 @@
+"""`headwater worker`: serves a queue with the handlers of an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import signal
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from headwater.cli.output import fail, one_line
+
+WRONG_USAGE = 2
+
+
+@click.command()
+@click.argument("agent", metavar="MODULE:AGENT")
+@click.option("--queue", required=True, help="The queue to serve.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Most steps at once."
+)
+def worker(agent: str, queue: str, concurrency: int) -> None:
+    """Serve a queue with the handlers of a WorkflowAgent until stopped.
+
+    MODULE is imported from the current folder or from where Python finds it; AGENT is its name there. The server is
+    that of the agent. Ctrl-C or SIGTERM ends the worker: its steps go to others.
+    """
+    found = _load(agent)
+    click.echo(f"{one_line(agent)} serves queue {one_line(queue)}; Ctrl-C ends it", err=True)
+    asyncio.run(_serve(found, queue, concurrency))
+
+
+async def _serve(agent: Any, queue: str, concurrency: int) -> None:
+    serving = asyncio.create_task(agent.run_worker(queue=queue, concurrency=concurrency))
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop(number: signal.Signals) -> None:
+        nonlocal stopped
+        stopped = True
+        serving.cancel()
+        loop.remove_signal_handler(number)  # the second one ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, stop, number)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+
+
+def _load(path: str) -> Any:
+    """The agent; what is wrong with its path ends the process."""
+    module_name, colon, name = path.partition(":")
+    if not colon or not all(map(str.isidentifier, (*module_name.split("."), *name.split(".")))):
+        fail(f"{path!r} must be MODULE:AGENT, such as my_service.workers:agent", WRONG_USAGE)
+    module = _import(module_name)
+    agent: Any = module
+    for part in name.split("."):
+        if not hasattr(agent, part):
+            fail(f"module {module_name} has no {name}{_candidates(module)}", WRONG_USAGE)
+        agent = getattr(agent, part)
+    if isinstance(agent, type) or not callable(getattr(agent, "run_worker", None)):
+        what = f"the class {agent.__name__}" if isinstance(agent, type) else f"of type {type(agent).__name__}"
+        fail(f"{path} is {what}, but must be a WorkflowAgent{_candidates(module)}", WRONG_USAGE)
+    return agent
+
+
+def _import(name: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            fail(
+                f"there is no module {error.name}; call this in the folder that has it, or set PYTHONPATH", WRONG_USAGE
+            )
+        fail(f"module {name} needs {error.name}, which is not installed", 1)
+    except Exception as error:  # noqa: BLE001  it is the caller's own code
+        traceback.print_exc()
+        fail(f"module {name} cannot be imported: {type(error).__name__}: {error}", 1)
+
+
+def _candidates(module: Any) -> str:
+    """The names of a module that would do."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, type) and callable(getattr(value, "run_worker", None))
+    ]
+    return f"; it has {', '.join(sorted(names)[:5])}" if names else ""

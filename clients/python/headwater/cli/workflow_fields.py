@@ -1,0 +1,64 @@
+"""What the scalar fields of a message take, and how that is said."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import yaml
+from google.protobuf.descriptor import FieldDescriptor
+
+TAG = "tag:yaml.org,2002:"
+"""Before the names of YAML's own types."""
+
+READ_AS = {"bool": "a truth value", "int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
+_INTS = {
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+}
+_FLOATS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+
+
+def unknown(key: str, descriptor: Any) -> str:
+    """What to do about a name that is no field of a message."""
+    names = [field.name for field in descriptor.fields]
+    close = get_close_matches(key, names, n=1)
+    cure = f"did you mean `{close[0]}`?" if close else f"its fields are {', '.join(names)}"
+    return f"is no field of {descriptor.name}; {cure}"
+
+
+def wanted(field: FieldDescriptor) -> str:
+    """What a scalar field takes, in words."""
+    if field.enum_type is not None:
+        return f"one of {', '.join(value.name for value in field.enum_type.values)}"
+    if field.cpp_type in _INTS:
+        low, high = _INTS[field.cpp_type]
+        return f"a whole number from {low:,} to {high:,}"
+    if field.cpp_type in _FLOATS:
+        return "a number"
+    return "true or false" if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else "text"
+
+
+def fits(value: Any, field: FieldDescriptor) -> bool:
+    """Whether a scalar field takes a value."""
+    kind = field.cpp_type
+    if field.enum_type is not None:
+        return value in field.enum_type.values_by_name if isinstance(value, str) else type(value) is int
+    if kind in _INTS:
+        low, high = _INTS[kind]
+        whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+        return whole and low <= value <= high
+    if kind in _FLOATS:
+        return type(value) in (int, float)
+    return isinstance(value, bool if kind == FieldDescriptor.CPPTYPE_BOOL else str)
+
+
+def misfit(node: yaml.ScalarNode, field: FieldDescriptor) -> str:
+    """What is wrong with a value that the field does not take."""
+    what = wanted(field)
+    if what != "text":
+        return f"must be {what}, not `{node.value[:40]}`"
+    read_as = READ_AS[node.tag.removeprefix(TAG)]
+    return f"must be text; YAML reads `{node.value[:40]}` as {read_as}, so put it in quotes"

@@ -1,0 +1,331 @@
+"""Workflows: steps that a model answers or that functions of this process do, run durably by a Headwater server.
+
+agent = WorkflowAgent(name="Calculator")
+agent.register_handler("add", lambda agent, step, context: context["a"] + context["b"])
+
+workflow = agent.create_workflow("sum")
+workflow.add_step("add", handler="add")
+
+result = await agent.execute_workflow(workflow, context={"a": 1, "b": 2})
+print(result.context["add_result"])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import uuid
+import weakref
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from typing import Any, TypeAlias
+
+from headwater._portal import portal
+from headwater._request import Server
+from headwater._validation import int32, invalid, seconds, text
+from headwater._worker.worker import Worker
+from headwater._workflow.action import task_handlers
+from headwater._workflow.definition import Step, Violation, Workflow, violations
+from headwater._workflow.events import WorkflowEvent, WorkflowEventType
+from headwater._workflow.handle import ProgressCallback, WorkflowProgress, WorkflowRunHandle
+from headwater._workflow.hosting import Hosts, Place
+from headwater._workflow.mermaid import to_mermaid
+from headwater._workflow.request import (
+    ACTION_HANDLER,
+    AgentSettings,
+    agent_message,
+    refuse,
+    start_request,
+    workflow_message,
+)
+from headwater._workflow.result import StepResult, StepStatus, WorkflowResult, to_result
+from headwater._workflow.run import Begun, Session, WorkflowStream
+from headwater._workflow.service import cancel_run, check_reached, get_run, run_id_of
+from headwater.agent import Agent
+from headwater.exceptions import ValidationError, WorkflowCancelledError, WorkflowTimeoutError
+from headwater.v1 import workflow_pb2
+
+__all__ = [
+    "Handler",
+    "Step",
+    "StepResult",
+    "StepStatus",
+    "Workflow",
+    "WorkflowAgent",
+    "WorkflowCancelledError",
+    "WorkflowEvent",
+    "WorkflowEventType",
+    "WorkflowProgress",
+    "WorkflowResult",
+    "WorkflowRunHandle",
+    "WorkflowStream",
+    "WorkflowTimeoutError",
+]
+
+Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
+"""`(agent, step, context)`: a function, an async function, or an async generator of text."""
+
+
+class WorkflowAgent(Agent):
+    """An agent that executes workflows. Its arguments are those of `Agent`.
+
+    A run belongs to the server, which remembers each finished step, over a crash too. Steps with an `action` are
+    answered by the agent's model. Steps with a `handler` run here: asynchronous handlers on the event loop that called,
+    others in threads. Values in the context and results are JSON.
+
+    A lost connection does not end a run, nor the wait for it: the calls go on by themselves, and raise
+    ServerUnavailableError only after a minute without any answer. `resume_workflow` then goes on, from any process that
+    has registered the same handlers.
+    """
+
+    def _begin(self, history: int) -> None:
+        super()._begin(history)
+        self._handlers: dict[str, Handler] = {}
+        self._hosts = Hosts()
+        self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, str] = weakref.WeakKeyDictionary()
+        self._workflow_streams: weakref.WeakSet[WorkflowStream] = weakref.WeakSet()
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_hosts", "_queues", "_workflow_streams")
+        state = {name: value for name, value in super().__getstate__().items() if name not in own}
+        return state | {"_handlers": dict(self._handlers)}
+
+    async def __aenter__(self) -> WorkflowAgent:
+        return self
+
+    async def aclose(self) -> None:
+        """End the streams of this agent and the runs that it executes; those of `start_workflow` go on without it."""
+        await super().aclose()
+        await asyncio.gather(*(stream.aclose() for stream in list(self._workflow_streams)))
+
+    def register_handler(self, name: str, handler: Handler) -> None:
+        """Give a function a name under which steps can ask for it; the last one registered under a name counts.
+
+        It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `attempt`) and
+        the context, a dict that it may change in place. What it returns becomes the step's result and, unless it wrote
+        that key itself, `context["NAME_result"]`. An async generator yields text, which every watcher of the run sees
+        as it comes; the whole text is its result.
+
+        Args:
+            name: 1 to 256 characters.
+            handler: a function, an async function, or an async generator of text.
+
+        Raises:
+            ValidationError: it is not callable, or does not take three arguments.
+        """
+        if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
+            raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
+        if not callable(handler):
+            raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
+        try:
+            inspect.signature(handler).bind(None, None, None)
+        except TypeError as error:
+            raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
+        except ValueError:
+            pass  # written in C, and says nothing about its arguments
+        self._handlers[name] = handler
+
+    def create_workflow(
+        self, name: str, description: str = "", *, id: str | None = None, schedule_timeout: float | None = None
+    ) -> Workflow:
+        """A workflow without steps, whose `validate` knows the handlers of this agent. Arguments as for `Workflow`."""
+        workflow = Workflow(name, description, id=id, schedule_timeout=schedule_timeout)
+        workflow._handlers = self._handlers.keys()
+        return workflow
+
+    async def execute_workflow(
+        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> WorkflowResult:
+        """Run a workflow to its end. A step that fails does not raise: see `WorkflowResult.raise_for_failure`.
+
+        To cancel this call is to cancel the run; it waits up to 2 seconds for its end.
+
+        Args:
+            workflow: what to do.
+            context: JSON values that the handlers share. At the end this very dict holds the final context.
+            timeout: seconds that the run may take in all.
+
+        Raises:
+            WorkflowValidationError: the definition has mistakes; `violations` names each.
+            ValidationError: the context is not JSON, or over 1 MiB.
+            WorkflowCancelledError: the run was cancelled by somebody else.
+            WorkflowTimeoutError: the run took longer than `timeout`, and was cancelled.
+            ServerUnavailableError: no server answers; the message says how to go on.
+        """
+        limit = asyncio.timeout(None if timeout is None else seconds("timeout", timeout))
+        stream = self.stream_workflow(workflow, context)
+        try:
+            async with limit:
+                result = await stream.read_to_end()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            run = f"run {stream.run_id}" if stream.run_id else f"the start of {workflow.name!r}"
+            raise WorkflowTimeoutError(f"{run} took longer than {timeout:g} seconds") from None
+        finally:
+            await stream.aclose()
+        if result.status is StepStatus.CANCELLED:
+            raise WorkflowCancelledError(f"run {result.run_id} was cancelled; go on with agent.resume_workflow")
+        return result
+
+    def stream_workflow(self, workflow: Workflow, context: MutableMapping[str, Any] | None = None) -> WorkflowStream:
+        """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.
+
+        Leaving the loop early cancels the run. Arguments and errors as for `execute_workflow`; a run that was cancelled
+        by somebody else ends with an event that says so. After the last event `result` has what came of it.
+        """
+        return self._run(workflow, context, cancels=True)
+
+    async def start_workflow(
+        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None
+    ) -> WorkflowRunHandle:
+        """Start a run and leave it to itself; the handle tells of it. Arguments and errors as for `execute_workflow`.
+
+        Its handlers run here as long as the event loop does.
+        """
+        stream = self._run(workflow, context, cancels=False)
+        run_id = await stream.begin()
+        return WorkflowRunHandle(self._server(), run_id, stream)
+
+    def stream_workflow_progress(self, run_id: str, callback: ProgressCallback | None = None) -> WorkflowProgress:
+        """Watch any run from its first event to its end: `async for`, or `await` for its result.
+
+        Args:
+            run_id: which run.
+            callback: is called with each event; a function or an async function.
+
+        Reading it raises WorkflowError for a run that is not known.
+        """
+        return WorkflowProgress(self._server(), run_id_of(run_id), callback)
+
+    async def get_workflow_status(self, run_id: str) -> WorkflowResult:
+        """How far a run is: the steps, the context and the results so far.
+
+        Raises:
+            WorkflowError: no such run is known.
+        """
+        return to_result(await get_run(self._server(), run_id))
+
+    async def cancel_workflow(self, run_id: str) -> None:
+        """End a run: running steps are interrupted. Returns when it has ended.
+
+        Raises:
+            WorkflowError: no such run is known, or it has completed or failed already.
+        """
+        await cancel_run(self._server(), run_id)
+
+    async def resume_workflow(self, run_id: str) -> WorkflowResult:
+        """Host the handlers of a run in this process and wait for its end.
+
+        One that failed or was cancelled goes on from the steps that did; one that runs is joined, and one that has
+        completed only read. To cancel this call does not cancel the run.
+
+        Raises:
+            WorkflowValidationError: handlers of the run are not registered here; all are named.
+            WorkflowError: no such run is known.
+            WorkflowCancelledError: the run was cancelled meanwhile.
+        """
+        server = self._server()
+        run = await get_run(server, run_id)
+        if run.status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED:
+            return to_result(run)
+        missing = [
+            (f"workflow.steps[{index}].handler", f"`{name}` is not registered here; call agent.register_handler")
+            for index, name in _own_handlers(run.workflow).items()
+            if name not in self._handlers and name != ACTION_HANDLER
+        ]
+        if missing:
+            raise refuse(missing)
+
+        def begin() -> tuple[Session, Coroutine[Any, Any, Begun]]:
+            session = self._session(server, run.queue, run.workflow)
+            return session, session.resume(run_id)
+
+        stream = self._tracked(WorkflowStream(server, begin, None, cancels=False))
+        try:
+            result = await stream.read_to_end()
+        finally:
+            await stream.aclose()
+        if result.status is StepStatus.CANCELLED:
+            raise WorkflowCancelledError(f"run {run_id} was cancelled; go on with agent.resume_workflow")
+        return result
+
+    def visualize_workflow(self, workflow: Workflow, run: str | WorkflowResult | None = None) -> str:
+        """The steps as a Mermaid flowchart, with the status of each where a run is given.
+
+        Args:
+            workflow: the definition.
+            run: a result, or the id of a run: then the server is asked, which blocks meanwhile. In async code give
+                `await agent.get_workflow_status(run_id)`.
+
+        Raises:
+            WorkflowError: no such run is known.
+        """
+        if isinstance(run, str):
+            run = portal().call(self.get_workflow_status(run))
+        return to_mermaid(workflow, run)
+
+    async def run_worker(self, queue: str, concurrency: int = 10) -> None:
+        """Serve a queue with the handlers of this agent until it is cancelled.
+
+        Steps with `queue=` of any workflow come here, whoever executes it; several processes share the work.
+
+        Args:
+            queue: name of the queue, 1 to 256 characters.
+            concurrency: most steps at a time, 1 to 10,000.
+
+        Raises:
+            ValidationError: for a bad argument.
+            HeadwaterError: no server answers at the start, or the server refuses the worker.
+        """
+        if not 1 <= len(text("queue", queue)) <= 256:
+            raise invalid("queue", "must be 1 to 256 characters")
+        if not 1 <= int32("concurrency", concurrency) <= 10_000:
+            raise invalid("concurrency", "must be 1 to 10,000")
+        handlers = task_handlers(self, self._handlers, asyncio.get_running_loop(), actions=bool(self.tools))
+        if not handlers:
+            raise ValidationError("this agent has nothing to serve; call register_handler first")
+        server = self._server()
+        await check_reached(server)
+        worker = Worker(server, queue, handlers, concurrency)
+        worker.start()
+        try:
+            raise await worker.wait_failed()
+        finally:
+            await worker.aclose()
+
+    def _settings(self) -> AgentSettings:
+        return AgentSettings(
+            agent_message(self.instructions, self.model, self.provider, self.temperature, self.max_tokens),
+            self.timeout,
+            bool(self.tools),
+            bool(self.api_key),
+        )
+
+    def _run(self, workflow: Workflow, context: MutableMapping[str, Any] | None, *, cancels: bool) -> WorkflowStream:
+        server = self._server()
+        message = workflow_message(workflow, self._settings())
+        mistakes = violations(workflow, self._handlers)
+        request = start_request(message, context)
+
+        def begin() -> tuple[Session, Coroutine[Any, Any, Begun]]:
+            request.queue = self._queues.setdefault(asyncio.get_running_loop(), f"agent-{uuid.uuid4().hex}")
+            session = self._session(server, request.queue, message, mistakes)
+            return session, session.start(request)
+
+        return self._tracked(WorkflowStream(server, begin, context, cancels=cancels))
+
+    def _session(
+        self, server: Server, queue: str, workflow: workflow_pb2.Workflow, mistakes: Sequence[Violation] = ()
+    ) -> Session:
+        loop = asyncio.get_running_loop()
+        place = Place(server, queue, loop) if _own_handlers(workflow) and not mistakes else None
+        return Session(server, self._hosts, place, task_handlers(self, self._handlers, loop, actions=True), mistakes)
+
+    def _tracked(self, stream: WorkflowStream) -> WorkflowStream:
+        self._workflow_streams.add(stream)
+        return stream
+
+
+def _own_handlers(workflow: workflow_pb2.Workflow) -> Mapping[int, str]:
+    """The handlers that the run's own queue must have, by the index of their step."""
+    return {index: step.handler for index, step in enumerate(workflow.steps) if step.handler and not step.queue}

@@ -1,0 +1,59 @@
+"""JSON text from others, in the narrow sense that all languages share: no NaN, no lone surrogate, no great depth."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+MAX_DEPTH = 100
+
+
+def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
+    """The value. Raises ValueError with what is wrong with the text, as the end of a sentence about it."""
+    try:
+        value = json.loads(text, parse_constant=_no_such_number, parse_float=_finite)
+        to_json(value).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} at character {error.pos}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("is not JSON: it has half of a surrogate pair, which is not text") from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        raise ValueError(f"is not JSON: it has a number that JSON does not have: {error}") from error
+    if text.count("[") + text.count("{") > depth and _is_deep(value, depth):
+        raise _too_deep()
+    return value
+
+
+def to_json(value: Any) -> str:
+    """The text of a value; numbers stay what they are, keys keep their order."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"is not JSON that can be kept: it is too deep, nested more than {MAX_DEPTH} levels")
+
+
+def _no_such_number(name: str) -> NoReturn:
+    raise ValueError(f"{name}; send null or a string")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large for a float")
+    return number
+
+
+def _is_deep(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            item
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return any(isinstance(item, dict | list) for item in level)

@@ -1,0 +1,106 @@
+"""The context that the steps of a run share: merging what they changed, and keeping it within its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headwater_server.domain.workflow import Context, Outcome, Step, StepError
+
+MAX_CONTEXT_CHARACTERS = 1_048_576
+"""Most characters that a context may have, keys and values together."""
+MAX_RESULTS_CHARACTERS = 1_048_576
+"""Most characters that the results of all steps of a run may have together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A key that two steps changed while both ran; the later one won. `other` is the earlier one's name."""
+
+    key: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What a step's outcome does to the context: keys that it sets and deletes, and what it overwrites with that."""
+
+    changes: Mapping[str, str]
+    deleted: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+NOTHING = Merge({}, (), ())
+
+
+class SharedContext:
+    """A run's context as its steps see it. Outcomes are merged in the order in which steps complete.
+
+    Each merge has a number. A step remembers the number of the last merge that it saw when it began; a key that has a
+    later one was changed while it ran.
+
+    Args:
+        values: what it begins with; copied.
+        results_characters: how many characters the results of completed steps have already.
+    """
+
+    def __init__(self, values: Mapping[str, str], results_characters: int) -> None:
+        self._values: Context = dict(values)
+        self._characters = sum(len(key) + len(text) for key, text in values.items())
+        self._results_characters = results_characters
+        self._merges = 0
+        self._changed: dict[str, tuple[int, str]] = {}  # key -> number of the merge that changed it last, and its step
+        self._snapshot: Context | None = None
+
+    def snapshot(self) -> tuple[int, Mapping[str, str]]:
+        """The number of the last merge, and the values after it. The mapping never changes."""
+        if self._snapshot is None:
+            self._snapshot = dict(self._values)
+        return self._merges, self._snapshot
+
+    def merge(self, step: Step, outcome: Outcome, seen: int) -> Merge:
+        """Adds what a step brought that has seen the merges up to number `seen`.
+
+        Raises StepError (not retryable), and changes nothing, when it would pass a limit.
+        """
+        changes = dict(outcome.changes)
+        deleted = tuple(key for key in dict.fromkeys(outcome.deleted) if key not in changes)
+        own = f"{step.name}_result"
+        if own not in changes and own not in deleted:
+            changes[own] = outcome.result
+        characters = self._characters + self._growth(changes, deleted)
+        results_characters = self._results_characters + len(outcome.result)
+        # What is too large already may shrink.
+        if characters > max(MAX_CONTEXT_CHARACTERS, self._characters):
+            raise _too_large(step, "the context", characters, MAX_CONTEXT_CHARACTERS)
+        if results_characters > MAX_RESULTS_CHARACTERS:
+            raise _too_large(step, "the results of all steps", results_characters, MAX_RESULTS_CHARACTERS)
+        conflicts = self._conflicts(changes, deleted, seen)
+        self._merges += 1
+        for key in deleted:
+            self._values.pop(key, None)
+        self._values.update(changes)
+        self._changed.update(dict.fromkeys((*changes, *deleted), (self._merges, step.name)))
+        self._characters, self._results_characters = characters, results_characters
+        self._snapshot = None
+        return Merge(changes, deleted, conflicts)
+
+    def _growth(self, changes: Mapping[str, str], deleted: tuple[str, ...]) -> int:
+        before = sum(len(key) + len(self._values[key]) for key in (*changes, *deleted) if key in self._values)
+        return sum(len(key) + len(text) for key, text in changes.items()) - before
+
+    def _conflicts(self, changes: Mapping[str, str], deleted: tuple[str, ...], seen: int) -> tuple[Conflict, ...]:
+        conflicts = []
+        for key in (*changes, *deleted):
+            number, other = self._changed.get(key, (0, ""))
+            if number > seen and self._values.get(key) != changes.get(key):
+                conflicts.append(Conflict(key, other))
+        return tuple(conflicts)
+
+
+def _too_large(step: Step, what: str, size: int, limit: int) -> StepError:
+    return StepError(
+        f"with what step `{step.name}` brought, {what} would have {size:,} characters, at most {limit:,} are allowed; "
+        "keep large data elsewhere and pass a reference",
+        retryable=False,
+    )

@@ -1,0 +1,148 @@
+"""Tasks and workers as the pool keeps them: plain data, and what follows from it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from headwater_server.domain.workflow import Outcome, Step
+
+OnWaiting: TypeAlias = Callable[[str], Awaitable[None]]
+"""Told, with the queue's name, that no worker is free."""
+
+OnStarted: TypeAlias = Callable[[], Awaitable[None]]
+"""Told that a worker has taken a task that had to wait."""
+
+OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
+"""Gets content and thinking as they come."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """An attempt of a step, for a worker that has `step.handler`.
+
+    Attributes:
+        context: the run's context as it is at the start of the attempt.
+        dependencies: the results of the steps that this one depends on, by name.
+        agent: as `Workflow.agent`.
+    """
+
+    run_id: str
+    workflow_name: str
+    step: Step
+    attempt: int
+    context: Mapping[str, str] = field(default_factory=dict)
+    dependencies: Mapping[str, str] = field(default_factory=dict)
+    agent: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Something to do."""
+
+    task_id: str
+    task: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A task that is no longer wanted."""
+
+    task_id: str
+
+
+ToWorker: TypeAlias = Assign | Cancel
+Send: TypeAlias = Callable[[ToWorker], None]
+
+
+class Attempt:
+    """A task from `execute` until it has an outcome or nobody wants it.
+
+    Attributes:
+        number: rises with each task: the order of the lines.
+        worker: who has it.
+        spoke: whether it has had output.
+        assigned: is done when a worker has it.
+        ready: the run knows that it has started: from now on it may hear of chunks.
+    """
+
+    __slots__ = ("assigned", "id", "number", "on_chunk", "outcome", "queue", "ready", "spoke", "task", "worker")
+
+    def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = uuid.uuid4().hex
+        self.number = number
+        self.task = task
+        self.queue = queue
+        self.on_chunk = on_chunk
+        self.worker: Worker | None = None
+        self.spoke = False
+        self.assigned: asyncio.Future[None] = loop.create_future()
+        self.ready = asyncio.Event()
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+
+    @property
+    def handler(self) -> str:
+        """Name of the handler that it needs."""
+        return self.task.step.handler
+
+    def end(self, outcome: Outcome | Exception) -> None:
+        """It has ended; only the first outcome counts."""
+        if self.outcome.done():
+            return
+        if isinstance(outcome, Exception):
+            self.outcome.set_exception(outcome)
+            self.outcome.exception()  # there may be nobody any more to take it, and that is no mistake
+        else:
+            self.outcome.set_result(outcome)
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One connection of a worker. `replaced` is set when another one takes its place."""
+
+    send: Send
+    replaced: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(eq=False, slots=True)
+class Worker:
+    """A worker, over its reconnects.
+
+    Attributes:
+        link: None while it is not connected.
+        tasks: what it works on, by id.
+        silent: ticks since it was heard.
+        dead: nothing was heard of it for too long.
+        held_up: messages of it that the server itself is busy with; meanwhile its silence does not count.
+        served: rises with each task that any worker gets.
+    """
+
+    id: str
+    queue: str = ""
+    handlers: frozenset[str] = frozenset()
+    concurrency: int = 1
+    link: Link | None = None
+    tasks: dict[str, Attempt] = field(default_factory=dict)
+    silent: int = 0
+    dead: bool = False
+    held_up: int = 0
+    served: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can take a task now."""
+        return self.link is not None and not self.dead and len(self.tasks) < self.concurrency
+
+    @property
+    def load(self) -> tuple[float, int]:
+        """Least for the one to choose: with the same load, the one that was not chosen for longest."""
+        return len(self.tasks) / self.concurrency, self.served
+
+    def tell(self, message: ToWorker) -> None:
+        """Sends something, if it is connected."""
+        if self.link is not None:
+            self.link.send(message)

@@ -1,0 +1,38 @@
+"""`headwater serve` that is killed at one of its commits: `python -m tests.support.crashing_server before:3 --port 0`.
+
+`before` is just before the third commit, `after` just after it: durable, but nobody was told yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from typing import Any
+
+from headwater.cli import main
+from headwater_server.workflows.sqlite_journal import SqliteJournal
+
+
+def crash_at(when: str, number: int) -> None:
+    """Arms the crash."""
+    write = SqliteJournal._write
+    numbers = itertools.count(1)
+
+    def write_or_die(self: SqliteJournal, *args: Any) -> Any:
+        now = next(numbers) == number
+        if now and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = write(self, *args)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    SqliteJournal._write = write_or_die  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    when, _, number = sys.argv.pop(1).partition(":")
+    crash_at(when, int(number))
+    main()

@@ -1,0 +1,627 @@
+"""One handler for one task: every kind of it, what it may do to the context, and every way in which it can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import enum
+import functools
+import json
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from headwater import StreamChunk
+from headwater._worker import handlers, runners
+from headwater._worker.handlers import run_handler
+from headwater.exceptions import NonRetryableError
+from headwater.v1 import workflow_pb2
+from headwater.v1.worker_service_pb2 import Task, TaskResult
+
+AGENT = object()
+CONTEXT = '{"text": "a", "int": 3, "float": 3.0, "big": 1000000000000000000000000000000, "nested": {"z": 1, "a": [1]}}'
+
+
+class Ran:
+    """Runs a handler on this loop; what it gave."""
+
+    def __init__(self) -> None:
+        self.chunks: list[str] = []
+
+    async def __call__(self, handler: Callable[..., Any], context: str = CONTEXT, loop: Any = None) -> TaskResult:
+        step = workflow_pb2.Step(
+            name="s", action="label", handler="h", depends_on=["a"], description="d", metadata='{"k": [1]}'
+        )
+        task = Task(task_id="t", run_id="run", step=step, attempt=2, context=context)
+        result = await asyncio.wait_for(
+            run_handler(handler, AGENT, task, self.emit, loop or asyncio.get_running_loop()), 20
+        )
+        assert result.task_id == "t"
+        return result
+
+    async def emit(self, content: str, thinking: str) -> None:
+        self.chunks.append(content)
+
+    async def value(self, handler: Callable[..., Any]) -> Any:
+        result = await self(handler)
+        assert result.WhichOneof("outcome") == "value", result
+        return json.loads(result.value)
+
+    async def changes(self, handler: Callable[..., Any]) -> tuple[str, list[str]]:
+        result = await self(handler)
+        assert result.WhichOneof("outcome") == "value", result
+        return result.context_changes, list(result.deleted_keys)
+
+    async def error(self, handler: Callable[..., Any], **how: Any) -> tuple[str, bool]:
+        result = await self(handler, **how)
+        assert result.WhichOneof("outcome") == "error", result
+        assert not result.context_changes
+        return result.error.message, result.error.retryable
+
+
+@pytest.fixture
+def ran() -> Ran:
+    return Ran()
+
+
+async def async_function(agent: Any, step: Any, context: dict[str, Any]) -> str:
+    await asyncio.sleep(0)
+    return "value"
+
+
+def sync_function(agent: Any, step: Any, context: dict[str, Any]) -> str:
+    return "value"
+
+
+async def async_generator(agent: Any, step: Any, context: dict[str, Any]) -> AsyncIterator[Any]:
+    yield "va"
+    await asyncio.sleep(0)
+    yield StreamChunk(content="lue")
+
+
+def sync_generator(agent: Any, step: Any, context: dict[str, Any]) -> Iterator[Any]:
+    yield "va"
+    yield StreamChunk(content="lue")
+
+
+class Called:
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, agent: Any, step: Any, context: dict[str, Any]) -> Any:
+        return self.function(agent, step, context)
+
+    def method(self, agent: Any, step: Any, context: dict[str, Any]) -> Any:
+        return self.function(agent, step, context)
+
+
+class CalledAsync:
+    async def __call__(self, agent: Any, step: Any, context: dict[str, Any]) -> str:
+        asyncio.get_running_loop()
+        return "value"
+
+
+def bound(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_setting(setting: str, agent: Any, step: Any, context: dict[str, Any]) -> Any:
+        return function(agent, step, context)
+
+    return functools.partial(with_setting, "setting")
+
+
+KINDS = [async_function, sync_function, async_generator, sync_generator]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        *KINDS,
+        *map(Called, KINDS),
+        *(Called(kind).method for kind in KINDS),
+        *map(bound, KINDS),
+        *(functools.partial(kind) for kind in KINDS),
+        CalledAsync(),
+        lambda agent, step, context: "value",
+        lambda agent, step, context: async_function(agent, step, context),
+    ],
+)
+async def test_every_kind_of_handler_gives_its_value(ran: Ran, handler: Callable[..., Any]) -> None:
+    assert await ran.value(handler) == "value"
+
+
+async def test_a_handler_gets_its_agent_its_step_and_the_context(ran: Ran) -> None:
+    seen: list[Any] = []
+
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        seen.extend((agent, step, context))
+
+    await ran(handler)
+    agent, step, context = seen
+    assert agent is AGENT
+    assert (step.name, step.action, step.handler, step.attempt, step.description) == ("s", "label", "h", 2, "d")
+    assert (step.depends_on, step.metadata) == (["a"], {"k": [1]})
+    assert type(context) is dict
+    assert json.dumps(context) == CONTEXT
+    assert (type(context["int"]), type(context["float"]), context["big"]) == (int, float, 10**30)
+
+
+async def test_what_a_generator_yields_is_sent_as_it_comes(ran: Ran) -> None:
+    sent = asyncio.Event()
+
+    async def handler(agent: Any, step: Any, context: Any) -> AsyncIterator[str]:
+        yield "first"
+        while ran.chunks != ["first"]:
+            await asyncio.sleep(0.001)
+        sent.set()
+        yield "second"
+
+    assert await ran.value(handler) == "firstsecond"
+    assert sent.is_set()
+    assert ran.chunks == ["first", "second"]
+
+
+async def test_a_generator_that_is_faster_than_the_connection_waits_and_its_pieces_are_joined(ran: Ran) -> None:
+    gate, made = asyncio.Event(), 0
+
+    async def emit(content: str, thinking: str) -> None:
+        await gate.wait()
+        ran.chunks.append(content)
+
+    def handler(agent: Any, step: Any, context: Any) -> Iterator[str]:
+        nonlocal made
+        for _ in range(500):
+            made += 1
+            yield "x" * 1000
+
+    ran.emit = emit  # type: ignore[method-assign]
+    running = asyncio.create_task(ran.value(handler))
+    before = -1
+    while before != made:
+        before = made
+        await asyncio.sleep(0.1)
+    assert made < 200
+    gate.set()
+    assert await running == "x" * 500_000
+    assert sum(map(len, ran.chunks)) == 500_000
+    assert len(ran.chunks) < 100
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_what_was_yielded_before_a_failure_is_sent(ran: Ran, kind: str) -> None:
+    async def async_handler(agent: Any, step: Any, context: Any) -> AsyncIterator[str]:
+        yield "half"
+        raise ValueError("no")
+
+    def sync_handler(agent: Any, step: Any, context: Any) -> Iterator[str]:
+        yield "half"
+        raise ValueError("no")
+
+    assert await ran.error(async_handler if kind == "async" else sync_handler) == ("ValueError: no", True)
+    assert ran.chunks == ["half"]
+
+
+async def test_only_what_a_handler_did_to_the_context_is_sent(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> None:
+        context["new"] = 1
+        context["text"] += "b"
+        context["nested"]["a"].append(2.0)
+        del context["float"]
+        del context["big"]
+        context["big"] = 10**30 + 1
+
+    changes, deleted = await ran.changes(handler)
+    assert json.loads(changes) == {"new": 1, "text": "ab", "nested": {"z": 1, "a": [1, 2.0]}, "big": 10**30 + 1}
+    assert '"a": [1, 2.0]' in changes
+    assert deleted == ["float"]
+
+
+async def test_a_handler_that_only_reads_sends_nothing(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> None:
+        context["nested"]["a"].sort()
+        context.setdefault("int", 5)
+
+    assert await ran.changes(handler) == ("", [])
+
+
+async def test_an_int_is_not_the_float_of_its_value(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> Any:
+        context["int"] = 3.0
+        context["float"] = 3
+        return [3, 3.0, 10**30]
+
+    result = await ran(handler)
+    assert result.context_changes == '{"int": 3.0, "float": 3}'
+    assert result.value == "[3, 3.0, 1000000000000000000000000000000]"
+
+
+async def test_a_key_that_is_written_with_an_equal_value_counts_as_written(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> None:
+        context["nested"] = {"z": 1, "a": [1]}
+
+    assert await ran.changes(handler) == ('{"nested": {"z": 1, "a": [1]}}', [])
+
+
+async def test_a_handler_without_a_value_gives_null(ran: Ran) -> None:
+    assert (await ran(lambda agent, step, context: None)).value == "null"
+
+
+class Colour(str, enum.Enum):  # noqa: UP042  the older form, whose values are str
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def endless() -> Any:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def doubling() -> Any:
+    value: Any = 1
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+NOT_JSON = [
+    (lambda: math.nan, "", "nan"),
+    (lambda: -math.inf, "", "-inf"),
+    (lambda: (1, 2), "", "write a list"),
+    (lambda: {1}, "", "write a sorted list"),
+    (lambda: b"x", "", "decode it"),
+    (lambda: object(), "", "closure"),
+    (lambda: Point(), "", "Point"),
+    (lambda: threading.Lock(), "", "closure"),
+    (lambda: Colour.RED, "", "write str(...)"),
+    (lambda: collections.OrderedDict(), "", "write dict(...)"),
+    (lambda: "\ud800", "", "surrogate"),
+    (lambda: {1: 2}, "", "key 1"),
+    (lambda: {"a": [1, {"b": {1}}]}, '["a"][1]["b"]', "write a sorted list"),
+    (lambda: {"\udfff": 1}, "", "surrogate"),
+    (lambda: deep(101), "", "nested more than 100"),
+    (endless, "", "nested more than 100"),
+    (doubling, "", "values"),
+    (lambda: 10**5000, "", "digits"),
+    (lambda: "x" * 1024 * 1024, "", "1,048,578 bytes"),
+]
+
+
+@pytest.mark.parametrize(("make", "path", "said"), NOT_JSON)
+async def test_a_value_in_the_context_that_is_not_json_is_named_with_its_place(
+    ran: Ran, make: Callable[[], Any], path: str, said: str
+) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> None:
+        context["k"] = make()
+
+    message, retryable = await ran.error(handler)
+    assert message.startswith(f'context["k"]{path}')
+    assert said in message
+    assert not retryable
+
+
+@pytest.mark.parametrize(("make", "path", "said"), NOT_JSON)
+async def test_a_result_that_is_not_json_is_named_with_its_place(
+    ran: Ran, make: Callable[[], Any], path: str, said: str
+) -> None:
+    message, retryable = await ran.error(lambda agent, step, context: make())
+    assert message.startswith(f"the result of step 's'{path}")
+    assert said in message
+    assert not retryable
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda context: context.update({5: 1}), "context has the key 5"),
+        (lambda context: context.update({"\ud800": 1}), "context, a key of it, has half"),
+        (lambda context: context["nested"].update(x=object()), 'context["nested"]["x"]'),
+        (lambda context: context["nested"].update(x=math.nan), 'context["nested"]["x"]'),
+        (lambda context: context["nested"].update(x=context), 'context["nested"]["x"]'),
+        (lambda context: context.update(a="x" * 600_000, b="x" * 600_000), "all together"),
+    ],
+)
+async def test_a_context_that_cannot_be_sent_is_refused(ran: Ran, change: Any, said: str) -> None:
+    message, retryable = await ran.error(lambda agent, step, context: change(context))
+    assert said in message
+    assert not retryable
+
+
+async def test_the_deepest_value_that_a_server_takes_is_taken(ran: Ran) -> None:
+    assert await ran.value(lambda agent, step, context: deep(100)) == deep(100)
+
+
+@pytest.mark.parametrize("piece", [1, None, b"x", object()])
+async def test_a_generator_must_yield_text(ran: Ran, piece: Any) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> AsyncIterator[Any]:
+        yield piece
+
+    message, retryable = await ran.error(handler)
+    assert "step 's' yielded" in message
+    assert not retryable
+
+
+async def test_a_generator_without_end_is_ended_when_its_text_is_too_long(ran: Ran) -> None:
+    closed = asyncio.Event()
+
+    async def handler(agent: Any, step: Any, context: Any) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x" * 1000
+        finally:
+            closed.set()
+
+    message, retryable = await ran.error(handler)
+    assert "more than 1,048,576 characters" in message
+    assert not retryable
+    assert closed.is_set()
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def raising(error: BaseException) -> list[Callable[..., Any]]:
+    def sync(agent: Any, step: Any, context: Any) -> Any:
+        raise error
+
+    async def async_(agent: Any, step: Any, context: Any) -> Any:
+        raise error
+
+    return [sync, async_]
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "retryable"),
+    [
+        (ValueError("no"), "ValueError: no", True),
+        (KeyError("k"), "KeyError: 'k'", True),
+        (NonRetryableError("never"), "NonRetryableError: never", False),
+        (asyncio.CancelledError("mine"), "CancelledError: mine", True),
+        (TimeoutError(), "TimeoutError", True),
+        (SystemExit(3), "SystemExit: 3", False),
+        (UnspeakableError(), "UnspeakableError: (its text cannot be had: RuntimeError)", True),
+        (ValueError("x" * 5000), "ValueError: " + "x" * 988, True),
+    ],
+)
+async def test_an_exception_fails_the_step_with_its_type_and_text(
+    ran: Ran, error: BaseException, message: str, retryable: bool
+) -> None:
+    for handler in raising(error):
+        assert await ran.error(handler) == (message, retryable)
+
+
+async def test_half_of_a_surrogate_pair_in_the_text_of_an_exception_becomes_a_question_mark(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers.log, "disabled", True)  # a test's report could not hold it
+    for handler in raising(ValueError("\ud800")):
+        assert await ran.error(handler) == ("ValueError: ?", True)
+
+
+async def test_stop_iteration_is_an_exception_like_others(ran: Ran) -> None:
+    sync, async_ = raising(StopIteration("x"))
+    assert await ran.error(sync) == ("StopIteration: x", True)
+    assert (await ran.error(async_))[1]
+
+
+async def test_ctrl_c_in_a_thread_ends_only_the_handler(ran: Ran) -> None:
+    sync, _ = raising(KeyboardInterrupt())
+    assert await ran.error(sync) == ("KeyboardInterrupt", False)
+
+
+async def test_a_handler_with_other_arguments_fails_with_what_python_says(ran: Ran) -> None:
+    async def handler(agent: Any) -> None: ...
+
+    message, _ = await ran.error(handler)
+    assert message.startswith("TypeError: ")
+    assert "3 were given" in message
+
+
+async def test_the_author_of_a_handler_finds_its_traceback_in_the_log(
+    ran: Ran, caplog: pytest.LogCaptureFixture
+) -> None:
+    for handler in raising(ValueError("no")):
+        caplog.clear()
+        await ran.error(handler)
+        [record] = [record for record in caplog.records if record.name == "headwater.worker"]
+        assert record.levelno == logging.WARNING
+        assert record.exc_info
+        assert record.exc_info[2] is not None
+        assert "'s' of run run" in record.getMessage()
+
+
+class CallersLoop:
+    """An event loop in a thread, as a caller has one."""
+
+    def __enter__(self) -> asyncio.AbstractEventLoop:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        return self.loop
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+async def test_async_handlers_run_on_the_callers_loop_and_others_on_none(ran: Ran) -> None:
+    where: list[Any] = []
+
+    async def async_(agent: Any, step: Any, context: Any) -> AsyncIterator[str]:
+        where.append(asyncio.get_running_loop())
+        yield "x"
+
+    def sync(agent: Any, step: Any, context: Any) -> None:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        where.append(threading.current_thread())
+
+    with CallersLoop() as loop:
+        assert json.loads((await ran(async_, loop=loop)).value) == "x"
+        await ran(sync, loop=loop)
+    assert where[0] is loop
+    assert where[1].daemon
+    assert where[1] is not threading.current_thread()
+
+
+async def test_neither_a_busy_thread_nor_a_blocked_loop_holds_up_this_one(ran: Ran) -> None:
+    def sync(agent: Any, step: Any, context: Any) -> None:
+        time.sleep(0.3)
+
+    async def async_(agent: Any, step: Any, context: Any) -> None:
+        time.sleep(0.3)  # noqa: ASYNC251
+
+    with CallersLoop() as loop:
+        working = [asyncio.create_task(ran(handler, loop=loop)) for handler in (sync, async_)]
+        longest = 0.0
+        while not all(task.done() for task in working):
+            start = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - start)
+    assert longest < 0.25
+
+
+@pytest.mark.parametrize("handler", [async_function, async_generator, lambda a, s, c: async_function(a, s, c)])
+async def test_an_async_handler_whose_loop_is_closed_fails_with_the_cure(ran: Ran, handler: Any) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    message, retryable = await ran.error(handler, loop=loop)
+    assert "run_worker" in message
+    assert not retryable
+
+
+async def test_a_loop_that_is_closed_before_the_handler_began_is_noticed(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "_LOOK_AT_LOOP_SECONDS", 0.01)
+    loop = asyncio.new_event_loop()  # never runs
+    running = asyncio.create_task(ran.error(async_function, loop=loop))
+    await asyncio.sleep(0.03)
+    loop.close()
+    assert "run_worker" in (await running)[0]
+
+
+@pytest.mark.parametrize("where", ["here", "on the caller's loop"])
+async def test_cancelling_interrupts_an_async_handler_and_waits_for_its_cleanup(ran: Ran, where: str) -> None:
+    began, cleaned = threading.Event(), threading.Event()
+
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        try:
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.02)
+            cleaned.set()
+
+    with CallersLoop() as other:
+        loop = other if where != "here" else asyncio.get_running_loop()
+        running = asyncio.create_task(ran(handler, loop=loop))
+        while not began.is_set():
+            await asyncio.sleep(0.001)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert cleaned.is_set()
+
+
+async def test_cancelling_ends_an_async_generator_and_drops_what_it_still_says(ran: Ran) -> None:
+    closed = asyncio.Event()
+
+    async def handler(agent: Any, step: Any, context: Any) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x"
+                await asyncio.sleep(0.001)
+        finally:
+            closed.set()
+
+    running = asyncio.create_task(ran(handler))
+    while not ran.chunks:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert closed.is_set()
+
+
+async def test_cancelling_ends_a_generator_in_a_thread_at_its_next_yield(ran: Ran) -> None:
+    closed = threading.Event()
+
+    def handler(agent: Any, step: Any, context: Any) -> Iterator[str]:
+        try:
+            while True:
+                yield "x"
+                time.sleep(0.001)
+        finally:
+            closed.set()
+
+    running = asyncio.create_task(ran(handler))
+    while not ran.chunks:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await asyncio.to_thread(closed.wait, 10)
+
+
+async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "MAX_STUCK_THREADS", 2)
+    go = threading.Event()
+
+    def stuck(agent: Any, step: Any, context: Any) -> None:
+        go.wait(30)
+
+    for _ in range(2):
+        running = asyncio.create_task(ran(stuck))
+        await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    message, retryable = await ran.error(sync_function)
+    assert "do not return" in message
+    assert not retryable
+    go.set()
+    while runners._stuck.add(0):
+        await asyncio.sleep(0.001)
+    assert await ran.value(sync_function) == "value"
+
+
+async def test_a_stuck_thread_does_not_keep_the_interpreter_from_ending() -> None:
+    script = """
+import asyncio, time
+from headwater._worker.handlers import run_handler
+from headwater.v1.worker_service_pb2 import Task
+async def emit(content, thinking): ...
+async def main():
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(run_handler(lambda a, s, c: time.sleep(60), None, Task(context="{}"), emit, loop))
+    await asyncio.sleep(0.2)
+    running.cancel()
+asyncio.run(main())
+"""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-X", "dev", "-c", script, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await asyncio.wait_for(child.communicate(), 30)
+    assert (child.returncode, errors) == (0, b"")

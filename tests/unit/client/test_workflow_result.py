@@ -1,0 +1,152 @@
+"""Results, events and pictures of runs."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headwater._workflow.events import to_event
+from headwater._workflow.mermaid import to_mermaid
+from headwater._workflow.result import to_result
+from headwater.exceptions import StepExecutionError, WorkflowError
+from headwater.v1 import workflow_pb2
+from headwater.workflow import StepStatus, Workflow, WorkflowEvent, WorkflowEventType
+
+PB = workflow_pb2
+
+
+def a_run(status: int, *steps: PB.StepRun, **fields) -> PB.WorkflowRun:
+    facts = {
+        "run_id": "run_1",
+        "status": status,
+        "workflow": PB.Workflow(name="w", id="w-1"),
+        "workflow_name": "w",
+        "context": '{"n": 3, "x": 3.0}',
+        "create_time": Timestamp(seconds=100),
+        "end_time": Timestamp(seconds=102, nanos=500_000_000),
+    }
+    return PB.WorkflowRun(steps=steps, **(facts | fields))
+
+
+FINE = PB.StepRun(
+    name="fine", status=PB.STEP_STATUS_COMPLETED, attempt=1, result='{"a": [1]}',
+    start_time=Timestamp(seconds=100), end_time=Timestamp(seconds=101),
+)  # fmt: skip
+BROKEN = PB.StepRun(name="broken", status=PB.STEP_STATUS_FAILED, attempt=4, error="ValueError: no\nnumber")
+LEFT_OUT = PB.StepRun(name="left_out", status=PB.STEP_STATUS_SKIPPED, error="`broken` failed")
+WAITING = PB.StepRun(name="waiting", status=PB.STEP_STATUS_WAITING_FOR_WORKER, attempt=1, queue="fleet")
+
+
+def test_a_completed_run():
+    result = to_result(a_run(PB.WORKFLOW_RUN_STATUS_COMPLETED, FINE))
+    assert (result.run_id, result.workflow_id, result.workflow_name) == ("run_1", "w-1", "w")
+    assert result.status is StepStatus.COMPLETED
+    assert result.status == "completed"
+    assert result.successful
+    assert result.duration == 2.5
+    assert result.failed_steps == []
+    assert repr(result.context) == "{'n': 3, 'x': 3.0}"
+    step = result.get_step_result("fine")
+    assert (step.name, step.status, step.result, step.error) == ("fine", "completed", {"a": [1]}, None)
+    assert (step.duration, step.attempts) == (1.0, 1)
+    assert result.get_step_result("other") is None
+    assert result.raise_for_failure() is result
+
+
+def test_a_failed_run_tells_and_raises_only_when_asked():
+    result = to_result(a_run(PB.WORKFLOW_RUN_STATUS_FAILED, FINE, BROKEN, LEFT_OUT, error="step `broken` failed"))
+    assert (result.status, result.successful, result.failed_steps) == ("failed", False, ["broken"])
+    assert result.error == "step `broken` failed"
+    assert result.step_results["left_out"].status is StepStatus.SKIPPED
+    with pytest.raises(StepExecutionError, match="step `broken` of run run_1 failed: ValueError") as caught:
+        result.raise_for_failure()
+    assert (caught.value.step, caught.value.run_id, caught.value.reason) == ("broken", "run_1", "STEP_FAILED")
+
+
+@pytest.mark.parametrize("status", [PB.WORKFLOW_RUN_STATUS_CANCELLED, PB.WORKFLOW_RUN_STATUS_RUNNING])
+def test_a_run_without_failure_that_is_not_complete_raises_a_workflow_error(status):
+    with pytest.raises(WorkflowError, match="run run_1 is not complete"):
+        to_result(a_run(status)).raise_for_failure()
+
+
+def test_a_running_run_has_no_duration():
+    assert to_result(a_run(PB.WORKFLOW_RUN_STATUS_RUNNING, WAITING)).duration is None
+
+
+def test_a_run_that_does_not_say_when_it_ended_took_as_long_as_its_last_step():
+    assert to_result(a_run(PB.WORKFLOW_RUN_STATUS_COMPLETED, FINE, end_time=None)).duration == 1.0
+
+
+def test_the_summary_is_a_table():
+    result = to_result(a_run(PB.WORKFLOW_RUN_STATUS_FAILED, FINE, BROKEN, LEFT_OUT, WAITING))
+    assert result.format_summary().splitlines() == [
+        "Workflow w: failed after 2.50 s (run run_1)",
+        '  fine      completed           1.00 s             {"a": [1]}',
+        "  broken    failed                      attempt 4  ValueError: no number",
+        "  left_out  skipped                                `broken` failed",
+        "  waiting   waiting_for_worker                     waits for a worker of fleet",
+    ]
+
+
+def test_a_long_result_is_cut_in_the_summary():
+    long = PB.StepRun(name="a", status=PB.STEP_STATUS_COMPLETED, result='"' + "x" * 100 + '"')
+    assert to_result(a_run(PB.WORKFLOW_RUN_STATUS_COMPLETED, long)).format_summary().endswith("x" * 59 + "…")
+
+
+def test_an_event_has_python_values():
+    message = PB.WorkflowEvent(
+        sequence=7, type=PB.WORKFLOW_EVENT_TYPE_STEP_COMPLETED, step="a", attempt=2, result="3.0",
+        create_time=Timestamp(seconds=5),
+    )  # fmt: skip
+    event = to_event(message, "run_1")
+    assert event == WorkflowEvent(
+        WorkflowEventType.STEP_COMPLETED, "run_1", 7, 5.0, step="a", attempt=2, result=3.0
+    )  # fmt: skip
+    assert event.type == "step_completed"
+
+
+def test_every_type_of_event_of_the_contract_is_known():
+    for name, number in PB.WorkflowEventType.items():
+        if number:
+            event = to_event(PB.WorkflowEvent(type=number), "run_1")
+            assert event.type == name.removeprefix("WORKFLOW_EVENT_TYPE_").lower()
+
+
+def test_an_event_of_a_newer_server_is_unknown():
+    assert to_event(PB.WorkflowEvent(type=99), "run_1").type is WorkflowEventType.UNKNOWN
+
+
+def test_every_status_of_the_contract_is_known():
+    for name, number in PB.StepStatus.items():
+        if number:
+            step = to_result(a_run(PB.WORKFLOW_RUN_STATUS_RUNNING, PB.StepRun(name="a", status=number)))
+            assert step.step_results["a"].status == name.removeprefix("STEP_STATUS_").lower()
+
+
+def a_workflow() -> Workflow:
+    workflow = Workflow("w")
+    workflow.add_step("fine", "Do it")
+    workflow.add_step('say "hi" <b>', "Do it", depends_on=["fine"], condition='context.x > 3 && "a" != `b`')
+    workflow.add_step("waiting", "Do it", depends_on=["fine", "unknown"])
+    return workflow
+
+
+def test_a_workflow_as_mermaid():
+    assert to_mermaid(a_workflow()).splitlines() == [
+        "flowchart TD",
+        '    s0["fine"]',
+        '    s1{{"say #34;hi#34; #60;b#62;<br/>if context.x #62; 3 #38;#38; #34;a#34; != #96;b#96;"}}',
+        '    s2["waiting"]',
+        "    s0 --> s1",
+        "    s0 --> s2",
+    ]
+
+
+def test_a_run_as_mermaid_shows_how_far_each_step_is():
+    lines = to_mermaid(a_workflow(), to_result(a_run(PB.WORKFLOW_RUN_STATUS_RUNNING, FINE, WAITING))).splitlines()
+    assert '    s0["fine<br/>completed 1.00 s"]' in lines
+    assert '    s2["waiting<br/>waiting for worker (fleet)"]' in lines
+    assert "    class s0 completed" in lines
+    assert "    class s2 waiting_for_worker" in lines
+    assert any(line.startswith("    classDef completed ") for line in lines)
+    assert not any("failed" in line for line in lines)
