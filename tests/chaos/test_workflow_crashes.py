@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from tests.support.crashing_workflow import Keeper, check, survive
+from tests.support.crashing_workflow import Keeper, Story, check, survive
 
 LAUNCHER = ("-m", "tests.support.crashing_server")
 
@@ -38,7 +38,9 @@ async def test_a_kill_at_any_commit_loses_nothing_and_repeats_nothing(tmp_path, 
 async def test_kills_at_random_moments(tmp_path, seed):
     chance = random.Random(seed)  # noqa: S311
 
-    async def kill(keeper: Keeper) -> None:
+    async def kill(story: Story, keeper: Keeper) -> None:
+        while not story.sequences:
+            await asyncio.sleep(0.001)
         for _ in range(chance.randint(1, 3)):
             await asyncio.sleep(chance.uniform(0, 0.4))
             if keeper.server is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import signal
 import subprocess
 import sys
@@ -15,7 +16,13 @@ from pathlib import Path
 import pytest
 
 import headwater
-from headwater.exceptions import NonRetryableError, StepExecutionError, ValidationError, WorkflowValidationError
+from headwater.exceptions import (
+    NonRetryableError,
+    StepExecutionError,
+    ValidationError,
+    WorkflowError,
+    WorkflowValidationError,
+)
 from headwater.tools import calculator_tool
 from headwater.workflow import StepStatus, Workflow, WorkflowAgent
 from tests.support.server import ServerProcess, clean_environment
@@ -495,3 +502,33 @@ async def test_a_thousand_steps_in_twenty_branches(agent):
     result = await agent.execute_workflow(workflow)
     assert result.successful
     assert sum(result.context.values()) == 20 * sum(range(1, 51))
+
+
+user = contextvars.ContextVar("user", default="nobody")
+
+
+async def test_a_handler_never_sees_the_context_variables_of_another_caller(agent):
+    both = asyncio.Barrier(2)
+
+    async def who(agent, step, context):
+        await both.wait()
+        return user.get()
+
+    workflow = chain(agent, who=who)
+
+    async def request(name: str) -> str:
+        user.set(name)
+        return (await agent.execute_workflow(workflow)).context["who_result"]
+
+    assert await asyncio.gather(request("alice"), request("bob")) == ["nobody", "nobody"]
+
+
+def test_a_handle_whose_event_loop_has_ended_says_how_to_go_on(agent):
+    async def forever(agent, step, context):
+        await asyncio.Event().wait()
+
+    workflow = chain(agent, forever=forever)
+    handle = asyncio.run(agent.start_workflow(workflow))
+    with pytest.raises(WorkflowError, match=f"resume_workflow.'{handle.id}'"):
+        asyncio.run(handle.result())
+    asyncio.run(handle.cancel())

@@ -96,7 +96,9 @@ async def test_branches_run_side_by_side(stub):
 
 
 async def test_a_watcher_that_comes_late_gets_every_event_and_each_step_as_one_chunk(stub):
-    workflow = definition({"name": "a", "action": "one two three four"}, {"name": "b", "action": "x", "depends_on": ["a"]})
+    workflow = definition(
+        {"name": "a", "action": "one two three four"}, {"name": "b", "action": "x", "depends_on": ["a"]}
+    )
     events = await execute(stub, start(workflow))
     watch = SVC.WatchWorkflowRunRequest(run_id=events[0].run_id)
     late = [event async for event in stub.WatchWorkflowRun(watch)]
@@ -242,6 +244,20 @@ async def test_every_mistake_of_a_definition_is_named_at_once(stub):
         "workflow.steps[3].depends_on[0]", "workflow.steps[6].handler", "workflow.steps[7].condition", "workflow.steps[8].action",
     ]  # fmt: skip
     assert found["workflow.steps[3].depends_on[0]"].count(" -> ") == 3
+
+
+async def test_each_mistake_is_named_once(stub):
+    workflow = definition({"name": "a", "action": "x"}, name="n" * 257, id="i" * 257, schedule_timeout_ms=0)
+    answer = await stub.ValidateWorkflow(SVC.ValidateWorkflowRequest(workflow=workflow))
+    assert sorted(violation.field for violation in answer.violations) == [
+        "workflow.id", "workflow.name", "workflow.schedule_timeout_ms",
+    ]  # fmt: skip
+
+
+async def test_the_size_of_a_context_is_in_bytes(stub):
+    context = json.dumps({"k": "文" * 350_000}, ensure_ascii=False)
+    with pytest.raises(grpc.aio.AioRpcError, match="context_json: has 1050009 bytes"):
+        await stub.StartWorkflowRun(start(definition({"name": "a", "action": "x"}), context_json=context))
 
 
 @pytest.mark.parametrize("name", ["prompt", "api_key"])

@@ -139,12 +139,12 @@ async def tell(story: Story, keeper: Keeper) -> None:
 
 
 async def survive(folder: Path, *program: str, disturb: Any = None) -> tuple[Story, Keeper]:
-    """One run under a server that begins as `program`; `disturb(keeper)` may do worse things to it meanwhile."""
+    """One run under a server that begins as `program`; `disturb(story, keeper)` may do worse to it."""
     story, keeper = Story(), Keeper(folder)
     await keeper.start(*program)
     others = [asyncio.create_task(keeper.keep())]
     if disturb is not None:
-        others.append(asyncio.create_task(disturb(keeper)))
+        others.append(asyncio.create_task(disturb(story, keeper)))
     try:
         await asyncio.wait_for(tell(story, keeper), 55)
     finally:

@@ -183,7 +183,7 @@ class Agent:
             self._tools = to_tools([*self._tools, tool])
 
     def __repr__(self) -> str:
-        return f"Agent(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
+        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
 
     def stream(
         self,

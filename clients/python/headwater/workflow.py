@@ -33,6 +33,7 @@ from headwater._workflow.request import (
     ACTION_HANDLER,
     AgentSettings,
     agent_message,
+    check_workflow,
     refuse,
     start_request,
     workflow_message,
@@ -195,6 +196,8 @@ class WorkflowAgent(Agent):
 
         Reading it raises WorkflowError for a run that is not known.
         """
+        if callback is not None and not callable(callback):
+            raise invalid("callback", f"must be a function of one event, not {type(callback).__name__}")
         return WorkflowProgress(self._server(), run_id_of(run_id), callback)
 
     async def get_workflow_status(self, run_id: str) -> WorkflowResult:
@@ -258,8 +261,12 @@ class WorkflowAgent(Agent):
                 `await agent.get_workflow_status(run_id)`.
 
         Raises:
+            ValidationError: for a bad argument.
             WorkflowError: no such run is known.
         """
+        check_workflow(workflow)
+        if not isinstance(run, str | WorkflowResult | None):
+            raise invalid("run", f"must be a WorkflowResult or the id of a run, not {type(run).__name__}")
         if isinstance(run, str):
             run = portal().call(self.get_workflow_status(run))
         return to_mermaid(workflow, run)

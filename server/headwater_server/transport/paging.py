@@ -24,7 +24,7 @@ def page_start(token: str) -> int:
         return 0
     try:
         version, _, position = base64.urlsafe_b64decode(token.encode("ascii")).decode("ascii").partition(":")
-        if version == "1" and position.isdecimal() and len(position) < 20:
+        if version == "1" and position.isdecimal() and len(position) < 19:
             return int(position)
     except (binascii.Error, ValueError):
         pass

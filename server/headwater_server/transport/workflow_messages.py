@@ -21,14 +21,14 @@ from headwater_server.transport.json_text import parse_json, to_json
 from headwater_server.transport.replies import timestamp
 from headwater_server.transport.requests import parse_request
 from headwater_server.transport.structs import struct_to_dict
+from headwater_server.workflows.context import MAX_CONTEXT_BYTES, utf8_size
 from headwater_server.workflows.journal import RunSummary
 from headwater_server.workflows.runs import RunView, invalid_workflow
 from headwater_server.workflows.steps import json_object
 
 MAX_WORKFLOW_BYTES = 512 * 1024
-MAX_CONTEXT_CHARACTERS = 1024 * 1024
 MAX_ANSWER_BYTES = 3 * 1024 * 1024
-MAX_NAME = 256
+MAX_INT32 = 2**31 - 1
 SHORT_ERROR = 100
 
 _NOT_FOR_AN_AGENT = ("prompt", "messages", "tools", "tool_choice", "api_key", "continues_stream_id")
@@ -55,14 +55,9 @@ def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[Field
     if message.ByteSize() > MAX_WORKFLOW_BYTES:
         raise invalid_workflow([FieldViolation("workflow", f"is larger than {MAX_WORKFLOW_BYTES} bytes")])
     bad = _agent_violations(message.agent)
-    for name in ("id", "name"):
-        if len(getattr(message, name)) > MAX_NAME:
-            bad.append(FieldViolation(f"workflow.{name}", f"is longer than {MAX_NAME} characters"))
     schedule_timeout = 3600.0
     if message.HasField("schedule_timeout_ms"):
         schedule_timeout = message.schedule_timeout_ms / 1000
-        if schedule_timeout <= 0:
-            bad.append(FieldViolation("workflow.schedule_timeout_ms", "must be at least 1"))
     workflow = Workflow(
         name=message.name,
         steps=tuple(map(parse_step, message.steps)),
@@ -161,18 +156,17 @@ def parse_context(message: workflow_service_pb2.StartWorkflowRunRequest) -> Cont
     else:
         name, values = "context_json", parse_json_object("context_json", message.context_json or "{}")
     context = {key: to_json(value) for key, value in values.items()}
-    size = sum(len(key) + len(value) for key, value in context.items())
-    if size > MAX_CONTEXT_CHARACTERS:
-        raise invalid(name, f"has {size} characters, more than {MAX_CONTEXT_CHARACTERS}; pass references, not contents")
+    size = sum(utf8_size(key) + utf8_size(value) for key, value in context.items())
+    if size > MAX_CONTEXT_BYTES:
+        raise invalid(name, f"has {size} bytes, more than {MAX_CONTEXT_BYTES}; pass references, not contents")
     return context
 
 
 def parse_json_object(name: str, text: str) -> dict[str, Any]:
     """The object that a field holds as JSON text. Raises HeadwaterError (INVALID_REQUEST) that names the field."""
-    if len(text) > MAX_CONTEXT_CHARACTERS:
-        raise invalid(
-            name, f"has {len(text)} characters, more than {MAX_CONTEXT_CHARACTERS}; pass references, not contents"
-        )
+    size = utf8_size(text)
+    if size > MAX_CONTEXT_BYTES:
+        raise invalid(name, f"has {size} bytes, more than {MAX_CONTEXT_BYTES}; pass references, not contents")
     try:
         value = parse_json(text)
     except ValueError as error:
@@ -200,7 +194,7 @@ def run_event(event: RunEvent) -> workflow_pb2.WorkflowEvent:
         attempt=event.attempt,
         content=event.content,
         thinking=event.thinking,
-        omitted_characters=event.omitted,
+        omitted_characters=min(event.omitted, MAX_INT32),
         result=event.result,
         error=event.error,
         delay_ms=round(event.delay_seconds * 1000),

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from headwater_server.domain.workflow import Context, Outcome, Step, StepError
 
-MAX_CONTEXT_CHARACTERS = 1_048_576
-"""Most characters that a context may have, keys and values together."""
-MAX_RESULTS_CHARACTERS = 1_048_576
-"""Most characters that the results of all steps of a run may have together."""
+MAX_CONTEXT_BYTES = 1_048_576
+"""Most bytes of UTF-8 that a context may have, keys and values together."""
+MAX_RESULTS_BYTES = 1_048_576
+"""Most bytes of UTF-8 that the results of all steps of a run may have together."""
+
+
+def utf8_size(text: str) -> int:
+    """Bytes that a text takes as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +46,13 @@ class SharedContext:
 
     Args:
         values: what it begins with; copied.
-        results_characters: how many characters the results of completed steps have already.
+        results_size: how many bytes the results of completed steps have already.
     """
 
-    def __init__(self, values: Mapping[str, str], results_characters: int) -> None:
+    def __init__(self, values: Mapping[str, str], results_size: int) -> None:
         self._values: Context = dict(values)
-        self._characters = sum(len(key) + len(text) for key, text in values.items())
-        self._results_characters = results_characters
+        self._size = sum(utf8_size(key) + utf8_size(text) for key, text in values.items())
+        self._results_size = results_size
         self._merges = 0
         self._changed: dict[str, tuple[int, str]] = {}  # key -> number of the merge that changed it last, and its step
         self._snapshot: Context | None = None
@@ -68,26 +73,28 @@ class SharedContext:
         own = f"{step.name}_result"
         if own not in changes and own not in deleted:
             changes[own] = outcome.result
-        characters = self._characters + self._growth(changes, deleted)
-        results_characters = self._results_characters + len(outcome.result)
+        size = self._size + self._growth(changes, deleted)
+        results_size = self._results_size + utf8_size(outcome.result)
         # What is too large already may shrink.
-        if characters > max(MAX_CONTEXT_CHARACTERS, self._characters):
-            raise _too_large(step, "the context", characters, MAX_CONTEXT_CHARACTERS)
-        if results_characters > MAX_RESULTS_CHARACTERS:
-            raise _too_large(step, "the results of all steps", results_characters, MAX_RESULTS_CHARACTERS)
+        if size > max(MAX_CONTEXT_BYTES, self._size):
+            raise _too_large(step, "the context", size, MAX_CONTEXT_BYTES)
+        if results_size > MAX_RESULTS_BYTES:
+            raise _too_large(step, "the results of all steps", results_size, MAX_RESULTS_BYTES)
         conflicts = self._conflicts(changes, deleted, seen)
         self._merges += 1
         for key in deleted:
             self._values.pop(key, None)
         self._values.update(changes)
         self._changed.update(dict.fromkeys((*changes, *deleted), (self._merges, step.name)))
-        self._characters, self._results_characters = characters, results_characters
+        self._size, self._results_size = size, results_size
         self._snapshot = None
         return Merge(changes, deleted, conflicts)
 
     def _growth(self, changes: Mapping[str, str], deleted: tuple[str, ...]) -> int:
-        before = sum(len(key) + len(self._values[key]) for key in (*changes, *deleted) if key in self._values)
-        return sum(len(key) + len(text) for key, text in changes.items()) - before
+        before = sum(
+            utf8_size(key) + utf8_size(self._values[key]) for key in (*changes, *deleted) if key in self._values
+        )
+        return sum(utf8_size(key) + utf8_size(text) for key, text in changes.items()) - before
 
     def _conflicts(self, changes: Mapping[str, str], deleted: tuple[str, ...], seen: int) -> tuple[Conflict, ...]:
         conflicts = []
@@ -100,7 +107,7 @@ class SharedContext:
 
 def _too_large(step: Step, what: str, size: int, limit: int) -> StepError:
     return StepError(
-        f"with what step `{step.name}` brought, {what} would have {size:,} characters, at most {limit:,} are allowed; "
+        f"with what step `{step.name}` brought, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
         "keep large data elsewhere and pass a reference",
         retryable=False,
     )

@@ -114,6 +114,7 @@ class _Handlers:
         self._hints = hints
         self._known_handlers = known_handlers
         self._queue = queue
+        self._names: dict[str, list[str]] = {}  # of each queue, sorted once
 
     def mistakes(self, step: Step) -> Iterator[_Mistake]:
         if not step.action and not step.handler:
@@ -131,7 +132,7 @@ class _Handlers:
             return
         text = f"no worker of queue `{_short(queue)}` has ever registered a handler `{_short(step.handler)}`"
         if known:
-            names = sorted(known)
+            names = self._names.get(queue) or self._names.setdefault(queue, sorted(known))
             more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
             shown = ", ".join(f"`{_short(name)}`" for name in names[:_SHOWN_NAMES])
             text += f"; there are {shown}{more}{self._hints.closest(step.handler, names)}"

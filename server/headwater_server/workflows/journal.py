@@ -99,7 +99,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as the journal has it. `reserved`: numbers of events up to it may have been used; `sequence`: its last one."""
+    """A run as the journal has it.
+
+    Attributes:
+        reserved: numbers of events up to it may have been used.
+        sequence: number of its latest stored event.
+        ended: in seconds since the epoch; 0.0 while it runs.
+    """
 
     info: RunInfo
     state: RunState
@@ -150,11 +156,14 @@ class Journal(Protocol):
         ...
 
     async def handlers(self, queue: str) -> frozenset[str]:
-        """Every name that was ever registered on the queue."""
+        """Every name that was registered on the queue, unless it was so long ago that it was removed."""
         ...
 
     async def prune(self, ended_before: float) -> int:
-        """Removes runs that ended before that moment; how many."""
+        """Removes runs that ended before that moment; how many.
+
+        Names of handlers go too, when no worker has registered them since and no run is on their queue.
+        """
         ...
 
     async def close(self) -> None:

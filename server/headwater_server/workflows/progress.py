@@ -28,7 +28,7 @@ from headwater_server.domain.workflow import (
     Workflow,
 )
 from headwater_server.workflows import conditions
-from headwater_server.workflows.context import NOTHING, Merge, SharedContext
+from headwater_server.workflows.context import NOTHING, Merge, SharedContext, utf8_size
 
 FIRST_DELAY_SECONDS = 0.2
 MAX_DELAY_SECONDS = 60.0
@@ -63,7 +63,7 @@ class Progress:
         self._definition = workflow.steps
         self._position = {step.name: position for position, step in enumerate(workflow.steps)}
         self._now = {name: state.steps[name] for name in self._position}
-        self._context = SharedContext(state.context, sum(len(step.result) for step in self._now.values()))
+        self._context = SharedContext(state.context, sum(utf8_size(step.result) for step in self._now.values()))
         self._unended = sum(step.status not in ENDED_STEP for step in self._now.values())
         self._dependants: dict[str, list[Step]] = {name: [] for name in self._position}
         self._waits_for: dict[str, int] = {}  # how many dependencies have not ended

@@ -123,7 +123,7 @@ class Runs:
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition."""
         queues = {step.queue or queue for step in workflow.steps if step.handler}
-        known = {name: await self._journal.handlers(name) for name in queues if name}
+        known = {name: await self._journal.handlers(name) | self._runner.handlers(name) for name in queues if name}
         return graph.violations(workflow, lambda name: known.get(name, frozenset()), queue)
 
     async def start(self, request: StartRequest) -> str:
@@ -187,12 +187,11 @@ class Runs:
 
         Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
         """
-        if run_id not in self._active:
-            stored = await self._journal.load(run_id)
-            if stored is None:
-                raise _not_found(run_id)
+        stored = None if run_id in self._active else await self._journal.load(run_id)
         active = self._active.get(run_id)  # it may have gone on meanwhile
         if active is None:
+            if stored is None:
+                raise _not_found(run_id)
             entries = await self._journal.events(run_id, after)
             for event in replay(entries, after):
                 yield event
@@ -232,9 +231,9 @@ class Runs:
 
     async def cancel(self, run_id: str) -> None:
         """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
-        if run_id not in self._active and not self._draining:
-            if (await self.get(run_id)).state.status is RunStatus.RUNNING:
-                await self._whole(self._take_up(run_id, cancel=True))  # nobody drove it
+        is_left = run_id not in self._active and (await self.get(run_id)).state.status is RunStatus.RUNNING
+        if is_left and not self._draining:
+            await self._whole(self._take_up(run_id, cancel=True))
         active = self._active.get(run_id)
         if active is not None:
             active.scheduler.cancel()

@@ -75,8 +75,9 @@ class Scheduler:
         self._wake.set()
 
     def stop(self) -> None:
-        """Starts nothing more. `run` returns when no attempt runs any more, and interrupts those that wait for a worker;
-        the run can then be taken up elsewhere.
+        """Starts nothing more. `run` returns when no attempt runs any more; the run can then be taken up elsewhere.
+
+        An attempt that waits for a worker does not run, and is interrupted.
         """
         self._stopping = True
         self._wake.set()
@@ -124,7 +125,9 @@ class Scheduler:
         for name, outcome in ended:
             if isinstance(outcome, Outcome):
                 self._progress.conclude(moment, name, outcome, retry=False)
-            elif name not in self._interrupted:  # else its failure means nothing: it is cancelled
+            elif name in self._interrupted or (outcome is None and self._stopping):
+                pass  # its failure means nothing: it is cancelled, or starts over elsewhere
+            else:
                 self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling)
         elapsed, self._elapsed = self._elapsed, []
         for name in elapsed:

@@ -22,6 +22,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+import structlog
+
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.workflows import sqlite_statements as statements
 from headwater_server.workflows.data_directory import DataDirectory
@@ -42,6 +44,8 @@ _CURES = {
 }
 
 T = TypeVar("T")
+
+log = structlog.get_logger("headwater.journal")
 
 
 class _Job:
@@ -201,8 +205,10 @@ class SqliteJournal:
             with suppress(sqlite3.Error):  # if the database cannot even do this, the next batch fails too
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+            explained = self._explained(error)
+            log.error("journal", why=str(explained))
             for job in batch:
-                job.error = self._explained(error)
+                job.error = explained
 
     def _write(self, batch: Sequence[_Job]) -> None:
         """Writes a batch in one transaction. Nobody is told of it before this has returned."""

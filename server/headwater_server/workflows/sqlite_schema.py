@@ -16,8 +16,6 @@ _VERSION_1 = (
         position INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, so that pages stay right when runs go
         run_id TEXT NOT NULL UNIQUE,
         workflow_name TEXT NOT NULL,
-        workflow TEXT NOT NULL,  -- the definition as JSON, without its agent
-        agent BLOB NOT NULL,
         queue TEXT NOT NULL,
         request_id TEXT UNIQUE,
         fingerprint TEXT NOT NULL,
@@ -30,6 +28,13 @@ _VERSION_1 = (
     """,
     "CREATE INDEX runs_running ON runs (position) WHERE status = 'running'",
     "CREATE INDEX runs_ended ON runs (ended) WHERE status <> 'running'",
+    """
+    CREATE TABLE definitions (  -- apart from the runs, whose rows are written again with each commit
+        run_id TEXT PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
+        workflow TEXT NOT NULL,  -- JSON, without its agent
+        agent BLOB NOT NULL
+    ) STRICT
+    """,
     """
     CREATE TABLE steps (
         run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
@@ -77,7 +82,14 @@ _VERSION_1 = (
         PRIMARY KEY (run_id, sequence)
     ) STRICT
     """,
-    "CREATE TABLE handlers (queue TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (queue, name)) STRICT, WITHOUT ROWID",
+    """
+    CREATE TABLE handlers (
+        queue TEXT NOT NULL,
+        name TEXT NOT NULL,
+        seen REAL NOT NULL,  -- when a worker last registered it
+        PRIMARY KEY (queue, name)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)

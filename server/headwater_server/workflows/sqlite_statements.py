@@ -11,11 +11,10 @@ from headwater_server.workflows import sqlite_rows as rows
 from headwater_server.workflows.journal import Change, RunInfo, RunSummary, StoredEvent, StoredRun
 
 _INSERT_RUN = """
-    INSERT INTO runs (run_id, workflow_name, workflow, agent, queue, request_id, fingerprint, created, status, error,
-        ended, reserved)
-    VALUES (:run_id, :workflow_name, :workflow, :agent, :queue, :request_id, :fingerprint, :created, :status, :error,
-        :ended, :reserved)
+    INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, error, ended, reserved)
+    VALUES (:run_id, :workflow_name, :queue, :request_id, :fingerprint, :created, :status, :error, :ended, :reserved)
 """
+_INSERT_DEFINITION = "INSERT INTO definitions (run_id, workflow, agent) VALUES (:run_id, :workflow, :agent)"
 _UPDATE_RUN = """
     UPDATE runs SET reserved = max(reserved, :reserved), status = coalesce(:status, status),
         error = iif(:status IS NULL, error, :error), ended = iif(:status IS NULL, ended, :ended)
@@ -47,9 +46,14 @@ _PAGE = """
     ORDER BY position DESC LIMIT :size
 """
 _LOAD_RUN = """
-    SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence FROM runs
-    WHERE run_id = ?
+    SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence
+    FROM runs JOIN definitions USING (run_id) WHERE run_id = ?
 """
+_SEE_HANDLER = """
+    INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
+    ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
+"""
+_PRUNE_HANDLERS = "DELETE FROM handlers WHERE seen < ? AND queue NOT IN (SELECT queue FROM runs)"
 _PRUNE = """
     DELETE FROM runs WHERE position IN
         (SELECT position FROM runs WHERE status <> 'running' AND ended < ? LIMIT ?)
@@ -111,6 +115,7 @@ def create(connection: Connection, run: RunRows, change: ChangeRows) -> None:
     if request_id and find(connection, str(request_id)) is not None:
         raise KeyError(request_id)
     connection.execute(_INSERT_RUN, run.run)
+    connection.execute(_INSERT_DEFINITION, run.run)
     connection.executemany(_INSERT_STEP, run.steps)
     connection.executemany(_SET_KEY, run.context)
     commit(connection, change)
@@ -167,8 +172,7 @@ def page(
 
 def remember_handlers(connection: Connection, queue: str, names: Sequence[str]) -> None:
     """Notes registered names."""
-    query = "INSERT OR IGNORE INTO handlers (queue, name) VALUES (?, ?)"
-    connection.executemany(query, [(queue, name) for name in names])
+    connection.executemany(_SEE_HANDLER, [(queue, name) for name in names])
 
 
 def handlers(connection: Connection, queue: str) -> frozenset[str]:
@@ -178,5 +182,6 @@ def handlers(connection: Connection, queue: str) -> frozenset[str]:
 
 
 def prune(connection: Connection, ended_before: float, most: int) -> int:
-    """Removes at most so many old runs; how many."""
+    """Removes at most so many old runs, and names that are as old and belong to no run; how many runs."""
+    connection.execute(_PRUNE_HANDLERS, (ended_before,))
     return connection.execute(_PRUNE, (ended_before, most)).rowcount

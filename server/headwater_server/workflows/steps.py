@@ -39,6 +39,9 @@ _MAY_SUCCEED_LATER = frozenset(
     }
 )
 
+MAX_ACTIONS = 256
+"""Prompts that are answered at once; the others wait, before their time runs."""
+
 
 class StepRunner:
     """Executes attempts of steps.
@@ -52,6 +55,11 @@ class StepRunner:
         self._workers = workers
         self._act = act
         self._draining = False
+        self._actions = asyncio.Semaphore(MAX_ACTIONS)
+
+    def handlers(self, queue: str) -> frozenset[str]:
+        """The names that workers of the queue have, which are connected now."""
+        return self._workers.handlers(queue)
 
     def drain(self) -> None:
         """From now on a failure may be this server's own doing, so no attempt fails any more."""
@@ -67,9 +75,9 @@ class StepRunner:
                 if step.handler:
                     return await self._handle(info, state, run_log, step, attempt, context, dependencies)
                 return await self._ask(info, run_log, step, attempt, dependencies)
-            except StepError:
-                if self._draining:  # the next process starts the attempt over; this one is cancelled here
-                    await asyncio.Event().wait()
+            except StepError as error:
+                if self._draining:  # the next process starts the attempt over
+                    raise asyncio.CancelledError from error
                 raise
 
         return execute
@@ -77,16 +85,15 @@ class StepRunner:
     async def _ask(
         self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, dependencies: Mapping[str, str]
     ) -> Outcome:
-        prompt = step.action
-        if dependencies:
-            prompt += f"\n\n{json_object(dependencies)}"
-
         async def on_chunk(content: str, thinking: str) -> None:
             await run_log.chunk(step.name, attempt, content, thinking)
 
-        limit = asyncio.timeout(step.timeout_seconds)
+        limit = asyncio.timeout(None)
         try:
-            async with limit:
+            async with self._actions, limit:
+                if step.timeout_seconds is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
+                prompt = f"{step.action}\n\n{json_object(dependencies)}" if dependencies else step.action
                 text = await self._act(info.workflow.agent, prompt, on_chunk)
         except HeadwaterError as error:
             raise StepError(error.message, retryable=error.reason in _MAY_SUCCEED_LATER) from error

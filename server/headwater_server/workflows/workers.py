@@ -157,6 +157,10 @@ class WorkerPool:
             self._tick_later()
         return WorkerSession(self, worker, link, unwanted)
 
+    def handlers(self, queue: str) -> frozenset[str]:
+        """The names that workers of the queue have, which are connected now."""
+        return frozenset().union(*(worker.handlers for worker in self._queues.get(queue, {}).values()))
+
     async def execute(
         self,
         task: TaskSpec,

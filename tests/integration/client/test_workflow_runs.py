@@ -209,6 +209,14 @@ async def test_a_handle_leaves_the_run_to_itself(service: FakeWorkflowService, a
     assert [event.sequence async for event in handle.events(3)] == [4, 5]
 
 
+async def test_a_handle_refuses_a_sequence_that_is_no_number(agent: WorkflowAgent) -> None:
+    handle = await agent.start_workflow(a_workflow())
+    for bad in ("1", None, 1.0, 2**64):
+        with pytest.raises(ValidationError, match="after_sequence: must be"):
+            handle.events(bad)  # type: ignore[arg-type]
+    await handle.result()
+
+
 async def test_a_handle_cancels_when_asked_to(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
     service.script = one_step()[:3]
     handle = await agent.start_workflow(a_workflow())

@@ -393,7 +393,7 @@ def raising(error: BaseException) -> list[Callable[..., Any]]:
     [
         (ValueError("no"), "ValueError: no", True),
         (KeyError("k"), "KeyError: 'k'", True),
-        (NonRetryableError("never"), "NonRetryableError: never", False),
+        (NonRetryableError("never"), "never", False),
         (asyncio.CancelledError("mine"), "CancelledError: mine", True),
         (TimeoutError(), "TimeoutError", True),
         (SystemExit(3), "SystemExit: 3", False),
@@ -625,3 +625,39 @@ asyncio.run(main())
     )
     _, errors = await asyncio.wait_for(child.communicate(), 30)
     assert (child.returncode, errors) == (0, b"")
+
+
+async def test_a_value_that_holds_itself_has_an_error_that_is_not_cut(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> None:
+        context["a name of some length"] = context
+
+    message, retryable = await ran.error(handler)
+    assert message.endswith("is nested more than 100 levels deep, or holds itself")
+    assert not retryable
+
+
+class LikeAStream:
+    """As `AgentStream`: it is read, and whoever awaits it is told so."""
+
+    def __init__(self) -> None:
+        self._rest = iter(["one ", "two"])
+
+    def __aiter__(self) -> LikeAStream:
+        return self
+
+    async def __anext__(self) -> StreamChunk:
+        for text in self._rest:
+            return StreamChunk(text)
+        raise StopAsyncIteration
+
+    def __await__(self) -> Any:
+        raise TypeError("a stream is not awaited")
+
+
+async def test_a_handler_may_return_the_stream_of_an_agent(ran: Ran) -> None:
+    async def asynchronous(agent: Any, step: Any, context: Any) -> Any:
+        return LikeAStream()
+
+    for handler in (lambda agent, step, context: LikeAStream(), asynchronous):
+        assert await ran.value(handler) == "one two"
+    assert "".join(ran.chunks) == "one twoone two"

@@ -323,7 +323,12 @@ def test_an_agent_without_tools_never_loads_pydantic() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
-    [("[]", "not a JSON object"), ("{", "not a JSON object"), ("{}", "missing a required"), ('{"expression": "1", "x": 1}', "'x'")],
+    [
+        ("[]", "not a JSON object"),
+        ("{", "not a JSON object"),
+        ("{}", "missing a required"),
+        ('{"expression": "1", "x": 1}', "'x'"),
+    ],
 )
 def test_a_schema_given_by_hand_is_checked_as_far_as_the_signature_goes(arguments: str, problem: str) -> None:
     with pytest.raises(ArgumentsError, match=problem):
@@ -334,3 +339,8 @@ def test_the_error_of_tools_is_exported() -> None:
     from headwater import tools
 
     assert tools.ToolError is ToolError
+
+
+def test_parameters_that_are_no_schema_are_refused() -> None:
+    with pytest.raises(ValidationError, match="parameters: must be a JSON Schema, a dict, not int"):
+        Tool(double, parameters=5)  # type: ignore[arg-type]

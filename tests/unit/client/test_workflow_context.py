@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import pytest
 
@@ -21,6 +22,7 @@ def test_values_go_out_as_they_are():
     ("context", "says"),
     [
         ([1], "context: must be a dict, not list"),
+        (MappingProxyType({}), "context: must be a dict, not mappingproxy"),
         ({"a": {"b": [1, object()]}}, 'context["a"]["b"][1] is a value of type object, not a JSON value; write what it says, and keep live objects in a closure'),
         ({"a": (1, 2)}, 'context["a"] is a value of type tuple'),
         ({"a": math.nan}, 'context["a"] is nan'),

@@ -192,3 +192,27 @@ def test_what_is_no_handler_is_refused(name, handler, says):
 @pytest.mark.parametrize("path", ["headwater.agents", "headwater.agents.workflow", "headwater.core.workflow"])
 def test_the_names_are_found_under_the_other_paths_too(path):
     assert import_module(path).WorkflowAgent is WorkflowAgent
+
+
+@pytest.mark.parametrize("field", ["action", "handler", "condition", "queue"])
+@pytest.mark.parametrize("value", [0, False, []])
+def test_what_is_false_is_not_taken_for_nothing(field, value):
+    with pytest.raises(ValidationError, match=f"{field}: must be a str, not {type(value).__name__}"):
+        Workflow("w").add_step("a", **{"action": "Do it", field: value})
+
+
+def test_only_a_workflow_and_a_run_are_drawn():
+    agent = WorkflowAgent()
+    with pytest.raises(ValidationError, match="workflow: must be a Workflow, not str"):
+        agent.visualize_workflow("w")
+    with pytest.raises(ValidationError, match="run: must be a WorkflowResult or the id of a run, not int"):
+        agent.visualize_workflow(steps(a=[]), 5)
+
+
+def test_what_cannot_be_called_is_no_callback():
+    with pytest.raises(ValidationError, match="callback: must be a function of one event, not int"):
+        WorkflowAgent().stream_workflow_progress("run", callback=5)
+
+
+def test_an_agent_shows_its_own_class():
+    assert repr(WorkflowAgent(name="a")) == "WorkflowAgent(name='a', model=None, provider=None)"

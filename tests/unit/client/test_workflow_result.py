@@ -93,6 +93,11 @@ def test_a_long_result_is_cut_in_the_summary():
     assert to_result(a_run(PB.WORKFLOW_RUN_STATUS_COMPLETED, long)).format_summary().endswith("x" * 59 + "…")
 
 
+def test_an_error_is_whole_in_the_summary_and_on_one_line():
+    long = PB.StepRun(name="a", status=PB.STEP_STATUS_FAILED, error="x" * 100 + "\n  and the cure")
+    assert to_result(a_run(PB.WORKFLOW_RUN_STATUS_FAILED, long)).format_summary().endswith("x" * 100 + " and the cure")
+
+
 def test_an_event_has_python_values():
     message = PB.WorkflowEvent(
         sequence=7, type=PB.WORKFLOW_EVENT_TYPE_STEP_COMPLETED, step="a", attempt=2, result="3.0",

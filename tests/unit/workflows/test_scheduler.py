@@ -245,12 +245,20 @@ def test_steps_that_set_one_key_one_after_the_other_raise_no_warning() -> None:
 
 def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
-        return Outcome("0", {"big": "1" * context.MAX_CONTEXT_CHARACTERS})
+        return Outcome("0", {"big": "1" * context.MAX_CONTEXT_BYTES})
 
     journal = run(workflow(Step("a")), handler)
     assert journal.state.steps["a"].attempt == 1
     assert journal.state.context == {}
-    assert "with what step `a` brought, the context would have 1,048,588 characters" in journal.state.error
+    assert "with what step `a` brought, the context would have 1,048,588 bytes" in journal.state.error
+
+
+def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome("0", {"big": f'"{"文" * 400_000}"'})
+
+    journal = run(workflow(Step("a")), handler)
+    assert "the context would have 1,200,014 bytes" in journal.state.error
 
 
 def test_all_results_together_have_a_limit() -> None:
@@ -259,7 +267,7 @@ def test_all_results_together_have_a_limit() -> None:
 
     journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
     assert journal.state.steps["a"].status is StepStatus.COMPLETED
-    assert "the results of all steps would have 1,200,000 characters" in journal.state.steps["b"].error
+    assert "the results of all steps would have 1,200,000 bytes" in journal.state.steps["b"].error
 
 
 def test_cancelling_interrupts_what_runs_and_waits_for_its_cleanup() -> None:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -196,6 +197,17 @@ async def test_handlers_are_remembered_by_queue(journal: SqliteJournal) -> None:
     await journal.remember_handlers("q", ["b", "c"])
     await journal.remember_handlers("other", ["d"])
     assert await journal.handlers("q") == {"a", "b", "c"}
+
+
+async def test_names_that_nobody_registered_again_go_unless_a_run_is_on_their_queue(journal: SqliteJournal) -> None:
+    used = (await create(journal, "run")).queue
+    for queue in (used, "left"):
+        await journal.remember_handlers(queue, ["h"])
+    await journal.prune(time.time() - 60)
+    assert await journal.handlers("left") == {"h"}
+    await journal.prune(time.time() + 60)
+    assert await journal.handlers("left") == frozenset()
+    assert await journal.handlers(used) == {"h"}
 
 
 # Lists and retention.

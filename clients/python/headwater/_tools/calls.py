@@ -126,7 +126,7 @@ def to_text(result: Any) -> str:
     if isinstance(result, str):
         return result
     try:
-        return json.dumps(result, ensure_ascii=False)
+        return json.dumps(result, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):
         pass
     try:
@@ -134,7 +134,7 @@ def to_text(result: Any) -> str:
     except ImportError:
         raise TypeError(f"the tool returned a {type(result).__name__}, which is no JSON value") from None
     try:
-        return to_json(result).decode()
+        return to_json(result, inf_nan_mode="strings").decode()
     except (PydanticSerializationError, ValueError):
         raise TypeError(f"the tool returned a {type(result).__name__}, which is no JSON value") from None
 

@@ -64,6 +64,8 @@ class Tool(Generic[P, R]):
             description = describe(function)[0]
         self.description = text("description", description)
         self.function = function
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise invalid("parameters", f"must be a JSON Schema, a dict, not {type(parameters).__name__}")
         self._given = None if parameters is None else dict(parameters)
         self._given_json = "" if parameters is None else json_text("parameters", self._given)
         self._schema: Schema | None = None

@@ -105,9 +105,12 @@ async def _result(
         return failed(task, str(error), retryable=False)
     except _HandlerError as raised:
         cause = raised.error
+        if isinstance(cause, NonRetryableError):  # meant to be read: what it says is all
+            log.warning("step %r of run %s failed: %s", step.name, task.run_id, cause)
+            return failed(task, str(cause), retryable=False)
         where = (step.handler, step.name, task.run_id, type(cause).__name__)
         log.warning("handler %r of step %r of run %s raised %s", *where, exc_info=cause)
-        retryable = isinstance(cause, Exception | asyncio.CancelledError) and not isinstance(cause, NonRetryableError)
+        retryable = isinstance(cause, Exception | asyncio.CancelledError)
         return failed(task, _message(cause), retryable=retryable, kind=type(cause).__name__)
     return worker_service_pb2.TaskResult(
         task_id=task.task_id, value=text, context_changes=changes, deleted_keys=deleted
@@ -186,7 +189,7 @@ def _take(ended: Ended) -> Any:
 
 async def _finish(answer: Any, text: _Text) -> Any:
     """What a handler on the caller's loop comes to."""
-    if inspect.isawaitable(answer):
+    if not hasattr(type(answer), "__aiter__") and inspect.isawaitable(answer):  # a stream of an agent looks like both
         answer = await answer
     return await text.ajoin(answer) if hasattr(type(answer), "__aiter__") else answer
 
@@ -219,7 +222,9 @@ class _Text:
     def _add(self, piece: Any) -> concurrent.futures.Future[None] | None:
         text = piece if isinstance(piece, str) else getattr(piece, "content", None)
         if not isinstance(text, str):
-            raise NotJsonError(f"step {self._step!r} yielded a {type(piece).__name__}; yield str or chunks of a stream")
+            raise NotJsonError(
+                f"step {self._step!r} yielded a value of type {type(piece).__name__}; yield str or chunks of a stream"
+            )
         check_text(f"what step {self._step!r} yielded", text)
         self._pieces.append(text)
         self._size += len(text)

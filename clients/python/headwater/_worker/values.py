@@ -16,6 +16,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 _MAX_VALUES = MAX_BYTES // 2  # each has at least one character of JSON and a comma
 _MAX_BITS = 14_000  # about 4,200 digits; Python itself reads no more than 4,300
+_LONGEST_PATH = 300
 _CURES = {
     tuple: "write a list",
     set: "write a sorted list",
@@ -83,11 +84,11 @@ class _Check:
     def _items(self, path: str, value: Any, depth: int) -> None:
         if type(value) is list:
             for index, item in enumerate(value):
-                self.value(f"{path}[{index}]", item, depth + 1)
+                self.value(_cut(f"{path}[{index}]"), item, depth + 1)
             return
         for key, item in value.items():
             check_key(path, key)
-            self.value(f"{path}[{_quoted(key)}]", item, depth + 1)
+            self.value(_cut(f"{path}[{_quoted(key)}]"), item, depth + 1)
 
 
 def check_key(path: str, key: Any) -> None:
@@ -123,6 +124,11 @@ def _a(kind: type) -> str:
 def _quoted(key: str) -> str:
     text = json.dumps(key, ensure_ascii=False)
     return text if len(text) <= 100 else f'{text[:100]}..."'
+
+
+def _cut(path: str) -> str:
+    """Not so long that the error would lose its end, which names the cure."""
+    return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 
 def _shown(key: Any) -> str:

@@ -61,7 +61,6 @@ class Worker:
         queue: whose tasks it takes.
         handlers: by name.
         concurrency: most tasks at a time.
-        worker_id: unique in the world; None: a new one.
     """
 
     def __init__(
@@ -70,9 +69,8 @@ class Worker:
         queue: str,
         handlers: Mapping[str, TaskHandler],
         concurrency: int = 1,
-        worker_id: str | None = None,
     ) -> None:
-        self.worker_id = worker_id or uuid.uuid4().hex
+        self.worker_id = uuid.uuid4().hex
         self.queue = queue
         self._server = server
         self._handlers = dict(handlers)

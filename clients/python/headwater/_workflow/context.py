@@ -19,7 +19,7 @@ def context_text(context: Any) -> str:
     """
     if context is None:
         return "{}"
-    if not isinstance(context, Mapping):
+    if not isinstance(context, MutableMapping):  # it will hold the final context
         raise invalid("context", f"must be a dict, not {type(context).__name__}")
     try:
         return json_text("context", dict(context))

@@ -118,16 +118,16 @@ class Workflow:
         """
         step = Step(
             name=text("name", name),
-            action=text("action", action or ""),
-            handler=text("handler", handler or ""),
+            action=_optional("action", action),
+            handler=_optional("handler", handler),
             depends_on=_names("depends_on", depends_on),
-            condition=text("condition", condition or ""),
+            condition=_optional("condition", condition),
             timeout=None if timeout is None else _limit("timeout", timeout),
             max_retries=_retries(max_retries),
             parallel=_flag("parallel", parallel),
             description=text("description", description),
             metadata=_metadata(metadata),
-            queue=text("queue", queue or ""),
+            queue=_optional("queue", queue),
         )
         self._steps.append(step)
         return step
@@ -261,6 +261,10 @@ def _limit(name: str, value: Any) -> float:
     if limit > LONGEST_SECONDS:
         raise invalid(name, f"must be at most {LONGEST_SECONDS:,} seconds")
     return limit
+
+
+def _optional(name: str, value: Any) -> str:
+    return "" if value is None else text(name, value)
 
 
 def _retries(value: Any) -> int:

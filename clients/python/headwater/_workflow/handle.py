@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
 from headwater._request import Server
+from headwater._validation import int32
 from headwater._workflow.events import WorkflowEvent
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater._workflow.run import WorkflowStream
 from headwater._workflow.service import RunWatch, cancel_run, get_result, get_run
+from headwater.exceptions import WorkflowError
 
 ProgressCallback: TypeAlias = Callable[[WorkflowEvent], Awaitable[None] | None]
 
@@ -44,13 +46,19 @@ class WorkflowRunHandle:
         """Wait for the end of the run. A run that was cancelled has a result too. Who stops waiting does not end it.
 
         Raises:
-            HeadwaterError: the server was lost; the message says how to go on.
+            HeadwaterError: the server was lost, or the event loop that started the run has ended; the message says
+                how to go on.
         """
+        if self._task.cancelled():
+            raise WorkflowError(
+                f"the event loop that started run {self.id} has ended, and nobody hosts its handlers; go on with "
+                f"`await agent.resume_workflow({self.id!r})`"
+            )
         return await asyncio.shield(self._task)
 
     def events(self, after_sequence: int = 0) -> RunWatch:
         """The events of the run, from the first or after one, then as they come, to its end."""
-        return RunWatch(self._server, self.id, after_sequence)
+        return RunWatch(self._server, self.id, int32("after_sequence", after_sequence))
 
     async def status(self) -> WorkflowResult:
         """How far the run is."""

@@ -7,6 +7,7 @@ Everything here runs on the portal's loop, so nothing needs a lock.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,7 +51,8 @@ class Hosts:
         if hosted is None:
             worker = Worker(place.server, place.queue, handlers, CONCURRENCY)
             hosted = self._hosted[place] = _Hosted(worker, set(handlers))
-            worker.start()
+            # Runs of several callers share it: handlers must not see the context variables of whoever was first.
+            contextvars.Context().run(worker.start)
         elif new := handlers.keys() - hosted.names:
             hosted.names |= new
             hosted.worker.add_handlers({name: handlers[name] for name in new})

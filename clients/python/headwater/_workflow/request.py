@@ -53,10 +53,15 @@ def agent_message(
     )
 
 
-def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workflow:
-    """The definition with its agent."""
+def check_workflow(workflow: Any) -> None:
+    """Refuse, with ValidationError, what is no workflow."""
     if not isinstance(workflow, Workflow):
         raise invalid("workflow", f"must be a Workflow, not {type(workflow).__name__}; see agent.create_workflow")
+
+
+def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workflow:
+    """The definition with its agent."""
+    check_workflow(workflow)
     actions = [step.name for step in workflow.steps if _is_action(step)]
     if actions and agent.has_api_key:
         raise invalid(

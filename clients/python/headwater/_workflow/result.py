@@ -125,15 +125,19 @@ class WorkflowResult:
 
 def _row(step: StepResult) -> tuple[str, ...]:
     attempts = f"attempt {step.attempts}" if step.attempts > 1 else ""
-    outcome = f"waits for a worker of {step.queue}" if step.queue else step.error or ""
+    outcome = f"waits for a worker of {step.queue}" if step.queue else _line(step.error or "")
     if step.successful:
-        outcome = step.result if isinstance(step.result, str) else json.dumps(step.result, ensure_ascii=False)
+        outcome = _cell(step.result if isinstance(step.result, str) else json.dumps(step.result, ensure_ascii=False))
     took = "" if step.duration is None else f"{step.duration:.2f} s"
-    return step.name, step.status.value, took, attempts, _cell(outcome)
+    return step.name, step.status.value, took, attempts, outcome
+
+
+def _line(value: str) -> str:
+    return " ".join(value.split())
 
 
 def _cell(value: str) -> str:
-    line = " ".join(value.split())
+    line = _line(value)
     return line if len(line) <= _LONGEST_CELL else line[: _LONGEST_CELL - 1] + "…"
 
 
