@@ -1,4 +1,4 @@
-"""What the engine of workflows costs: milliseconds for a run of five steps, and runs a second, on the SQLite journal.
+"""What the engine of workflows costs on the SQLite journal: a run of five steps, many at once, a run of 1,001 steps.
 
     python benchmarks/workflows.py [--json]
 
@@ -43,6 +43,18 @@ def definition(steps: int = 5) -> workflow_pb2.Workflow:
     return workflow
 
 
+def wide() -> workflow_pb2.Workflow:
+    """One step, and after it 20 branches of 50 steps."""
+    workflow = definition(1)
+    for branch in range(20):
+        before = "s0"
+        for number in range(50):
+            name = f"b{branch}_{number}"
+            workflow.steps.add(name=name, action="word", depends_on=[before])
+            before = name
+    return workflow
+
+
 async def run_one(stub: WorkflowServiceStub, workflow: workflow_pb2.Workflow) -> None:
     """One run, watched to its end."""
     start = workflow_service_pb2.StartWorkflowRunRequest(workflow=workflow)
@@ -81,9 +93,19 @@ async def measure(target: str) -> list[dict[str, float]]:
             began = time.perf_counter()
             await asyncio.gather(*(run_one(stub, workflow) for _ in range(AT_ONCE)))
             together = AT_ONCE / (time.perf_counter() - began)
+            began = time.perf_counter()
+            await run_one(stub, wide())
+            large = time.perf_counter() - began
             with tempfile.TemporaryDirectory() as folder:
                 disk = commits_a_second(Path(folder))
-            rounds.append({"ms_per_run": statistics.median(singles), "runs_per_second": together, "disk": disk})
+            rounds.append(
+                {
+                    "ms_per_run": statistics.median(singles),
+                    "runs_per_second": together,
+                    "large_run_seconds": large,
+                    "disk": disk,
+                }
+            )
     return rounds
 
 
@@ -100,6 +122,7 @@ def main() -> None:
     for name, unit in (
         ("ms_per_run", f"ms for a run of 5 steps, one after the other ({SINGLE} a round)"),
         ("runs_per_second", f"runs of 5 steps a second, {AT_ONCE} at once"),
+        ("large_run_seconds", "s for a run of 1,001 steps with 20 branches"),
         ("disk", "commits a second that the disk alone takes"),
     ):
         values = sorted(entry[name] for entry in rounds)

@@ -16,12 +16,18 @@ from headwater_server.workflows.sqlite_journal import SqliteJournal
 
 
 def crash_at(when: str, number: int) -> None:
-    """Arms the crash."""
-    write = SqliteJournal._write
+    """Arms the crash. What a server writes before a worker or a run comes to it does not count."""
+    write, remember_handlers = SqliteJournal._write, SqliteJournal.remember_handlers
     numbers = itertools.count(1)
+    armed = False
+
+    async def remember_and_arm(self: SqliteJournal, *args: Any) -> None:
+        nonlocal armed
+        armed = True
+        await remember_handlers(self, *args)
 
     def write_or_die(self: SqliteJournal, *args: Any) -> Any:
-        now = next(numbers) == number
+        now = armed and next(numbers) == number
         if now and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = write(self, *args)
@@ -29,6 +35,7 @@ def crash_at(when: str, number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
+    SqliteJournal.remember_handlers = remember_and_arm  # type: ignore[method-assign]
     SqliteJournal._write = write_or_die  # type: ignore[method-assign]
 
 
