@@ -47,7 +47,7 @@ func fetch(ctx context.Context, task *hw.Task, emit func(string) error) (any, ma
 	var page strings.Builder
 	lines := bufio.NewScanner(http.MaxBytesReader(nil, response.Body, maxResult))
 	for lines.Scan() {
-		line := strings.ToValidUTF8(lines.Text(), "\uFFFD") + "\n"
+		line := lines.Text() + "\n"
 		page.WriteString(line)
 		if err := emit(line); err != nil {
 			return nil, nil, err

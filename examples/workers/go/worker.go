@@ -20,7 +20,7 @@ import (
 const maxResult = 1 << 20 // bytes that the server takes as a result, and as changes of the context
 
 // A handler does a task until its context is cancelled. It returns the result and the keys of the run's context that it
-// changed; emit appends to the step's output. An error is retryable unless it is permanent.
+// changed; emit appends at most 64 Ki characters to the step's output. An error is retryable unless it is permanent.
 type handler func(ctx context.Context, task *hw.Task, emit func(string) error) (any, map[string]any, error)
 
 type permanent struct{ error }
@@ -193,8 +193,7 @@ func (w *worker) work(ctx context.Context, task *hw.Task) *hw.TaskResult {
 		value := &hw.TaskResult_Value{Value: string(text)}
 		return &hw.TaskResult{TaskId: task.TaskId, Outcome: value, ContextChanges: string(changed)}
 	}
-	// The server cuts a message at 1,000 characters; one of some MiB, or that is not text, would end the connection.
-	why := []rune(err.Error())
+	why := []rune(err.Error()) // valid UTF-8, of which the server keeps 1,000 characters
 	failure := &hw.TaskError{Message: string(why[:min(len(why), 1000)]), Retryable: !errors.As(err, new(permanent))}
 	return &hw.TaskResult{TaskId: task.TaskId, Outcome: &hw.TaskResult_Error{Error: failure}}
 }
@@ -220,7 +219,7 @@ func (w *worker) call(ctx context.Context, task *hw.Task) (value any, changes ma
 		}
 	}()
 	return w.handlers[task.Step.Handler](ctx, task, func(text string) error {
-		chunk := &hw.TaskChunk{TaskId: task.TaskId, Content: text}
+		chunk := &hw.TaskChunk{TaskId: task.TaskId, Content: string([]rune(text))} // valid UTF-8
 		select {
 		case w.out <- &hw.WorkerMessage{Kind: &hw.WorkerMessage_Chunk{Chunk: chunk}}:
 			return nil
