@@ -137,10 +137,10 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self.requests.append(request)
         self.asked.put(request)
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
-        if self.stream_id:
-            await context.send_initial_metadata((("headwater-stream-id", self.stream_id),))
         chunks = self.reply(request, context)
         try:
+            if self.stream_id:
+                await context.send_initial_metadata((("headwater-stream-id", self.stream_id),))
             async for chunk in chunks:
                 yield chunk
         except (asyncio.CancelledError, GeneratorExit):
