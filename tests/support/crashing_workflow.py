@@ -86,6 +86,7 @@ class Keeper:
         self.server: ServerProcess | None = None
         self.started = 0.0
         self.deaths = 0
+        self.over = False
         self._args = ("--scripted", "--port", str(self.port), "--data-dir", str(folder))
 
     async def start(self, *program: str) -> None:
@@ -104,8 +105,8 @@ class Keeper:
             self.server = server
 
     async def keep(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until it is over. Not to be cancelled: a server that is just starting would be lost."""
+        while not self.over:
             if self.server is not None and self.server.process.poll() is not None:
                 self.deaths += 1
                 await asyncio.to_thread(self.server.stop)
@@ -124,7 +125,8 @@ async def tell(story: Story, keeper: Keeper) -> None:
     agent = WorkflowAgent(model="scripted/echo", target=f"127.0.0.1:{keeper.port}")
     workflow = twelve_steps(agent, story)
     timed = 0.0
-    async for event in agent.stream_workflow(workflow, context={"score": 0.7}):
+    stream = agent.stream_workflow(workflow, context={"score": 0.7})
+    async for event in stream:
         story.sequences.append(event.sequence)
         if event.content:
             continue
@@ -132,25 +134,22 @@ async def tell(story: Story, keeper: Keeper) -> None:
         if keeper.deaths and event.type == "step_started" and timed != keeper.started:
             timed = keeper.started
             story.restarts.append(time.monotonic() - timed)
-        if event.type == "run_finished":
-            story.status = str(event.status)
-            result = await agent.get_workflow_status(event.run_id)
-            story.context = result.context
+    assert stream.result is not None
+    story.status, story.context = str(stream.result.status), stream.result.context
 
 
 async def survive(folder: Path, *program: str, disturb: Any = None) -> tuple[Story, Keeper]:
     """One run under a server that begins as `program`; `disturb(story, keeper)` may do worse to it."""
     story, keeper = Story(), Keeper(folder)
     await keeper.start(*program)
-    others = [asyncio.create_task(keeper.keep())]
-    if disturb is not None:
-        others.append(asyncio.create_task(disturb(story, keeper)))
+    keeping = asyncio.create_task(keeper.keep())
+    disturbing = asyncio.create_task(disturb(story, keeper) if disturb is not None else asyncio.sleep(0))
     try:
         await asyncio.wait_for(tell(story, keeper), 55)
     finally:
-        for task in others:
-            task.cancel()
-        await asyncio.wait(others)
+        disturbing.cancel()
+        keeper.over = True
+        await asyncio.wait([keeping, disturbing])
         await keeper.stop()
     return story, keeper
 

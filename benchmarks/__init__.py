@@ -1,0 +1,1 @@
+"""Measurements of Headwater beside other gateways. `python -m benchmarks --help` explains."""

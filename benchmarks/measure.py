@@ -1,0 +1,179 @@
+"""The run: every figure of every contestant, round after round, the contestants in turn within each."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestants import DIRECT, TOOLS, Contestant, upstream
+from benchmarks.load import FIRST_SECONDS, OPENING_SECONDS, SETTLING_SECONDS, Peer, describe
+from benchmarks.processes import job
+from benchmarks.wire import KEY, MODEL, Order
+
+OPENAI = TOOLS / "openai" / "bin" / "python"
+LADDER = (10, 25, 50, 75, 100, 150, 200, 250, 300, 350, 400, 500, 600, 800, 1000)
+"""Numbers of streams that the search for the largest one tries, in turn."""
+
+MOST_GAP_MS = 50.0
+LEAST_SHARE_OF_PACE = 0.97
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        seconds: of each measurement in which CPU is counted.
+        rounds: how often everything is repeated.
+        streams: in the paced figures, at `pace` chunks a second each; half of them, at most 100, when saturated.
+        calls: for the time to the first chunk.
+        silent: streams that are open and say nothing.
+    """
+
+    seconds: float = 5.0
+    rounds: int = 3
+    streams: int = 200
+    pace: float = 20.0
+    calls: int = 2000
+    silent: int = 2000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a measurement works with: the sizes, a contestant that runs, the direct way beside it."""
+
+    sizes: Sizes
+    name: str
+    peer: Peer
+    direct: Peer
+    log: Path
+
+    def load(self, kind: str, limit: float, **arguments: Any) -> Result:
+        """A job of the load generator; it may take `limit` seconds."""
+        result: Result = job("load", describe(kind, self.peer, **arguments), self.log, limit)
+        return result
+
+
+def _silent(bench: Bench) -> Result:
+    if bench.peer.pid is None:
+        return {}
+    return bench.load("silent", 120 + bench.sizes.silent / 20, streams=bench.sizes.silent)
+
+
+def _paced(bench: Bench, streams: int, pace: float, seconds: float) -> Result:
+    return bench.load("paced", seconds * 2 + 60, streams=streams, pace=pace, seconds=seconds)
+
+
+def _saturated(bench: Bench) -> Result:
+    sizes = bench.sizes
+    return bench.load(
+        "saturated", sizes.seconds + 120, streams=min(sizes.streams // 2, 100) or 1, seconds=sizes.seconds
+    )
+
+
+def _first(bench: Bench, calls: int, streams: int) -> Result:
+    return bench.load(
+        "first", 120 + FIRST_SECONDS, direct=bench.direct, calls=calls, streams=streams, pace=bench.sizes.pace
+    )
+
+
+def _capacity(bench: Bench) -> Result:
+    """The largest number of streams that keeps the pace with small gaps and no failure.
+
+    From below, since a gateway that was overloaded is slow for a while; a step that fails is tried once more.
+    """
+    steps: list[Result] = []
+    most = 0
+    for streams in LADDER:
+        for _ in range(2):
+            steps.append(_paced(bench, streams, bench.sizes.pace, min(bench.sizes.seconds, 2.0)))
+            if keeps_up(steps[-1]):
+                most = streams
+                break
+        else:
+            break
+    return {"streams": most, "steps": steps}
+
+
+def keeps_up(result: Result) -> bool:
+    """Whether a paced measurement was clean: none failed, all at their pace, gaps small."""
+    return (
+        not result["failed"] and result["share_of_pace"] >= LEAST_SHARE_OF_PACE and result["gap_p99_ms"] < MOST_GAP_MS
+    )
+
+
+def _caller(bench: Bench) -> Result:
+    """CPU of the Python client of this way: Headwater's own, and OpenAI's straight to the provider."""
+    client, python = {"headwater": ("headwater", Path(sys.executable)), "direct": ("openai", OPENAI)}.get(
+        bench.name, (None, None)
+    )
+    if client is None or python is None or not python.exists():
+        return {}
+    seconds, lead = bench.sizes.seconds, OPENING_SECONDS + SETTLING_SECONDS
+    count = round(bench.sizes.pace * (lead + seconds + 0.5))
+    common = {"client": client, "address": f"{bench.peer.host}:{bench.peer.port}", "key": KEY, "model": MODEL}
+    paced = {
+        "streams": 50,
+        "count": count,
+        "prompt": Order(pace=bench.sizes.pace, count=count).prompt,
+        "lead": lead,
+        "seconds": seconds,
+    }
+    burst = {"streams": 1, "count": 20_000, "prompt": Order(count=20_000).prompt, "lead": 0, "seconds": 0}
+    return {
+        name: job("caller", {**common, **how}, bench.log, 2 * (count / bench.sizes.pace) + 60, python)
+        for name, how in (("paced", paced), ("burst", burst))
+    }
+
+
+FIGURES: dict[str, Callable[[Bench], Result]] = {
+    "silent": _silent,
+    "paced": lambda bench: _paced(bench, bench.sizes.streams, bench.sizes.pace, bench.sizes.seconds),
+    "saturated": _saturated,
+    "first": lambda bench: _first(bench, bench.sizes.calls, 0),
+    "first_busy": lambda bench: _first(bench, max(bench.sizes.calls // 10, 1), bench.sizes.streams),
+    "wire": lambda bench: bench.load("wire", 60, chunks=200),
+    "many": lambda bench: _paced(bench, 2 * bench.sizes.streams, bench.sizes.pace / 2, bench.sizes.seconds),
+    "capacity": _capacity,
+    "caller": _caller,
+}
+
+
+def run(contestants: Sequence[Contestant], figures: Sequence[str], sizes: Sizes) -> list[dict[str, Any]]:
+    """The rounds: contestant to figure to result, and the machine's load as the round began.
+
+    A figure that could not be taken is `{"error": why}`.
+    """
+    rounds = []
+    for number in range(sizes.rounds):
+        results: dict[str, Any] = {"load_average": os.getloadavg()[0]}
+        # Each round begins with another contestant, so that none always comes first.
+        turn = number % len(contestants)
+        for contestant in [*contestants[turn:], *contestants[:turn]]:
+            results[contestant.name] = {}
+            for name in figures:
+                print(f"round {number + 1}: {contestant.name}, {name}", file=sys.stderr, flush=True)
+                with tempfile.TemporaryDirectory(prefix="headwater-bench-") as folder:
+                    results[contestant.name][name] = _one(contestant, name, sizes, Path(folder))
+        rounds.append(results)
+    return rounds
+
+
+def _one(contestant: Contestant, figure: str, sizes: Sizes, folder: Path) -> Result:
+    """One figure, of a contestant started for it alone.
+
+    What a figure leaves behind would weigh on the next: after 2,000 silent streams a gateway may be busy for minutes.
+    """
+    try:
+        with upstream(folder) as up, DIRECT.start(up, folder) as direct, contestant.start(up, folder) as peer:
+            return FIGURES[figure](Bench(sizes, contestant.name, peer, direct, folder / "load.log"))
+    except RuntimeError as error:
+        print(f"  could not be measured: {error}", file=sys.stderr)
+        return {"error": str(error)}

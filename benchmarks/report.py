@@ -1,0 +1,230 @@
+"""What a run says to people: the table, and the page with its chart. Only figures that were measured appear."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.chart import draw
+from benchmarks.contestants import Contestant
+from benchmarks.measure import Sizes
+from benchmarks.processes import ROOT
+from benchmarks.samples import spread
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+CHART = ROOT / "docs" / "benchmarks.svg"
+BEGIN = "<!-- written by the benchmarks: begin -->"
+END = "<!-- written by the benchmarks: end -->"
+
+Run = Mapping[str, Any]
+
+# What to read in the result of a figure, and how the table says it. In the texts: {streams}, {pace} and so on of Sizes.
+ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("paced", ("gateway_us_per_chunk",), "CPU per chunk, {streams} streams at {pace:g} chunks/s, µs"),
+    ("saturated", ("gateway_us_per_chunk",), "CPU per chunk, as fast as it goes, µs"),
+    ("saturated", ("chunks_per_second",), "chunks/s, as fast as it goes"),
+    ("first", ("added_p50_ms",), "added time to first chunk, 1 stream, p50, ms"),
+    ("first", ("added_p99_ms",), "the same, p99, ms"),
+    ("first_busy", ("added_p50_ms",), "added time to first chunk beside {streams} streams, p50, ms"),
+    ("first_busy", ("added_p99_ms",), "the same, p99, ms"),
+    ("paced", ("gap_p99_ms",), "how much longer gaps between chunks are than written, p99, ms"),
+    ("paced", ("share_of_pace",), "share of the pace that was kept, {streams} streams"),
+    ("capacity", ("streams",), "most streams at {pace:g} chunks/s with that p99 under 50 ms"),
+    ("many", ("failed",), "streams that failed, of {many} at {half_pace:g} chunks/s"),
+    ("silent", ("idle_rss_mb",), "memory after the first calls (RSS), MB"),
+    ("silent", ("idle_pss_mb",), "the same (PSS), MB"),
+    ("silent", ("kb_per_stream",), "memory per open stream, {silent} silent ones, KiB"),
+    ("wire", ("bytes_per_chunk",), "bytes per chunk to the caller, above TCP"),
+    (
+        "caller",
+        ("paced", "client_us_per_chunk"),
+        "CPU per chunk of the Python client, 50 streams at {pace:g} chunks/s, µs",
+    ),
+    ("caller", ("burst", "client_us_per_chunk"), "the same, one stream as fast as it goes, µs"),
+    ("saturated", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, as fast as it goes, µs"),
+    ("paced", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, paced, µs"),
+    ("paced", ("load_us_per_chunk",), "the load generator's own CPU per chunk, paced, µs"),
+)
+# Figures of a gateway's own processes: the direct way has none, and a zero would look like one.
+_OF_A_GATEWAY = ("gateway_us_per_chunk", "added_p50_ms", "added_p99_ms")
+
+
+def collect(
+    contestants: Sequence[Contestant], figures: Sequence[str], sizes: Sizes, rounds: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Everything about a run, as it is printed by --json."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "commit": _commit(),
+        "machine": {
+            "processor": _processor(),
+            "cores": psutil.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("grpcio", "aiohttp", "httpx", "msgspec")},
+            **{one.name: one.version() for one in contestants},
+        },
+        "sizes": asdict(sizes),
+        "figures": list(figures),
+        "contestants": [one.name for one in contestants],
+        "rounds": rounds,
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
+
+
+def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[float]:
+    """A figure in each round in which it was measured."""
+    found = []
+    for results in run["rounds"]:
+        value = results.get(contestant, {}).get(figure, {})
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None and not (contestant == "direct" and path[-1] in _OF_A_GATEWAY):
+            found.append(value)
+    return found
+
+
+def rows(run: Run) -> list[tuple[str, dict[str, dict[str, float]]]]:
+    """The table: what a row says, and contestant to median and spread. Rows that nobody has are left out."""
+    sizes = run["sizes"]
+    texts = {**sizes, "many": 2 * sizes["streams"], "half_pace": sizes["pace"] / 2}
+    table = []
+    for figure, path, text in ROWS:
+        found = {name: values(run, name, figure, path) for name in run["contestants"]}
+        cells = {name: spread(measured) for name, measured in found.items() if measured}
+        if cells:
+            table.append((text.format(**texts), cells))
+    return table
+
+
+def _number(value: float) -> str:
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _cell(cells: Mapping[str, Mapping[str, float]], name: str) -> str:
+    if name not in cells:
+        return "–"
+    one = cells[name]
+    low, middle, high = (_number(one[key]) for key in ("min", "median", "max"))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def table(run: Run) -> str:
+    """The table in Markdown: medians over the rounds, and smallest to largest."""
+    names = run["contestants"]
+    lines = ["| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    lines += [f"| {text} | " + " | ".join(_cell(cells, name) for name in names) + " |" for text, cells in rows(run)]
+    return "\n".join(lines)
+
+
+def notes(run: Run) -> list[str]:
+    """What went wrong, and where: a figure beside a failed stream is to be read with it."""
+    found: dict[str, int] = {}
+    for results in run["rounds"]:
+        for name in run["contestants"]:
+            for figure, result in results.get(name, {}).items():
+                if "error" in result:
+                    first = str(result["error"]).splitlines()[0]
+                    key = f"{name}, {figure}: could not be measured: {first}"
+                    found[key] = found.get(key, 0) + 1
+                for reason, count in result.get("reasons", {}).items():
+                    key = f"{name}, {figure}: {reason}"
+                    found[key] = found.get(key, 0) + count
+    return [f"{text} ({count} in all)" for text, count in found.items()]
+
+
+def rig(run: Run) -> list[str]:
+    """How fast upstream and load generator are by themselves: no gateway can be measured above that."""
+    through = values(run, "direct", "saturated", ("chunks_per_second",))
+    cost = values(run, "direct", "saturated", ("upstream_us_per_chunk",))
+    if not through or not min(cost):
+        return []
+    rate, ceiling = spread(through)["median"], 1e6 / spread(cost)["median"]
+    return [f"straight from the upstream: {rate:,.0f} chunks/s; it could write {ceiling:,.0f} on a core of its own"]
+
+
+def ratios(run: Run) -> list[str]:
+    """Headwater's CPU per chunk beside the others'."""
+    lines = []
+    for figure, how in (("paced", "paced"), ("saturated", "as fast as it goes")):
+        cells: dict[str, float] = {
+            name: spread(found)["median"]
+            for name in run["contestants"]
+            if (found := values(run, name, figure, ("gateway_us_per_chunk",)))
+        }
+        own = cells.pop("headwater", None)
+        if own:
+            lines += [f"{name}, {how}: {other / own:.2f} times Headwater's CPU" for name, other in cells.items()]
+    return lines
+
+
+def page(run: Run) -> str:
+    """What stands between the marks of the page."""
+    machine, sizes, loads = run["machine"], run["sizes"], [f"{one['load_average']:.1f}" for one in run["rounds"]]
+    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    parts = [
+        f"Measured {run['date'][:10]} at commit {run['commit']}, in one run of {sizes['rounds']} rounds, on "
+        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, {machine['system']}. "
+        f"Load average as each round began: {', '.join(loads)}. Versions: {versions}.",
+        "Medians over the rounds, in brackets the smallest and the largest. A dash: not measured, or no such thing.",
+        table(run),
+        f"![CPU per chunk of each gateway]({CHART.name})",
+    ]
+    for title, lines in (
+        ("The rig itself", rig(run)),
+        ("Ratios of the medians", ratios(run)),
+        ("What went wrong on the way", notes(run)),
+    ):
+        if lines:
+            parts.append("\n".join([f"{title}:", "", *(f"- {line}" for line in lines)]))
+    return "\n\n".join(parts)
+
+
+def insert(text: str, new: str) -> str:
+    """The page with `new` between its marks. ValueError when it does not have both."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page needs the lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
+
+
+def write(run: Run) -> None:
+    """Writes page and chart."""
+    PAGE.write_text(insert(PAGE.read_text(), page(run)))
+    bars = {
+        how: {
+            name: spread(found)["median"]
+            for name in run["contestants"]
+            if (found := values(run, name, figure, ("gateway_us_per_chunk",)))
+        }
+        for figure, how in (("paced", "paced"), ("saturated", "as fast as it goes"))
+    }
+    CHART.write_text(draw("CPU per chunk of the gateway, µs (logarithmic)", bars))
