@@ -22,7 +22,7 @@ from headwater_server.domain.workflow import (
     Workflow,
 )
 from headwater_server.workflows.scheduler import Scheduler, prepare_resume
-from tests.support.runs import CrashError, FakeJournal
+from tests.support.runs import CrashError, FakeRecorder
 from tests.support.virtual_time import run_in_virtual_time
 
 
@@ -104,7 +104,7 @@ def _run_alone(plan: Plan, step: Step, state: StepState, context: dict[str, str]
 class Host:
     """Executes attempts as planned, and watches over what the scheduler promises."""
 
-    def __init__(self, plan: Plan, journal: FakeJournal) -> None:
+    def __init__(self, plan: Plan, journal: FakeRecorder) -> None:
         self._plan = plan
         self._journal = journal
         self._running: list[Step] = []
@@ -137,7 +137,7 @@ class Host:
         return not self._running
 
 
-def check_the_end(plan: Plan, journal: FakeJournal, state: RunState) -> None:
+def check_the_end(plan: Plan, journal: FakeRecorder, state: RunState) -> None:
     model = expected(plan)
     found = journal.state
     assert (found.status, found.context) == (model.status, model.context)
@@ -148,7 +148,7 @@ def check_the_end(plan: Plan, journal: FakeJournal, state: RunState) -> None:
     assert state == found
 
 
-def drive(plan: Plan, journal: FakeJournal, host: Host) -> RunState:
+def drive(plan: Plan, journal: FakeRecorder, host: Host) -> RunState:
     """Runs what the journal has in a new process."""
 
     async def main() -> RunState:
@@ -165,7 +165,7 @@ def drive(plan: Plan, journal: FakeJournal, host: Host) -> RunState:
 @given(plans())
 @settings(max_examples=150)
 def test_a_run_ends_as_the_model_says(plan: Plan) -> None:
-    journal = FakeJournal(plan.workflow, {"given": "1"})
+    journal = FakeRecorder(plan.workflow, {"given": "1"})
     host = Host(plan, journal)
     check_the_end(plan, journal, drive(plan, journal, host))
     for name, step in expected(plan).steps.items():
@@ -175,10 +175,10 @@ def test_a_run_ends_as_the_model_says(plan: Plan) -> None:
 @given(plans())
 @settings(max_examples=40)
 def test_a_run_that_crashed_after_any_record_ends_the_same(plan: Plan) -> None:
-    whole = FakeJournal(plan.workflow, {"given": "1"})
+    whole = FakeRecorder(plan.workflow, {"given": "1"})
     drive(plan, whole, Host(plan, whole))
     for moment in range(1, len(whole.calls)):
-        journal = FakeJournal(plan.workflow, {"given": "1"})
+        journal = FakeRecorder(plan.workflow, {"given": "1"})
         host = Host(plan, journal)
         journal.crash_after = moment
         with pytest.raises(CrashError):
@@ -191,7 +191,7 @@ def test_a_run_that_crashed_after_any_record_ends_the_same(plan: Plan) -> None:
 @given(plans())
 @settings(max_examples=30)
 def test_a_run_that_crashes_after_every_record_ends_the_same(plan: Plan) -> None:
-    journal = FakeJournal(plan.workflow, {"given": "1"})
+    journal = FakeRecorder(plan.workflow, {"given": "1"})
     host = Host(plan, journal)
     while journal.state.status is RunStatus.RUNNING:
         # Started, then at least one record of the next process; else none would ever come further.
@@ -206,7 +206,7 @@ def test_a_run_that_crashes_after_every_record_ends_the_same(plan: Plan) -> None
 @given(plans(), st.integers(1, 12), st.sampled_from(["cancel", "stop", "interrupt"]))
 @settings(max_examples=150)
 def test_a_run_that_was_ended_early_and_resumed_ends_the_same(plan: Plan, moment: int, how: str) -> None:
-    journal = FakeJournal(plan.workflow, {"given": "1"})
+    journal = FakeRecorder(plan.workflow, {"given": "1"})
     host = Host(plan, journal)
 
     async def main() -> None:
@@ -245,12 +245,12 @@ def test_a_run_that_was_ended_early_and_resumed_ends_the_same(plan: Plan, moment
         check_resumed(plan, journal, host)
 
 
-def check_resumed(plan: Plan, journal: FakeJournal, host: Host) -> None:
+def check_resumed(plan: Plan, journal: FakeRecorder, host: Host) -> None:
     """A step that begins anew has its failures forgotten, so it may fail as often again: only the end is the same."""
     complete = {name: len(host.attempts[name]) for name in _completed(journal)}
     check_the_end(plan, journal, drive(plan, journal, host))
     assert {name: len(host.attempts[name]) for name in complete} == complete
 
 
-def _completed(journal: FakeJournal) -> list[str]:
+def _completed(journal: FakeRecorder) -> list[str]:
     return [name for name, step in journal.state.steps.items() if step.status is StepStatus.COMPLETED]

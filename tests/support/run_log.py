@@ -17,14 +17,14 @@ from headwater_server.domain.workflow import (
     Transition,
     Workflow,
 )
-from headwater_server.workflows.journal import Change, JournalError, RunInfo, RunSummary, StoredEvent, StoredRun
+from headwater_server.workflows.journal import Change, JournalError, RunInfo, StoredEvent
 
 RUN_ID = "run_1"
 BEGUN = StoredEvent(RunEvent(EventType.RUN_STARTED, sequence=1, create_time=1.0))
 
 
 class FakeJournal:
-    """One run in memory, with a gate before each commit.
+    """What a run's log needs of a journal: one run in memory, with a gate before each commit.
 
     Attributes:
         changes: every change that was kept.
@@ -64,37 +64,8 @@ class FakeJournal:
         events = [BEGUN, *(event for change in self.changes for event in change.events)]
         return sorted(deepcopy(events), key=lambda stored: stored.event.sequence)
 
-    async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
-        raise NotImplementedError
-
-    async def load(self, run_id: str) -> StoredRun | None:
-        raise NotImplementedError
-
-    async def find(self, request_id: str) -> tuple[str, str] | None:
-        raise NotImplementedError
-
     async def events(self, run_id: str, after: int) -> list[StoredEvent]:
         return [stored for stored in self.stored() if stored.event.sequence > after]
-
-    async def unfinished(self) -> list[str]:
-        raise NotImplementedError
-
-    async def page(
-        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
-    ) -> list[RunSummary]:
-        raise NotImplementedError
-
-    async def remember_handlers(self, queue: str, names: Iterable[str]) -> None:
-        raise NotImplementedError
-
-    async def handlers(self, queue: str) -> frozenset[str]:
-        raise NotImplementedError
-
-    async def prune(self, ended_before: float) -> int:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
 
 
 DISK_FULL = JournalError("the disk is full")

@@ -13,7 +13,7 @@ class CrashError(Exception):
     """The process has died."""
 
 
-class FakeJournal:
+class FakeRecorder:
     """Keeps a run. `crash_after`: the call of `record` after which the process dies, from 1; 0 for never."""
 
     def __init__(self, workflow: Workflow, context: dict[str, str] | None = None) -> None:

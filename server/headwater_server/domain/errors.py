@@ -105,3 +105,8 @@ def invalid_request(violations: Sequence[FieldViolation]) -> HeadwaterError:
     """The error for one or several bad fields; the message repeats them for people."""
     message = "; ".join(f"{v.field}: {v.description}" for v in violations)
     return HeadwaterError(Reason.INVALID_REQUEST, message, violations=violations)
+
+
+def draining() -> HeadwaterError:
+    """The error for new work, or work cut short, in a server that shuts down."""
+    return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.streaming.live import Continuation, LiveStream, Source, Timeouts
 
 
@@ -50,7 +50,7 @@ class StreamRegistry:
         """
         if self._draining:
             await source.aclose()
-            raise _draining()
+            raise draining()
         if continues and continues.stream_id in self._streams:
             await source.aclose()
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
@@ -101,14 +101,10 @@ class StreamRegistry:
         except TimeoutError:
             for stream in [entry.stream for entry in self._streams.values()]:
                 cut = HeadwaterError(Reason.STREAM_INTERRUPTED, "the server shut down before the reply was complete")
-                stream.interrupt(cut if stream.chunk_count else _draining())
+                stream.interrupt(cut if stream.chunk_count else draining())
 
     async def close(self) -> None:
         """Waits for the streams that were told to end, and for the connections that are read to their end."""
         await self._idle.wait()
         if self._finishing:
             await asyncio.wait(self._finishing)
-
-
-def _draining() -> HeadwaterError:
-    return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)

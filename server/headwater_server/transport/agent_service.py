@@ -14,14 +14,12 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.registry import StreamRegistry
 from headwater_server.transport import paging, replies
+from headwater_server.transport.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.transport.opening import Opened, StreamOpener, naming
 from headwater_server.transport.requests import (
-    MAX_NAME,
     refuse_continuation,
 )
 from headwater_server.transport.rpc import Context, rpc
-
-MAX_REPLY_BYTES = 3 * 1024 * 1024
 
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
@@ -88,7 +86,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                     _check_size(response)
                     return response
                 reply.add(chunk)
-                if reply.size > MAX_REPLY_BYTES:
+                if reply.size > MAX_MESSAGE_BYTES:
                     raise _too_large()
 
     @rpc
@@ -159,7 +157,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
 
 def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:
-    if message.ByteSize() > MAX_REPLY_BYTES:
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
         raise _too_large()
 
 

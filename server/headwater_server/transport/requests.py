@@ -23,10 +23,10 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.streaming.live import Continuation, Timeouts
 from headwater_server.transport.json_text import parse_json
+from headwater_server.transport.limits import MAX_NAME
 from headwater_server.transport.message_parts import parse_message
 from headwater_server.transport.structs import struct_to_dict
 
-MAX_NAME = 256
 MAX_ITEMS = 10_000
 MAX_API_KEY = 4096
 MAX_JSON = 1024 * 1024

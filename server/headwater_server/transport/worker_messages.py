@@ -11,17 +11,16 @@ from headwater_server.domain.errors import FieldViolation, invalid_request
 from headwater_server.domain.workflow import Outcome, StepError
 from headwater_server.transport import workflow_messages
 from headwater_server.transport.json_text import MAX_DEPTH, parse_json, to_json
+from headwater_server.transport.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.workflows.steps import json_object
 from headwater_server.workflows.worker_tasks import Assign
 
-MAX_NAME = 256
 MAX_HANDLERS = 1_000
 MAX_CONCURRENCY = 10_000
 MAX_HELD_TASKS = 20_000
 MAX_CHUNK_CHARACTERS = 64 * 1024
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_ERROR_CHARACTERS = 1_000
-MAX_TASK_BYTES = 3 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +134,10 @@ def task(assign: Assign) -> worker_service_pb2.Task:
         dependency_results=json_object(spec.dependencies),
         agent=agent_service_pb2.StreamRequest.FromString(spec.agent) if spec.agent else None,
     )
-    if message.ByteSize() > MAX_TASK_BYTES:
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
         raise StepError(
-            f"it has {message.ByteSize()} bytes of context, results and definition, more than {MAX_TASK_BYTES} bytes, "
-            "which a message may have; keep references in the context, not contents",
+            f"it has {message.ByteSize()} bytes of context, results and definition, "
+            f"more than {MAX_MESSAGE_BYTES} bytes, which a message may have; keep references in the context, not contents",
             retryable=False,
         )
     return message

@@ -23,6 +23,7 @@ from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.workflow import StepError
 from headwater_server.transport import worker_messages
+from headwater_server.transport.limits import MAX_NAME
 from headwater_server.transport.rpc import Context, rpc
 from headwater_server.transport.worker_messages import Registration
 from headwater_server.workflows.worker_tasks import Assign, Cancel, ToWorker
@@ -190,8 +191,8 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
                 await session.chunk(message.chunk.task_id, message.chunk.content, message.chunk.thinking)
             case "result":
                 task_id = message.result.task_id
-                if not 1 <= len(task_id) <= worker_messages.MAX_NAME:
-                    raise invalid("result.task_id", f"must have 1 to {worker_messages.MAX_NAME} characters")
+                if not 1 <= len(task_id) <= MAX_NAME:
+                    raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
                 await outbox.acknowledge(task_id, session.result(task_id, worker_messages.parse_result(message.result)))
             case "register":
                 raise invalid("register", "must be the first message only; connect again to register other handlers")

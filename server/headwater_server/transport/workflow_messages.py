@@ -18,6 +18,7 @@ from headwater_server.domain.workflow import (
 )
 from headwater_server.streaming.live import Timeouts
 from headwater_server.transport.json_text import parse_json, to_json
+from headwater_server.transport.limits import MAX_MESSAGE_BYTES
 from headwater_server.transport.replies import timestamp
 from headwater_server.transport.requests import parse_request
 from headwater_server.transport.structs import struct_to_dict
@@ -27,7 +28,6 @@ from headwater_server.workflows.runs import RunView, invalid_workflow
 from headwater_server.workflows.steps import json_object
 
 MAX_WORKFLOW_BYTES = 512 * 1024
-MAX_ANSWER_BYTES = 3 * 1024 * 1024
 MAX_INT32 = 2**31 - 1
 SHORT_ERROR = 100
 
@@ -221,7 +221,7 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
         sequence=view.sequence,
         queue=info.queue,
     )
-    if message.ByteSize() > MAX_ANSWER_BYTES:
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
         for entry in message.steps:
             entry.error = entry.error[:SHORT_ERROR]
     return message

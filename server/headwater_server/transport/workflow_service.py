@@ -10,10 +10,9 @@ import structlog
 from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.errors import invalid
 from headwater_server.transport import paging, workflow_messages
+from headwater_server.transport.limits import MAX_NAME
 from headwater_server.transport.rpc import Context, rpc
 from headwater_server.workflows.runs import Runs, StartRequest
-
-MAX_NAME = 256
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):

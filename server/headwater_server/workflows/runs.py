@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
 from headwater_server.domain.workflow import (
     Context,
     EventType,
@@ -134,7 +134,7 @@ class Runs:
         if found := await self._find(request):
             return found
         if self._draining:
-            raise _draining()
+            raise draining()
         workflow = request.workflow
         violations = [*request.violations, *await self.validate(workflow, request.queue)]
         if violations:
@@ -203,7 +203,7 @@ class Runs:
                     yield event
             has_ended = active.state.status is not RunStatus.RUNNING
         if not has_ended:
-            raise _draining() if self._draining else _broken(run_id)
+            raise draining() if self._draining else _broken(run_id)
 
     async def get(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""
@@ -240,7 +240,7 @@ class Runs:
             await asyncio.wait([active.task])
         status = (await self.get(run_id)).state.status
         if status is RunStatus.RUNNING:
-            raise _draining() if self._draining else _broken(run_id)
+            raise draining() if self._draining else _broken(run_id)
         if status is not RunStatus.CANCELLED:
             raise _state(run_id, f"the run has {status.value}, so there is nothing to cancel")
 
@@ -254,7 +254,7 @@ class Runs:
             raise _completed(run_id)
         if run_id not in self._active:
             if self._draining:
-                raise _draining()
+                raise draining()
             await self._whole(self._take_up(run_id))
         return view.sequence
 
@@ -347,10 +347,6 @@ def _state(run_id: str, message: str) -> HeadwaterError:
 
 def _completed(run_id: str) -> HeadwaterError:
     return _state(run_id, "the run has completed, so there is nothing to resume")
-
-
-def _draining() -> HeadwaterError:
-    return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)
 
 
 def _broken(run_id: str) -> HeadwaterError:

@@ -114,8 +114,9 @@ class StepRunner:
         dependencies: Mapping[str, str],
     ) -> Outcome:
         async def tell(kind: EventType, status: StepStatus, queue: str) -> None:
-            now = state.steps[step.name] = replace(state.steps[step.name], status=status, queue=queue)
+            now = replace(state.steps[step.name], status=status, queue=queue)
             await run_log.record([Transition(RunEvent(kind, step=step.name, attempt=attempt, queue=queue), now)])
+            state.steps[step.name] = now
 
         async def on_waiting(queue: str) -> None:
             await tell(EventType.STEP_WAITING_FOR_WORKER, StepStatus.WAITING_FOR_WORKER, queue)

@@ -19,7 +19,7 @@ from headwater_server.domain.workflow import (
 )
 from headwater_server.workflows import context, progress, scheduler
 from headwater_server.workflows.scheduler import Scheduler, prepare_resume
-from tests.support.runs import FakeJournal
+from tests.support.runs import FakeRecorder
 from tests.support.virtual_time import run_in_virtual_time
 
 Handler = Callable[[Step, int, Mapping[str, str]], Awaitable[Outcome]]
@@ -38,10 +38,10 @@ def run(
     handler: Handler = one,
     values: dict[str, str] | None = None,
     *,
-    journal: FakeJournal | None = None,
+    journal: FakeRecorder | None = None,
     during: Callable[[Scheduler], Awaitable[None]] | None = None,
-) -> FakeJournal:
-    journal = journal or FakeJournal(definition, values)
+) -> FakeRecorder:
+    journal = journal or FakeRecorder(definition, values)
 
     async def execute(step: Step, attempt: int, values: Mapping[str, str], results: Mapping[str, str]) -> Outcome:
         return await handler(step, attempt, values)
@@ -91,7 +91,7 @@ def test_what_happens_while_a_record_is_written_goes_into_the_next_one() -> None
 
 def test_nobody_sees_in_the_state_what_is_not_recorded() -> None:
     definition = workflow(Step("a"))
-    state = FakeJournal(definition).load()
+    state = FakeRecorder(definition).load()
     seen: list[tuple[StepStatus, RunStatus, dict[str, str]]] = []
 
     async def record(transitions: object) -> None:
@@ -375,7 +375,7 @@ def test_stopping_starts_nothing_more_and_loses_no_result() -> None:
 
 def test_what_a_crash_left_starts_over_with_the_next_attempt() -> None:
     definition = workflow(Step("running"), Step("waiting"), Step("retrying"), Step("done"))
-    journal = FakeJournal(definition)
+    journal = FakeRecorder(definition)
     for name, step in journal.state.steps.items():
         step.attempt, step.failures = 2, 1
         step.status = {"running": StepStatus.RUNNING, "waiting": StepStatus.WAITING_FOR_WORKER}.get(
@@ -411,7 +411,7 @@ def test_a_failed_run_is_resumed_from_its_failed_steps() -> None:
 
 def test_a_run_that_a_crash_left_keeps_its_failed_steps() -> None:
     definition = workflow(Step("bad"), Step("a"))
-    journal = FakeJournal(definition)
+    journal = FakeRecorder(definition)
     journal.state.steps["bad"].status = StepStatus.FAILED
     (transition,) = prepare_resume(definition, journal.state)
     assert transition.also == ()
@@ -429,7 +429,7 @@ def test_a_record_that_fails_ends_the_attempts_and_is_raised() -> None:
         return Outcome("1")
 
     definition = workflow(Step("a"), Step("b"))
-    journal = FakeJournal(definition)
+    journal = FakeRecorder(definition)
     journal.crash_after = 2
     with pytest.raises(ExceptionGroup):
         run(definition, handler, journal=journal)
