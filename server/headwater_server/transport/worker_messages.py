@@ -137,7 +137,8 @@ def task(assign: Assign) -> worker_service_pb2.Task:
     if message.ByteSize() > MAX_MESSAGE_BYTES:
         raise StepError(
             f"it has {message.ByteSize()} bytes of context, results and definition, "
-            f"more than {MAX_MESSAGE_BYTES} bytes, which a message may have; keep references in the context, not contents",
+            f"more than {MAX_MESSAGE_BYTES} bytes, which a message may have; "
+            "keep references in the context, not contents",
             retryable=False,
         )
     return message
