@@ -73,7 +73,7 @@ def serve(**flags: Any) -> None:
     shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
     """
     settings = _load(**flags)
-    import asyncio
+    import uvloop
 
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
@@ -85,7 +85,7 @@ def serve(**flags: Any) -> None:
     configure_logging(server.log_level, server.log_format)
     host = f"[{server.host}]" if ":" in server.host else server.host
     try:
-        asyncio.run(run(settings, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
+        uvloop.run(run(settings, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
     except (PortTakenError, JournalError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)

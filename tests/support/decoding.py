@@ -87,11 +87,9 @@ def decode(decoder: Decoder, pieces: Iterable[bytes], *, close: bool = True) -> 
     outcome = Outcome()
     try:
         for piece in pieces:
-            for event in decoder.feed(piece):
-                outcome.events.append(event)
+            decoder.feed(piece, outcome.events)
         if close:
-            for event in decoder.close():
-                outcome.events.append(event)
+            decoder.close(outcome.events)
     except HeadwaterError as error:
         outcome.error = error
     return outcome

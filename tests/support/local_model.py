@@ -55,7 +55,8 @@ async def _serve(directory: Path, streaming: bool) -> None:
         if not streaming:
             print("ready", flush=True)
             await asyncio.Event().wait()
-        async for _ in provider.stream(question("Count from 1 to 10000.", provider_options={"ignore_eos": True})):
+        reply = provider.stream(question("Count from 1 to 10000.", provider_options={"ignore_eos": True}))
+        while await reply.read():
             print("ready", flush=True)
 
 

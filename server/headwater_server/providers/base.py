@@ -6,7 +6,7 @@ decoding of the answer, without I/O. Several providers may share a wire, and one
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,14 +44,16 @@ class ProviderInfo:
 
 
 class ProviderStream(Protocol):
-    """A reply that is under way. Iterating starts the work; `aclose` ends it and frees its connection."""
+    """A reply that is under way. The first `read` starts the work; `aclose` ends it and frees its connection."""
 
     @property
     def request_id(self) -> str:
         """The provider's id of the request; empty until its headers have come, or where it gives none."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
+    async def read(self) -> list[ProviderEvent]:
+        """The next events, those that came together; empty at the end of the reply. Raises HeadwaterError."""
+        ...
 
     async def aclose(self) -> None:
         """Ends the reply and frees its connection."""
@@ -73,7 +75,7 @@ class Provider(Protocol):
         """Begins a reply.
 
         Raises HeadwaterError, at once for what the provider cannot express (an image by URL, a strict tool), and
-        while iterating for all that the provider or the connection does wrong.
+        by `read` for all that the provider or the connection does wrong.
         """
         ...
 
@@ -97,12 +99,12 @@ class Decoder(Protocol):
     are not of the wire's format.
     """
 
-    def feed(self, data: bytes) -> Iterable[ProviderEvent]:
-        """The events that these bytes complete."""
+    def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
+        """Adds the events that these bytes complete; where it raises, those before the error have been added."""
         ...
 
-    def close(self) -> Iterable[ProviderEvent]:
-        """The events that the end of the body completes. The caller sees from a missing Finish that it was cut."""
+    def close(self, events: list[ProviderEvent]) -> None:
+        """Adds the events that the end of the body completes. The caller sees from a missing Finish that it was cut."""
         ...
 
 

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +17,14 @@ import msgspec
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
-from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
+from headwater_server.providers.base import Decoder, ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.errors import REQUEST_ID_HEADERS
-from headwater_server.providers.http import CONNECT_SECONDS, TRANSPORT_ERRORS
+from headwater_server.providers.http import CONNECT_SECONDS, MOST_READ, TRANSPORT_ERRORS, BodyReader, body_reader
 
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
 ERROR_BODY_SECONDS = 5.0
-FULL_READ = 16 * 1024
 REDACTED = "***"
 MAX_REQUEST_ID = 200
 SHORTEST_KEY = 8
@@ -167,7 +166,7 @@ class HttpProvider:
 
 
 class HttpStream:
-    """A reply over HTTP. One pass; iterating again goes on where it stopped."""
+    """A reply over HTTP; see ProviderStream."""
 
     def __init__(self, client: httpx.AsyncClient, request: httpx.Request, wire: Wire, key: str, hint: str) -> None:
         self.request_id = ""
@@ -176,49 +175,58 @@ class HttpStream:
         self._request = request
         self._wire = wire
         self._key = key
-        self._events = self._read()
-
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
-        return self._events
+        self._response: httpx.Response | None = None
+        self._decoder: Decoder
+        self._body: BodyReader | None = None
+        self._failure: HeadwaterError | None = None
 
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
-        await self._events.aclose()
+        if self._response is not None:
+            await self._response.aclose()
 
-    async def _read(self) -> AsyncGenerator[ProviderEvent, None]:
+    async def read(self) -> list[ProviderEvent]:
+        """The next events; those that came before an error are returned before it is raised."""
+        if self._failure is not None:
+            raise self._failure
+        events: list[ProviderEvent] = []
         try:
-            response = await self._client.send(self._request, stream=True)
-        except TRANSPORT_ERRORS as error:
-            raise _unreachable(error) from error
-        try:
-            found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
-            self.request_id = _without(self._key, found)[:MAX_REQUEST_ID]
-            if response.status_code != 200:
-                raise await _refusal(response, self._wire, self._key, self._hint)
-            decoder = self._wire.decoder(response.headers.get("content-type", ""))
-            async for data in _body(response):
-                for event in decoder.feed(data):
-                    yield event
-                if len(data) >= FULL_READ:
-                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
-            for event in decoder.close():
-                yield event
+            body = self._body or await self._open()
+            data = b"begin"
+            while data and not events:
+                data = await body()
+                if data:
+                    self._decoder.feed(data, events)
+                else:
+                    self._decoder.close(events)
+            if len(data) == MOST_READ:
+                await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({_why(error)})") from error
         except HeadwaterError as error:
-            raise _redacted(error, self._key) from error.__cause__
-        finally:
-            await response.aclose()
+            self._failure = _redacted(error, self._key)
+            if not events:
+                raise self._failure from error.__cause__
+        return events
 
-
-def _body(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body as it comes; decompressed only where a provider compresses though it was asked not to."""
-    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+    async def _open(self) -> BodyReader:
+        """Asks, and looks at the head of the answer."""
+        try:
+            self._response = response = await self._client.send(self._request, stream=True)
+        except TRANSPORT_ERRORS as error:
+            raise _unreachable(error) from error
+        found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
+        self.request_id = _without(self._key, found)[:MAX_REQUEST_ID]
+        if response.status_code != 200:
+            raise await _refusal(response, self._wire, self._key, self._hint)
+        self._decoder = self._wire.decoder(response.headers.get("content-type", ""))
+        self._body = body_reader(response)
+        return self._body
 
 
 async def _bounded_body(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for data in _body(response):
+    async for data in response.aiter_bytes():
         body += data
         if len(body) > MAX_ANSWER:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "its answer is over 8 MiB")
@@ -233,7 +241,7 @@ async def _refusal(response: httpx.Response, wire: Wire, key: str, hint: str) ->
     body = bytearray()
     with suppress(TimeoutError, *TRANSPORT_ERRORS):
         async with asyncio.timeout(ERROR_BODY_SECONDS):
-            async for data in _body(response):
+            async for data in response.aiter_bytes():
                 body += data
                 if len(body) > MAX_ERROR_BODY:
                     break

@@ -16,7 +16,7 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -253,7 +253,7 @@ class LocalProvider:
 
 
 class LocalStream:
-    """A reply under way. One pass; iterating again goes on where it stopped.
+    """A reply under way; see ProviderStream.
 
     A connection that fails before the first event is tried once more: a process that was just killed still looks alive
     for some milliseconds, and llama.cpp closes a kept connection after two streams without saying so. Asking twice
@@ -264,36 +264,34 @@ class LocalStream:
         self._provider = provider
         self._request = request
         self._reply: ProviderStream | None = None
-        self._events = self._read()
 
     @property
     def request_id(self) -> str:
         """The id that the model's server gave the request; empty until it has."""
         return self._reply.request_id if self._reply else ""
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
-        return self._events
-
     async def aclose(self) -> None:
         """Ends the reply, and with its connection the work of the model."""
-        await self._events.aclose()
+        if self._reply is not None:
+            await self._reply.aclose()
 
-    async def _read(self) -> AsyncGenerator[ProviderEvent]:
-        began = False
-        for again in (True, False):
-            provider = await self._provider.connection()
-            self._reply = reply = provider.stream(self._request)
-            try:
-                async for event in reply:
-                    began = True
-                    yield event
-                return
-            except HeadwaterError as error:
-                if began or not again or not _connection_failed(error):
-                    raise
-            finally:
-                await reply.aclose()
-            await self._provider.settle()
+    async def read(self) -> list[ProviderEvent]:
+        """The next events."""
+        if self._reply is not None:
+            return await self._reply.read()
+        try:
+            return await self._begin()
+        except HeadwaterError as error:
+            if not _connection_failed(error):
+                raise
+        await self.aclose()
+        await self._provider.settle()
+        return await self._begin()
+
+    async def _begin(self) -> list[ProviderEvent]:
+        provider = await self._provider.connection()
+        self._reply = provider.stream(self._request)
+        return await self._reply.read()
 
 
 def _connection_failed(error: HeadwaterError) -> bool:

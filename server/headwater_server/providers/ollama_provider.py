@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from headwater_server.domain.chunks import Finish, ProviderEvent
@@ -51,31 +50,24 @@ class _WithGpu:
         self._provider = provider
         self._reply = reply
         self._model = model
-        self._events = self._read()
+        self._asking: asyncio.Task[dict[str, Any] | None] | None = None
 
     @property
     def request_id(self) -> str:
         return self._reply.request_id
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
-        return self._events
-
     async def aclose(self) -> None:
-        await self._events.aclose()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
         await self._reply.aclose()
 
-    async def _read(self) -> AsyncGenerator[ProviderEvent, None]:
-        asking: asyncio.Task[dict[str, Any] | None] | None = None
-        try:
-            async for event in self._reply:
-                if asking is None:
-                    asking = asyncio.create_task(self._provider.gpu(self._model))
-                if isinstance(event, Finish):
-                    await asyncio.wait([asking], timeout=GPU_SECONDS)
-                    if asking.done() and (gpu := asking.result()) is not None:
-                        event.metadata["gpu"] = gpu
-                yield event
-        finally:
-            if asking is not None:
-                asking.cancel()
-                await asyncio.wait([asking])
+    async def read(self) -> list[ProviderEvent]:
+        events = await self._reply.read()
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._provider.gpu(self._model))
+        if events and isinstance(finish := events[-1], Finish):
+            await asyncio.wait([self._asking], timeout=GPU_SECONDS)
+            if self._asking.done() and (gpu := self._asking.result()) is not None:
+                finish.metadata["gpu"] = gpu
+        return events

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Any
@@ -142,15 +142,17 @@ class _Script:
 
 
 class ScriptedStream:
-    """A reply under way. One pass; iterating again goes on where it stopped."""
+    """A reply under way; see ProviderStream."""
 
     request_id = ""
 
     def __init__(self, script: _Script) -> None:
         self._events = script.play()
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
-        return self._events
+    async def read(self) -> list[ProviderEvent]:
+        """The next event, as if each came by itself."""
+        event = await anext(self._events, None)
+        return [] if event is None else [event]
 
     async def aclose(self) -> None:
         """Ends the reply."""

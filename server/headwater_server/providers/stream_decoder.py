@@ -9,7 +9,7 @@ so that the events before a fault are delivered before it is raised.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -55,18 +55,18 @@ class StreamDecoder(ABC, Generic[Message]):
         self._final: Finish | None = None
         self._ended = False
 
-    def feed(self, data: bytes) -> Iterator[ProviderEvent]:
-        """The events that these bytes complete; nothing is read before they are iterated."""
+    def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
+        """Adds the events that these bytes complete."""
         if not self._ended:
-            yield from self._events(self._framing.feed(data))
+            self._add(self._framing.feed(data), events)
 
-    def close(self) -> Iterator[ProviderEvent]:
-        """The events that the proper end of the body completes."""
+    def close(self, events: list[ProviderEvent]) -> None:
+        """Adds the events that the proper end of the body completes."""
         if not self._ended:
-            yield from self._events(self._framing.close())
+            self._add(self._framing.close(), events)
         if not self._ended:
             self._at_end()
-            yield from self._last_events()
+            self._add_last(events)
 
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
@@ -99,23 +99,23 @@ class StreamDecoder(ABC, Generic[Message]):
             without_surrogates(metadata or {}),
         )
 
-    def _events(self, messages: Iterable[Message]) -> Iterator[ProviderEvent]:
+    def _add(self, messages: Iterable[Message], events: list[ProviderEvent]) -> None:
         for message in messages:
             delta = self._read(message)
             if delta is not None:
-                yield from self._joiner.join(delta)
+                events.extend(self._joiner.join(delta))
             if self._final is not None or self._ended:
-                yield from self._last_events()
+                self._add_last(events)
                 return
 
-    def _last_events(self) -> Iterator[ProviderEvent]:
+    def _add_last(self, events: list[ProviderEvent]) -> None:
         self._ended = True
-        yield from self._joiner.flush()
+        events.extend(self._joiner.flush())
         if self._final is None:
             return
         if self._final.reason is FinishReason.TOOL_CALLS and (empty := self._calls.empty_arguments()):
-            yield Delta(tool_calls=empty, event_type=self._final.event_type)
-        yield self._final
+            events.append(Delta(tool_calls=empty, event_type=self._final.event_type))
+        events.append(self._final)
 
 
 class _Typed(msgspec.Struct):

@@ -1,33 +1,35 @@
-"""A stream while it runs: reads the provider, measures, and says exactly once how it ended.
+"""A stream while it runs: reads the provider when its caller wants more, measures, and says once how it ended.
 
-Theory of operation. A task of its own, the pump, reads the provider's events into a merging channel; the RPC takes
-chunks out of it. So a caller that reads slowly does not slow the reading of the provider until the channel is full,
-and a provider that is slow keeps nobody from noticing that the caller left.
+Theory of operation. One task does it all: whoever asks for the next chunk reads the provider, if nothing is there
+already. So a chunk passes from the provider's connection to the caller's in one step of one task. While the caller is
+slow nobody reads, what the provider writes waits in the connection's buffers, and TCP slows the provider down when they
+are full; afterwards all that has arrived is read at once, and merged.
 
 How a stream can end, and who says so:
-- the provider finished: the pump puts the final chunk;
-- the provider failed, or its answer broke off: the pump puts the error. After the first delta every such failure is
-  STREAM_INTERRUPTED, because what the caller has is not the whole reply;
-- it was ended from outside (CancelStream, a provider gone quiet, the server's shutdown): `interrupt` puts the error
-  and cancels the pump;
-- the caller left: the RPC closes the stream, which cancels the pump, and nobody is there to be told.
+- the provider finished: its Finish becomes the final chunk;
+- the provider failed, or its answer broke off. After the first delta every such failure is STREAM_INTERRUPTED, because
+  what the caller has is not the whole reply;
+- it was ended from outside (CancelStream, a provider gone quiet, the server's shutdown): `interrupt` notes the error,
+  wakes the reading task with a cancellation, which that task takes back (`Task.uncancel`, as asyncio.timeout does it);
+- the caller left: the RPC closes the stream, and nobody is there to be told.
 
-After the provider's finish the pump reads the rest of the answer, a few bytes, so that the connection can be used
-again; the caller does not wait for that.
+After the provider's finish a task of its own reads the rest of the answer, a few bytes, so that the connection can be
+used again; the caller does not wait for that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, ProviderEvent, StreamStats, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import ToolCallAccumulator
-from headwater_server.streaming.channel import MergingChannel
+from headwater_server.streaming.merging import merge
 from headwater_server.streaming.watchdog import Watchdog
 
 FINISH_READING_SECONDS = 1.0
@@ -51,7 +53,9 @@ class Source(Protocol):
         """The provider's id of the request, once known."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]: ...
+    async def read(self) -> Sequence[ProviderEvent]:
+        """The next events, those that came together; empty at the end of the reply. Raises HeadwaterError."""
+        ...
 
     async def aclose(self) -> None:
         """Ends the reply and frees its connection."""
@@ -98,93 +102,112 @@ class LiveStream:
         self.created = time.time()
         self._source = source
         self._after = after
-        self._channel = MergingChannel(after)
+        self._sequence = after
+        self._waiting: deque[Chunk] = deque()
+        self._end: FinalChunk | HeadwaterError | None = None
         self._tool_calls = ToolCallAccumulator()
         self._began = time.monotonic()
         self._first: float | None = None
         self._last = self._began
-        self._finished = False
         self._thought = False
         self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
-        self._pump: asyncio.Task[None] | None = asyncio.create_task(self._run(), name=f"headwater stream {stream_id}")
+        self._reader: asyncio.Task[object] | None = None
+        self._reading = False
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def chunk_count(self) -> int:
         """Provider deltas so far, of this round."""
-        return self._channel.sequence - self._after
+        return self._sequence - self._after
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
-        return await self._channel.get()
+        if self._reader is None:
+            self._reader = asyncio.current_task()
+        while not self._waiting:
+            if self._end is not None:
+                if isinstance(self._end, HeadwaterError):
+                    raise self._end
+                return self._end
+            self._reading = True
+            self._watchdog.reading()
+            try:
+                self._take(await self._source.read())
+            except asyncio.CancelledError:
+                if not self._woken():
+                    raise  # the caller left
+            except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
+                self._fail(error)
+            finally:
+                self._reading = False
+                self._watchdog.rest()
+        return self._waiting.popleft()
 
     def interrupt(self, error: HeadwaterError) -> None:
         """Ends the stream from outside; the reader gets what has arrived, then the error."""
-        if self._pump is not None and not self._finished:
-            self._channel.end(self._about(error))
-            self._pump.cancel()
+        if self._end is not None:
+            return
+        self._end = self._about(error)
+        if self._reading and self._reader is not None:
+            self._reader.cancel()
+        elif self._closing is None:  # the caller is busy with a chunk, perhaps for long: the provider need not wait
+            self._closing = asyncio.create_task(self._source.aclose())
 
     async def close(self) -> asyncio.Task[None] | None:
-        """Frees the stream. A pump that only has to finish reading is returned: it ends by itself, and is the
+        """Frees the stream. A task that only has to finish reading is returned: it ends by itself, and is the
         caller's to wait for.
         """
         self._watchdog.stop()
-        # An error leads back here by its traceback, in the channel and in the pump; without letting go of them a stream
-        # that has ended would wait for the garbage collector with all that it holds.
-        self._channel.clear()
-        pump, self._pump = self._pump, None
-        if pump is None or (self._finished and not pump.done()):
-            return pump
-        pump.cancel()
-        await asyncio.wait([pump])
-        await self._source.aclose()  # a pump that was cancelled before its first step has closed nothing
+        finished = isinstance(self._end, FinalChunk)
+        # An error leads back here by its traceback; without letting go of it a stream that has ended would wait for
+        # the garbage collector with all that it holds.
+        self._waiting.clear()
+        self._end = None
+        if self._closing is not None:
+            await self._closing
+        elif finished:
+            return asyncio.create_task(_finish_reading(self._source))
+        else:
+            await self._source.aclose()
         return None
 
-    async def _run(self) -> None:
-        try:
-            finish = await self._read()
-        except HeadwaterError as error:
-            self._channel.end(self._interrupted(error))
-        except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
-            failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
-            failure.__cause__ = error
-            self._channel.end(failure)
-        else:
-            self._finished = True
-            self._channel.end(finish)
-            await self._finish_reading()
-        finally:
-            self._watchdog.stop()
-            await self._source.aclose()
-
-    async def _read(self) -> FinalChunk:
-        channel, watchdog = self._channel, self._watchdog
-        async for event in self._source:
-            watchdog.seen()
+    def _take(self, events: Sequence[ProviderEvent]) -> None:
+        if not events:
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
+        finish = None
+        deltas = []
+        for event in events:
             if isinstance(event, Finish):
-                return self._final(event)
-            self._last = time.monotonic()
-            if self._first is None:
-                self._first = self._last
+                finish = event
+                break
+            deltas.append(event)
             if event.thinking:
                 self._thought = True
             if event.tool_calls:
                 self._tool_calls.add(event.tool_calls)
-                if self._tool_calls.size > MAX_TOOL_CALL_CHARACTERS:
-                    raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply's tool calls are over 3 MiB")
-            channel.put(event)
-            if channel.full:
-                watchdog.pause()
-                await channel.space()
-                watchdog.resume()
-        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
+        if deltas:
+            self._last = time.monotonic()
+            if self._first is None:
+                self._first = self._last
+            self._waiting = merge(deltas, self._sequence, time.time())
+            self._sequence = self._waiting[-1].sequence
+        if self._tool_calls.size > MAX_TOOL_CALL_CHARACTERS:
+            raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply's tool calls are over 3 MiB")
+        if finish is not None and self._end is None:
+            self._end = self._final(finish)
 
-    async def _finish_reading(self) -> None:
-        try:
-            async with asyncio.timeout(FINISH_READING_SECONDS):
-                async for _ in self._source:
-                    pass
-        except (TimeoutError, HeadwaterError):
-            pass  # the reply was whole; only the connection is not worth keeping
+    def _fail(self, error: Exception) -> None:
+        """Ends the stream with the error, unless it was ended before."""
+        if not isinstance(error, HeadwaterError):
+            failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
+            failure.__cause__ = error
+            error = failure
+        if self._end is None:
+            self._end = self._interrupted(error)
+
+    def _woken(self) -> bool:
+        """Whether the cancellation of the reading task was `interrupt`'s alone, and is taken back."""
+        return self._end is not None and self._reader is not None and not self._reader.uncancel()
 
     def _final(self, finish: Finish) -> FinalChunk:
         now = time.monotonic()
@@ -195,7 +218,7 @@ class LiveStream:
             tokens_per_second=self._tokens_per_second(finish.usage),
         )
         calls = self._tool_calls.complete()
-        return FinalChunk(self._channel.sequence + 1, time.time(), finish, stats, calls, self._source.request_id)
+        return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, self._source.request_id)
 
     def _tokens_per_second(self, usage: Usage | None) -> float | None:
         """The pace of the writing: from the first delta to the last, without thinking that nobody saw."""
@@ -228,3 +251,14 @@ class LiveStream:
             stream_id=self.id,
             provider_request_id=self._source.request_id,
         )
+
+
+async def _finish_reading(source: Source) -> None:
+    try:
+        async with asyncio.timeout(FINISH_READING_SECONDS):
+            while await source.read():
+                pass
+    except (TimeoutError, HeadwaterError):
+        pass  # the reply was whole; only the connection is not worth keeping
+    finally:
+        await source.aclose()

@@ -1,7 +1,8 @@
-"""Notices that a provider has gone quiet, at the cost of one attribute a chunk.
+"""Notices that a provider has gone quiet, at the cost of two attributes a chunk.
 
 A timer for each chunk would cost more than the chunk. Here one timer runs at a time, set for the moment at which the
-limit would be reached if nothing came; when it fires it looks when something last came, and sets itself anew.
+limit would be reached if nothing came; when it fires it looks since when the provider is waited for, and sets itself
+anew.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Callable
 
 
 class Watchdog:
-    """Calls `on_timeout` once when the provider has been silent for too long.
+    """Calls `on_timeout` once when the provider was waited for too long.
 
     Args:
-        first_seconds: limit until the first `seen`.
-        next_seconds: limit between two `seen`.
+        first_seconds: limit of the first wait.
+        next_seconds: limit of every later one.
         on_timeout: called with the limit that was passed, in seconds.
     """
 
@@ -24,25 +25,19 @@ class Watchdog:
         self._limit = first_seconds
         self._next_limit = next_seconds
         self._on_timeout = on_timeout
-        self._last = self._loop.time()
-        self._paused = False
+        self._since: float | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_seconds, self._look)
 
-    def seen(self) -> None:
-        """Something came from the provider."""
-        self._last = self._loop.time()
+    def reading(self) -> None:
+        """The provider is waited for from now on."""
+        self._since = self._loop.time()
+
+    def rest(self) -> None:
+        """Something came, and nobody waits: the provider's silence says nothing until the next `reading`."""
+        self._since = None
         if self._limit != self._next_limit:
             self._limit = self._next_limit
-            self._arm(self._last + self._limit)
-
-    def pause(self) -> None:
-        """The provider is not being read: its silence says nothing."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """The provider is read again, and has the whole limit from now."""
-        self._paused = False
-        self._last = self._loop.time()
+            self._arm(self._loop.time() + self._limit)
 
     def stop(self) -> None:
         """Ends the watch, and lets go of who was to be called."""
@@ -60,7 +55,7 @@ class Watchdog:
 
     def _look(self) -> None:
         now = self._loop.time()
-        due = (now if self._paused else self._last) + self._limit
+        due = (now if self._since is None else self._since) + self._limit
         if due > now:
             self._arm(due)
         else:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
-from headwater_server.domain.chunks import FinalChunk
+from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.registry import StreamRegistry
 from headwater_server.transport import paging, replies
 from headwater_server.transport.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.transport.opening import Opened, StreamOpener, naming
-from headwater_server.transport.requests import (
-    refuse_continuation,
-)
+from headwater_server.transport.requests import refuse_continuation
 from headwater_server.transport.rpc import Context, rpc
 
 
@@ -41,35 +41,37 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._version = version
 
     @asynccontextmanager
-    async def _accept(self, request: agent_service_pb2.StreamRequest, context: Context) -> AsyncIterator[Opened]:
+    async def _accept(self, request: agent_service_pb2.StreamRequest) -> AsyncIterator[Opened]:
         async with self._opener.open(request) as opened:
             stream = opened.stream
             structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
             try:
-                await context.send_initial_metadata(
-                    (("headwater-stream-id", stream.id), ("headwater-version", self._version))
-                )
                 yield opened
             finally:
                 structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+
+    async def _first(self, stream: LiveStream, context: Context) -> Chunk | FinalChunk:
+        """The first chunk; the headers go out while the provider is asked for it."""
+        headers = (("headwater-stream-id", stream.id), ("headwater-version", self._version))
+        sending = asyncio.create_task(context.send_initial_metadata(headers))
+        try:
+            return await stream.next()
+        finally:
+            await sending
 
     @rpc
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
         """Writes a reply chunk by chunk."""
-        async with self._accept(request, context) as accepted:
-            first = True
-            while True:
-                chunk = await accepted.stream.next()
-                message = replies.final_chunk(chunk) if isinstance(chunk, FinalChunk) else replies.stream_chunk(chunk)
-                if first:
-                    replies.introduce(message, accepted.stream, accepted.dropped)
-                    first = False
-                _check_size(message)
+        async with self._accept(request) as accepted:
+            stream = accepted.stream
+            message = _message(await self._first(stream, context))
+            replies.introduce(message, stream, accepted.dropped)
+            while not message.is_final:
                 await context.write(message)
-                if message.is_final:
-                    return
+                message = _message(await stream.next())
+            await context.write(message)
 
     @rpc
     async def Run(  # noqa: N802
@@ -77,17 +79,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
         refuse_continuation(request)
-        async with self._accept(request, context) as accepted:
+        async with self._accept(request) as accepted:
             reply = ReplyAccumulator()
-            while True:
-                chunk = await accepted.stream.next()
-                if isinstance(chunk, FinalChunk):
-                    response = replies.run_response(accepted.stream, reply, chunk, accepted.dropped)
-                    _check_size(response)
-                    return response
+            chunk = await self._first(accepted.stream, context)
+            while not isinstance(chunk, FinalChunk):
                 reply.add(chunk)
                 if reply.size > MAX_MESSAGE_BYTES:
                     raise _too_large()
+                chunk = await accepted.stream.next()
+            response = replies.run_response(accepted.stream, reply, chunk, accepted.dropped)
+            _check_size(response)
+            return response
 
     @rpc
     async def CancelStream(  # noqa: N802
@@ -154,6 +156,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             for model in found
         ]
         return agent_service_pb2.ListModelsResponse(models=models)
+
+
+def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:
+    message = replies.final_chunk(chunk) if isinstance(chunk, FinalChunk) else replies.stream_chunk(chunk)
+    _check_size(message)
+    return message
 
 
 def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:

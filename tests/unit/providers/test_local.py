@@ -30,6 +30,7 @@ from headwater_server.providers.local import LocalProvider, LocalStream, availab
 from headwater_server.providers.local_child import ModelProcess
 from headwater_server.providers.local_share import Address
 from tests.support.local_model import local_provider, question
+from tests.support.replies import events_of
 
 ROOT = Path(__file__).parents[3]
 WEATHER = Tool(
@@ -89,7 +90,7 @@ async def ended(pid_fd: int, seconds: float) -> bool:
 
 async def say(provider: LocalProvider, request: ChatRequest) -> tuple[list[Delta], Finish]:
     async with aclosing(provider.stream(request)) as stream:
-        *deltas, finish = [event async for event in stream]
+        *deltas, finish = [event async for event in events_of(stream)]
     assert isinstance(finish, Finish)
     return [delta for delta in deltas if isinstance(delta, Delta)], finish
 
@@ -103,7 +104,7 @@ def published(directory: Path) -> Address:
 async def first_delta(provider: LocalProvider) -> Any:
     """A reply without end that has begun."""
     stream = provider.stream(question("Count to 1000.", provider_options={"ignore_eos": True}))
-    await anext(aiter(stream))
+    await stream.read()
     return stream
 
 
@@ -222,7 +223,7 @@ async def _killed_and_started_again(tmp_path: Path, running: Callable[[], set[in
         (killed,) = running()
         os.kill(killed, signal.SIGKILL)
         with pytest.raises(HeadwaterError) as caught:
-            async for _ in stream:
+            async for _ in events_of(stream):
                 pass
         await stream.aclose()
         assert caught.value.reason is Reason.PROVIDER_UNAVAILABLE
@@ -303,13 +304,24 @@ class StubModel:
         pass
 
     def stream(self, request: ChatRequest) -> Any:
-        return self._events(self.answers.pop(0))
+        return StubReply(self.answers.pop(0))
 
-    async def _events(self, answer: list[Delta | HeadwaterError]) -> AsyncIterator[Delta]:
-        for event in answer:
-            if isinstance(event, HeadwaterError):
-                raise event
-            yield event
+
+class StubReply:
+    """A reply of these events."""
+
+    request_id = ""
+
+    def __init__(self, answer: list[Delta | HeadwaterError]) -> None:
+        self._answer = answer
+
+    async def read(self) -> list[Delta]:
+        if self._answer and isinstance(failure := self._answer[0], HeadwaterError):
+            raise failure
+        return [self._answer.pop(0)] if self._answer else []
+
+    async def aclose(self) -> None:
+        pass
 
 
 def no_connection(**metadata: str) -> HeadwaterError:
@@ -318,7 +330,7 @@ def no_connection(**metadata: str) -> HeadwaterError:
 
 async def test_a_connection_that_fails_before_the_first_event_is_tried_once_more() -> None:
     model: Any = StubModel([no_connection()], [Delta(content="hi")])
-    assert [event async for event in LocalStream(model, question("Hi"))] == [Delta(content="hi")]
+    assert [event async for event in events_of(LocalStream(model, question("Hi")))] == [Delta(content="hi")]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +345,7 @@ async def test_a_connection_that_fails_before_the_first_event_is_tried_once_more
 async def test_any_other_failure_is_the_callers(answers: list[list[Delta | HeadwaterError]]) -> None:
     model: Any = StubModel(*answers)
     with pytest.raises(HeadwaterError, match=r"^no"):
-        [event async for event in LocalStream(model, question("Hi"))]
+        [event async for event in events_of(LocalStream(model, question("Hi")))]
     assert model.answers == [[]]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCallDelta, Usage
+from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
     SAMPLING_PARAMS,
@@ -223,11 +223,13 @@ def test_a_delta_that_says_nothing_is_no_event() -> None:
 
 def test_the_end_waits_for_the_usage_that_follows_it() -> None:
     decoder = WIRE.decoder("text/event-stream")
-    assert list(decoder.feed(chunk({"content": "a"}, "stop"))) == [Delta(content="a")]
-    assert list(decoder.feed(b'data: {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 0}}\n\n')) == []
-    assert list(decoder.feed(DONE)) == [
-        Finish(FinishReason.STOP, "stop", usage=Usage(input_tokens=1, output_tokens=0, total_tokens=1))
-    ]
+    events: list[ProviderEvent] = []
+    decoder.feed(chunk({"content": "a"}, "stop"), events)
+    decoder.feed(b'data: {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 0}}\n\n', events)
+    assert events == [Delta(content="a")]
+    decoder.feed(DONE, events)
+    usage = Usage(input_tokens=1, output_tokens=0, total_tokens=1)
+    assert events[1:] == [Finish(FinishReason.STOP, "stop", usage=usage)]
 
 
 def test_a_proper_end_of_the_body_after_the_finish_reason_is_an_end() -> None:

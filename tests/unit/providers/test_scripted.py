@@ -25,6 +25,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.base import Provider
 from headwater_server.providers.scripted import MAX_CHARACTERS, STORY, ScriptedProvider
+from tests.support.replies import events_of
 
 PROVIDER: Provider = ScriptedProvider()
 
@@ -38,7 +39,7 @@ def ask(
 
 async def events(request: ChatRequest) -> list[ProviderEvent]:
     async with aclosing(PROVIDER.stream(request)) as stream:
-        return [event async for event in stream]
+        return [event async for event in events_of(stream)]
 
 
 async def reply(request: ChatRequest) -> tuple[list[Delta], Finish]:
@@ -52,7 +53,7 @@ async def failing(request: ChatRequest) -> tuple[int, HeadwaterError]:
     count = 0
     with pytest.raises(HeadwaterError) as caught:
         async with aclosing(PROVIDER.stream(request)) as stream:
-            async for _ in stream:
+            async for _ in events_of(stream):
                 count += 1
     return count, caught.value
 
@@ -92,7 +93,7 @@ async def test_the_story_is_the_default_model_and_comes_at_a_pace() -> None:
 async def test_delays_come_before_the_first_delta_and_between_deltas() -> None:
     times = [time.monotonic()]
     async with aclosing(PROVIDER.stream(ask(text="a b", first_delay_ms=60, delay_ms=20))) as stream:
-        async for event in stream:
+        async for event in events_of(stream):
             if isinstance(event, Delta):
                 times.append(time.monotonic())
     assert times[1] - times[0] >= 0.059
@@ -228,16 +229,15 @@ async def test_truncation_ends_without_a_finish() -> None:
 @pytest.mark.parametrize("options", [{"hang_after": 1}, {"delay_ms": 60_000}])
 async def test_a_cancelled_reader_leaves_the_stream_closable_at_once(options: dict[str, Any]) -> None:
     stream = PROVIDER.stream(ask(text="a b c", **options))
-    iterator = aiter(stream)
-    assert await anext(iterator) == Delta(content="a")
-    waiting = asyncio.ensure_future(anext(iterator))
+    assert await stream.read() == [Delta(content="a")]
+    waiting = asyncio.create_task(stream.read())
     await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await stream.aclose()
-    assert [event async for event in stream] == []
+    assert [event async for event in events_of(stream)] == []
 
 
 async def test_a_stream_that_was_never_read_closes() -> None:

@@ -26,23 +26,30 @@ from headwater_server.streaming import live
 from headwater_server.streaming.live import Continuation, LiveStream, Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 
-Script = Callable[[], AsyncIterator[ProviderEvent]]
+Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
 
 
 class FakeSource:
-    """A provider's reply that runs a script; knows whether it was closed."""
+    """A provider's reply that runs a script, in which a list is what comes together; knows whether it was closed."""
 
     request_id = "req_1"
 
     def __init__(self, script: Script) -> None:
         self._events = script()
-        self.closed = False
+        self.waited_for = asyncio.Event()
+        self.freed = asyncio.Event()
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
-        return self._events
+    @property
+    def closed(self) -> bool:
+        return self.freed.is_set()
+
+    async def read(self) -> list[ProviderEvent]:
+        self.waited_for.set()
+        event = await anext(self._events, None)
+        return event if isinstance(event, list) else [] if event is None else [event]
 
     async def aclose(self) -> None:
-        self.closed = True
+        self.freed.set()
         await self._events.aclose()  # type: ignore[attr-defined]
 
 
@@ -73,9 +80,10 @@ async def two_words() -> AsyncIterator[ProviderEvent]:
 
 
 async def test_a_whole_reply_ends_with_one_final_chunk():
-    source, opening = opened(two_words)
-    async with opening as stream:
+    registry, source = StreamRegistry(), FakeSource(two_words)
+    async with registry.open("fake", "m", source, Timeouts()) as stream:
         text, final = await read(stream)
+    await registry.close()
     assert text == "Hello there"
     assert final.finish.provider_reason == "stop"
     assert final.sequence == 3
@@ -142,6 +150,12 @@ async def silent_from_the_start() -> AsyncIterator[ProviderEvent]:
     yield Delta()
 
 
+async def three_at_once_then_silent() -> AsyncIterator[list[ProviderEvent]]:
+    yield [Delta(thinking="Hm"), Delta(content="the"), Delta(content="re")]
+    await asyncio.Event().wait()
+    yield []
+
+
 async def silent_after_a_word() -> AsyncIterator[ProviderEvent]:
     yield Delta(content="Well")
     await asyncio.Event().wait()
@@ -184,14 +198,48 @@ async def test_leaving_the_block_closes_the_provider():
 
 
 async def test_interrupting_gives_the_reader_what_came_and_then_the_error():
-    source, opening = opened(silent_after_a_word)
+    source, opening = opened(three_at_once_then_silent)
     async with opening as stream:
         first = await stream.next()
         stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
-        _, error = await read_error(stream)
+        rest, error = await read_error(stream)
     assert isinstance(first, Chunk)
+    assert rest == "there"
     assert error.reason is Reason.STREAM_CANCELLED
     assert source.closed
+
+
+async def test_interrupting_a_reader_that_waits_ends_its_wait_and_leaves_its_task_uncancelled():
+    source, opening = opened(silent_after_a_word)
+    async with opening as stream:
+        reader = asyncio.create_task(read_error(stream))
+        await source.waited_for.wait()
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
+        text, error = await reader
+    assert text == "Well"
+    assert error.reason is Reason.STREAM_CANCELLED
+    assert reader.cancelling() == 0
+
+
+async def test_a_reader_that_is_cancelled_while_its_stream_is_interrupted_stays_cancelled():
+    source, opening = opened(silent_from_the_start)
+    async with opening as stream:
+        reader = asyncio.create_task(stream.next())
+        await source.waited_for.wait()
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+    assert source.closed
+
+
+async def test_interrupting_while_the_caller_is_busy_frees_the_provider_at_once():
+    source, opening = opened(silent_after_a_word)
+    async with opening as stream:
+        await stream.next()
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
+        await source.freed.wait()
+        assert (await read_error(stream))[1].reason is Reason.STREAM_CANCELLED
 
 
 async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting():
@@ -215,13 +263,14 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 
 
 @pytest.mark.parametrize(
-    ("script", "reason"),
-    [(silent_from_the_start, Reason.SERVER_DRAINING), (silent_after_a_word, Reason.STREAM_INTERRUPTED)],
+    ("script", "words", "reason"),
+    [(silent_from_the_start, 0, Reason.SERVER_DRAINING), (silent_after_a_word, 1, Reason.STREAM_INTERRUPTED)],
 )
-async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, reason):
+async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, words, reason):
     registry = StreamRegistry()
     async with registry.open("fake", "m", FakeSource(script), Timeouts()) as stream:
-        await asyncio.sleep(0)  # the pump takes its first step
+        for _ in range(words):
+            await stream.next()
         await registry.drain(0.01)
         _, error = await read_error(stream)
         late = FakeSource(two_words)

@@ -1,0 +1,107 @@
+"""From the provider's deltas to the chunks that the caller gets.
+
+A stream reads what has arrived whenever its caller has taken the chunk before. At normal pace that is one delta, and it
+becomes a chunk of its own. When the caller was slow, or the provider wrote fast, several have arrived together, and
+those that say the same kind of thing become one chunk: a message costs about the same whatever its size, so merging is
+what lets a slow reader catch up. What may be merged: text with text, thinking with thinking, within one content block
+and one event type. Anything else keeps its place between them.
+
+Sizes are counted in characters, each at most four bytes of UTF-8: the bounds in bytes hold without encoding anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
+
+MAX_MERGED_CHARACTERS = 16 * 1024  # at most 64 KiB of UTF-8
+MAX_DELTA_CHARACTERS = 256 * 1024  # at most 1 MiB of UTF-8: far below gRPC's limit for a message
+
+
+def merge(deltas: Sequence[Delta], after: int, create_time: float) -> deque[Chunk]:
+    """The chunks that stand for these deltas, which came together.
+
+    Args:
+        deltas: in their order.
+        after: sequence number of the last delta before them.
+        create_time: when they came, in seconds since the epoch.
+    """
+    if len(deltas) == 1 and _size(deltas[0]) <= MAX_DELTA_CHARACTERS:
+        return deque((Chunk(after + 1, create_time, deltas[0]),))
+    chunks: deque[Chunk] = deque()
+    kind, size, pieces = "", 0, [""]
+    for sequence, delta in enumerate(_sendable(deltas), after + 1):
+        this = _kind(delta)
+        text = getattr(delta, this) if this else ""
+        if this and this == kind and size + len(text) <= MAX_MERGED_CHARACTERS and _alike(chunks[-1].delta, delta):
+            pieces.append(text)
+            size += len(text)
+            chunks[-1].sequence = sequence
+            continue
+        _join(chunks, kind, pieces)
+        chunks.append(Chunk(sequence, create_time, delta))
+        kind, size, pieces = this, len(text), [text]
+    _join(chunks, kind, pieces)
+    return chunks
+
+
+def _join(chunks: deque[Chunk], kind: str, pieces: list[str]) -> None:
+    if len(pieces) > 1:
+        setattr(chunks[-1].delta, kind, "".join(pieces))
+        chunks[-1].merged = True
+
+
+def _kind(delta: Delta) -> str:
+    """The field in which the delta can be merged or split; empty for one that says more, or something else."""
+    if delta.tool_calls or delta.thinking_signature or delta.redacted_thinking or delta.refusal:
+        return ""
+    if delta.content:
+        return "" if delta.thinking else "content"
+    return "thinking" if delta.thinking else ""
+
+
+def _alike(one: Delta, other: Delta) -> bool:
+    return one.block == other.block and one.event_type == other.event_type
+
+
+def _sendable(deltas: Iterable[Delta]) -> Iterator[Delta]:
+    for delta in deltas:
+        if _size(delta) > MAX_DELTA_CHARACTERS:
+            yield from _split(delta)
+        else:
+            yield delta
+
+
+def _size(delta: Delta) -> int:
+    """What a delta holds, in characters."""
+    size = len(delta.content) + len(delta.thinking) + len(delta.refusal)
+    for call in delta.tool_calls or ():
+        size += len(call.arguments) + len(call.name) + len(call.id)
+    return size + len(delta.thinking_signature) + len(delta.redacted_thinking)
+
+
+def _split(delta: Delta) -> Iterator[Delta]:
+    """The delta in pieces that each fit a message. What is opaque stays whole: nobody could put it together again."""
+    for field in ("thinking", "content", "refusal"):
+        for text in _cut(getattr(delta, field)):
+            yield _part(delta, field, text)
+    for call in delta.tool_calls or ():
+        for i, text in enumerate(_cut(call.arguments) or [""]):
+            head = (call.id, call.name) if i == 0 else ("", "")
+            part = ToolCallDelta(call.index, *head, arguments=text)
+            yield Delta(tool_calls=[part], event_type=delta.event_type, block=delta.block)
+    for field in ("thinking_signature", "redacted_thinking"):
+        if value := getattr(delta, field):
+            yield _part(delta, field, value)
+
+
+def _part(delta: Delta, field: str, value: str) -> Delta:
+    part = Delta(event_type=delta.event_type, block=delta.block)
+    setattr(part, field, value)
+    return part
+
+
+def _cut(text: str) -> list[str]:
+    return [text[start : start + MAX_DELTA_CHARACTERS] for start in range(0, len(text), MAX_DELTA_CHARACTERS)]
