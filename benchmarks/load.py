@@ -2,7 +2,6 @@
 
     python -m benchmarks.load < job.json
 
-It takes the CPU times of the gateway at the two moments between which it counts chunks, so they belong together.
 A chunk here is a delta of the provider: where a gateway merges several into one message, each counts.
 """
 
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -20,16 +18,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import psutil
-
-from benchmarks.processes import cpu_seconds, family, memory, raise_file_limit
+from benchmarks.processes import family, memory, raise_file_limit
 from benchmarks.readers import BadStreamError, GrpcReader, HttpReader, Reader
 from benchmarks.relay import CountingRelay
 from benchmarks.samples import Note, added_gaps, ages, percentile
+from benchmarks.window import Window
 from benchmarks.wire import STAMP_LENGTH, Order, now_us
 
 OPENING_SECONDS = 1.0  # paced streams open evenly over so long
 SETTLING_SECONDS = 1.0
+ENDING_SECONDS = 120.0  # what a gateway that cannot keep the pace gets to finish paced streams
 FIRST_SECONDS = 60.0  # after so long no further call is made to time its first chunk
 MIN_CALLS = 20  # fewer say nothing about percentiles
 
@@ -74,39 +72,6 @@ class Failures:
         return {"failed": self.reasons.total(), "reasons": dict(self.reasons.most_common(3))}
 
 
-class Window:
-    """CPU times of the processes over the time between `open` and `close`."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._groups = {
-            "gateway": family(peer.pid),
-            "upstream": family(peer.upstream_pid),
-            "load": [psutil.Process(os.getpid())],
-        }
-
-    def open(self) -> None:
-        """Begins."""
-        self._before = {name: cpu_seconds(group) for name, group in self._groups.items()}
-        self.began = now_us()
-
-    def close(self) -> None:
-        """Ends."""
-        self.ended = now_us()
-        self.cpu = {name: cpu_seconds(group) - self._before[name] for name, group in self._groups.items()}
-
-    def report(self, chunks: int) -> dict[str, Any]:
-        """Chunks a second, and CPU a chunk in microseconds. RuntimeError when no chunk came."""
-        if not chunks:
-            raise RuntimeError("no chunk came while the clock ran")
-        seconds = (self.ended - self.began) / 1e6
-        return {
-            "chunks": chunks,
-            "chunks_per_second": chunks / seconds,
-            **{f"{name}_us_per_chunk": used / chunks * 1e6 for name, used in self.cpu.items()},
-            **{f"{name}_cores": used / seconds for name, used in self.cpu.items()},
-        }
-
-
 @asynccontextmanager
 async def _running(coroutines: list[Any]) -> AsyncIterator[list[asyncio.Task[None]]]:
     """The coroutines as tasks; those that still run at the end are cancelled."""
@@ -120,7 +85,11 @@ async def _running(coroutines: list[Any]) -> AsyncIterator[list[asyncio.Task[Non
 
 
 async def paced(peer: Peer, streams: int, pace: float, seconds: float) -> dict[str, Any]:
-    """Streams at an even pace, opened over a second, measured from a second later on."""
+    """Streams at an even pace, opened over a second. Gaps and delays are those from a second later on.
+
+    CPU a chunk is that of whole streams, from before the first opens until the gateway is at rest after the last: some
+    gateways do half of their work at a stream's end. `running_us_per_chunk` is that of the time in between alone.
+    """
     lead = OPENING_SECONDS + SETTLING_SECONDS
     order = Order(pace=pace, count=max(round(pace * (lead + seconds + 0.5)), 1))
     notes: list[list[Note]] = [[] for _ in range(streams)]
@@ -131,24 +100,30 @@ async def paced(peer: Peer, streams: int, pace: float, seconds: float) -> dict[s
         mine = notes[number]
         await failures.read(reader, order, lambda text: mine.append((now_us(), text)))
 
-    window = Window(peer)
-    async with peer.reader() as reader, _running([one(reader, number) for number in range(streams)]) as tasks:
-        await asyncio.sleep(lead)
-        window.open()
-        await asyncio.sleep(seconds)
-        window.close()
-        _, late = await asyncio.wait(tasks, timeout=seconds + 10)
+    whole, window = (Window(peer.pid, peer.upstream_pid) for _ in range(2))
+    async with peer.reader() as reader:
+        await failures.read(reader, Order(count=1), lambda _: None)  # connections and caches
+        whole.open()
+        async with _running([one(reader, number) for number in range(streams)]) as tasks:
+            await asyncio.sleep(lead)
+            window.open()
+            await asyncio.sleep(seconds)
+            window.close()
+            _, late = await asyncio.wait(tasks, timeout=ENDING_SECONDS)
+        await whole.close_at_rest()
     if late:
         failures.reasons["not over in time"] += len(late)
     inside = [[note for note in mine if window.began <= note[0] < window.ended] for mine in notes]
     gaps = [gap for mine in inside for gap in added_gaps(mine)]
     delays = [age for mine in inside for age in ages(mine)]
-    report = window.report(len(delays))
+    running = window.report(len(delays))
     return {
-        **report,
+        **whole.report(sum(len(text) // STAMP_LENGTH for mine in notes for _, text in mine)),
         **failures.report(),
-        "messages": sum(map(len, inside)),
-        "share_of_pace": report["chunks_per_second"] / (streams * pace),
+        "running_us_per_chunk": running["gateway_us_per_chunk"],
+        "chunks_per_second": running["chunks_per_second"],
+        "messages": sum(map(len, notes)),
+        "share_of_pace": running["chunks_per_second"] / (streams * pace),
         "gap_p99_ms": percentile(gaps, 0.99) / 1000,
         "delay_p50_ms": percentile(delays, 0.5) / 1000,
         "delay_p99_ms": percentile(delays, 0.99) / 1000,
@@ -167,7 +142,7 @@ async def saturated(peer: Peer, streams: int, seconds: float) -> dict[str, Any]:
         counts[0] += len(text) // STAMP_LENGTH
         counts[1] += 1
 
-    window = Window(peer)
+    window = Window(peer.pid, peer.upstream_pid)
     endless = Order(seconds=600.0)
     async with peer.reader() as reader:
         async with _running([failures.read(reader, endless, take) for _ in range(streams)]) as tasks:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import DIRECT, TOOLS, Contestant, upstream
-from benchmarks.load import FIRST_SECONDS, OPENING_SECONDS, SETTLING_SECONDS, Peer, describe
+from benchmarks.load import ENDING_SECONDS, FIRST_SECONDS, OPENING_SECONDS, SETTLING_SECONDS, Peer, describe
 from benchmarks.processes import job
+from benchmarks.window import REST_SECONDS
 from benchmarks.wire import KEY, MODEL, Order
 
 OPENAI = TOOLS / "openai" / "bin" / "python"
@@ -68,7 +69,8 @@ def _silent(bench: Bench) -> Result:
 
 
 def _paced(bench: Bench, streams: int, pace: float, seconds: float) -> Result:
-    return bench.load("paced", seconds * 2 + 60, streams=streams, pace=pace, seconds=seconds)
+    limit = seconds * 2 + 60 + ENDING_SECONDS + REST_SECONDS
+    return bench.load("paced", limit, streams=streams, pace=pace, seconds=seconds)
 
 
 def _saturated(bench: Bench) -> Result:
@@ -120,7 +122,7 @@ def _caller(bench: Bench) -> Result:
     count = round(bench.sizes.pace * (lead + seconds + 0.5))
     common = {"client": client, "address": f"{bench.peer.host}:{bench.peer.port}", "key": KEY, "model": MODEL}
     paced = {
-        "streams": 50,
+        "streams": max(bench.sizes.streams // 2, 1),  # as many as the slower client can still read at this pace
         "count": count,
         "prompt": Order(pace=bench.sizes.pace, count=count).prompt,
         "lead": lead,

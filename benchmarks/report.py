@@ -29,6 +29,7 @@ Run = Mapping[str, Any]
 # What to read in the result of a figure, and how the table says it. In the texts: {streams}, {pace} and so on of Sizes.
 ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("paced", ("gateway_us_per_chunk",), "CPU per chunk, {streams} streams at {pace:g} chunks/s, µs"),
+    ("paced", ("running_us_per_chunk",), "the same, without the streams' beginning and end, µs"),
     ("saturated", ("gateway_us_per_chunk",), "CPU per chunk, as fast as it goes, µs"),
     ("saturated", ("chunks_per_second",), "chunks/s, as fast as it goes"),
     ("first", ("added_p50_ms",), "added time to first chunk, 1 stream, p50, ms"),
@@ -46,7 +47,7 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "caller",
         ("paced", "client_us_per_chunk"),
-        "CPU per chunk of the Python client, 50 streams at {pace:g} chunks/s, µs",
+        "CPU per chunk of the Python client, {callers} streams at {pace:g} chunks/s, µs",
     ),
     ("caller", ("burst", "client_us_per_chunk"), "the same, one stream as fast as it goes, µs"),
     ("saturated", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, as fast as it goes, µs"),
@@ -54,7 +55,7 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("paced", ("load_us_per_chunk",), "the load generator's own CPU per chunk, paced, µs"),
 )
 # Figures of a gateway's own processes: the direct way has none, and a zero would look like one.
-_OF_A_GATEWAY = ("gateway_us_per_chunk", "added_p50_ms", "added_p99_ms")
+_OF_A_GATEWAY = ("gateway_us_per_chunk", "running_us_per_chunk", "added_p50_ms", "added_p99_ms")
 
 
 def collect(
@@ -112,7 +113,7 @@ def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[
 def rows(run: Run) -> list[tuple[str, dict[str, dict[str, float]]]]:
     """The table: what a row says, and contestant to median and spread. Rows that nobody has are left out."""
     sizes = run["sizes"]
-    texts = {**sizes, "many": 2 * sizes["streams"], "half_pace": sizes["pace"] / 2}
+    texts = {**sizes, "many": 2 * sizes["streams"], "callers": sizes["streams"] // 2, "half_pace": sizes["pace"] / 2}
     table = []
     for figure, path, text in ROWS:
         found = {name: values(run, name, figure, path) for name in run["contestants"]}
