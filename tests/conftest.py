@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
+
+BOTH_WAYS = {
+    "conformance/test_end_to_end.py",
+    "integration/test_go_worker.py",
+    "integration/test_guide_workflows.py",
+    "integration/test_leaving.py",
+    "integration/test_many_streams.py",
+    "integration/test_tools.py",
+    "integration/test_workflow_agent.py",
+    "integration/test_workflow_service.py",
+}
+"""The suites on streaming and on workflows: what uses `workers` there runs with one server process and with two."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A service of two processes is to behave as one process does."""
+    file = Path(metafunc.module.__file__).relative_to(Path(__file__).parent).as_posix()
+    if file in BOTH_WAYS and "workers" in metafunc.fixturenames:
+        metafunc.parametrize("workers", [1, 2], ids=["one-process", "two-processes"], indirect=True, scope="session")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -34,7 +54,13 @@ def replay() -> Iterator[ReplayThread]:
 
 
 @pytest.fixture(scope="session")
-def server(replay: ReplayThread) -> Iterator[ServerProcess]:
+def workers(request: pytest.FixtureRequest) -> int:
+    """How many processes the server has: one, and in the suites of BOTH_WAYS two as well."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.fixture(scope="session")
+def server(replay: ReplayThread, workers: int) -> Iterator[ServerProcess]:
     """The real server; its providers are the replay server and `scripted`."""
-    with ServerProcess("--scripted", variables=provider_variables(replay.url)) as server:
+    with ServerProcess("--scripted", variables=provider_variables(replay.url), workers=workers) as server:
         yield server

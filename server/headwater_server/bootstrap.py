@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import structlog
 from headwater_server import config
 from headwater_server.config import Config
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.place import THE_ONLY, Place
 from headwater_server.providers import anthropic, ollama, openai_chat, openai_responses
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http import new_client
@@ -29,9 +32,8 @@ from headwater_server.providers.scripted import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.registry import StreamRegistry
 from headwater_server.transport.actions import Actions
-from headwater_server.transport.agent_service import AgentService
 from headwater_server.transport.opening import StreamOpener
-from headwater_server.transport.server import GrpcServer
+from headwater_server.transport.process import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.worker_service import WorkerService
 from headwater_server.transport.workflow_service import WorkflowService
 from headwater_server.workflows.runs import Runs
@@ -45,14 +47,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = structlog.get_logger("headwater.server")
 
 
-async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
+async def serve(settings: Config, on_listening: Callable[[int], None], place: Place = THE_ONLY) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
         settings: what is in force.
         on_listening: called with the port, once calls are taken.
+        place: which of the server's processes this is.
 
-    Raises PortTakenError, and HeadwaterError when the embedded model was to be started with the server and cannot.
+    Raises PortTakenError, JournalError when the runs cannot be read or belong to another server, and HeadwaterError
+    when the embedded model was to be started with the server and cannot.
     """
     stopping = asyncio.Event()
     _on_signals(stopping.set)
@@ -66,22 +70,15 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
         if not await _or_stopping(_start_eager(settings, providers), stopping):
             return
         timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
-        journal = await SqliteJournal.open(Path(server_settings.data_dir))
-        stack.push_async_callback(journal.close)
-        streams = StreamRegistry()
+        streams = StreamRegistry(place.index)
         stack.push_async_callback(streams.close)
-        pool = WorkerPool(server_settings.worker_timeout_seconds)
-        stack.callback(pool.close)
-        # A run is stored, so no caller's key travels with it.
-        actions = Actions(StreamOpener(providers, streams, timeouts, allow_caller_api_keys=False))
-        runs = Runs(journal, StepRunner(pool, actions.act), server_settings.retention_days * 86_400)
-        stack.push_async_callback(runs.close)
-        workers = WorkerService(pool, journal.remember_handlers)
-        opener = StreamOpener(providers, streams, timeouts, server_settings.allow_caller_api_keys)
-        agents = AgentService(opener, providers, streams, VERSION)
-        server = GrpcServer(agents, WorkflowService(runs), workers)
+        opener = partial(StreamOpener, providers, streams, timeouts)
+        owned = await _open_runs(stack, server_settings, opener) if place.owns_runs else None
+        agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
+        server = ProcessServer(place, agents, owned.services if owned else None)
         stack.push_async_callback(server.stop)
-        await runs.open()
+        if owned:
+            await owned.runs.open()
         await server.start(server_settings.host, server_settings.port)
         names = [provider.name for provider in providers.configured()]
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
@@ -89,26 +86,56 @@ async def serve(settings: Config, on_listening: Callable[[int], None]) -> None:
             log.warning("open", why="the port is unencrypted and open to whoever reaches it", host=server_settings.host)
         on_listening(server.port)
         await stopping.wait()
-        log.info("draining", streams=len(streams), runs=len(runs))
+        log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         await server.announce_end()
-        await _drain(server_settings.drain_seconds, streams, runs)
-        workers.drain()
+        drains = [streams.drain, server.drain, *([owned.runs.drain] if owned else [])]
+        await _drain(server_settings.drain_seconds, drains)
+        if owned:
+            owned.services.workers.drain()
     log.info("stopped")
 
 
-async def _drain(seconds: float, streams: StreamRegistry, runs: Runs) -> None:
-    """Waits for what runs, up to the limit or the next signal, and ends what is left."""
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """What only the owner of the runs has."""
 
-    async def drain() -> None:
-        await asyncio.gather(streams.drain(seconds), runs.drain(seconds))
+    runs: Runs
+    services: RunServices
 
-    draining = asyncio.create_task(drain())
+
+async def _open_runs(
+    stack: AsyncExitStack, settings: config.ServerSettings, opener: Callable[[bool], StreamOpener]
+) -> _Owned:
+    """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
+    journal = await SqliteJournal.open(Path(settings.data_dir))
+    stack.push_async_callback(journal.close)
+    pool = WorkerPool(settings.worker_timeout_seconds)
+    stack.callback(pool.close)
+    # A run is stored, so no caller's key travels with it.
+    actions = Actions(opener(False))
+    runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
+    stack.push_async_callback(runs.close)
+    workers = WorkerService(pool, journal.remember_handlers)
+    return _Owned(runs, RunServices(WorkflowService(runs), workers))
+
+
+async def _drain(seconds: float, drains: Sequence[Callable[[float], Awaitable[None]]]) -> None:
+    """Waits for what runs, up to the limit or the next signal, and ends what is left.
+
+    Args:
+        seconds: the limit.
+        drains: each waits for a part of it, up to a limit, and ends the rest.
+    """
+
+    async def drain(limit: float) -> None:
+        await asyncio.gather(*(each(limit) for each in drains))
+
+    draining = asyncio.create_task(drain(seconds))
     _on_signals(draining.cancel)
     await asyncio.wait([draining])
     if not draining.cancelled():
         draining.result()
-    await runs.drain(0)
-    await streams.drain(0)
+    await drain(0)
 
 
 async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:
@@ -157,9 +184,11 @@ def _on_signals(handler: Callable[[], object]) -> None:
 
 
 def _ignore_signals() -> None:
-    """For a process that is on its way out: the loop's end would restore the handlers that kill it in the middle."""
+    """For a process that is on its way out, so that no signal kills it in the middle of that.
+
+    The loop is not asked to remove its handlers: for a moment, a signal would then do what it does by default.
+    """
     for number in SIGNALS:
-        asyncio.get_running_loop().remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
 
 

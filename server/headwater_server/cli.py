@@ -23,6 +23,7 @@ def _options(command: Any) -> Any:
             click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG]."),
             click.option("--host", help="Address to listen on [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
+            click.option("--workers", type=int, help="Processes that share the port [1]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
             click.option("--local", is_flag=True, help="Start the embedded model at once, not at its first use."),
@@ -39,6 +40,7 @@ def _load(
     file: Path | None,
     host: str | None,
     port: int | None,
+    workers: int | None,
     data_dir: str | None,
     default_model: str | None,
     local: bool,
@@ -49,6 +51,7 @@ def _load(
     flags: dict[tuple[str, ...], Any] = {
         ("server", "host"): host,
         ("server", "port"): port,
+        ("server", "workers"): workers,
         ("server", "data_dir"): data_dir,
         ("server", "default_model"): default_model,
         ("server", "log_level"): log_level,
@@ -73,12 +76,16 @@ def serve(**flags: Any) -> None:
     shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
     """
     settings = _load(**flags)
+    if settings.settings.server.workers > 1:
+        from headwater_server.supervisor import become
+
+        become(settings.to_json())
     import uvloop
 
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.observability.logging import configure_logging
-    from headwater_server.transport.server import PortTakenError
+    from headwater_server.port import PortTakenError
     from headwater_server.workflows.journal import JournalError
 
     server = settings.settings.server

@@ -53,12 +53,13 @@ def _default_data_dir() -> str:
 class ServerSettings(_Settings):
     """`[server]`: the port, the log, the data, and what holds for all providers.
 
-    `worker_timeout_seconds`: a worker that was not heard for so long is taken for dead. `retention_days`: how long runs
-    that have ended are kept.
+    `workers`: how many processes of the server share the port. `worker_timeout_seconds`: a worker that hosts handlers
+    is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are kept.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
     default_model: str = ""
     allow_caller_api_keys: bool = False
     first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
@@ -161,6 +162,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_HOST": ("server", "host"),
     "HEADWATER_PORT": ("server", "port"),
+    "HEADWATER_WORKERS": ("server", "workers"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
@@ -213,6 +215,18 @@ class Config:
             elif name not in BUILT_IN or ("providers", name, "base_url") in self.origins:
                 names.add(name)
         return frozenset(names)
+
+    def to_json(self) -> dict[str, Any]:
+        """For `from_json` in another process with the same environment; has no keys, they stay there."""
+        origins = [[list(path), origin] for path, origin in self.origins.items()]
+        return {"settings": self.settings.model_dump(mode="json"), "origins": origins}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:
+        """What `to_json` was made from. Raises ConfigError if the environment's keys have changed for the worse."""
+        settings = Settings.model_validate(data["settings"])
+        origins = {tuple(path): origin for path, origin in data["origins"]}
+        return cls(settings, _keys(settings, environment, origins), origins)
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -14,6 +15,9 @@ import psutil
 import pytest
 
 from headwater import Agent, ContextWindowError, StreamingResponse
+from headwater.v1.agent_service_pb2 import StreamRequest
+from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+from tests.support.processes import channel_to
 from tests.support.server import ServerProcess, clean_environment
 
 PROMPT = "Name three primary colors."
@@ -156,6 +160,24 @@ def test_the_model_ends_with_its_server_even_when_that_is_killed(tmp_path):
         server.process.kill()
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
+
+
+async def test_the_processes_of_one_server_share_one_model_also_when_the_one_that_runs_it_is_killed(tmp_path):
+    with ServerProcess("--local", "--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}, workers=2) as server:
+        family = psutil.Process(server.process.pid)
+        [model] = [process for process in family.children(recursive=True) if "local_process" in str(process.cmdline())]
+        request = StreamRequest(prompt=PROMPT, model="local/smollm2", max_tokens=4)
+        async with channel_to(server.target, 0) as zero, channel_to(server.target, 1) as one:
+            for channel in (zero, one):
+                assert (await AgentServiceStub(channel).Run(request)).content
+            holder = model.parent()
+            assert holder is not None
+            [other] = [process for process in family.children() if process != holder]
+            holder.kill()
+            ended = await asyncio.to_thread(psutil.wait_procs, [holder, model], 10)
+            assert ended[1] == []
+            kept = zero if f'"worker": 0, "pid": {other.pid},' in server.log else one
+            assert (await AgentServiceStub(kept).Run(request)).content
 
 
 def test_the_model_starts_with_its_server_only_when_asked_to(tmp_path):

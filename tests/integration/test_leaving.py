@@ -123,9 +123,9 @@ async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave
             assert left_at - leaving_at < 1.0
 
 
-async def test_cancel_stream_ends_the_stream_for_its_reader_too():
+async def test_cancel_stream_ends_the_stream_for_its_reader_too(workers):
     async with ReplayServer(hold=2) as replay:
-        with ServerProcess(variables=provider_variables(replay.url)) as server:
+        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
             stream = Agent(model=MODEL, provider="openai", target=server.target).stream("Hi")
             first = await anext(stream)
             async with agent_stub(server.target) as stub:
@@ -140,9 +140,9 @@ async def test_cancel_stream_ends_the_stream_for_its_reader_too():
             await replay.wait_closed(replay.records[0])
 
 
-async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header():
+async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header(workers):
     async with ReplayServer(hold=HOLD_HEAD) as replay:
-        with ServerProcess(variables=provider_variables(replay.url)) as server:
+        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
             async with agent_stub(server.target) as stub:
                 call = stub.Stream(agent_service_pb2.StreamRequest(prompt="Hi", model=f"openai/{MODEL}"))
                 headers = dict(await call.initial_metadata())

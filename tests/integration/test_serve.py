@@ -124,7 +124,7 @@ def test_signals_that_keep_coming_do_not_kill_a_server_that_is_already_leaving()
     with ServerProcess("--scripted") as server:
         while server.process.poll() is None:
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.001)  # or it would do nothing but take signals
+            time.sleep(0.0001)  # or it would do nothing but take signals
 
 
 async def test_a_client_may_ping_often_without_a_call(server):

@@ -199,7 +199,7 @@ async def test_signed_and_redacted_thinking_reaches_the_provider_again_unchanged
 
 # The server's side of a later round
 
-A_STREAM = "str_" + "a" * 22
+A_STREAM = "str_0_" + "a" * 22
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_a_running_later_round_is_listed_and_cancelled_under_the_first_id_and_ca
         ({"continues_sequence": 1}, "continues_stream_id: must be the id of a stream"),
         ({"continues_stream_id": "str_x", "continues_sequence": 1}, "continues_stream_id: must be the id"),
         ({"continues_stream_id": A_STREAM + "a", "continues_sequence": 1}, "continues_stream_id: must be the id"),
-        ({"continues_stream_id": "str_" + "ä" * 22, "continues_sequence": 1}, "continues_stream_id: must be the id"),
+        ({"continues_stream_id": "str_0_" + "ä" * 22, "continues_sequence": 1}, "continues_stream_id: must be the id"),
         ({"continues_stream_id": A_STREAM[:-1] + "\n", "continues_sequence": 1}, "continues_stream_id: must be the"),
     ],
 )

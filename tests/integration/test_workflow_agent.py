@@ -34,9 +34,9 @@ def agent(server: ServerProcess) -> WorkflowAgent:
 
 
 @pytest.fixture
-def impatient() -> Iterator[ServerProcess]:
+def impatient(workers: int) -> Iterator[ServerProcess]:
     """A server that soon takes a silent worker for dead."""
-    with ServerProcess("--scripted", variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}) as server:
+    with ServerProcess("--scripted", variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}, workers=workers) as server:
         yield server
 
 

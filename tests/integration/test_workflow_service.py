@@ -57,8 +57,8 @@ def text(events: list[PB.WorkflowEvent], step: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def server():
-    with ServerProcess("--scripted") as process:
+def server(workers):
+    with ServerProcess("--scripted", workers=workers) as process:
         yield process
 
 

@@ -43,6 +43,7 @@ class ServerProcess:
     Args:
         args: further flags.
         variables: further variables of its environment.
+        workers: how many processes share the port.
         program: what Python runs instead of `headwater`.
 
     Attributes:
@@ -56,9 +57,10 @@ class ServerProcess:
         self,
         *args: str,
         variables: Mapping[str, str] | None = None,
+        workers: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
     ) -> None:
-        self._args = args
+        self._args = ("--workers", str(workers), *args)
         self._program = program
         self._variables = dict(variables or {})
         self._log: list[str] = []

@@ -110,3 +110,12 @@ def invalid_request(violations: Sequence[FieldViolation]) -> HeadwaterError:
 def draining() -> HeadwaterError:
     """The error for new work, or work cut short, in a server that shuts down."""
     return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)
+
+
+def restarting() -> HeadwaterError:
+    """The error for a call that belongs to another process of this server, which does not take calls just now."""
+    return HeadwaterError(
+        Reason.SERVER_DRAINING,
+        "the process of the server that this call is for is restarting; try again",
+        retry_after_seconds=1.0,
+    )

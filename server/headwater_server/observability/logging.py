@@ -14,8 +14,14 @@ from typing import Any, Literal
 import structlog
 
 
-def configure_logging(level: str, form: Literal["auto", "json", "text"]) -> None:
-    """Sets up structlog for the process; `auto` is text on a terminal and JSON elsewhere."""
+def configure_logging(level: str, form: Literal["auto", "json", "text"], worker: int | None = None) -> None:
+    """Sets up structlog for the process.
+
+    Args:
+        level: the least level that is logged.
+        form: `auto` is text on a terminal and JSON elsewhere.
+        worker: which of the server's processes this is, said on every line; None: it is the only one.
+    """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     render: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()] if text else [structlog.processors.JSONRenderer()]
@@ -23,6 +29,7 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"]) -> None
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            *([] if worker is None else [_worker(worker)]),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *render,
@@ -33,12 +40,21 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"]) -> None
     )
 
 
+def _worker(index: int) -> structlog.typing.Processor:
+    # Not a context variable: gRPC's own threads would not have it.
+    def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"worker": index, **event}
+
+    return add
+
+
 class _Logger:
     """Writes lines to standard error. One that cannot be written is lost: a log must not fail the call it is about."""
 
     def msg(self, message: str) -> None:
         with suppress(OSError, ValueError):
-            print(message, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{message}\n")  # a single write, so that the lines of several processes do not mix
+            sys.stderr.flush()
 
     debug = info = warning = error = msg
 

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
+from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.live import Continuation, LiveStream, Source, Timeouts
+
+MAX_PROCESSES = 64
+
+
+def list_position(created_us: int, index: int) -> int:
+    """The position of a stream in the list of all processes: by age, and between two of the same age by process.
+
+    Args:
+        created_us: when it was accepted, in microseconds since the epoch; no two streams of a process have the same.
+        index: of the process that has it.
+    """
+    return created_us * MAX_PROCESSES + index
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A running stream, and the place it has in the list."""
+    """A running stream, and the position it has in the list."""
 
-    number: int
+    position: int
     stream: LiveStream
 
 
 class StreamRegistry:
-    """Owns every running stream of this process."""
+    """Owns every running stream of this process.
 
-    def __init__(self) -> None:
+    Args:
+        index: which of the server's processes this is.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        self._index = index
         self._streams: dict[str, _Entry] = {}
-        self._next_number = 1
+        self._last_created_us = 0
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = False
         self._idle = asyncio.Event()
@@ -54,12 +71,9 @@ class StreamRegistry:
         if continues and continues.stream_id in self._streams:
             await source.aclose()
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
-        stream_id, after = (
-            (continues.stream_id, continues.sequence) if continues else (f"str_{secrets.token_urlsafe(16)}", 0)
-        )
+        stream_id, after = (continues.stream_id, continues.sequence) if continues else (new_stream_id(self._index), 0)
         stream = LiveStream(stream_id, provider, model, source, timeouts, after)
-        self._streams[stream.id] = _Entry(self._next_number, stream)
-        self._next_number += 1
+        self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
         try:
             yield stream
@@ -73,6 +87,13 @@ class StreamRegistry:
                 if not self._streams:
                     self._idle.set()
 
+    def _place_in_list(self, stream: LiveStream) -> int:
+        created_us = max(int(stream.created * 1e6), self._last_created_us + 1)  # the clock may be set back
+        self._last_created_us = created_us
+        # The middle of the microsecond: whoever cuts off its fraction has the very number.
+        stream.created = (created_us + 0.5) / 1e6
+        return list_position(created_us, self._index)
+
     def cancel(self, stream_id: str) -> None:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
         entry = self._streams.get(stream_id)
@@ -85,12 +106,12 @@ class StreamRegistry:
         entry.stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
 
     def page(self, after: int, size: int) -> tuple[list[LiveStream], int]:
-        """The running streams after the one numbered `after`, oldest first, at most `size` of them; and the number
-        of the last one if there are more, else 0.
+        """The running streams after the position `after`, oldest first, at most `size` of them; and the position of
+        the last one if there are more, else 0.
         """
-        rest = [entry for entry in self._streams.values() if entry.number > after]
+        rest = [entry for entry in self._streams.values() if entry.position > after]
         page = rest[:size]
-        return [entry.stream for entry in page], page[-1].number if len(rest) > size else 0
+        return [entry.stream for entry in page], page[-1].position if len(rest) > size else 0
 
     async def drain(self, seconds: float) -> None:
         """Takes no new streams, and waits up to `seconds` for the running ones; those that are left are interrupted."""

@@ -106,6 +106,9 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
         """Lists the running streams."""
+        return self._page(request)
+
+    def _page(self, request: agent_service_pb2.ListStreamsRequest) -> agent_service_pb2.ListStreamsResponse:
         size = paging.page_size(request.page_size)
         streams, last = self._streams.page(paging.page_start(request.page_token), size)
         return agent_service_pb2.ListStreamsResponse(

@@ -21,6 +21,7 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolChoiceMode,
 )
+from headwater_server.domain.stream_id import index_of
 from headwater_server.streaming.live import Continuation, Timeouts
 from headwater_server.transport.json_text import parse_json
 from headwater_server.transport.limits import MAX_NAME
@@ -35,7 +36,6 @@ MAX_VIOLATIONS = 100
 MAX_TIMEOUT_MS = 86_400_000
 MAX_CONTINUED_SEQUENCE = 2_000_000_000
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-STREAM_ID = re.compile(r"str_[A-Za-z0-9_-]{22}")
 
 # name, lowest, highest, whether the lowest itself is refused
 _RANGES = (
@@ -217,7 +217,7 @@ def _continuation(message: agent_service_pb2.StreamRequest, bad: list[FieldViola
     stream_id, sequence = message.continues_stream_id, message.continues_sequence
     if not stream_id and not sequence:
         return None
-    if not STREAM_ID.fullmatch(stream_id):
+    if index_of(stream_id) is None:
         bad.append(FieldViolation("continues_stream_id", "must be the id of a stream, as its first chunk has it"))
     if not 1 <= sequence <= MAX_CONTINUED_SEQUENCE:
         what = f"must be 1 to {MAX_CONTINUED_SEQUENCE}, the sequence of the stream's last chunk, is {sequence}"

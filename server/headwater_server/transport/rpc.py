@@ -4,6 +4,8 @@ A log line has who, what and how long, never what was said.
 
 How a caller who leaves looks from here: the handler's task is cancelled; but where it waits in a write, the write
 raises one of gRPC's own errors instead. Both are an ordinary end.
+
+A call that another process of this server has answered ends with that process's status, as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from google.protobuf.message import Message
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.observability.logging import fault_facts
-from headwater_server.transport.status import abort, code_of
+from headwater_server.transport.status import abort, abort_alike, code_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Self = TypeVar("Self")
@@ -30,11 +32,16 @@ Reply = TypeVar("Reply")
 log = structlog.get_logger("headwater.rpc")
 
 
-def rpc(
-    method: Callable[[Self, Request, Context], Awaitable[Reply]],
-) -> Callable[[Self, Request, Context], Awaitable[Reply]]:
+Method = Callable[[Self, Request, Context], Awaitable[Reply]]
+
+
+def rpc(method: Method[Self, Request, Reply]) -> Method[Self, Request, Reply]:
     """Wraps a method of a servicer: see the module."""
-    name = method.__name__
+    return rpc_as(method.__name__, method)
+
+
+def rpc_as(name: str, method: Method[Self, Request, Reply]) -> Method[Self, Request, Reply]:
+    """Wraps a method that answers the RPC of this name."""
 
     @functools.wraps(method)
     async def handle(self: Self, request: Request, context: Context) -> Reply:
@@ -53,6 +60,10 @@ def rpc(
                 log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
             await abort(context, error)
             raise  # abort raises; this says so to the type checker
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            await abort_alike(context, error)
+            raise
         except grpc.aio.InternalError:
             code = "CANCELLED"
             raise asyncio.CancelledError from None

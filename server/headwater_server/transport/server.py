@@ -1,26 +1,19 @@
-"""The gRPC server: its port, its options, health and reflection."""
+"""The gRPC servers of a process: the one on the port, with health and reflection, and the one for its siblings."""
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from headwater.v1 import (
-    agent_service_pb2,
-    agent_service_pb2_grpc,
-    worker_service_pb2,
-    worker_service_pb2_grpc,
-    workflow_service_pb2,
-    workflow_service_pb2_grpc,
-)
-from headwater_server.transport.agent_service import AgentService
-from headwater_server.transport.worker_service import WorkerService
-from headwater_server.transport.workflow_service import WorkflowService
+from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.port import PortTakenError, check_port
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
+STOP_SECONDS = 1.0
 SERVICES = tuple(
     service.full_name
     for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
@@ -36,36 +29,45 @@ OPTIONS = (
     # Notice callers whose machine or network has gone.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
-    # A taken port is an error, not shared in silence.
-    ("grpc.so_reuseport", 0),
+)
+SIBLING_OPTIONS = (
+    # The process that the call came to has checked its size.
+    ("grpc.max_receive_message_length", -1),
+    # A window that grows would take in megabytes of what a worker sends and nobody reads yet.
+    ("grpc.http2.bdp_probe", 0),
 )
 
-
-class PortTakenError(Exception):
-    """The address cannot be listened on; the message is one line for people."""
+AddService = Callable[[grpc.aio.Server], None]
+"""Adds one or several services to a server."""
 
 
 class GrpcServer:
     """The server on its port, from `start` to `stop`.
 
+    Args:
+        services: all of `SERVICES`.
+        shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
+
     Attributes:
         port: the port listened on, once started.
     """
 
-    def __init__(self, agents: AgentService, workflows: WorkflowService, workers: WorkerService) -> None:
+    def __init__(self, services: Iterable[AddService], *, shares_port: bool = False) -> None:
         self.port = 0
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._shares_port = shares_port
+        # gRPC shares ports by itself; one that is taken must be an error instead.
+        self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(shares_port))))
         self._health = health.aio.HealthServicer()
-        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
-        workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(workflows, self._server)
-        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, self._server)
+        for add in services:
+            add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError."""
-        _try_bind(host, port)
+        if not self._shares_port:
+            check_port(host, port)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)
@@ -81,17 +83,29 @@ class GrpcServer:
 
     async def stop(self) -> None:
         """Closes the port and all connections; calls that still run get a moment to send their status."""
-        await self._server.stop(1.0)
+        await self._server.stop(STOP_SECONDS)
 
 
-def _try_bind(host: str, port: int) -> None:
-    """Binds the address and lets go of it: the system's own words for what is wrong, before gRPC's pages of them."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not the name of a host"
-        cure = "choose with --host and --port"
-        raise PortTakenError(f"cannot listen on {host}:{port}: {why or error}; {cure}") from error
+class SiblingServer:
+    """The server on this process's own socket, for what its siblings pass on, from `start` to `stop`.
+
+    Args:
+        services: what belongs to this process.
+    """
+
+    def __init__(self, services: Iterable[AddService]) -> None:
+        self._server = grpc.aio.server(options=SIBLING_OPTIONS)
+        for add in services:
+            add(self._server)
+
+    async def start(self, socket: Path) -> None:
+        """Listens; a socket that a process left there before is replaced. Raises PortTakenError."""
+        try:
+            self._server.add_insecure_port(f"unix:{socket}")
+        except RuntimeError as error:
+            raise PortTakenError(f"cannot listen on {socket}: gRPC could not bind it") from error
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Closes the socket and all connections; calls that still run get a moment to send their status."""
+        await self._server.stop(STOP_SECONDS)

@@ -58,6 +58,17 @@ async def abort(context: grpc.aio.ServicerContext[Message, Message], error: Head
     await context.abort(code, message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
 
 
+async def abort_alike(context: grpc.aio.ServicerContext[Message, Message], error: grpc.aio.AioRpcError) -> None:
+    """Ends the call with the status of another one, details and all. Raises, as `context.abort` does."""
+    trailers = tuple((key, value) for key, value in error.trailing_metadata() or () if is_passable(key))
+    await context.abort(error.code(), error.details() or "", trailing_metadata=trailers)
+
+
+def is_passable(key: str) -> bool:
+    """Whether an entry of metadata can go from one call to another: all that is not gRPC's own."""
+    return key == DETAILS_KEY or not key.startswith(("grpc-", ":", "user-agent", "content-type"))
+
+
 def _number(code: grpc.StatusCode) -> int:
     return int(code_pb2.Code.Value(code.name))
 

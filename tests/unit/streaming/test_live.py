@@ -379,7 +379,7 @@ async def test_a_reply_that_came_at_once_has_no_pace():
 
 async def test_a_later_round_goes_on_counting_under_the_first_id():
     registry = StreamRegistry()
-    before = Continuation("str_" + "a" * 22, 41)
+    before = Continuation("str_0_" + "a" * 22, 41)
     async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
         assert stream.id == before.stream_id
         assert registry.page(0, 10) == ([stream], 0)
@@ -394,7 +394,7 @@ async def test_a_later_round_goes_on_counting_under_the_first_id():
 
 async def test_a_round_is_refused_while_the_one_before_runs_and_its_source_is_closed():
     registry = StreamRegistry()
-    before = Continuation("str_" + "a" * 22, 1)
+    before = Continuation("str_0_" + "a" * 22, 1)
     second = FakeSource(two_words)
     async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
         with pytest.raises(HeadwaterError) as caught:
@@ -411,7 +411,7 @@ async def test_a_later_round_that_fails_before_its_first_delta_is_not_cut_but_fa
         raise HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow down")
         yield Delta()
 
-    before = Continuation("str_" + "a" * 22, 5)
+    before = Continuation("str_0_" + "a" * 22, 5)
     async with StreamRegistry().open("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
         _, error = await read_error(stream)
     assert error.reason is Reason.PROVIDER_RATE_LIMITED

@@ -1,0 +1,58 @@
+"""The address that the server listens on, checked and held before anybody listens there."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+
+class PortTakenError(Exception):
+    """The address cannot be listened on; the message is one line for people."""
+
+
+def check_port(host: str, port: int) -> None:
+    """Binds the address and lets go of it: the system's own words for what is wrong, before gRPC's pages of them.
+
+    Raises PortTakenError.
+    """
+    try:
+        # Connections that have ended may linger at the port for a minute; they take it from nobody.
+        _bind(host, port, socket.SO_REUSEADDR).close()
+    except (OSError, UnicodeError) as error:
+        raise _taken(host, port, error) from error
+
+
+def hold_port(host: str, port: int) -> socket.socket:
+    """A socket that keeps the port for processes that listen there with SO_REUSEPORT.
+
+    It takes no connections itself: it does not listen. It fixes the number of port 0, and as long as it is open nobody
+    else gets the port, also while no process listens.
+
+    Raises PortTakenError.
+    """
+    check_port(host, port)
+    with suppress(OSError):
+        # Without SO_REUSEADDR it is in the way of `check_port` elsewhere before anybody listens here.
+        return _bind(host, port, socket.SO_REUSEPORT)
+    try:  # lingering connections of a server that did not share its port
+        return _bind(host, port, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
+    except (OSError, UnicodeError) as error:
+        raise _taken(host, port, error) from error
+
+
+def _bind(host: str, port: int, *options: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    held = socket.socket(family, kind, protocol)
+    try:
+        for option in options:
+            held.setsockopt(socket.SOL_SOCKET, option, 1)
+        held.bind(address)
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def _taken(host: str, port: int, error: OSError | UnicodeError) -> PortTakenError:
+    why = error.strerror if isinstance(error, OSError) else "not the name of a host"
+    return PortTakenError(f"cannot listen on {host}:{port}: {why or error}; choose with --host and --port")
