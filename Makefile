@@ -33,8 +33,9 @@ test: setup $(if $(shell command -v go),tools) ## Run all tests
 chaos: setup ## Kill servers at 200 random moments of a run (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos
 
-bench: setup ## Measure what Headwater costs beside the direct way, and its workflows (minutes)
+bench: setup ## Measure what Headwater costs beside the direct way, with two workers, and its workflows (minutes)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python benchmarks/workflows.py
 
 bench-peers: setup $(foreach peer,envoy litellm openai,.tools/bench/$(peer)/.done) ## Measure other gateways too; writes docs/benchmarks.md

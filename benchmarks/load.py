@@ -73,7 +73,7 @@ class Failures:
 
 
 @asynccontextmanager
-async def _running(coroutines: list[Any]) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def running(coroutines: list[Any]) -> AsyncIterator[list[asyncio.Task[None]]]:
     """The coroutines as tasks; those that still run at the end are cancelled."""
     tasks = [asyncio.create_task(one) for one in coroutines]
     try:
@@ -104,7 +104,7 @@ async def paced(peer: Peer, streams: int, pace: float, seconds: float) -> dict[s
     async with peer.reader() as reader:
         await failures.read(reader, Order(count=1), lambda _: None)  # connections and caches
         whole.open()
-        async with _running([one(reader, number) for number in range(streams)]) as tasks:
+        async with running([one(reader, number) for number in range(streams)]) as tasks:
             await asyncio.sleep(lead)
             window.open()
             await asyncio.sleep(seconds)
@@ -116,14 +116,14 @@ async def paced(peer: Peer, streams: int, pace: float, seconds: float) -> dict[s
     inside = [[note for note in mine if window.began <= note[0] < window.ended] for mine in notes]
     gaps = [gap for mine in inside for gap in added_gaps(mine)]
     delays = [age for mine in inside for age in ages(mine)]
-    running = window.report(len(delays))
+    between = window.report(len(delays))
     return {
         **whole.report(sum(len(text) // STAMP_LENGTH for mine in notes for _, text in mine)),
         **failures.report(),
-        "running_us_per_chunk": running["gateway_us_per_chunk"],
-        "chunks_per_second": running["chunks_per_second"],
+        "running_us_per_chunk": between["gateway_us_per_chunk"],
+        "chunks_per_second": between["chunks_per_second"],
         "messages": sum(map(len, notes)),
-        "share_of_pace": running["chunks_per_second"] / (streams * pace),
+        "share_of_pace": between["chunks_per_second"] / (streams * pace),
         "gap_p99_ms": percentile(gaps, 0.99) / 1000,
         "delay_p50_ms": percentile(delays, 0.5) / 1000,
         "delay_p99_ms": percentile(delays, 0.99) / 1000,
@@ -145,7 +145,7 @@ async def saturated(peer: Peer, streams: int, seconds: float) -> dict[str, Any]:
     window = Window(peer.pid, peer.upstream_pid)
     endless = Order(seconds=600.0)
     async with peer.reader() as reader:
-        async with _running([failures.read(reader, endless, take) for _ in range(streams)]) as tasks:
+        async with running([failures.read(reader, endless, take) for _ in range(streams)]) as tasks:
             await asyncio.sleep(SETTLING_SECONDS)
             before = list(counts)
             window.open()
@@ -155,7 +155,7 @@ async def saturated(peer: Peer, streams: int, seconds: float) -> dict[str, Any]:
             if over := sum(task.done() for task in tasks):
                 failures.reasons["ended before it was left"] += over
         whole = [failures.read(reader, Order(count=500), lambda _: None) for _ in range(10)]
-        async with _running(whole) as tasks:
+        async with running(whole) as tasks:
             _, late = await asyncio.wait(tasks, timeout=60)
     if late:
         failures.reasons["not over in time"] += len(late)
@@ -186,7 +186,7 @@ async def first(peer: Peer, direct: Peer, calls: int, streams: int, pace: float)
         reader = await stack.enter_async_context(peer.reader())
         straight = await stack.enter_async_context(direct.reader())
         background = [failures.read(reader, Order(pace=pace, seconds=600.0), lambda _: None) for _ in range(streams)]
-        tasks = await stack.enter_async_context(_running(background))
+        tasks = await stack.enter_async_context(running(background))
         if streams:
             await asyncio.sleep(SETTLING_SECONDS * 2)
         for _ in range(3):  # connections and caches
@@ -233,7 +233,7 @@ async def silent(peer: Peer, streams: int) -> dict[str, Any]:
             await failures.read(reader, Order(count=5), lambda _: None)
         await asyncio.sleep(SETTLING_SECONDS)
         idle = memory(family(peer.pid))
-        async with _running([one(reader) for _ in range(streams)]):
+        async with running([one(reader) for _ in range(streams)]):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ready.wait(), 30 + streams / 50)
             await asyncio.sleep(SETTLING_SECONDS)

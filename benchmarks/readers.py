@@ -60,11 +60,16 @@ class _Counted:
 
 
 class GrpcReader:
-    """Streams over one channel, with the settings of Headwater's own clients."""
+    """Streams over one connection, with the settings of Headwater's own clients.
+
+    Attributes:
+        stub: for other calls over the connection.
+    """
 
     def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
-        self._stub = AgentServiceStub(self._channel)
+        # Without a pool of its own a channel would share the connection of the next one.
+        self._channel = grpc.aio.insecure_channel(target, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
+        self.stub = AgentServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,7 +83,7 @@ class GrpcReader:
         """Reads one stream to its end. Raises BadStreamError."""
         counted = _Counted(take)
         final = None
-        call = self._stub.Stream(StreamRequest(model=MODEL, provider="openai", prompt=order.prompt))
+        call = self.stub.Stream(StreamRequest(model=MODEL, provider="openai", prompt=order.prompt))
         try:
             async for chunk in call:
                 if chunk.content:

@@ -1,11 +1,19 @@
-"""The HTTP client: proxies of the environment, but never for this host."""
+"""The HTTP client: proxies of the environment, but never for this host; how bodies are read."""
 
 from __future__ import annotations
 
+import aiohttp
 import httpx
 import pytest
 
-from headwater_server.providers.http import new_client
+from headwater_server.domain.chunks import Delta
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import ChatRequest, Message, Role, Text
+from headwater_server.providers.http import body_reader, new_client
+from headwater_server.providers.http_provider import Endpoint, HttpProvider
+from headwater_server.providers.model_list import parse_models
+from headwater_server.providers.openai_chat import OpenAIChatWire
+from tests.support.upstream import Answer, Upstream, always
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +60,57 @@ async def test_a_star_excludes_every_host(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     async with new_client("test") as client:
         assert not proxied(client, "https://api.example.com")
+
+
+async def test_the_body_is_read_by_aiohttps_own_reader():
+    async with Upstream(always("200 OK", b"x" * 40_000)) as upstream, new_client("test") as client:
+        request = client.build_request("GET", upstream.url)
+        response = await client.send(request, stream=True)
+        assert isinstance(response.extensions["body"], aiohttp.StreamReader)
+        read, pieces = body_reader(response), []
+        while piece := await read():
+            pieces.append(piece)
+        await response.aclose()
+    assert b"".join(pieces) == b"x" * 40_000
+    assert max(map(len, pieces)) <= 16 * 1024
+
+
+async def read_all(answer: Answer) -> tuple[list[list[object]], HeadwaterError | None]:
+    """What each read of a reply gives, and the error that the last one raises."""
+    async with Upstream(answer) as upstream, new_client("test") as client:
+        provider = HttpProvider(
+            name="openai",
+            type="openai",
+            endpoint=Endpoint(upstream.url, ""),
+            client=client,
+            wires={"chat_completions": OpenAIChatWire(genuine=False)},
+            default_model="",
+            models_path="/models",
+            parse_models=parse_models,
+        )
+        stream = provider.stream(ChatRequest("m", (Message(Role.USER, (Text("Hi"),)),)))
+        reads: list[list[object]] = []
+        try:
+            while events := await stream.read():
+                reads.append(list(events))
+        except HeadwaterError as error:
+            return reads, error
+        finally:
+            await stream.aclose()
+    return reads, None
+
+
+async def test_events_that_came_together_are_one_read():
+    said = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
+    reads, error = await read_all(always("200 OK", said * 2, content_type="text/event-stream"))
+    assert reads == [[Delta(content="a"), Delta(content="a")]]
+    assert error is None
+
+
+async def test_what_was_said_before_an_error_comes_before_it():
+    said = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
+    failed = b'data: {"error": {"message": "busy", "type": "server_error"}}\n\n'
+    reads, error = await read_all(always("200 OK", said + failed, content_type="text/event-stream"))
+    assert reads == [[Delta(content="a")]]
+    assert error is not None
+    assert error.reason is Reason.PROVIDER_UNAVAILABLE
