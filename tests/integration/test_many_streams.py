@@ -43,6 +43,13 @@ async def test_100_streams_arrive_whole_and_unmixed(server):
     assert [reply.complete_text.strip() for reply in replies] == [" ".join([prompt] * 20) for prompt in prompts]
 
 
+async def test_a_burst_of_2000_streams_is_answered_whole(server):
+    """gRPC's own limit for calls that wait to be taken would refuse some of them."""
+    agent = Agent(model="scripted/echo", target=server.target, history=0)
+    replies = await asyncio.gather(*(collect_stream(agent.stream(f"{number}")) for number in range(2000)))
+    assert [reply.complete_text for reply in replies] == [f"{number}" for number in range(2000)]
+
+
 def test_one_agent_serves_several_runs_of_asyncio_and_several_threads(server):
     agent = Agent(model="scripted/echo", target=server.target, history=0)
     texts: list[str] = []

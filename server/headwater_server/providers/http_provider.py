@@ -196,7 +196,10 @@ class HttpStream:
     async def read(self) -> list[ProviderEvent]:
         """The next events; those that came before an error are returned before it is raised."""
         if self._failure is not None:
-            raise self._failure
+            try:
+                raise self._failure
+            finally:
+                self._failure = None  # its traceback leads back here
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
@@ -207,14 +210,15 @@ class HttpStream:
                     self._decoder.feed(data, events)
                 else:
                     self._decoder.close(events)
-            if len(data) == MOST_READ:
-                await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
+                if len(data) == MOST_READ:
+                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({_why(error)})") from error
         except HeadwaterError as error:
-            self._failure = _redacted(error, self._key)
+            _redacted(error, self._key)
             if not events:
-                raise self._failure from error.__cause__
+                raise
+            self._failure = error
         return events
 
     async def _open(self) -> BodyReader:

@@ -20,7 +20,13 @@ SERVICES = tuple(
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 
+# A burst of calls waits its turn. Of more than 1,000 that wait, gRPC would refuse some at random, with a bare CANCELLED.
+_PENDING = (
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
+)
 OPTIONS = (
+    *_PENDING,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     # Clients may ping every 10 s, with or without a call: no strikes.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -31,6 +37,7 @@ OPTIONS = (
     ("grpc.http2.ping_timeout_ms", 10_000),
 )
 SIBLING_OPTIONS = (
+    *_PENDING,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
     # A window that grows would take in megabytes of what a worker sends and nobody reads yet.
