@@ -10,14 +10,14 @@ What is done for its sake, and what each gains of the CPU a chunk costs (medians
 - one task reads and writes: no queue and no second task between them, nothing to wake (`live`): with the two
   below 12 %;
 - uvloop as the event loop (`cli`, `server_process`): 7 %;
-- aiohttp under httpx's API (docs/adr/0003), and its own reader of the body (`providers.http.body_reader`): three iterators
-  of httpx less for every read, 3 to 10 %;
+- aiohttp under httpx's API (docs/adr/0003), and its own reader of the body (`providers.http.body_reader`): three
+  iterators of httpx less for every read, 3 to 10 %;
 - only the fields that are needed are decoded, by msgspec from bytes (`providers.wire_json`);
 - deltas that waited together are one message (`merging`): as fast as it goes, that is a factor of ten;
 - one timer a stream watches for silence, not one a chunk (`watchdog`);
 - one log line a stream, at its end, and no metric or timestamp beyond the chunk's own (`transport.rpc`).
 
-Tried and left out, since no gain could be measured: structs instead of dataclasses for deltas, setting fields of a message
-one by one, gRPC's minimal stack and throughput target, tuning or freezing the garbage collector, pinning to a core. What is
-left is mostly gRPC's: a write costs a system call on the socket, and its completion two more threads' wake-ups.
+Tried and left out, since no gain could be measured: structs instead of dataclasses for deltas, setting fields of a
+message one by one, gRPC's minimal stack and throughput target, tuning or freezing the garbage collector, pinning to a
+core. What is left is mostly gRPC's: a write costs a system call on the socket, and its completion two more wake-ups.
 """

@@ -20,7 +20,7 @@ SERVICES = tuple(
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 
-# A burst of calls waits its turn. Of more than 1,000 that wait, gRPC would refuse some at random, with a bare CANCELLED.
+# A burst of calls waits its turn. Of more than 1,000 that wait, gRPC would refuse some at random, by a bare CANCELLED.
 _PENDING = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
