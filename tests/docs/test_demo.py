@@ -31,7 +31,7 @@ def run(*arguments: str, **variables: str) -> str:
 def test_the_demo_streams_an_answer_of_the_embedded_model(tmp_path):
     printed = run(str(DEMO), XDG_RUNTIME_DIR=str(tmp_path))
     assert "headwater stream --model local/smollm2" in printed
-    assert len(printed.rpartition("two sentences.'")[2].split()) > 5
+    assert len(printed.rpartition("two sentences.'")[2].split()) > 1
 
 
 def test_where_the_model_cannot_run_the_demo_says_so_and_uses_scripted():

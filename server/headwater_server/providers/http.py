@@ -66,6 +66,14 @@ def body_reader(response: httpx.Response) -> BodyReader:
     return partial(content.read, MOST_READ)
 
 
+def left_over(response: httpx.Response) -> bytes:
+    """What had arrived before the connection broke: once aiohttp's reader has its error, it gives it to nobody."""
+    content: aiohttp.StreamReader | None = response.extensions.get("body")
+    if content is None or "content-encoding" in response.headers:
+        return b""
+    return content._read_nowait(-1)
+
+
 def _session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

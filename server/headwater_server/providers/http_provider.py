@@ -19,7 +19,14 @@ from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Decoder, ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.errors import REQUEST_ID_HEADERS
-from headwater_server.providers.http import CONNECT_SECONDS, MOST_READ, TRANSPORT_ERRORS, BodyReader, body_reader
+from headwater_server.providers.http import (
+    CONNECT_SECONDS,
+    MOST_READ,
+    TRANSPORT_ERRORS,
+    BodyReader,
+    body_reader,
+    left_over,
+)
 
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 8 * 1024 * 1024
@@ -195,11 +202,7 @@ class HttpStream:
 
     async def read(self) -> list[ProviderEvent]:
         """The next events; those that came before an error are returned before it is raised."""
-        if self._failure is not None:
-            try:
-                raise self._failure
-            finally:
-                self._failure = None  # its traceback leads back here
+        self._raise_failure()
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
@@ -213,13 +216,32 @@ class HttpStream:
                 if len(data) == MOST_READ:
                     await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:
-            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({_why(error)})") from error
+            self._failure = self._cut(error, events)
         except HeadwaterError as error:
-            _redacted(error, self._key)
-            if not events:
-                raise
-            self._failure = error
+            self._failure = _redacted(error, self._key)
+        if not events:
+            self._raise_failure()
         return events
+
+    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError:
+        """The error of a connection that broke, after the events of what had arrived until then."""
+        try:
+            if self._response is not None and (data := left_over(self._response)):
+                self._decoder.feed(data, events)
+        except HeadwaterError as told:
+            return _redacted(told, self._key)
+        cut = HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({_why(error)})")
+        cut.__cause__ = error
+        return cut
+
+    def _raise_failure(self) -> None:
+        """Raises the error that has come, and lets go of it: its traceback leads back here."""
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
 
     async def _open(self) -> BodyReader:
         """Asks, and looks at the head of the answer."""

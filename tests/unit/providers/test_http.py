@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import httpx
 import pytest
@@ -14,6 +16,8 @@ from headwater_server.providers.http_provider import Endpoint, HttpProvider
 from headwater_server.providers.model_list import parse_models
 from headwater_server.providers.openai_chat import OpenAIChatWire
 from tests.support.upstream import Answer, Upstream, always
+
+SAID = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
 
 
 @pytest.fixture(autouse=True)
@@ -75,20 +79,48 @@ async def test_the_body_is_read_by_aiohttps_own_reader():
     assert max(map(len, pieces)) <= 16 * 1024
 
 
+def provider_at(url: str, client: httpx.AsyncClient) -> HttpProvider:
+    return HttpProvider(
+        name="openai",
+        type="openai",
+        endpoint=Endpoint(url, ""),
+        client=client,
+        wires={"chat_completions": OpenAIChatWire(genuine=False)},
+        default_model="",
+        models_path="/models",
+        parse_models=parse_models,
+    )
+
+
+QUESTION = ChatRequest("m", (Message(Role.USER, (Text("Hi"),)),))
+
+
+async def test_what_had_arrived_before_the_connection_broke_comes_before_the_error():
+    more = asyncio.Event()
+
+    async def cut(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9999\r\n\r\n" + SAID)
+        await more.wait()
+        writer.write(SAID)
+
+    async with Upstream(cut) as upstream, new_client("test") as client:
+        stream = provider_at(upstream.url, client).stream(QUESTION)
+        assert await stream.read() == [Delta(content="a")]
+        more.set()
+        assert stream._response is not None
+        async with asyncio.timeout(10):
+            while stream._response.extensions["body"].exception() is None:
+                await asyncio.sleep(0)
+        assert await stream.read() == [Delta(content="a")]
+        with pytest.raises(HeadwaterError, match="the connection broke"):
+            await stream.read()
+        await stream.aclose()
+
+
 async def read_all(answer: Answer) -> tuple[list[list[object]], HeadwaterError | None]:
     """What each read of a reply gives, and the error that the last one raises."""
     async with Upstream(answer) as upstream, new_client("test") as client:
-        provider = HttpProvider(
-            name="openai",
-            type="openai",
-            endpoint=Endpoint(upstream.url, ""),
-            client=client,
-            wires={"chat_completions": OpenAIChatWire(genuine=False)},
-            default_model="",
-            models_path="/models",
-            parse_models=parse_models,
-        )
-        stream = provider.stream(ChatRequest("m", (Message(Role.USER, (Text("Hi"),)),)))
+        stream = provider_at(upstream.url, client).stream(QUESTION)
         reads: list[list[object]] = []
         try:
             while events := await stream.read():
@@ -101,16 +133,14 @@ async def read_all(answer: Answer) -> tuple[list[list[object]], HeadwaterError |
 
 
 async def test_events_that_came_together_are_one_read():
-    said = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
-    reads, error = await read_all(always("200 OK", said * 2, content_type="text/event-stream"))
+    reads, error = await read_all(always("200 OK", SAID * 2, content_type="text/event-stream"))
     assert reads == [[Delta(content="a"), Delta(content="a")]]
     assert error is None
 
 
 async def test_what_was_said_before_an_error_comes_before_it():
-    said = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
     failed = b'data: {"error": {"message": "busy", "type": "server_error"}}\n\n'
-    reads, error = await read_all(always("200 OK", said + failed, content_type="text/event-stream"))
+    reads, error = await read_all(always("200 OK", SAID + failed, content_type="text/event-stream"))
     assert reads == [[Delta(content="a")]]
     assert error is not None
     assert error.reason is Reason.PROVIDER_UNAVAILABLE
