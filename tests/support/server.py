@@ -123,7 +123,15 @@ class ServerProcess:
     @property
     def events(self) -> list[dict[str, Any]]:
         """Its log, parsed. Fails on a line that is not one event."""
-        return [json.loads(line) for line in list(self._log)]
+        return [_event(line, self.log) for line in list(self._log)]
+
+
+def _event(line: str, log: str) -> dict[str, Any]:
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        raise AssertionError(f"{line!r} is no event; the whole log:\n{log}") from None
+    return event
 
 
 class ReplayThread:

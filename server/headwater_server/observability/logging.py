@@ -1,15 +1,20 @@
 """Structured logs on standard error: one event a line, as JSON or for people.
 
 Nothing that was said, asked or kept secret is ever passed to a logger: prompts, replies, keys, providers' messages.
+What libraries and Python itself have to report (`logging`, warnings, exceptions that nobody can catch) might quote
+such things; it becomes the event `fault` with the place it came from, and of its text only the beginning, up to the
+first value in it.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
+import warnings
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -38,6 +43,9 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], worker:
         logger_factory=lambda *_: _Logger(),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Foreign()], force=True)
+    warnings.showwarning = _show_warning
+    sys.unraisablehook = _show_unraisable
 
 
 def _worker(index: int) -> structlog.typing.Processor:
@@ -57,6 +65,40 @@ class _Logger:
             sys.stderr.flush()
 
     debug = info = warning = error = msg
+
+
+class _Foreign(logging.Handler):
+    """Logs what libraries log: asyncio reports here what no task of ours has caught."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        facts = fault_facts(error) if error else {}
+        _log.log(record.levelno, "fault", logger=record.name, what=_beginning(str(record.msg)), **facts)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    what = _beginning(str(message))
+    _log.warning("fault", logger="warnings", error=category.__name__, what=what, at=[f"{filename}:{lineno}"])
+
+
+def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    facts = fault_facts(unraisable.exc_value) if unraisable.exc_value else {"error": unraisable.exc_type.__name__}
+    _log.error("fault", logger="python", what=unraisable.err_msg or "Exception ignored", **facts)
+
+
+def _beginning(text: str) -> str:
+    """Of a library's message what cannot quote anything: `Exception in callback <Handle …>` without the handle."""
+    return re.split(r"[<({\[:%'\"\n]", text, maxsplit=1)[0].strip()
+
+
+_log = structlog.get_logger("headwater.foreign")
 
 
 def fault_facts(error: BaseException) -> dict[str, Any]:
