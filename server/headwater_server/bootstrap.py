@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
 import structlog
 
 from headwater_server import config
@@ -21,7 +20,7 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.place import THE_ONLY, Place
 from headwater_server.providers import anthropic, ollama, openai_chat, openai_responses
 from headwater_server.providers.base import Provider
-from headwater_server.providers.http import new_client
+from headwater_server.providers.http import HttpClient
 from headwater_server.providers.http_provider import Endpoint, HttpProvider
 from headwater_server.providers.local import LocalProvider, availability
 from headwater_server.providers.model_list import parse_models
@@ -63,7 +62,7 @@ async def serve(settings: Config, on_listening: Callable[[int], None], place: Pl
     server_settings = settings.settings.server
     async with AsyncExitStack() as stack:
         stack.callback(_ignore_signals)
-        client = await stack.enter_async_context(new_client(f"headwater/{VERSION}"))
+        client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}"))
         providers = build_providers(settings, client)
         stack.push_async_callback(providers.aclose)
         _check_default(providers)
@@ -172,7 +171,7 @@ async def default_answer(settings: Config) -> str:
 
     Raises HeadwaterError for a default_model that nobody here has.
     """
-    async with new_client("headwater") as client:
+    async with HttpClient("headwater") as client:
         default = build_providers(settings, client).default()
     return f"{default.provider.name}/{default.model}" if default else ""
 
@@ -192,7 +191,7 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def build_providers(settings: Config, client: httpx.AsyncClient) -> ProviderRegistry:
+def build_providers(settings: Config, client: HttpClient) -> ProviderRegistry:
     """All providers that the configuration names."""
     providers: dict[str, Provider] = {}
     models: dict[str, str] = {}
@@ -216,7 +215,7 @@ def _http(
     name: str,
     settings: config.OpenAISettings | config.AnthropicSettings | config.OllamaSettings,
     key: str,
-    client: httpx.AsyncClient,
+    client: HttpClient,
 ) -> Provider:
     help_ = f"set {settings.api_key_env} for the server" if settings.api_key_env else ""
     endpoint = Endpoint(settings.base_url, key, help_)
@@ -247,7 +246,7 @@ def _http(
             return _openai(name, settings, endpoint, client)
 
 
-def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, client: httpx.AsyncClient) -> HttpProvider:
+def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, client: HttpClient) -> HttpProvider:
     """OpenAI chooses the API by the model; a server that only speaks its language is asked for chat completions."""
     genuine = name == "openai"
     chosen = settings.api
@@ -266,7 +265,7 @@ def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, clie
     )
 
 
-def _local(name: str, settings: config.LocalSettings, client: httpx.AsyncClient) -> LocalProvider:
+def _local(name: str, settings: config.LocalSettings, client: HttpClient) -> LocalProvider:
     def connect(base_url: str, api_key: str) -> Provider:
         endpoint = Endpoint(f"{base_url}/v1", api_key)
         return _openai(name, config.OpenAISettings(base_url=base_url), endpoint, client)

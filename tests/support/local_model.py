@@ -12,7 +12,7 @@ from typing import Any
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers import openai_chat
 from headwater_server.providers.base import Provider
-from headwater_server.providers.http import new_client
+from headwater_server.providers.http import HttpClient
 from headwater_server.providers.http_provider import Endpoint, HttpProvider
 from headwater_server.providers.local import LocalProvider
 from headwater_server.providers.model_list import parse_models
@@ -27,7 +27,7 @@ def question(text: str, **changes: Any) -> ChatRequest:
 @asynccontextmanager
 async def local_provider(directory: Path, **settings: Any) -> AsyncIterator[LocalProvider]:
     """A provider whose model is stopped at the end; `provider.addresses` are those that it connected to."""
-    async with new_client("tests") as client:
+    async with HttpClient("tests") as client:
 
         def connect(base_url: str, key: str) -> Provider:
             return HttpProvider(

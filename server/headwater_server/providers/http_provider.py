@@ -24,6 +24,7 @@ from headwater_server.providers.http import (
     MOST_READ,
     TRANSPORT_ERRORS,
     BodyReader,
+    HttpClient,
     body_reader,
     left_over,
 )
@@ -80,7 +81,7 @@ class HttpProvider:
         name: str,
         type: str,
         endpoint: Endpoint,
-        client: httpx.AsyncClient,
+        client: HttpClient,
         wires: Mapping[str, Wire],
         default_model: str,
         models_path: str,
@@ -125,12 +126,8 @@ class HttpProvider:
         wire = self._wire(request)
         key = self._endpoint.key_for(request)
         call = wire.call(request)
-        http_request = self._client.build_request(
-            "POST",
-            self._url(call.path),
-            content=msgspec.json.encode(call.body),
-            headers={"content-type": "application/json", **wire.auth(key), **call.headers},
-        )
+        headers = {"content-type": "application/json", **wire.auth(key), **call.headers}
+        http_request = self._client.request("POST", self._url(call.path), headers, msgspec.json.encode(call.body))
         hint = "" if request.api_key else self._endpoint.key_help
         return HttpStream(self._client, http_request, wire, key, hint)
 
@@ -160,13 +157,10 @@ class HttpProvider:
         key = self._endpoint.api_key
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                request = self._client.build_request(
-                    "GET" if body is None else "POST",
-                    self._endpoint.base_url + path,
-                    content=None if body is None else msgspec.json.encode(body),
-                    headers=wire.auth(key),
+                method, content = ("GET", None) if body is None else ("POST", msgspec.json.encode(body))
+                response = await self._client.send(
+                    self._client.request(method, self._url(path), wire.auth(key), content)
                 )
-                response = await self._client.send(request, stream=True)
                 async with aclosing(response):
                     if response.status_code != 200:
                         raise await _refusal(response, wire, key, self._endpoint.key_help)
@@ -183,7 +177,7 @@ class HttpProvider:
 class HttpStream:
     """A reply over HTTP; see ProviderStream."""
 
-    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, wire: Wire, key: str, hint: str) -> None:
+    def __init__(self, client: HttpClient, request: httpx.Request, wire: Wire, key: str, hint: str) -> None:
         self.request_id = ""
         self._hint = hint
         self._client = client
@@ -246,7 +240,7 @@ class HttpStream:
     async def _open(self) -> BodyReader:
         """Asks, and looks at the head of the answer."""
         try:
-            self._response = response = await self._client.send(self._request, stream=True)
+            self._response = response = await self._client.send(self._request)
         except TRANSPORT_ERRORS as error:
             raise _unreachable(error) from error
         found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")

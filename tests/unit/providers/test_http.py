@@ -11,7 +11,7 @@ import pytest
 from headwater_server.domain.chunks import Delta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.http import body_reader, new_client
+from headwater_server.providers.http import HttpClient, body_reader
 from headwater_server.providers.http_provider import Endpoint, HttpProvider
 from headwater_server.providers.model_list import parse_models
 from headwater_server.providers.openai_chat import OpenAIChatWire
@@ -27,13 +27,12 @@ def _no_proxies_from_outside(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def proxied(client: httpx.AsyncClient, url: str) -> bool:
-    transport = client._transport_for_url(httpx.URL(url))
-    return getattr(transport, "proxy", None) is not None
+def proxied(client: HttpClient, url: str) -> bool:
+    return getattr(client.transport(httpx.URL(url)), "proxy", None) is not None
 
 
 async def test_without_variables_there_is_no_proxy():
-    async with new_client("test") as client:
+    async with HttpClient("test") as client:
         assert not proxied(client, "https://api.example.com")
 
 
@@ -55,21 +54,20 @@ async def test_proxies_are_for_others_than_this_host_and_no_proxy(monkeypatch, u
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("HTTP_PROXY", "proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", ".house.example, house.example,10.1.2.3")
-    async with new_client("test") as client:
+    async with HttpClient("test") as client:
         assert proxied(client, url) is expected
 
 
 async def test_a_star_excludes_every_host(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "*")
-    async with new_client("test") as client:
+    async with HttpClient("test") as client:
         assert not proxied(client, "https://api.example.com")
 
 
 async def test_the_body_is_read_by_aiohttps_own_reader():
-    async with Upstream(always("200 OK", b"x" * 40_000)) as upstream, new_client("test") as client:
-        request = client.build_request("GET", upstream.url)
-        response = await client.send(request, stream=True)
+    async with Upstream(always("200 OK", b"x" * 40_000)) as upstream, HttpClient("test") as client:
+        response = await client.send(client.request("GET", httpx.URL(upstream.url), {}))
         assert isinstance(response.extensions["body"], aiohttp.StreamReader)
         read, pieces = body_reader(response), []
         while piece := await read():
@@ -79,7 +77,7 @@ async def test_the_body_is_read_by_aiohttps_own_reader():
     assert max(map(len, pieces)) <= 16 * 1024
 
 
-def provider_at(url: str, client: httpx.AsyncClient) -> HttpProvider:
+def provider_at(url: str, client: HttpClient) -> HttpProvider:
     return HttpProvider(
         name="openai",
         type="openai",
@@ -103,7 +101,7 @@ async def test_what_had_arrived_before_the_connection_broke_comes_before_the_err
         await more.wait()
         writer.write(SAID)
 
-    async with Upstream(cut) as upstream, new_client("test") as client:
+    async with Upstream(cut) as upstream, HttpClient("test") as client:
         stream = provider_at(upstream.url, client).stream(QUESTION)
         assert await stream.read() == [Delta(content="a")]
         more.set()
@@ -119,7 +117,7 @@ async def test_what_had_arrived_before_the_connection_broke_comes_before_the_err
 
 async def read_all(answer: Answer) -> tuple[list[list[object]], HeadwaterError | None]:
     """What each read of a reply gives, and the error that the last one raises."""
-    async with Upstream(answer) as upstream, new_client("test") as client:
+    async with Upstream(answer) as upstream, HttpClient("test") as client:
         stream = provider_at(upstream.url, client).stream(QUESTION)
         reads: list[list[object]] = []
         try:
@@ -144,3 +142,16 @@ async def test_what_was_said_before_an_error_comes_before_it():
     assert reads == [[Delta(content="a")]]
     assert error is not None
     assert error.reason is Reason.PROVIDER_UNAVAILABLE
+
+
+async def test_a_providers_cookie_is_not_sent_back_since_all_callers_share_the_client():
+    answer = always(
+        "200 OK", SAID, content_type="text/event-stream", set_cookie="who=alice; path=/", connection="close"
+    )
+    async with Upstream(answer) as upstream, HttpClient("test") as client:
+        for _ in range(2):
+            stream = provider_at(upstream.url, client).stream(QUESTION)
+            await stream.read()
+            await stream.aclose()
+    assert len(upstream.requests) == 2
+    assert not [request for request in upstream.requests if "cookie" in request.lower()]

@@ -15,7 +15,7 @@ from headwater.v1 import agent_service_pb2
 from headwater_server.bootstrap import build_providers
 from headwater_server.config import load
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.http import new_client
+from headwater_server.providers.http import HttpClient
 from headwater_server.providers.http_provider import HttpProvider
 from headwater_server.providers.registry import ProviderRegistry
 from tests.support.server import ServerProcess, run_cli
@@ -29,7 +29,7 @@ async def built(folder: Path, text: str = "", **environment: str) -> AsyncIterat
     """The providers of a configuration file and an environment."""
     file = folder / "headwater.toml"
     file.write_text(text)
-    async with new_client("test") as client:
+    async with HttpClient("test") as client:
         providers = build_providers(load(file, environment), client)
         try:
             yield providers
