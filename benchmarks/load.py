@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import sys
 import time
@@ -183,6 +184,8 @@ async def first(peer: Peer, direct: Peer, calls: int, streams: int, pace: float)
         into.extend((moment - began) * 1000 for moment in seen[:1])
 
     async with AsyncExitStack() as stack:
+        gc.disable()  # its pauses would be most of the slowest calls, and are not the gateway's
+        stack.callback(gc.enable)
         reader = await stack.enter_async_context(peer.reader())
         straight = await stack.enter_async_context(direct.reader())
         background = [failures.read(reader, Order(pace=pace, seconds=600.0), lambda _: None) for _ in range(streams)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -83,6 +84,7 @@ async def serve(settings: Config, on_listening: Callable[[int], None], place: Pl
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
             log.warning("open", why="the port is unencrypted and open to whoever reaches it", host=server_settings.host)
+        gc.freeze()  # what is here now stays: the garbage collector need not look at it again and again
         on_listening(server.port)
         await stopping.wait()
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
