@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +90,7 @@ async def serve(settings: Config, on_listening: Callable[[int], None], place: Pl
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         await server.announce_end()
         drains = [streams.drain, server.drain, *([owned.runs.drain] if owned else [])]
+        drains += [local.drain for _, local in _locals(settings, providers)]
         await _drain(server_settings.drain_seconds, drains)
         if owned:
             owned.services.workers.drain()
@@ -161,11 +162,16 @@ def _check_default(providers: ProviderRegistry) -> None:
 
 
 async def _start_eager(settings: Config, providers: ProviderRegistry) -> None:
-    for name, provider in settings.settings.providers.items():
-        if isinstance(provider, config.LocalSettings) and provider.eager:
-            local = providers.provider(name)
-            if isinstance(local, LocalProvider):
-                await local.start()
+    for local_settings, local in _locals(settings, providers):
+        if local_settings.eager:
+            await local.start()
+
+
+def _locals(settings: Config, providers: ProviderRegistry) -> Iterator[tuple[config.LocalSettings, LocalProvider]]:
+    """The embedded models, with their settings."""
+    for name, found in settings.settings.providers.items():
+        if isinstance(found, config.LocalSettings) and isinstance(local := providers.provider(name), LocalProvider):
+            yield found, local
 
 
 async def default_answer(settings: Config) -> str:

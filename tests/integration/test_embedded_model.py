@@ -180,6 +180,22 @@ async def test_the_processes_of_one_server_share_one_model_also_when_the_one_tha
             assert (await AgentServiceStub(kept).Run(request)).content
 
 
+async def test_the_process_that_runs_the_model_ends_last(tmp_path):
+    """After a signal the process that runs the model has nothing more to do, but the other one still reads a reply."""
+    with ServerProcess("--local", "--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}, workers=2) as server:
+        family = psutil.Process(server.process.pid)
+        [model] = [process for process in family.children(recursive=True) if "local_process" in str(process.cmdline())]
+        [other] = [event["worker"] for event in server.events if event.get("pid") not in (None, model.ppid())]
+        request = StreamRequest(prompt="Count from 1 to 100.", model="local/smollm2", max_tokens=80)
+        async with channel_to(server.target, other) as channel:
+            call = AgentServiceStub(channel).Stream(request)
+            chunk = await call.read()
+            server.process.terminate()
+            while not chunk.is_final:
+                chunk = await call.read()
+            assert chunk.stats.chunk_count > 10
+
+
 def test_the_model_starts_with_its_server_only_when_asked_to(tmp_path):
     with ServerProcess("--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}) as server:
         assert psutil.Process(server.process.pid).children(recursive=True) == []

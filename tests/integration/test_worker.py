@@ -17,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -33,20 +32,20 @@ from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
 from headwater_server.domain.workflow import Outcome, Step, StepError
 from headwater_server.transport.worker_service import WorkerService
 from headwater_server.workflows.workers import TaskSpec, WorkerPool
+from tests.support.service_thread import ServiceThread
 
 
-class Site:
+class Site(ServiceThread):
     """A server with nothing but the WorkerService, on an event loop of its own; use it as a context manager."""
 
     def __init__(self, heartbeat_timeout_seconds: float = 0.5) -> None:
         self.heartbeat_timeout_seconds = heartbeat_timeout_seconds
-        self.port = 0
         self.chunks: list[str] = []
         self.headers: list[dict[str, str]] = []
 
     @property
-    def target(self) -> Server:
-        return Server(f"127.0.0.1:{self.port}", None)
+    def server(self) -> Server:
+        return Server(self.target, None)
 
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
@@ -84,33 +83,15 @@ class Site:
 
         return int(await asyncio.wrap_future(self.submit(count())))
 
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
-        self._thread.start()
-        ready.wait()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
     async def _remember(self, queue: str, names: Collection[str]) -> None: ...
 
-    async def _serve(self, ready: threading.Event) -> None:
-        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    def _begin(self, server: grpc.aio.Server) -> None:
         self.pool = WorkerPool(self.heartbeat_timeout_seconds)
         self.service = WorkerService(self.pool, self._remember)
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 << 20)])
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self.service, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
-        await server.start()
-        ready.set()
-        await self._stop.wait()
-        await server.stop(None)
+
+    def _end(self) -> None:
         self.pool.close()
-        await asyncio.sleep(0.05)  # completions that gRPC's own thread still delivers
 
 
 @pytest.fixture
@@ -195,7 +176,7 @@ async def echo(agent: Any, step: Any, context: dict[str, Any]) -> Any:
 
 
 async def test_a_task_is_done_and_a_closed_worker_is_forgotten(site: Site) -> None:
-    async with working(site.target, echo=echo):
+    async with working(site.server, echo=echo):
         assert await site.run("echo", context="[1, 2.0]") == "[1, 2.0]"
     assert await site.workers() == 0
 
@@ -207,49 +188,45 @@ async def test_output_arrives_whole_and_before_the_result(site: Site) -> None:
         for start in range(0, len(text), 10):
             yield text[start : start + 10]
 
-    async with working(site.target, speaking=speaking):
+    async with working(site.server, speaking=speaking):
         assert json.loads(await site.run("speaking")) == text
     assert "".join(site.chunks) == text
     assert max(map(len, site.chunks)) <= 64 * 1024
 
 
-async def test_no_more_tasks_run_at_once_than_the_concurrency(site: Site) -> None:
+class Counted:
+    """A handler that knows how many of it ran at once, at most."""
+
     running = most = 0
 
-    async def counted(agent: Any, step: Any, context: Any) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
+    async def __call__(self, agent: Any, step: Any, context: Any) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
         await asyncio.sleep(0.01)
-        running -= 1
+        self.running -= 1
 
-    async with working(site.target, concurrency=3, counted=counted):
+
+async def test_no_more_tasks_run_at_once_than_the_concurrency(site: Site) -> None:
+    counted = Counted()
+    async with working(site.server, concurrency=3, counted=counted):
         await asyncio.gather(*(site.run("counted") for _ in range(12)))
-    assert most == 3
+    assert counted.most == 3
 
 
 async def test_a_server_that_sends_too_many_tasks_does_not_break_the_limit(site: Site) -> None:
-    running = most = 0
-
-    async def counted(agent: Any, step: Any, context: Any) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.01)
-        running -= 1
-
-    async with working(site.target, concurrency=2, counted=counted):
+    counted = Counted()
+    async with working(site.server, concurrency=2, counted=counted):
         for worker in site.pool._workers.values():
             worker.concurrency = 8
         await asyncio.gather(*(site.run("counted") for _ in range(8)))
-    assert most == 2
+    assert counted.most == 2
 
 
 async def test_a_failing_handler_fails_its_step_and_the_worker_goes_on(site: Site) -> None:
     async def failing(agent: Any, step: Any, context: Any) -> None:
         raise ValueError("no")
 
-    async with working(site.target, failing=failing, echo=echo):
+    async with working(site.server, failing=failing, echo=echo):
         with pytest.raises(StepError, match="ValueError: no") as caught:
             await site.run("failing")
         assert caught.value.retryable
@@ -266,7 +243,7 @@ async def test_an_error_in_what_runs_handlers_fails_the_step_and_the_worker_goes
     async def huge(task: Any, emit: Any) -> Any:
         return worker_service_pb2.TaskResult(value="x" * 40_000_000)
 
-    async with working(site.target, echo=echo) as worker:
+    async with working(site.server, echo=echo) as worker:
         worker.add_handlers({"broken": broken, "cancelled": cancelled, "huge": huge})
         for name, said in (("broken", "disk full"), ("cancelled", "CancelledError"), ("huge", "more than 1 MiB")):
             with pytest.raises(StepError, match=said):
@@ -284,7 +261,7 @@ async def test_a_cancelled_step_interrupts_its_async_handler(site: Site) -> None
         finally:
             ended.set()
 
-    async with working(site.target, concurrency=1, endless=endless, echo=echo):
+    async with working(site.server, concurrency=1, endless=endless, echo=echo):
         step = site.submit(site.execute("endless"))
         assert await asyncio.to_thread(began.wait, 10)
         start = time.monotonic()
@@ -301,7 +278,7 @@ async def test_a_sync_handler_that_never_returns_does_not_hold_up_others(site: S
         go.wait(30)
         return "late"
 
-    async with working(site.target, concurrency=1, stuck=stuck, echo=echo):
+    async with working(site.server, concurrency=1, stuck=stuck, echo=echo):
         with pytest.raises(StepError, match="took longer than"):
             await site.run("stuck", timeout=0.05)
         assert await site.run("echo") == "1"
@@ -321,7 +298,7 @@ async def test_a_handler_that_blocks_five_times_the_heartbeat_limit_runs_once(si
     async def async_(agent: Any, step: Any, context: Any) -> str:
         return sync(agent, step, context)
 
-    async with working(site.target, blocking=sync if kind == "sync" else async_):
+    async with working(site.server, blocking=sync if kind == "sync" else async_):
         assert await site.run("blocking") == '"done"'
     assert runs == 1
 
@@ -336,7 +313,7 @@ async def test_handlers_can_be_added_while_a_task_runs(site: Site) -> None:
         await go.wait()
         yield "after"
 
-    async with working(site.target, slow=slow) as worker:
+    async with working(site.server, slow=slow) as worker:
         step = asyncio.create_task(site.run("slow"))
         while not site.chunks:
             await asyncio.sleep(0.001)
@@ -350,7 +327,7 @@ async def test_handlers_can_be_added_while_a_task_runs(site: Site) -> None:
 
 
 async def test_handlers_can_be_added_at_any_moment(site: Site) -> None:
-    async with working(site.target, echo=echo) as worker:
+    async with working(site.server, echo=echo) as worker:
         for number in range(20):
             worker.add_handlers({f"echo{number}": hosted(echo)})
             await asyncio.sleep(0.001 * (number % 3))
@@ -418,7 +395,7 @@ async def test_work_that_is_no_longer_wanted_after_a_cut_is_stopped(site: Site) 
 async def test_another_server_at_the_same_address_gets_the_worker() -> None:
     with Site() as first:
         port = first.port
-        worker = Worker(first.target, "q", {"echo": hosted(echo)})
+        worker = Worker(first.server, "q", {"echo": hosted(echo)})
         worker.start()
         await worker.wait_registered(10)
     second = Site()
@@ -430,7 +407,7 @@ async def test_another_server_at_the_same_address_gets_the_worker() -> None:
 
 
 async def test_a_draining_server_is_left_and_asked_again(site: Site) -> None:
-    async with working(site.target, echo=echo) as worker:
+    async with working(site.server, echo=echo) as worker:
         site.loop.call_soon_threadsafe(site.service.drain)
         while worker._last_error is None or worker._last_error.reason != "SERVER_DRAINING":
             await asyncio.sleep(0.005)
@@ -448,7 +425,7 @@ async def test_a_closed_worker_hands_its_tasks_back_at_once() -> None:
             began.set()
             await asyncio.sleep(60)
 
-        async with working(site.target, endless=endless) as worker:
+        async with working(site.server, endless=endless) as worker:
             step = asyncio.create_task(site.run("endless"))
             assert await asyncio.to_thread(began.wait, 10)
             start = time.monotonic()
@@ -460,10 +437,10 @@ async def test_a_closed_worker_hands_its_tasks_back_at_once() -> None:
 
 
 async def test_a_worker_can_be_closed_at_any_moment(site: Site) -> None:
-    never_started = Worker(site.target, "q", {"echo": hosted(echo)})
+    never_started = Worker(site.server, "q", {"echo": hosted(echo)})
     await never_started.aclose()
     for seconds in (0, 0.001, 0.003, 0.01, 0.03):
-        worker = Worker(site.target, "q", {"echo": hosted(echo)})
+        worker = Worker(site.server, "q", {"echo": hosted(echo)})
         worker.start()
         await asyncio.sleep(seconds)
         await worker.aclose()
@@ -473,7 +450,7 @@ async def test_a_worker_can_be_closed_at_any_moment(site: Site) -> None:
 
 
 async def test_a_worker_is_closed_even_if_nobody_waits_for_that(site: Site) -> None:
-    worker = Worker(site.target, "q", {"echo": hosted(echo)})
+    worker = Worker(site.server, "q", {"echo": hosted(echo)})
     worker.start()
     await worker.wait_registered(10)
     closing = asyncio.create_task(worker.aclose())
@@ -509,7 +486,7 @@ async def test_a_server_that_never_answers_does_not_keep_a_worker_from_closing()
 
 
 async def test_a_worker_that_the_server_refuses_has_failed_for_good(site: Site) -> None:
-    worker = Worker(site.target, "q" * 300, {"echo": hosted(echo)})
+    worker = Worker(site.server, "q" * 300, {"echo": hosted(echo)})
     worker.start()
     waiting = asyncio.create_task(worker.wait_failed())
     with pytest.raises(ValidationError, match=r"register\.queue"):
@@ -536,7 +513,7 @@ async def test_a_worker_that_is_not_let_in_has_failed_for_good() -> None:
 
 
 async def test_nobody_who_waits_for_a_failure_keeps_a_worker_from_closing(site: Site) -> None:
-    async with working(site.target, echo=echo) as worker:
+    async with working(site.server, echo=echo) as worker:
         waiting = asyncio.create_task(worker.wait_failed())
         await asyncio.sleep(0.01)
         waiting.cancel()
@@ -571,7 +548,7 @@ CHILD = """
 def start_child(site: Site, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-X", "dev", "-c", textwrap.dedent(CHILD), *arguments],
-        env={"HEADWATER_TARGET": site.target.target, "PYTHONPATH": str(Path(headwater.__file__).parents[1])},
+        env={"HEADWATER_TARGET": site.server.target, "PYTHONPATH": str(Path(headwater.__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -595,7 +572,7 @@ async def test_the_task_of_a_killed_worker_fails_within_the_heartbeat_limit_and_
             assert seconds < 3 * site.heartbeat_timeout_seconds
         finally:
             child.kill()
-    async with working(site.target, slow=echo):
+    async with working(site.server, slow=echo):
         assert await site.run("slow") == "1"
 
 
@@ -626,7 +603,7 @@ async def test_a_program_that_ends_without_closing_its_worker_ends_clean(site: S
 
 async def test_a_worker_can_be_started_and_used_from_several_loops(site: Site) -> None:
     loop = asyncio.get_running_loop()
-    worker = Worker(site.target, "q", {"echo": hosted(echo, loop)})
+    worker = Worker(site.server, "q", {"echo": hosted(echo, loop)})
     await asyncio.to_thread(worker.start)
     await asyncio.to_thread(lambda: asyncio.run(worker.wait_registered(10)))
     assert await site.run("echo") == "1"

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import psutil  # type: ignore[import-untyped]
@@ -23,6 +21,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from tests.support.service_thread import ServiceThread
 
 Chunks: TypeAlias = AsyncGenerator[agent_pb2.StreamChunk, None]
 Reply = Callable[[agent_service_pb2.StreamRequest, Any], Chunks]
@@ -79,7 +78,7 @@ def error_info(reason: str, **metadata: str) -> ErrorInfo:
 
 
 @dataclass
-class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
+class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer, ServiceThread):
     """The service; use it as a context manager.
 
     Attributes:
@@ -109,12 +108,6 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
     info_requests: list[agent_service_pb2.GetProviderInfoRequest] = field(default_factory=list)
     info_seconds: float = 0.0
     stream_id: str = "w0-1"
-    port: int = 0
-
-    @property
-    def target(self) -> str:
-        """Its address."""
-        return f"127.0.0.1:{self.port}"
 
     def connections(self) -> int:
         """How many connections of this process lead to it."""
@@ -166,25 +159,5 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     Run = CancelStream = ListStreams = ListModels = _unused
 
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
-        self._thread.start()
-        ready.wait()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 << 20)])
+    def _begin(self, server: grpc.aio.Server) -> None:
         agent_service_pb2_grpc.add_AgentServiceServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
-        await server.start()
-        ready.set()
-        await self._stop.wait()
-        await server.stop(None)
-        await asyncio.sleep(0.05)  # completions that gRPC's own thread still delivers

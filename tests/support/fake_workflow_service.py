@@ -7,15 +7,14 @@ workers; a run is a list of events that the test lets happen.
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
 from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from tests.support.fake_agent_service import error_info, fail
+from tests.support.service_thread import ServiceThread
 
 PB = workflow_pb2
 RUNNING = PB.WORKFLOW_RUN_STATUS_RUNNING
@@ -37,7 +36,7 @@ class FakeRun:
 
 
 @dataclass
-class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
+class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, ServiceThread):
     """The service; use it as a context manager.
 
     Attributes:
@@ -61,12 +60,6 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     cut_after: list[tuple[int, grpc.StatusCode, str]] = field(default_factory=list)
     watches: list[int] = field(default_factory=list)
     runs: dict[str, FakeRun] = field(default_factory=dict)
-    port: int = 0
-
-    @property
-    def target(self) -> str:
-        """Its address."""
-        return f"127.0.0.1:{self.port}"
 
     @property
     def run(self) -> FakeRun:
@@ -84,11 +77,11 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         async def limited() -> None:
             await asyncio.wait_for(wait(), seconds)
 
-        asyncio.run_coroutine_threadsafe(limited(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(limited(), self.loop).result()
 
     def happen(self, *events: PB.WorkflowEvent) -> None:
         """Let something happen in the only run."""
-        self._loop.call_soon_threadsafe(self._happen, self.run, events)
+        self.loop.call_soon_threadsafe(self._happen, self.run, events)
 
     def _happen(self, run: FakeRun, events: Any) -> None:
         for event in events:
@@ -200,28 +193,9 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             await fail(context, grpc.StatusCode.NOT_FOUND, "no run has this id", error_info("RUN_NOT_FOUND"))
         return self.runs[run_id]
 
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
-        self._thread.start()
-        ready.wait()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._stop, self._changed = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 << 20)])
+    def _begin(self, server: grpc.aio.Server) -> None:
+        self._changed = asyncio.Event()
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
-        await server.start()
-        ready.set()
-        await self._stop.wait()
-        await server.stop(None)
-        await asyncio.sleep(0.05)  # completions that gRPC's own thread still delivers
 
 
 def event(kind: str, step: str = "", **fields: Any) -> PB.WorkflowEvent:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
 import warnings
 from contextlib import suppress
@@ -46,6 +47,7 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], worker:
     logging.basicConfig(level=logging.WARNING, handlers=[_Foreign()], force=True)
     warnings.showwarning = _show_warning
     sys.unraisablehook = _show_unraisable
+    threading.excepthook = _show_thread
 
 
 def _worker(index: int) -> structlog.typing.Processor:
@@ -91,6 +93,11 @@ def _show_warning(
 def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     facts = fault_facts(unraisable.exc_value) if unraisable.exc_value else {"error": unraisable.exc_type.__name__}
     _log.error("fault", logger="python", what=unraisable.err_msg or "Exception ignored", **facts)
+
+
+def _show_thread(ended: threading.ExceptHookArgs) -> None:
+    facts = fault_facts(ended.exc_value) if ended.exc_value else {"error": ended.exc_type.__name__}
+    _log.error("fault", logger="threading", what="Exception in a thread", **facts)
 
 
 def _beginning(text: str) -> str:

@@ -133,7 +133,7 @@ class LocalProvider:
             )
         if request.api_key:
             raise invalid("api_key", f"the provider {self.name} takes no key; leave it out")
-        return LocalStream(self, request)
+        return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:
         """What the model can do; it is not started for that."""
@@ -148,6 +148,13 @@ class LocalProvider:
     async def models(self) -> list[ModelInfo]:
         """The one model."""
         return [ModelInfo(self.default_model)]
+
+    async def drain(self, seconds: float) -> None:
+        """Waits up to `seconds` until nobody reads a reply of the process that is run here, no other server either."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._process is not None and self._share.is_used():  # noqa: ASYNC110  a lock of several processes
+                    await asyncio.sleep(POLL_SECONDS)
 
     async def aclose(self) -> None:
         """Ends the process and gives the lock up, so that another server can start its own."""
@@ -260,10 +267,12 @@ class LocalStream:
     costs nobody anything.
     """
 
-    def __init__(self, provider: LocalProvider, request: ChatRequest) -> None:
+    def __init__(self, provider: LocalProvider, request: ChatRequest, share: Share) -> None:
         self._provider = provider
         self._request = request
+        self._share = share
         self._reply: ProviderStream | None = None
+        self._using = False
 
     @property
     def request_id(self) -> str:
@@ -272,21 +281,31 @@ class LocalStream:
 
     async def aclose(self) -> None:
         """Ends the reply, and with its connection the work of the model."""
-        if self._reply is not None:
-            await self._reply.aclose()
+        try:
+            await self._hang_up()
+        finally:
+            if self._using:
+                self._using = False
+                self._share.end_use()
 
     async def read(self) -> list[ProviderEvent]:
         """The next events."""
         if self._reply is not None:
             return await self._reply.read()
+        self._share.begin_use()
+        self._using = True
         try:
             return await self._begin()
         except HeadwaterError as error:
             if not _connection_failed(error):
                 raise
-        await self.aclose()
+        await self._hang_up()
         await self._provider.settle()
         return await self._begin()
+
+    async def _hang_up(self) -> None:
+        if self._reply is not None:
+            await self._reply.aclose()
 
     async def _begin(self) -> list[ProviderEvent]:
         provider = await self._provider.connection()

@@ -4,6 +4,9 @@ Theory of operation. The servers of one user that want the same model meet in a 
 Whoever holds a lock on a file there runs the model's process and publishes its address and key beside it. The kernel
 drops the lock however its holder ends, so the next server that asks can take it; the lock is never waited for. An
 address that a killed holder left behind is removed by the next holder before it starts its own process.
+
+Whoever reads a reply has a shared lock on a second file meanwhile, so that a holder that is about to end can see
+whether somebody still does.
 """
 
 from __future__ import annotations
@@ -49,17 +52,16 @@ class Share:
         self._directory = directory
         self._lock_path = directory / f"local-{digest}.lock"
         self._address_path = directory / f"local-{digest}.json"
+        self._use_path = directory / f"local-{digest}.use"
         self._lock: int | None = None
+        self._use_lock: int | None = None
+        self._uses = 0
 
     def acquire(self) -> bool:
         """Takes the lock; False while another server holds it. Raises HeadwaterError for an unsafe directory."""
         if self._lock is not None:
             return True
-        try:
-            self._check_directory()
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _unusable(self._directory, error.strerror or type(error).__name__) from error
+        lock = self._open(self._lock_path)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,6 +70,31 @@ class Share:
         self._lock = lock
         self._address_path.unlink(missing_ok=True)
         return True
+
+    def begin_use(self) -> None:
+        """A reply is about to be read. Raises HeadwaterError for an unsafe directory."""
+        if self._use_lock is None:
+            self._use_lock = self._open(self._use_path)
+            fcntl.flock(self._use_lock, fcntl.LOCK_SH)
+        self._uses += 1
+
+    def end_use(self) -> None:
+        """A reply is no longer read."""
+        self._uses -= 1
+        if not self._uses and self._use_lock is not None:
+            os.close(self._use_lock)
+            self._use_lock = None
+
+    def is_used(self) -> bool:
+        """Whether a reply is being read, here or by another server."""
+        lock = self._open(self._use_path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
 
     def publish(self, address: Address) -> None:
         """Tells the other servers where the model is. Only for the holder of the lock."""
@@ -90,6 +117,13 @@ class Share:
             self._address_path.unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
+
+    def _open(self, path: Path) -> int:
+        try:
+            self._check_directory()
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(self._directory, error.strerror or type(error).__name__) from error
 
     def _check_directory(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

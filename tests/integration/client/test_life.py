@@ -165,7 +165,7 @@ async def test_a_server_that_goes_in_mid_stream_interrupts_it() -> None:
         stream = Agent(target=service.target).stream("Hi")
         first = await anext(stream)
         text = first.content
-        await asyncio.to_thread(service._loop.call_soon_threadsafe, service._stop.set)
+        await asyncio.to_thread(service.loop.call_soon_threadsafe, service._stop.set)
         with pytest.raises(StreamInterruptedError) as caught:
             async for chunk in stream:
                 text += chunk.content

@@ -57,6 +57,16 @@ Bad()
 """,
         {"level": "error", "logger": "python", "error": "ValueError"},
     ),
+    "a thread that fails": (
+        """
+import threading
+def fail(): raise ValueError("my secret")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+""",
+        {"level": "error", "logger": "threading", "error": "ValueError"},
+    ),
     "a warning": (
         'warnings.warn("never awaited: my secret", RuntimeWarning)',
         {"level": "warning", "logger": "warnings", "what": "never awaited", "error": "RuntimeWarning"},

@@ -28,7 +28,7 @@ from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest, Tool
 from headwater_server.providers import local
 from headwater_server.providers.local import LocalProvider, LocalStream, availability
 from headwater_server.providers.local_child import ModelProcess
-from headwater_server.providers.local_share import Address
+from headwater_server.providers.local_share import Address, Share
 from tests.support.local_model import local_provider, question
 from tests.support.replies import events_of
 
@@ -245,6 +245,27 @@ async def test_a_second_server_takes_over_when_the_first_closes(
         assert len(running() - of_first) == 1
 
 
+async def test_a_server_that_drains_lets_the_replies_of_others_finish(tmp_path: Path) -> None:
+    async with local_provider(tmp_path / "run") as holder, local_provider(tmp_path / "run") as other:
+        await holder.start()
+        reply = other.stream(question("Count to 1000.", provider_options={"ignore_eos": True}))
+        async with aclosing(reply):
+            assert await reply.read()
+            await holder.drain(0.2)  # the limit is reached
+            draining = asyncio.create_task(holder.drain(60))
+            assert await reply.read()
+            assert not draining.done()
+        await draining
+
+
+async def test_a_server_without_the_process_has_no_replies_of_others_to_wait_for(tmp_path: Path) -> None:
+    async with local_provider(tmp_path / "run") as holder, local_provider(tmp_path / "run") as other:
+        await holder.start()
+        async with aclosing(holder.stream(question("Hi", sampling={"max_tokens": 2}))) as reply:
+            assert await reply.read()
+            await other.drain(60)
+
+
 @pytest.mark.parametrize("doing", ["idle", "streaming"])
 async def test_the_process_is_gone_when_its_server_was_killed_and_another_server_takes_over(
     doing: str, tmp_path: Path, running: Callable[[], set[int]]
@@ -328,9 +349,10 @@ def no_connection(**metadata: str) -> HeadwaterError:
     return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "no connection", metadata=metadata)
 
 
-async def test_a_connection_that_fails_before_the_first_event_is_tried_once_more() -> None:
+async def test_a_connection_that_fails_before_the_first_event_is_tried_once_more(tmp_path: Path) -> None:
     model: Any = StubModel([no_connection()], [Delta(content="hi")])
-    assert [event async for event in events_of(LocalStream(model, question("Hi")))] == [Delta(content="hi")]
+    async with aclosing(LocalStream(model, question("Hi"), Share(tmp_path / "run", {}))) as stream:
+        assert [event async for event in events_of(stream)] == [Delta(content="hi")]
 
 
 @pytest.mark.parametrize(
@@ -342,10 +364,11 @@ async def test_a_connection_that_fails_before_the_first_event_is_tried_once_more
         pytest.param([[HeadwaterError(Reason.PROVIDER_REJECTED_REQUEST, "no")], []], id="the request is bad"),
     ],
 )
-async def test_any_other_failure_is_the_callers(answers: list[list[Delta | HeadwaterError]]) -> None:
+async def test_any_other_failure_is_the_callers(answers: list[list[Delta | HeadwaterError]], tmp_path: Path) -> None:
     model: Any = StubModel(*answers)
-    with pytest.raises(HeadwaterError, match=r"^no"):
-        [event async for event in events_of(LocalStream(model, question("Hi")))]
+    async with aclosing(LocalStream(model, question("Hi"), Share(tmp_path / "run", {}))) as stream:
+        with pytest.raises(HeadwaterError, match=r"^no"):
+            [event async for event in events_of(stream)]
     assert model.answers == [[]]
 
 
