@@ -17,7 +17,7 @@ import pytest
 from headwater import Agent, ContextWindowError, StreamingResponse
 from headwater.v1.agent_service_pb2 import StreamRequest
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
-from tests.support.processes import channel_to
+from tests.support.processes import channel_to, pid_of
 from tests.support.server import ServerProcess, clean_environment
 
 PROMPT = "Name three primary colors."
@@ -176,7 +176,7 @@ async def test_the_processes_of_one_server_share_one_model_also_when_the_one_tha
             holder.kill()
             ended = await asyncio.to_thread(psutil.wait_procs, [holder, model], 10)
             assert ended[1] == []
-            kept = zero if f'"worker": 0, "pid": {other.pid},' in server.log else one
+            kept = zero if await pid_of(server, 0) == other.pid else one
             assert (await AgentServiceStub(kept).Run(request)).content
 
 
@@ -185,7 +185,7 @@ async def test_the_process_that_runs_the_model_ends_last(tmp_path):
     with ServerProcess("--local", "--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}, workers=2) as server:
         family = psutil.Process(server.process.pid)
         [model] = [process for process in family.children(recursive=True) if "local_process" in str(process.cmdline())]
-        [other] = [event["worker"] for event in server.events if event.get("pid") not in (None, model.ppid())]
+        other = 1 if await pid_of(server, 0) == model.ppid() else 0
         request = StreamRequest(prompt="Count from 1 to 100.", model="local/smollm2", max_tokens=80)
         async with channel_to(server.target, other) as channel:
             call = AgentServiceStub(channel).Stream(request)

@@ -22,7 +22,7 @@ from headwater.v1 import agent_service_pb2
 from headwater.v1.agent_pb2 import StreamChunk
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.workflow import StepStatus, WorkflowAgent
-from tests.support.processes import channel_to, connect_client
+from tests.support.processes import channel_to, connect_client, pid_of
 from tests.support.server import ServerProcess, clean_environment, run_cli
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -42,13 +42,7 @@ class Processes(ServerProcess):
         return int(self.target.rpartition(":")[2])
 
     async def pid(self, index: int, start: int = 1) -> int:
-        """The process with this index, when it has become ready for the `start`th time."""
-        found: list[int] = []
-        while len(found) < start:
-            await asyncio.sleep(0.01)
-            ready = [event for event in self.events if event["event"] == "worker ready"]
-            found = [event["pid"] for event in ready if event["worker"] == index]
-        return found[start - 1]
+        return await pid_of(self, index, start)
 
     async def logged(self, event: str, times: int = 1) -> None:
         while [each["event"] for each in self.events].count(event) < times:

@@ -1,4 +1,4 @@
-"""Connections to a chosen one of the processes that share a port.
+"""The processes that share a port: their ids, and connections to a chosen one of them.
 
 The kernel chooses the process for each new connection. So connections are made until one has come to the right place,
 which the id of a stream tells. With two processes, a hundred tries fail once in 10^30.
@@ -6,6 +6,7 @@ which the id of a stream tells. With two processes, a hundred tries fail once in
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from headwater import Agent
 from headwater._channels import channels_of_running_loop
 from headwater.v1 import agent_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+from tests.support.server import ServerProcess
 
 TRIES = 100
 OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
@@ -47,6 +49,16 @@ async def connect_client(target: str, index: int) -> None:
             return
         await channels_of_running_loop().close()
     raise AssertionError(f"no connection to {target} came to process {index}")
+
+
+async def pid_of(server: ServerProcess, index: int, start: int = 1) -> int:
+    """The process with this index, when it has become ready for the `start`th time."""
+    found: list[int] = []
+    while len(found) < start:
+        await asyncio.sleep(0.01)
+        ready = [event for event in server.events if event["event"] == "worker ready"]
+        found = [event["pid"] for event in ready if event["worker"] == index]
+    return found[start - 1]
 
 
 async def _answers(channel: grpc.aio.Channel) -> int:
