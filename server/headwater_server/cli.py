@@ -82,7 +82,7 @@ def serve(**flags: Any) -> None:
         become(settings.to_json())
     import uvloop
 
-    from headwater_server import lean  # noqa: F401  before the others
+    from headwater_server import prelude  # noqa: F401  before the others
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.observability.logging import configure_logging

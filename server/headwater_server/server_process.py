@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from headwater_server import lean  # noqa: F401  before the others
+from headwater_server import prelude  # noqa: F401  before the others
 from headwater_server.bootstrap import serve
 from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError

@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,9 +23,6 @@ T = TypeVar("T")
 
 OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
 
-
-# Errors of gRPC's C++ part, which it can only write in its own form, and the line that comes before the first of them.
-_NATIVE = re.compile(r"E\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::InitializeLog")
 
 _DATA = tempfile.TemporaryDirectory(prefix="headwater-")
 atexit.register(_DATA.cleanup)
@@ -126,8 +122,8 @@ class ServerProcess:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Its log, parsed. Fails on a line that is not one event, unless gRPC's C++ part wrote it: see _NATIVE."""
-        return [_event(line, self.log) for line in list(self._log) if not _NATIVE.match(line)]
+        """Its log, parsed. Fails on a line that is not one event."""
+        return [_event(line, self.log) for line in list(self._log)]
 
 
 def _event(line: str, log: str) -> dict[str, Any]:
