@@ -75,7 +75,8 @@ class _Foreign(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         facts = fault_facts(error) if error else {}
-        _log.log(record.levelno, "fault", logger=record.name, what=_beginning(str(record.msg)), **facts)
+        say = _log.error if record.levelno >= logging.ERROR else _log.warning  # libraries have levels of their own
+        say("fault", logger=record.name, what=_beginning(str(record.msg)), **facts)
 
 
 def _show_warning(
@@ -91,13 +92,15 @@ def _show_warning(
 
 
 def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    facts = fault_facts(unraisable.exc_value) if unraisable.exc_value else {"error": unraisable.exc_type.__name__}
-    _log.error("fault", logger="python", what=unraisable.err_msg or "Exception ignored", **facts)
+    _show_uncaught("python", unraisable.err_msg or "Exception ignored", unraisable.exc_type, unraisable.exc_value)
 
 
 def _show_thread(ended: threading.ExceptHookArgs) -> None:
-    facts = fault_facts(ended.exc_value) if ended.exc_value else {"error": ended.exc_type.__name__}
-    _log.error("fault", logger="threading", what="Exception in a thread", **facts)
+    _show_uncaught("threading", "Exception in a thread", ended.exc_type, ended.exc_value)
+
+
+def _show_uncaught(logger: str, what: str, kind: type[BaseException], error: BaseException | None) -> None:
+    _log.error("fault", logger=logger, what=what, **(fault_facts(error) if error else {"error": kind.__name__}))
 
 
 def _beginning(text: str) -> str:

@@ -44,9 +44,11 @@ class HttpClient:
     def __init__(self, user_agent: str) -> None:
         # A compressed stream would be held back until the compressor has seen enough of it.
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
-        self._proxies = getproxies_environment()
+        self._proxies = _proxies()
         self._direct = _Transport(client=_session)
-        self._proxied = {scheme: _Transport(client=_session, proxy=proxy) for scheme, proxy in _urls(self._proxies)}
+        self._proxied = {
+            scheme: _Transport(client=_session, proxy=proxy) for scheme, proxy in _by_scheme(self._proxies)
+        }
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,7 +112,17 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def _urls(found: dict[str, str]) -> Iterator[tuple[str, httpx.Proxy]]:
+def _proxies() -> dict[str, str]:
+    """The proxies of the environment, and under `no` who is reached without, as `proxy_bypass_environment` reads it."""
+    found = getproxies_environment()
+    excluded = found.get("no", "").translate(
+        str.maketrans("", "", "[]")
+    )  # IPv6 addresses are compared without brackets
+    found["no"] = "*" if "*" in map(str.strip, excluded.split(",")) else excluded
+    return found
+
+
+def _by_scheme(found: dict[str, str]) -> Iterator[tuple[str, httpx.Proxy]]:
     """The proxy of each scheme that has one."""
     for scheme in ("http", "https"):
         if url := found.get(scheme) or found.get("all"):

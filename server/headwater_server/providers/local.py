@@ -151,7 +151,7 @@ class LocalProvider:
 
     async def drain(self, seconds: float) -> None:
         """Waits up to `seconds` until nobody reads a reply of the process that is run here, no other server either."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, HeadwaterError):  # who cannot be asked is not waited for
             async with asyncio.timeout(seconds):
                 while self._process is not None and self._share.is_used():  # noqa: ASYNC110  a lock of several processes
                     await asyncio.sleep(POLL_SECONDS)

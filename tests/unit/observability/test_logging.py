@@ -19,6 +19,10 @@ REPORTS = {
         'logging.getLogger("grpc").warning("Unexpected [%s] raised", "my secret")',
         {"level": "warning", "logger": "grpc", "what": "Unexpected"},
     ),
+    "a library's message at a level of its own": (
+        'logging.getLogger("lib").log(55, "worse than critical: my secret")',
+        {"level": "error", "logger": "lib", "what": "worse than critical"},
+    ),
     "a library's exception": (
         """
 def speak(): raise ValueError("my secret")

@@ -48,19 +48,22 @@ async def test_without_variables_there_is_no_proxy():
         ("https://house.example/x", False),
         ("http://10.1.2.3", False),
         ("http://10.1.2.4", True),
+        ("http://[fd00::1]:8000", False),
+        ("http://[fd00::2]:8000", True),
     ],
 )
 async def test_proxies_are_for_others_than_this_host_and_no_proxy(monkeypatch, url, expected):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("HTTP_PROXY", "proxy.example:3128")
-    monkeypatch.setenv("NO_PROXY", ".house.example, house.example,10.1.2.3")
+    monkeypatch.setenv("NO_PROXY", ".house.example, house.example,10.1.2.3,[fd00::1]")
     async with HttpClient("test") as client:
         assert proxied(client, url) is expected
 
 
-async def test_a_star_excludes_every_host(monkeypatch):
+@pytest.mark.parametrize("excluded", ["*", "a.example, *"])
+async def test_a_star_excludes_every_host(monkeypatch, excluded):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("NO_PROXY", excluded)
     async with HttpClient("test") as client:
         assert not proxied(client, "https://api.example.com")
 
