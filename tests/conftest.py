@@ -11,11 +11,13 @@ import pytest
 from tests.support.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
 
 BOTH_WAYS = {
+    "chaos/test_broken_connections.py",
     "conformance/test_end_to_end.py",
     "integration/test_go_worker.py",
     "integration/test_guide_workflows.py",
     "integration/test_leaving.py",
     "integration/test_many_streams.py",
+    "integration/test_stubs.py",
     "integration/test_tools.py",
     "integration/test_workflow_agent.py",
     "integration/test_workflow_service.py",

@@ -75,10 +75,10 @@ async def closed_the_generator(agent: Agent, replay: ReplayServer, number: int) 
         (closed_the_generator, 2),
     ],
 )
-async def test_the_providers_connection_is_closed_at_once(leave, hold, record_property):
+async def test_the_providers_connection_is_closed_at_once(leave, hold, workers):
     delays = []
     async with ReplayServer(hold=hold) as replay:
-        with ServerProcess(variables=provider_variables(replay.url)) as server:
+        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
             agent = Agent(model=MODEL, provider="openai", target=server.target, history=0)
             for number in range(ROUNDS):
                 left_at = await leave(agent, replay, number)
@@ -90,7 +90,7 @@ async def test_the_providers_connection_is_closed_at_once(leave, hold, record_pr
     assert worst < 1.0
 
 
-async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave():
+async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave(workers):
     sent, left_at = 0, 0.0
     left = asyncio.Event()
 
@@ -108,7 +108,7 @@ async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave
             left.set()
 
     async with Upstream(talk_without_end) as upstream:
-        with ServerProcess(variables=provider_variables(upstream.url)) as server:
+        with ServerProcess(variables=provider_variables(upstream.url), workers=workers) as server:
             stream = Agent(model="gpt-4o", target=server.target).stream("Hi")
             await anext(stream)
             before = -1

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
+import msgspec
+
 from headwater_server.domain.messages import ToolCall
 
 
@@ -50,8 +52,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@dataclass(slots=True)
-class Delta:
+class Delta(msgspec.Struct, gc=False):
     """One increment as the provider sent it. At least one of the content fields is set.
 
     Attributes:
@@ -99,8 +100,7 @@ class Finish:
 ProviderEvent: TypeAlias = Delta | Finish
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, gc=False):
     """One message of a stream: a delta, or several that were merged because the reader was behind.
 
     Attributes:

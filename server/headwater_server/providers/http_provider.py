@@ -196,17 +196,17 @@ class HttpStream:
 
     async def read(self) -> list[ProviderEvent]:
         """The next events; those that came before an error are returned before it is raised."""
-        self._raise_failure()
+        if self._failure is not None:
+            self._raise_failure()
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
-            data = b"begin"
-            while data and not events:
+            while not events:
                 data = await body()
-                if data:
-                    self._decoder.feed(data, events)
-                else:
+                if not data:
                     self._decoder.close(events)
+                    break
+                self._decoder.feed(data, events)
                 if len(data) == MOST_READ:
                     await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:

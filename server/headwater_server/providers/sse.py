@@ -45,7 +45,8 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that these bytes complete."""
-        self._raise_if_too_large()
+        if self._too_large:
+            self._raise_if_too_large()
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n") if data[0] == 0x0A else data
@@ -62,8 +63,9 @@ class SSEDecoder:
             self._pieces.clear()
             self._pieces_size = 0
         events = self._read(whole.splitlines())
-        self._keep(data[end:])
-        if not events:
+        if end < len(data):
+            self._keep(data[end:])
+        if self._too_large and not events:
             self._raise_if_too_large()
         return events
 

@@ -45,7 +45,10 @@ class SurrogateJoiner:
 
     def join(self, delta: Delta) -> Sequence[Delta]:
         """The deltas to pass on: nearly always this one; none while a half waits; two after a lone half."""
-        if self._held is None and not _has_surrogate(delta):
+        text = delta.content + delta.thinking + delta.refusal + delta.event_type
+        if delta.thinking_signature or delta.redacted_thinking or delta.tool_calls:
+            text += _rarer_text(delta)
+        if self._held is None and (text.isascii() or not _SURROGATE.search(text)):
             return (delta,)
         slots = _slots(delta)
         passed_on = self._go_on(slots)
@@ -82,14 +85,9 @@ class SurrogateJoiner:
         return []
 
 
-def _has_surrogate(delta: Delta) -> bool:
-    text = delta.content + delta.thinking + delta.refusal
-    if delta.thinking_signature or delta.redacted_thinking or delta.tool_calls is not None:
-        text += delta.thinking_signature + delta.redacted_thinking
-        for call in delta.tool_calls or ():
-            text += call.id + call.name + call.arguments
-    text += delta.event_type
-    return not text.isascii() and _SURROGATE.search(text) is not None
+def _rarer_text(delta: Delta) -> str:
+    calls = (call.id + call.name + call.arguments for call in delta.tool_calls or ())
+    return "".join((delta.thinking_signature, delta.redacted_thinking, *calls))
 
 
 def _slots(delta: Delta) -> list[_Slot]:

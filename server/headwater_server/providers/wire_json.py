@@ -19,6 +19,7 @@ from headwater_server.providers.surrogates import without_surrogates
 
 T = TypeVar("T")
 
+_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -35,6 +36,10 @@ class JSONShape(Generic[T]):
 
         Raises HeadwaterError, which quotes nothing of the text, for anything of another shape.
         """
+        try:
+            return self._decoder.decode(data)
+        except _REFUSALS:
+            pass  # decoded once more to tell why; the common case is to cost no further call
         return self._decode(data, _unchanged)
 
     def decode_answer(self, data: bytes) -> T:

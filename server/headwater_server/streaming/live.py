@@ -110,9 +110,9 @@ class LiveStream:
         self._first: float | None = None
         self._last = self._began
         self._thought = False
+        self._loop = asyncio.get_running_loop()
         self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
         self._reader: asyncio.Task[object] | None = None
-        self._reading = False
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -129,8 +129,7 @@ class LiveStream:
                 if isinstance(self._end, HeadwaterError):
                     raise self._end
                 return self._end
-            self._reading = True
-            self._watchdog.reading()
+            self._watchdog.since = self._loop.time()
             try:
                 self._take(await self._source.read())
             except asyncio.CancelledError:
@@ -139,8 +138,7 @@ class LiveStream:
             except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
                 self._fail(error)
             finally:
-                self._reading = False
-                self._watchdog.rest()
+                self._watchdog.since = None
         return self._waiting.popleft()
 
     def interrupt(self, error: HeadwaterError) -> None:
@@ -148,7 +146,7 @@ class LiveStream:
         if self._end is not None:
             return
         self._end = self._about(error)
-        if self._reading and self._reader is not None:
+        if self._watchdog.since is not None and self._reader is not None:
             self._reader.cancel()
         elif self._closing is None:  # the caller is busy with a chunk, perhaps for long: the provider need not wait
             self._closing = asyncio.create_task(self._source.aclose())
@@ -189,8 +187,10 @@ class LiveStream:
             self._last = time.monotonic()
             if self._first is None:
                 self._first = self._last
-            self._waiting = merge(deltas, self._sequence, time.time())
-            self._sequence = self._waiting[-1].sequence
+                self._watchdog.begun()
+            chunks = merge(deltas, self._sequence, time.time())
+            self._waiting.extend(chunks)
+            self._sequence = chunks[-1].sequence
         if self._tool_calls.size > MAX_TOOL_CALL_CHARACTERS:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply's tool calls are over 3 MiB")
         if finish is not None and self._end is None:

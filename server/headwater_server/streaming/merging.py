@@ -11,7 +11,6 @@ Sizes are counted in characters, each at most four bytes of UTF-8: the bounds in
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
@@ -20,7 +19,7 @@ MAX_MERGED_CHARACTERS = 16 * 1024  # at most 64 KiB of UTF-8
 MAX_DELTA_CHARACTERS = 256 * 1024  # at most 1 MiB of UTF-8: far below gRPC's limit for a message
 
 
-def merge(deltas: Sequence[Delta], after: int, create_time: float) -> deque[Chunk]:
+def merge(deltas: Sequence[Delta], after: int, create_time: float) -> list[Chunk]:
     """The chunks that stand for these deltas, which came together.
 
     Args:
@@ -29,8 +28,8 @@ def merge(deltas: Sequence[Delta], after: int, create_time: float) -> deque[Chun
         create_time: when they came, in seconds since the epoch.
     """
     if len(deltas) == 1 and _size(deltas[0]) <= MAX_DELTA_CHARACTERS:
-        return deque((Chunk(after + 1, create_time, deltas[0]),))
-    chunks: deque[Chunk] = deque()
+        return [Chunk(after + 1, create_time, deltas[0])]
+    chunks: list[Chunk] = []
     kind, size, pieces = "", 0, [""]
     for sequence, delta in enumerate(_sendable(deltas), after + 1):
         this = _kind(delta)
@@ -47,7 +46,7 @@ def merge(deltas: Sequence[Delta], after: int, create_time: float) -> deque[Chun
     return chunks
 
 
-def _join(chunks: deque[Chunk], kind: str, pieces: list[str]) -> None:
+def _join(chunks: list[Chunk], kind: str, pieces: list[str]) -> None:
     if len(pieces) > 1:
         setattr(chunks[-1].delta, kind, "".join(pieces))
         chunks[-1].merged = True

@@ -2,7 +2,7 @@
 
 A timer for each chunk would cost more than the chunk. Here one timer runs at a time, set for the moment at which the
 limit would be reached if nothing came; when it fires it looks since when the provider is waited for, and sets itself
-anew.
+anew. Who waits says so by setting an attribute, since it happens twice a chunk.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ class Watchdog:
         first_seconds: limit of the first wait.
         next_seconds: limit of every later one.
         on_timeout: called with the limit that was passed, in seconds.
+
+    Attributes:
+        since: the loop's time since which the provider is waited for; None while nobody waits, when its silence says
+            nothing. Whoever waits sets it.
     """
 
     def __init__(self, first_seconds: float, next_seconds: float, on_timeout: Callable[[float], None]) -> None:
@@ -25,16 +29,11 @@ class Watchdog:
         self._limit = first_seconds
         self._next_limit = next_seconds
         self._on_timeout = on_timeout
-        self._since: float | None = None
+        self.since: float | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_seconds, self._look)
 
-    def reading(self) -> None:
-        """The provider is waited for from now on."""
-        self._since = self._loop.time()
-
-    def rest(self) -> None:
-        """Something came, and nobody waits: the provider's silence says nothing until the next `reading`."""
-        self._since = None
+    def begun(self) -> None:
+        """The first delta has come: from now on the limit is that of later waits."""
         if self._limit != self._next_limit:
             self._limit = self._next_limit
             self._arm(self._loop.time() + self._limit)
@@ -55,7 +54,7 @@ class Watchdog:
 
     def _look(self) -> None:
         now = self._loop.time()
-        due = (now if self._since is None else self._since) + self._limit
+        due = (now if self.since is None else self.since) + self._limit
         if due > now:
             self._arm(due)
         else:

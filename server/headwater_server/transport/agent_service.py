@@ -162,7 +162,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
 
 def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:
-    message = replies.final_chunk(chunk) if isinstance(chunk, FinalChunk) else replies.stream_chunk(chunk)
+    if isinstance(chunk, FinalChunk):
+        message = replies.final_chunk(chunk)
+    else:
+        message = replies.stream_chunk(chunk)
+        if chunk.delta.content and not chunk.delta.event_type:
+            return message  # `merging` has held it to its size, as it cannot with what providers name or encrypt
     _check_size(message)
     return message
 

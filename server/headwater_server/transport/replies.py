@@ -26,9 +26,10 @@ _FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
 def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     """A chunk as a message; a field that says nothing is not set."""
     delta = chunk.delta
-    message = agent_pb2.StreamChunk(
-        content=delta.content, sequence=chunk.sequence, create_time=timestamp(chunk.create_time)
-    )
+    message = agent_pb2.StreamChunk(content=delta.content, sequence=chunk.sequence)
+    # As `timestamp` does it, in place: a message that is passed on is copied.
+    seconds, create_time = int(chunk.create_time), message.create_time
+    create_time.seconds, create_time.nanos = seconds, int((chunk.create_time - seconds) * 1_000_000) * 1000
     if delta.event_type:
         message.event_type = delta.event_type
     if delta.content and not chunk.merged:
