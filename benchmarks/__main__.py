@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from benchmarks import measure, report
 from benchmarks.contestants import CONTESTANTS, Contestant
-from benchmarks.processes import raise_file_limit
+from benchmarks.load.processes import raise_file_limit
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.load import Peer
-from benchmarks.processes import ROOT, first_line, free_port, process, wait_for_http
-from benchmarks.wire import KEY, MODEL
+from benchmarks.load.load import Peer
+from benchmarks.load.processes import ROOT, first_line, free_port, process, wait_for_http
+from benchmarks.load.wire import KEY, MODEL
 
 TOOLS = ROOT / ".tools" / "bench"
 
@@ -67,7 +67,7 @@ def _installed_version(python: Path, package: str) -> str:
 def upstream(folder: Path) -> Iterator[Upstream]:
     """The upstream, from `with` to its end."""
     log = folder / "upstream.log"
-    with process([sys.executable, "-m", "benchmarks.upstream"], log, stdout=True) as child:
+    with process([sys.executable, "-m", "benchmarks.load.upstream"], log, stdout=True) as child:
         yield Upstream(int(first_line(child, log)), child.pid)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import DIRECT, TOOLS, Contestant, upstream
-from benchmarks.load import ENDING_SECONDS, FIRST_SECONDS, OPENING_SECONDS, SETTLING_SECONDS, Peer, describe
-from benchmarks.processes import job
-from benchmarks.window import REST_SECONDS
-from benchmarks.wire import KEY, MODEL, Order
+from benchmarks.load.load import ENDING_SECONDS, FIRST_SECONDS, OPENING_SECONDS, SETTLING_SECONDS, Peer, describe
+from benchmarks.load.processes import job
+from benchmarks.load.window import REST_SECONDS
+from benchmarks.load.wire import KEY, MODEL, Order
 
 OPENAI = TOOLS / "openai" / "bin" / "python"
 LADDER = (10, 25, 50, 75, 100, 150, 200, 250, 300, 350, 400, 500, 600, 800, 1000)

@@ -15,8 +15,8 @@ import psutil
 
 from benchmarks.chart import draw
 from benchmarks.contestants import Contestant
+from benchmarks.load.processes import ROOT
 from benchmarks.measure import Sizes
-from benchmarks.processes import ROOT
 from benchmarks.samples import spread
 
 PAGE = ROOT / "docs" / "benchmarks.md"

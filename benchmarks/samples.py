@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks.wire import stamps
+from benchmarks.load.wire import stamps
 
 Note = tuple[int, str | bytes]
 """When a chunk was read, in microseconds of the monotonic clock, and its text."""

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import headwater, upstream
-from benchmarks.load import Failures, Peer, running
-from benchmarks.processes import raise_file_limit
-from benchmarks.readers import GrpcReader
-from benchmarks.window import Window
-from benchmarks.wire import Order
+from benchmarks.load.load import Failures, Peer, running
+from benchmarks.load.processes import raise_file_limit
+from benchmarks.load.readers import GrpcReader
+from benchmarks.load.window import Window
+from benchmarks.load.wire import Order
 from headwater.v1.agent_service_pb2 import ListStreamsRequest
 
 CONNECTIONS = 32

@@ -24,7 +24,7 @@ from headwater.v1 import workflow_pb2, workflow_service_pb2
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.support.server import ServerProcess
+from tests.support.servers.server import ServerProcess
 
 ROUNDS = 5
 SINGLE = 40

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
+from tests.support.servers.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
 
 BOTH_WAYS = {
     "chaos/test_broken_connections.py",
-    "conformance/test_end_to_end.py",
-    "integration/test_go_worker.py",
-    "integration/test_guide_workflows.py",
-    "integration/test_leaving.py",
-    "integration/test_many_streams.py",
-    "integration/test_stubs.py",
-    "integration/test_tools.py",
-    "integration/test_workflow_agent.py",
-    "integration/test_workflow_service.py",
+    "recorded/test_end_to_end.py",
+    "integration/workflows/test_go_worker.py",
+    "integration/workflows/test_guide.py",
+    "integration/server/test_leaving.py",
+    "integration/server/test_many_streams.py",
+    "integration/languages/test_stubs.py",
+    "integration/providers/test_tools.py",
+    "integration/workflows/test_workflow_agent.py",
+    "integration/workflows/test_service.py",
 }
 """The suites on streaming and on workflows: what uses `workers` there runs with one server process and with two."""
 

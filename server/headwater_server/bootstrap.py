@@ -18,28 +18,31 @@ import structlog
 from headwater_server import config
 from headwater_server.config import Config
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.domain.place import THE_ONLY, Place
-from headwater_server.providers import anthropic, ollama, openai_chat, openai_responses
+from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
+from headwater_server.providers.anthropic import wire as anthropic
 from headwater_server.providers.base import Provider
-from headwater_server.providers.http import HttpClient
-from headwater_server.providers.http_provider import Endpoint, HttpProvider
-from headwater_server.providers.local import LocalProvider, availability
-from headwater_server.providers.model_list import parse_models
+from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.model_list import parse_models
+from headwater_server.providers.http.provider import Endpoint, HttpProvider
+from headwater_server.providers.local.provider import LocalProvider, availability
 from headwater_server.providers.models import openai_api
-from headwater_server.providers.ollama_provider import OllamaProvider
+from headwater_server.providers.ollama import wire as ollama
+from headwater_server.providers.ollama.provider import OllamaProvider
+from headwater_server.providers.openai import chat as openai_chat
+from headwater_server.providers.openai import responses as openai_responses
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.providers.scripted import ScriptedProvider
+from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
-from headwater_server.streaming.registry import StreamRegistry
-from headwater_server.transport.actions import Actions
-from headwater_server.transport.opening import StreamOpener
-from headwater_server.transport.process import ProcessServer, RunServices, StreamServices
-from headwater_server.transport.worker_service import WorkerService
-from headwater_server.transport.workflow_service import WorkflowService
-from headwater_server.workflows.runs import Runs
-from headwater_server.workflows.sqlite_journal import SqliteJournal
-from headwater_server.workflows.steps import StepRunner
-from headwater_server.workflows.workers import WorkerPool
+from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
+from headwater_server.transport.services.actions import Actions
+from headwater_server.transport.services.opening import StreamOpener
+from headwater_server.transport.services.worker import WorkerService
+from headwater_server.transport.services.workflow import WorkflowService
+from headwater_server.workflows.engine.runs import Runs
+from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.journal.sqlite import SqliteJournal
+from headwater_server.workflows.workers.pool import WorkerPool
 
 VERSION = version("headwater")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -47,13 +50,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = structlog.get_logger("headwater.server")
 
 
-async def serve(settings: Config, on_listening: Callable[[int], None], place: Place = THE_ONLY) -> None:
+async def serve(
+    settings: Config, on_listening: Callable[[int], None], identity: ProcessIdentity = SINGLE_PROCESS
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
         settings: what is in force.
         on_listening: called with the port, once calls are taken.
-        place: which of the server's processes this is.
+        identity: which of the server's processes this is.
 
     Raises PortTakenError, JournalError when the runs cannot be read or belong to another server, and HeadwaterError
     when the embedded model was to be started with the server and cannot.
@@ -70,12 +75,12 @@ async def serve(settings: Config, on_listening: Callable[[int], None], place: Pl
         if not await _or_stopping(_start_eager(settings, providers), stopping):
             return
         timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
-        streams = StreamRegistry(place.index)
+        streams = StreamRegistry(identity.index)
         stack.push_async_callback(streams.close)
         opener = partial(StreamOpener, providers, streams, timeouts)
-        owned = await _open_runs(stack, server_settings, opener) if place.owns_runs else None
+        owned = await _open_runs(stack, server_settings, opener) if identity.owns_runs else None
         agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
-        server = ProcessServer(place, agents, owned.services if owned else None)
+        server = ProcessServer(identity, agents, owned.services if owned else None)
         stack.push_async_callback(server.stop)
         if owned:
             await owned.runs.open()

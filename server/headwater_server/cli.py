@@ -77,17 +77,17 @@ def serve(**flags: Any) -> None:
     """
     settings = _load(**flags)
     if settings.settings.server.workers > 1:
-        from headwater_server.supervisor import become
+        from headwater_server.processes.supervisor import become
 
         become(settings.to_json())
     import uvloop
 
-    from headwater_server import prelude  # noqa: F401  before the others
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
-    from headwater_server.observability.logging import configure_logging
-    from headwater_server.port import PortTakenError
-    from headwater_server.workflows.journal import JournalError
+    from headwater_server.processes import prepare_imports  # noqa: F401  before the others
+    from headwater_server.telemetry.logging import configure_logging
+    from headwater_server.transport.port import PortTakenError
+    from headwater_server.workflows.journal.base import JournalError
 
     server = settings.settings.server
     configure_logging(server.log_level, server.log_format)

@@ -12,9 +12,9 @@ import time
 import pytest
 
 from headwater import Agent, HeadwaterError, ServerUnavailableError, StreamInterruptedError
-from tests.support.fixtures import load_fixtures
-from tests.support.server import ServerProcess, provider_variables
-from tests.support.upstream import Upstream
+from tests.support.servers.server import ServerProcess, provider_variables
+from tests.support.upstream.fixtures import load_fixtures
+from tests.support.upstream.upstream import Upstream
 
 SEED = 20261122
 CUTS = 40

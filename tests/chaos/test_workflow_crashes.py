@@ -8,9 +8,9 @@ import statistics
 
 import pytest
 
-from tests.support.crashing_workflow import Keeper, Story, check, survive
+from tests.support.runs.crashing_workflow import Keeper, Story, check, survive
 
-LAUNCHER = ("-m", "tests.support.crashing_server")
+LAUNCHER = ("-m", "tests.support.servers.crashing_server")
 
 
 @pytest.mark.timeout(600)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.server import clean_environment
+from tests.support.servers.server import clean_environment
 
 DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 

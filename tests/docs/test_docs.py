@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from headwater_server.config import load
-from tests.support.server import ServerProcess, clean_environment
+from tests.support.servers.server import ServerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from headwater._errors import BY_REASON
+from headwater._grpc.errors import BY_REASON
 from headwater_server.transport.status import CODES
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"

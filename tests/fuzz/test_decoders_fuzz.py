@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from headwater_server.domain.chunks import Delta, Finish
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.providers import ollama
 from headwater_server.providers.base import Decoder
-from headwater_server.providers.errors import response_error, stream_error
-from headwater_server.providers.model_list import parse_models
-from tests.support.decoding import WIRES, Outcome, decode, wire_for
-from tests.support.fixtures import Fixture, load_fixtures
+from headwater_server.providers.http.model_list import parse_models
+from headwater_server.providers.ollama import wire as ollama
+from headwater_server.providers.wires.errors import response_error, stream_error
+from tests.support.upstream.decoding import WIRES, Outcome, decode, wire_for
+from tests.support.upstream.fixtures import Fixture, load_fixtures
 
 STREAMS = [f for f in load_fixtures().values() if f.status == 200 and wire_for(f.endpoint) is not None]
 SMALL = [f for f in STREAMS if len(f.body) < 100_000]

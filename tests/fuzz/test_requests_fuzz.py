@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from headwater.v1 import agent_service_pb2
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest
-from headwater_server.providers.anthropic import AnthropicWire
-from headwater_server.providers.ollama import OllamaWire
-from headwater_server.providers.openai_chat import OpenAIChatWire
-from headwater_server.providers.openai_responses import OpenAIResponsesWire
+from headwater_server.providers.anthropic.wire import AnthropicWire
+from headwater_server.providers.ollama.wire import OllamaWire
+from headwater_server.providers.openai.chat import OpenAIChatWire
+from headwater_server.providers.openai.responses import OpenAIResponsesWire
 from headwater_server.streaming.live import Timeouts
-from headwater_server.transport.requests import parse_request
+from headwater_server.transport.convert.requests import parse_request
 
 WIRES = (OpenAIChatWire(genuine=True), OpenAIResponsesWire(genuine=True), AnthropicWire(), OllamaWire())
 

@@ -24,10 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater_server.domain.workflow import EventType, RunEvent, Transition
-from headwater_server.workflows import chunk_buffer, event_store
-from headwater_server.workflows.event_store import replay
-from headwater_server.workflows.run_log import RunLog
-from tests.support.run_log import BEGUN, RUN_ID, FakeJournal, completed, failed, resumed, retrying, started
+from headwater_server.eventlog import chunks as chunk_buffer
+from headwater_server.eventlog import store as event_store
+from headwater_server.eventlog.store import replay
+from headwater_server.workflows.engine.run_log import RunLog
+from tests.support.runs.run_log import BEGUN, RUN_ID, FakeJournal, completed, failed, resumed, retrying, started
 
 STEPS = "abcd"
 FIRST_CHARACTER = 0x4E00

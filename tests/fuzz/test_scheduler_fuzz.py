@@ -21,8 +21,8 @@ from headwater_server.domain.workflow import (
     Transition,
     Workflow,
 )
-from headwater_server.workflows.scheduler import Scheduler, prepare_resume
-from tests.support.runs import CrashError, FakeRecorder
+from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
+from tests.support.runs.runs import CrashError, FakeRecorder
 from tests.support.virtual_time import run_in_virtual_time
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_server.providers.ndjson import NDJSONDecoder
-from headwater_server.providers.sse import SSEDecoder
+from headwater_server.providers.wires.ndjson import NDJSONDecoder
+from headwater_server.providers.wires.sse import SSEDecoder
 
 TOKENS = [
     b"data: ", b"data:", b"data", b"event: ", b"event:", b"event", b"id: 1", b"retry: 1", b": note", b":", b" ", b"a",

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers import openai_chat
 from headwater_server.providers.base import Provider
-from headwater_server.providers.http import HttpClient
-from headwater_server.providers.http_provider import Endpoint, HttpProvider
-from headwater_server.providers.local import LocalProvider
-from headwater_server.providers.model_list import parse_models
+from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.model_list import parse_models
+from headwater_server.providers.http.provider import Endpoint, HttpProvider
+from headwater_server.providers.local.provider import LocalProvider
+from headwater_server.providers.openai import chat as openai_chat
 
 
 def question(text: str, **changes: Any) -> ChatRequest:

@@ -9,11 +9,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from headwater._errors import CallersNames
-from headwater._history import Exchange, History
-from headwater._messages import Image, MessageLike, Prompt
-from headwater._portal import portal
-from headwater._request import (
+from headwater._call.history import Exchange, History
+from headwater._call.request import (
     PreparedCall,
     ResponseFormatLike,
     Server,
@@ -28,13 +25,16 @@ from headwater._request import (
     sampling,
     tool_rounds,
 )
-from headwater._response import AgentResponse, collect_response
-from headwater._service import fetch_provider_info, fetch_providers
-from headwater._signatures import takes_arguments_of
-from headwater._stream import AgentStream
+from headwater._call.response import AgentResponse, collect_response
+from headwater._call.signatures import takes_arguments_of
+from headwater._call.stream import AgentStream
+from headwater._grpc.errors import CallersNames
+from headwater._grpc.portal import portal
+from headwater._grpc.service import fetch_provider_info, fetch_providers
 from headwater._tools.calls import Toolbox
 from headwater._tools.tool import Tool, ToolLike, to_tools
-from headwater._validation import header, invalid, seconds, struct, text
+from headwater._values.messages import Image, MessageLike, Prompt
+from headwater._values.validation import header, invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
 from headwater.v1.agent_pb2 import Message
 

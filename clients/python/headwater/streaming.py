@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from headwater._validation import finite, int32, invalid, seconds
-from headwater._validation import text as checked_text
+from headwater._values.validation import finite, int32, invalid, seconds
+from headwater._values.validation import text as checked_text
 from headwater.exceptions import StreamInterruptedError, StreamTimeoutError
 
 __all__ = [

@@ -19,15 +19,15 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._portal import portal
-from headwater._request import Server
-from headwater._validation import int32, invalid, seconds, text
+from headwater._call.request import Server
+from headwater._grpc.portal import portal
+from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
 from headwater._workflow.definition import Step, Violation, Workflow, violations
 from headwater._workflow.events import WorkflowEvent, WorkflowEventType
 from headwater._workflow.handle import ProgressCallback, WorkflowProgress, WorkflowRunHandle
-from headwater._workflow.hosting import Hosts, Place
+from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
@@ -325,7 +325,7 @@ class WorkflowAgent(Agent):
         self, server: Server, queue: str, workflow: workflow_pb2.Workflow, mistakes: Sequence[Violation] = ()
     ) -> Session:
         loop = asyncio.get_running_loop()
-        place = Place(server, queue, loop) if _own_handlers(workflow) and not mistakes else None
+        place = ProcessIdentity(server, queue, loop) if _own_handlers(workflow) and not mistakes else None
         return Session(server, self._hosts, place, task_handlers(self, self._handlers, loop, actions=True), mistakes)
 
     def _tracked(self, stream: WorkflowStream) -> WorkflowStream:

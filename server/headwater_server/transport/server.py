@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
-from headwater_server.port import PortTakenError, check_port
+from headwater_server.transport.port import PortTakenError, check_port
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 STOP_SECONDS = 1.0

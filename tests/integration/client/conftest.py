@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from headwater import Agent
-from tests.support.fake_agent_service import FakeAgentService
+from tests.support.services.fake_agent_service import FakeAgentService
 
 
 @pytest.fixture

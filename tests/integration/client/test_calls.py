@@ -25,7 +25,7 @@ from headwater import (
     ValidationError,
 )
 from headwater.v1 import agent_pb2
-from tests.support.fake_agent_service import (
+from tests.support.services.fake_agent_service import (
     Chunks,
     FakeAgentService,
     error_info,

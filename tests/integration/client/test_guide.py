@@ -22,7 +22,7 @@ from headwater.core.streaming import (
     create_mock_stream,
 )
 from headwater.v1 import agent_pb2
-from tests.support.fake_agent_service import Chunks, FakeAgentService, final, first, say_forever, say_then_wait
+from tests.support.services.fake_agent_service import Chunks, FakeAgentService, final, first, say_forever, say_then_wait
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from fastapi.responses import StreamingResponse
 
 import headwater
 from headwater import Agent, ServerUnavailableError, StreamInterruptedError
-from headwater._channels import _loops
-from tests.support.fake_agent_service import FakeAgentService, say, say_forever
+from headwater._grpc.channels import _loops
+from tests.support.services.fake_agent_service import FakeAgentService, say, say_forever
 
 
 async def collect(agent: Agent) -> str:

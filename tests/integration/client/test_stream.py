@@ -13,7 +13,15 @@ import pytest
 
 from headwater import Agent, StreamChunk, StreamInterruptedError, StreamTimeoutError
 from headwater.v1 import agent_pb2
-from tests.support.fake_agent_service import Chunks, FakeAgentService, final, first, say, say_forever, say_then_wait
+from tests.support.services.fake_agent_service import (
+    Chunks,
+    FakeAgentService,
+    final,
+    first,
+    say,
+    say_forever,
+    say_then_wait,
+)
 
 
 async def test_chunks_arrive_in_order_and_the_last_is_final(agent: Agent) -> None:

@@ -24,7 +24,7 @@ from headwater import (
     collect_stream,
 )
 from headwater.v1 import agent_pb2
-from tests.support.fake_agent_service import (
+from tests.support.services.fake_agent_service import (
     Chunks,
     FakeAgentService,
     Reply,

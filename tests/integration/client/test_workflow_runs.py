@@ -28,7 +28,7 @@ from headwater.workflow import (
     WorkflowEvent,
     WorkflowTimeoutError,
 )
-from tests.support.fake_workflow_service import (
+from tests.support.services.fake_workflow_service import (
     CANCELLED,
     FAILED,
     FakeWorkflowService,

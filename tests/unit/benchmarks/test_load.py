@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from benchmarks import load, measure
+from benchmarks import measure
 from benchmarks.contestants import DIRECT, upstream
-from benchmarks.load import Peer, describe
-from benchmarks.processes import ROOT, first_line, job, process
+from benchmarks.load import load
+from benchmarks.load.load import Peer, describe
+from benchmarks.load.processes import ROOT, first_line, job, process
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.readers import BadStreamError, ChunkedBody, HttpReader
-from benchmarks.relay import CountingRelay
-from benchmarks.upstream import Upstream
-from benchmarks.wire import Order
-from tests.support.upstream import Upstream as Scripted
+from benchmarks.load.readers import BadStreamError, ChunkedBody, HttpReader
+from benchmarks.load.relay import CountingRelay
+from benchmarks.load.upstream import Upstream
+from benchmarks.load.wire import Order
+from tests.support.upstream.upstream import Upstream as Scripted
 
 BODY = b"data: one\n\n" + b"x" * 300 + b"\r\n0\r\n\r\n"
 

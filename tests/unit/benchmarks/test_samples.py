@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.load.wire import Order, stamps
 from benchmarks.samples import added_gaps, ages, percentile, spread
-from benchmarks.wire import Order, stamps
 
 
 def text(*written: int) -> str:

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from benchmarks.readers import BadStreamError, HttpReader
+from benchmarks.load.readers import BadStreamError, HttpReader
+from benchmarks.load.upstream import Upstream
+from benchmarks.load.wire import Order, now_us, stamps
 from benchmarks.samples import ages
-from benchmarks.upstream import Upstream
-from benchmarks.wire import Order, now_us, stamps
 
 
 async def read(upstream: Upstream, order: Order) -> list[tuple[int, str | bytes]]:

@@ -24,7 +24,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ToolCall
 from headwater_server.streaming import live
 from headwater_server.streaming.live import Continuation, LiveStream, Timeouts
-from headwater_server.streaming.registry import StreamRegistry
+from headwater_server.streaming.running_streams import StreamRegistry
 
 Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from headwater._validation import invalid
+from headwater._values.validation import invalid
 from headwater.exceptions import ToolError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from headwater._tools.schema import (
     own_name,
     read_signature,
 )
-from headwater._validation import invalid, json_text, text
+from headwater._values.validation import invalid, json_text, text
 from headwater.v1 import agent_pb2
 
 P = ParamSpec("P")

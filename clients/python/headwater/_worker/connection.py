@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 import grpc
 
-from headwater._channels import channels_of_running_loop
-from headwater._request import Server
+from headwater._call.request import Server
+from headwater._grpc.channels import channels_of_running_loop
 from headwater.exceptions import ServerUnavailableError
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
 

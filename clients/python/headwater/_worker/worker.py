@@ -20,9 +20,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
-from headwater._errors import to_exception
-from headwater._portal import portal
-from headwater._request import Server
+from headwater._call.request import Server
+from headwater._grpc.errors import to_exception
+from headwater._grpc.portal import portal
 from headwater._worker.chunks import Emit
 from headwater._worker.connection import Connection, Outbox
 from headwater._worker.handlers import failed

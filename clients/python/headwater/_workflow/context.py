@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from headwater._validation import invalid
+from headwater._values.validation import invalid
 from headwater._worker.values import NotJsonError, json_text
 from headwater.exceptions import ValidationError
 

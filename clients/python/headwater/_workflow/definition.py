@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from headwater._validation import int32, invalid, seconds, text
+from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.values import NotJsonError, json_text
 from headwater.exceptions import ValidationError
 from headwater.v1 import workflow_pb2

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
-from headwater._request import Server
-from headwater._validation import int32
+from headwater._call.request import Server
+from headwater._values.validation import int32
 from headwater._workflow.events import WorkflowEvent
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater._workflow.run import WorkflowStream

@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headwater._request import Server
+from headwater._call.request import Server
 from headwater._worker.worker import TaskHandler, Worker
 
 CONCURRENCY = 1_000
@@ -21,7 +21,7 @@ REGISTER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessIdentity:
     """Where handlers are hosted: the queue of a run, and the loop on which asynchronous handlers run."""
 
     server: Server
@@ -40,9 +40,9 @@ class Hosts:
     """The workers that are connected now."""
 
     def __init__(self) -> None:
-        self._hosted: dict[Place, _Hosted] = {}
+        self._hosted: dict[ProcessIdentity, _Hosted] = {}
 
-    async def enter(self, place: Place, handlers: Mapping[str, TaskHandler]) -> None:
+    async def enter(self, place: ProcessIdentity, handlers: Mapping[str, TaskHandler]) -> None:
         """Have a worker there, and wait until the server knows all its handlers.
 
         To be followed by `leave`, unless it raises.
@@ -63,7 +63,7 @@ class Hosts:
             await self.leave(place)
             raise
 
-    async def leave(self, place: Place) -> None:
+    async def leave(self, place: ProcessIdentity) -> None:
         """Need the worker no more; the last one closes it."""
         hosted = self._hosted[place]
         hosted.users -= 1

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from headwater._request import build_request
-from headwater._validation import invalid
+from headwater._call.request import build_request
+from headwater._values.validation import invalid
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
 from headwater.exceptions import WorkflowValidationError

@@ -19,14 +19,14 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from headwater._channels import channels_of_running_loop
-from headwater._portal import portal
-from headwater._request import Server
+from headwater._call.request import Server
+from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.portal import portal
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.context import update as update_context
 from headwater._workflow.definition import Violation
 from headwater._workflow.events import WorkflowEvent
-from headwater._workflow.hosting import Hosts, Place
+from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.request import merged_violations, refuse
 from headwater._workflow.result import StepStatus, WorkflowResult
 from headwater._workflow.service import RunWatch, cancel_run, check_reached, get_result, resume_run, start_run, validate
@@ -71,13 +71,13 @@ class Session:
         self,
         server: Server,
         hosts: Hosts,
-        place: Place | None,
+        place: ProcessIdentity | None,
         handlers: Mapping[str, TaskHandler],
         mistakes: Sequence[Violation] = (),
     ) -> None:
         self._server = server
         self._hosts = hosts
-        self._place = place
+        self._identity = place
         self._handlers = handlers
         self._mistakes = list(mistakes)
 
@@ -85,7 +85,7 @@ class Session:
         """Host the handlers and start a run, unless mistakes were found in its definition: then name all of them."""
         if self._mistakes:
             raise await self._refusal(request)
-        if self._place is not None:
+        if self._identity is not None:
             await check_reached(self._server)  # a worker would wait for it
         return await self._hosted(lambda: self._start(request))
 
@@ -106,8 +106,8 @@ class Session:
         return Begun(run_id, await resume_run(self._server, run_id))
 
     async def _hosted(self, begin: Callable[[], Coroutine[Any, Any, Begun]]) -> Begun:
-        if self._place is not None:
-            await self._hosts.enter(self._place, self._handlers)
+        if self._identity is not None:
+            await self._hosts.enter(self._identity, self._handlers)
         try:
             return await begin()
         except BaseException:
@@ -116,8 +116,8 @@ class Session:
 
     async def leave(self) -> None:
         """Host the handlers no more."""
-        if self._place is not None:
-            await self._hosts.leave(self._place)
+        if self._identity is not None:
+            await self._hosts.leave(self._identity)
 
     async def give_up(self, beginning: concurrent.futures.Future[Begun], *, cancel: bool) -> None:
         """Leave a run before its end, and cancel it if that is asked for."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 
-from headwater._channels import channels_of_running_loop
-from headwater._errors import to_exception
-from headwater._request import Server
-from headwater._validation import invalid, text
+from headwater._call.request import Server
+from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.errors import to_exception
+from headwater._values.validation import invalid, text
 from headwater._workflow.events import WorkflowEvent, to_event
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater.exceptions import HeadwaterError, ServerUnavailableError

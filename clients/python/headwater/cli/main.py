@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from headwater.cli import commands, worker, workflow
+from headwater.cli import commands, worker
 from headwater.cli.output import fail
+from headwater.cli.workflow import commands as workflow
 from headwater.exceptions import (
     AuthenticationError,
     HeadwaterError,

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from headwater._channels import channels_of_running_loop
-from headwater._errors import to_exception
-from headwater._request import resolve_server
+from headwater._call.request import resolve_server
+from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.errors import to_exception
 
 TIMEOUT_SECONDS = 30.0
 

@@ -1,0 +1,1 @@
+"""The load generators, the scripted upstream and the processes that the benchmarks start."""

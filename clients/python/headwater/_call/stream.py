@@ -1,0 +1,313 @@
+"""One streamed call: an async iterator over its chunks that never outlives the caller's interest.
+
+Not a native async generator on purpose. Python closes those some time after `break` (the event loop schedules it), or
+at the end of the loop when they are only dropped; a plain object is freed with its last reference, and its `__del__`
+cancels the RPC there and then.
+
+With tools a call is several RPCs, one a round (`_tools.rounds`). Whatever runs at a moment, the look-up of a provider,
+an RPC or the tools, is `_work`, which a cancellation from any thread ends. That thread first sets `_ended` and then
+looks at `_work`; the loop first sets `_work` and then looks at `_ended`: so one of them sees the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+import grpc
+from google.protobuf.struct_pb2 import Struct
+
+from headwater._call.chunks import to_chunk
+from headwater._call.history import Exchange, Reply, closed
+from headwater._call.request import PreparedCall, check_size
+from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.errors import to_exception
+from headwater._tools.calls import run_calls
+from headwater._tools.rounds import ToolRounds
+from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
+from headwater.streaming import StreamChunk
+
+if TYPE_CHECKING:
+    from headwater.v1.agent_pb2 import Message
+    from headwater.v1.agent_pb2 import StreamChunk as WireChunk
+    from headwater.v1.agent_service_pb2 import StreamRequest
+
+STREAM_ID_HEADER = "headwater-stream-id"
+
+FindProvider = Callable[[PreparedCall], Coroutine[Any, Any, str]]
+T = TypeVar("T")
+
+
+class AgentStream:
+    """The chunks of a reply, as they come. `Agent.stream` makes it.
+
+    Nothing is sent before the first chunk is asked for. Leaving the loop early, dropping the object, `aclose()` and
+    leaving an `async with` all end the call at once, also while tools run: async ones are cancelled, the thread of a
+    sync one runs on to its own end. It belongs to the event loop that asked for the first chunk.
+
+    Attributes:
+        stream_id: the server's id of the stream, known once the server has accepted it; None before.
+    """
+
+    def __init__(self, call: PreparedCall, exchange: Exchange | None, find_provider: FindProvider) -> None:
+        self.stream_id: str | None = None
+        self._prepared = call
+        self._exchange = exchange
+        self._find_provider = find_provider
+        self._reply = Reply()
+        self._started = False  # a chunk has come
+        self._complete = False  # the final chunk has come
+        self._ended = False
+        self._reading = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadline: float | None = None
+        self._call: grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | None = None
+        self._work: asyncio.Task[Any] | grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | None = None
+        self._rounds = ToolRounds(call.toolbox) if call.toolbox is not None else None
+
+    def __aiter__(self) -> AgentStream:
+        return self
+
+    if not TYPE_CHECKING:  # type checkers refuse both mistakes by themselves, as long as they do not see these
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(
+                "a stream is not awaited: write `async for chunk in agent.stream(...)`, or `await agent.arun(...)` for "
+                "the whole reply"
+            )
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                "a stream is read with `async for chunk in agent.stream(...)`; without async write "
+                "`for chunk in agent.stream_sync(...)`"
+            )
+
+    async def __anext__(self) -> StreamChunk:
+        if self._ended:
+            raise StopAsyncIteration
+        if self._reading:
+            raise RuntimeError("another task already waits for the next chunk of this stream")
+        self._reading = True
+        try:
+            self._enter_loop()
+            if self._rounds is not None and self._rounds.calls:
+                return await self._run_tools(self._rounds)
+            message = await self._read()
+            if message is not None:
+                return self._take(message)
+        except grpc.aio.AioRpcError as error:
+            if not self._complete:  # else the reply is whole; what happened to the connection after it does not matter
+                failure = self._failed(error)
+                raise failure from failure.__cause__
+        except asyncio.CancelledError:
+            self.cancel()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise StreamInterruptedError("the stream was closed while it was read", self._text()) from None
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            self._reading = False
+        self._ended = True
+        if self._complete:
+            raise StopAsyncIteration
+        self._keep_partial()
+        raise StreamInterruptedError("the stream ended without its final chunk", self._text())
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            timeout = self._prepared.timeout
+            self._deadline = None if timeout is None else loop.time() + timeout
+        elif loop is not self._loop:
+            raise RuntimeError("this stream was begun on another event loop; read it there")
+
+    async def _read(self) -> WireChunk | None:
+        """The next message; None at the end."""
+        call = self._call or await self._start()
+        message = await call.read()
+        return None if message is grpc.aio.EOF else cast("WireChunk", message)
+
+    async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
+        """Begin the first round, or the next."""
+        channels = channels_of_running_loop()
+        prepared = self._prepared
+        if prepared.options is not None:
+            provider = await self._do(self._find_provider(prepared))
+            _merge(prepared.request.provider_options[provider], prepared.options)
+            prepared.options = None
+            check_size(prepared.request)
+        elif self._started:  # the results of tools came to it
+            check_size(prepared.request)
+        stub = channels.stub(prepared.server.target)
+        call = stub.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.server.headers())
+        self._work = self._call = call
+        channels.streams.add(self)
+        if self._ended:  # closed just now
+            call.cancel()
+        for key, value in await call.initial_metadata():
+            if key == STREAM_ID_HEADER:
+                self.stream_id = str(value)
+        return call
+
+    def _seconds_left(self) -> float | None:
+        if self._deadline is None or self._loop is None:
+            return None
+        return max(self._deadline - self._loop.time(), 0.0)
+
+    async def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for work that ends with the stream."""
+        task: asyncio.Task[T] = asyncio.create_task(work)
+        self._work = task
+        if self._ended:
+            task.cancel()
+        result = await task
+        if self._ended:  # closed when it was all but done
+            raise asyncio.CancelledError
+        return result
+
+    def _take(self, message: WireChunk) -> StreamChunk:
+        self._reply.add(message)
+        if message.stream_id:
+            self.stream_id = message.stream_id
+            if self._rounds is not None and self._rounds.messages:  # what only the first chunk of a stream says
+                for name in ("stream_id", "model", "provider"):
+                    message.ClearField(name)
+        self._started = True
+        chunk = to_chunk(message)
+        if message.is_final:
+            if self._rounds is not None:
+                self._rounds.end_round(message, chunk, self._text())
+            if chunk.is_final:
+                self._complete = True
+                self._keep(interrupted=False)
+        return chunk
+
+    async def _run_tools(self, rounds: ToolRounds) -> StreamChunk:
+        """Run the calls with which a round has ended, and prepare the next; the chunk with their results."""
+        await self._read_to_end()
+        assert self._loop is not None  # noqa: S101  for mypy
+        began = self._loop.time()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                results = await self._do(run_calls(rounds.toolbox, rounds.calls))
+        except TimeoutError:
+            self.cancel()
+            message = (
+                f"no complete answer within the timeout of the call, {self._prepared.timeout:g} seconds, in which "
+            )
+            raise StreamTimeoutError(message + "its tools still ran; allow more with timeout=", self._text()) from None
+        ended, self._reply = self._reply, Reply()
+        reply = ended.message(interrupted=False)
+        assert reply is not None  # noqa: S101  it has calls
+        chunk = rounds.add_results(reply, ended.text, results, self._loop.time() - began)
+        self._call = None
+        request = self._prepared.request
+        request.messages.extend(rounds.messages[-2:])
+        request.continues_stream_id = self.stream_id or ""
+        request.continues_sequence = rounds.sequence if self.stream_id else 0
+        return chunk
+
+    async def _read_to_end(self) -> None:
+        """Wait for the status of a round: by then the server has let go of it, and its id is free for the next."""
+        try:
+            while self._call is not None and await self._call.read() is not grpc.aio.EOF:
+                pass
+        except grpc.aio.AioRpcError:
+            pass  # the round was whole
+
+    def _failed(self, error: grpc.aio.AioRpcError) -> HeadwaterError:
+        self._ended = True
+        target = self._prepared.server.target
+        failure = to_exception(
+            error,
+            target=target,
+            partial_response=self._text(),
+            started=self._started,
+            names=self._prepared.names,
+        )
+        if self._rounds is not None and self._rounds.messages and not isinstance(failure, StreamInterruptedError):
+            failure = _interrupted(failure, self._text())
+        if isinstance(failure, StreamInterruptedError):
+            self._keep_partial()
+        return failure
+
+    def _text(self) -> str:
+        """The text so far, of all rounds."""
+        return self._reply.text if self._rounds is None else self._rounds.text + self._reply.text
+
+    def _keep(self, *, interrupted: bool) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        reply = self._reply.message(interrupted=interrupted)
+        said: Sequence[Message] = [] if self._rounds is None else self._rounds.messages
+        said = [*said, reply] if reply is not None else closed(said)
+        if said:
+            exchange.end(said, interrupted=interrupted)
+
+    def _keep_partial(self) -> None:
+        if not self._complete:
+            self._keep(interrupted=True)
+
+    def cancel(self) -> None:
+        """End the call at once; from any thread. What has come of the reply stays in the history, marked."""
+        if self._ended:
+            return
+        self._ended = True
+        self._keep_partial()
+        work, loop = self._work, self._loop
+        if work is None or loop is None or work.done():
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: so are its calls
+            if loop.is_running() and not _runs_here(loop):
+                loop.call_soon_threadsafe(work.cancel)
+            else:
+                work.cancel()
+
+    async def aclose(self) -> None:
+        """End the call at once; no-op when it has ended."""
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
+
+    async def __aenter__(self) -> AgentStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+def _interrupted(failure: HeadwaterError, text: str) -> StreamInterruptedError:
+    """The failure of a later round as what it is to the caller: a stream that ended early."""
+    interrupted = StreamInterruptedError(
+        f"the stream broke off in a later round of tool calls: {failure}",
+        text,
+        reason=failure.reason,
+        code=failure.code,
+        metadata=failure.metadata,
+        retry_after=failure.retry_after,
+    )
+    interrupted.__cause__ = failure
+    return interrupted
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _merge(into: Struct, options: Struct) -> None:
+    for key, value in options.fields.items():
+        into.fields[key].CopyFrom(value)

@@ -1,0 +1,91 @@
+"""A second, long-lived event loop in a thread of its own, on which synchronous calls run.
+
+It is started by the first such call and ended when the interpreter exits, so that synchronous calls work everywhere:
+in scripts, in threads, inside a running loop (which they block), in notebooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from headwater._grpc.channels import check_fork
+
+T = TypeVar("T")
+
+_STOP_SECONDS = 5.0
+
+
+class Portal:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="headwater-portal", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine there, without waiting for it. To cancel the future is to cancel the coroutine."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait for its result. If the wait is interrupted (Ctrl-C), so is the coroutine."""
+        future = self.submit(coroutine)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop: its tasks are cancelled, its channels closed."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_STOP_SECONDS)
+
+
+_portal: Portal | None = None
+_lock = threading.Lock()
+
+
+def portal() -> Portal:
+    """The portal of this process, started if need be.
+
+    Raises:
+        ForkError: in a process that was forked while its parent had a channel open.
+    """
+    global _portal
+    check_fork()
+    with _lock:
+        if _portal is None:
+            _portal = Portal()
+            atexit.register(_shut_down)
+        return _portal
+
+
+def _shut_down() -> None:
+    global _portal
+    with _lock:
+        stopped, _portal = _portal, None
+    if stopped is not None:
+        stopped.stop()
+
+
+def _after_fork_in_child() -> None:
+    global _portal, _lock
+    _portal, _lock = None, threading.Lock()  # its thread did not come along
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

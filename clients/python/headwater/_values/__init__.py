@@ -1,0 +1,1 @@
+"""Values that callers pass: conversations and checked arguments."""

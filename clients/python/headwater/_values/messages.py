@@ -1,0 +1,238 @@
+"""Conversations as callers write them, and as the contract has them.
+
+Callers write what they know from other SDKs: `{"role": "user", "content": "..."}` with text or a list of parts, tool
+calls under `tool_calls`, results with the role `tool`. Messages of the contract are taken as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from headwater._values.validation import invalid, json_text, text
+from headwater.v1 import agent_pb2
+
+_ROLES: dict[str, agent_pb2.Role] = {
+    "system": agent_pb2.ROLE_SYSTEM,
+    "developer": agent_pb2.ROLE_SYSTEM,
+    "user": agent_pb2.ROLE_USER,
+    "assistant": agent_pb2.ROLE_ASSISTANT,
+    "tool": agent_pb2.ROLE_TOOL,
+}
+_KEYS: dict[agent_pb2.Role, tuple[str, ...]] = {
+    agent_pb2.ROLE_SYSTEM: ("role", "content"),
+    agent_pb2.ROLE_USER: ("role", "content"),
+    agent_pb2.ROLE_ASSISTANT: ("role", "content", "tool_calls", "interrupted"),
+    agent_pb2.ROLE_TOOL: ("role", "content", "tool_call_id", "name", "is_error"),
+}
+_PART_KEYS: dict[str, tuple[str, ...]] = {
+    "text": ("type", "text"),
+    "input_text": ("type", "text"),
+    "output_text": ("type", "text"),
+    "image": ("type", "data", "media_type", "url"),
+    "image_url": ("type", "image_url"),
+    "thinking": ("type", "thinking", "signature"),
+    "redacted_thinking": ("type", "data"),
+    "tool_call": ("type", "id", "name", "arguments", "function"),
+    "tool_result": ("type", "tool_call_id", "name", "content", "is_error"),
+}
+_TOOL_CALL_KEYS = ("type", "id", "index", "name", "arguments", "function")
+_ROLE_NAMES = {role: name for name, role in _ROLES.items() if name != "developer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: `data` with its `media_type` (such as `image/png`), or a `url` that the provider fetches."""
+
+    data: bytes = field(default=b"", repr=False)
+    media_type: str = ""
+    url: str = ""
+
+
+PartLike: TypeAlias = str | Image | Mapping[str, Any] | agent_pb2.Part
+MessageLike: TypeAlias = Mapping[str, Any] | agent_pb2.Message
+Prompt: TypeAlias = str | Sequence[PartLike]
+
+
+def user_message(prompt: Prompt) -> agent_pb2.Message:
+    """The user message of a prompt."""
+    return agent_pb2.Message(role=agent_pb2.ROLE_USER, parts=_parts("prompt", prompt))
+
+
+def to_messages(messages: Any) -> list[agent_pb2.Message]:
+    """The conversation that a caller wrote."""
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+        raise invalid("messages", "must be a list of messages, each a dict with `role` and `content`")
+    return [_message(f"messages[{index}]", message) for index, message in enumerate(messages)]
+
+
+def _message(name: str, value: Any) -> agent_pb2.Message:
+    if isinstance(value, agent_pb2.Message):
+        message = agent_pb2.Message()
+        message.CopyFrom(value)  # the caller may change theirs before it is sent
+        return message
+    if not isinstance(value, Mapping):
+        raise invalid(name, f"must be a dict with `role` and `content`, not {type(value).__name__}")
+    role = _ROLES.get(str(value.get("role")))
+    if role is None:
+        raise invalid(f"{name}.role", "must be system, user, assistant or tool")
+    _check_keys(name, value, _KEYS[role])
+    content = value.get("content")
+    if role == agent_pb2.ROLE_TOOL and (value.get("tool_call_id") or value.get("name")):
+        return agent_pb2.Message(role=role, parts=[_tool_result(name, {**value, "content": content})])
+    parts = _parts(f"{name}.content", content) if content is not None else []
+    if role == agent_pb2.ROLE_TOOL and not all(part.HasField("tool_result") for part in parts):
+        raise invalid(f"{name}.tool_call_id", "is missing; a tool message needs the id of the call that it answers")
+    calls = value.get("tool_calls") or []
+    if not isinstance(calls, list | tuple):
+        raise invalid(f"{name}.tool_calls", "must be a list of dicts")
+    parts += [
+        agent_pb2.Part(tool_call=_tool_call(f"{name}.tool_calls[{index}]", call)) for index, call in enumerate(calls)
+    ]
+    if not parts:
+        raise invalid(f"{name}.content", "is empty; write a text or a list of parts")
+    return agent_pb2.Message(role=role, parts=parts)
+
+
+def _check_keys(name: str, value: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse what would be lost. A key without a value says nothing, as SDKs dump them."""
+    for key, item in value.items():
+        if key not in known and not (item is None or (isinstance(item, str | list | dict) and not item)):
+            raise invalid(f"{name}.{key}", f"is not known here; there are {', '.join(known)}")
+
+
+def _parts(name: str, content: Any) -> list[agent_pb2.Part]:
+    if isinstance(content, str):
+        return [agent_pb2.Part(text=text(name, content))] if content else []
+    if isinstance(content, bytes | Mapping) or not isinstance(content, Sequence):
+        raise invalid(name, f"must be a str or a list of parts, not {type(content).__name__}")
+    return [_part(f"{name}[{index}]", part) for index, part in enumerate(content)]
+
+
+def _part(name: str, part: Any) -> agent_pb2.Part:
+    if isinstance(part, str):
+        return agent_pb2.Part(text=text(name, part))
+    if isinstance(part, Image):
+        return agent_pb2.Part(image=_image(name, {"data": part.data, "media_type": part.media_type, "url": part.url}))
+    if isinstance(part, agent_pb2.Part):
+        copy = agent_pb2.Part()
+        copy.CopyFrom(part)
+        return copy
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if isinstance(kind, str) and kind in _PART_KEYS:
+        _check_keys(name, part, _PART_KEYS[kind])
+    if kind in ("text", "input_text", "output_text"):
+        return agent_pb2.Part(text=text(f"{name}.text", part.get("text")))
+    if kind == "image":
+        return agent_pb2.Part(image=_image(name, part))
+    if kind == "image_url":
+        url = part.get("image_url")
+        if isinstance(url, Mapping):
+            _check_keys(f"{name}.image_url", url, ("url",))
+        return agent_pb2.Part(image=_image(name, {"url": url.get("url") if isinstance(url, Mapping) else url}))
+    if kind == "thinking":
+        thinking, signature = text(f"{name}.thinking", part.get("thinking")), part.get("signature", "")
+        return agent_pb2.Part(
+            thinking=agent_pb2.Thinking(text=thinking, signature=text(f"{name}.signature", signature))
+        )
+    if kind == "redacted_thinking":
+        return agent_pb2.Part(redacted_thinking=agent_pb2.RedactedThinking(data=text(f"{name}.data", part.get("data"))))
+    if kind == "tool_call":
+        return agent_pb2.Part(tool_call=_tool_call(name, part))
+    if kind == "tool_result":
+        return _tool_result(name, part)
+    raise invalid(name, "must be a str, an Image, or a dict with the type text, image or image_url")
+
+
+def _image(name: str, image: Mapping[str, Any]) -> agent_pb2.Image:
+    data, url, media_type = image.get("data"), image.get("url"), image.get("media_type", "")
+    if bool(data) == bool(url):
+        raise invalid(name, "needs either data (bytes, with media_type) or url")
+    if url:
+        if isinstance(url, str) and url.startswith("data:"):
+            return _decode_data_url(name, url)
+        return agent_pb2.Image(url=text(f"{name}.url", url))
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise invalid(f"{name}.data", "must be bytes; decode base64 first")
+    if not media_type:
+        raise invalid(f"{name}.media_type", "is missing; write for example image/png")
+    return agent_pb2.Image(data=bytes(data), media_type=text(f"{name}.media_type", media_type))
+
+
+def _decode_data_url(name: str, url: str) -> agent_pb2.Image:
+    head, _, encoded = url.removeprefix("data:").partition(",")
+    media_type, _, encoding = head.partition(";")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        data = b""
+    if not (data and media_type and encoding == "base64"):
+        raise invalid(name, "holds a data: URL that is not data:MEDIA_TYPE;base64,DATA; give bytes as data instead")
+    return agent_pb2.Image(data=data, media_type=text(f"{name}.media_type", media_type))
+
+
+def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
+    if not isinstance(call, Mapping):
+        raise invalid(name, "must be a dict with id, name and arguments")
+    _check_keys(name, call, _TOOL_CALL_KEYS)
+    function = call.get("function", call)
+    if not isinstance(function, Mapping):
+        raise invalid(f"{name}.function", "must be a dict with name and arguments")
+    arguments = function.get("arguments", "")
+    return agent_pb2.ToolCall(
+        id=text(f"{name}.id", call.get("id", "")),
+        name=text(f"{name}.name", function.get("name")),
+        arguments=text(f"{name}.arguments", arguments)
+        if isinstance(arguments, str)
+        else json_text(f"{name}.arguments", arguments),
+    )
+
+
+def _tool_result(name: str, result: Mapping[str, Any]) -> agent_pb2.Part:
+    content = result.get("content")
+    return agent_pb2.Part(
+        tool_result=agent_pb2.ToolResult(
+            tool_call_id=text(f"{name}.tool_call_id", result.get("tool_call_id", "")),
+            name=text(f"{name}.name", result.get("name", "")),
+            content=text(f"{name}.content", content)
+            if isinstance(content, str)
+            else json_text(f"{name}.content", content),
+            is_error=bool(result.get("is_error", False)),
+        )
+    )
+
+
+def to_dict(message: agent_pb2.Message) -> dict[str, Any]:
+    """A message as callers write it; the inverse of what `messages=` takes."""
+    parts = [_part_to_dict(part) for part in message.parts]
+    content: Any = parts
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        content = parts[0]["text"]
+    return {"role": _ROLE_NAMES[message.role], "content": content}
+
+
+def _part_to_dict(part: agent_pb2.Part) -> dict[str, Any]:
+    kind = part.WhichOneof("kind")
+    if kind == "image":
+        if part.image.url:
+            return {"type": "image_url", "image_url": part.image.url}
+        return {"type": "image", "data": part.image.data, "media_type": part.image.media_type}
+    if kind == "thinking":
+        return {"type": "thinking", "thinking": part.thinking.text, "signature": part.thinking.signature}
+    if kind == "redacted_thinking":
+        return {"type": "redacted_thinking", "data": part.redacted_thinking.data}
+    if kind == "tool_call":
+        call = part.tool_call
+        return {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments}
+    if kind == "tool_result":
+        result = part.tool_result
+        return {
+            "type": "tool_result",
+            "tool_call_id": result.tool_call_id,
+            "name": result.name,
+            "content": result.content,
+            "is_error": result.is_error,
+        }
+    return {"type": "text", "text": part.text}

@@ -1,0 +1,1 @@
+"""The commands `headwater workflow ...` and the views of a run on a terminal."""

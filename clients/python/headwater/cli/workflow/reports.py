@@ -1,0 +1,108 @@
+"""Runs as text for people, and results as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from headwater._workflow.result import seconds_of, status_of_run
+from headwater.cli.output import UNSAFE_IN_LINE, one_line, table
+from headwater.cli.workflow.run_lines import result_line
+from headwater.cli.workflow.run_progress import took
+from headwater.v1 import workflow_pb2
+
+_LONGEST_CELL = 100
+
+
+def run_table(runs: Iterable[workflow_pb2.WorkflowRun]) -> str:
+    """A list of runs."""
+    heads = ("RUN", "WORKFLOW", "STATUS", "STARTED", "TOOK", "ERROR")
+    rows = [
+        (
+            one_line(run.run_id),
+            one_line(run.workflow_name, _LONGEST_CELL),
+            status_of_run(run.status).value,
+            _moment(run.create_time),
+            took(seconds_of(run.create_time), seconds_of(run.end_time)) or "-",
+            one_line(run.error, _LONGEST_CELL),
+        )
+        for run in runs
+    ]
+    return table(heads, rows)
+
+
+def run_text(run: workflow_pb2.WorkflowRun) -> str:
+    """How far a run and its steps are."""
+    facts = [
+        ("run", run.run_id),
+        ("workflow", run.workflow_name),
+        ("status", status_of_run(run.status).value),
+        ("queue", run.queue),
+        ("started", _moment(run.create_time)),
+        ("ended", _moment(run.end_time) if run.HasField("end_time") else ""),
+        ("event", str(run.sequence)),
+        ("error", run.error),
+    ]
+    head = "\n".join(f"{name + ':':10}{one_line(value)}" for name, value in facts if value)
+    rows = [_step_row(step) for step in run.steps]
+    return f"{head}\n\n{table(('STEP', 'STATUS', 'ATTEMPT', 'TOOK', 'DETAIL'), rows)}"
+
+
+def result_text(run: workflow_pb2.WorkflowRun) -> str:
+    """What came of the steps, and what else is in the context."""
+    parts = [f"{one_line(run.run_id)}: {status_of_run(run.status).value}"]
+    for step in run.steps:
+        if step.result:
+            value = json.loads(step.result)
+            text = value if isinstance(value, str) else _pretty(value)
+            parts.append(f"{one_line(step.name)}:\n{_indented(text)}")
+        elif step.error:
+            parts.append(f"{one_line(step.name)}: {_status(step)}: {one_line(step.error)}")
+    context = json.loads(run.context or "{}")
+    for step in run.steps:
+        if step.result and context.get(f"{step.name}_result") == json.loads(step.result):
+            del context[f"{step.name}_result"]
+    if context:
+        parts.append(f"context:\n{_indented(_pretty(context))}")
+    return "\n\n".join(parts)
+
+
+def result_json(run: workflow_pb2.WorkflowRun) -> str:
+    """The same for programs. Context and results are values, not the text of them that the contract has."""
+    return json.dumps(
+        {
+            "run_id": run.run_id,
+            "status": workflow_pb2.WorkflowRunStatus.Name(run.status),
+            "error": run.error,
+            "results": {step.name: json.loads(step.result) for step in run.steps if step.result},
+            "context": json.loads(run.context or "{}"),
+        }
+    )
+
+
+def _step_row(step: workflow_pb2.StepRun) -> tuple[str, ...]:
+    detail = f"waits for a worker of queue {step.queue}" if step.queue else step.error
+    if step.status == workflow_pb2.STEP_STATUS_COMPLETED:
+        detail = result_line(step.result, _LONGEST_CELL)
+    time = took(seconds_of(step.start_time), seconds_of(step.end_time))
+    return one_line(step.name), _status(step), str(step.attempt), time or "-", one_line(detail, _LONGEST_CELL)
+
+
+def _status(step: workflow_pb2.StepRun) -> str:
+    name = workflow_pb2.StepStatus.Name(step.status)
+    return name.removeprefix("STEP_STATUS_").lower().replace("_", " ")
+
+
+def _moment(timestamp: Any) -> str:
+    """In local time."""
+    return datetime.fromtimestamp(seconds_of(timestamp)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line.translate(UNSAFE_IN_LINE)}" for line in text.splitlines())

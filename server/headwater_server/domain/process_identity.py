@@ -1,0 +1,55 @@
+"""Which of the server's processes this one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater_server.domain.stream_id import index_of
+
+RUN_OWNER = 0
+"""The process that has the runs, their journal and the connections of workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process among those that share the port.
+
+    Attributes:
+        index: 0 to `count` - 1.
+        count: how many processes share the port.
+        sockets: the private folder of the sockets over which the processes call each other; None for a single process.
+    """
+
+    index: int = 0
+    count: int = 1
+    sockets: Path | None = None
+
+    @property
+    def siblings(self) -> list[int]:
+        """The other processes."""
+        return [index for index in range(self.count) if index != self.index]
+
+    @property
+    def owns_runs(self) -> bool:
+        """Whether runs and workers belong to this process."""
+        return self.index == RUN_OWNER
+
+    def socket(self, index: int) -> Path:
+        """The socket on which a process takes the calls of the others. Raises ValueError in a single process."""
+        if self.sockets is None:
+            raise ValueError("a single process has no siblings")
+        return self.sockets / f"{index}.sock"
+
+    def owner(self, stream_id: str) -> int:
+        """The process that has the stream, or had it.
+
+        A stream of a process that is no more, because the server was started again with fewer, falls to one of those
+        that are; what is not an id of a stream, to this one.
+        """
+        index = index_of(stream_id)
+        return self.index if index is None else index % self.count
+
+
+SINGLE_PROCESS = ProcessIdentity()
+"""The place of a process that has the port to itself."""

@@ -1,0 +1,1 @@
+"""One event log: bounded, with many readers, resumable by sequence, and exact about what is gone."""

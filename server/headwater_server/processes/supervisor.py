@@ -1,0 +1,315 @@
+"""The parent of several server processes that share one port.
+
+Started as `python -m headwater_server.processes.supervisor DESCRIPTOR`.
+
+Theory of operation. `headwater serve --workers N` reads its settings and then becomes this program (`become`), which
+imports little: it serves nobody. It holds the port without listening, and starts N processes, each a new Python, never
+a fork of this one. With each it shares a socket pair, the control socket:
+
+- the supervisor writes one line of JSON: which process this is (`index`, `count`), the directory of the processes' Unix
+  sockets (`sockets`) and the settings (`config`);
+- the process writes one line of JSON, `{"failure": ""}` when it is ready, else why it cannot start;
+- then nothing. The socket stays open while both live, and the kernel closes it however one of them ends, so processes
+  never outlive a supervisor that was killed: they drain and give the port free.
+
+Each process has a task here (`_keep`) that starts it, waits for its end and starts it again: at once, and with growing
+delays while it keeps dying young. SIGCHLD says that a process may have ended; which one is asked of all. SIGTERM and
+SIGINT are passed on as SIGTERM, each time they come. Between the look at `_stopping` and the entry in `_children` there
+is no await, so a signal finds every process that there is. What has not ended in time is killed, and `run` returns only
+when every process has ended and was waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, NoReturn
+
+import structlog
+
+from headwater_server.telemetry.logging import configure_logging
+from headwater_server.transport.port import PortTakenError, hold_port
+
+PYTHON = (sys.executable, "-P")  # -P: nothing is imported from the directory in which the server happens to run
+PROCESS = (*PYTHON, "-m", "headwater_server.processes.server_process")
+
+YOUNG_SECONDS = 10.0
+"""A process that ends sooner after its start has died young, and the next start waits."""
+DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
+"""Seconds before a start, by the number of processes that died young in a row before it."""
+CLOSING_SECONDS = 10.0
+"""How long a process may take to end beyond its draining."""
+LONGEST_PARENT = 70
+"""Bytes; the path of a Unix socket has room for 104 on some systems, and our own names are still to come."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = structlog.get_logger("headwater.supervisor")
+
+
+class StartError(Exception):
+    """A process cannot start; the message is one line for people."""
+
+
+class Supervisor:
+    """Keeps a number of processes running, from `run` to the signal that ends it. It owns this process's signals.
+
+    Args:
+        command: the program; the number of the descriptor of its control socket is added as the last argument.
+        hellos: what each process is told first, by its index; as many processes are started.
+        stop_seconds: how long a process may take to end after the first signal, before it is killed.
+        on_ready: called once, when all are ready for the first time.
+        delays: see DELAYS; the last one holds for all further starts.
+        young_seconds: see YOUNG_SECONDS.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        hellos: Sequence[bytes],
+        stop_seconds: float,
+        on_ready: Callable[[], None],
+        *,
+        delays: Sequence[float] = DELAYS,
+        young_seconds: float = YOUNG_SECONDS,
+    ) -> None:
+        self._command = command
+        self._hellos = hellos
+        self._stop_seconds = stop_seconds
+        self._on_ready = on_ready
+        self._delays = delays
+        self._young_seconds = young_seconds
+        self._children: dict[int, _Child] = {}
+        self._been_ready: set[int] = set()
+        self._stopping = asyncio.Event()
+        self._failure = ""
+        self._clean = True
+
+    async def run(self) -> bool:
+        """Runs the processes until SIGTERM or SIGINT; whether all of them then ended by themselves and cleanly.
+
+        Afterwards both signals are blocked: this program is on its way out. Raises StartError, when all processes have
+        ended, for one that could not start and had never been ready.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._look_for_ended)
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in range(len(self._hellos)):
+                    group.create_task(self._keep(index))
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if self._failure:
+            raise StartError(self._failure)
+        return self._clean
+
+    async def _keep(self, index: int) -> None:
+        """Runs the process with this index, again and again, until the supervisor stops."""
+        loop = asyncio.get_running_loop()
+        in_a_row = 0
+        while not self._stopping.is_set():
+            began = loop.time()
+            end = await self._run_once(index)
+            if self._stopping.is_set():
+                return
+            if index not in self._been_ready:
+                self._fail(end.get("why") or f"server process {index} ended before it was ready: {_in_words(end)}")
+                return
+            if loop.time() - began >= self._young_seconds:
+                in_a_row = 0
+            delay = self._delays[min(in_a_row, len(self._delays) - 1)]
+            in_a_row += 1
+            log.warning("worker died", worker=index, **end, restart_in_seconds=delay)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _run_once(self, index: int) -> dict[str, Any]:
+        """Starts the process and waits for its end: what is to be logged of that."""
+        began = asyncio.get_running_loop().time()
+        try:
+            child = _Child(self._command)
+        except OSError as error:
+            return {"why": f"a server process cannot be started: {error.strerror}"}
+        self._children[index] = child
+        try:
+            why = await child.greet(self._hellos[index])
+            if why == "":
+                seconds = round(asyncio.get_running_loop().time() - began, 3)
+                log.info("worker ready", worker=index, pid=child.pid, seconds=seconds)
+                self._note_ready(index)
+            await child.ended.wait()
+            if self._stopping.is_set() and not child.ended_cleanly:
+                self._clean = False
+                log.warning("worker died", worker=index, **child.end())
+            return child.end() | ({"why": why} if why else {})
+        finally:
+            del self._children[index]
+            child.close()
+
+    def _note_ready(self, index: int) -> None:
+        waited_for = len(self._been_ready) < len(self._hellos)
+        self._been_ready.add(index)
+        if waited_for and len(self._been_ready) == len(self._hellos) and not self._stopping.is_set():
+            self._on_ready()
+
+    def _fail(self, why: str) -> None:
+        self._failure = self._failure or why
+        self._stop()
+
+    def _stop(self) -> None:
+        """Asks all to end, each time it is called; the first call sets the limit."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            asyncio.get_running_loop().call_later(self._stop_seconds, self._kill)
+        for child in self._children.values():
+            child.send(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        for index, child in self._children.items():
+            log.error("worker killed", worker=index, pid=child.pid, after_seconds=self._stop_seconds)
+            child.send(signal.SIGKILL)
+
+    def _look_for_ended(self) -> None:
+        for child in self._children.values():
+            child.look()
+
+
+class _Child:
+    """One process and our end of its control socket; `close` must be called. Raises OSError if it cannot be made."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.ended = asyncio.Event()
+        self._control, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603  our own program
+                    [*command, str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C on the terminal reaches us alone, and we pass it on
+                )
+        except BaseException:
+            self._control.close()
+            raise
+        self._control.setblocking(False)
+        self.pid = self._process.pid
+        self._ready = False
+
+    async def greet(self, hello: bytes) -> str | None:
+        """Sends the first line and takes the answer: why it cannot start, "" if it is ready, None if it has ended."""
+        loop = asyncio.get_running_loop()
+        answer = b""
+        try:
+            await loop.sock_sendall(self._control, hello + b"\n")
+            while not answer.endswith(b"\n"):
+                if not (data := await loop.sock_recv(self._control, 65_536)):
+                    return None
+                answer += data
+        except ConnectionError:
+            return None
+        failure = str(json.loads(answer)["failure"])
+        self._ready = not failure
+        return failure
+
+    def look(self) -> None:
+        """Sees whether it has ended."""
+        if self._process.poll() is not None:
+            self.ended.set()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal, unless it has ended."""
+        self._process.send_signal(number)
+
+    def end(self) -> dict[str, Any]:
+        """How it has ended: pid, and exit_code or signal."""
+        code = self._process.returncode
+        names = {number.value: number.name for number in signal.Signals}
+        how = {"signal": names.get(-code, -code)} if code < 0 else {"exit_code": code}
+        return {"pid": self.pid, **how}
+
+    @property
+    def ended_cleanly(self) -> bool:
+        """Whether it ended as one does that was asked to; before it is ready, SIGTERM may simply kill it."""
+        return self._process.returncode == 0 or (not self._ready and self._process.returncode == -signal.SIGTERM)
+
+    def close(self) -> None:
+        """Closes the socket, and ends the process where it still runs."""
+        self._control.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+
+def _in_words(end: dict[str, Any]) -> str:
+    return f"killed by {end['signal']}" if "signal" in end else f"exit code {end['exit_code']}"
+
+
+def become(config: dict[str, Any]) -> NoReturn:
+    """Makes this process the supervisor; nothing of what it had loaded stays in memory.
+
+    Args:
+        config: `Config.to_json()`; it goes through a file without a name, for any length and nobody else's eyes.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(json.dumps(config).encode())
+        file.seek(0)
+        os.set_inheritable(file.fileno(), True)
+        os.execv(sys.executable, [*PYTHON, "-m", "headwater_server.processes.supervisor", str(file.fileno())])  # noqa: S606
+
+
+def main() -> None:
+    """Supervises until a signal; exit code 0 after a clean end, else 1."""
+    for number in SIGNALS:  # until there are processes to wait for
+        signal.signal(number, lambda *_: sys.exit(0))
+    with open(int(sys.argv[1]), "rb") as file:
+        config = json.load(file)
+    server = config["settings"]["server"]
+    configure_logging(server["log_level"], server["log_format"])
+    try:
+        clean = _supervise(config)
+    except (PortTakenError, StartError) as error:
+        print(f"headwater: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0 if clean else 1)
+
+
+def _supervise(config: dict[str, Any]) -> bool:
+    server = config["settings"]["server"]
+    with ExitStack() as stack:
+        held = stack.enter_context(hold_port(server["host"], server["port"]))
+        server["port"] = held.getsockname()[1]
+        sockets = stack.enter_context(_runtime_directory())
+        common = {"count": server["workers"], "sockets": sockets, "config": config}
+        hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["workers"])]
+        host = f"[{server['host']}]" if ":" in server["host"] else server["host"]
+
+        def announce() -> None:
+            with suppress(OSError):  # whoever read our output has gone: no reason not to serve
+                os.write(1, f"Headwater is listening on {host}:{server['port']}\n".encode())
+
+        return asyncio.run(Supervisor(PROCESS, hellos, server["drain_seconds"] + CLOSING_SECONDS, announce).run())
+
+
+def _runtime_directory() -> tempfile.TemporaryDirectory[str]:
+    """A directory that only this user can enter, with a short path. Raises StartError."""
+    usual = tempfile.gettempdir()
+    parent = usual if len(os.fsencode(usual)) <= LONGEST_PARENT else "/tmp"  # noqa: S108
+    try:
+        return tempfile.TemporaryDirectory(prefix="headwater-", dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StartError(
+            f"no directory can be made in {parent}: {error.strerror}; choose another with TMPDIR"
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

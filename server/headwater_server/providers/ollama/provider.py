@@ -1,0 +1,73 @@
+"""Ollama: the chat wire over HTTP, with the facts that only Ollama tells: its models' abilities and the GPU."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from headwater_server.domain.chunks import Finish, ProviderEvent
+from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.messages import ChatRequest
+from headwater_server.providers.base import ProviderInfo, ProviderStream
+from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.ollama import wire as ollama
+
+GPU_SECONDS = 0.5
+
+
+class OllamaProvider(HttpProvider):
+    """Ollama, at its own address; see HttpProvider."""
+
+    def stream(self, request: ChatRequest) -> ProviderStream:  # type: ignore[override]
+        """Begins a reply; its Finish has the GPU's facts in `metadata["gpu"]`, where Ollama tells them in time."""
+        return _WithGpu(self, super().stream(request), request.model)
+
+    async def info(self, model: str) -> ProviderInfo:
+        """What Ollama says of the model. Raises HeadwaterError when it cannot be asked or lacks the model."""
+        known = await super().info(model)
+        shown = ollama.parse_show(await self.get("/api/show", {"model": known.model}))
+        return ProviderInfo(
+            name=known.name,
+            type=known.type,
+            model=known.model,
+            supports_tools="tools" in shown.capabilities,
+            supported_params=known.supported_params,
+            context_window=shown.context_length,
+        )
+
+    async def gpu(self, model: str) -> dict[str, Any] | None:
+        """Where the model runs (see `ollama.parse_ps`); None when it is not loaded or Ollama does not say."""
+        try:
+            return ollama.parse_ps(await self.get("/api/ps"), model)
+        except HeadwaterError:
+            return None  # a fact beside the reply; its absence says the same
+
+
+class _WithGpu:
+    """A reply whose GPU facts are asked for while it is written, so that they cost its end no time."""
+
+    def __init__(self, provider: OllamaProvider, reply: ProviderStream, model: str) -> None:
+        self._provider = provider
+        self._reply = reply
+        self._model = model
+        self._asking: asyncio.Task[dict[str, Any] | None] | None = None
+
+    @property
+    def request_id(self) -> str:
+        return self._reply.request_id
+
+    async def aclose(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        await self._reply.aclose()
+
+    async def read(self) -> list[ProviderEvent]:
+        events = await self._reply.read()
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._provider.gpu(self._model))
+        if events and isinstance(finish := events[-1], Finish):
+            await asyncio.wait([self._asking], timeout=GPU_SECONDS)
+            if self._asking.done() and (gpu := self._asking.result()) is not None:
+                finish.metadata["gpu"] = gpu
+        return events

@@ -1,0 +1,326 @@
+"""Ollama's chat, and what else Ollama can be asked: its models, where they run, its version.
+
+The reply is one JSON object a line; the last has `done` true. Tool calls come whole. An error after the first line is a
+line of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta, Usage
+from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.messages import (
+    ChatRequest,
+    Image,
+    Message,
+    ResponseFormat,
+    ResponseFormatType,
+    Role,
+    Tool,
+    ToolCall,
+    ToolChoiceMode,
+    ToolResult,
+)
+from headwater_server.providers.base import HttpCall, ModelInfo
+from headwater_server.providers.wires import bodies
+from headwater_server.providers.wires.decoder import (
+    Count,
+    StreamDecoder,
+    media_type,
+    not_a_stream,
+    token_count,
+    total,
+    whole_number,
+)
+from headwater_server.providers.wires.errors import response_error, stream_error
+from headwater_server.providers.wires.json import JSONShape
+from headwater_server.providers.wires.ndjson import NDJSONDecoder
+from headwater_server.providers.wires.surrogates import without_surrogates
+
+TAGS_PATH, PS_PATH, SHOW_PATH, VERSION_PATH = "/api/tags", "/api/ps", "/api/show", "/api/version"
+
+_SAMPLING = {
+    "temperature": "temperature",
+    "max_tokens": "num_predict",
+    "top_p": "top_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "stop": "stop",
+    "seed": "seed",
+}
+
+_TOP_LEVEL = frozenset(
+    {"think", "keep_alive", "format", "truncate", "shift", "logprobs", "top_logprobs", "tools", "options"}
+)
+"""The provider's options that stand beside the model's parameters; all others are among them."""
+
+_DONE_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+_QUOTED_MODEL = re.compile(r"model ['\"]([^'\"\s]{1,200})['\"]")
+
+
+class OllamaWire:
+    """Ollama's chat."""
+
+    api = "chat"
+
+    def supported_params(self, model: str) -> frozenset[str]:
+        """See Wire: all, for every model."""
+        return frozenset(_SAMPLING)
+
+    def call(self, request: ChatRequest) -> HttpCall:
+        """See Wire."""
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": _messages(request),
+            "stream": True,
+        }
+        if tools := _tools(request):
+            body["tools"] = tools
+        if request.response_format:
+            body["format"] = _format(request.response_format)
+        ours = {"options": bodies.sampling(request, _SAMPLING, "Ollama")}
+        options = bodies.without_api(request.provider_options)
+        beside = {key: value for key, value in options.items() if key in _TOP_LEVEL}
+        among = {"options": {key: value for key, value in options.items() if key not in _TOP_LEVEL}}
+        merged = bodies.merge(body | bodies.merge(ours, among), beside)
+        if not merged["options"]:
+            del merged["options"]
+        return HttpCall("/api/chat", merged)
+
+    def auth(self, api_key: str) -> dict[str, str]:
+        """See Wire."""
+        return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def decoder(self, content_type: str) -> ChatDecoder:
+        """See Wire. An answer of one line (a model was only loaded) is JSON."""
+        if media_type(content_type) not in ("application/x-ndjson", "application/json", ""):
+            raise not_a_stream(content_type)
+        return ChatDecoder()
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
+        """See Wire. For a model that is not there the message says how to get it."""
+        error = response_error(status, headers, body)
+        if error.reason is Reason.MODEL_NOT_FOUND:
+            named = _QUOTED_MODEL.search(error.message)
+            cure = f"{error.message}; get it with `ollama pull {named.group(1) if named else 'NAME'}`"
+            return HeadwaterError(error.reason, cure, metadata=error.metadata)
+        return error
+
+
+def _messages(request: ChatRequest) -> list[dict[str, Any]]:
+    names = {call.id: call.name for message in request.messages for call in bodies.parts(message, ToolCall) if call.id}
+    return [
+        item
+        for number, message in enumerate(request.messages)
+        for item in _message(message, f"messages[{number}]", names)
+    ]
+
+
+def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The message, and each tool result as a message of its own; thinking is not sent back."""
+    for result in bodies.parts(message, ToolResult):
+        name = result.name or names.get(result.tool_call_id, "")
+        yield {"role": "tool", "tool_name": name, "content": result.content}
+    images, calls = [], []
+    for number, part in enumerate(message.parts):
+        place = f"{field}.parts[{number}]"
+        if isinstance(part, Image):
+            if part.url:
+                raise invalid(f"{place}.image.url", "Ollama takes no image URLs; send the image's data")
+            images.append(bodies.base64_text(part))
+        elif isinstance(part, ToolCall):
+            function = {"name": part.name, "arguments": bodies.arguments_object(part, place)}
+            calls.append({"id": part.id, "function": function} if part.id else {"function": function})
+    ours: dict[str, Any] = {"role": str(message.role), "content": message.text}
+    if images:
+        ours["images"] = images
+    if calls:
+        ours["tool_calls"] = calls
+    if message.role is not Role.TOOL and (message.text or len(ours) > 2 or not message.parts):
+        yield ours
+
+
+def _tools(request: ChatRequest) -> list[dict[str, Any]]:
+    """The tools. Ollama has no choice of tools, but can be told of none."""
+    choice = request.tool_choice
+    if choice is not None and choice.mode is ToolChoiceMode.REQUIRED:
+        raise invalid("tool_choice.mode", "Ollama cannot force a tool call; use AUTO, or leave tool_choice out")
+    if choice is not None and choice.mode is ToolChoiceMode.NONE:
+        return []
+    return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools)]
+
+
+def _tool(tool: Tool, field: str) -> dict[str, Any]:
+    if tool.strict is not None:
+        raise invalid(f"{field}.strict", "Ollama has no strict tools; leave it out")
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = bodies.tool_parameters(tool)
+    return {"type": "function", "function": function}
+
+
+def _format(form: ResponseFormat) -> Any:
+    """A schema, or "json". Ollama always holds a reply to its schema, so that `strict` asks for nothing more."""
+    return "json" if form.type is ResponseFormatType.JSON_OBJECT else form.schema
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function
+    id: str | None = None
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Line(msgspec.Struct):
+    message: _Said | None = None
+    done: bool = False
+    done_reason: str | None = None
+    error: Any = None
+    prompt_eval_count: Count = None
+    eval_count: Count = None
+    total_duration: Count = None
+    load_duration: Count = None
+    prompt_eval_duration: Count = None
+    eval_duration: Count = None
+
+
+_LINE = JSONShape(_Line, "a line of Ollama's chat")
+_TIMINGS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
+
+
+class ChatDecoder(StreamDecoder[bytes]):
+    """Decodes one answer."""
+
+    def __init__(self) -> None:
+        super().__init__(NDJSONDecoder())
+
+    def _read(self, message: bytes) -> Delta | None:
+        line = _LINE.decode(message)
+        if line.error:
+            raise stream_error(line.error)
+        delta = self._delta(line.message) if line.message else None
+        if line.done:
+            reason = _DONE_REASONS.get(line.done_reason or "", FinishReason.OTHER)
+            timings = {name: value for name in _TIMINGS if (value := whole_number(getattr(line, name))) is not None}
+            self._finish(reason, line.done_reason or "", _usage(line), metadata=timings)
+        return delta
+
+    def _delta(self, said: _Said) -> Delta | None:
+        content, thinking = said.content or "", said.thinking or ""
+        pieces = [piece for call in said.tool_calls or () if (piece := self._call(call))]
+        if not (content or thinking or pieces):
+            return None
+        return Delta(content=content, thinking=thinking, tool_calls=pieces or None)
+
+    def _call(self, call: _ToolCall) -> ToolCallDelta | None:
+        # Each is a call of its own: older servers number none, and no call comes in pieces.
+        arguments = without_surrogates(call.function.arguments or {})
+        text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+        return self._calls.piece(len(self._calls), id=call.id or "", name=call.function.name, arguments=text)
+
+
+def _usage(line: _Line) -> Usage | None:
+    tokens_in, tokens_out = token_count(line.prompt_eval_count), token_count(line.eval_count)
+    if tokens_in is None and tokens_out is None:
+        return None
+    return Usage(input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=total(tokens_in, tokens_out))
+
+
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Loaded(msgspec.Struct):
+    name: str
+    size: _Bytes = 0
+    size_vram: _Bytes = 0
+
+
+class _LoadedModels(msgspec.Struct):
+    models: list[_Loaded] | None = None
+
+
+class _Tag(msgspec.Struct):
+    name: str
+    capabilities: list[str] | None = None
+
+
+class _Tags(msgspec.Struct):
+    models: list[_Tag] | None = None
+
+
+class _Show(msgspec.Struct):
+    capabilities: list[str] | None = None
+    model_info: dict[str, Any] | None = None
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+_LOADED = JSONShape(_LoadedModels, "Ollama's list of loaded models")
+_TAGS = JSONShape(_Tags, "Ollama's list of models")
+_SHOW = JSONShape(_Show, "Ollama's description of a model")
+_VERSION = JSONShape(_Version, "Ollama's version")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What Ollama knows of a model: its abilities in Ollama's words, and the tokens of its context window."""
+
+    capabilities: tuple[str, ...]
+    context_length: int | None
+
+
+def parse_ps(body: bytes, model: str) -> dict[str, Any] | None:
+    """Where a model runs, from /api/ps: `size` and `size_vram` in bytes, `placement` gpu, cpu or split.
+
+    None when it is not loaded. Raises HeadwaterError for another answer.
+    """
+    wanted = _with_tag(model)
+    for loaded in _LOADED.decode_answer(body).models or ():
+        if _with_tag(loaded.name) == wanted:
+            placement = "cpu" if loaded.size_vram <= 0 else "gpu" if loaded.size_vram >= loaded.size else "split"
+            return {"size": loaded.size, "size_vram": loaded.size_vram, "placement": placement}
+    return None
+
+
+def parse_tags(body: bytes) -> list[ModelInfo]:
+    """The models on disk, from /api/tags. Raises HeadwaterError for another answer."""
+    models = _TAGS.decode_answer(body).models or ()
+    return [ModelInfo(tag.name, tuple(tag.capabilities or ())) for tag in models]
+
+
+def parse_show(body: bytes) -> ModelFacts:
+    """What a model can do, from /api/show. Raises HeadwaterError for another answer."""
+    shown = _SHOW.decode_answer(body)
+    info = shown.model_info or {}
+    length = info.get(f"{info.get('general.architecture')}.context_length")
+    context_length = token_count(length) if isinstance(length, int | float) else None
+    return ModelFacts(tuple(shown.capabilities or ()), context_length)
+
+
+def parse_version(body: bytes) -> str:
+    """Ollama's version, from /api/version. Raises HeadwaterError for another answer."""
+    return _VERSION.decode_answer(body).version
+
+
+def _with_tag(name: str) -> str:
+    """The full name: without a tag Ollama means `latest`."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"

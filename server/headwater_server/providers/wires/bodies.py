@@ -1,0 +1,79 @@
+"""Pieces of request bodies that several wires need."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from headwater_server.domain.errors import invalid
+from headwater_server.domain.messages import ChatRequest, Image, Message, Part, Role, Tool, ToolCall
+from headwater_server.providers.wires.json import parse_json
+from headwater_server.providers.wires.surrogates import without_surrogates
+
+P = TypeVar("P", bound=Part)
+
+
+def sampling(request: ChatRequest, names: Mapping[str, str], api: str) -> dict[str, Any]:
+    """The sampling parameters that were set, by the provider's names.
+
+    Raises HeadwaterError (INVALID_REQUEST) for one that has no name there.
+    """
+    body = {}
+    for name, value in request.sampling.items():
+        if name not in names:
+            raise invalid(name, f"{api} has no such parameter; leave it out, or ask for unsupported_params DROP")
+        body[names[name]] = list(value) if isinstance(value, list | tuple) else value
+    return body
+
+
+def merge(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with the options over it: an object is merged into an object, anything else replaces."""
+    merged = dict(body)
+    for key, value in options.items():
+        ours = merged.get(key)
+        merged[key] = merge(ours, value) if isinstance(ours, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def without_api(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The provider's options without `api`, which chooses between wires and is never sent."""
+    return {key: value for key, value in options.items() if key != "api"}
+
+
+def parts(message: Message, kind: type[P]) -> Iterator[P]:
+    """The parts of one kind."""
+    return (part for part in message.parts if isinstance(part, kind))
+
+
+def instructions(request: ChatRequest) -> str:
+    """All system messages, joined by blank lines, for wires that keep them apart."""
+    texts = [message.text for message in request.messages if message.role is Role.SYSTEM]
+    return "\n\n".join(text for text in texts if text)
+
+
+def base64_text(image: Image) -> str:
+    """The image's data in base64."""
+    return base64.b64encode(image.data).decode("ascii")
+
+
+def image_url(image: Image) -> str:
+    """The image's URL, or its data as a `data:` URL."""
+    return image.url or f"data:{image.media_type};base64,{base64_text(image)}"
+
+
+def tool_parameters(tool: Tool) -> dict[str, Any]:
+    """The JSON Schema of a tool's arguments; every wire wants one also where there are none."""
+    return tool.parameters or {"type": "object", "properties": {}}
+
+
+def arguments_object(call: ToolCall, field: str) -> dict[str, Any]:
+    """The arguments of a call as an object. Raises HeadwaterError (INVALID_REQUEST) when they are none."""
+    try:
+        arguments = parse_json(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise invalid(f"{field}.tool_call.arguments", "must be the text of a JSON object for this provider")
+    cleaned: dict[str, Any] = without_surrogates(arguments)
+    return cleaned

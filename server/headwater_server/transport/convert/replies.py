@@ -1,0 +1,175 @@
+"""From the domain to the contract's replies."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, FinishReason, StreamStats, ToolCallDelta, Usage
+from headwater_server.domain.messages import ToolCall
+from headwater_server.providers.base import Provider, ProviderInfo
+from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.live import LiveStream
+from headwater_server.transport.convert.structs import dict_to_struct
+
+MAX_INT32 = 2**31 - 1
+
+_FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
+    reason: agent_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")  # type: ignore[misc]
+    for reason in FinishReason
+}
+
+
+def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
+    """A chunk as a message; a field that says nothing is not set."""
+    delta = chunk.delta
+    message = agent_pb2.StreamChunk(content=delta.content, sequence=chunk.sequence)
+    # As `timestamp` does it, in place: a message that is passed on is copied.
+    seconds, create_time = int(chunk.create_time), message.create_time
+    create_time.seconds, create_time.nanos = seconds, int((chunk.create_time - seconds) * 1_000_000) * 1000
+    if delta.event_type:
+        message.event_type = delta.event_type
+    if delta.content and not chunk.merged:
+        message.token = delta.content
+    rarer = delta.thinking or delta.tool_calls or delta.refusal or delta.thinking_signature or delta.redacted_thinking
+    if rarer:
+        _add_rarer(message, delta)
+    return message
+
+
+def _add_rarer(message: agent_pb2.StreamChunk, delta: Delta) -> None:
+    message.thinking = delta.thinking
+    message.thinking_signature = delta.thinking_signature
+    message.redacted_thinking = delta.redacted_thinking
+    message.refusal = delta.refusal
+    if delta.tool_calls:
+        message.tool_call_deltas.extend(_tool_call_delta(call) for call in delta.tool_calls)
+
+
+def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
+    """The last chunk of a stream as a message."""
+    finish = final.finish
+    return agent_pb2.StreamChunk(
+        sequence=final.sequence,
+        create_time=timestamp(final.create_time),
+        event_type=finish.event_type,
+        metadata=dict_to_struct(finish.metadata) if finish.metadata else None,
+        is_final=True,
+        finish_reason=_FINISH_REASONS[finish.reason],
+        provider_finish_reason=finish.provider_reason,
+        stop_sequence=finish.stop_sequence,
+        usage=_usage(finish.usage),
+        stats=_stats(final.stats),
+        tool_calls=map(_tool_call, final.tool_calls),
+        provider_request_id=final.provider_request_id,
+    )
+
+
+def introduce(message: agent_pb2.StreamChunk, stream: LiveStream, dropped: list[str]) -> None:
+    """Adds to the first chunk of a stream who answers, and which parameters were left out."""
+    message.stream_id = stream.id
+    message.model = stream.model
+    message.provider = stream.provider
+    if dropped:
+        message.metadata.update({"dropped_params": dropped})
+
+
+def run_response(
+    stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk, dropped: list[str]
+) -> agent_service_pb2.RunResponse:
+    """A whole reply as a message."""
+    finish = final.finish
+    metadata: dict[str, Any] = {**finish.metadata, **({"dropped_params": dropped} if dropped else {})}
+    return agent_service_pb2.RunResponse(
+        content=reply.content,
+        thinking=reply.thinking,
+        refusal=reply.refusal,
+        tool_calls=map(_tool_call, final.tool_calls),
+        finish_reason=_FINISH_REASONS[finish.reason],
+        provider_finish_reason=finish.provider_reason,
+        stop_sequence=finish.stop_sequence,
+        usage=_usage(finish.usage),
+        stats=_stats(final.stats),
+        metadata=dict_to_struct(metadata) if metadata else None,
+        stream_id=stream.id,
+        model=stream.model,
+        provider=stream.provider,
+        provider_request_id=final.provider_request_id,
+    )
+
+
+def stream_info(stream: LiveStream) -> agent_service_pb2.StreamInfo:
+    """A running stream as a message."""
+    return agent_service_pb2.StreamInfo(
+        stream_id=stream.id,
+        model=stream.model,
+        provider=stream.provider,
+        create_time=timestamp(stream.created),
+        chunk_count=stream.chunk_count,
+    )
+
+
+def provider_info(info: ProviderInfo) -> agent_service_pb2.ProviderInfo:
+    """What a provider can do as a message."""
+    return agent_service_pb2.ProviderInfo(
+        name=info.name,
+        type=info.type,
+        model=info.model,
+        supports_streaming=info.supports_streaming,
+        supports_tools=info.supports_tools,
+        supported_params=info.supported_params,
+        api=info.api,
+        context_window=info.context_window,
+    )
+
+
+def provider_summary(provider: Provider) -> agent_service_pb2.ProviderSummary:
+    """A provider as a message, for a list."""
+    return agent_service_pb2.ProviderSummary(
+        name=provider.name, type=provider.type, default_model=provider.default_model
+    )
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a Timestamp, to the microsecond."""
+    whole = int(seconds)
+    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1_000_000) * 1000)
+
+
+def _tool_call_delta(delta: ToolCallDelta) -> agent_pb2.ToolCallDelta:
+    return agent_pb2.ToolCallDelta(index=delta.index, id=delta.id, name=delta.name, arguments=delta.arguments)
+
+
+def _tool_call(call: ToolCall) -> agent_pb2.ToolCall:
+    return agent_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+
+
+def _usage(usage: Usage | None) -> agent_pb2.Usage | None:
+    if usage is None:
+        return None
+    return agent_pb2.Usage(
+        input_tokens=_count(usage.input_tokens),
+        output_tokens=_count(usage.output_tokens),
+        total_tokens=_count(usage.total_tokens),
+        cached_input_tokens=_count(usage.cached_input_tokens),
+        cache_write_tokens=_count(usage.cache_write_tokens),
+        reasoning_tokens=_count(usage.reasoning_tokens),
+    )
+
+
+def _count(value: int | None) -> int | None:
+    """A provider's count, held within an int32: a nonsensical one must not fail the whole reply."""
+    return None if value is None else max(-MAX_INT32, min(value, MAX_INT32))
+
+
+def _stats(stats: StreamStats) -> agent_pb2.StreamStats:
+    first = stats.time_to_first_token_seconds
+    return agent_pb2.StreamStats(
+        time_to_first_token_ms=None if first is None else math.ceil(first * 1000),
+        duration_ms=math.ceil(stats.duration_seconds * 1000),
+        chunk_count=stats.chunk_count,
+        tokens_per_second=stats.tokens_per_second,
+    )

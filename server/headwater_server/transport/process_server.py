@@ -1,0 +1,109 @@
+"""All that a process of the server takes calls with: its gRPC servers and, beside siblings, the calls to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from headwater.v1 import agent_service_pb2_grpc, worker_service_pb2_grpc, workflow_service_pb2_grpc
+from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.transport.owners.relay import Relay
+from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
+from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
+from headwater_server.transport.services.agent import AgentService
+from headwater_server.transport.services.opening import StreamOpener
+from headwater_server.transport.services.worker import WorkerService
+from headwater_server.transport.services.workflow import WorkflowService
+
+OWNER_FIRST_SECONDS = 2.0
+"""How much longer the calls to siblings may take to drain: what ends with the owner's limit is the owner's to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamServices:
+    """What the AgentService is made of; see there."""
+
+    opener: StreamOpener
+    providers: ProviderRegistry
+    streams: StreamRegistry
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunServices:
+    """The services that the owner of the runs has."""
+
+    workflows: WorkflowService
+    workers: WorkerService
+
+
+class ProcessServer:
+    """Takes the calls of a process, from `start` to `stop`.
+
+    Args:
+        identity: which process this is.
+        streams: for the AgentService, which every process has.
+        runs: the other services; None in a process that passes them on to their owner.
+    """
+
+    def __init__(self, identity: ProcessIdentity, streams: StreamServices, runs: RunServices | None) -> None:
+        self._identity = identity
+        self._siblings: SiblingServer | None = None
+        self._relay: Relay | None = None
+        made_of = (streams.opener, streams.providers, streams.streams, streams.version)
+        local = [_agents(AgentService(*made_of)), *_runs(runs)]
+        if identity.count > 1:
+            self._siblings = SiblingServer(local)
+            self._relay = Relay(identity)
+            routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
+            self._public = GrpcServer([routed, *(_runs(runs) or relayed_services(self._relay))], shares_port=True)
+        else:
+            self._public = GrpcServer(local)
+
+    @property
+    def port(self) -> int:
+        """The port listened on, once started."""
+        return self._public.port
+
+    @property
+    def relayed(self) -> int:
+        """How many calls are being answered by siblings."""
+        return len(self._relay) if self._relay else 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listens for siblings, then for everybody. Raises PortTakenError."""
+        if self._siblings:
+            await self._siblings.start(self._identity.socket(self._identity.index))
+        await self._public.start(host, port)
+
+    async def announce_end(self) -> None:
+        """Tells health checks that no new work is taken."""
+        await self._public.announce_end()
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for the calls that siblings answer, a little longer than `seconds`, and ends those that are left."""
+        if self._relay:
+            await self._relay.drain(seconds + OWNER_FIRST_SECONDS)
+
+    async def stop(self) -> None:
+        """Closes the port and all connections; calls that still run get a moment to send their status."""
+        await self._public.stop()
+        if self._relay:
+            await self._relay.close()
+        if self._siblings:
+            await self._siblings.stop()
+
+
+def _agents(service: AgentService) -> AddService:
+    return partial(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, service)
+
+
+def _runs(services: RunServices | None) -> list[AddService]:
+    if services is None:
+        return []
+    return [
+        partial(workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server, services.workflows),
+        partial(worker_service_pb2_grpc.add_WorkerServiceServicer_to_server, services.workers),
+    ]

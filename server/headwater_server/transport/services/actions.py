@@ -1,0 +1,38 @@
+"""The steps that are prompts: each is a stream of its own, which nobody but its run reads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from headwater.v1 import agent_service_pb2
+from headwater_server.domain.chunks import FinalChunk
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.transport.services.opening import StreamOpener
+
+MAX_TEXT = 1024 * 1024
+
+
+class Actions:
+    """Answers prompts with the providers of this server; the streams are listed and cancelled like any others."""
+
+    def __init__(self, opener: StreamOpener) -> None:
+        self._opener = opener
+
+    async def act(self, agent: bytes, prompt: str, on_chunk: Callable[[str, str], Awaitable[None]]) -> str:
+        """The whole reply to a prompt; `on_chunk` gets text and thinking as they come.
+
+        Raises HeadwaterError, also for a reply of more than 1 MiB.
+        """
+        request = agent_service_pb2.StreamRequest.FromString(agent)
+        request.prompt = prompt
+        text: list[str] = []
+        size = 0
+        async with self._opener.open(request) as opened:
+            while not isinstance(chunk := await opened.stream.next(), FinalChunk):
+                piece = chunk.delta.content + chunk.delta.refusal
+                size += len(piece)
+                if size > MAX_TEXT:
+                    raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply is over 1 MiB, too much for a result")
+                text.append(piece)
+                await on_chunk(piece, chunk.delta.thinking)
+        return "".join(text)

@@ -1,0 +1,183 @@
+"""The AgentService: one method an RPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from headwater_server.domain.chunks import Chunk, FinalChunk
+from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
+from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.transport.convert import paging, replies
+from headwater_server.transport.convert.requests import refuse_continuation
+from headwater_server.transport.interceptors.rpc import Context, rpc
+from headwater_server.transport.services.opening import Opened, StreamOpener, naming
+
+
+class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
+    """Bridges the RPCs to providers and streams.
+
+    Args:
+        opener: opens streams.
+        providers: who can answer.
+        streams: owns the running streams.
+        version: sent as the response header `headwater-version`.
+    """
+
+    def __init__(
+        self, opener: StreamOpener, providers: ProviderRegistry, streams: StreamRegistry, version: str
+    ) -> None:
+        self._opener = opener
+        self._providers = providers
+        self._streams = streams
+        self._version = version
+
+    @asynccontextmanager
+    async def _accept(self, request: agent_service_pb2.StreamRequest) -> AsyncIterator[Opened]:
+        async with self._opener.open(request) as opened:
+            stream = opened.stream
+            structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
+            try:
+                yield opened
+            finally:
+                structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+
+    async def _first(self, stream: LiveStream, context: Context) -> Chunk | FinalChunk:
+        """The first chunk; the headers go out while the provider is asked for it."""
+        headers = (("headwater-stream-id", stream.id), ("headwater-version", self._version))
+        sending = asyncio.create_task(context.send_initial_metadata(headers))
+        try:
+            return await stream.next()
+        finally:
+            await sending
+
+    @rpc
+    async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
+        self, request: agent_service_pb2.StreamRequest, context: Context
+    ) -> None:
+        """Writes a reply chunk by chunk."""
+        async with self._accept(request) as accepted:
+            stream = accepted.stream
+            message = _message(await self._first(stream, context))
+            replies.introduce(message, stream, accepted.dropped)
+            while not message.is_final:
+                await context.write(message)
+                message = _message(await stream.next())
+            await context.write(message)
+
+    @rpc
+    async def Run(  # noqa: N802
+        self, request: agent_service_pb2.StreamRequest, context: Context
+    ) -> agent_service_pb2.RunResponse:
+        """Answers with the whole reply."""
+        refuse_continuation(request)
+        async with self._accept(request) as accepted:
+            reply = ReplyAccumulator()
+            chunk = await self._first(accepted.stream, context)
+            while not isinstance(chunk, FinalChunk):
+                reply.add(chunk)
+                if reply.size > MAX_MESSAGE_BYTES:
+                    raise _too_large()
+                chunk = await accepted.stream.next()
+            response = replies.run_response(accepted.stream, reply, chunk, accepted.dropped)
+            _check_size(response)
+            return response
+
+    @rpc
+    async def CancelStream(  # noqa: N802
+        self, request: agent_service_pb2.CancelStreamRequest, context: Context
+    ) -> agent_service_pb2.CancelStreamResponse:
+        """Ends a running stream."""
+        if not request.stream_id:
+            raise invalid("stream_id", "is empty; it is in the header headwater-stream-id and on the first chunk")
+        self._streams.cancel(request.stream_id)
+        return agent_service_pb2.CancelStreamResponse()
+
+    @rpc
+    async def ListStreams(  # noqa: N802
+        self, request: agent_service_pb2.ListStreamsRequest, context: Context
+    ) -> agent_service_pb2.ListStreamsResponse:
+        """Lists the running streams."""
+        return self._page(request)
+
+    def _page(self, request: agent_service_pb2.ListStreamsRequest) -> agent_service_pb2.ListStreamsResponse:
+        size = paging.page_size(request.page_size)
+        streams, last = self._streams.page(paging.page_start(request.page_token), size)
+        return agent_service_pb2.ListStreamsResponse(
+            streams=map(replies.stream_info, streams), next_page_token=paging.page_token(last)
+        )
+
+    @rpc
+    async def GetProviderInfo(  # noqa: N802
+        self, request: agent_service_pb2.GetProviderInfoRequest, context: Context
+    ) -> agent_service_pb2.GetProviderInfoResponse:
+        """Says what a provider and a model can do."""
+        for name in ("model", "provider"):
+            if len(getattr(request, name)) > MAX_NAME:
+                raise invalid(name, f"is longer than {MAX_NAME} characters")
+        if request.provider and not request.model:
+            provider, model = self._providers.provider(request.provider), ""
+        else:
+            route = self._providers.resolve(request.model, request.provider)
+            provider, model = route.provider, route.model
+        with naming(provider=provider.name, model=model):
+            info = await provider.info(model)
+        return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
+
+    @rpc
+    async def ListProviders(  # noqa: N802
+        self, request: agent_service_pb2.ListProvidersRequest, context: Context
+    ) -> agent_service_pb2.ListProvidersResponse:
+        """Lists the configured providers."""
+        default = self._providers.default()
+        return agent_service_pb2.ListProvidersResponse(
+            providers=[replies.provider_summary(provider) for provider in self._providers.configured()],
+            default_provider=default.provider.name if default else "",
+            default_model=default.model if default else "",
+        )
+
+    @rpc
+    async def ListModels(  # noqa: N802
+        self, request: agent_service_pb2.ListModelsRequest, context: Context
+    ) -> agent_service_pb2.ListModelsResponse:
+        """Asks a provider for its models."""
+        if len(request.provider) > MAX_NAME:
+            raise invalid("provider", f"is longer than {MAX_NAME} characters")
+        provider = self._providers.provider(request.provider)
+        with naming(provider=provider.name):
+            found = await provider.models()
+        models = [
+            agent_service_pb2.Model(name=model.name, provider=provider.name, capabilities=model.capabilities)
+            for model in found
+        ]
+        return agent_service_pb2.ListModelsResponse(models=models)
+
+
+def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:
+    if isinstance(chunk, FinalChunk):
+        message = replies.final_chunk(chunk)
+    else:
+        message = replies.stream_chunk(chunk)
+        if chunk.delta.content and not chunk.delta.event_type:
+            return message  # `merging` has held it to its size, as it cannot with what providers name or encrypt
+    _check_size(message)
+    return message
+
+
+def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> HeadwaterError:
+    return HeadwaterError(
+        Reason.REPLY_TOO_LARGE, "the reply does not fit into a message of 3 MiB; Stream sends text in pieces"
+    )

@@ -1,0 +1,239 @@
+"""The WorkerService: one call for each connected worker.
+
+Theory of operation. Three things can end a call, and each has its own waiter: the worker (it leaves, or says something
+wrong: the reading task), the connection (the writing task), and the server (it drains, or the worker has connected
+again). Whatever it is, the pool is told that the worker is disconnected before the call ends.
+
+Memory is bounded without losing a message: tasks that wait to be written are references, made into messages one at a
+time; a task that is cancelled before it was written is dropped with its cancellation; and as acknowledgements are what
+a worker can cause without end, nothing more is read from one that does not read them. A worker that takes no message
+for half a minute is disconnected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Any
+
+import structlog
+
+from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
+from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.limits import MAX_NAME
+from headwater_server.domain.workflow import StepError
+from headwater_server.transport.convert import workers as worker_messages
+from headwater_server.transport.convert.workers import Registration
+from headwater_server.transport.interceptors.rpc import Context, rpc
+from headwater_server.workflows.workers.pool import WorkerPool, WorkerSession
+from headwater_server.workflows.workers.tasks import Assign, Cancel, ToWorker
+
+HEARTBEATS_PER_TIMEOUT = 3
+REGISTER_SECONDS = 10.0
+WRITE_SECONDS = 30.0
+MAX_WAITING_ACKS = 1_000
+RECONNECT_AFTER_SECONDS = 0.5
+
+RememberHandlers = Callable[[str, Collection[str]], Awaitable[None]]
+Requests = AsyncIterator[worker_service_pb2.WorkerMessage]
+
+
+class _Outbox:
+    """What waits to be written to one worker, in order."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[tuple[str, str], ToWorker | worker_service_pb2.ResultAck] = OrderedDict()
+        self._acks = 0
+        self._last_acks = False
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def send(self, message: ToWorker) -> None:
+        if isinstance(message, Cancel) and self._waiting.pop(("Assign", message.task_id), None) is not None:
+            return
+        self._waiting[type(message).__name__, message.task_id] = message
+        self._changed.set()
+
+    async def acknowledge(self, task_id: str, accepted: bool) -> None:
+        """Waits while too many acknowledgements wait."""
+        await self._room.wait()
+        self._acks += ("Ack", task_id) not in self._waiting
+        self._waiting["Ack", task_id] = worker_service_pb2.ResultAck(task_id=task_id, accepted=accepted)
+        if self._acks >= MAX_WAITING_ACKS:
+            self._room.clear()
+        self._changed.set()
+
+    def end_with_acks(self) -> None:
+        """The worker has left: it gets no tasks any more, and then no message at all."""
+        self._last_acks = True
+        self._changed.set()
+
+    async def next(self) -> ToWorker | worker_service_pb2.ResultAck | None:
+        """The oldest message; None after the last one."""
+        while True:
+            while not self._waiting:
+                if self._last_acks:
+                    return None
+                self._changed.clear()
+                await self._changed.wait()
+            (kind, _), message = self._waiting.popitem(last=False)
+            if kind == "Ack":
+                self._acks -= 1
+                self._room.set()
+            if kind == "Ack" or not self._last_acks:
+                return message
+
+
+class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
+    """Connects workers to the pool.
+
+    Args:
+        pool: has the tasks.
+        remember_handlers: notes that names were registered on a queue; awaited before a worker is told that it is
+            known.
+    """
+
+    def __init__(self, pool: WorkerPool, remember_handlers: RememberHandlers) -> None:
+        self._pool = pool
+        self._remember_handlers = remember_handlers
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Takes no more workers, and ends the calls of those that are connected."""
+        self._draining.set()
+
+    @rpc  # type: ignore[type-var]  # the request is many messages
+    async def Connect(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
+        self, requests: Requests, context: Context
+    ) -> None:
+        """Serves one worker as long as it is connected."""
+        if self._draining.is_set():
+            raise _draining()
+        registration = await self._register(requests)
+        outbox = _Outbox()
+        session = self._pool.connect(
+            registration.worker_id,
+            registration.queue,
+            registration.handlers,
+            registration.concurrency,
+            registration.held_task_ids,
+            outbox.send,
+        )
+        try:
+            await self._serve(requests, context, session, outbox)
+        finally:
+            session.disconnected()
+
+    async def _register(self, requests: Requests) -> Registration:
+        first = asyncio.ensure_future(anext(requests, None))
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait([first, draining], timeout=REGISTER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():
+                raise _draining()
+            message = first.result() if first.done() else None
+        finally:
+            await _end(first, draining)
+        if message is None or message.WhichOneof("kind") != "register":
+            raise invalid("register", f"must be the first message, within {REGISTER_SECONDS:g} s")
+        registration = worker_messages.parse_register(message.register)
+        await self._remember_handlers(registration.queue, registration.handlers)
+        structlog.contextvars.bind_contextvars(
+            worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
+        )
+        return registration
+
+    async def _serve(self, requests: Requests, context: Context, session: WorkerSession, outbox: _Outbox) -> None:
+        reading = asyncio.ensure_future(_read(requests, session, outbox))
+        writing = asyncio.ensure_future(_write(context, self._registered(session), session, outbox))
+        draining = asyncio.ensure_future(self._draining.wait())
+        replaced = asyncio.ensure_future(session.replaced.wait())
+        try:
+            await asyncio.wait([reading, writing, draining, replaced], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+                session.disconnected()
+                outbox.end_with_acks()
+                await asyncio.wait([writing, draining], return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                return writing.result()
+            if replaced.done():
+                raise invalid("register.worker_id", "has connected again elsewhere; give each worker an id of its own")
+            raise _draining()
+        finally:
+            await _end(reading, writing, draining, replaced)
+
+    def _registered(self, session: WorkerSession) -> worker_service_pb2.Registered:
+        timeout_ms = round(self._pool.heartbeat_timeout_seconds * 1000)
+        return worker_service_pb2.Registered(
+            heartbeat_interval_ms=max(1, timeout_ms // HEARTBEATS_PER_TIMEOUT),
+            heartbeat_timeout_ms=timeout_ms,
+            unwanted_task_ids=session.unwanted,
+        )
+
+
+async def _end(*waiters: asyncio.Future[Any]) -> None:
+    """Cancels those that are not done, and waits for all; what they raise has been looked at where it matters."""
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.gather(*waiters, return_exceptions=True)
+
+
+async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> None:
+    """Takes what the worker says, until it has said all."""
+    async for message in requests:
+        session.heard()
+        match message.WhichOneof("kind"):
+            case "chunk":
+                worker_messages.check_chunk(message.chunk)
+                await session.chunk(message.chunk.task_id, message.chunk.content, message.chunk.thinking)
+            case "result":
+                task_id = message.result.task_id
+                if not 1 <= len(task_id) <= MAX_NAME:
+                    raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
+                await outbox.acknowledge(task_id, session.result(task_id, worker_messages.parse_result(message.result)))
+            case "register":
+                raise invalid("register", "must be the first message only; connect again to register other handlers")
+            case None:
+                raise invalid("kind", "none is set; send register, heartbeat, chunk or result")
+
+
+async def _write(
+    context: Context, registered: worker_service_pb2.Registered, session: WorkerSession, outbox: _Outbox
+) -> None:
+    """Writes to the worker, until it has left or that fails."""
+    await _put(context, worker_service_pb2.ServerMessage(registered=registered))
+    while (message := await outbox.next()) is not None:
+        match message:
+            case Assign() as assign:
+                try:
+                    task = worker_messages.task(assign)
+                except StepError as error:
+                    session.result(assign.task_id, error)
+                    continue
+                await _put(context, worker_service_pb2.ServerMessage(task=task))
+            case Cancel(task_id):
+                cancel = worker_service_pb2.CancelTask(task_id=task_id)
+                await _put(context, worker_service_pb2.ServerMessage(cancel=cancel))
+            case worker_service_pb2.ResultAck() as ack:
+                await _put(context, worker_service_pb2.ServerMessage(ack=ack))
+
+
+async def _put(context: Context, message: worker_service_pb2.ServerMessage) -> None:
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await context.write(message)
+    except TimeoutError as error:
+        raise HeadwaterError(
+            Reason.STREAM_INTERRUPTED, f"the worker has taken no message for {WRITE_SECONDS:g} s; connect again"
+        ) from error
+
+
+def _draining() -> HeadwaterError:
+    return HeadwaterError(
+        Reason.SERVER_DRAINING,
+        "this server is about to end; connect again",
+        retry_after_seconds=RECONNECT_AFTER_SECONDS,
+    )

@@ -1,0 +1,1 @@
+"""What a workflow may look like: its graph and its conditions."""

@@ -1,0 +1,214 @@
+"""What is wrong with the definition of a workflow: every mistake at once, each with its place and its cure."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import islice
+from typing import NoReturn, TypeAlias
+
+from headwater_server.domain.errors import FieldViolation
+from headwater_server.domain.workflow import Step, Workflow
+from headwater_server.workflows.definition import conditions
+
+MAX_STEPS = 2_000
+MAX_NAME_CHARACTERS = 256
+MAX_RETRIES = 100
+MAX_VIOLATIONS = 1_000
+MAX_CYCLES = 10
+MAX_HINTS = 10
+_HINT_CHARACTERS = 64
+_HINT_CANDIDATES = 200
+_SHOWN_NAMES = 10
+_SHOWN_PATH = 40
+
+KnownHandlers: TypeAlias = Callable[[str], frozenset[str]]
+"""The names that workers have ever registered on a queue."""
+_Mistake: TypeAlias = tuple[str, str]  # path within the step or the workflow, and text
+
+
+def violations(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> list[FieldViolation]:
+    """Every mistake of a definition, the first 1,000 of them.
+
+    Args:
+        workflow: the definition.
+        known_handlers: the names that workers have ever registered on a queue.
+        queue: the queue of steps that name none; may be empty.
+    """
+    mistakes = (FieldViolation(path, text) for path, text in _mistakes(workflow, known_handlers, queue))
+    return list(islice(mistakes, MAX_VIOLATIONS))
+
+
+def _mistakes(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> Iterator[_Mistake]:
+    for path, text in _workflow_mistakes(workflow):
+        yield f"workflow.{path}", text
+    if len(workflow.steps) > MAX_STEPS:
+        return
+    hints = _Hints()
+    names = _Names(workflow.steps, hints)
+    handlers = _Handlers(known_handlers, queue, hints)
+    for position, step in enumerate(workflow.steps):
+        for path, text in (
+            *names.mistakes(step, position),
+            *handlers.mistakes(step),
+            *_limit_mistakes(step),
+        ):
+            yield f"workflow.steps[{position}].{path}", text
+    for path, text in _cycles(workflow.steps, names.first):
+        yield f"workflow.{path}", text
+
+
+def _workflow_mistakes(workflow: Workflow) -> Iterator[_Mistake]:
+    yield from _bad_length("name", workflow.name, least=1)
+    yield from _bad_length("id", workflow.id)
+    if not workflow.steps:
+        yield "steps", "there are none; add one with an action or a handler"
+    if len(workflow.steps) > MAX_STEPS:
+        yield "steps", f"there are {len(workflow.steps):,}, at most {MAX_STEPS:,} are allowed; split the workflow"
+    if not workflow.schedule_timeout_seconds > 0:
+        yield "schedule_timeout_ms", "must be at least 1; leave it out for an hour"
+
+
+def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
+    if step.condition and (wrong := conditions.check(step.condition)) is not None:
+        yield "condition", wrong
+    if step.timeout_seconds is not None and not step.timeout_seconds > 0:
+        yield "timeout_ms", "must be at least 1; leave it out for no limit"
+    if not 0 <= step.max_retries <= MAX_RETRIES:
+        yield "max_retries", f"is {step.max_retries}, must be 0 to {MAX_RETRIES}"
+    if step.metadata and (wrong := _not_an_object(step.metadata)):
+        yield "metadata", f"{wrong}; write a JSON object such as {{}}"
+
+
+class _Names:
+    """The steps of a workflow by name. `first`: the position of each name, where it comes first."""
+
+    def __init__(self, steps: Sequence[Step], hints: _Hints) -> None:
+        self._hints = hints
+        self.first: dict[str, int] = {}
+        for position, step in enumerate(steps):
+            self.first.setdefault(step.name, position)
+
+    def mistakes(self, step: Step, position: int) -> Iterator[_Mistake]:
+        yield from _bad_length("name", step.name, least=1)
+        if self.first[step.name] != position and step.name:
+            yield "name", f"`{step.name}` is the name of steps[{self.first[step.name]}] too; give each step its own"
+        seen: set[str] = set()
+        for index, name in enumerate(step.depends_on):
+            path = f"depends_on[{index}]"
+            if name in seen:
+                yield path, f"`{name}` is there twice; take one out"
+            elif name == step.name:
+                yield path, "the step depends on itself; take it out"
+            elif name not in self.first:
+                yield path, f"there is no step `{_short(name)}`{self._hints.closest(name, self.first)}"
+            seen.add(name)
+
+
+class _Handlers:
+    """Who is there to do the work of steps."""
+
+    def __init__(self, known_handlers: KnownHandlers, queue: str, hints: _Hints) -> None:
+        self._hints = hints
+        self._known_handlers = known_handlers
+        self._queue = queue
+        self._names: dict[str, list[str]] = {}  # of each queue, sorted once
+
+    def mistakes(self, step: Step) -> Iterator[_Mistake]:
+        if not step.action and not step.handler:
+            yield "action", "the step has neither an action nor a handler; give it one"
+        yield from _bad_length("queue", step.queue)
+        if not step.handler:
+            return
+        yield from _bad_length("handler", step.handler)
+        queue = step.queue or self._queue
+        if not queue:
+            yield "queue", f"nobody knows where handler `{_short(step.handler)}` is; name a queue, here or for the run"
+            return
+        known = self._known_handlers(queue)
+        if step.handler in known:
+            return
+        text = f"no worker of queue `{_short(queue)}` has ever registered a handler `{_short(step.handler)}`"
+        if known:
+            names = self._names.get(queue) or self._names.setdefault(queue, sorted(known))
+            more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+            shown = ", ".join(f"`{_short(name)}`" for name in names[:_SHOWN_NAMES])
+            text += f"; there are {shown}{more}{self._hints.closest(step.handler, names)}"
+        else:
+            text += ", nor any other; start a worker for it first"
+        yield "handler", text
+
+
+def _cycles(steps: Sequence[Step], first: dict[str, int]) -> Iterator[_Mistake]:
+    """Cycles that have no step in common, the first few."""
+    graph = {
+        name: [other for other in dict.fromkeys(steps[position].depends_on) if other in first and other != name]
+        for name, position in first.items()
+    }
+    for _ in range(MAX_CYCLES):
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            # Each name is a dependency of the next one, and the last is the first again: turned round, each depends on
+            # the next.
+            cycle: list[str] = error.args[1][:0:-1]
+        else:
+            return
+        start = min(range(len(cycle)), key=lambda index: first[cycle[index]])
+        path = [*cycle[start:], *cycle[:start], cycle[start]]
+        position = first[path[0]]
+        place = f"steps[{position}].depends_on[{steps[position].depends_on.index(path[1])}]"
+        yield place, f"a cycle, each step depends on the next: {_path(path)}; take one dependency out"
+        for name in cycle:
+            del graph[name]
+        graph = {name: [other for other in others if other in graph] for name, others in graph.items()}
+
+
+def _path(names: Sequence[str]) -> str:
+    if len(names) <= _SHOWN_PATH:
+        return " -> ".join(names)
+    half = _SHOWN_PATH // 2
+    return " -> ".join([*names[:half], f"({len(names) - 2 * half} more)", *names[-half:]])
+
+
+def _bad_length(path: str, text: str, least: int = 0) -> Iterator[_Mistake]:
+    if not least <= len(text) <= MAX_NAME_CHARACTERS:
+        sizes = f"{least} to {MAX_NAME_CHARACTERS}" if least else f"at most {MAX_NAME_CHARACTERS}"
+        yield path, f"has {len(text):,} characters, must have {sizes}"
+
+
+class _Hints:
+    """What may have been meant by an unknown name. Comparing costs much, so there are few hints, and short names."""
+
+    def __init__(self) -> None:
+        self._left = MAX_HINTS
+
+    def closest(self, name: str, names: Iterable[str]) -> str:
+        """Empty when nothing is near."""
+        if not self._left or len(name) > _HINT_CHARACTERS:
+            return ""
+        self._left -= 1
+        candidates = islice((other for other in names if len(other) <= _HINT_CHARACTERS), _HINT_CANDIDATES)
+        close = difflib.get_close_matches(name, list(candidates), n=1)
+        return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME_CHARACTERS else name[:MAX_NAME_CHARACTERS] + "…"
+
+
+def _not_an_object(text: str) -> str:
+    """Why a text is no JSON object; empty when it is one."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        return "is nested too deeply"
+    except ValueError as error:
+        return f"is not JSON ({error})"
+    return "" if isinstance(value, dict) else "is JSON, but not an object"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,1 @@
+"""What runs when: scheduler, runs and their log."""

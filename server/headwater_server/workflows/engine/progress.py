@@ -1,0 +1,261 @@
+"""What follows from what has happened in a run, step by step; `scheduler` does it.
+
+A step waits for a number of dependencies; when the number is 0 it is either skipped or put in a heap of ready steps,
+ordered as in the definition. Each dependency is followed once, so the cost of a run is that of its steps and edges.
+A step is in progress from its first attempt to its end, delays between attempts included: a step that is not parallel
+begins when nothing is in progress, and nothing begins while it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from headwater_server.domain.workflow import (
+    ENDED_STEP,
+    EventType,
+    Outcome,
+    RunEvent,
+    RunState,
+    RunStatus,
+    Step,
+    StepError,
+    StepState,
+    StepStatus,
+    Transition,
+    Workflow,
+)
+from headwater_server.workflows.definition import conditions
+from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext, utf8_size
+
+FIRST_DELAY_SECONDS = 0.2
+MAX_DELAY_SECONDS = 60.0
+MAX_NAMES = 100
+"""Most names that a skipped step remembers as its cause."""
+
+_IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
+
+
+@dataclass(slots=True)
+class Moment:
+    """What one moment brings: transitions to record, then attempts to start and delays to wait for."""
+
+    transitions: list[Transition] = field(default_factory=list)
+    attempts: list[tuple[Step, int, Mapping[str, str]]] = field(default_factory=list)
+    delays: list[tuple[Step, float]] = field(default_factory=list)
+
+    def note(self, event: RunEvent, step: StepState | None = None, merge: Merge = NOTHING) -> None:
+        """Adds a transition."""
+        self.transitions.append(Transition(event, step, merge.changes, merge.deleted))
+
+
+class Progress:
+    """How far a run is, with what is not recorded yet. Its methods only conclude, and note it in the moment given.
+
+    Args:
+        workflow: a definition without mistakes.
+        state: how far the run is; only read.
+    """
+
+    def __init__(self, workflow: Workflow, state: RunState) -> None:
+        self._definition = workflow.steps
+        self._position = {step.name: position for position, step in enumerate(workflow.steps)}
+        self._now = {name: state.steps[name] for name in self._position}
+        self._context = SharedContext(state.context, sum(utf8_size(step.result) for step in self._now.values()))
+        self._unended = sum(step.status not in ENDED_STEP for step in self._now.values())
+        self._dependants: dict[str, list[Step]] = {name: [] for name in self._position}
+        self._waits_for: dict[str, int] = {}  # how many dependencies have not ended
+        self._ready: list[int] = []  # a heap of positions
+        self._in_progress: set[str] = set()
+        self._due: list[str] = []  # steps whose next attempt may begin at once
+        self._seen: dict[str, int] = {}  # of attempts: the number of the last merge that is in their context
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every step has ended."""
+        return not self._unended
+
+    def results(self, step: Step) -> dict[str, str]:
+        """The results of the steps that a step depends on."""
+        return {name: self._now[name].result for name in step.depends_on}
+
+    def take_up(self, moment: Moment) -> None:
+        """Begins from the state: a crash may have left steps in progress. To be called once, before all others."""
+        for step in self._definition:
+            if self._now[step.name].status in ENDED_STEP:
+                continue
+            waits_for = [name for name in step.depends_on if self._now[name].status not in ENDED_STEP]
+            self._waits_for[step.name] = len(waits_for)
+            for name in waits_for:
+                self._dependants[name].append(step)
+        begun = [step for step in self._definition if self._now[step.name].status in _IN_PROGRESS]
+        self._in_progress.update(step.name for step in begun)
+        self._due.extend(step.name for step in begun)  # a crash ended the attempt, or the delay
+        for step in [step for step in self._definition if self._waits_for.get(step.name) == 0]:
+            if step.name not in self._in_progress and not self._make_ready(moment, step):
+                self._release(moment, step)
+
+    def delay_over(self, name: str) -> None:
+        """The next attempt of a step may begin."""
+        self._due.append(name)
+
+    def begin(self, moment: Moment) -> None:
+        """Begins every attempt that can."""
+        due, self._due = self._due, []
+        for name in due:
+            self._begin(moment, self._definition[self._position[name]])
+        while self._ready:
+            step = self._definition[self._ready[0]]
+            if self._in_progress and not (step.parallel and self._parallel()):
+                return
+            heapq.heappop(self._ready)
+            if self._condition_holds(moment, step):
+                self._in_progress.add(step.name)
+                self._begin(moment, step)
+
+    def _parallel(self) -> bool:
+        """Whether what is in progress lets others run beside it: one step that does not is always alone."""
+        return len(self._in_progress) > 1 or all(
+            self._definition[self._position[name]].parallel for name in self._in_progress
+        )
+
+    def _condition_holds(self, moment: Moment, step: Step) -> bool:
+        if not step.condition:
+            return True
+        try:
+            if conditions.evaluate(step.condition, self._context.snapshot()[1]):
+                return True
+        except StepError as error:
+            self._fail(moment, step, error.message)
+        else:
+            event = RunEvent(EventType.STEP_SKIPPED, step=step.name, error="its condition is false")
+            self._end(moment, event, StepStatus.SKIPPED)
+            self._release(moment, step)
+        return False
+
+    def _begin(self, moment: Moment, step: Step) -> None:
+        state = self._now[step.name]
+        attempt = state.attempt + 1
+        self._seen[step.name], context = self._context.snapshot()
+        after = replace(state, status=StepStatus.RUNNING, attempt=attempt, error="", queue="", ended=0.0)
+        moment.note(RunEvent(EventType.STEP_STARTED, step=step.name, attempt=attempt), after)
+        self._now[step.name] = after
+        moment.attempts.append((step, attempt, context))
+
+    def conclude(self, moment: Moment, name: str, outcome: Outcome | StepError, *, retry: bool) -> None:
+        """An attempt has ended. Without `retry`, a step that would be tried again is left in progress."""
+        step = self._definition[self._position[name]]
+        if isinstance(outcome, Outcome):
+            try:
+                merge = self._context.merge(step, outcome, self._seen[name])
+            except StepError as error:
+                failure = error
+            else:
+                self._complete(moment, step, outcome, merge)
+                return
+        else:
+            failure = outcome
+        failures = self._now[name].failures + 1
+        if not failure.retryable or failures > step.max_retries:
+            self._now[name] = replace(self._now[name], failures=failures)
+            self._fail(moment, step, failure.message)
+        elif retry:
+            self._retry(moment, step, failure.message, failures)
+
+    def _complete(self, moment: Moment, step: Step, outcome: Outcome, merge: Merge) -> None:
+        event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result)
+        self._end(moment, event, StepStatus.COMPLETED, merge=merge)
+        for conflict in merge.conflicts:
+            text = (
+                f"steps `{conflict.other}` and `{step.name}` ran at the same time and both changed the context's key "
+                f"`{conflict.key}`; `{step.name}` ended later, so its change stays"
+            )
+            attempt = self._now[step.name].attempt
+            moment.note(RunEvent(EventType.WARNING, step=step.name, attempt=attempt, key=conflict.key, error=text))
+        self._release(moment, step)
+
+    def _fail(self, moment: Moment, step: Step, error: str) -> None:
+        self._end(moment, RunEvent(EventType.STEP_FAILED, step=step.name, error=error), StepStatus.FAILED)
+        self._release(moment, step)
+
+    def _retry(self, moment: Moment, step: Step, error: str, failures: int) -> None:
+        state = self._now[step.name]
+        delay = min(FIRST_DELAY_SECONDS * 2 ** (failures - 1), MAX_DELAY_SECONDS)
+        after = replace(state, status=StepStatus.RETRYING, failures=failures, error=error, queue="")
+        event = RunEvent(
+            EventType.STEP_RETRYING, step=step.name, attempt=state.attempt, error=error, delay_seconds=delay
+        )
+        moment.note(event, after)
+        self._now[step.name] = after
+        moment.delays.append((step, delay))
+
+    def _end(
+        self,
+        moment: Moment,
+        event: RunEvent,
+        status: StepStatus,
+        *,
+        cause: tuple[str, ...] = (),
+        merge: Merge = NOTHING,
+    ) -> None:
+        state = self._now[event.step]
+        event.attempt = state.attempt
+        after = replace(state, status=status, result=event.result, error=event.error, cause=cause, queue="")
+        moment.note(event, after, merge)
+        self._now[event.step] = after
+        self._in_progress.discard(event.step)
+        self._unended -= 1
+
+    def _release(self, moment: Moment, step: Step) -> None:
+        """The step has ended, which may make others ready, or skip them, and those that depend on them, and so on."""
+        ended = deque([step.name])
+        while ended:
+            for dependant in self._dependants[ended.popleft()]:
+                self._waits_for[dependant.name] -= 1
+                if not self._waits_for[dependant.name] and not self._make_ready(moment, dependant):
+                    ended.append(dependant.name)
+
+    def _make_ready(self, moment: Moment, step: Step) -> bool:
+        """All dependencies of the step have ended. False when it is skipped because of them."""
+        dependencies = [self._now[name] for name in step.depends_on]
+        missed = [state for state in dependencies if state.status is not StepStatus.COMPLETED]
+        if not missed:
+            heapq.heappush(self._ready, self._position[step.name])
+            return True
+        names = {name for state in missed for name in _cause(state)}
+        cause = tuple(sorted(names, key=self._position.__getitem__)[:MAX_NAMES])
+        error = f"{_listed(cause)} failed" if cause else f"{_listed([state.name for state in missed])} was skipped"
+        event = RunEvent(EventType.STEP_SKIPPED, step=step.name, error=error)
+        self._end(moment, event, StepStatus.SKIPPED, cause=cause)
+        return False
+
+    def cancel(self, moment: Moment) -> None:
+        """No attempt runs any more: the steps that have not ended never will, and the run ends."""
+        cancelled = [state for state in self._now.values() if state.status not in ENDED_STEP]
+        for state in cancelled:
+            self._end(moment, RunEvent(EventType.STEP_CANCELLED, step=state.name), StepStatus.CANCELLED)
+        self.finish(moment, cancelled=bool(cancelled))
+
+    def finish(self, moment: Moment, *, cancelled: bool = False) -> None:
+        """Every step has ended, and so does the run."""
+        failed = [state for state in self._now.values() if state.status is StepStatus.FAILED]
+        status, error = RunStatus.COMPLETED, ""
+        if cancelled:
+            status = RunStatus.CANCELLED
+        elif failed:
+            status = RunStatus.FAILED
+            error = f"step `{failed[0].name}` failed: {failed[0].error}"
+            if len(failed) > 1:
+                error = f"{len(failed)} steps failed: {_listed([state.name for state in failed])}"
+        moment.note(RunEvent(EventType.RUN_FINISHED, error=error, run_status=status))
+
+
+def _cause(state: StepState) -> tuple[str, ...]:
+    return state.cause if state.status is StepStatus.SKIPPED else (state.name,)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -1,0 +1,358 @@
+"""All runs of this server: who starts one, watches, cancels and resumes it, and takes it up after a crash.
+
+Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. What
+happens goes through the log, which makes it durable before anybody hears of it; so the journal always has at least what
+a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be taken up from
+the journal alone. A run that has ended is read from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
+from headwater_server.domain.workflow import (
+    Context,
+    EventType,
+    RunEvent,
+    RunState,
+    RunStatus,
+    StepState,
+    Workflow,
+)
+from headwater_server.eventlog.store import replay
+from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.logging import fault_facts
+from headwater_server.workflows.definition import graph
+from headwater_server.workflows.engine.run_log import RunLog
+from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
+from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunInfo, RunSummary
+
+PRUNE_EVERY_SECONDS = 3600.0
+
+T = TypeVar("T")
+
+log = structlog.get_logger("headwater.workflows")
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What somebody wants to run.
+
+    Attributes:
+        context: what the run begins with.
+        queue: the queue of handlers of steps that name none; may be empty.
+        request_id: the caller's own id of the request; may be empty.
+        fingerprint: of the request; tells whether the same id came with another body.
+        violations: mistakes of the definition that were found on the way here.
+    """
+
+    workflow: Workflow
+    context: Context
+    queue: str
+    request_id: str
+    fingerprint: str
+    violations: tuple[FieldViolation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it is now. `ended` is 0.0 while it runs."""
+
+    info: RunInfo
+    state: RunState
+    sequence: int
+    ended: float
+
+
+@dataclass(slots=True)
+class _Active:
+    info: RunInfo
+    state: RunState
+    log: RunLog
+    scheduler: Scheduler
+    task: asyncio.Task[None]
+
+
+class Runs:
+    """Owns every run that has not ended.
+
+    Args:
+        journal: remembers them.
+        runner: does what a step asks for.
+        retention_seconds: how long a run that has ended is kept.
+        clock: the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        runner: StepRunner,
+        retention_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._runner = runner
+        self._retention_seconds = retention_seconds
+        self._clock = clock
+        self._active: dict[str, _Active] = {}
+        self._taking_up = asyncio.Lock()
+        self._begun: set[asyncio.Task[Any]] = set()  # what is done to its end, though its caller has left
+        self._draining = False
+        self._pruning: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    async def open(self) -> None:
+        """Takes up what an earlier process left, and begins to remove what is old."""
+        for run_id in await self._journal.unfinished():
+            await self._take_up(run_id)
+        if self._active:
+            log.info("runs taken up", runs=len(self._active))
+        self._pruning = asyncio.create_task(self._prune(), name="headwater retention")
+
+    async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
+        """Every mistake of a definition."""
+        queues = {step.queue or queue for step in workflow.steps if step.handler}
+        known = {name: await self._journal.handlers(name) | self._runner.handlers(name) for name in queues if name}
+        return graph.violations(workflow, lambda name: known.get(name, frozenset()), queue)
+
+    async def start(self, request: StartRequest) -> str:
+        """Starts a run; its id.
+
+        Raises HeadwaterError: WORKFLOW_INVALID with every mistake, REQUEST_ID_REUSED, SERVER_DRAINING.
+        """
+        if found := await self._find(request):
+            return found
+        if self._draining:
+            raise draining()
+        workflow = request.workflow
+        violations = [*request.violations, *await self.validate(workflow, request.queue)]
+        if violations:
+            raise invalid_workflow(violations)
+        info = RunInfo(
+            run_id=f"run_{secrets.token_urlsafe(16)}",
+            workflow=workflow,
+            queue=request.queue,
+            request_id=request.request_id,
+            fingerprint=request.fingerprint,
+            created=self._clock(),
+        )
+        state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
+        try:
+            await self._whole(self._create(info, state))
+        except KeyError:  # the same request came twice at once
+            if found := await self._find(request):
+                return found
+            raise
+        return info.run_id
+
+    async def _create(self, info: RunInfo, state: RunState) -> None:
+        started = StoredEvent(RunEvent(EventType.RUN_STARTED, sequence=1, create_time=info.created))
+        await self._journal.create(info, state, Change(events=[started], reserved=1))
+        self._drive(info, state, RunLog(self._journal, info.run_id, 1, [started], self._clock))
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does what must not end half-way: a run that is stored as running must be driven, though its caller leaves."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await asyncio.shield(task)
+
+    async def _find(self, request: StartRequest) -> str:
+        """The run that this very request has started before; empty for none."""
+        found = await self._journal.find(request.request_id) if request.request_id else None
+        if found is None:
+            return ""
+        run_id, fingerprint = found
+        if fingerprint != request.fingerprint:
+            raise HeadwaterError(
+                Reason.REQUEST_ID_REUSED,
+                f"request_id was used before with another request, which started run {run_id}; take a new one",
+                metadata={"run_id": run_id},
+            )
+        return run_id
+
+    async def watch(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
+        """The events of a run after the one numbered `after`, to its end.
+
+        Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
+        """
+        stored = None if run_id in self._active else await self._journal.load(run_id)
+        active = self._active.get(run_id)  # it may have gone on meanwhile
+        if active is None:
+            if stored is None:
+                raise _not_found(run_id)
+            entries = await self._journal.events(run_id, after)
+            for event in replay(entries, after):
+                yield event
+            finished = bool(entries) and entries[-1].event.type is EventType.RUN_FINISHED
+            has_ended = finished or stored.state.status is not RunStatus.RUNNING
+        else:
+            async with aclosing(active.log.watch(after)) as events:
+                async for event in events:
+                    yield event
+            has_ended = active.state.status is not RunStatus.RUNNING
+        if not has_ended:
+            raise draining() if self._draining else _broken(run_id)
+
+    async def get(self, run_id: str) -> RunView:
+        """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""
+        active = await self._running(run_id)
+        if active is not None:
+            return RunView(active.info, active.state, active.log.sequence, 0.0)
+        stored = await self._journal.load(run_id)
+        if stored is None:
+            raise _not_found(run_id)
+        return RunView(stored.info, stored.state, stored.sequence, stored.ended)
+
+    async def _running(self, run_id: str) -> _Active | None:
+        """The run if it is active; one whose end was just told of has ended when this returns."""
+        active = self._active.get(run_id)
+        if active is not None and active.state.status is not RunStatus.RUNNING:
+            await asyncio.wait([active.task])
+            active = self._active.get(run_id)
+        return active
+
+    async def page(
+        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+    ) -> list[RunSummary]:
+        """Runs, newest first; see `Journal.page`."""
+        return await self._journal.page(before, size, status, workflow_name, since)
+
+    async def cancel(self, run_id: str) -> None:
+        """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
+        is_left = run_id not in self._active and (await self.get(run_id)).state.status is RunStatus.RUNNING
+        if is_left and not self._draining:
+            await self._whole(self._take_up(run_id, cancel=True))
+        active = self._active.get(run_id)
+        if active is not None:
+            active.scheduler.cancel()
+            await asyncio.wait([active.task])
+        status = (await self.get(run_id)).state.status
+        if status is RunStatus.RUNNING:
+            raise draining() if self._draining else _broken(run_id)
+        if status is not RunStatus.CANCELLED:
+            raise _state(run_id, f"the run has {status.value}, so there is nothing to cancel")
+
+    async def resume(self, run_id: str) -> int:
+        """Goes on with a run that failed or was cancelled; the number of its latest event before that.
+
+        Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING.
+        """
+        view = await self.get(run_id)
+        if view.state.status is RunStatus.COMPLETED:
+            raise _completed(run_id)
+        if run_id not in self._active:
+            if self._draining:
+                raise draining()
+            await self._whole(self._take_up(run_id))
+        return view.sequence
+
+    async def _take_up(self, run_id: str, *, cancel: bool = False) -> None:
+        """Makes a run active that the journal has and nobody drives; with `cancel` only to end it."""
+        async with self._taking_up:
+            stored = await self._journal.load(run_id)
+            if run_id in self._active:
+                return
+            if stored is None:
+                raise _not_found(run_id)
+            if stored.state.status is RunStatus.COMPLETED:  # meanwhile
+                raise _completed(run_id)
+            entries = await self._journal.events(run_id, 0)
+            run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
+            await run_log.record(prepare_resume(stored.info.workflow, stored.state))
+            self._drive(stored.info, stored.state, run_log)
+            if cancel:
+                self._active[run_id].scheduler.cancel()
+
+    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
+        execute = self._runner.bind(info, state, run_log)
+        scheduler = Scheduler(info.workflow, state, execute, run_log.record)
+        task = asyncio.create_task(self._run(info.run_id, scheduler), name=f"headwater run {info.run_id}")
+        self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
+        if self._draining:
+            scheduler.stop()
+
+    async def _run(self, run_id: str, scheduler: Scheduler) -> None:
+        try:
+            await scheduler.run()
+        except Exception as error:  # noqa: BLE001  its watchers are told; the journal keeps what was durable
+            log.error("fault", run_id=run_id, **fault_facts(error))
+        finally:
+            active = self._active.pop(run_id)
+            active.log.close()
+            log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
+
+    async def drain(self, seconds: float) -> None:
+        """Starts no more steps and waits up to `seconds` for the running ones; what is left is for the next process."""
+        self._draining = True
+        self._runner.drain()
+        for active in self._active.values():
+            active.scheduler.stop()
+        tasks = [active.task for active in self._active.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Leaves all runs to the next process."""
+        if self._pruning is not None:
+            self._pruning.cancel()
+            await asyncio.wait([self._pruning])
+        if self._begun:
+            await asyncio.wait(self._begun)
+        await self.drain(0)
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                removed = await self._journal.prune(self._clock() - self._retention_seconds)
+            except JournalError as error:
+                log.error("fault", **fault_facts(error))  # the next time it may go better
+            else:
+                if removed:
+                    log.info("old runs removed", runs=removed)
+            await asyncio.sleep(PRUNE_EVERY_SECONDS)
+
+
+def invalid_workflow(violations: list[FieldViolation]) -> HeadwaterError:
+    """The error for a definition with mistakes."""
+    message = "; ".join(f"{v.field}: {v.description}" for v in violations)
+    return HeadwaterError(Reason.WORKFLOW_INVALID, message, violations=violations)
+
+
+def _not_found(run_id: str) -> HeadwaterError:
+    return HeadwaterError(
+        Reason.RUN_NOT_FOUND,
+        "no run has this id; it may be so old that it was removed, ListWorkflowRuns shows those that are kept",
+        metadata={"run_id": run_id[:100]},
+    )
+
+
+def _state(run_id: str, message: str) -> HeadwaterError:
+    return HeadwaterError(Reason.RUN_STATE, message, metadata={"run_id": run_id})
+
+
+def _completed(run_id: str) -> HeadwaterError:
+    return _state(run_id, "the run has completed, so there is nothing to resume")
+
+
+def _broken(run_id: str) -> HeadwaterError:
+    return HeadwaterError(
+        Reason.INTERNAL,
+        "Headwater failed while it drove the run; its log says why, and ResumeWorkflowRun goes on",
+        metadata={"run_id": run_id},
+    )

@@ -1,0 +1,217 @@
+"""Runs the steps of one workflow: starts attempts, has what happens recorded, and ends the run.
+
+Theory of operation. The scheduler goes from moment to moment. A moment begins when something has happened: an attempt
+has ended, a delay is over, somebody cancels. It draws every conclusion from that (merges what a step brought, skips
+what can no longer run, evaluates the conditions of steps whose turn has come), in memory of its own (`progress`) and as
+a list of transitions. One call of `record` makes the list durable. Only then is it published in the state that others
+read, and only then do the attempts start that the moment began. What happens meanwhile belongs to the next moment. So a
+crash leaves the state between two moments, and a step whose completion anybody heard of is complete for ever.
+
+There is no clock, randomness or I/O here, and no order that depends on the addresses of objects: ended attempts are
+taken in the order in which the event loop reports them. Time passes only in `asyncio.sleep`. So the same outcomes in
+the same order give the same transitions, which is what an engine that replays needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
+
+from headwater_server.domain.workflow import (
+    EventType,
+    Outcome,
+    RunEvent,
+    RunState,
+    RunStatus,
+    Step,
+    StepError,
+    StepStatus,
+    Transition,
+    Workflow,
+)
+from headwater_server.workflows.engine.progress import Moment, Progress
+
+Execute: TypeAlias = Callable[[Step, int, Mapping[str, str], Mapping[str, str]], Awaitable[Outcome]]
+"""Makes one attempt: the step, the attempt's number, the context as it is now, the results of its dependencies.
+
+Raises StepError when it fails. Any other exception counts as a failure that may pass. Neither mapping may be changed.
+"""
+Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
+"""Makes transitions durable, all or none, before it returns."""
+
+MAX_ERROR_CHARACTERS = 1_000
+
+
+class Scheduler:
+    """Drives one run from its state to its end.
+
+    Args:
+        workflow: a definition without mistakes (`graph.violations`).
+        state: how far the run is; must be running. Only what has been recorded is ever seen in it.
+        execute: makes one attempt of a step; cancelling it interrupts the attempt.
+        record: makes transitions durable. When it raises, `run` raises the same.
+    """
+
+    def __init__(self, workflow: Workflow, state: RunState, execute: Execute, record: Record) -> None:
+        self._state = state
+        self._execute = execute
+        self._record = record
+        self._progress = Progress(workflow, state)
+        self._attempts: dict[str, asyncio.Task[Outcome]] = {}
+        self._delays: dict[str, asyncio.Task[None]] = {}
+        self._interrupted: set[str] = set()
+        self._ended: list[tuple[str, Outcome | BaseException | None]] = []  # attempts; None: cancelled
+        self._elapsed: list[str] = []  # steps whose delay is over
+        self._wake = asyncio.Event()
+        self._cancelling = False
+        self._stopping = False
+
+    def cancel(self) -> None:
+        """Ends the run: interrupts what runs, cancels what has not ended. `run` returns when that is recorded."""
+        self._cancelling = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Starts nothing more. `run` returns when no attempt runs any more; the run can then be taken up elsewhere.
+
+        An attempt that waits for a worker does not run, and is interrupted.
+        """
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Runs until the run has ended, or has stopped.
+
+        When its task is cancelled, or `record` fails, the attempts are cancelled and waited for, and nothing more is
+        recorded: the run can be taken up from what was.
+        """
+        try:
+            await self._run()
+        finally:
+            await self._interrupt()
+
+    async def _run(self) -> None:
+        moment = Moment()
+        self._progress.take_up(moment)
+        while True:
+            if not (self._stopping or self._cancelling):
+                self._progress.begin(moment)
+            if self._progress.has_ended:
+                self._progress.finish(moment)
+            await self._commit(moment)
+            if self._state.status is not RunStatus.RUNNING:
+                return
+            if self._cancelling:
+                await self._interrupt()
+                moment = self._collect()
+                self._progress.cancel(moment)
+                await self._commit(moment)
+                return
+            if not self._stopping:
+                self._act(moment)
+            elif not any(self._state.steps[name].status is StepStatus.RUNNING for name in self._attempts):
+                return  # what is left waits for a worker
+            await self._wake.wait()
+            self._wake.clear()
+            moment = self._collect()
+
+    def _collect(self) -> Moment:
+        """What follows from what has happened since the last moment."""
+        moment = Moment()
+        ended, self._ended = self._ended, []
+        for name, outcome in ended:
+            if isinstance(outcome, Outcome):
+                self._progress.conclude(moment, name, outcome, retry=False)
+            elif name in self._interrupted or (outcome is None and self._stopping):
+                pass  # its failure means nothing: it is cancelled, or starts over elsewhere
+            else:
+                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling)
+        elapsed, self._elapsed = self._elapsed, []
+        for name in elapsed:
+            self._progress.delay_over(name)
+        return moment
+
+    async def _commit(self, moment: Moment) -> None:
+        if not moment.transitions:
+            return
+        await self._record(moment.transitions)
+        for transition in moment.transitions:
+            if transition.step is not None:
+                self._state.steps[transition.step.name] = transition.step
+            for key in transition.deleted:
+                self._state.context.pop(key, None)
+            self._state.context.update(transition.context)
+            if transition.event.run_status is not None:
+                self._state.status, self._state.error = transition.event.run_status, transition.event.error
+
+    def _act(self, moment: Moment) -> None:
+        for step, attempt, context in moment.attempts:
+            task = asyncio.create_task(self._attempt(step, attempt, context, self._progress.results(step)))
+            self._attempts[step.name] = task
+            task.add_done_callback(partial(self._attempt_ended, step.name))
+        for step, seconds in moment.delays:
+            delay = asyncio.create_task(asyncio.sleep(seconds))
+            self._delays[step.name] = delay
+            delay.add_done_callback(partial(self._delay_ended, step.name))
+
+    async def _attempt(
+        self, step: Step, attempt: int, context: Mapping[str, str], results: Mapping[str, str]
+    ) -> Outcome:
+        return await self._execute(step, attempt, context, results)
+
+    def _attempt_ended(self, name: str, task: asyncio.Task[Outcome]) -> None:
+        del self._attempts[name]
+        self._ended.append((name, None if task.cancelled() else task.exception() or task.result()))
+        self._wake.set()
+
+    def _delay_ended(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._delays[name]
+        if not task.cancelled():
+            self._elapsed.append(name)
+            self._wake.set()
+
+    async def _interrupt(self) -> None:
+        """Cancels attempts and delays, and waits for the end of each, even when the waiting is cancelled itself."""
+        for name, attempt in self._attempts.items():
+            if attempt.cancel():
+                self._interrupted.add(name)
+        for delay in self._delays.values():
+            delay.cancel()
+        cancelled: asyncio.CancelledError | None = None
+        while running := [*self._attempts.values(), *self._delays.values()]:
+            try:
+                await asyncio.wait(running)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
+    """Makes a run that is taken up ready for a scheduler: changes its state, and gives what is to be recorded first.
+
+    In a run that has ended, the steps that failed, were cancelled, or were skipped because of those, begin anew; they
+    are in `Transition.also`. In one that has not, the scheduler knows what to do.
+    """
+    if state.status is RunStatus.RUNNING:
+        return [Transition(RunEvent(EventType.RUN_RESUMED))]
+    state.status, state.error = RunStatus.RUNNING, ""
+    anew = []
+    for step in workflow.steps:
+        before = state.steps[step.name]
+        if before.status in {StepStatus.FAILED, StepStatus.CANCELLED} or before.cause:
+            after = replace(before, status=StepStatus.PENDING, failures=0, error="", cause=(), ended=0.0, queue="")
+            state.steps[step.name] = after
+            anew.append(after)
+    return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(anew))]
+
+
+def _failure(outcome: BaseException | None) -> StepError:
+    if isinstance(outcome, StepError):
+        return outcome
+    if outcome is None:
+        return StepError("the attempt was cancelled, though nobody cancelled the run", retryable=True)
+    return StepError(f"{type(outcome).__name__}: {outcome}"[:MAX_ERROR_CHARACTERS], retryable=True)

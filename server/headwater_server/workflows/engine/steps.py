@@ -1,0 +1,152 @@
+"""What a step does: a prompt that a model answers, or a handler that a worker runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.workflow import (
+    EventType,
+    Outcome,
+    RunEvent,
+    RunState,
+    Step,
+    StepError,
+    StepStatus,
+    Transition,
+)
+from headwater_server.workflows.engine.run_log import RunLog
+from headwater_server.workflows.engine.scheduler import Execute
+from headwater_server.workflows.journal.base import RunInfo
+from headwater_server.workflows.workers.pool import WorkerPool
+from headwater_server.workflows.workers.tasks import TaskSpec
+
+OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
+Act: TypeAlias = Callable[[bytes, str, OnChunk], Awaitable[str]]
+"""Asks the agent (as `Workflow.agent` has it) a prompt; gives text and thinking as they come, then the whole text."""
+
+_MAY_SUCCEED_LATER = frozenset(
+    {
+        Reason.PROVIDER_RATE_LIMITED,
+        Reason.PROVIDER_UNAVAILABLE,
+        Reason.STREAM_INTERRUPTED,
+        Reason.STREAM_TIMEOUT,
+        Reason.INTERNAL,
+    }
+)
+
+MAX_ACTIONS = 256
+"""Prompts that are answered at once; the others wait, before their time runs."""
+
+
+class StepRunner:
+    """Executes attempts of steps.
+
+    Args:
+        workers: has the handlers.
+        act: answers the actions.
+    """
+
+    def __init__(self, workers: WorkerPool, act: Act) -> None:
+        self._workers = workers
+        self._act = act
+        self._draining = False
+        self._actions = asyncio.Semaphore(MAX_ACTIONS)
+
+    def handlers(self, queue: str) -> frozenset[str]:
+        """The names that workers of the queue have, which are connected now."""
+        return self._workers.handlers(queue)
+
+    def drain(self) -> None:
+        """From now on a failure may be this server's own doing, so no attempt fails any more."""
+        self._draining = True
+
+    def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
+        """What the scheduler of a run calls for each attempt."""
+
+        async def execute(
+            step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
+        ) -> Outcome:
+            try:
+                if step.handler:
+                    return await self._handle(info, state, run_log, step, attempt, context, dependencies)
+                return await self._ask(info, run_log, step, attempt, dependencies)
+            except StepError as error:
+                if self._draining:  # the next process starts the attempt over
+                    raise asyncio.CancelledError from error
+                raise
+
+        return execute
+
+    async def _ask(
+        self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, dependencies: Mapping[str, str]
+    ) -> Outcome:
+        async def on_chunk(content: str, thinking: str) -> None:
+            await run_log.chunk(step.name, attempt, content, thinking)
+
+        limit = asyncio.timeout(None)
+        try:
+            async with self._actions, limit:
+                if step.timeout_seconds is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
+                prompt = f"{step.action}\n\n{json_object(dependencies)}" if dependencies else step.action
+                text = await self._act(info.workflow.agent, prompt, on_chunk)
+        except HeadwaterError as error:
+            raise StepError(error.message, retryable=error.reason in _MAY_SUCCEED_LATER) from error
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise StepError(f"took longer than {step.timeout_seconds:g} seconds", retryable=True) from error
+        return Outcome(json.dumps(text, ensure_ascii=False))
+
+    async def _handle(
+        self,
+        info: RunInfo,
+        state: RunState,
+        run_log: RunLog,
+        step: Step,
+        attempt: int,
+        context: Mapping[str, str],
+        dependencies: Mapping[str, str],
+    ) -> Outcome:
+        async def tell(kind: EventType, status: StepStatus, queue: str) -> None:
+            now = replace(state.steps[step.name], status=status, queue=queue)
+            await run_log.record([Transition(RunEvent(kind, step=step.name, attempt=attempt, queue=queue), now)])
+            state.steps[step.name] = now
+
+        async def on_waiting(queue: str) -> None:
+            await tell(EventType.STEP_WAITING_FOR_WORKER, StepStatus.WAITING_FOR_WORKER, queue)
+
+        async def on_started() -> None:
+            await tell(EventType.STEP_STARTED, StepStatus.RUNNING, "")
+
+        async def on_chunk(content: str, thinking: str) -> None:
+            await run_log.chunk(step.name, attempt, content, thinking)
+
+        task = TaskSpec(
+            run_id=info.run_id,
+            workflow_name=info.workflow.name,
+            step=step,
+            attempt=attempt,
+            context=context,
+            dependencies=dependencies,
+            agent=info.workflow.agent,
+        )
+        return await self._workers.execute(
+            task,
+            step.queue or info.queue,
+            schedule_timeout_seconds=info.workflow.schedule_timeout_seconds,
+            timeout_seconds=step.timeout_seconds,
+            on_waiting=on_waiting,
+            on_started=on_started,
+            on_chunk=on_chunk,
+        )
+
+
+def json_object(values: Mapping[str, str]) -> str:
+    """Values that are JSON text already, as the text of one object."""
+    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in values.items()) + "}"

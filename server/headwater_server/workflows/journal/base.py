@@ -1,0 +1,152 @@
+"""What a journal of runs must do. The embedded one is `sqlite_journal`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headwater_server.domain.workflow import RunState, RunStatus, StepState, Workflow
+from headwater_server.eventlog.stored_events import StoredEvent
+
+
+class JournalError(Exception):
+    """The journal cannot be opened, read or written; the message is one line with the cure."""
+
+
+class JournalLockedError(JournalError):
+    """Another process has the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is, apart from its state.
+
+    Attributes:
+        run_id: its id.
+        workflow: the definition it began with.
+        queue: the queue of its handlers; may be empty.
+        request_id: the caller's id of the request that started it; may be empty.
+        fingerprint: of that request; tells whether the same id came with another body.
+        created: when it was accepted, in seconds since the epoch.
+    """
+
+    run_id: str
+    workflow: Workflow
+    queue: str
+    request_id: str
+    fingerprint: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in a list. `position` rises with each new run; `ended` is 0.0 while it runs."""
+
+    position: int
+    run_id: str
+    workflow_name: str
+    queue: str
+    status: RunStatus
+    error: str
+    created: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit adds to a run. All of it is kept or nothing is.
+
+    Attributes:
+        steps: steps as they are now.
+        context: keys of the context that were set.
+        deleted: keys that were deleted before that; one that is in both begins anew at the context's end.
+        events: events, with their numbers.
+        reserved: the highest number of an event that may be used before the next reservation; 0: as before.
+        status: the run's new status; None: as before.
+        error: with `status`.
+        ended: with `status`, in seconds since the epoch; 0.0 while it runs.
+    """
+
+    steps: Sequence[StepState] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
+    deleted: Sequence[str] = ()
+    events: Sequence[StoredEvent] = ()
+    reserved: int = 0
+    status: RunStatus | None = None
+    error: str = ""
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run as the journal has it.
+
+    Attributes:
+        reserved: numbers of events up to it may have been used.
+        sequence: number of its latest stored event.
+        ended: in seconds since the epoch; 0.0 while it runs.
+    """
+
+    info: RunInfo
+    state: RunState
+    reserved: int
+    sequence: int
+    ended: float
+
+
+class Journal(Protocol):
+    """Remembers runs. When a method returns, what it wrote survives a crash of the process and of the machine.
+
+    Every method raises JournalError when the journal cannot be read or written; nobody then knows whether the write was
+    kept. A caller that is cancelled while it waits does not stop the write.
+    """
+
+    async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
+        """Adds a run with its first events. Raises KeyError when its `request_id` is taken."""
+        ...
+
+    async def commit(self, run_id: str, change: Change) -> None:
+        """Adds to a run. Commits of several runs may share one write. Raises KeyError when there is no such run."""
+        ...
+
+    async def load(self, run_id: str) -> StoredRun | None:
+        """A run; None when there is none."""
+        ...
+
+    async def find(self, request_id: str) -> tuple[str, str] | None:
+        """The id and the fingerprint of the run that a request started."""
+        ...
+
+    async def events(self, run_id: str, after: int) -> list[StoredEvent]:
+        """The stored events of a run with a number above `after`, in order."""
+        ...
+
+    async def unfinished(self) -> list[str]:
+        """Ids of the runs that have not ended, oldest first."""
+        ...
+
+    async def page(
+        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+    ) -> list[RunSummary]:
+        """Runs, newest first: those with a position below `before` (0: all) that match, at most `size`."""
+        ...
+
+    async def remember_handlers(self, queue: str, names: Iterable[str]) -> None:
+        """Notes that a worker of the queue has registered these names."""
+        ...
+
+    async def handlers(self, queue: str) -> frozenset[str]:
+        """Every name that was registered on the queue, unless it was so long ago that it was removed."""
+        ...
+
+    async def prune(self, ended_before: float) -> int:
+        """Removes runs that ended before that moment; how many.
+
+        Names of handlers go too, when no worker has registered them since and no run is on their queue.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Waits for what is being written, and frees the journal for another owner."""
+        ...

@@ -1,0 +1,263 @@
+"""The embedded journal: one SQLite database in the data directory.
+
+Theory of operation. One thread owns the connection. Whatever is to be read or written is a job in its queue; the
+thread takes all jobs that wait, and what they write goes into one transaction, so that many runs share the cost of one
+sync of the disk. Within it every job has a savepoint: one that fails is undone alone, and its caller gets the error.
+Callers hear of success only after the COMMIT, which with `synchronous=FULL` returns when the disk has it. A caller that
+is cancelled does not stop its job.
+
+The directory is locked for as long as the journal is open, by a lock of the operating system that dies with the
+process: two servers that both take up runs would run steps twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+import structlog
+
+from headwater_server.domain.workflow import RunState, RunStatus
+from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.workflows.journal import statements
+from headwater_server.workflows.journal.base import Change, JournalError, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.data_directory import DataDirectory
+from headwater_server.workflows.journal.schema import migrate
+
+FILE_NAME = "headwater.db"
+BUSY_TIMEOUT_SECONDS = 5.0  # for people who look into the file with other tools
+PRUNE_AT_ONCE = 50  # so that nobody waits long for a commit
+
+_CURES = {
+    "SQLITE_FULL": "free space on its disk",
+    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin anew",
+    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin anew",
+    "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",
+    "SQLITE_CANTOPEN": "make the file readable and writable, or choose another folder with --data-dir",
+    "SQLITE_BUSY": "close the program that holds the file",
+}
+
+T = TypeVar("T")
+
+log = structlog.get_logger("headwater.journal")
+
+
+class _Job:
+    """Something to do with the connection, and what came of it."""
+
+    __slots__ = ("error", "future", "run", "value", "writes")
+
+    def __init__(self, run: Callable[[sqlite3.Connection], Any], writes: bool, future: asyncio.Future[Any]) -> None:
+        self.run = run
+        self.writes = writes
+        self.future = future
+        self.value: Any = None
+        self.error: Exception | None = None
+
+
+class SqliteJournal:
+    """The journal in a folder; made by `open`. See the module's theory of operation, and `journal.Journal`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._closed = False
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._connection: sqlite3.Connection
+        self._thread = Thread(target=self._serve, name="headwater journal", daemon=True)
+
+    @classmethod
+    async def open(cls, directory: Path) -> SqliteJournal:
+        """Opens the journal in a folder, which is made if it is missing.
+
+        Raises JournalLockedError when another process has it; JournalError when the folder cannot be used, the file is
+        damaged or not a journal, or a newer version wrote it.
+        """
+        journal = cls(directory)
+        journal._thread.start()
+        try:
+            await journal._opened
+        except BaseException:
+            await journal.close()
+            raise
+        return journal
+
+    async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
+        """See `Journal.create`."""
+        run, rows = statements.RunRows.of(info, state), statements.ChangeRows.of(info.run_id, change)
+        await self._do(partial(statements.create, run=run, change=rows), writes=True)
+
+    async def commit(self, run_id: str, change: Change) -> None:
+        """See `Journal.commit`."""
+        await self._do(partial(statements.commit, change=statements.ChangeRows.of(run_id, change)), writes=True)
+
+    async def load(self, run_id: str) -> StoredRun | None:
+        """See `Journal.load`."""
+        return await self._do(partial(statements.load, run_id=run_id))
+
+    async def find(self, request_id: str) -> tuple[str, str] | None:
+        """See `Journal.find`."""
+        return await self._do(partial(statements.find, request_id=request_id))
+
+    async def events(self, run_id: str, after: int) -> list[StoredEvent]:
+        """See `Journal.events`."""
+        return await self._do(partial(statements.events, run_id=run_id, after=after))
+
+    async def unfinished(self) -> list[str]:
+        """See `Journal.unfinished`."""
+        return await self._do(statements.unfinished)
+
+    async def page(
+        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+    ) -> list[RunSummary]:
+        """See `Journal.page`."""
+        query = partial(
+            statements.page, before=before, size=size, status=status, workflow_name=workflow_name, since=since
+        )
+        return await self._do(query)
+
+    async def remember_handlers(self, queue: str, names: Iterable[str]) -> None:
+        """See `Journal.remember_handlers`."""
+        await self._do(partial(statements.remember_handlers, queue=queue, names=list(names)), writes=True)
+
+    async def handlers(self, queue: str) -> frozenset[str]:
+        """See `Journal.handlers`."""
+        return await self._do(partial(statements.handlers, queue=queue))
+
+    async def prune(self, ended_before: float) -> int:
+        """See `Journal.prune`."""
+        total = 0
+        prune = partial(statements.prune, ended_before=ended_before, most=PRUNE_AT_ONCE)
+        while removed := await self._do(prune, writes=True):
+            total += removed
+        return total
+
+    async def close(self) -> None:
+        """See `Journal.close`. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        await asyncio.shield(self._ended)
+        self._thread.join()  # it has nothing more to do
+
+    async def _do(self, run: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
+        if self._closed:
+            raise JournalError(f"the journal in {self._directory} is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put(_Job(run, writes, future))
+        return await future
+
+    # The rest runs on the journal's thread.
+
+    def _serve(self) -> None:
+        try:
+            with closing(DataDirectory(self._directory)) as directory, closing(self._open(directory)) as connection:
+                self._connection = connection
+                self._tell(_succeed, self._opened, None)
+                while self._serve_batch():
+                    pass
+        except Exception as error:  # noqa: BLE001  goes to the caller of `open`
+            self._tell(_fail, self._opened, self._explained(error))
+        self._tell(_succeed, self._ended, None)
+
+    def _open(self, directory: DataDirectory) -> sqlite3.Connection:
+        path = directory.private_file(FILE_NAME)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _serve_batch(self) -> bool:
+        """Does all jobs that wait; False when the journal is to close."""
+        batch = [self._jobs.get()]
+        with suppress(Empty):
+            while True:
+                batch.append(self._jobs.get_nowait())
+        jobs = [job for job in batch if job is not None]
+        writes = [job for job in jobs if job.writes]
+        if writes:
+            self._write_or_fail(writes)
+        for job in jobs:
+            if not job.writes:
+                self._attempt(job)
+        self._tell(_answer, jobs)
+        return None not in batch
+
+    def _write_or_fail(self, batch: Sequence[_Job]) -> None:
+        try:
+            self._write(batch)
+        except Exception as error:  # noqa: BLE001  goes to every caller: nothing of the batch is kept
+            with suppress(sqlite3.Error):  # if the database cannot even do this, the next batch fails too
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            explained = self._explained(error)
+            log.error("journal", why=str(explained))
+            for job in batch:
+                job.error = explained
+
+    def _write(self, batch: Sequence[_Job]) -> None:
+        """Writes a batch in one transaction. Nobody is told of it before this has returned."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        for job in batch:
+            self._connection.execute("SAVEPOINT job")
+            self._attempt(job)
+            if job.error is not None:
+                if not self._connection.in_transaction:
+                    raise job.error  # SQLite has undone the whole transaction, as on a full disk
+                self._connection.execute("ROLLBACK TO job")
+            self._connection.execute("RELEASE job")
+        self._connection.execute("COMMIT")
+
+    def _attempt(self, job: _Job) -> None:
+        try:
+            job.value = job.run(self._connection)
+        except Exception as error:  # noqa: BLE001  goes to the caller
+            job.error = self._explained(error)
+
+    def _explained(self, error: Exception) -> Exception:
+        """An error as callers get it."""
+        if not isinstance(error, sqlite3.Error):
+            return error
+        code = getattr(error, "sqlite_errorname", "")
+        cure = next((cure for name, cure in _CURES.items() if code.startswith(name)), "look at its disk")
+        explained = JournalError(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
+        explained.__cause__ = error
+        return explained
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _answer(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        if job.error is not None:
+            _fail(job.future, job.error)
+        else:
+            _succeed(job.future, job.value)
+
+
+def _succeed(future: asyncio.Future[Any], value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,188 @@
+"""What the SQLite journal does with its database: each function runs on the journal's thread, within a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from sqlite3 import Connection
+
+from headwater_server.domain.workflow import RunState, RunStatus
+from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.workflows.journal import rows
+from headwater_server.workflows.journal.base import Change, RunInfo, RunSummary, StoredRun
+
+_INSERT_RUN = """
+    INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, error, ended, reserved)
+    VALUES (:run_id, :workflow_name, :queue, :request_id, :fingerprint, :created, :status, :error, :ended, :reserved)
+"""
+_INSERT_DEFINITION = "INSERT INTO definitions (run_id, workflow, agent) VALUES (:run_id, :workflow, :agent)"
+_UPDATE_RUN = """
+    UPDATE runs SET reserved = max(reserved, :reserved), status = coalesce(:status, status),
+        error = iif(:status IS NULL, error, :error), ended = iif(:status IS NULL, ended, :ended)
+    WHERE run_id = :run_id
+"""
+_INSERT_STEP = """
+    INSERT INTO steps (run_id, name, place, status, attempt, failures, result, error, cause, started, ended, queue)
+    VALUES (:run_id, :name, :place, :status, :attempt, :failures, :result, :error, :cause, :started, :ended, :queue)
+"""
+_UPDATE_STEP = """
+    UPDATE steps SET status = :status, attempt = :attempt, failures = :failures, result = :result, error = :error,
+        cause = :cause, started = :started, ended = :ended, queue = :queue
+    WHERE run_id = :run_id AND name = :name
+"""
+_INSERT_EVENT = """
+    INSERT INTO events (run_id, sequence, type, step, attempt, content, thinking, omitted, result, error,
+        delay_seconds, queue, key, run_status, create_time, marks)
+    VALUES (:run_id, :sequence, :type, :step, :attempt, :content, :thinking, :omitted, :result, :error,
+        :delay_seconds, :queue, :key, :run_status, :create_time, :marks)
+"""
+_SET_KEY = """
+    INSERT INTO context (run_id, key, value) VALUES (?, ?, ?)
+    ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
+"""
+_PAGE = """
+    SELECT position, run_id, workflow_name, queue, status, error, created, ended FROM runs
+    WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
+        AND (:name = '' OR workflow_name = :name) AND created >= :since
+    ORDER BY position DESC LIMIT :size
+"""
+_LOAD_RUN = """
+    SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence
+    FROM runs JOIN definitions USING (run_id) WHERE run_id = ?
+"""
+_SEE_HANDLER = """
+    INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
+    ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
+"""
+_PRUNE_HANDLERS = "DELETE FROM handlers WHERE seen < ? AND queue NOT IN (SELECT queue FROM runs)"
+_PRUNE = """
+    DELETE FROM runs WHERE position IN
+        (SELECT position FROM runs WHERE status <> 'running' AND ended < ? LIMIT ?)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRows:
+    """A change as rows, made before anything can alter what it came from."""
+
+    run_id: str
+    run: rows.Row
+    steps: Sequence[rows.Row]
+    context: Sequence[tuple[str, str, str]]
+    deleted: Sequence[tuple[str, str]]
+    events: Sequence[rows.Row]
+
+    @classmethod
+    def of(cls, run_id: str, change: Change) -> ChangeRows:
+        """The rows of a change of a run."""
+        return cls(
+            run_id=run_id,
+            run={
+                "run_id": run_id,
+                "reserved": change.reserved,
+                "status": change.status.value if change.status else None,
+                "error": change.error,
+                "ended": change.ended,
+            },
+            steps=[rows.step_row(run_id, step) for step in change.steps],
+            context=[(run_id, key, value) for key, value in change.context.items()],
+            deleted=[(run_id, key) for key in change.deleted],
+            events=[rows.event_row(run_id, event) for event in change.events],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """A new run as rows."""
+
+    run: rows.Row
+    steps: Sequence[rows.Row]
+    context: Sequence[tuple[str, str, str]]
+
+    @classmethod
+    def of(cls, info: RunInfo, state: RunState) -> RunRows:
+        """The rows of a run as it begins."""
+        steps = enumerate(state.steps.values())
+        return cls(
+            run=rows.run_row(info, state),
+            steps=[{**rows.step_row(info.run_id, step), "place": place} for place, step in steps],
+            context=[(info.run_id, key, value) for key, value in state.context.items()],
+        )
+
+
+def create(connection: Connection, run: RunRows, change: ChangeRows) -> None:
+    """Adds a run. Raises KeyError when its request id is taken."""
+    request_id = run.run["request_id"]
+    if request_id and find(connection, str(request_id)) is not None:
+        raise KeyError(request_id)
+    connection.execute(_INSERT_RUN, run.run)
+    connection.execute(_INSERT_DEFINITION, run.run)
+    connection.executemany(_INSERT_STEP, run.steps)
+    connection.executemany(_SET_KEY, run.context)
+    commit(connection, change)
+
+
+def commit(connection: Connection, change: ChangeRows) -> None:
+    """Adds to a run. Raises KeyError for a run or a step that is not there."""
+    if connection.execute(_UPDATE_RUN, change.run).rowcount == 0:
+        raise KeyError(change.run_id)
+    for step in change.steps:
+        if connection.execute(_UPDATE_STEP, step).rowcount == 0:
+            raise KeyError(step["name"])
+    connection.executemany("DELETE FROM context WHERE run_id = ? AND key = ?", change.deleted)
+    connection.executemany(_SET_KEY, change.context)
+    connection.executemany(_INSERT_EVENT, change.events)
+
+
+def load(connection: Connection, run_id: str) -> StoredRun | None:
+    """A run; None when there is none."""
+    run = connection.execute(_LOAD_RUN, (run_id,)).fetchone()
+    if run is None:
+        return None
+    steps = connection.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
+    context = connection.execute("SELECT * FROM context WHERE run_id = ? ORDER BY place", (run_id,))
+    return rows.stored_run(run, steps, context)
+
+
+def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
+    """Id and fingerprint of the run that a request started."""
+    query = "SELECT run_id, fingerprint FROM runs WHERE request_id = ?"
+    row = connection.execute(query, (request_id,)).fetchone()
+    return None if row is None else (row["run_id"], row["fingerprint"])
+
+
+def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]:
+    """The events of a run with a number above `after`."""
+    query = "SELECT * FROM events WHERE run_id = ? AND sequence > ? ORDER BY sequence"
+    return [rows.stored_event(row) for row in connection.execute(query, (run_id, after))]
+
+
+def unfinished(connection: Connection) -> list[str]:
+    """Runs that have not ended."""
+    query = "SELECT run_id FROM runs WHERE status = 'running' ORDER BY position"
+    return [row["run_id"] for row in connection.execute(query)]
+
+
+def page(
+    connection: Connection, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+) -> list[RunSummary]:
+    """Runs, newest first."""
+    values = {"before": before, "size": size, "status": status.value if status else None, "since": since}
+    return [rows.run_summary(row) for row in connection.execute(_PAGE, {**values, "name": workflow_name})]
+
+
+def remember_handlers(connection: Connection, queue: str, names: Sequence[str]) -> None:
+    """Notes registered names."""
+    connection.executemany(_SEE_HANDLER, [(queue, name) for name in names])
+
+
+def handlers(connection: Connection, queue: str) -> frozenset[str]:
+    """Names registered on a queue."""
+    query = "SELECT name FROM handlers WHERE queue = ?"
+    return frozenset(row["name"] for row in connection.execute(query, (queue,)))
+
+
+def prune(connection: Connection, ended_before: float, most: int) -> int:
+    """Removes at most so many old runs, and names that are as old and belong to no run; how many runs."""
+    connection.execute(_PRUNE_HANDLERS, (ended_before,))
+    return connection.execute(_PRUNE, (ended_before, most)).rowcount

@@ -1,0 +1,152 @@
+"""A caller who leaves ends the provider's work: its connection is closed at once, whatever the stream was doing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from headwater import Agent, StreamInterruptedError
+from headwater.v1 import agent_service_pb2
+from tests.support.servers.server import ServerProcess, provider_variables
+from tests.support.stubs.stub import agent_stub
+from tests.support.upstream.replay import HOLD_HEAD, ReplayServer
+from tests.support.upstream.upstream import Upstream
+
+ROUNDS = 20
+MODEL = "gpt-4o@openai-plain"
+
+Leave = Callable[[Agent, ReplayServer, int], Awaitable[float]]
+
+
+async def cancelled_before_the_first_chunk(agent: Agent, replay: ReplayServer, number: int) -> float:
+    task = asyncio.create_task(anext(agent.stream("Hi")))
+    await replay.wait_record(number)
+    left_at = time.monotonic()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return left_at
+
+
+async def broke_out_of_the_loop(agent: Agent, replay: ReplayServer, number: int) -> float:
+    async for _ in agent.stream("Hi"):
+        left_at = time.monotonic()
+        break
+    return left_at
+
+
+async def raised_in_the_loop(agent: Agent, replay: ReplayServer, number: int) -> float:
+    with contextlib.suppress(KeyError):
+        async for _ in agent.stream("Hi"):
+            left_at = time.monotonic()
+            raise KeyError
+    return left_at
+
+
+async def dropped_the_generator(agent: Agent, replay: ReplayServer, number: int) -> float:
+    stream = agent.stream("Hi")
+    await anext(stream)
+    left_at = time.monotonic()
+    del stream
+    return left_at
+
+
+async def closed_the_generator(agent: Agent, replay: ReplayServer, number: int) -> float:
+    stream = agent.stream("Hi")
+    await anext(stream)
+    left_at = time.monotonic()
+    await stream.aclose()
+    return left_at
+
+
+@pytest.mark.parametrize(
+    ("leave", "hold"),
+    [
+        (cancelled_before_the_first_chunk, HOLD_HEAD),
+        (cancelled_before_the_first_chunk, 0),
+        (broke_out_of_the_loop, 2),
+        (raised_in_the_loop, 2),
+        (dropped_the_generator, 2),
+        (closed_the_generator, 2),
+    ],
+)
+async def test_the_providers_connection_is_closed_at_once(leave, hold, workers):
+    delays = []
+    async with ReplayServer(hold=hold) as replay:
+        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
+            agent = Agent(model=MODEL, provider="openai", target=server.target, history=0)
+            for number in range(ROUNDS):
+                left_at = await leave(agent, replay, number)
+                chat = [r for r in replay.records if r.method == "POST"][number]
+                delays.append(await replay.wait_closed(chat) - left_at)
+    median, worst = statistics.median(delays), max(delays)
+    print(f"{leave.__name__}, hold {hold}: closed after {median * 1000:.1f} ms (median), {worst * 1000:.1f} ms (worst)")
+    assert median < 0.1
+    assert worst < 1.0
+
+
+async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave(workers):
+    sent, left_at = 0, 0.0
+    left = asyncio.Event()
+
+    async def talk_without_end(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent, left_at
+        event = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"x" * 1000)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        try:
+            while True:
+                writer.write(event)
+                await writer.drain()
+                sent += len(event)
+        except OSError:
+            left_at = time.monotonic()
+            left.set()
+
+    async with Upstream(talk_without_end) as upstream:
+        with ServerProcess(variables=provider_variables(upstream.url), workers=workers) as server:
+            stream = Agent(model="gpt-4o", target=server.target).stream("Hi")
+            await anext(stream)
+            before = -1
+            while before != sent:  # until nothing more is taken from it
+                before = sent
+                await asyncio.sleep(0.25)
+            print(f"{sent / 1024:.0f} KiB taken from the provider for a reader that took one chunk")
+            assert sent < 16 * 1024 * 1024
+            leaving_at = time.monotonic()
+            await stream.aclose()
+            await asyncio.wait_for(left.wait(), 5)
+            assert left_at - leaving_at < 1.0
+
+
+async def test_cancel_stream_ends_the_stream_for_its_reader_too(workers):
+    async with ReplayServer(hold=2) as replay:
+        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
+            stream = Agent(model=MODEL, provider="openai", target=server.target).stream("Hi")
+            first = await anext(stream)
+            async with agent_stub(server.target) as stub:
+                [listed] = (await stub.ListStreams(agent_service_pb2.ListStreamsRequest())).streams
+                assert listed.stream_id == stream.stream_id == first.metadata["stream_id"]
+                await stub.CancelStream(agent_service_pb2.CancelStreamRequest(stream_id=listed.stream_id))
+            with pytest.raises(StreamInterruptedError) as caught:
+                async for chunk in stream:
+                    first.content += chunk.content
+            assert caught.value.reason == "STREAM_CANCELLED"
+            assert caught.value.partial_response == first.content
+            await replay.wait_closed(replay.records[0])
+
+
+async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header(workers):
+    async with ReplayServer(hold=HOLD_HEAD) as replay:
+        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
+            async with agent_stub(server.target) as stub:
+                call = stub.Stream(agent_service_pb2.StreamRequest(prompt="Hi", model=f"openai/{MODEL}"))
+                headers = dict(await call.initial_metadata())
+                assert headers["headwater-version"]
+                stream_id = headers["headwater-stream-id"]
+                await stub.CancelStream(agent_service_pb2.CancelStreamRequest(stream_id=stream_id))
+                assert (await call.code()).name == "CANCELLED"

@@ -1,0 +1,190 @@
+"""The real server as a process of its own, and the replay server on a thread, for tests that share them."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tests.support.upstream.replay import ReplayServer
+
+T = TypeVar("T")
+
+OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
+
+
+_DATA = tempfile.TemporaryDirectory(prefix="headwater-")
+atexit.register(_DATA.cleanup)
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """The environment without anything that would configure Headwater, and with these variables.
+
+    Each call names a data folder of its own, so that servers can run side by side.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
+    return {**kept, "HEADWATER_DATA_DIR": os.path.join(_DATA.name, uuid.uuid4().hex), **variables}
+
+
+class ServerProcess:
+    """`headwater serve` on a free port, from `with` to the end of its block.
+
+    Args:
+        args: further flags.
+        variables: further variables of its environment.
+        workers: how many processes share the port.
+        program: what Python runs instead of `headwater`.
+
+    Attributes:
+        target: what a client connects to.
+        expected_code: the exit code with which the process must end.
+    """
+
+    expected_code = 0
+
+    def __init__(
+        self,
+        *args: str,
+        variables: Mapping[str, str] | None = None,
+        workers: int = 1,
+        program: Sequence[str] = ("-m", "headwater.cli"),
+    ) -> None:
+        self._args = ("--workers", str(workers), *args)
+        self._program = program
+        self._variables = dict(variables or {})
+        self._log: list[str] = []
+        self.target = ""
+        self.process: subprocess.Popen[str]
+
+    def __enter__(self) -> Self:
+        options = ["serve", "--port", "0", "--log-format", "json", *self._args]
+        command = [sys.executable, *self._program, *options]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(**self._variables),
+        )
+        assert self.process.stderr is not None
+        assert self.process.stdout is not None
+        self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
+        line = self.process.stdout.readline()
+        if not line:
+            self.stop()
+            raise RuntimeError("the server did not start:\n" + "".join(self._log))
+        self.target = line.split()[-1]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        code = self.stop()
+        if kind is None:
+            assert code == self.expected_code, f"the server ended with {code}:\n{self.log}"
+            assert "fault" not in [event.get("event") for event in self.events], self.log
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the process and waits for it; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self._reader.join(10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return code
+
+    def close_log(self) -> None:
+        """Stops reading its log: what it writes from now on meets a closed pipe."""
+        assert self.process.stderr is not None
+        # The reader blocks in a read; a second handle lets the pipe itself be closed under it.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), self.process.stderr.fileno())
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return "".join(self._log)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log, parsed. Fails on a line that is not one event."""
+        return [_event(line, self.log) for line in list(self._log)]
+
+
+def _event(line: str, log: str) -> dict[str, Any]:
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        raise AssertionError(f"{line!r} is no event; the whole log:\n{log}") from None
+    return event
+
+
+class ReplayThread:
+    """A ReplayServer on an event loop of its own, from `with` to the end of its block."""
+
+    def __init__(self) -> None:
+        self.replay = ReplayServer()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.run(self.replay.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self.replay.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine on the replay server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return self.replay.url
+
+
+def provider_variables(url: str) -> dict[str, str]:
+    """Variables that point all three providers at one HTTP server."""
+    return {
+        "OPENAI_API_KEY": "sk-test-openai",
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "ANTHROPIC_API_KEY": "sk-test-anthropic",
+        "ANTHROPIC_BASE_URL": url,
+        "OLLAMA_HOST": url,
+    }
+
+
+def run_cli(
+    *args: str, variables: Mapping[str, str] | None = None, stdin: str | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`headwater ARGS` with nothing configured but these variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "headwater.cli", *args],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        env=clean_environment(**(variables or {})),
+        timeout=60,
+        cwd=cwd,
+        check=False,
+    )

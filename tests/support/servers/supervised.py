@@ -1,0 +1,84 @@
+"""A supervisor of tiny processes, each with a part to play.
+
+`python -m tests.support.servers.supervised JSON`: supervises this same program as its processes. The JSON has `parts`, one a
+process, and options of Supervisor. It prints `ready` when all are, logs to standard error, and exits 0 after a clean
+end; 1 after another; 2 for a StartError, which it prints. With `--process` it is one of the processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+
+
+def play(control: socket.socket) -> None:
+    """Plays the part that the supervisor says."""
+    with control.makefile("rb") as lines:
+        line = lines.readline()
+    part = json.loads(line)["part"]
+    if part == "crash":
+        os._exit(3)
+    if part == "silent":
+        signal.pause()
+    if part == "refuse":
+        answer(control, f"refused after {len(line)} bytes")
+        os._exit(1)
+    if part == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if part == "stuck":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print(json.dumps({"event": "stuck"}), file=sys.stderr, flush=True)
+        control.recv(1)
+    if part in ("serve", "patient"):
+        heard: list[int] = []
+
+        def hear(number: int, _: object) -> None:
+            heard.append(number)
+            os.write(2, b'{"event": "heard"}\n')
+            if part == "serve" or len(heard) == 2:
+                os._exit(0)
+
+        signal.signal(signal.SIGTERM, hear)
+    answer(control, "")
+    if part == "brief":
+        os._exit(5)
+    control.recv(1)  # nothing comes but the end of the supervisor
+    os._exit(0)
+
+
+def answer(control: socket.socket, failure: str) -> None:
+    """Tells the supervisor."""
+    control.sendall(json.dumps({"failure": failure}).encode() + b"\n")
+
+
+def supervise(parts: list[str], padding: int = 0, stop_seconds: float = 30.0, **options: object) -> int:
+    """Supervises one process for each part; the exit code."""
+    import asyncio
+
+    from headwater_server.processes.supervisor import StartError, Supervisor
+    from headwater_server.telemetry.logging import configure_logging
+
+    configure_logging("info", "json")
+    command = [sys.executable, "-S", __file__, "--process"]
+    hellos = [json.dumps({"part": part, "padding": "x" * padding}).encode() for part in parts]
+
+    async def run() -> bool:
+        supervisor = Supervisor(command, hellos, stop_seconds, lambda: print("ready", flush=True), **options)  # type: ignore[arg-type]
+        return await supervisor.run()
+
+    try:
+        return 0 if asyncio.run(run()) else 1
+    except StartError as error:
+        print(error, flush=True)
+        return 2
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--process":
+        with socket.socket(fileno=int(sys.argv[2])) as control:
+            play(control)
+    else:
+        sys.exit(supervise(**json.loads(sys.argv[1])))

@@ -1,0 +1,85 @@
+"""What a serving process does not load, and that it can start programs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+BUSY_SERVER_THAT_STARTS_PROGRAMS = """
+import headwater_server.processes.server_process
+import asyncio, grpc, uvloop
+
+async def talk(request, context):
+    for _ in range(50):
+        await context.write(b"x")
+
+async def call(channel):
+    while True:
+        call = channel.unary_stream("/s/m")(b"")
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+async def main():
+    server = grpc.aio.server()
+    handlers = {"m": grpc.unary_stream_rpc_method_handler(talk)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    codes = set()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        callers = [asyncio.create_task(call(channel)) for _ in range(10)]
+        for _ in range(400):
+            program = await asyncio.create_subprocess_exec("true")
+            codes.add(await program.wait())
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+    await server.stop(None)
+    print(codes)
+
+uvloop.run(main())
+"""
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_serving_process_does_not_load_the_command_line_of_httpx_nor_what_draws_tracebacks():
+    code = "import sys, headwater_server.processes.server_process; print(sys.modules['httpx._main'], 'rich' in sys.modules)"
+    assert run(code) == "None False\n"
+
+
+def test_a_condition_can_still_be_evaluated_by_a_library_that_needs_rich():
+    assert run("import headwater_server.processes.server_process, cel, sys; print('rich' in sys.modules)") == "True\n"
+
+
+def test_no_program_that_a_busy_server_starts_dies_before_it_begins():
+    """Of 400, several did: gRPC ran in the new process between fork and exec."""
+    assert run(BUSY_SERVER_THAT_STARTS_PROGRAMS) == "{0}\n"
+
+
+LOOK = """
+import os, sys
+
+class Look:
+    def find_spec(self, name, *_):
+        if name == "grpc":
+            print(os.environ["GRPC_ENABLE_FORK_SUPPORT"])
+
+sys.meta_path.insert(0, Look())
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import headwater_server.processes.server_process",
+        "import headwater.cli; sys.argv = ['headwater', 'serve', '--help']; sys.stdout.flush(); headwater.cli.main()",
+    ],
+)
+def test_grpc_is_told_to_keep_out_of_forks_before_it_is_imported(start):
+    assert run(LOOK + start).splitlines()[0] == "0"

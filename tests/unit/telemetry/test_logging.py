@@ -1,0 +1,95 @@
+"""What a server writes to standard error is one event a line, also when a library or Python itself reports a fault."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SETUP = """
+import asyncio, gc, logging, warnings
+from headwater_server.telemetry.logging import configure_logging
+configure_logging("info", "json")
+"""
+
+REPORTS = {
+    "a library's message": (
+        'logging.getLogger("grpc").warning("Unexpected [%s] raised", "my secret")',
+        {"level": "warning", "logger": "grpc", "what": "Unexpected"},
+    ),
+    "a library's message at a level of its own": (
+        'logging.getLogger("lib").log(55, "worse than critical: my secret")',
+        {"level": "error", "logger": "lib", "what": "worse than critical"},
+    ),
+    "a library's exception": (
+        """
+def speak(): raise ValueError("my secret")
+try: speak()
+except ValueError: logging.getLogger("lib").exception("it broke: my secret")
+""",
+        {"level": "error", "logger": "lib", "what": "it broke", "error": "ValueError"},
+    ),
+    "a task whose failure nobody asks for": (
+        """
+async def fail(): raise ValueError("my secret")
+async def main():
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+asyncio.run(main())
+""",
+        {"level": "error", "logger": "asyncio", "what": "Task exception was never retrieved", "error": "ValueError"},
+    ),
+    "a callback that fails": (
+        """
+def fail(text): raise ValueError(text)
+async def main():
+    asyncio.get_running_loop().call_soon(fail, "my secret")
+    await asyncio.sleep(0)
+asyncio.run(main())
+""",
+        {"level": "error", "logger": "asyncio", "what": "Exception in callback fail", "error": "ValueError"},
+    ),
+    "an exception that cannot be raised": (
+        """
+class Bad:
+    def __del__(self): raise ValueError("my secret")
+Bad()
+""",
+        {"level": "error", "logger": "python", "error": "ValueError"},
+    ),
+    "a thread that fails": (
+        """
+import threading
+def fail(): raise ValueError("my secret")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+""",
+        {"level": "error", "logger": "threading", "error": "ValueError"},
+    ),
+    "a warning": (
+        'warnings.warn("never awaited: my secret", RuntimeWarning)',
+        {"level": "warning", "logger": "warnings", "what": "never awaited", "error": "RuntimeWarning"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_what_others_report_is_a_fault_without_what_it_quotes(name):
+    program, expected = REPORTS[name]
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", SETUP + program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (line,) = done.stderr.splitlines()
+    event = json.loads(line)
+    assert "secret" not in line
+    assert event["event"] == "fault"
+    assert {key: event.get(key) for key in expected} == expected

@@ -1,0 +1,145 @@
+"""That each setting reaches the part it is for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from headwater.v1 import agent_service_pb2
+from headwater_server.bootstrap import build_providers
+from headwater_server.config import load
+from headwater_server.domain.messages import ChatRequest, Message, Role, Text
+from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.registry import ProviderRegistry
+from tests.support.servers.server import ServerProcess, run_cli
+from tests.support.stubs.stub import agent_stub, details
+
+KEYS = {"OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-anthropic"}
+
+
+@asynccontextmanager
+async def built(folder: Path, text: str = "", **environment: str) -> AsyncIterator[ProviderRegistry]:
+    """The providers of a configuration file and an environment."""
+    file = folder / "headwater.toml"
+    file.write_text(text)
+    async with HttpClient("test") as client:
+        providers = build_providers(load(file, environment), client)
+        try:
+            yield providers
+        finally:
+            await providers.aclose()
+
+
+async def posted(providers: ProviderRegistry, model: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """The request that would be made for the model: its URL, headers and body."""
+    route = providers.resolve(model, "")
+    assert isinstance(route.provider, HttpProvider)
+    stream = HttpProvider.stream(route.provider, ChatRequest(route.model, (Message(Role.USER, (Text("x"),)),)))
+    request = stream._request
+    await stream.aclose()
+    return str(request.url), dict(request.headers), json.loads(request.content)
+
+
+async def test_anthropics_max_tokens_reaches_the_wire(tmp_path):
+    async with built(tmp_path, "[providers.anthropic]\nmax_tokens = 777\n", **KEYS) as providers:
+        _, _, body = await posted(providers, "claude-sonnet-4-6")
+    assert (body["model"], body["max_tokens"]) == ("claude-sonnet-4-6", 777)
+
+
+async def test_every_provider_has_its_own_address_and_key(tmp_path):
+    text = (
+        '[providers.box]\ntype = "openai"\nbase_url = "http://box:8/v1"\napi_key_env = "BOX_KEY"\nmodels = ["mine"]\n'
+    )
+    variables = {**KEYS, "BOX_KEY": "sk-box", "OLLAMA_HOST": "gpu:9"}
+    async with built(tmp_path, text, **variables) as providers:
+        openai, anthropic, ollama, box = [
+            await posted(providers, model) for model in ("gpt-4o", "claude-sonnet-4-6", "llama3.2", "mine")
+        ]
+    assert openai[0].startswith("https://api.openai.com/v1/")
+    assert openai[1]["authorization"] == "Bearer sk-openai"
+    assert anthropic[0].startswith("https://api.anthropic.com/")
+    assert anthropic[1]["authorization"] == "Bearer sk-anthropic"
+    assert ollama[0] == "http://gpu:9/api/chat"
+    assert "authorization" not in ollama[1]
+    assert box[0] == "http://box:8/v1/chat/completions"
+    assert box[1]["authorization"] == "Bearer sk-box"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "path"),
+    [
+        ("", "gpt-4o", "/v1/chat/completions"),
+        ("", "gpt-5.4", "/v1/responses"),
+        ('[providers.openai]\napi = "responses"\n', "gpt-4o", "/v1/responses"),
+        ('[providers.openai]\napi = "chat_completions"\n', "gpt-5.4", "/v1/chat/completions"),
+        ('[providers.box]\ntype = "openai"\nbase_url = "http://box/v1"\n', "box/gpt-5.4", "/v1/chat/completions"),
+        ('[providers.box]\ntype = "openai"\nbase_url = "http://box/v1"\napi = "responses"\n', "box/m", "/v1/responses"),
+    ],
+)
+async def test_the_api_is_chosen_by_the_setting_and_else_by_openais_model(tmp_path, text, model, path):
+    async with built(tmp_path, text, **KEYS) as providers:
+        url, _, _ = await posted(providers, model)
+    assert url.endswith(path)
+
+
+@pytest.mark.parametrize(("variables", "there"), [({}, False), ({"HEADWATER_SCRIPTED": "1"}, True)])
+async def test_scripted_is_there_only_when_it_is_asked_for(tmp_path, variables, there):
+    async with built(tmp_path, **variables) as providers:
+        assert ("scripted" in [provider.name for provider in providers.configured()]) is there
+
+
+async def test_a_local_model_whose_file_is_missing_is_not_listed(tmp_path):
+    async with built(tmp_path, f'[providers.local]\nmodel_path = "{tmp_path}/none.gguf"\n') as providers:
+        assert providers.configured() == []
+        assert providers.provider("local").name == "local"
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "hang_after", "message"),
+    [
+        ("HEADWATER_FIRST_CHUNK_SECONDS", "HEADWATER_NEXT_CHUNK_SECONDS", 0, "sent no first chunk within 0.2 seconds"),
+        ("HEADWATER_NEXT_CHUNK_SECONDS", "HEADWATER_FIRST_CHUNK_SECONDS", 1, "sent no next chunk within 0.2 seconds"),
+    ],
+)
+async def test_each_limit_on_silence_is_kept_where_it_belongs(short, long, hang_after, message):
+    request = agent_service_pb2.StreamRequest(model="scripted/echo", prompt="one two three")
+    request.provider_options["scripted"].update({"hang_after": hang_after})
+    with ServerProcess("--scripted", variables={short: "0.2", long: "600"}) as server:
+        async with agent_stub(server.target) as stub:
+            chunks = []
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async for chunk in stub.Stream(request, timeout=30):
+                    chunks.append(chunk)
+    assert len(chunks) == hang_after
+    assert details(caught.value)["ErrorInfo"].reason == "STREAM_TIMEOUT"  # type: ignore[attr-defined]
+    assert message in str(caught.value.details())
+
+
+def closing_line(*args: str, **variables: str) -> str:
+    """The last line of `headwater config`."""
+    done = run_cli("config", *args, variables=variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()[-1]
+
+
+def test_config_says_who_answers_a_request_that_names_nothing():
+    line = closing_line(OPENAI_API_KEY="k")
+    assert line == "# a request that names no model is answered by openai/gpt-4o-mini"
+
+
+def test_config_says_when_a_request_must_name_its_model(tmp_path):
+    file = tmp_path / "headwater.toml"
+    file.write_text(f'[providers.local]\nmodel_path = "{tmp_path}/none.gguf"\n')
+    assert closing_line("--config", str(file)) == "# a request must name its model"
+
+
+def test_config_says_when_nobody_has_the_default_model():
+    line = closing_line("--default-model", "unheard-of", OPENAI_API_KEY="k")
+    assert line.startswith('# mistake: default_model: no provider here is known to have the model "unheard-of"')

@@ -1,0 +1,37 @@
+"""Pages: sizes and tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+from headwater_server.domain.errors import HeadwaterError
+from headwater_server.transport.convert import paging
+
+
+@pytest.mark.parametrize(("asked", "size"), [(0, 100), (1, 1), (1000, 1000), (5000, 1000)])
+def test_sizes(asked, size):
+    assert paging.page_size(asked) == size
+
+
+def test_a_negative_size_is_refused():
+    with pytest.raises(HeadwaterError, match="page_size"):
+        paging.page_size(-1)
+
+
+@pytest.mark.parametrize("position", [1, 42, 10**12])
+def test_a_token_leads_back_to_its_position(position):
+    assert paging.page_start(paging.page_token(position)) == position
+
+
+def test_no_token_is_the_first_page_and_the_last_page_has_none():
+    assert paging.page_start("") == 0
+    assert paging.page_token(0) == ""
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["x", "!!!!", "MTph", "Mjox", "é", "MTo5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "MTo5OTk5OTk5OTk5OTk5OTk5OTk5"],
+)
+def test_a_token_of_somebody_else_is_refused(token):
+    with pytest.raises(HeadwaterError, match="page_token"):
+        paging.page_start(token)

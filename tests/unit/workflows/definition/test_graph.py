@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+
+from headwater_server.domain.workflow import Step, Workflow
+from headwater_server.workflows.definition.graph import violations
+
+
+def mistakes(*steps: Step, queue: str = "q", known: tuple[str, ...] = (), name: str = "w") -> list[tuple[str, str]]:
+    found = violations(Workflow(name, steps), lambda asked: frozenset(known) if asked == "q" else frozenset(), queue)
+    return [(violation.field, violation.description) for violation in found]
+
+
+def action(name: str, *depends_on: str) -> Step:
+    return Step(name, action="do", depends_on=depends_on)
+
+
+def test_a_good_workflow_has_no_mistakes() -> None:
+    steps = (action("a"), Step("b", handler="h", depends_on=("a",), condition="context.x < 1", metadata='{"k": 1}'))
+    assert mistakes(*steps, known=("h",)) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "text"),
+    [
+        (action(""), "name", "has 0 characters, must have 1 to 256"),
+        (action("n" * 257), "name", "has 257 characters, must have 1 to 256"),
+        (Step("b"), "action", "the step has neither an action nor a handler; give it one"),
+        (action("b", "aa"), "depends_on[0]", "there is no step `aa`; did you mean `a`?"),
+        (action("b", "a", "a"), "depends_on[1]", "`a` is there twice; take one out"),
+        (action("b", "b"), "depends_on[0]", "the step depends on itself; take it out"),
+        (Step("b", action="x", condition="1 +"), "condition", "is not CEL: Syntax error: mismatched input '<EOF>' (line 1, column 4)"),
+        (Step("b", action="x", timeout_seconds=0.0), "timeout_ms", "must be at least 1; leave it out for no limit"),
+        (Step("b", action="x", timeout_seconds=float("nan")), "timeout_ms", "must be at least 1; leave it out for no limit"),
+        (Step("b", action="x", max_retries=101), "max_retries", "is 101, must be 0 to 100"),
+        (Step("b", action="x", max_retries=-1), "max_retries", "is -1, must be 0 to 100"),
+        (Step("b", action="x", metadata="[]"), "metadata", "is JSON, but not an object; write a JSON object such as {}"),
+        (Step("b", action="x", metadata='{"a": NaN}'), "metadata", "is not JSON (NaN is not a JSON value); write a JSON object such as {}"),
+        (Step("b", action="x", metadata="[" * 100_000), "metadata", "is nested too deeply; write a JSON object such as {}"),
+        (Step("b", handler="h", queue="else"), "handler", "no worker of queue `else` has ever registered a handler `h`, nor any other; start a worker for it first"),
+        (Step("b", handler="gret"), "handler", "no worker of queue `q` has ever registered a handler `gret`; there are `greet`, `x`; did you mean `greet`?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_has_its_place_and_its_cure(step: Step, field: str, text: str) -> None:
+    assert mistakes(action("a"), step, known=("greet", "x")) == [(f"workflow.steps[1].{field}", text)]
+
+
+def test_a_handler_needs_a_queue() -> None:
+    ((field, text),) = mistakes(Step("a", handler="h"), queue="")
+    assert field == "workflow.steps[0].queue"
+    assert text == "nobody knows where handler `h` is; name a queue, here or for the run"
+
+
+def test_a_name_that_is_there_twice_is_shown_at_the_second() -> None:
+    assert mistakes(action("a"), action("b"), action("a")) == [
+        ("workflow.steps[2].name", "`a` is the name of steps[0] too; give each step its own")
+    ]
+
+
+def test_a_cycle_is_shown_with_its_whole_path_from_its_first_step() -> None:
+    assert mistakes(action("start"), action("a", "start", "c"), action("b", "a"), action("c", "b")) == [
+        (
+            "workflow.steps[1].depends_on[1]",
+            "a cycle, each step depends on the next: a -> c -> b -> a; take one dependency out",
+        )
+    ]
+
+
+def test_cycles_apart_from_each_other_are_all_shown() -> None:
+    found = mistakes(action("a", "b"), action("b", "a"), action("c", "d"), action("d", "c"))
+    assert sorted(field for field, _ in found) == ["workflow.steps[0].depends_on[0]", "workflow.steps[2].depends_on[0]"]
+
+
+def test_all_mistakes_come_at_once() -> None:
+    found = mistakes(action("a", "x"), Step("b"), Step("c", handler="h", max_retries=-1), name="")
+    assert [field for field, _ in found] == [
+        "workflow.name",
+        "workflow.steps[0].depends_on[0]",
+        "workflow.steps[1].action",
+        "workflow.steps[2].handler",
+        "workflow.steps[2].max_retries",
+    ]
+
+
+def test_a_workflow_needs_a_step() -> None:
+    assert mistakes() == [("workflow.steps", "there are none; add one with an action or a handler")]
+
+
+def test_two_thousand_steps_are_allowed_and_no_more() -> None:
+    steps = [action(f"s{number}") for number in range(2_001)]
+    assert mistakes(*steps[:2_000]) == []
+    assert mistakes(*steps) == [("workflow.steps", "there are 2,001, at most 2,000 are allowed; split the workflow")]
+
+
+def test_the_names_that_a_queue_has_are_sorted_once_for_all_mistakes() -> None:
+    class Name(str):
+        __slots__ = ()
+        compared = 0
+
+        def __lt__(self, other: str) -> bool:
+            Name.compared += 1
+            return str(self) < str(other)
+
+    known = frozenset(Name(f"h{number}") for number in range(1_000))
+    steps = tuple(Step(f"s{number}", handler="unknown") for number in range(500))
+    assert len(violations(Workflow("w", steps), lambda _: known, "q")) == 500
+    assert Name.compared < 20_000  # once takes about 9,000
+
+
+def test_hints_stay_cheap_in_a_workflow_full_of_mistakes() -> None:
+    found = mistakes(*(action(f"step {n} " + "ab" * 26, f"stop {n} " + "ba" * 26) for n in range(2_000)))
+    assert len(found) == 1_000
+    assert sum("did you mean" in text for _, text in found) == 10

@@ -1,0 +1,461 @@
+from __future__ import annotations
+
+import ast
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from headwater_server.domain.workflow import (
+    EventType,
+    Outcome,
+    RunState,
+    RunStatus,
+    Step,
+    StepError,
+    StepStatus,
+    Workflow,
+)
+from headwater_server.workflows.engine import context, progress, scheduler
+from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
+from tests.support.runs.runs import FakeRecorder
+from tests.support.virtual_time import run_in_virtual_time
+
+Handler = Callable[[Step, int, Mapping[str, str]], Awaitable[Outcome]]
+
+
+async def one(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+    return Outcome("1")
+
+
+def workflow(*steps: Step) -> Workflow:
+    return Workflow("w", steps)
+
+
+def run(
+    definition: Workflow,
+    handler: Handler = one,
+    values: dict[str, str] | None = None,
+    *,
+    journal: FakeRecorder | None = None,
+    during: Callable[[Scheduler], Awaitable[None]] | None = None,
+) -> FakeRecorder:
+    journal = journal or FakeRecorder(definition, values)
+
+    async def execute(step: Step, attempt: int, values: Mapping[str, str], results: Mapping[str, str]) -> Outcome:
+        return await handler(step, attempt, values)
+
+    async def main() -> None:
+        scheduler = Scheduler(definition, journal.load(), execute, journal.record)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(scheduler.run())
+            if during is not None:
+                tasks.create_task(_soon(during(scheduler)))
+
+    run_in_virtual_time(main())
+    return journal
+
+
+async def _soon(work: Awaitable[None]) -> None:
+    await work
+
+
+def fails(*names: str, retryable: bool = False) -> Handler:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        if step.name in names:
+            raise StepError("no", retryable=retryable)
+        return Outcome("1")
+
+    return handler
+
+
+def test_a_chain_takes_one_record_a_step_and_one_to_begin() -> None:
+    journal = run(workflow(Step("a"), Step("b", depends_on=("a",)), Step("c", depends_on=("b",))))
+    assert journal.events() == [
+        "step_started a",
+        "step_completed a, step_started b",
+        "step_completed b, step_started c",
+        "step_completed c, run_finished",
+    ]
+
+
+def test_what_happens_while_a_record_is_written_goes_into_the_next_one() -> None:
+    journal = run(workflow(Step("a"), Step("b"), Step("c", depends_on=("a", "b"))))
+    assert journal.events() == [
+        "step_started a, step_started b",
+        "step_completed a, step_completed b, step_started c",
+        "step_completed c, run_finished",
+    ]
+
+
+def test_nobody_sees_in_the_state_what_is_not_recorded() -> None:
+    definition = workflow(Step("a"))
+    state = FakeRecorder(definition).load()
+    seen: list[tuple[StepStatus, RunStatus, dict[str, str]]] = []
+
+    async def record(transitions: object) -> None:
+        seen.append((state.steps["a"].status, state.status, dict(state.context)))
+
+    async def execute(*arguments: object) -> Outcome:
+        return Outcome("1")
+
+    asyncio.run(Scheduler(definition, state, execute, record).run())
+    assert seen == [(StepStatus.PENDING, RunStatus.RUNNING, {}), (StepStatus.RUNNING, RunStatus.RUNNING, {})]
+    assert (state.steps["a"].status, state.status) == (StepStatus.COMPLETED, RunStatus.COMPLETED)
+    assert state.context == {"a_result": "1"}
+
+
+def test_a_retryable_failure_is_tried_again_after_delays_that_double() -> None:
+    started: list[float] = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        started.append(round(asyncio.get_running_loop().time(), 1))
+        raise StepError("busy", retryable=True)
+
+    journal = run(workflow(Step("a")), handler)
+    assert started == [0.0, 0.2, 0.6, 1.4]
+    retries = [event for call in journal.calls for event in call if event.type is EventType.STEP_RETRYING]
+    assert [(event.attempt, event.error, event.delay_seconds) for event in retries] == [
+        (1, "busy", 0.2),
+        (2, "busy", 0.4),
+        (3, "busy", 0.8),
+    ]
+    assert journal.state.error == "step `a` failed: busy"
+
+
+def test_no_delay_is_longer_than_a_minute() -> None:
+    journal = run(workflow(Step("a", max_retries=12)), fails("a", retryable=True))
+    delays = [event.delay_seconds for call in journal.calls for event in call if event.type is EventType.STEP_RETRYING]
+    assert delays[7:10] == [25.6, 51.2, 60.0]
+    assert delays[-1] == 60.0
+
+
+def test_any_other_exception_is_a_retryable_failure_with_its_type() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        raise ZeroDivisionError("by zero")
+
+    journal = run(workflow(Step("a", max_retries=1)), handler)
+    assert journal.state.steps["a"].attempt == 2
+    assert journal.state.steps["a"].error == "ZeroDivisionError: by zero"
+
+
+def test_an_attempt_that_cancels_itself_has_failed() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        raise asyncio.CancelledError
+
+    journal = run(workflow(Step("a", max_retries=0)), handler)
+    assert journal.state.steps["a"].error == "the attempt was cancelled, though nobody cancelled the run"
+
+
+def test_a_failure_skips_what_depends_on_it_through_any_distance_and_nothing_else() -> None:
+    journal = run(
+        workflow(
+            Step("a"),
+            Step("b"),
+            Step("c", depends_on=("a", "b")),
+            Step("d", depends_on=("c", "e")),
+            Step("e"),
+            Step("f", depends_on=("e",)),
+        ),
+        fails("a", "b"),
+    )
+    steps = journal.state.steps
+    assert [steps[name].status.value for name in "abcdef"] == [
+        *("failed", "failed", "skipped", "skipped", "completed", "completed")
+    ]
+    assert (steps["c"].cause, steps["c"].error) == (("a", "b"), "`a`, `b` failed")
+    assert steps["d"].cause == ("a", "b")
+    assert journal.state.error == "2 steps failed: `a`, `b`"
+
+
+def test_a_false_condition_skips_and_fails_nothing() -> None:
+    journal = run(workflow(Step("a", condition="false"), Step("b", depends_on=("a",))))
+    steps = journal.state.steps
+    assert (steps["a"].status, steps["a"].error) == (StepStatus.SKIPPED, "its condition is false")
+    assert (steps["b"].status, steps["b"].cause, steps["b"].error) == (StepStatus.SKIPPED, (), "`a` was skipped")
+    assert journal.state.status is RunStatus.COMPLETED
+
+
+def test_a_condition_sees_what_steps_before_have_set() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome("1", {"score": "0.5"})
+
+    definition = workflow(Step("a"), Step("b", depends_on=("a",), condition="context.score < 0.8"))
+    assert run(definition, handler).state.steps["b"].status is StepStatus.COMPLETED
+
+
+def test_a_condition_on_a_missing_key_fails_the_step_without_an_attempt() -> None:
+    journal = run(workflow(Step("a", condition="context.score < 0.8")))
+    step = journal.state.steps["a"]
+    assert (step.status, step.attempt) == (StepStatus.FAILED, 0)
+    assert "no key `score`; has(context.score) asks" in step.error
+
+
+def test_a_step_that_is_not_parallel_is_alone_even_between_its_attempts() -> None:
+    running: list[str] = []
+    seen: list[tuple[str, ...]] = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        running.append(step.name)
+        await asyncio.sleep(1)
+        seen.append(tuple(running))
+        running.remove(step.name)
+        if step.name == "alone" and attempt == 1:
+            raise StepError("again", retryable=True)
+        return Outcome("1")
+
+    journal = run(workflow(Step("a"), Step("alone", parallel=False), Step("b"), Step("c")), handler)
+    assert seen == [("a",), ("alone",), ("alone",), ("b", "c"), ("c",)]
+    assert journal.state.status is RunStatus.COMPLETED
+
+
+def test_the_outcome_is_merged_and_the_result_has_its_own_key() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return {
+            "a": Outcome('"text"', {"n": "3.0"}, ("old", "never there")),
+            "b": Outcome('"text"', {"b_result": "7"}),
+            "c": Outcome('"text"', {}, ("c_result",)),
+        }[step.name]
+
+    journal = run(workflow(Step("a"), Step("b"), Step("c")), handler, {"old": "1", "kept": "2"})
+    assert journal.state.context == {"kept": "2", "n": "3.0", "a_result": '"text"', "b_result": "7"}
+    assert journal.state.steps["c"].result == '"text"'
+
+
+@pytest.mark.parametrize(("second", "warned"), [("2", True), ("1", False)])
+def test_two_steps_that_set_one_key_differently_at_the_same_time_raise_a_warning(second: str, warned: bool) -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        await asyncio.sleep(1 if step.name == "a" else 2)
+        return Outcome("0", {"key": "1" if step.name == "a" else second})
+
+    journal = run(workflow(Step("a"), Step("b")), handler)
+    warnings = [event for call in journal.calls for event in call if event.type is EventType.WARNING]
+    assert [(event.step, event.key) for event in warnings] == ([("b", "key")] if warned else [])
+    assert journal.state.context["key"] == second
+
+
+def test_steps_that_set_one_key_one_after_the_other_raise_no_warning() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome("0", {"key": f'"{step.name}"'})
+
+    journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
+    assert not any(event.type is EventType.WARNING for call in journal.calls for event in call)
+
+
+def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome("0", {"big": "1" * context.MAX_CONTEXT_BYTES})
+
+    journal = run(workflow(Step("a")), handler)
+    assert journal.state.steps["a"].attempt == 1
+    assert journal.state.context == {}
+    assert "with what step `a` brought, the context would have 1,048,588 bytes" in journal.state.error
+
+
+def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome("0", {"big": f'"{"文" * 400_000}"'})
+
+    journal = run(workflow(Step("a")), handler)
+    assert "the context would have 1,200,014 bytes" in journal.state.error
+
+
+def test_all_results_together_have_a_limit() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome("1" * 600_000, {}, (f"{step.name}_result",))
+
+    journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
+    assert journal.state.steps["a"].status is StepStatus.COMPLETED
+    assert "the results of all steps would have 1,200,000 bytes" in journal.state.steps["b"].error
+
+
+def test_cancelling_interrupts_what_runs_and_waits_for_its_cleanup() -> None:
+    cleaned: list[str] = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        if step.name == "busy":
+            raise StepError("busy", retryable=True)
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            await asyncio.sleep(5)
+            cleaned.append(step.name)
+        return Outcome("1")
+
+    async def during(scheduler: Scheduler) -> None:
+        await asyncio.sleep(0.1)
+        scheduler.cancel()
+
+    journal = run(workflow(Step("a"), Step("busy"), Step("b", depends_on=("a",))), handler, during=during)
+    assert cleaned == ["a"]
+    assert {step.status for step in journal.state.steps.values()} == {StepStatus.CANCELLED}
+    assert journal.state.status is RunStatus.CANCELLED
+    assert journal.events()[-1] == "step_cancelled a, step_cancelled busy, step_cancelled b, run_finished"
+
+
+def test_an_attempt_that_ends_in_spite_of_its_cancelling_keeps_its_result() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        try:
+            await asyncio.sleep(1_000)
+        except asyncio.CancelledError:
+            return Outcome('"late"')
+        raise AssertionError
+
+    async def during(scheduler: Scheduler) -> None:
+        await asyncio.sleep(0.1)
+        scheduler.cancel()
+
+    journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler, during=during)
+    assert journal.events()[-1] == "step_completed a, step_cancelled b, run_finished"
+    assert journal.state.status is RunStatus.CANCELLED
+
+
+def test_a_step_whose_attempt_fails_while_it_is_cancelled_is_cancelled() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            raise StepError("cleanup failed", retryable=False)
+
+    async def during(scheduler: Scheduler) -> None:
+        await asyncio.sleep(0.1)
+        scheduler.cancel()
+
+    journal = run(workflow(Step("a")), handler, during=during)
+    assert journal.events()[-1] == "step_cancelled a, run_finished"
+    assert journal.state.steps["a"].failures == 0
+
+
+def test_a_failure_at_the_moment_of_the_cancelling_is_not_tried_again() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        await asyncio.sleep(1)
+        raise StepError("busy", retryable=True)
+
+    async def during(scheduler: Scheduler) -> None:
+        await asyncio.sleep(1.001)  # the record before took 0.001 seconds
+        scheduler.cancel()
+
+    journal = run(workflow(Step("a")), handler, during=during)
+    assert journal.events() == ["step_started a", "step_cancelled a, run_finished"]
+
+
+def test_a_step_sees_neither_in_context_nor_condition_what_one_before_has_deleted() -> None:
+    seen: list[dict[str, str]] = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        seen.append(dict(values))
+        return Outcome("1", {}, ("key",))
+
+    definition = workflow(
+        Step("a"), Step("b", depends_on=("a",)), Step("c", depends_on=("a",), condition="has(context.key)")
+    )
+    journal = run(definition, handler, {"key": "0"})
+    assert seen == [{"key": "0"}, {"a_result": "1"}]
+    assert journal.state.steps["c"].status is StepStatus.SKIPPED
+
+
+def test_stopping_starts_nothing_more_and_loses_no_result() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        if step.name == "busy":
+            raise StepError("busy", retryable=True)
+        await asyncio.sleep(1)
+        return Outcome("1")
+
+    async def during(scheduler: Scheduler) -> None:
+        await asyncio.sleep(0.1)
+        scheduler.stop()
+
+    definition = workflow(Step("a"), Step("busy", max_retries=50), Step("b", depends_on=("a",)))
+    journal = run(definition, handler, during=during)
+    steps = journal.state.steps
+    assert [steps[name].status.value for name in ("a", "busy", "b")] == ["completed", "retrying", "pending"]
+    assert journal.state.status is RunStatus.RUNNING
+
+
+def test_what_a_crash_left_starts_over_with_the_next_attempt() -> None:
+    definition = workflow(Step("running"), Step("waiting"), Step("retrying"), Step("done"))
+    journal = FakeRecorder(definition)
+    for name, step in journal.state.steps.items():
+        step.attempt, step.failures = 2, 1
+        step.status = {"running": StepStatus.RUNNING, "waiting": StepStatus.WAITING_FOR_WORKER}.get(
+            name, StepStatus.RETRYING if name == "retrying" else StepStatus.COMPLETED
+        )
+    run(definition, journal=journal)
+    assert journal.events()[0] == "step_started running, step_started waiting, step_started retrying"
+    assert [step.attempt for step in journal.state.steps.values()] == [3, 3, 3, 2]
+    assert [step.failures for step in journal.state.steps.values()] == [1, 1, 1, 1]
+
+
+def test_a_failed_run_is_resumed_from_its_failed_steps() -> None:
+    definition = workflow(
+        Step("ok"), Step("bad"), Step("after", depends_on=("ok", "bad")), Step("off", condition="false")
+    )
+    journal = run(definition, fails("bad"))
+    state: RunState = journal.load()
+    (transition,) = prepare_resume(definition, state)
+    assert transition.event.type is EventType.RUN_RESUMED
+    assert [(step.name, step.status.value, step.cause, step.failures, step.error) for step in transition.also] == [
+        ("bad", "pending", (), 0, ""),
+        ("after", "pending", (), 0, ""),
+    ]
+    assert state.steps["ok"].status is StepStatus.COMPLETED
+    assert state.steps["off"].status is StepStatus.SKIPPED
+    asyncio.run(journal.record([transition]))
+    assert journal.state == state
+    run(definition, journal=journal)
+    assert journal.state.status is RunStatus.COMPLETED
+    assert journal.state.steps["ok"].attempt == 1
+    assert journal.state.steps["bad"].attempt == 2
+
+
+def test_a_run_that_a_crash_left_keeps_its_failed_steps() -> None:
+    definition = workflow(Step("bad"), Step("a"))
+    journal = FakeRecorder(definition)
+    journal.state.steps["bad"].status = StepStatus.FAILED
+    (transition,) = prepare_resume(definition, journal.state)
+    assert transition.also == ()
+    assert journal.state.steps["bad"].status is StepStatus.FAILED
+
+
+def test_a_record_that_fails_ends_the_attempts_and_is_raised() -> None:
+    ended: list[str] = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        try:
+            await asyncio.sleep(1 if step.name == "a" else 1_000)
+        finally:
+            ended.append(step.name)
+        return Outcome("1")
+
+    definition = workflow(Step("a"), Step("b"))
+    journal = FakeRecorder(definition)
+    journal.crash_after = 2
+    with pytest.raises(ExceptionGroup):
+        run(definition, handler, journal=journal)
+    assert ended == ["a", "b"]
+
+
+def test_a_thousand_steps_cost_no_more_than_their_edges() -> None:
+    steps = [
+        Step(f"s{i}", depends_on=tuple(f"s{j}" for j in range(i - 20 - i % 20, i - i % 20) if j >= 0))
+        for i in range(1_000)
+    ]
+    journal = run(workflow(*steps))
+    assert journal.state.status is RunStatus.COMPLETED
+    assert len(journal.calls) == 51
+
+
+@pytest.mark.parametrize("module", [scheduler, progress, context])
+def test_the_scheduler_knows_no_clock_randomness_or_files(module: object) -> None:
+    source = ast.parse(Path(str(getattr(module, "__file__", ""))).read_text("utf-8"))
+    imported = {alias.name for node in ast.walk(source) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(source) if isinstance(node, ast.ImportFrom)}
+    allowed = {"__future__", "asyncio", "heapq", "collections", "collections.abc", "dataclasses", "functools", "typing"}
+    own = {
+        "headwater_server.domain.workflow",
+        "headwater_server.workflows",
+        "headwater_server.workflows.engine.context",
+        "headwater_server.workflows.engine.progress",
+    }
+    assert imported <= allowed | own

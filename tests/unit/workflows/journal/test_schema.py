@@ -1,0 +1,82 @@
+"""The versions of the journal's schema."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.schema import MIGRATIONS, migrate
+
+INVENTED = (
+    ("CREATE TABLE runs (run_id TEXT) STRICT", "INSERT INTO runs VALUES ('old')"),
+    ("ALTER TABLE runs ADD COLUMN queue TEXT NOT NULL DEFAULT 'q'",),
+    ("UPDATE runs SET queue = run_id || '/' || queue", "CREATE TABLE more (x TEXT) STRICT"),
+)
+PATH = Path("headwater.db")
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        yield connection
+
+
+def version(connection: sqlite3.Connection) -> int:
+    (value,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(value)
+
+
+def test_an_empty_database_gets_the_newest_schema(connection: sqlite3.Connection) -> None:
+    migrate(connection, PATH)
+    assert version(connection) == len(MIGRATIONS)
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    assert names >= {"runs", "steps", "context", "events", "handlers"}
+
+
+def test_every_table_is_strict(connection: sqlite3.Connection) -> None:
+    migrate(connection, PATH)
+    lax = connection.execute("SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE 'sqlite%'")
+    assert lax.fetchall() == []
+
+
+@pytest.mark.parametrize("old", [1, 2])
+def test_an_older_database_is_brought_up_step_by_step(connection: sqlite3.Connection, old: int) -> None:
+    migrate(connection, PATH, INVENTED[:old])
+    assert version(connection) == old
+    migrate(connection, PATH, INVENTED)
+    assert version(connection) == 3
+    assert connection.execute("SELECT * FROM runs").fetchall() == [("old", "old/q")]
+
+
+def test_a_database_of_today_is_left_alone(connection: sqlite3.Connection) -> None:
+    migrate(connection, PATH, INVENTED)
+    migrate(connection, PATH, INVENTED)
+    assert connection.execute("SELECT * FROM runs").fetchall() == [("old", "old/q")]
+
+
+def test_a_step_that_fails_is_undone_whole_and_the_steps_before_it_stay(connection: sqlite3.Connection) -> None:
+    broken = (*INVENTED[:2], ("DELETE FROM runs", "nonsense"))
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, PATH, broken)
+    assert version(connection) == 2
+    assert connection.execute("SELECT * FROM runs").fetchall() == [("old", "q")]
+    migrate(connection, PATH, INVENTED)
+    assert version(connection) == 3
+
+
+def test_a_newer_database_is_refused(connection: sqlite3.Connection) -> None:
+    migrate(connection, PATH, INVENTED)
+    with pytest.raises(JournalError, match=r"a newer Headwater wrote .*headwater.db \(schema 3, this one knows 2\)"):
+        migrate(connection, PATH, INVENTED[:2])
+
+
+def test_a_database_of_another_program_is_refused_and_not_touched(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(JournalError, match="belongs to another program"):
+        migrate(connection, PATH)
+    assert version(connection) == 0

@@ -1,0 +1,436 @@
+"""Who gets which task, and what becomes of it when its worker is slow, silent, gone or back again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from headwater_server.domain.workflow import Outcome, Step, StepError
+from headwater_server.workflows.workers import pool as workers
+from headwater_server.workflows.workers.pool import TICKS, TaskSpec, WorkerPool, WorkerSession
+from headwater_server.workflows.workers.tasks import Assign, Cancel, ToWorker
+
+LONG = 60.0
+
+
+class Hosted:
+    """A worker that does what the test says; it never speaks by itself."""
+
+    def __init__(self, pool: WorkerPool, worker_id: str, **facts: Any) -> None:
+        self.pool, self.worker_id, self.facts = pool, worker_id, facts
+        self.got: asyncio.Queue[ToWorker] = asyncio.Queue()
+        self.session = self.connect()
+
+    def connect(self, *held: str) -> WorkerSession:
+        facts: dict[str, Any] = {"queue": "q", "handlers": ["h"], "concurrency": 1} | self.facts
+        self.session = self.pool.connect(self.worker_id, held_task_ids=held, send=self.got.put_nowait, **facts)
+        return self.session
+
+    async def task(self) -> str:
+        message = await asyncio.wait_for(self.got.get(), 10)
+        assert isinstance(message, Assign)
+        return message.task_id
+
+    async def step(self) -> str:
+        message = await asyncio.wait_for(self.got.get(), 10)
+        assert isinstance(message, Assign)
+        self.session.result(message.task_id, Outcome('"done"'))
+        return message.task.step.name
+
+
+class Run:
+    """One call of `execute` in a task of its own, and what its run was told."""
+
+    def __init__(
+        self, pool: WorkerPool, name: str = "step", handler: str = "h", queue: str = "q", **limits: Any
+    ) -> None:
+        self.told: list[tuple[str, ...]] = []
+        self.before_started: Callable[[], Awaitable[None]] | None = None
+        limits = {"schedule_timeout_seconds": LONG, "timeout_seconds": None} | limits
+        self.task = asyncio.create_task(
+            pool.execute(
+                TaskSpec("run", "workflow", Step(name, handler=handler), 1),
+                queue,
+                on_waiting=self._waiting,
+                on_started=self._started,
+                on_chunk=self._chunk,
+                **limits,
+            )
+        )
+
+    async def _waiting(self, queue: str) -> None:
+        self.told.append(("waiting", queue))
+
+    async def _started(self) -> None:
+        if self.before_started:
+            await self.before_started()
+        self.told.append(("started",))
+
+    async def _chunk(self, content: str, thinking: str) -> None:
+        self.told.append(("chunk", content, thinking))
+
+    async def result(self) -> Outcome:
+        return await asyncio.wait_for(self.task, 10)
+
+    async def error(self) -> StepError:
+        with pytest.raises(StepError) as caught:
+            await self.result()
+        return caught.value
+
+    async def until_told(self, *what: str) -> None:
+        while what not in self.told:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(LONG)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[WorkerPool]:
+    """Takes a worker for dead after 50 ms."""
+    pool = WorkerPool(0.05)
+    yield pool
+    pool.close()
+
+
+async def test_a_task_goes_to_a_worker_of_its_queue_that_has_its_handler(pool: WorkerPool) -> None:
+    Hosted(pool, "other queue", queue="other")
+    Hosted(pool, "other handler", handlers=["other"])
+    right = Hosted(pool, "right", handlers=["other", "h"])
+    run = Run(pool)
+    right.session.result(await right.task(), Outcome("1", {"key": "2"}, ("gone",)))
+    assert await run.result() == Outcome("1", {"key": "2"}, ("gone",))
+    assert run.told == []
+
+
+async def test_a_worker_never_has_more_tasks_than_its_concurrency(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w", concurrency=2)
+    runs = [Run(pool) for _ in range(3)]
+    first, _ = await worker.task(), await worker.task()
+    await asyncio.sleep(0)
+    assert worker.got.empty()
+    worker.session.result(first, Outcome("1"))
+    await worker.task()
+    for run in runs:
+        run.task.cancel()
+
+
+async def test_tasks_that_wait_are_served_in_the_order_they_came(pool: WorkerPool) -> None:
+    runs = [Run(pool, str(number), handler) for number, handler in enumerate("abab")]
+    await asyncio.sleep(0)
+    worker = Hosted(pool, "w", handlers=["b", "a"])
+    assert [await worker.step() for _ in runs] == ["0", "1", "2", "3"]
+    for run in runs:
+        await run.result()
+
+
+async def test_a_task_goes_to_the_least_loaded_worker(pool: WorkerPool) -> None:
+    small, large = Hosted(pool, "small", concurrency=2), Hosted(pool, "large", concurrency=8)
+    runs = [Run(pool) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert (small.got.qsize(), large.got.qsize()) == (1, 4)
+    for run in runs:
+        run.task.cancel()
+
+
+async def test_workers_with_the_same_load_take_turns(pool: WorkerPool) -> None:
+    both = [Hosted(pool, "a"), Hosted(pool, "b")]
+    for _ in range(3):
+        runs = [Run(pool), Run(pool)]
+        assert [await worker.step() for worker in both] == ["step", "step"]
+        for run in runs:
+            await run.result()
+    one_by_one = []
+    for _ in range(4):
+        run = Run(pool)
+        await asyncio.sleep(0)
+        [busy] = [worker for worker in both if not worker.got.empty()]
+        one_by_one.append(busy.worker_id)
+        await busy.step()
+        await run.result()
+    assert sorted(one_by_one[:2]) == sorted(one_by_one[2:]) == ["a", "b"]
+
+
+async def test_a_run_is_told_once_that_it_waits_and_then_that_it_goes_on(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WAITING_GRACE_SECONDS", 0.001)
+    run = Run(pool)
+    await run.until_told("waiting", "q")
+    await Hosted(pool, "w").step()
+    await run.result()
+    assert run.told == [("waiting", "q"), ("started",)]
+
+
+async def test_no_chunk_overtakes_the_news_that_its_step_has_started(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WAITING_GRACE_SECONDS", 0.001)
+    run, written = Run(pool), asyncio.Event()
+    run.before_started = written.wait  # type: ignore[assignment]
+    await run.until_told("waiting", "q")
+    worker = Hosted(pool, "w")
+    speaking = asyncio.create_task(worker.session.chunk(await worker.task(), "text", "thought"))
+    await asyncio.sleep(0.01)
+    assert run.told == [("waiting", "q")]
+    written.set()
+    await speaking
+    assert run.told == [("waiting", "q"), ("started",), ("chunk", "text", "thought")]
+    run.task.cancel()
+
+
+async def test_without_a_worker_in_time_the_step_fails_for_good_and_says_what_is_missing(pool: WorkerPool) -> None:
+    error = await Run(pool, schedule_timeout_seconds=0.01).error()
+    assert not error.retryable
+    assert "`q`" in error.message
+    assert "`h`" in error.message
+    assert not pool._lines
+
+
+async def test_a_task_that_takes_too_long_is_cancelled_at_its_worker_and_may_be_retried(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool, timeout_seconds=0.02)
+    task = await worker.task()
+    error = await run.error()
+    assert error.retryable
+    assert error.message == "it took longer than 0.02 s"
+    assert await worker.got.get() == Cancel(task)
+    assert not worker.session.result(task, Outcome("1"))
+
+
+async def test_the_time_a_task_waits_does_not_count_as_its_own(pool: WorkerPool) -> None:
+    run = Run(pool, timeout_seconds=0.2)
+    await asyncio.sleep(0.25)
+    worker = Hosted(pool, "w")
+    await worker.step()
+    assert (await run.result()).result == '"done"'
+
+
+async def test_a_failed_task_fails_its_step_as_the_worker_says(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool)
+    assert worker.session.result(await worker.task(), StepError("no", retryable=True))
+    error = await run.error()
+    assert (error.message, error.retryable) == ("no", True)
+
+
+async def test_cancelling_a_task_tells_its_worker_and_gives_its_place_to_the_next(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    first, second = Run(pool, "first"), Run(pool, "second")
+    task = await worker.task()
+    first.task.cancel()
+    assert await worker.got.get() == Cancel(task)
+    assert await worker.step() == "second"
+    await second.result()
+
+
+async def test_a_cancelled_task_that_waits_is_forgotten(pool: WorkerPool) -> None:
+    run = Run(pool)
+    await asyncio.sleep(0)
+    run.task.cancel()
+    await asyncio.wait([run.task])
+    assert not pool._lines
+    assert Hosted(pool, "w").got.empty()
+
+
+async def test_output_of_a_task_that_is_not_the_workers_own_is_dropped(pool: WorkerPool) -> None:
+    worker, stranger = Hosted(pool, "w"), Hosted(pool, "stranger", queue="other")
+    run = Run(pool)
+    task = await worker.task()
+    await stranger.session.chunk(task, "wrong", "")
+    assert not stranger.session.result(task, Outcome("1"))
+    await worker.session.chunk("unknown", "wrong", "")
+    await worker.session.chunk(task, "right", "")
+    assert run.told == [("chunk", "right", "")]
+    run.task.cancel()
+
+
+async def test_what_fails_while_a_chunk_is_kept_is_the_runs_own_matter(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool)
+
+    async def broken(content: str, thinking: str) -> None:
+        raise OSError("disk full")
+
+    task = await worker.task()
+    next(iter(pool._workers.values())).tasks[task].on_chunk = broken
+    await worker.session.chunk(task, "text", "")
+    with pytest.raises(OSError, match="disk full"):
+        await run.result()
+    assert await worker.got.get() == Cancel(task)
+
+
+async def test_a_silent_worker_is_dead_and_its_late_answer_is_refused(impatient: WorkerPool) -> None:
+    worker = Hosted(impatient, "w")
+    run = Run(impatient)
+    task = await worker.task()
+    error = await run.error()
+    assert error.retryable
+    assert "vanished" in error.message
+    assert await worker.got.get() == Cancel(task)
+    assert not worker.session.result(task, Outcome("1"))
+
+
+async def test_a_silent_worker_gets_no_task_until_it_speaks_again(impatient: WorkerPool) -> None:
+    worker = Hosted(impatient, "w")
+    await Run(impatient).error()
+    while not worker.got.empty():
+        worker.got.get_nowait()
+    run = Run(impatient)
+    await asyncio.sleep(0.01)
+    assert worker.got.empty()
+    worker.session.heard()
+    await worker.step()
+    await run.result()
+
+
+async def test_a_worker_that_speaks_is_not_dead(impatient: WorkerPool) -> None:
+    worker = Hosted(impatient, "w")
+    run = Run(impatient)
+    task = await worker.task()
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        worker.session.heard()
+        await asyncio.sleep(0.005)
+    worker.session.result(task, Outcome("1"))
+    assert (await run.result()).result == "1"
+
+
+async def test_a_pause_of_the_server_itself_kills_no_worker(impatient: WorkerPool) -> None:
+    worker = Hosted(impatient, "w")
+    run = Run(impatient)
+    task = await worker.task()
+    time.sleep(0.2)  # noqa: ASYNC251  the server is held up, and heartbeats wait unread
+    await asyncio.sleep(0)
+    worker.session.heard()
+    assert worker.session.result(task, Outcome("1"))
+    await run.result()
+
+
+async def test_while_the_server_is_busy_with_what_a_worker_said_its_silence_does_not_count(
+    impatient: WorkerPool,
+) -> None:
+    worker = Hosted(impatient, "w")
+    run, kept = Run(impatient), asyncio.Event()
+
+    async def slow(content: str, thinking: str) -> None:
+        await kept.wait()
+
+    task = await worker.task()
+    next(iter(impatient._workers.values())).tasks[task].on_chunk = slow
+    speaking = asyncio.create_task(worker.session.chunk(task, "text", ""))
+    await asyncio.sleep(0.05 / TICKS * (TICKS + 10))
+    kept.set()
+    await speaking
+    assert worker.session.result(task, Outcome("1"))
+    await run.result()
+
+
+async def test_a_worker_that_was_cut_off_comes_back_for_its_tasks(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool)
+    task = await worker.task()
+    worker.session.disconnected()
+    assert worker.connect(task, "old").unwanted == ("old",)
+    assert worker.got.empty()
+    worker.session.result(task, Outcome("1"))
+    assert (await run.result()).result == "1"
+
+
+async def test_one_that_does_not_come_back_in_time_loses_them(impatient: WorkerPool) -> None:
+    worker = Hosted(impatient, "w")
+    run = Run(impatient)
+    task = await worker.task()
+    worker.session.disconnected()
+    assert "vanished" in (await run.error()).message
+    assert not impatient._workers
+    assert worker.connect(task).unwanted == (task,)
+
+
+async def test_a_cut_off_worker_gets_no_new_tasks(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w", concurrency=2)
+    first = Run(pool)
+    task = await worker.task()
+    worker.session.disconnected()
+    second = Run(pool)
+    await asyncio.sleep(0)
+    assert worker.got.empty()
+    worker.connect(task)
+    await worker.step()
+    await second.result()
+    first.task.cancel()
+
+
+async def test_a_task_that_never_reached_its_worker_is_sent_again(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool)
+    task = await worker.task()
+    worker.session.disconnected()
+    worker.connect()
+    assert await worker.task() == task
+    worker.session.result(task, Outcome("1"))
+    await run.result()
+
+
+async def test_a_task_whose_worker_began_anew_after_output_fails_for_a_retry(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool)
+    await worker.session.chunk(await worker.task(), "half", "")
+    worker.session.disconnected()
+    worker.connect()
+    assert (await run.error()).retryable
+    assert worker.got.empty()
+
+
+async def test_a_second_connection_replaces_the_first(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool)
+    task = await worker.task()
+    old, new = worker.session, worker.connect(task)
+    assert old.replaced.is_set()
+    assert not new.replaced.is_set()
+    assert not old.result(task, Outcome("old"))
+    old.disconnected()
+    assert new.result(task, Outcome("1"))
+    assert (await run.result()).result == "1"
+
+
+async def test_a_worker_can_come_back_with_other_handlers_on_another_queue(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    worker.session.disconnected()
+    worker.facts = {"queue": "new", "handlers": ["other"]}
+    worker.connect()
+    old, new = Run(pool), Run(pool, "new", "other", "new")
+    assert await worker.step() == "new"
+    await new.result()
+    assert not old.task.done()
+    old.task.cancel()
+
+
+async def test_a_worker_that_left_with_nothing_to_do_is_forgotten(pool: WorkerPool) -> None:
+    Hosted(pool, "w").session.disconnected()
+    assert not pool._workers
+    assert not pool._queues
+
+
+async def test_ten_thousand_waiting_tasks_are_served_in_linear_time(pool: WorkerPool) -> None:
+    seconds = []
+    for number in (1_000, 10_000):
+        runs = [Run(pool, str(index)) for index in range(number)]
+        await asyncio.sleep(0)
+        start = time.process_time()
+        worker = Hosted(pool, f"w{number}", concurrency=1)
+        for index in range(number):
+            assert await worker.step() == str(index)
+        seconds.append(time.process_time() - start)
+        await asyncio.gather(*(run.task for run in runs))
+        worker.session.disconnected()
+    assert seconds[1] < 50 * seconds[0]  # quadratic: 100 times
