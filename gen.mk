@@ -32,7 +32,7 @@ gen-check: gen ## Fail if the committed stubs are not what `make gen` writes
 		echo "$$changed" >&2; exit 1; \
 	fi
 
-tools: .tools/bin/grpcurl ## Build grpcurl into .tools/bin (needs Go)
+tools: .tools/bin/grpcurl .tools/bin/ghz ## Build grpcurl and ghz into .tools/bin (needs Go)
 
 buf-lint: ## Check the style and the comments of the contract
 	cd protos && $(BUF) lint
@@ -57,6 +57,10 @@ contract-baseline: ## Record the contract as released (only when releasing)
 
 .tools/bin/grpcurl: tools/go.mod tools/go.sum
 	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl
+	touch $@
+
+.tools/bin/ghz: tools/go.mod tools/go.sum
+	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/bojand/ghz/cmd/ghz
 	touch $@
 
 .tools/typescript-gen/.done: tools/package.json tools/package-lock.json tools/.npmrc

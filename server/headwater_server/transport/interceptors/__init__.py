@@ -1,1 +1,1 @@
-"""What every RPC has in common."""
+"""What surrounds every call, one module a concern; `chain` says which and in what order."""
