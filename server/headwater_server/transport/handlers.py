@@ -1,4 +1,4 @@
-"""What answers a call: the handler of its method, and a handler with something around it."""
+"""The handlers of methods, as gRPC has them, and how to put something around one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Its first argument is the request, or an iterator of requests.
 
 
 def surround(handler: Handler, around: Callable[[Behaviour], Behaviour]) -> Handler:
-    """The handler with another behaviour: the one that `around` makes of its own."""
+    """Returns the handler with the behaviour that `around` makes of its present one."""
     kind = f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}"
     make = getattr(grpc, f"{kind}_rpc_method_handler")
     surrounded: Handler = make(
@@ -34,9 +34,9 @@ def _arity(streaming: bool) -> str:
 
 
 def _writing(behaviour: Callable[[Any, Context], Any]) -> Behaviour:
-    """The behaviour as a coroutine: one that generates its replies writes them instead.
+    """Returns the behaviour as a coroutine function: a generator of replies becomes a writer of them.
 
-    gRPC does not always close a generator when the call has died; here it is closed however the call ends.
+    gRPC does not always close a generator when the call has died; this closes it however the call ends.
     """
     if not inspect.isasyncgenfunction(behaviour):
         return behaviour

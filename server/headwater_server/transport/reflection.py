@@ -1,9 +1,9 @@
-"""Reflection: a client without the contract, as grpcurl and ghz are, asks the server for it.
+"""Reflection: clients without the contract, such as grpcurl and ghz, ask the server for it.
 
 grpcio's servicer does the work. Two things are added:
 - the protocol's name since 2023, `grpc.reflection.v1`, beside `v1alpha`. The two differ in nothing but their package,
   so one servicer answers both, and the description of the newer is made from that of the older;
-- the name of a method is found, as the protocol asks for and grpcio's servicer does not do.
+- a method is found by its name: the protocol asks for that, grpcio's servicer does not do it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Servicer:
         self._servicer = reflection.aio.ReflectionServicer(services)
 
     async def answer(self, requests: AsyncIterator[Request], context: Context) -> AsyncGenerator[Response, None]:
-        """Answers each request; one for a method as one for its service."""
+        """Answers each request; a method's name gets the answer of its service."""
         async for request in requests:
             asked = Request()
             asked.CopyFrom(request)
@@ -57,7 +57,7 @@ async def _only(request: Request) -> AsyncIterator[Request]:
 
 
 def _service_of(symbol: str) -> str:
-    """The service that has the method of this name; of any other name, the name."""
+    """Returns the name of the method's service; a name that is no method's stays as it is."""
     try:
         return str(descriptor_pool.Default().FindMethodByName(symbol).containing_service.full_name)
     except KeyError:
@@ -65,7 +65,7 @@ def _service_of(symbol: str) -> str:
 
 
 def _describe() -> None:
-    """Makes the description of the newer protocol from the older one's, and puts it where answers come from."""
+    """Makes the description of the newer protocol from the older one's and adds it to the default pool."""
     older = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(older)
     text = text_format.MessageToString(older).replace("grpc_reflection/v1alpha", "grpc/reflection/v1")

@@ -1,1 +1,1 @@
-"""What surrounds every call, one module a concern; `chain` says which and in what order."""
+"""The interceptors around every call, one module a concern; `chain` lists them in their order."""

@@ -1,9 +1,10 @@
 """The end of every call in the log: one line with the method, the code, the seconds and facts.
 
-A line has who, what and how long, never what was said. Whatever answers the call, or surrounds it further in, adds
-facts to the line with `structlog.contextvars.bind_contextvars`; nothing of them is left for the next call.
+A line names the method, the stream or run, and the time, never the content. The handler and the inner interceptors add
+facts to the line with `structlog.contextvars.bind_contextvars`; no fact is left for the next call.
 
-Calls of gRPC's own services, health and reflection, are logged at level debug: a health check comes every second.
+Calls of gRPC's own services, health and reflection, are logged at level debug: a health check comes every second. An
+INTERNAL is logged at level error, also where another process has answered with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 
 OWN_SERVICES = "/grpc."
-"""What the paths of gRPC's own services begin with."""
+"""The paths of gRPC's own services begin with this."""
 
 log = structlog.get_logger("headwater.rpc")
 
@@ -28,7 +29,7 @@ class CallLog(Interceptor):
     """Logs each call when it has ended."""
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
-        """Logs the end of the behaviour, whatever it is."""
+        """Logs the end of the behaviour, however it ends."""
         name = method_name(path)
         usual = "debug" if path.startswith(OWN_SERVICES) else "info"
 

@@ -1,4 +1,4 @@
-"""The one place that says what surrounds a call, and in what order."""
+"""The chain of interceptors that every server has: a new concern is a module and one line here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from headwater_server.transport.interceptors.status_mapping import StatusMapping
 
 
 def interceptors() -> tuple[Interceptor, ...]:
-    """What surrounds every call of one server, outermost first."""
+    """Makes the interceptors of one server, outermost first."""
     return (
         CallLog(),
-        StatusMapping(),  # what is further in may raise HeadwaterError, as handlers do
+        StatusMapping(),  # the interceptors after it may raise HeadwaterError, as handlers do
     )

@@ -1,4 +1,4 @@
-"""What the interceptors have in common: each surrounds the handler of a method once, not once a call."""
+"""The base of the interceptors: each surrounds the handler of a method once, not once a call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headwater_server.transport.handlers import Behaviour, Handler, surround
 class Interceptor(grpc.aio.ServerInterceptor):
     """Surrounds every call of one server with one concern.
 
-    An instance belongs to one server: it remembers by its path what it has made of a method.
+    An instance belongs to one server: it keeps the surrounded handlers by the paths of their methods.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,13 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     @abstractmethod
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
-        """The behaviour with this concern around it: what is called for each call of the method.
+        """Returns the behaviour with this concern around it; each call of the method calls it.
 
-        What it does, it does at the beginning and at the end of a call, never for a message in between.
+        The concern acts at the beginning and at the end of a call, never for a message in between.
 
         Args:
             path: `/package.Service/Method`.
-            behaviour: what is nearer to the method, as a coroutine function.
+            behaviour: the method, with the inner interceptors around it. A coroutine function.
         """
 
     async def intercept_service(
@@ -36,7 +36,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """The surrounded handler of the method; None for a method that the server does not have."""
+        """Returns the surrounded handler of the method; None for a method that the server does not have."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None

@@ -1,4 +1,4 @@
-"""What a handler raises becomes the status that its call ends with.
+"""Makes the exception of a handler the status of its call.
 
 | raised | the call ends with |
 | --- | --- |
@@ -6,10 +6,11 @@
 | AioRpcError, of a call that another process of this server has answered | that process's status, as it is |
 | any other exception | INTERNAL; the log has it as a `fault` |
 
-How a caller who leaves looks from here: the handler's task is cancelled; but where it waits in a write, the write
-raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end: CANCELLED.
+A caller that leaves shows here in one of two ways: gRPC cancels the handler's task; but where the task waits in a
+write, the write raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end:
+CANCELLED.
 
-What may be logged of an error goes with the call's line (`call_log`).
+The facts of an error that may be logged go on the call's line (`call_log`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class StatusMapping(Interceptor):
     """Ends each call with a status: see the module."""
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
-        """Ends the call with the status of what the behaviour raises."""
+        """Ends the call with the status of the exception that the behaviour raises."""
         name = method_name(path)
 
         async def mapped(request: Any, context: Context) -> Any:
@@ -61,7 +62,7 @@ class StatusMapping(Interceptor):
 
 
 def _facts(error: HeadwaterError) -> dict[str, Any]:
-    """What may be logged of an error: never its message, in which a provider may quote the prompt."""
+    """The facts of an error that may be logged: never its message, in which a provider may quote the prompt."""
     facts: dict[str, Any] = {"reason": error.reason.value}
     for key in ("http_status", "provider_code", "provider_request_id", "cause"):
         if key in error.metadata:
