@@ -100,8 +100,7 @@ class StepState:
 
     Attributes:
         attempt: number of its latest attempt; 0 before the first.
-        failures: how many attempts have failed since the run was started or resumed; those that a crash ended do not
-            count.
+        failures: how many attempts have failed since the step last started over; those that a crash ended do not count.
         result: JSON text; empty unless it completed.
         error: why it failed, was skipped or is tried again.
         cause: on a skipped step: the steps that failed or were cancelled and so led to it; empty when a condition did.
