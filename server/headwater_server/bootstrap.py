@@ -15,8 +15,15 @@ from typing import Any
 
 import structlog
 
-from headwater_server import config
-from headwater_server.config import Config
+from headwater_server.config import (
+    AnthropicSettings,
+    Config,
+    LocalSettings,
+    OllamaSettings,
+    OpenAISettings,
+    ScriptedSettings,
+    ServerSettings,
+)
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.anthropic import wire as anthropic
@@ -33,7 +40,7 @@ from headwater_server.providers.openai import responses as openai_responses
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
@@ -51,12 +58,12 @@ log = structlog.get_logger("headwater.server")
 
 
 async def serve(
-    settings: Config, on_listening: Callable[[int], None], identity: ProcessIdentity = SINGLE_PROCESS
+    config: Config, on_listening: Callable[[int], None], identity: ProcessIdentity = SINGLE_PROCESS
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
-        settings: what is in force.
+        config: what is in force.
         on_listening: called with the port, once calls are taken.
         identity: which of the server's processes this is.
 
@@ -65,17 +72,17 @@ async def serve(
     """
     stopping = asyncio.Event()
     _on_signals(stopping.set)
-    server_settings = settings.settings.server
+    server_settings = config.settings.server
     async with AsyncExitStack() as stack:
         stack.callback(_ignore_signals)
         client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}"))
-        providers = build_providers(settings, client)
+        providers = build_providers(config, client)
         stack.push_async_callback(providers.aclose)
         _check_default(providers)
-        if not await _or_stopping(_start_eager(settings, providers), stopping):
+        if not await _or_stopping(_start_eager(config, providers), stopping):
             return
         timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
-        streams = StreamRegistry(identity.index)
+        streams = RunningStreams(identity.index)
         stack.push_async_callback(streams.close)
         opener = partial(StreamOpener, providers, streams, timeouts)
         owned = await _open_runs(stack, server_settings, opener) if identity.owns_runs else None
@@ -95,7 +102,7 @@ async def serve(
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         await server.announce_end()
         drains = [streams.drain, server.drain, *([owned.runs.drain] if owned else [])]
-        drains += [local.drain for _, local in _locals(settings, providers)]
+        drains += [local.drain for _, local in _locals(config, providers)]
         await _drain(server_settings.drain_seconds, drains)
         if owned:
             owned.services.workers.drain()
@@ -110,9 +117,7 @@ class _Owned:
     services: RunServices
 
 
-async def _open_runs(
-    stack: AsyncExitStack, settings: config.ServerSettings, opener: Callable[[bool], StreamOpener]
-) -> _Owned:
+async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener]) -> _Owned:
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir))
     stack.push_async_callback(journal.close)
@@ -166,26 +171,26 @@ def _check_default(providers: ProviderRegistry) -> None:
         raise HeadwaterError(error.reason, f"default_model: {error.message}") from error
 
 
-async def _start_eager(settings: Config, providers: ProviderRegistry) -> None:
-    for local_settings, local in _locals(settings, providers):
+async def _start_eager(config: Config, providers: ProviderRegistry) -> None:
+    for local_settings, local in _locals(config, providers):
         if local_settings.eager:
             await local.start()
 
 
-def _locals(settings: Config, providers: ProviderRegistry) -> Iterator[tuple[config.LocalSettings, LocalProvider]]:
+def _locals(config: Config, providers: ProviderRegistry) -> Iterator[tuple[LocalSettings, LocalProvider]]:
     """The embedded models, with their settings."""
-    for name, found in settings.settings.providers.items():
-        if isinstance(found, config.LocalSettings) and isinstance(local := providers.provider(name), LocalProvider):
+    for name, found in config.settings.providers.items():
+        if isinstance(found, LocalSettings) and isinstance(local := providers.provider(name), LocalProvider):
             yield found, local
 
 
-async def default_answer(settings: Config) -> str:
+async def default_answer(config: Config) -> str:
     """Which model answers a request that names nothing, as `provider/model`; empty for none.
 
     Raises HeadwaterError for a default_model that nobody here has.
     """
     async with HttpClient("headwater") as client:
-        default = build_providers(settings, client).default()
+        default = build_providers(config, client).default()
     return f"{default.provider.name}/{default.model}" if default else ""
 
 
@@ -204,36 +209,36 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def build_providers(settings: Config, client: HttpClient) -> ProviderRegistry:
+def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     """All providers that the configuration names."""
     providers: dict[str, Provider] = {}
     models: dict[str, str] = {}
-    configured = set(settings.configured)
-    for name, provider in settings.settings.providers.items():
-        if isinstance(provider, config.ScriptedSettings):
+    configured = set(config.configured)
+    for name, provider in config.settings.providers.items():
+        if isinstance(provider, ScriptedSettings):
             if provider.enabled:
                 providers[name] = ScriptedProvider(name)
             continue
-        if isinstance(provider, config.LocalSettings):
+        if isinstance(provider, LocalSettings):
             providers[name] = _local(name, provider, client)
             if availability(provider.model_path) is None:
                 configured.add(name)
             continue
-        providers[name] = _http(name, provider, settings.keys.get(name, ""), client)
+        providers[name] = _http(name, provider, config.keys.get(name, ""), client)
         models.update(dict.fromkeys(provider.models, name))
-    return ProviderRegistry(providers, frozenset(configured), settings.settings.server.default_model, models)
+    return ProviderRegistry(providers, frozenset(configured), config.settings.server.default_model, models)
 
 
 def _http(
     name: str,
-    settings: config.OpenAISettings | config.AnthropicSettings | config.OllamaSettings,
+    settings: OpenAISettings | AnthropicSettings | OllamaSettings,
     key: str,
     client: HttpClient,
 ) -> Provider:
     help_ = f"set {settings.api_key_env} for the server" if settings.api_key_env else ""
     endpoint = Endpoint(settings.base_url, key, help_)
     match settings:
-        case config.OllamaSettings():
+        case OllamaSettings():
             return OllamaProvider(
                 name=name,
                 type="ollama",
@@ -244,7 +249,7 @@ def _http(
                 models_path="/api/tags",
                 parse_models=ollama.parse_tags,
             )
-        case config.AnthropicSettings():
+        case AnthropicSettings():
             return HttpProvider(
                 name=name,
                 type="anthropic",
@@ -255,11 +260,11 @@ def _http(
                 models_path=anthropic.MODELS_PATH,
                 parse_models=parse_models,
             )
-        case config.OpenAISettings():
+        case OpenAISettings():
             return _openai(name, settings, endpoint, client)
 
 
-def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, client: HttpClient) -> HttpProvider:
+def _openai(name: str, settings: OpenAISettings, endpoint: Endpoint, client: HttpClient) -> HttpProvider:
     """OpenAI chooses the API by the model; a server that only speaks its language is asked for chat completions."""
     genuine = name == "openai"
     chosen = settings.api
@@ -278,10 +283,10 @@ def _openai(name: str, settings: config.OpenAISettings, endpoint: Endpoint, clie
     )
 
 
-def _local(name: str, settings: config.LocalSettings, client: HttpClient) -> LocalProvider:
+def _local(name: str, settings: LocalSettings, client: HttpClient) -> LocalProvider:
     def connect(base_url: str, api_key: str) -> Provider:
         endpoint = Endpoint(f"{base_url}/v1", api_key)
-        return _openai(name, config.OpenAISettings(base_url=base_url), endpoint, client)
+        return _openai(name, OpenAISettings(base_url=base_url), endpoint, client)
 
     return LocalProvider(
         name,

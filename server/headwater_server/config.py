@@ -53,13 +53,13 @@ def _default_data_dir() -> str:
 class ServerSettings(_Settings):
     """`[server]`: the port, the log, the data, and what holds for all providers.
 
-    `workers`: how many processes of the server share the port. `worker_timeout_seconds`: a worker that hosts handlers
+    `processes`: how many processes of the server share the port. `worker_timeout_seconds`: a worker that hosts handlers
     is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are kept.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=64)
+    processes: int = Field(1, ge=1, le=64)
     default_model: str = ""
     allow_caller_api_keys: bool = False
     first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
@@ -162,7 +162,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_HOST": ("server", "host"),
     "HEADWATER_PORT": ("server", "port"),
-    "HEADWATER_WORKERS": ("server", "workers"),
+    "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),

@@ -189,14 +189,14 @@ def test_secrets_are_never_shown():
     assert "sk-very-secret" not in text + repr(config)
 
 
-@pytest.mark.parametrize("workers", [0, 65, "many"])
-def test_a_number_of_workers_that_cannot_be_is_a_mistake(workers):
-    assert mistakes(workers=workers)[0].startswith("--workers: ")
+@pytest.mark.parametrize("processes", [0, 65, "many"])
+def test_a_number_of_processes_that_cannot_be_is_a_mistake(processes):
+    assert mistakes(processes=processes)[0].startswith("--processes: ")
 
 
 def test_another_process_of_the_same_environment_gets_the_same_settings_and_keys(tmp_path):
     file = written(tmp_path, '[providers.mine]\ntype = "openai"\nbase_url = "http://a.b"\napi_key_env = "MINE"\n')
-    environment = {"MINE": "sk-secret", "OLLAMA_HOST": "gpu-box", "HEADWATER_WORKERS": "3"}
+    environment = {"MINE": "sk-secret", "OLLAMA_HOST": "gpu-box", "HEADWATER_PROCESSES": "3"}
     config = load(file, environment, {("server", "port"): 3})
     handed = json.dumps(config.to_json())
     assert "sk-secret" not in handed

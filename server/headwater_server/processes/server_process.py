@@ -18,11 +18,13 @@ from pathlib import Path
 
 import uvloop
 
+from headwater_server.processes import prepare_imports  # noqa: F401  before the others
+
+# isort: split
 from headwater_server.bootstrap import serve
 from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.processes import prepare_imports  # noqa: F401  before the others
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.port import PortTakenError
 from headwater_server.workflows.journal.base import JournalError
@@ -39,16 +41,16 @@ def main() -> None:
         hello = json.loads(line)
         identity = ProcessIdentity(hello["index"], hello["count"], Path(hello["sockets"]))
         try:
-            settings = Config.from_json(hello["config"])
-            server = settings.settings.server
+            config = Config.from_json(hello["config"])
+            server = config.settings.server
             configure_logging(server.log_level, server.log_format, identity.index)
-            uvloop.run(_serve(control, settings, identity))
+            uvloop.run(_serve(control, config, identity))
         except (PortTakenError, JournalError, HeadwaterError, ConfigError) as error:
             _answer(control, str(error))
             sys.exit(1)
 
 
-async def _serve(control: socket.socket, settings: Config, identity: ProcessIdentity) -> None:
+async def _serve(control: socket.socket, config: Config, identity: ProcessIdentity) -> None:
     loop = asyncio.get_running_loop()
     orphaned = False
 
@@ -60,7 +62,7 @@ async def _serve(control: socket.socket, settings: Config, identity: ProcessIden
 
     loop.add_reader(control, supervisor_ended)
     try:
-        await serve(settings, lambda _: _answer(control, ""), identity)
+        await serve(config, lambda _: _answer(control, ""), identity)
     finally:
         loop.remove_reader(control)
         if orphaned:

@@ -8,7 +8,7 @@ from functools import partial
 from headwater.v1 import agent_service_pb2_grpc, worker_service_pb2_grpc, workflow_service_pb2_grpc
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
@@ -27,7 +27,7 @@ class StreamServices:
 
     opener: StreamOpener
     providers: ProviderRegistry
-    streams: StreamRegistry
+    streams: RunningStreams
     version: str
 
 

@@ -86,7 +86,7 @@ class TwoProcesses(ServerProcess):
     """A server of two processes."""
 
     def __init__(self, **variables: str) -> None:
-        super().__init__("--scripted", variables=variables, workers=2)
+        super().__init__("--scripted", variables=variables, processes=2)
 
 
 @pytest.mark.parametrize(("owner", "asked"), [(0, 1), (1, 0)])

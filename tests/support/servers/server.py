@@ -43,7 +43,7 @@ class ServerProcess:
     Args:
         args: further flags.
         variables: further variables of its environment.
-        workers: how many processes share the port.
+        processes: how many processes share the port.
         program: what Python runs instead of `headwater`.
 
     Attributes:
@@ -57,10 +57,10 @@ class ServerProcess:
         self,
         *args: str,
         variables: Mapping[str, str] | None = None,
-        workers: int = 1,
+        processes: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
     ) -> None:
-        self._args = ("--workers", str(workers), *args)
+        self._args = ("--processes", str(processes), *args)
         self._program = program
         self._variables = dict(variables or {})
         self._log: list[str] = []

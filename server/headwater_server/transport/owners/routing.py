@@ -26,7 +26,7 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater_server.domain.errors import restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.running_streams import StreamRegistry, list_position
+from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert import paging
 from headwater_server.transport.interceptors.rpc import Context, rpc, rpc_as
 from headwater_server.transport.owners.relay import Method, Relay
@@ -82,7 +82,7 @@ class RoutedAgentService(AgentService):
         relay: Relay,
         opener: StreamOpener,
         providers: ProviderRegistry,
-        streams: StreamRegistry,
+        streams: RunningStreams,
         version: str,
     ) -> None:
         super().__init__(opener, providers, streams, version)

@@ -22,7 +22,7 @@ from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners import routing
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
@@ -48,7 +48,7 @@ class Process:
 
     def __init__(self, identity: ProcessIdentity, data: Path) -> None:
         self.identity = identity
-        self.streams = StreamRegistry(identity.index)
+        self.streams = RunningStreams(identity.index)
         self._data = data
         self._stack = AsyncExitStack()
 
