@@ -12,8 +12,11 @@ import click
 from pydantic import BaseModel
 
 from headwater_server.config import Config, ConfigError, load
+from headwater_server.providers.types import TYPES
 
 CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h
+
+_FLAGS = {name: kind.flag for name, kind in TYPES.items() if kind.flag}
 
 
 def _options(command: Any) -> Any:
@@ -26,8 +29,7 @@ def _options(command: Any) -> Any:
             click.option("--processes", type=int, help="Processes that share the port [1]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
-            click.option("--local", is_flag=True, help="Start the embedded model at once, not at its first use."),
-            click.option("--scripted", is_flag=True, help="Offer the provider `scripted`, for tests and demos."),
+            *(click.option(f"--{name}", is_flag=True, help=flag.help) for name, flag in _FLAGS.items()),
             click.option("--log-level", help="debug, info, warning or error [info]."),
             click.option("--log-format", help="json, text, or auto: text on a terminal [auto]."),
         )
@@ -43,10 +45,9 @@ def _load(
     processes: int | None,
     data_dir: str | None,
     default_model: str | None,
-    local: bool,
-    scripted: bool,
     log_level: str | None,
     log_format: str | None,
+    **switches: bool,
 ) -> Config:
     flags: dict[tuple[str, ...], Any] = {
         ("server", "host"): host,
@@ -56,8 +57,7 @@ def _load(
         ("server", "default_model"): default_model,
         ("server", "log_level"): log_level,
         ("server", "log_format"): log_format,
-        ("providers", "local", "eager"): local or None,
-        ("providers", "scripted", "enabled"): scripted or None,
+        **{("providers", name, flag.key): switches[name] or None for name, flag in _FLAGS.items()},
     }
     try:
         return load(file, os.environ, {path: value for path, value in flags.items() if value is not None})

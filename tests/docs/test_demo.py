@@ -12,8 +12,8 @@ DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 
 WITHOUT_THE_MODEL = f"""
 import runpy
-from headwater_server.providers import local
-local.availability = lambda: "no AVX2"
+from headwater_server.providers.local import machine
+machine.availability = lambda: "no AVX2"
 runpy.run_path({str(DEMO)!r}, run_name="__main__")
 """
 

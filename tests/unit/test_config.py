@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -201,3 +203,16 @@ def test_another_process_of_the_same_environment_gets_the_same_settings_and_keys
     handed = json.dumps(config.to_json())
     assert "sk-secret" not in handed
     assert Config.from_json(json.loads(handed), environment) == config
+
+
+def test_reading_the_configuration_loads_no_provider():
+    code = "import headwater_server.config, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "pydantic" in loaded
+    assert not {"grpc", "google", "headwater", "aiohttp", "httpx", "msgspec", "structlog", "asyncio"} & loaded
+
+
+def test_the_switch_of_a_provider_is_where_its_setting_comes_from():
+    config = load(None, {}, {("providers", "scripted", "enabled"): True})
+    assert "enabled = true  # --scripted" in render(config)

@@ -87,6 +87,14 @@ class Provider(Protocol):
         """The provider's models, in its own order. Raises HeadwaterError when it cannot be asked."""
         ...
 
+    async def open(self) -> None:
+        """Starts what is to run before the first call. Raises HeadwaterError when that cannot start."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
+        """Waits, up to `seconds`, for those outside this process who use what the provider runs."""
+        ...
+
     async def aclose(self) -> None:
         """Frees all that the provider holds."""
         ...

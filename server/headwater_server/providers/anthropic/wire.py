@@ -30,7 +30,7 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
     ToolResult,
 )
-from headwater_server.providers import models
+from headwater_server.providers.anthropic import models
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
@@ -79,7 +79,7 @@ class AnthropicWire:
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no penalties and no seed; newer models take no sampling parameters at all."""
-        refused = set() if models.anthropic_takes_sampling(model) else {"temperature", "top_p"}
+        refused = set() if models.takes_sampling(model) else {"temperature", "top_p"}
         return frozenset(set(_SAMPLING) - refused)
 
     def call(self, request: ChatRequest) -> HttpCall:

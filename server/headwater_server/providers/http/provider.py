@@ -27,6 +27,7 @@ from headwater_server.providers.http.client import (
     body_reader,
     left_over,
 )
+from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
 
 MAX_ERROR_BODY = 64 * 1024
@@ -51,6 +52,12 @@ class Endpoint:
     base_url: str
     api_key: str
     key_help: str = ""
+
+    @classmethod
+    def of(cls, settings: HttpSettings, key: str) -> Endpoint:
+        """Where the settings say, with this key."""
+        help_ = f"set {settings.api_key_env} for the server" if settings.api_key_env else ""
+        return cls(settings.base_url, key, help_)
 
     def key_for(self, request: ChatRequest) -> str:
         """The caller's key, else the server's. Raises HeadwaterError (PROVIDER_AUTH_FAILED) when one is missing."""
@@ -169,6 +176,12 @@ class HttpProvider:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"no answer within {ANSWER_SECONDS:g} seconds") from error
         except TRANSPORT_ERRORS as error:
             raise _unreachable(error) from error
+
+    async def open(self) -> None:
+        """Starts nothing: who is asked runs elsewhere."""
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for nothing: streams are waited for by those who read them."""
 
     async def aclose(self) -> None:
         """Frees nothing: the client is its owner's."""

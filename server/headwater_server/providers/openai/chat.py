@@ -28,8 +28,8 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolResult,
 )
-from headwater_server.providers import models
 from headwater_server.providers.base import HttpCall
+from headwater_server.providers.openai import models
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -82,8 +82,8 @@ class OpenAIChatWire:
         if not self._genuine:
             return frozenset(self._sampling)
         refused = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
-        names = set(self._sampling) - (refused if models.is_openai_reasoning(model) else set())
-        return frozenset(names if models.openai_takes_stop(model) else names - {"stop"})
+        names = set(self._sampling) - (refused if models.is_reasoning(model) else set())
+        return frozenset(names if models.takes_stop(model) else names - {"stop"})
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""

@@ -28,8 +28,8 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolResult,
 )
-from headwater_server.providers import models
 from headwater_server.providers.base import HttpCall
+from headwater_server.providers.openai import models
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -61,7 +61,7 @@ class OpenAIResponsesWire:
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no stop sequences, penalties or seed."""
-        if self._genuine and models.is_openai_reasoning(model):
+        if self._genuine and models.is_reasoning(model):
             return frozenset({"max_tokens"})
         return frozenset(_SAMPLING)
 
