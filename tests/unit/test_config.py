@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,3 +217,40 @@ def test_reading_the_configuration_loads_no_provider():
 def test_the_switch_of_a_provider_is_where_its_setting_comes_from():
     config = load(None, {}, {("providers", "scripted", "enabled"): True})
     assert "enabled = true  # --scripted" in render(config)
+
+
+def test_a_key_comes_from_a_file_or_a_command_and_sets_the_provider_up(tmp_path):
+    text = """
+[providers.anthropic]
+api_key_file = "~/key"
+[providers.vertex]
+type = "openai"
+base_url = "http://x"
+token_command = ["gcloud", "auth", "print-access-token"]
+token_lifetime_seconds = 600
+"""
+    config = load(written(tmp_path, text), {"HOME": str(tmp_path)})
+    providers: dict[str, Any] = dict(config.settings.providers)
+    assert not providers["anthropic"].api_key_file.startswith("~")
+    assert providers["vertex"].token_command == ("gcloud", "auth", "print-access-token")
+    assert config.configured == {"anthropic", "vertex"}
+    assert f"token_command in {tmp_path}/headwater.toml" in render(config)
+    assert tomllib.loads(render(config))["providers"]["vertex"]["token_lifetime_seconds"] == 600
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('token_command = "gcloud auth"', "providers.b.token_command in {file}: must be a list"),
+        ('token_command = [""]', "providers.b.token_command in {file}: String should have at least 1"),
+        ("token_lifetime_seconds = 0", "providers.b.token_lifetime_seconds in {file}: Input should be greater than 0"),
+        (
+            'api_key_file = "/run/key"\ntoken_command = ["true"]',
+            "providers.b.token_command in {file}: cannot stand beside api_key_file; leave one of them out",
+        ),
+    ],
+)
+def test_a_source_of_a_key_that_cannot_be_is_a_mistake(tmp_path, lines, words):
+    file = written(tmp_path, f'[providers.b]\ntype = "openai"\nbase_url = "http://x"\n{lines}\n')
+    [line] = mistakes(file)
+    assert line.startswith(words.format(file=file))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Set
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 
 def _http_url(value: str) -> str:
@@ -48,14 +57,26 @@ class ProviderSettings(BaseModel):
 class HttpSettings(ProviderSettings):
     """A provider at an address, with a key.
 
-    `models` are the names that are routed to it without naming the provider.
+    `models` are the names that are routed to it without naming the provider. The key comes from one of `token_command`
+    (a program and its arguments), `api_key_file` and the variable that `api_key_env` names, in this order.
+    `token_lifetime_seconds` holds for tokens of the command that do not say when they expire.
     """
 
     base_url: HttpUrl
     api_key_env: str = ""
+    api_key_file: Annotated[str, AfterValidator(os.path.expanduser)] = ""
+    token_command: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    token_lifetime_seconds: float = Field(300.0, gt=0, le=86_400)
     default_model: str = ""
     models: tuple[str, ...] = ()
 
     def is_configured(self, chosen: Set[str]) -> bool:
-        """See ProviderSettings: its address was chosen."""
-        return "base_url" in chosen
+        """See ProviderSettings: its address or a source of its key was chosen."""
+        return not chosen.isdisjoint({"base_url", "api_key_file", "token_command"})
+
+    @field_validator("token_command")
+    @classmethod
+    def _one_source(cls, command: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if command and info.data.get("api_key_file"):
+            raise ValueError("cannot stand beside api_key_file; leave one of them out")
+        return command

@@ -104,10 +104,6 @@ class AnthropicWire:
         version = VERSION_WITH_SAMPLING if sampled else VERSION
         return HttpCall("/v1/messages", body, {"anthropic-version": version})
 
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
-
     def decoder(self, content_type: str) -> MessagesDecoder:
         """See Wire."""
         require_event_stream(content_type)

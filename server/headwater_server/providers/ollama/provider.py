@@ -9,7 +9,8 @@ from headwater_server.domain.chunks import Finish, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ProviderInfo, ProviderStream
-from headwater_server.providers.http.provider import Endpoint, HttpProvider
+from headwater_server.providers.credentials.from_settings import credential
+from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.ollama import wire as ollama
 from headwater_server.providers.ollama.settings import OllamaSettings
 from headwater_server.providers.registration import BuildContext
@@ -22,7 +23,8 @@ def build(name: str, settings: OllamaSettings, context: BuildContext) -> OllamaP
     return OllamaProvider(
         name=name,
         type=settings.type,
-        endpoint=Endpoint.of(settings, context.key),
+        base_url=settings.base_url,
+        credential=credential(name, settings, context.key),
         client=context.client,
         wires={"chat": ollama.OllamaWire()},
         default_model=settings.default_model,

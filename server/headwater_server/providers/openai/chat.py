@@ -103,10 +103,6 @@ class OpenAIChatWire:
             body["response_format"] = _response_format(request.response_format)
         return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
 
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
-
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire. Takes a JSON completion too."""
         if media_type(content_type) == "application/json":

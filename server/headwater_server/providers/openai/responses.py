@@ -84,10 +84,6 @@ class OpenAIResponsesWire:
             body["text"] = {"format": _format(request.response_format)}
         return HttpCall("/responses", bodies.merge(body, bodies.without_api(request.provider_options)))
 
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
-
     def decoder(self, content_type: str) -> ResponsesDecoder:
         """See Wire."""
         require_event_stream(content_type)

@@ -177,11 +177,6 @@ def test_a_json_object_without_a_schema_is_refused() -> None:
     assert [violation.field for violation in caught.value.violations] == ["response_format.type"]
 
 
-def test_the_key_is_a_bearer_token() -> None:
-    assert WIRE.auth("k") == {"authorization": "Bearer k"}
-    assert WIRE.auth("") == {}
-
-
 # What is read.
 
 

@@ -185,11 +185,6 @@ def test_options_go_over_our_own_body_and_into_its_objects() -> None:
     assert "api" not in sent
 
 
-def test_the_key() -> None:
-    assert WIRE.auth("k") == {"authorization": "Bearer k"}
-    assert WIRE.auth("") == {}
-
-
 def test_an_assistant_turn_of_nothing_but_thinking_is_left_out() -> None:
     thought = TOOL_ROUND[2].parts[0]
     assert body(ask(user("a"), assistant(thought), user("b")))["messages"] == [
