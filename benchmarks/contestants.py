@@ -1,7 +1,7 @@
 """The contestants: how each is started between the load generator and the upstream.
 
 Headwater runs as users run it. The others run as one worker, with logging down and everything off that would leave the
-machine; what they need is installed by `make bench-peers`, each in an environment of its own under .tools/bench.
+machine. `make bench-peers` installs each of them in a separate environment under .tools/bench.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Contestant:
     Attributes:
         name: on the command line and in the table.
         start: starts it, given the upstream and a folder for its files, until the end of the `with`.
-        version: what the report says about it.
+        version: its version for the report.
         python: the environment it needs; None where the project's own will do.
     """
 

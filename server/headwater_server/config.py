@@ -1,8 +1,8 @@
 """The server's settings: read once from defaults, a TOML file, the environment and flags, then passed in.
 
 A later layer overrides an earlier one, key by key. Every mistake is named with the key as its author wrote it: the key
-in the file, the variable or the flag. Keys of providers are never written down here: a setting names the environment
-variable that holds one.
+in the file, the variable or the flag. Keys of providers are never written down here: a setting names the variable or
+the file that holds one, or the command that prints one.
 """
 
 from __future__ import annotations

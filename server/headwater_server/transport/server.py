@@ -7,10 +7,11 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_port
+from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 STOP_SECONDS = 1.0
@@ -63,13 +64,13 @@ class GrpcServer:
         self.port = 0
         self._shares_port = shares_port
         # gRPC shares ports by itself; one that is taken must be an error instead.
-        self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(shares_port))))
+        options = (*OPTIONS, ("grpc.so_reuseport", int(shares_port)))
+        self._server = grpc.aio.server(interceptors=interceptors(), options=options)
         self._health = health.aio.HealthServicer()
         for add in services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        add_reflection((*SERVICES, health.SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError."""
@@ -101,7 +102,7 @@ class SiblingServer:
     """
 
     def __init__(self, services: Iterable[AddService]) -> None:
-        self._server = grpc.aio.server(options=SIBLING_OPTIONS)
+        self._server = grpc.aio.server(interceptors=interceptors(), options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)
 

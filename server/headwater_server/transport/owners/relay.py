@@ -9,7 +9,8 @@ Whatever kind of call it is, here it is many requests and many answers: on the w
 Bytes go through as they are; only a request that this process had to read, to see whose it is, is written anew.
 
 How a call ends, and what is done about it:
-- the owner ends it: its status goes to the caller with all details (`rpc`), and nothing more is read of the caller;
+- the owner ends it: its status goes to the caller with all details (`interceptors.status_mapping`), and nothing more
+  is read of the caller;
 - the caller leaves, or its deadline passes: gRPC cancels the handler, which cancels the call to the owner;
 - the owner dies: gRPC says UNAVAILABLE without details, as it does to a caller whose own connection is lost;
 - the owner cannot be reached, because it is starting again: the call waits for it, but not long;
@@ -29,7 +30,7 @@ from google.protobuf.message import Message
 
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.transport.interceptors.rpc import Context
+from headwater_server.transport.handlers import Context
 from headwater_server.transport.status import is_passable
 
 REACH_SECONDS = 5.0

@@ -452,7 +452,10 @@ async def test_it_syncs_at_every_commit(journal: SqliteJournal) -> None:
             b"no database at all, but long enough to be one" * 100,
             "file is not a database; restore the file from a copy",
         ),
-        (b"SQLite format 3\0" + b"\xff" * 5000, "restore the file from a copy, or move it away to begin anew"),
+        (
+            b"SQLite format 3\0" + b"\xff" * 5000,
+            "restore the file from a copy, or move it away to begin with an empty one",
+        ),
     ],
 )
 async def test_a_damaged_file_is_one_line_with_the_cure(tmp_path: Path, content: bytes, message: str) -> None:
