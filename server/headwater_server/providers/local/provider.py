@@ -1,10 +1,10 @@
 """The provider `local`: a small model that runs on this machine, in a process that the server starts and ends.
 
-Theory of operation. llama.cpp's HTTP server runs as a child process (`local_process`) and speaks OpenAI Chat
+Theory of operation. llama.cpp's HTTP server runs as a child process (`process`) and speaks OpenAI Chat
 Completions, so that a reply is an ordinary reply over HTTP: `connect` makes the provider that asks it. What is added
 here is its life. The first call, or `start`, opens the connection; concurrent first calls share one opening, and a
 caller that leaves meanwhile does not end it. Opening means: take the lock of this host and start the process, or,
-while another server holds the lock, use the one that it has published (`local_share`). A process that dies is noticed,
+while another server holds the lock, use the one that it has published (`share`). A process that dies is noticed,
 and the lock given up; whoever is asked next takes it and starts a new one. A call without a running process of our own
 looks for the lock again, so a server takes over when the one that it relied on is gone.
 """
