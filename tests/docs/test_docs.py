@@ -71,7 +71,7 @@ def commands() -> list[tuple[Block, str]]:
 
 @pytest.fixture(scope="module")
 def target():
-    """A server on which `scripted` answers when nobody is named."""
+    """A server on which `scripted` answers when a request names no provider."""
     with ServerProcess("--scripted", "--default-model", "scripted/story") as server:
         yield server.target
 

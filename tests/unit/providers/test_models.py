@@ -1,4 +1,4 @@
-"""What is known of models by their names."""
+"""Facts about models that follow from their names."""
 
 from __future__ import annotations
 
