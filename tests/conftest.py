@@ -1,4 +1,4 @@
-"""What all tests share: the real server and the replay server, one of each for a test process."""
+"""The fixtures of all tests: the real server and the replay server, one of each for a test process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOTH_WAYS = {
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",
 }
-"""The suites on streaming and on workflows: what uses `processes` there runs with one server process and with two."""
+"""The suites on streaming and on workflows: tests that use `processes` there runs with one server process and with two."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

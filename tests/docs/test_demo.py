@@ -19,7 +19,7 @@ runpy.run_path({str(DEMO)!r}, run_name="__main__")
 
 
 def run(*arguments: str, **variables: str) -> str:
-    """What the program prints."""
+    """The output of the program."""
     done = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True, text=True, timeout=50, env=clean_environment(**variables), check=False,

@@ -1,4 +1,4 @@
-"""The embedded model for tests: a provider on a meeting place of its own, and a server process to be killed."""
+"""The embedded model for tests: a provider on a private meeting place, and a server process to be killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def local_provider(directory: Path, **settings: Any) -> AsyncIterator[Loca
 
 
 async def _serve(directory: Path, streaming: bool) -> None:
-    """What a server does, until it is killed: starts the model, and with `streaming` reads an endless reply."""
+    """Does the work of a server, until it is killed: starts the model, and with `streaming` reads an endless reply."""
     async with local_provider(directory) as provider:
         await provider.start()
         if not streaming:

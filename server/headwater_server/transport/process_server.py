@@ -18,12 +18,12 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 
 OWNER_FIRST_SECONDS = 2.0
-"""How much longer the calls to siblings may take to drain: what ends with the owner's limit is the owner's to tell."""
+"""How much longer the calls to siblings may take to drain: the owner, not the relay, reports its calls' timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamServices:
-    """What the AgentService is made of; see there."""
+    """The parts of the AgentService; see there."""
 
     opener: StreamOpener
     providers: ProviderRegistry

@@ -224,8 +224,8 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(tmp_path, sec
     command = [sys.executable, "-m", "headwater.cli", "serve", "--port", "0", "--processes", "2"]
     variables = clean_environment(TMPDIR=str(tmp_path))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables) as server:
-        time.sleep(seconds)  # whatever it is doing then
+        time.sleep(seconds)  # at any moment of its work
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)  # ends when nobody is left who could write
+        server.communicate(timeout=30)  # ends when no process is left that could write
     assert server.returncode in (0, -signal.SIGTERM)
     assert [path for path in tmp_path.iterdir() if path.name != f"headwater-{os.getuid()}"] == []

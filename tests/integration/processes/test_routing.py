@@ -1,4 +1,4 @@
-"""One service of two processes: what a caller asks of either, through a connection that came to one of them."""
+"""One service of two processes: calls to either, through a connection that came to one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PB = agent_service_pb2
 
 @dataclass
 class Stubs:
-    """What a caller has whose connection came to one process."""
+    """The stubs of a caller whose connection came to one process."""
 
     agents: Any
     workflows: Any

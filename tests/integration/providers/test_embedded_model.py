@@ -90,7 +90,7 @@ async def test_a_reply_has_text_usage_and_finish_reason(target, provider):
     assert response.metadata["stats"]["tokens_per_second"] > 1
 
 
-# llama.cpp says "completed" over Responses even when the limit cut the reply; what it says is what arrives.
+# llama.cpp says "completed" over Responses even when the limit cut the reply; that word arrives as it is.
 @pytest.mark.parametrize("provider", ["local", "over-chat", "over-messages"])
 async def test_a_limit_of_tokens_is_kept_and_told(target, provider):
     response = await ask(target, provider, "Tell me a long story.", max_tokens=5)

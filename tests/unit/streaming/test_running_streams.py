@@ -37,7 +37,7 @@ async def opened(stack: AsyncExitStack, registry: RunningStreams, count: int) ->
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    """A clock that goes on by so many seconds each time somebody looks at it."""
+    """A clock that advances by so many seconds each time it is read."""
     looks = itertools.count()
     monkeypatch.setattr(live.time, "time", lambda: NOW + step * next(looks))
 

@@ -121,7 +121,7 @@ async def test_what_had_arrived_before_the_connection_broke_comes_before_the_err
 
 
 async def read_all(answer: Answer) -> tuple[list[list[object]], HeadwaterError | None]:
-    """What each read of a reply gives, and the error that the last one raises."""
+    """The result of each read of a reply, and the error that the last one raises."""
     async with Upstream(answer) as upstream, HttpClient("test") as client:
         stream = provider_at(upstream.url, client).stream(QUESTION)
         reads: list[list[object]] = []

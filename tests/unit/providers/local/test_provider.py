@@ -72,7 +72,7 @@ async def made(running: Callable[[], set[int]]) -> set[int]:
 
 @asynccontextmanager
 async def other_server(directory: Path, doing: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server in a process of its own, whose model runs; killed at the latest at the end."""
+    """A server in a separate process, whose model runs; killed at the latest at the end."""
     command = [sys.executable, "-m", "tests.support.local_model", str(directory), doing]
     server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     try:

@@ -1,4 +1,4 @@
-"""Chat Completions: what is asked, and the finer points of what is read."""
+"""Chat Completions: the request, and the finer points of reading the reply."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def body(request: ChatRequest, wire: OpenAIChatWire = WIRE) -> dict[str, Any]:
     return wire.call(request).body
 
 
-# What is asked.
+# The request.
 
 
 def test_the_least_request() -> None:
@@ -193,7 +193,7 @@ def test_an_assistant_turn_of_nothing_but_thinking_is_left_out() -> None:
     ]
 
 
-# What is read.
+# The reply.
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:

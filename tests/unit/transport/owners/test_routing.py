@@ -1,4 +1,4 @@
-"""Three processes of a server in one: each on a port of its own here, so that a test says which one a call comes to."""
+"""Three processes of a server in one: each on another port here, so that a test says which one a call comes to."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ async def test_the_errors_of_the_owner_of_the_runs(processes):
 
 @pytest.mark.parametrize("service", routing.SERVICES_OF_RUNS, ids=lambda service: service.name)
 async def test_every_method_of_the_services_of_runs_is_passed_on(processes, service):
-    """The owner alone answers: it says what is wrong with an empty request, or answers it; nobody says UNIMPLEMENTED."""
+    """The owner alone answers: it says what is wrong with an empty request, or answers it, and never UNIMPLEMENTED."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{processes[1].server.port}") as channel:
         for method in service.methods:
             call: Any = channel.stream_stream(f"/{service.full_name}/{method.name}")()
