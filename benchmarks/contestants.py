@@ -77,7 +77,7 @@ def _direct(up: Upstream, folder: Path) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def headwater(up: Upstream, folder: Path, workers: int = 1) -> Iterator[Peer]:
+def headwater(up: Upstream, folder: Path, processes: int = 1) -> Iterator[Peer]:
     """Headwater, as `headwater serve` starts it."""
     log = folder / "headwater.log"
     command: list[str | Path] = [
@@ -87,8 +87,8 @@ def headwater(up: Upstream, folder: Path, workers: int = 1) -> Iterator[Peer]:
         "0",
         "--data-dir",
         folder / "data",
-        "--workers",
-        str(workers),
+        "--processes",
+        str(processes),
     ]
     variables = {"OPENAI_BASE_URL": f"{up.url}/v1", "OPENAI_API_KEY": KEY}
     with process([*command, "--log-level", "warning"], log, variables, stdout=True) as child:

@@ -26,7 +26,7 @@ END = "<!-- written by the benchmarks: end -->"
 
 Run = Mapping[str, Any]
 
-# The values to read in the result of a figure, and their texts in the table. In the texts: {streams}, {pace} and so on of Sizes.
+# The values to read in the result of a figure, and their texts in the table, with {streams}, {pace} and so on of Sizes.
 ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("paced", ("gateway_us_per_chunk",), "CPU per chunk, {streams} streams at {pace:g} chunks/s, µs"),
     ("paced", ("running_us_per_chunk",), "the same, without the streams' beginning and end, µs"),

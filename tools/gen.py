@@ -25,7 +25,7 @@ PACKAGE = "headwater/v1"
 NOTICE = "Generated from protos/headwater/v1. Do not edit: `make gen` writes it."
 
 ERROR_DETAILS = "google/rpc/error_details.proto"
-"""What an error carries. Python, Go and Java have packages for it; the TypeScript package brings its own."""
+"""The details of an error. Python, Go and Java have packages for them; the TypeScript package includes them."""
 
 # The generated folders of each language, in `clients/<language>` as in the generator's output.
 FOLDERS = {"python": [PACKAGE], "go": [PACKAGE], "typescript": [PACKAGE, str(Path(ERROR_DETAILS).parent)]}

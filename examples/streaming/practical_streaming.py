@@ -75,7 +75,7 @@ async def with_a_retry(prompt: str, attempts: int = 3) -> AsyncIterator[StreamCh
 
 
 async def server_sent_events() -> None:
-    """The events that a web endpoint would yield; with FastAPI: StreamingResponse(events(), media_type="text/event-stream")."""
+    """The events of a web endpoint; with FastAPI: StreamingResponse(events(), media_type="text/event-stream")."""
 
     async def events() -> AsyncIterator[str]:
         async for chunk in Agent(max_tokens=20).stream("Greet the visitor"):

@@ -5,8 +5,9 @@ A block of Python is run as a program. The commands of a bash block are run one 
 serve` is started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML
 block must be a configuration without mistakes.
 
-A page with titled blocks (```python title="story.py") is a walk: its blocks are run from top to bottom in one empty
-folder. A titled block is saved there under its title. A block of text holds what the last command printed.
+A page with titled blocks (```python title="story.py") is a walk: its blocks are run from top to bottom in one folder, a
+copy of the server. A titled block is saved there under its title, and a diff is applied. A block of text that follows
+a command is its output.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.support.servers.server import ServerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'^```(\w+)(?: title="([\w./]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 ANY_FENCE = re.compile(r"^```\S", re.MULTILINE)
 NOT_RUN = {"mermaid"}
 GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
@@ -71,14 +72,15 @@ def commands() -> list[tuple[Block, str]]:
 
 @pytest.fixture(scope="module")
 def target():
-    """A server on which `scripted` answers when nobody is named."""
+    """A server on which `scripted` answers when a request names no provider."""
     with ServerProcess("--scripted", "--default-model", "scripted/story") as server:
         yield server.target
 
 
-def environment(target: str) -> dict[str, str]:
+def environment(target: str, **variables: str) -> dict[str, str]:
     folders = [str(Path(sys.executable).parent), str(GRPCURL.parent)]
-    return clean_environment(HEADWATER_TARGET=target) | {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
+    path = os.pathsep.join([*folders, os.environ["PATH"]])
+    return clean_environment(HEADWATER_TARGET=target) | {"PATH": path, **variables}
 
 
 def run_program(text: str, target: str) -> None:
@@ -91,7 +93,7 @@ def run_program(text: str, target: str) -> None:
     assert done.stderr == ""
 
 
-def run_command(command: str, target: str, folder: Path) -> str:
+def run_command(command: str, folder: Path, variables: dict[str, str]) -> str:
     """Runs one line of a bash block and returns its output; some are only looked up, see above."""
     program, *arguments = command.split()
     if program == "make":
@@ -108,10 +110,10 @@ def run_command(command: str, target: str, folder: Path) -> str:
     elif program == "grpcurl" and not GRPCURL.exists() and not shutil.which("go"):
         pytest.skip("grpcurl is built with Go, which is not here")
     else:
-        line = command.replace("localhost:50051", target)
+        line = command.replace("localhost:50051", variables["HEADWATER_TARGET"])
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
-            capture_output=True, text=True, env=environment(target), timeout=60, check=False, cwd=folder,
+            capture_output=True, text=True, env=variables, timeout=60, check=False, cwd=folder,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout or program == "mkdir"
@@ -120,11 +122,9 @@ def run_command(command: str, target: str, folder: Path) -> str:
 
 
 @contextmanager
-def worker(command: str, target: str, folder: Path) -> Iterator[None]:
+def worker(command: str, folder: Path, variables: dict[str, str]) -> Iterator[None]:
     """Runs a `headwater worker` from the moment at which it says that it serves to the end of the block."""
-    with subprocess.Popen(
-        command.split(), stderr=subprocess.PIPE, text=True, env=environment(target), cwd=folder
-    ) as process:
+    with subprocess.Popen(command.split(), stderr=subprocess.PIPE, text=True, env=variables, cwd=folder) as process:
         try:
             assert process.stderr is not None
             assert "serves queue" in process.stderr.readline()
@@ -136,7 +136,7 @@ def worker(command: str, target: str, folder: Path) -> Iterator[None]:
 
 def test_every_block_is_of_a_kind_that_is_checked_here():
     assert {block.language for block in BLOCKS if block.page not in WALKS} <= {"bash", "python", "toml"} | NOT_RUN
-    assert {block.language for block in BLOCKS if block.page in WALKS} <= {"bash", "python", "text"} | NOT_RUN
+    assert {block.language for block in BLOCKS if block.page in WALKS} <= {"bash", "python", "diff", "text"} | NOT_RUN
     assert len(BLOCKS) == sum(len(ANY_FENCE.findall(page.read_text())) for page in PAGES)
     assert len(commands()) > 10
 
@@ -155,27 +155,33 @@ def test_a_configuration_has_no_mistakes(block, tmp_path):
 
 @pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])
 def test_a_command_runs(block, command, target):
-    run_command(command, target, ROOT)
+    run_command(command, ROOT, environment(target))
 
 
+@pytest.mark.timeout(180)  # a walk starts a dozen programs, one after the other
 @pytest.mark.parametrize("page", WALKS)
 def test_a_walk_arrives(page, target, tmp_path):
-    folder, printed = tmp_path / "clone", ""
-    folder.mkdir()
+    folder, printed = tmp_path / "clone", None
+    shutil.copytree(ROOT / "server", folder / "server", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    variables = environment(target, PYTHONPATH=str(folder / "server"))
     with ExitStack() as running:
         for block in (block for block in BLOCKS if block.page == page):
             if block.title:
-                (folder / block.title).write_text(block.text)
-            elif block.language == "text":
+                file = folder / block.title
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block.text)
+            elif block.language == "diff":
+                subprocess.run(["git", "apply"], input=block.text, text=True, cwd=folder, check=True)
+            elif block.language == "text" and printed is not None:
                 assert trimmed(printed) == trimmed(block.text)
-            elif block.language == "bash":
-                for command in lines(block):
-                    if command.startswith("cd "):
-                        folder /= command.removeprefix("cd ")
-                    elif command.startswith("headwater worker"):
-                        running.enter_context(worker(command, target, folder))
-                    else:
-                        printed = run_command(command, target, folder)
+            for command in lines(block) if block.language == "bash" else []:
+                if command.startswith("cd "):
+                    folder /= command.removeprefix("cd ")
+                elif command.startswith("headwater worker"):
+                    running.enter_context(worker(command, folder, variables))
+                else:
+                    printed = run_command(command, folder, variables)
 
 
 def trimmed(text: str) -> list[str]:

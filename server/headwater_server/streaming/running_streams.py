@@ -32,7 +32,7 @@ class _Entry:
     stream: LiveStream
 
 
-class StreamRegistry:
+class RunningStreams:
     """Owns every running stream of this process.
 
     Args:

@@ -19,13 +19,13 @@ from typing import Any, Literal, TextIO
 import structlog
 
 
-def configure_logging(level: str, form: Literal["auto", "json", "text"], worker: int | None = None) -> None:
+def configure_logging(level: str, form: Literal["auto", "json", "text"], process: int | None = None) -> None:
     """Sets up structlog for the process.
 
     Args:
         level: the least level that is logged.
         form: `auto` is text on a terminal and JSON elsewhere.
-        worker: which of the server's processes this is, said on every line; None: it is the only one.
+        process: which of the server's processes this is, said on every line; None: it is the only one.
     """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     render: list[structlog.typing.Processor] = (
@@ -34,7 +34,7 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], worker:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            *([] if worker is None else [_worker(worker)]),
+            *([] if process is None else [_process(process)]),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *render,
@@ -49,10 +49,10 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], worker:
     threading.excepthook = _show_thread
 
 
-def _worker(index: int) -> structlog.typing.Processor:
+def _process(index: int) -> structlog.typing.Processor:
     # Not a context variable: gRPC's own threads would not have it.
     def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return {"worker": index, **event}
+        return {"process": index, **event}
 
     return add
 

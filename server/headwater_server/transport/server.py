@@ -41,7 +41,7 @@ SIBLING_OPTIONS = (
     *_PENDING,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
-    # A window that grows would take in megabytes of what a worker sends and nobody reads yet.
+    # A window that grows would take in megabytes from a worker before anything reads them.
     ("grpc.http2.bdp_probe", 0),
 )
 
@@ -95,7 +95,7 @@ class GrpcServer:
 
 
 class SiblingServer:
-    """The server on this process's own socket, for what its siblings pass on, from `start` to `stop`.
+    """The server on this process's socket, for the calls that its siblings pass on, from `start` to `stop`.
 
     Args:
         services: what belongs to this process.

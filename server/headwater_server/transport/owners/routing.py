@@ -5,10 +5,10 @@
 | everything of WorkflowService and WorkerService | the owner of the runs (`RUN_OWNER`) |
 | AgentService.CancelStream | the owner of the stream `stream_id` |
 | AgentService.Stream with `continues_stream_id` | the owner of that stream |
-| AgentService.ListStreams | this process, with what all of them say |
+| AgentService.ListStreams | this process, from the answers of all |
 | everything else | this process |
 
-The calls of siblings come over a socket of their own, to services without any routing: nothing is passed on twice.
+The calls of siblings come over a separate socket, to services without any routing: nothing is passed on twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater_server.domain.errors import restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.running_streams import StreamRegistry, list_position
+from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert import paging
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.owners.relay import Method, Relay
@@ -82,7 +82,7 @@ class RoutedAgentService(AgentService):
         relay: Relay,
         opener: StreamOpener,
         providers: ProviderRegistry,
-        streams: StreamRegistry,
+        streams: RunningStreams,
         version: str,
     ) -> None:
         super().__init__(opener, providers, streams, version)
@@ -153,7 +153,7 @@ class RoutedAgentService(AgentService):
 def _merged(
     pages: dict[int, agent_service_pb2.ListStreamsResponse], size: int
 ) -> agent_service_pb2.ListStreamsResponse:
-    """One page of what all have, oldest first. A page's place in the list is the same in every process."""
+    """One page of the streams of all, oldest first. A page's place in the list is the same in every process."""
     found = sorted(
         ((_position(stream, index), stream) for index, page in pages.items() for stream in page.streams),
         key=itemgetter(0),

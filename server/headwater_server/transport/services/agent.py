@@ -15,7 +15,7 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import refuse_continuation
 from headwater_server.transport.handlers import Context
@@ -33,7 +33,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     """
 
     def __init__(
-        self, opener: StreamOpener, providers: ProviderRegistry, streams: StreamRegistry, version: str
+        self, opener: StreamOpener, providers: ProviderRegistry, streams: RunningStreams, version: str
     ) -> None:
         self._opener = opener
         self._providers = providers

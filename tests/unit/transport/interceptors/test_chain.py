@@ -1,6 +1,6 @@
-"""What surrounds every call: how its end is told to the caller, and what of it stands in the log.
+"""The interceptors around every call: how its end reaches the caller, and its line in the log.
 
-The calls are real ones, to a server with the chain; what its method does is the test's to say.
+The calls are real ones, to a server with the chain; the test says what its method does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Server:
     """A server with the chain and one method, from `async with` to the end of its block.
 
     Attributes:
-        act: what the method does.
+        act: the work of the method.
         ended: is set when it has ended.
         lines: what was logged, without the seconds of calls.
     """
@@ -335,7 +335,7 @@ async def test_a_generator_is_closed_when_its_caller_leaves():
     assert server.lines == [CANCELLED]
 
 
-# What calls leave in the log's context
+# Facts that calls leave in the log's context
 
 
 async def test_what_a_call_binds_stands_in_its_own_line_and_in_no_later_one():

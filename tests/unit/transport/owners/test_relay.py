@@ -28,7 +28,7 @@ Behaviour = Callable[[Any, Any], Awaitable[None]]
 
 
 class Owner:
-    """The process that answers; what it does with a call is the test's to say.
+    """The process that answers; the test says how.
 
     Attributes:
         ended: how each of its calls has ended: "done", or the name of the exception.
@@ -76,7 +76,7 @@ class Site:
         options = [
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", 32 * MIB),
-            ("grpc.http2.bdp_probe", 0),  # what waits here is not to hide what waits in the relay
+            ("grpc.http2.bdp_probe", 0),  # data that waits here must not hide data that waits in the relay
         ]
         self._front = grpc.aio.server(interceptors=interceptors(), options=options)
         self._front.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Any": handler}),))
@@ -144,7 +144,7 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-# What goes through
+# Calls that go through
 
 
 async def test_one_request_one_answer(site):

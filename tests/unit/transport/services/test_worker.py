@@ -1,4 +1,4 @@
-"""The WorkerService over a real socket: who is let in, what is checked, what is bounded, and how a call ends."""
+"""The WorkerService over a real socket: registration, checks, bounds, and the ends of a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded journal: what it keeps, together or not at all, and what it says when it cannot."""
+"""The embedded journal: it keeps changes together or not at all, and reports when it cannot."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def event(number: int) -> StoredEvent:
     return StoredEvent(RunEvent(EventType.STEP_STARTED, step="a", attempt=1, sequence=number, create_time=2.0))
 
 
-# What is kept.
+# The data that is kept.
 
 
 async def test_every_field_of_a_run_comes_back(journal: SqliteJournal) -> None:
