@@ -57,15 +57,15 @@ class Language:
         """Its folder in the repository."""
         return PROJECTS / self.name
 
-    def blocks(self) -> list[tuple[str, str]]:
-        """The blocks of its section of the page: kind and text."""
+    def blocks(self) -> list[tuple[str, str, str]]:
+        """The blocks of its section of the page: kind, title and text."""
         section = re.search(rf"^## {re.escape(self.heading)}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
         assert section, f"docs/clients.md has no section {self.heading}"
-        return re.findall(r"^```(\w+)\n(.*?)^```", section[1], re.M | re.S)
+        return re.findall(r'^```(\w+)(?: title="([\w./]+)")?\n(.*?)^```', section[1], re.M | re.S)
 
     def commands(self) -> list[str]:
         """Its commands on the page, in order. The last one runs the program."""
-        return [line for kind, text in self.blocks() if kind == "bash" for line in text.splitlines()]
+        return [line for kind, _, text in self.blocks() if kind == "bash" for line in text.splitlines()]
 
 
 PYTHON_PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "server", "clients/python")
