@@ -1,4 +1,4 @@
-"""The TypeScript package works in whatever way npm brings it into a project, and after a second `npm install`."""
+"""The TypeScript package works however npm brings it into a project, and after a second `npm install`."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class Language:
     Attributes:
         name: its folder in examples/stubs.
         heading: its heading in docs/clients.md.
-        toolchain: what must be on PATH for it.
-        sources: what of this repository its project depends on.
+        toolchain: the programs that must be on PATH for it.
+        sources: the files and folders of this repository that its project depends on.
     """
 
     name: str
@@ -130,7 +130,7 @@ def build(language: Language) -> Program:
 
 
 def lay_out(language: Language, place: Path, project: str = "stream") -> None:
-    """Copies what the project depends on to `place/headwater`, and the project to `place/<project>`."""
+    """Copies the sources of the language to `place/headwater`, and the project to `place/<project>`."""
     shutil.rmtree(place / "headwater", ignore_errors=True)
     for source in language.sources:
         _copy(ROOT / source, place / "headwater" / source)
@@ -144,7 +144,7 @@ def lay_out(language: Language, place: Path, project: str = "stream") -> None:
 
 
 def run_in(folder: Path, command: str) -> str:
-    """Runs a command that builds; what it prints. Raises AssertionError with that when it fails."""
+    """Runs a command that builds and returns its output. Raises AssertionError with that when it fails."""
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
