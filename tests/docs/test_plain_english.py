@@ -26,7 +26,7 @@ UNWANTED = {
     "nobody": r"\bnobody\b",
     # A clause without a head: at the beginning of a sentence, of an entry or of a cell, after a preposition, and after
     # a word that begins a clause. A question is none, nor is what follows a verb: "says what it takes".
-    "what, at the beginning": r"(?:^|[.;:!|(—] ?|^[-*] )(?:who|what|whatever)\b(?=[^.!?;:|]*(?:[.!;:|]|$))",
+    "what, at the beginning": r"(?:^|[.;:!|(—] ?|^[-*] )(?:who|what|whatever)\b(?=[^.!?|]*(?:[.!|]|$))",
     "what, after a preposition": r"\b(?:of|for|from|with|by|to|than|in|on|all|at|after|before|like|beside) (?:who|what|whatever)\b",
     "what, after a conjunction": r"\b(?:but|so|while|since|because|if|when|that) (?:who|what)\b",
 }
