@@ -1,4 +1,4 @@
-"""What is known of Anthropic's models by their names."""
+"""Facts about Anthropic's models that follow from their names."""
 
 from __future__ import annotations
 

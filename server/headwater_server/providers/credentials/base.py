@@ -1,4 +1,4 @@
-"""What a credential is, and the one that sends a token in the header `authorization`."""
+"""The protocol of credentials, and the credential that sends a token in the header `authorization`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OutgoingCall:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What was added to a call.
+    """The additions to a call.
 
     Attributes:
         headers: the headers to add.
@@ -37,7 +37,7 @@ class Credential(Protocol):
 
     @property
     def cure(self) -> str:
-        """What to do when the provider refuses the signature; empty where the caller knows."""
+        """The advice when the provider refuses the signature; empty where the caller knows."""
         ...
 
     async def sign(self, call: OutgoingCall) -> Signature:
@@ -45,16 +45,16 @@ class Credential(Protocol):
         ...
 
     async def refused(self, signature: Signature) -> bool:
-        """The provider has answered 401: whether the next signature will be another one."""
+        """Notes that the provider has answered 401. Returns whether the next signature will be another one."""
         ...
 
 
 class TokenSource(Protocol):
-    """Where a key or token comes from."""
+    """The source of a key or token."""
 
     @property
     def cure(self) -> str:
-        """What to do when the provider refuses the token."""
+        """The advice when the provider refuses the token."""
         ...
 
     async def token(self) -> str:
@@ -62,7 +62,7 @@ class TokenSource(Protocol):
         ...
 
     async def refused(self, token: str) -> bool:
-        """The provider has refused the token: whether the next one will be another."""
+        """Notes that the provider has refused the token. Returns whether the next one will be another."""
         ...
 
 
@@ -92,7 +92,7 @@ class StaticKey:
 
     Args:
         key: empty for a provider that wants none, or whose key is not set.
-        cure: what to set when the key is missing or refused; empty for a provider that wants none.
+        cure: the advice when the key is missing or refused; empty for a provider that wants none.
     """
 
     def __init__(self, key: str, cure: str = "") -> None:

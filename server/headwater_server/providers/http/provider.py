@@ -1,4 +1,4 @@
-"""A provider that is asked over HTTP: address, credential and transport; what is said is the wire's."""
+"""A provider over HTTP: address, credential and transport; the wire makes requests and reads answers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class HttpProvider:
     Args:
         name: its name in configuration and requests.
         type: its kind.
-        base_url: where it is, up to what a wire's path is appended to, without a slash at the end.
-        credential: signs the calls of those who bring no key.
+        base_url: its address, to which a wire's path is appended; without a slash at the end.
+        credential: signs the calls that bring no key.
         client: shared by all providers, and closed by its owner.
-        wires: what it speaks, by the name of the API; the first is the default.
+        wires: its formats, by the name of the API; the first is the default.
         default_model: the model that is taken when none is named; empty for none.
         choose_api: the API for a model; None: the first wire.
         models_path: where it lists its models.
@@ -89,7 +89,7 @@ class HttpProvider:
         return HttpStream(self._client, outgoing, wire, credential)
 
     async def info(self, model: str) -> ProviderInfo:
-        """What the provider can do with the model, as far as is known without asking it."""
+        """The abilities of the provider with the model, as far as they are known without a call."""
         model = model or self.default_model
         api = self._api(model)
         wire = self._wires[api]
@@ -126,10 +126,10 @@ class HttpProvider:
             raise unreachable(error) from error
 
     async def open(self) -> None:
-        """Starts nothing: who is asked runs elsewhere."""
+        """Starts nothing: the provider runs elsewhere."""
 
     async def drain(self, seconds: float) -> None:
-        """Waits for nothing: streams are waited for by those who read them."""
+        """Waits for nothing: the readers of streams wait for them."""
 
     async def aclose(self) -> None:
         """Frees nothing: the client is its owner's."""

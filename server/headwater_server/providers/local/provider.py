@@ -1,12 +1,12 @@
 """The provider `local`: a small model that runs on this machine, in a process that the server starts and ends.
 
-Theory of operation. llama.cpp's HTTP server runs as a child process (`process`) and speaks OpenAI Chat
-Completions, so that a reply is an ordinary reply over HTTP: `connect` makes the provider that asks it. What is added
-here is its life. The first call, or `start`, opens the connection; concurrent first calls share one opening, and a
-caller that leaves meanwhile does not end it. Opening means: take the lock of this host and start the process, or,
-while another server holds the lock, use the one that it has published (`share`). A process that dies is noticed,
-and the lock given up; whoever is asked next takes it and starts a new one. A call without a running process of our own
-looks for the lock again, so a server takes over when the one that it relied on is gone.
+Theory of operation. llama.cpp's HTTP server runs as a child process (`process`) and speaks OpenAI Chat Completions, so
+that a reply is an ordinary reply over HTTP: `connect` makes the provider that asks it. This module adds its life. The
+first call, or `start`, opens the connection; concurrent first calls share one opening, and a caller that leaves
+meanwhile does not end it. Opening takes the lock of this host and starts the process. While another server holds the
+lock, it uses the process that this server has published (`share`). When a process dies, its server releases the lock;
+the next server with a call takes it and starts a new process. A call in a server without a running process tries the
+lock again, so a server takes over when the one that it relied on is gone.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class LocalProvider:
         return frozenset(SAMPLING_PARAMS)
 
     def stream(self, request: ChatRequest) -> LocalStream:
-        """Begins a reply; see Provider.stream. What cannot be expressed is found while iterating."""
+        """Begins a reply; see Provider.stream. A request that cannot be expressed is refused while iterating."""
         if request.model != self.default_model:
             raise HeadwaterError(
                 Reason.MODEL_NOT_FOUND,
@@ -111,7 +111,7 @@ class LocalProvider:
         return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:
-        """What the model can do; it is not started for that."""
+        """The abilities of the model, without starting it."""
         return ProviderInfo(
             name=self.name,
             type=self.type,
@@ -125,8 +125,8 @@ class LocalProvider:
         return [ModelInfo(self.default_model)]
 
     async def drain(self, seconds: float) -> None:
-        """Waits up to `seconds` until nobody reads a reply of the process that is run here, no other server either."""
-        with suppress(TimeoutError, HeadwaterError):  # who cannot be asked is not waited for
+        """Waits up to `seconds` until no server, this one or another, reads a reply of the process that runs here."""
+        with suppress(TimeoutError, HeadwaterError):  # users that cannot be counted are not waited for
             async with asyncio.timeout(seconds):
                 while self._process is not None and self._share.is_used():  # noqa: ASYNC110  a lock of several processes
                     await asyncio.sleep(POLL_SECONDS)
@@ -152,7 +152,7 @@ class LocalProvider:
         opening = self._opening
         try:
             return await asyncio.shield(opening)
-        except HeadwaterError as error:  # of its own for each caller, who adds to its metadata
+        except HeadwaterError as error:  # a copy for each caller, since callers add to its metadata
             raise self._unavailable(error.message) from error
         except asyncio.CancelledError:
             caller = asyncio.current_task()

@@ -1,7 +1,7 @@
-"""Ollama's chat, and what else Ollama can be asked: its models, where they run, its version.
+"""Ollama's chat, and its answers to other questions: its models, where they run, its version.
 
 The reply is one JSON object a line; the last has `done` true. Tool calls come whole. An error after the first line is a
-line of its own.
+separate line.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The message, and each tool result as a message of its own; thinking is not sent back."""
+    """The message, and each tool result as a separate message; thinking is not sent back."""
     for result in bodies.parts(message, ToolResult):
         name = result.name or names.get(result.tool_call_id, "")
         yield {"role": "tool", "tool_name": name, "content": result.content}
@@ -226,7 +226,7 @@ class ChatDecoder(StreamDecoder[bytes]):
         return Delta(content=content, thinking=thinking, tool_calls=pieces or None)
 
     def _call(self, call: _ToolCall) -> ToolCallDelta | None:
-        # Each is a call of its own: older servers number none, and no call comes in pieces.
+        # Each is a complete call: older servers number none, and no call comes in pieces.
         arguments = without_surrogates(call.function.arguments or {})
         text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
         return self._calls.piece(len(self._calls), id=call.id or "", name=call.function.name, arguments=text)
@@ -278,7 +278,7 @@ _VERSION = JSONShape(_Version, "Ollama's version")
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What Ollama knows of a model: its abilities in Ollama's words, and the tokens of its context window."""
+    """Ollama's facts about a model: its abilities in Ollama's words, and the tokens of its context window."""
 
     capabilities: tuple[str, ...]
     context_length: int | None
@@ -304,7 +304,7 @@ def parse_tags(body: bytes) -> list[ModelInfo]:
 
 
 def parse_show(body: bytes) -> ModelFacts:
-    """What a model can do, from /api/show. Raises HeadwaterError for another answer."""
+    """The abilities of a model, from /api/show. Raises HeadwaterError for another answer."""
     shown = _SHOW.decode_answer(body)
     info = shown.model_info or {}
     length = info.get(f"{info.get('general.architecture')}.context_length")

@@ -116,7 +116,7 @@ class OpenAIChatWire:
 
 
 def _message(message: Message) -> Iterator[dict[str, Any]]:
-    """The message, and each tool result as a message of its own; thinking is not sent back."""
+    """The message, and each tool result as a separate message; thinking is not sent back."""
     for result in bodies.parts(message, ToolResult):
         yield {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.content}
     images = any(isinstance(part, Image) for part in message.parts)
@@ -274,7 +274,7 @@ class ChatDecoder(StreamDecoder[ServerSentEvent]):
             key: object = call.index
         elif call.id:
             key = call.id
-        else:  # neither index nor id: a name begins a call, anything else goes on with the last
+        else:  # neither index nor id: a name begins a call, anything else continues the last
             key = ("unnumbered", len(self._calls)) if function.name else self._last_call
         self._last_call = key
         return self._calls.piece(key, id=call.id or "", name=function.name or "", arguments=function.arguments or "")

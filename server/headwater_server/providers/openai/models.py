@@ -1,4 +1,4 @@
-"""What is known of OpenAI's models by their names: the API that they are asked over, and what they take."""
+"""Facts about OpenAI's models that follow from their names: the API for them, and the parameters that they take."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class ScriptedOptions(_Strict):
         truncate_after: breaks off after so many deltas, as a connection that is cut.
         hang_after: sends nothing more after so many deltas.
         after_tools: the options of the next round, when the results of the tool calls have come; it may have an
-            `after_tools` of its own. Default: the same options again.
+            `after_tools` too. Default: the same options again.
     """
 
     text: str | None = None
@@ -76,7 +76,7 @@ class ScriptedOptions(_Strict):
 
 
 def violation(provider: str, location: tuple[int | str, ...], kind: str, message: str) -> FieldViolation:
-    """What is wrong with an option, given what pydantic says of it."""
+    """The mistake in an option, made of pydantic's message."""
     path = f"provider_options.{provider}"
     for step in location:
         path += f"[{step}]" if isinstance(step, int) else f".{step[:100]}"

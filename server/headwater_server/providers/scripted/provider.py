@@ -42,7 +42,7 @@ class ScriptedStream:
 class ScriptedProvider:
     """The provider `scripted`.
 
-    Its models differ in what they say when the option `text` does not: `story` tells a story of 141 words at the pace
+    Its models differ in their replies without the option `text`: `story` tells a story of 141 words at the pace
     of a fast model, `reply` answers with a short text that repeats the question, `echo` says the question itself.
     """
 
@@ -65,7 +65,7 @@ class ScriptedProvider:
         return ScriptedStream(self._script(request, self._options(request)))
 
     async def info(self, model: str) -> ProviderInfo:
-        """What a script can do."""
+        """The abilities of a script."""
         return ProviderInfo(
             name=self.name,
             type=self.type,

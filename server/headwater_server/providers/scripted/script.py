@@ -1,4 +1,4 @@
-"""What will happen in a reply: its deltas, its pauses and its end."""
+"""The plan of a reply: its deltas, its pauses and its end."""
 
 from __future__ import annotations
 

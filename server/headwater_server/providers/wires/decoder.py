@@ -1,4 +1,4 @@
-"""What the decoders of all wires share.
+"""The common part of the decoders of all wires.
 
 Theory of operation. A framing (SSE, NDJSON) cuts bytes into messages. A wire reads each message into at most one
 delta, and says with `_finish` when a message ends the reply. Round that, this module joins surrogate halves, completes
@@ -70,7 +70,7 @@ class StreamDecoder(ABC, Generic[Message]):
 
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
-        """What a message says."""
+        """Reads a message."""
 
     def _at_end(self) -> None:
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`."""

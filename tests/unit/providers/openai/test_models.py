@@ -1,4 +1,4 @@
-"""What is known of OpenAI's models by their names."""
+"""Facts about OpenAI's models that follow from their names."""
 
 from __future__ import annotations
 
