@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, TypeAlias
 
+PROVIDER_KEY = "headwater-provider-key"
+"""Metadata of a call: the caller's own key for the provider."""
+
 
 class Role(StrEnum):
     """Who speaks."""

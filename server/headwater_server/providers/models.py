@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from headwater_server.domain.messages import ReasoningEffort
+
 OPENAI, ANTHROPIC, OLLAMA = "openai", "anthropic", "ollama"
 
 # The first prefix that fits decides; a name with a tag (`name:tag`) is decided before by _TAGGED.
@@ -50,6 +52,12 @@ _GPT_VERSION = re.compile(r"gpt-(\d|1\d)(?:\.(\d{1,2}))?(?!\d|\.\d|o)")
 _CLAUDE_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _CLAUDE_WITHOUT_SAMPLING = re.compile(r"claude-(fable|mythos)(-|$)")
 _LAST_CLAUDE_WITH_SAMPLING = (4, 6)
+_FIRST_CLAUDE_WITH_THINKING = (3, 7)
+_FIRST_CLAUDE_WITH_EFFORT = (4, 6)
+_FIRST_CLAUDE_THAT_ALWAYS_THINKS = (5, 5)
+
+ALL_EFFORTS = frozenset(ReasoningEffort)
+"""Every value of `reasoning_effort`."""
 
 
 def provider_type_for(model: str) -> str | None:
@@ -81,9 +89,17 @@ def is_openai_reasoning(model: str) -> bool:
     return _REASONING_SERIES.match(name) is not None
 
 
-def openai_takes_stop(model: str) -> bool:
-    """Whether one of OpenAI's models takes stop sequences, over the API that has them."""
-    return not _NO_STOP.match(_openai_name(model))
+def openai_refused_params(model: str) -> frozenset[str]:
+    """The sampling parameters that one of OpenAI's models does not take, over the API that has them."""
+    name = _openai_name(model)
+    refused = {"stop"} if _NO_STOP.match(name) else set()
+    if is_openai_reasoning(model):
+        refused |= {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+    else:
+        refused.add("reasoning_effort")
+    if _REASONING_SERIES.match(name):
+        refused.add("parallel_tool_calls")
+    return frozenset(refused)
 
 
 def anthropic_takes_sampling(model: str) -> bool:
@@ -93,6 +109,28 @@ def anthropic_takes_sampling(model: str) -> bool:
         return False
     found = _CLAUDE_VERSION.match(name)
     return found is None or _version(found) <= _LAST_CLAUDE_WITH_SAMPLING
+
+
+def anthropic_efforts(model: str) -> frozenset[str]:
+    """The efforts that a model on Anthropic's API takes; unknown names, such as a local model's, take none."""
+    name = _base(model)
+    if _CLAUDE_WITHOUT_SAMPLING.match(name):
+        return ALL_EFFORTS - {"none"}
+    found = _CLAUDE_VERSION.match(name)
+    version = _version(found) if found else (0, 0)
+    if version < _FIRST_CLAUDE_WITH_THINKING:
+        return frozenset()
+    if version < _FIRST_CLAUDE_WITH_EFFORT:
+        return frozenset({"none"})
+    efforts = ALL_EFFORTS if version > _FIRST_CLAUDE_WITH_EFFORT else ALL_EFFORTS - {"xhigh"}
+    always_thinks = version >= _FIRST_CLAUDE_THAT_ALWAYS_THINKS and not name.startswith("claude-haiku-")
+    return efforts - {"none"} if always_thinks else efforts
+
+
+def anthropic_thinks_when_asked(model: str) -> bool:
+    """Whether a model on Anthropic's API takes an effort, but thinks only where the request says so."""
+    found = _CLAUDE_VERSION.match(_base(model))
+    return found is not None and _version(found) == _FIRST_CLAUDE_WITH_EFFORT
 
 
 def _base(model: str) -> str:

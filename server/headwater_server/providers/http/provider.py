@@ -27,6 +27,7 @@ from headwater_server.providers.http.client import (
     body_reader,
     left_over,
 )
+from headwater_server.providers.own_data import account_fingerprint
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
 
 MAX_ERROR_BODY = 64 * 1024
@@ -112,7 +113,16 @@ class HttpProvider:
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
         """The sampling parameters that the model takes over the wire that would be used."""
-        return self._wire(request).supported_params(request.model)
+        wire = self._wire(request)
+        supported = wire.supported_params(request.model)
+        effort = request.sampling.get("reasoning_effort")
+        return (
+            supported if effort is None or effort in wire.efforts(request.model) else supported - {"reasoning_effort"}
+        )
+
+    def account(self, request: ChatRequest) -> str:
+        """Fingerprint of address and key."""
+        return account_fingerprint(self._endpoint.base_url, request.api_key or self._endpoint.api_key)
 
     def _url(self, path: str) -> httpx.URL:
         """Parsed once for each of the few paths: it is a twentieth of what a short stream costs."""

@@ -98,7 +98,7 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
 def _sampling(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> dict[str, Any]:
     sampling: dict[str, Any] = {}
     for name, lowest, highest, open_end in _RANGES:
-        if message.HasField(name):  # type: ignore[arg-type]
+        if message.HasField(name):
             value: float = getattr(message, name)
             if not lowest <= value <= highest or (open_end and value == lowest):
                 above = "above" if open_end else "from"
@@ -184,7 +184,7 @@ def _response_format(form: agent_pb2.ResponseFormat, path: str, bad: list[FieldV
 
 
 def _timeout(message: agent_pb2.Timeouts, name: str, path: str, bad: list[FieldViolation]) -> float | None:
-    if not message.HasField(name):  # type: ignore[arg-type]
+    if not message.HasField(name):
         return None
     value: Duration = getattr(message, name)
     try:
@@ -245,7 +245,7 @@ def agent_message(agent: AgentConfig) -> agent_pb2.AgentConfig:
         model=agent.model,
         provider=agent.provider,
         instructions=agent.instructions,
-        reasoning_effort=agent_pb2.ReasoningEffort.Value(_EFFORT + effort.upper()),
+        reasoning_effort=_EFFORT + effort.upper(),
         tools=map(_tool_message, agent.tools),
         tool_choice=_choice_message(agent.tool_choice),
         response_format=_format_message(agent.response_format),
@@ -263,11 +263,10 @@ def agent_message(agent: AgentConfig) -> agent_pb2.AgentConfig:
 
 def _tool_message(tool: Tool) -> agent_pb2.Tool:
     parameters = "" if tool.parameters == _NO_ARGUMENTS else to_json(tool.parameters)
-    return agent_pb2.Tool(
-        function=agent_pb2.FunctionTool(
-            name=tool.name, description=tool.description, parameters_json=parameters, strict=tool.strict
-        )
-    )
+    function = agent_pb2.FunctionTool(name=tool.name, description=tool.description, parameters_json=parameters)
+    if tool.strict is not None:
+        function.strict = tool.strict
+    return agent_pb2.Tool(function=function)
 
 
 def _choice_message(choice: ToolChoice | None) -> agent_pb2.ToolChoice | None:
@@ -279,8 +278,9 @@ def _choice_message(choice: ToolChoice | None) -> agent_pb2.ToolChoice | None:
 def _format_message(form: ResponseFormat | None) -> agent_pb2.ResponseFormat | None:
     if form is None:
         return None
-    if form.type is ResponseFormatType.JSON_OBJECT:
-        return agent_pb2.ResponseFormat(type=_FORMATS[form.type])
-    return agent_pb2.ResponseFormat(
-        type=_FORMATS[form.type], schema_json=to_json(form.schema), name=form.name, strict=form.strict
-    )
+    message = agent_pb2.ResponseFormat(type=_FORMATS[form.type])
+    if form.type is ResponseFormatType.JSON_SCHEMA:
+        message.schema_json, message.name = to_json(form.schema), form.name
+    if form.strict is not None:
+        message.strict = form.strict
+    return message
