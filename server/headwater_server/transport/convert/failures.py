@@ -13,7 +13,7 @@ _NUMBERS = {reason: number for number, reason in _REASONS.items()}
 _STEP_RETRYABLE = frozenset(
     _REASONS[value.number]
     for value in error_pb2.ErrorReason.DESCRIPTOR.values
-    if value.GetOptions().Extensions[error_pb2.error_facts].step_retryable
+    if value.GetOptions().Extensions[error_pb2.error_facts].step_retryable  # type: ignore[index]  # its stub lacks the type
 )
 
 

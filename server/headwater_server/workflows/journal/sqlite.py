@@ -7,7 +7,7 @@ Callers hear of success only after the COMMIT, which with `synchronous=FULL` ret
 is cancelled does not stop its job.
 
 The directory is locked for as long as the journal is open, by a lock of the operating system that dies with the
-process: two servers that both take up runs would run steps twice.
+process: two servers that both resume runs would run steps twice.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PRUNE_AT_ONCE = 50  # so that nobody waits long for a commit
 
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
-    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin anew",
-    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin anew",
+    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to start with an empty one",
+    "SQLITE_NOTADB": "restore the file from a copy, or move it away to start with an empty one",
     "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",
     "SQLITE_CANTOPEN": "make the file readable and writable, or choose another folder with --data-dir",
     "SQLITE_BUSY": "close the program that holds the file",
