@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from headwater_server.domain.messages import ReasoningEffort
 from headwater_server.providers.models import (
+    anthropic_efforts,
     anthropic_takes_sampling,
     is_openai_reasoning,
     openai_api,
-    openai_takes_stop,
+    openai_refused_params,
     provider_type_for,
 )
 
@@ -72,10 +74,42 @@ def test_a_model_that_does_not_reason(model: str) -> None:
     assert not is_openai_reasoning(model)
 
 
+@pytest.mark.parametrize(
+    ("model", "refused"),
+    [
+        ("gpt-4o", {"reasoning_effort"}),
+        ("gpt-5", {"temperature", "top_p", "frequency_penalty", "presence_penalty"}),
+        ("o1", {"temperature", "top_p", "frequency_penalty", "presence_penalty", "parallel_tool_calls"}),
+    ],
+)
+def test_what_a_model_of_openai_does_not_take(model: str, refused: set[str]) -> None:
+    assert openai_refused_params(model) == refused
+
+
+@pytest.mark.parametrize(
+    ("model", "lacking"),
+    [
+        ("claude-opus-4-8", set()),
+        ("claude-opus-5", set()),
+        ("claude-haiku-5-5", set()),
+        ("claude-sonnet-4-6", {"xhigh"}),
+        ("claude-opus-5-5", {"none"}),
+        ("claude-sonnet-5-5@2026", {"none"}),
+        ("claude-fable-5-1", {"none"}),
+        ("claude-mythos-preview", {"none"}),
+        ("claude-sonnet-4-5", set(ReasoningEffort) - {"none"}),
+        ("claude-3-5-haiku-latest", set(ReasoningEffort)),
+        ("smollm2", set(ReasoningEffort)),
+    ],
+)
+def test_which_efforts_a_model_on_anthropics_api_lacks(model: str, lacking: set[str]) -> None:
+    assert frozenset(ReasoningEffort) - anthropic_efforts(model) == lacking
+
+
 def test_o3_and_o4_mini_take_no_stop_sequences() -> None:
     refusing = ["o3", "o3-2025-04-16", "o4-mini", "o4-mini-2025-04-16"]
     assert [
-        model for model in [*refusing, "o1", "o3-mini", "gpt-5", "gpt-4o"] if not openai_takes_stop(model)
+        model for model in [*refusing, "o1", "o3-mini", "gpt-5", "gpt-4o"] if "stop" in openai_refused_params(model)
     ] == refusing
 
 

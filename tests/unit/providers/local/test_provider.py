@@ -397,7 +397,7 @@ async def test_another_model_is_not_found() -> None:
 async def test_a_key_of_the_caller_is_refused() -> None:
     with pytest.raises(HeadwaterError, match="takes no key") as caught:
         unconnected().stream(question("Hi", api_key="sk-1"))
-    assert [violation.field for violation in caught.value.violations] == ["api_key"]
+    assert [violation.field for violation in caught.value.violations] == ["headwater-provider-key"]
 
 
 def test_it_is_available_here() -> None:
