@@ -147,7 +147,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         structlog.contextvars.bind_contextvars(
             worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
         )
-        log.info("worker", client_version=registration.client_version, features=list(registration.features))
+        log.info("worker attached", client_version=registration.client_version, features=list(registration.features))
         return registration
 
     async def _serve(
