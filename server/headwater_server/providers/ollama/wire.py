@@ -100,7 +100,7 @@ class OllamaWire:
             body["format"] = _format(request.response_format)
         ours = {"options": bodies.sampling(request, _SAMPLING, "Ollama")}
         if effort := ours["options"].pop("think", None):
-            body["think"] = _EFFORTS[effort]
+            body["think"] = _think(effort)
         options = bodies.without_api(request.provider_options)
         beside = {key: value for key, value in options.items() if key in _TOP_LEVEL}
         among = {"options": {key: value for key, value in options.items() if key not in _TOP_LEVEL}}
@@ -171,6 +171,12 @@ def _tools(request: ChatRequest) -> list[dict[str, Any]]:
     if choice is not None and choice.mode is ToolChoiceMode.NONE:
         return []
     return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools)]
+
+
+def _think(effort: str) -> bool | str:
+    if effort not in _EFFORTS:
+        raise invalid("reasoning_effort", f"Ollama has no {effort.upper()}; take HIGH or MAX")
+    return _EFFORTS[effort]
 
 
 def _tool(tool: Tool, field: str) -> dict[str, Any]:
