@@ -12,7 +12,7 @@ import pytest
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.messages import AgentConfig
-from headwater_server.domain.workflow import EventType, RunStatus, Step, StepStatus, Workflow
+from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk, StepRunner
@@ -230,6 +230,48 @@ async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_wa
         assert stored.state.status is RunStatus.RUNNING
         assert stored.state.steps["a"].status is StepStatus.RUNNING
         assert stored.state.steps["a"].failures == 0
+
+
+async def test_a_step_that_is_at_most_once_and_fails_during_a_drain_has_failed(tmp_path):
+    go_on = asyncio.Event()
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+        await go_on.wait()
+        raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
+
+    async with opened(tmp_path, act) as (runs, journal, _):
+        run_id = await runs.start_run(request(Step("a", action="x", retry_policy=RetryPolicy(max_attempts=1))))
+        await events_begin(runs, run_id)
+        draining = asyncio.create_task(runs.drain(60))
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(5):
+            await draining
+        stored = await journal.load(run_id)
+        assert stored is not None
+        assert stored.state.status is RunStatus.FAILED
+        assert stored.state.steps["a"].failure == Failure(Reason.PROVIDER_UNAVAILABLE, "gone")
+
+
+async def test_a_step_that_is_at_most_once_and_outlasts_a_drain_fails_in_the_next_process(tmp_path):
+    calls: list[str] = []
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+        calls.append(prompt)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with opened(tmp_path, act) as (runs, _, _):
+        run_id = await runs.start_run(request(Step("a", action="x", retry_policy=RetryPolicy(max_attempts=1))))
+        await until(lambda: calls == ["x"])
+        await runs.drain(0)
+    async with opened(tmp_path, act) as (runs, _, _):
+        assert (await events(runs, run_id))[-3:] == ["run_resumed", "step_failed a", "run_finished"]
+        state = (await runs.get_run(run_id)).state
+        assert state.failed_steps == ("a",)
+        assert state.steps["a"].failure.reason is Reason.INTERNAL
+        assert "at most once" in state.failure.message
+    assert calls == ["x"]
 
 
 async def test_the_last_number_of_an_ended_run_is_known_without_its_events(tmp_path, monkeypatch):
