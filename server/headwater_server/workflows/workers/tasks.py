@@ -43,7 +43,7 @@ class TaskSpec:
     @property
     def idempotency_key(self) -> str:
         """Equal in all attempts of this step of this run, and different for every other step of any run."""
-        name = hashlib.sha256(self.step.name.encode()).hexdigest()[:32]
+        name = hashlib.sha256(self.step.name.encode()).hexdigest()[:32]  # short and ASCII, so that it fits a header
         return f"{self.run_id}/{name}"
 
 
