@@ -156,7 +156,7 @@ class StepState:
 
 @dataclass(slots=True)
 class RunState:
-    """A run as far as it has come: what the scheduler reads and changes.
+    """State of a run: the scheduler reads and changes it.
 
     Attributes:
         steps: by name, in the order of the definition.
