@@ -156,7 +156,7 @@ class StepState:
 
 @dataclass(slots=True)
 class RunState:
-    """State of a run: the scheduler reads and changes it.
+    """A run as far as it has come: what the scheduler reads and changes.
 
     Attributes:
         steps: by name, in the order of the definition.

@@ -1,1 +1,1 @@
-"""Workflows: definitions, the engine that runs them, the journal that keeps them, and their workers."""
+"""Workflows: what runs when, what is remembered of it, and who may watch."""

@@ -61,7 +61,7 @@ class Reading:
         whole: it may read any key, such as `context[context.a]`.
         macros: it visits the elements of a list.
         searches: it has a macro or a regular expression.
-        inner: how often it reads the context again for each element.
+        inner: how often it reads the context anew for each element.
     """
 
     keys: tuple[str, ...]

@@ -119,12 +119,12 @@ def _values(reading: Reading, context: Mapping[str, str]) -> dict[str, object]:
     if reading.macros and count > MAX_MACRO_VALUES:
         raise _UnusableError(f"its lists hold {count:,} values, at most {MAX_MACRO_VALUES:,} are allowed; {CURE}")
     if count * characters * reading.inner > MAX_MACRO_WORK:
-        raise _UnusableError(f"it reads too much of the context again for each element of a list; {CURE}")
+        raise _UnusableError(f"it reads too much of the context anew for each element of a list; {CURE}")
     return values
 
 
 def _value(text: str, *, counted: bool) -> tuple[object, int]:
-    """A value of the context, and of how many values it consists; 0 when that was not asked."""
+    """A value of the context, and of how many values it consists; 0 when nobody asked."""
     value = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # refuses a lone surrogate

@@ -126,7 +126,7 @@ class _Names:
 
 
 class _Handlers:
-    """The handlers that workers have registered, for the steps that need them."""
+    """Who is there to do the work of steps."""
 
     def __init__(self, known_handlers: KnownHandlers, queue: str, hints: _Hints) -> None:
         self._hints = hints
@@ -143,7 +143,7 @@ class _Handlers:
         yield from _bad_length("handler", step.handler)
         queue = step.queue or self._queue
         if not queue:
-            yield "queue", f"the queue of handler `{_short(step.handler)}` is not given; name one, here or for the run"
+            yield "queue", f"nobody knows where handler `{_short(step.handler)}` is; name a queue, here or for the run"
             return
         known = self._known_handlers(queue)
         if step.handler in known:

@@ -1,4 +1,4 @@
-"""Draws the conclusions from the events of a run, step by step; `scheduler` carries them out.
+"""What follows from what has happened in a run, step by step; `scheduler` does it.
 
 A step waits for a number of dependencies; when the number is 0 it is either skipped or put in a heap of ready steps,
 ordered as in the definition. Each dependency is followed once, so the cost of a run is that of its steps and edges.
@@ -55,11 +55,11 @@ class Moment:
 
 
 class Progress:
-    """State of a run, with changes that are not recorded yet. Its methods only note them, in the moment given.
+    """How far a run is, with what is not recorded yet. Its methods only conclude, and note it in the moment given.
 
     Args:
         workflow: a definition without mistakes.
-        state: the recorded state; only read.
+        state: how far the run is; only read.
     """
 
     def __init__(self, workflow: Workflow, state: RunState) -> None:

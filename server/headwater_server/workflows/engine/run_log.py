@@ -5,9 +5,9 @@ happened. Watchers see what is `visible`: events up to the first one that is not
 those that the journal has reserved. A new process continues after the reserved numbers, so a number is never used
 twice, though most chunks are never written one by one.
 
-What is recorded while a commit runs waits for it, and is committed together. A task of the log makes the commits: a
-caller that is cancelled while it waits changes nothing, its record still becomes durable and visible. When a commit
-fails, it is unknown what the journal has; the log is broken then: what was not durable is never shown, and
+What is recorded while a commit runs waits for it, and is committed together. Commits are made by a task of the log's
+own: a caller that is cancelled while it waits changes nothing, its record still becomes durable and visible. When a
+commit fails, nobody knows what the journal has; the log is broken then: what was not durable is never shown, and
 the caller of `record` gets the error. The run can be resumed from the journal.
 
 Watchers do not wait in queues: each is a cursor on the one store, reads what comes after it, and waits for news only
@@ -95,7 +95,7 @@ class RunLog:
         self._settled = reserved  # events up to it are durable
         self._fault: Exception | None = None
         self._closed = False
-        self._commits: set[asyncio.Future[None]] = set()  # callers that wait for a commit
+        self._commits: set[asyncio.Future[None]] = set()  # who waits for a commit
         self._news: set[asyncio.Future[None]] = set()  # watchers that have all
 
     @property
@@ -233,7 +233,7 @@ class RunLog:
         except asyncio.CancelledError:
             self._fault = JournalError("a write was given up")
             raise
-        except Exception as error:  # noqa: BLE001  every caller that waits gets it
+        except Exception as error:  # noqa: BLE001  everybody who waits gets it
             self._fault = error
         else:
             self._uncommitted = 0

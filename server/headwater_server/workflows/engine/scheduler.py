@@ -50,7 +50,7 @@ class Scheduler:
 
     Args:
         workflow: a definition without mistakes (`graph.violations`).
-        state: of the run; must be running. It only ever shows what has been recorded.
+        state: how far the run is; must be running. Only what has been recorded is ever seen in it.
         execute: makes one attempt of a step; cancelling it interrupts the attempt.
         record: makes transitions durable. When it raises, `run` raises the same.
     """

@@ -112,8 +112,8 @@ class StoredRun:
 class Journal(Protocol):
     """Remembers runs. When a method returns, what it wrote survives a crash of the process and of the machine.
 
-    Every method raises JournalError when the journal cannot be read or written; the write may have been kept. A caller
-    that is cancelled while it waits does not stop the write.
+    Every method raises JournalError when the journal cannot be read or written; nobody then knows whether the write was
+    kept. A caller that is cancelled while it waits does not stop the write.
     """
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:

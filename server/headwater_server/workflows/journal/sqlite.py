@@ -33,7 +33,7 @@ from headwater_server.workflows.journal.schema import migrate
 
 FILE_NAME = "headwater.db"
 BUSY_TIMEOUT_SECONDS = 5.0  # for people who look into the file with other tools
-PRUNE_AT_ONCE = 50  # so that no commit waits long
+PRUNE_AT_ONCE = 50  # so that nobody waits long for a commit
 
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
@@ -212,7 +212,7 @@ class SqliteJournal:
                 job.error = explained
 
     def _write(self, batch: Sequence[_Job]) -> None:
-        """Writes a batch in one transaction. No caller gets its answer before this has returned."""
+        """Writes a batch in one transaction. Nobody is told of it before this has returned."""
         self._connection.execute("BEGIN IMMEDIATE")
         for job in batch:
             self._connection.execute("SAVEPOINT job")
@@ -241,7 +241,7 @@ class SqliteJournal:
         return explained
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed, so no caller waits any more
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
             self._loop.call_soon_threadsafe(callback, *arguments)
 
 

@@ -1,1 +1,1 @@
-"""The pool of workers and their tasks."""
+"""Which worker does what: the pool of workers and their tasks."""

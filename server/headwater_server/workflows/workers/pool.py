@@ -1,4 +1,4 @@
-"""Gives tasks to workers: a task waits here for a free worker, and is watched until it ends.
+"""Which worker does what: tasks wait here for a free worker, and are watched until they end.
 
 Theory of operation. All of it happens on one event loop, and only `run_task` and `chunk` ever wait, so nothing needs a
 lock. Tasks that wait stand in a line for each queue and handler. Whenever a worker has room (it connects, it speaks

@@ -67,7 +67,7 @@ def test_the_time_for_a_worker_has_its_range() -> None:
 def test_a_handler_needs_a_queue() -> None:
     ((field, text),) = mistakes(Step("a", handler="h"), queue="")
     assert field == "workflow.steps[0].queue"
-    assert text == "the queue of handler `h` is not given; name one, here or for the run"
+    assert text == "nobody knows where handler `h` is; name a queue, here or for the run"
 
 
 def test_a_name_that_is_there_twice_is_shown_at_the_second() -> None:
