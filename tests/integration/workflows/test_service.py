@@ -105,7 +105,9 @@ async def test_a_watcher_that_comes_late_gets_every_event_and_each_step_as_one_c
     watch = SVC.WatchWorkflowRunRequest(run_id=events[0].run_id)
     late = [event async for event in stub.WatchWorkflowRun(watch)]
     assert told(late) == told(events)
-    assert [event.step_chunk.content for event in late if event.step_chunk.content and event.step == "a"] == ["one two three four"]
+    assert [event.step_chunk.content for event in late if event.step_chunk.content and event.step == "a"] == [
+        "one two three four"
+    ]
 
 
 async def test_a_watch_from_any_event_on_loses_nothing_and_doubles_nothing(stub):
@@ -207,7 +209,8 @@ async def test_what_no_attempt_can_mend_is_not_tried_again(stub):
 
 async def test_a_step_past_its_timeout_is_tried_again(stub):
     workflow = definition(
-        {"name": "a", "action": "x", "timeout": "0.1s", "retry_policy": {"max_attempts": 2}}, agent=scripted(hang_after=1, text="x y")
+        {"name": "a", "action": "x", "timeout": "0.1s", "retry_policy": {"max_attempts": 2}},
+        agent=scripted(hang_after=1, text="x y"),
     )
     events = await execute(stub, start(workflow))
     assert told(events).count("step_started a") == 2
