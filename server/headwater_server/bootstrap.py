@@ -110,7 +110,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     actions = Actions(opener(False))
     runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
-    workers = WorkerService(pool, journal.remember_handlers)
+    workers = WorkerService(pool, journal.remember_handlers, VERSION)
     return _Owned(runs, RunServices(WorkflowService(runs), workers))
 
 

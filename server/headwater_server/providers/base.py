@@ -69,7 +69,14 @@ class Provider(Protocol):
     default_model: str
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
-        """The sampling parameters that the request's model takes, over the wire that would be used for it."""
+        """The sampling parameters that the request's model takes, over the wire that would be used for it.
+
+        Without `reasoning_effort` when it takes others than the request's.
+        """
+        ...
+
+    def account(self, request: ChatRequest) -> str:
+        """Fingerprint of the account that the request would use: the same only for the same address and key."""
         ...
 
     def stream(self, request: ChatRequest) -> ProviderStream:
@@ -134,6 +141,10 @@ class Wire(Protocol):
 
     def supported_params(self, model: str) -> frozenset[str]:
         """The sampling parameters that can be expressed for the model."""
+        ...
+
+    def efforts(self, model: str) -> frozenset[str]:
+        """The values of `reasoning_effort` that can be expressed for the model; none when it has no such parameter."""
         ...
 
     def call(self, request: ChatRequest) -> HttpCall:

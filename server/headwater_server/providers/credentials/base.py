@@ -40,6 +40,11 @@ class Credential(Protocol):
         """The advice when the provider refuses the signature; empty where the caller knows."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """A text that is the same as long as the account is the same, also when the token changes. It may be secret."""
+        ...
+
     async def sign(self, call: OutgoingCall) -> Signature:
         """The signature of the call. Raises HeadwaterError (PROVIDER_AUTH_FAILED) when there is none."""
         ...
@@ -55,6 +60,11 @@ class TokenSource(Protocol):
     @property
     def cure(self) -> str:
         """The advice when the provider refuses the token."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """See Credential."""
         ...
 
     async def token(self) -> str:
@@ -77,6 +87,11 @@ class BearerToken:
         """See Credential."""
         return self._source.cure
 
+    @property
+    def identity(self) -> str:
+        """See Credential."""
+        return self._source.identity
+
     async def sign(self, call: OutgoingCall) -> Signature:
         """See Credential."""
         token = await self._source.token()
@@ -97,6 +112,7 @@ class StaticKey:
 
     def __init__(self, key: str, cure: str = "") -> None:
         self.cure = cure
+        self.identity = key
         self._key = key
 
     async def token(self) -> str:

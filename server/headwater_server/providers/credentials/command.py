@@ -57,6 +57,7 @@ class CommandToken:
         timeout_seconds: float = COMMAND_SECONDS,
     ) -> None:
         self.cure = f"check what token_command ({command[0]}) prints"
+        self.identity = " ".join(("command", *command))
         self._command = tuple(command)
         self._lifetime = lifetime_seconds
         self._provider = provider

@@ -23,6 +23,7 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.cure = f"check the key in {path}"
+        self.identity = f"file {path}"
         self._path = path
         self._looking: asyncio.Future[str] | None = None
         self._seen: tuple[int, ...] | None = None

@@ -18,6 +18,7 @@ from headwater_server.providers.http.client import TRANSPORT_ERRORS, HttpClient
 from headwater_server.providers.http.failures import refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.stream import HttpStream
+from headwater_server.providers.own_data import account_fingerprint
 
 MAX_ANSWER = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
@@ -77,7 +78,16 @@ class HttpProvider:
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
         """The sampling parameters that the model takes over the wire that would be used."""
-        return self._wire(request).supported_params(request.model)
+        wire = self._wire(request)
+        supported = wire.supported_params(request.model)
+        effort = request.sampling.get("reasoning_effort")
+        return (
+            supported if effort is None or effort in wire.efforts(request.model) else supported - {"reasoning_effort"}
+        )
+
+    def account(self, request: ChatRequest) -> str:
+        """Fingerprint of address and key."""
+        return account_fingerprint(self._base_url, request.api_key or self._credential.identity)
 
     def stream(self, request: ChatRequest) -> HttpStream:
         """Begins a reply; see Provider.stream."""

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
-from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
+from headwater_server.domain.messages import PROVIDER_KEY, SAMPLING_PARAMS, ChatRequest
 from headwater_server.providers.base import ModelInfo, Provider, ProviderInfo
 from headwater_server.providers.local.child import START_SECONDS, ModelProcess
 from headwater_server.providers.local.machine import availability, chat_template, default_threads, packaged_model
@@ -35,6 +35,7 @@ ENDED = "the process of the embedded model has ended; the next call starts it ag
 POLL_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.25
+SUPPORTED_PARAMS = frozenset(SAMPLING_PARAMS) - {"reasoning_effort"}
 
 _log = structlog.get_logger("headwater.local")
 
@@ -95,8 +96,12 @@ class LocalProvider:
         await self.connection()
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
-        """All of them."""
-        return frozenset(SAMPLING_PARAMS)
+        """All but the effort: the model does not reason."""
+        return SUPPORTED_PARAMS
+
+    def account(self, request: ChatRequest) -> str:
+        """Always the same: the model is this server's own."""
+        return ""
 
     def stream(self, request: ChatRequest) -> LocalStream:
         """Begins a reply; see Provider.stream. A request that cannot be expressed is refused while iterating."""
@@ -107,7 +112,7 @@ class LocalProvider:
                 metadata={"provider": self.name, "model": request.model[:100]},
             )
         if request.api_key:
-            raise invalid("api_key", f"the provider {self.name} takes no key; leave it out")
+            raise invalid(PROVIDER_KEY, f"the provider {self.name} takes no key; leave it out")
         return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:
@@ -116,7 +121,7 @@ class LocalProvider:
             name=self.name,
             type=self.type,
             model=model or self.default_model,
-            supported_params=tuple(sorted(SAMPLING_PARAMS)),
+            supported_params=tuple(sorted(SUPPORTED_PARAMS)),
             context_window=self._context,
         )
 

@@ -54,6 +54,15 @@ _SAMPLING = {
     "presence_penalty": "presence_penalty",
     "stop": "stop",
     "seed": "seed",
+    "reasoning_effort": "think",
+}
+_EFFORTS: dict[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
 }
 
 _TOP_LEVEL = frozenset(
@@ -71,8 +80,12 @@ class OllamaWire:
     api = "chat"
 
     def supported_params(self, model: str) -> frozenset[str]:
-        """See Wire: all, for every model."""
+        """See Wire: the same for every model."""
         return frozenset(_SAMPLING)
+
+    def efforts(self, model: str) -> frozenset[str]:
+        """See Wire."""
+        return frozenset(_EFFORTS)
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
@@ -86,6 +99,8 @@ class OllamaWire:
         if request.response_format:
             body["format"] = _format(request.response_format)
         ours = {"options": bodies.sampling(request, _SAMPLING, "Ollama")}
+        if effort := ours["options"].pop("think", None):
+            body["think"] = _think(effort)
         options = bodies.without_api(request.provider_options)
         beside = {key: value for key, value in options.items() if key in _TOP_LEVEL}
         among = {"options": {key: value for key, value in options.items() if key not in _TOP_LEVEL}}
@@ -147,15 +162,22 @@ def _tools(request: ChatRequest) -> list[dict[str, Any]]:
     """The tools. Ollama has no choice of tools, but can be told of none."""
     choice = request.tool_choice
     if choice is not None and choice.mode is ToolChoiceMode.REQUIRED:
-        raise invalid("tool_choice.mode", "Ollama cannot force a tool call; use AUTO, or leave tool_choice out")
+        field = "tool_choice.function" if choice.name else "tool_choice.mode"
+        raise invalid(field, "Ollama cannot force a tool call; use AUTO, or leave tool_choice out")
     if choice is not None and choice.mode is ToolChoiceMode.NONE:
         return []
     return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools)]
 
 
+def _think(effort: str) -> bool | str:
+    if effort not in _EFFORTS:
+        raise invalid("reasoning_effort", f"Ollama has no {effort.upper()}; take HIGH or MAX")
+    return _EFFORTS[effort]
+
+
 def _tool(tool: Tool, field: str) -> dict[str, Any]:
     if tool.strict is not None:
-        raise invalid(f"{field}.strict", "Ollama has no strict tools; leave it out")
+        raise invalid(f"{field}.function.strict", "Ollama has no strict tools; leave it out")
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description

@@ -56,6 +56,10 @@ class ScriptedProvider:
         """All of them; see SUPPORTED_PARAMS."""
         return SUPPORTED_PARAMS
 
+    def account(self, request: ChatRequest) -> str:
+        """Always the same: a script has none."""
+        return ""
+
     def stream(self, request: ChatRequest) -> ScriptedStream:
         """Begins a reply.
 

@@ -59,7 +59,7 @@ class SurrogateJoiner:
                 text = text[:-1]
             setattr(owner, field, _clean(text))
         _clean_the_rest(delta)
-        if _says_something(delta):
+        if delta.says_something() or delta.provider_data is not None:
             passed_on.append(delta)
         return passed_on
 
@@ -115,11 +115,6 @@ def _clean_the_rest(delta: Delta) -> None:
         call.name = _clean(call.name)
     if delta.tool_calls is not None:
         delta.tool_calls = [call for call in delta.tool_calls if call.id or call.name or call.arguments] or None
-
-
-def _says_something(delta: Delta) -> bool:
-    marks = delta.thinking_signature or delta.redacted_thinking or delta.tool_calls
-    return bool(delta.content or delta.thinking or delta.refusal or marks)
 
 
 def _clean(text: str) -> str:
