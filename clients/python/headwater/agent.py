@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import uuid
 import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from headwater._call.history import Exchange, History
+from headwater._call.history import Exchange
 from headwater._call.request import (
     PreparedCall,
     ResponseFormatLike,
-    Server,
     UnsupportedParams,
     build_request,
     check_options,
@@ -21,33 +18,33 @@ from headwater._call.request import (
     conversation,
     message_count,
     refuse_base_url,
-    resolve_server,
-    sampling,
     tool_rounds,
 )
 from headwater._call.response import AgentResponse, collect_response
+from headwater._call.settings import Settings
 from headwater._call.signatures import takes_arguments_of
 from headwater._call.stream import AgentStream
 from headwater._grpc.errors import CallersNames
 from headwater._grpc.portal import portal
-from headwater._grpc.service import fetch_provider_info, fetch_providers
+from headwater._grpc.service import fetch_provider_info, list_providers
+from headwater._grpc.unary import CALL_SECONDS
 from headwater._tools.calls import Toolbox
-from headwater._tools.tool import Tool, ToolLike, to_tools
+from headwater._tools.tool import ToolLike, to_tools
 from headwater._values.messages import Image, MessageLike, Prompt
-from headwater._values.validation import header, invalid, seconds, struct, text
+from headwater._values.validation import invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
 from headwater.v1.agent_pb2 import Message
 
 __all__ = ["Agent", "AgentResponse", "AgentStream", "Image"]
 
 
-class Agent:
+class Agent(Settings):
     """A persona with instructions, a model and a memory of its conversation.
 
     Making one does no I/O, and it needs no closing: agents of one server share a connection on each event loop. An
     agent may be used from several threads and event loops at once. Each parameter is an attribute too, which may be
     changed at any time and counts from the next call on; a bad value is refused at once or by that call. All but
-    `name`, `target`, `token`, `max_tool_rounds` and `tool_timeout` can be set for a single call as well.
+    `name`, `target`, `connection`, `token`, `max_tool_rounds` and `tool_timeout` can be set for a single call as well.
 
     A copy, also one that was pickled, has the settings and a history of its own, empty at first.
 
@@ -60,7 +57,9 @@ class Agent:
         max_tokens: most tokens of a reply; None for the provider's default.
         timeout: seconds that a call may take in all; None for no limit.
         target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
-        token: lets this caller into the server. The connection is not encrypted: keep it inside a network you trust.
+        connection: a `Connection` to the server instead of a target, to share it and to say when it closes.
+        token: lets this caller into the server, instead of the connection's token. The connection is not encrypted:
+            keep it inside a network you trust.
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
@@ -77,113 +76,12 @@ class Agent:
         ToolError: for a tool made of a function, when pydantic is not installed.
     """
 
-    def __init__(
-        self,
-        name: str = "Agent",
-        instructions: str = "",
-        model: str | None = None,
-        provider: str | None = None,
-        *,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        timeout: float | None = None,
-        target: str | None = None,
-        token: str | None = None,
-        history: int = 20,
-        api_key: str | None = None,
-        tools: Iterable[ToolLike] = (),
-        max_tool_rounds: int = 10,
-        tool_timeout: float | None = 60.0,
-        base_url: str | None = None,
-    ) -> None:
-        if base_url is not None:
-            refuse_base_url()
-        self.name = text("name", name)
-        self.instructions = text("instructions", instructions)
-        self.model = None if model is None else text("model", model)
-        self.provider = None if provider is None else text("provider", provider)
-        sampling({"temperature": temperature, "max_tokens": max_tokens})
-        self.temperature = temperature
-        self.max_tokens = max_tokens
-        self.timeout = None if timeout is None else seconds("timeout", timeout)
-        self.target = target
-        if target is not None:
-            resolve_server(target, None)
-        self.token = token
-        self.api_key = api_key
-        self._tools = to_tools(tools)
-        self.max_tool_rounds = tool_rounds(max_tool_rounds)
-        self.tool_timeout = None if tool_timeout is None else seconds("tool_timeout", tool_timeout)
-        self._begin(message_count(history))
-
     def _begin(self, history: int) -> None:
-        """What an agent has for itself, beside its settings."""
-        self.id = uuid.uuid4().hex
-        self._history = History(history)
+        super()._begin(history)
         self._streams: weakref.WeakSet[AgentStream] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._providers: dict[tuple[str, str], str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("id", "_history", "_streams", "_lock", "_providers")
-        return {name: value for name, value in vars(self).items() if name not in own} | {"history": self.history}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        settings = dict(state)
-        self._begin(settings.pop("history"))
-        vars(self).update(settings)
-
-    @property
-    def history(self) -> int:
-        """Most messages that are kept and sent with a call; fewer than before: older ones are forgotten."""
-        return self._history.limit
-
-    @history.setter
-    def history(self, messages: int) -> None:
-        self._history.set_limit(message_count(messages))
-
-    @property
-    def token(self) -> str | None:
-        """Lets this caller into the server."""
-        return self._token
-
-    @token.setter
-    def token(self, token: str | None) -> None:
-        self._token = header("token", token) if token else None
-
-    @property
-    def api_key(self) -> str | None:
-        """The caller's own key for the provider."""
-        return self._api_key
-
-    @api_key.setter
-    def api_key(self, api_key: str | None) -> None:
-        self._api_key = header("api_key", api_key) if api_key else None
-
-    @property
-    def tools(self) -> tuple[Tool[..., Any], ...]:
-        """What the model may call; assign a list of functions or tools to change it."""
-        return self._tools
-
-    @tools.setter
-    def tools(self, tools: Iterable[ToolLike]) -> None:
-        self._tools = to_tools(tools)
-
-    def add_tool(self, tool: ToolLike, /) -> None:
-        """Let the model call one more tool, from the next call on.
-
-        Args:
-            tool: a function, sync or async, with or without `@tool`, or a tool such as `calculator_tool`.
-
-        Raises:
-            ValidationError: for a function that cannot be described, and for a name that the agent has already.
-            ToolError: for a tool made of a function, when pydantic is not installed.
-        """
-        with self._lock:
-            self._tools = to_tools([*self._tools, tool])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
+        return {name: value for name, value in super().__getstate__().items() if name != "_streams"}
 
     def stream(
         self,
@@ -357,7 +255,8 @@ class Agent:
 
     async def alist_available_providers(self) -> list[str]:
         """As `list_available_providers`, without blocking."""
-        return await fetch_providers(self._server(), self.timeout)
+        found = await list_providers(self._server(), self.timeout or CALL_SECONDS)
+        return [provider.name for provider in found.providers]
 
     def list_available_providers(self) -> list[str]:
         """Names of the providers that are configured in the server.
@@ -366,30 +265,6 @@ class Agent:
             HeadwaterError: as `stream` raises them.
         """
         return portal().call(self.alist_available_providers())
-
-    def set_provider(self, name: str, model: str | None = None) -> None:
-        """Use another provider from the next call on.
-
-        Args:
-            name: its name in the server.
-            model: one of its models; None for its default. The agent's earlier model is forgotten.
-        """
-        if not text("name", name):
-            raise invalid("name", "is empty; write the name of a provider")
-        self.model = None if model is None else text("model", model)
-        self.provider = name
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation that is kept, oldest first, in the form that `messages=` takes; a copy.
-
-        A reply of which only a part came has `interrupted: True`.
-        """
-        return self._history.as_dicts()
-
-    def clear_memory(self) -> None:
-        """Forget the conversation, and what calls that are still running would add to it."""
-        self._history.clear()
 
     async def aclose(self) -> None:
         """End the streams of this agent that are still running. It can be used again afterwards."""
@@ -405,9 +280,6 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def _server(self) -> Server:
-        return resolve_server(self.target, self._token)
 
     def _exchange(self, asked: Message | None, has_messages: bool, limit: int | None) -> Exchange | None:
         """A call's part in the history; None when it has none."""

@@ -19,8 +19,8 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._call.request import Server
 from headwater._grpc.portal import portal
+from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
+from headwater._values.json_values import json_object
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
 
@@ -81,11 +81,8 @@ def _stats(stats: agent_pb2.StreamStats) -> dict[str, Any]:
 
 def _arguments(text: str) -> dict[str, Any] | str:
     """Arguments of a tool call; as the model wrote them when they are not a JSON object."""
-    try:
-        arguments = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        return text
-    return arguments if isinstance(arguments, dict) else text
+    arguments = json_object(text)
+    return text if arguments is None else arguments
 
 
 def struct_to_dict(struct: Struct) -> dict[str, Any]:

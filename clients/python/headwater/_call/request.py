@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -11,13 +9,14 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from google.protobuf.struct_pb2 import Struct
 
 from headwater._grpc.errors import CallersNames
+from headwater._grpc.server import Server
 from headwater._tools.calls import Toolbox
+from headwater._values.json_values import json_text
 from headwater._values.messages import to_messages, user_message
-from headwater._values.validation import finite, header, int32, invalid, json_text, struct, text
+from headwater._values.validation import finite, header, int32, invalid, struct, text
 from headwater.exceptions import MessageTooLargeError
 from headwater.v1 import agent_pb2, agent_service_pb2
 
-DEFAULT_TARGET = "localhost:50051"
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that a server takes."""
 
@@ -32,28 +31,10 @@ _UNSUPPORTED_PARAMS = {
 }
 _NO_OPTIONS = {
     name: f"is a setting of the agent, not of a call: Agent({name}=...)"
-    for name in ("name", "target", "token", "tool_timeout", "max_tool_rounds")
+    for name in ("name", "target", "connection", "token", "tool_timeout", "max_tool_rounds")
 }
 _NO_OPTIONS["system"] = "is called instructions"
-_ENDPOINT = r"(?:\[[^\]/]+\]|[^:/\[\],]+):\d{1,5}"
-_ADDRESS = re.compile(rf"(?:dns:(?://[^/]*/)?)?{_ENDPOINT}|ipv[46]:{_ENDPOINT}(?:,{_ENDPOINT})*")
-_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
 _SCHEMA_KEYS = ("$schema", "$ref", "properties", "anyOf", "oneOf", "allOf", "enum", "items")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where a call goes, and the token that lets it in."""
-
-    target: str
-    token: str | None
-
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """The metadata of a call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
-
-    def __repr__(self) -> str:
-        return f"Server({self.target!r})"
 
 
 @dataclass(slots=True)
@@ -70,24 +51,6 @@ class PreparedCall:
     options: Struct | None
     names: CallersNames
     toolbox: Toolbox | None = None
-
-
-def resolve_server(target: str | None, token: str | None) -> Server:
-    """The server of a call: `target`, else HEADWATER_TARGET, else localhost:50051."""
-    address = target if target is not None else os.environ.get("HEADWATER_TARGET") or DEFAULT_TARGET
-    name = "target" if target is not None else "HEADWATER_TARGET"
-    if not isinstance(address, str) or not address.isascii() or not address.isprintable() or " " in address:
-        raise invalid(name, "must be an address such as localhost:50051")
-    if not _names_a_port(address):
-        raise invalid(name, f"must be HOST:PORT, such as localhost:50051, not {address!r}")
-    return Server(address, header("token", token) if token else None)
-
-
-def _names_a_port(address: str) -> bool:
-    """False where gRPC would try port 443; True too for the forms that need no port, such as unix:PATH."""
-    if address.startswith(_WITHOUT_PORT):
-        return True
-    return _ADDRESS.fullmatch(address) is not None and 0 < int(address.rpartition(":")[2]) < 2**16
 
 
 def refuse_base_url() -> NoReturn:

@@ -17,14 +17,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-import grpc
 from google.protobuf.struct_pb2 import Struct
 
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size
-from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.channels import open_channel
 from headwater._grpc.errors import to_exception
+from headwater._grpc.loading import grpc
 from headwater._tools.calls import run_calls
 from headwater._tools.rounds import ToolRounds
 from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
@@ -136,8 +136,8 @@ class AgentStream:
 
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
         """Begin the first round, or the next."""
-        channels = channels_of_running_loop()
         prepared = self._prepared
+        channel = open_channel(prepared.server)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
             _merge(prepared.request.provider_options[provider], prepared.options)
@@ -145,10 +145,9 @@ class AgentStream:
             check_size(prepared.request)
         elif self._started:  # the results of tools came to it
             check_size(prepared.request)
-        stub = channels.stub(prepared.server.target)
-        call = stub.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.server.headers())
+        call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.server.headers())
         self._work = self._call = call
-        channels.streams.add(self)
+        channel.streams.add(self)
         if self._ended:  # closed just now
             call.cancel()
         for key, value in await call.initial_metadata():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headwater._tools.calls import Toolbox
-from headwater._tools.tool import json_object
+from headwater._values.json_values import json_object
 from headwater.exceptions import ToolError
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2

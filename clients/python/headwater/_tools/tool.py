@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,8 @@ from headwater._tools.schema import (
     own_name,
     read_signature,
 )
-from headwater._values.validation import invalid, json_text, text
+from headwater._values.json_values import json_object, json_text
+from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
 P = ParamSpec("P")
@@ -174,12 +174,3 @@ def to_tools(tools: Any) -> tuple[Tool[..., Any], ...]:
         made.definition()  # its mistakes belong here, not into a call
         result.append(made)
     return tuple(result)
-
-
-def json_object(arguments: str) -> dict[str, Any] | None:
-    """The arguments of a call, from JSON text; None for what is no JSON object."""
-    try:
-        value = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from headwater._values.validation import invalid, json_text, text
+from headwater._values.json_values import json_text
+from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
 _ROLES: dict[str, agent_pb2.Role] = {

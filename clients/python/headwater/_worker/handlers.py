@@ -21,9 +21,11 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any
 
+from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
+from headwater._values.threads import CannotRunError, Ended, in_thread
 from headwater._worker.chunks import ChunkRelay, Emit
-from headwater._worker.runners import CannotRunError, Ended, in_thread, on_loop
-from headwater._worker.values import MAX_BYTES, NotJsonError, SharedContext, check_text, json_text
+from headwater._worker.runners import on_loop
+from headwater._worker.shared_context import SharedContext
 from headwater.exceptions import NonRetryableError
 from headwater.v1 import worker_service_pb2
 
@@ -98,7 +100,7 @@ async def _result(
     context = SharedContext(task.context)
     try:
         value = await _run(handler, (agent, step, context.values), step, relay, loop)
-        text = json_text(f"the result of step {step.name!r}", value)
+        text = exact_json(f"the result of step {step.name!r}", value)
         changes, deleted = context.changes()
     except (NotJsonError, CannotRunError) as error:
         log.warning("step %r of run %s failed: %s", step.name, task.run_id, error)

@@ -18,13 +18,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-import grpc
-
-from headwater._call.request import Server
 from headwater._grpc.errors import to_exception
+from headwater._grpc.loading import grpc
 from headwater._grpc.portal import portal
+from headwater._grpc.server import Server
+from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.chunks import Emit
-from headwater._worker.connection import Connection, Outbox
 from headwater._worker.handlers import failed
 from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
@@ -41,12 +40,12 @@ _CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
     {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.FAILED_PRECONDITION,
+        "INVALID_ARGUMENT",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "UNIMPLEMENTED",
+        "NOT_FOUND",
+        "FAILED_PRECONDITION",
     }
 )
 
@@ -79,7 +78,7 @@ class Worker:
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
         self._outbox = Outbox()
-        self._connection: Connection | None = None
+        self._attachment: Attachment | None = None
         self._registered = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: HeadwaterError | None = None
@@ -148,8 +147,8 @@ class Worker:
         self._handlers.update(handlers)
         if new:
             self._registered.clear()
-            if self._connection is not None:
-                self._connection.leave()
+            if self._attachment is not None:
+                self._attachment.leave()
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -162,8 +161,8 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=_CLOSE_SECONDS)
-        if self._connection is not None:
-            self._connection.leave()
+        if self._attachment is not None:
+            self._attachment.leave()
         if self._main is not None:
             await asyncio.wait([self._main], timeout=_CLOSE_SECONDS)
             self._main.cancel()
@@ -174,7 +173,7 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         try:
             while not self._closing.is_set():
-                if await self._connect():
+                if await self._attach():
                     pause = _FIRST_PAUSE_SECONDS
                     continue
                 with contextlib.suppress(TimeoutError):
@@ -192,7 +191,7 @@ class Worker:
             for task in self._tasks.values():
                 task.cancel()
 
-    async def _connect(self) -> bool:
+    async def _attach(self) -> bool:
         """One connection; whether to connect again at once. Raises HeadwaterError when that makes no sense."""
         names = sorted(self._handlers)
         register = worker_service_pb2.Register(
@@ -213,11 +212,11 @@ class Worker:
             if names == sorted(self._handlers):
                 self._registered.set()
             else:  # more were added in the meantime
-                connection.leave()
+                attachment.leave()
 
-        connection = self._connection = Connection(self._server, self._outbox, self._take)
+        attachment = self._attachment = Attachment(self._server, self._outbox, self._take)
         try:
-            await connection.run(register, registered)
+            await attachment.run(register, registered)
         except grpc.aio.AioRpcError as error:
             self._lost(to_exception(error, target=self._server.target))
         except ServerUnavailableError as error:
@@ -225,12 +224,12 @@ class Worker:
         else:
             return True
         finally:
-            self._connection = None
+            self._attachment = None
             self._registered.clear()
         return was_registered
 
     def _lost(self, error: HeadwaterError) -> None:
-        if error.code in _FINAL:
+        if error.code is not None and error.code.name in _FINAL:
             raise error
         self._last_error = error
         log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)

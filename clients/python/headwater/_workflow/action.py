@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler
+from headwater._workflow.patience import may_pass
 from headwater._workflow.request import ACTION_HANDLER
-from headwater._workflow.service import may_pass
 from headwater.exceptions import HeadwaterError, NonRetryableError, ServerOverloadedError
 from headwater.v1 import worker_service_pb2
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
+import graphlib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from headwater._values.json_values import checked_json
 from headwater._values.validation import int32, invalid, seconds, text
-from headwater._worker.values import NotJsonError, json_text
-from headwater.exceptions import ValidationError
 from headwater.v1 import workflow_pb2
 
 Violation = tuple[str, str]
@@ -200,25 +200,15 @@ def _closest(name: str, names: Collection[str]) -> str:
 
 def find_cycle(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
     """The names along one cycle, the first again at the end; empty when there is none. A step on itself is no cycle."""
-    done: set[str] = set()
-    for start in depends_on:
-        path: dict[str, None] = {}
-        waiting = [(start, iter(depends_on[start]))] if start not in done else []
-        if waiting:
-            path[start] = None
-        while waiting:
-            name, rest = waiting[-1]
-            following = next((n for n in rest if n in depends_on and n not in done and n != name), None)
-            if following is None:
-                waiting.pop()
-                path.pop(name)
-                done.add(name)
-            elif following in path:
-                names = list(path)
-                return [*names[names.index(following) :], following]
-            else:
-                path[following] = None
-                waiting.append((following, iter(depends_on[following])))
+    known = {name: [n for n in names if n in depends_on and n != name] for name, names in depends_on.items()}
+    try:
+        graphlib.TopologicalSorter(known).prepare()
+    except graphlib.CycleError as error:
+        names: list[str] = error.args[1]
+        cycle = names[:0:-1]  # graphlib goes from what comes first to what depends on it
+        position = {name: index for index, name in enumerate(depends_on)}
+        first = min(range(len(cycle)), key=lambda index: position[cycle[index]])
+        return [*cycle[first:], *cycle[:first], cycle[first]]
     return []
 
 
@@ -246,7 +236,7 @@ def step_message(step: Step) -> workflow_pb2.Step:
         max_retries=step.max_retries,
         parallel=step.parallel,
         description=step.description,
-        metadata=json_text("metadata", dict(step.metadata)) if step.metadata else "",
+        metadata=checked_json("metadata", dict(step.metadata)) if step.metadata else "",
         queue=step.queue,
     )
 
@@ -295,8 +285,5 @@ def _metadata(value: Any) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
-    try:
-        json_text("metadata", dict(value))
-    except NotJsonError as error:
-        raise ValidationError(str(error), [("metadata", str(error))]) from None
+    checked_json("metadata", dict(value))
     return copy.deepcopy(dict(value))

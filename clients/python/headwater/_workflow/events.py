@@ -77,7 +77,7 @@ _TYPES = {
 }
 
 
-def to_event(message: workflow_pb2.WorkflowEvent, run_id: str) -> WorkflowEvent:
+def to_event(run_id: str, message: workflow_pb2.WorkflowEvent) -> WorkflowEvent:
     """An event as the service sends it."""
     return WorkflowEvent(
         type=_TYPES.get(message.type, WorkflowEventType.UNKNOWN),

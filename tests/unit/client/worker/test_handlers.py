@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from headwater import StreamChunk
+from headwater._values import threads
 from headwater._worker import handlers, runners
 from headwater._worker.handlers import run_handler
 from headwater.exceptions import NonRetryableError
@@ -586,7 +587,7 @@ async def test_cancelling_ends_a_generator_in_a_thread_at_its_next_yield(ran: Ra
 async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
     ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "MAX_STUCK_THREADS", 2)
+    monkeypatch.setattr(threads, "MAX_STUCK_THREADS", 2)
     go = threading.Event()
 
     def stuck(agent: Any, step: Any, context: Any) -> None:
@@ -602,7 +603,7 @@ async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
     assert "do not return" in message
     assert not retryable
     go.set()
-    while runners._stuck.add(0):
+    while threads._stuck.add(0):
         await asyncio.sleep(0.001)
     assert await ran.value(sync_function) == "value"
 

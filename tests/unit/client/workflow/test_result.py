@@ -103,7 +103,7 @@ def test_an_event_has_python_values():
         sequence=7, type=PB.WORKFLOW_EVENT_TYPE_STEP_COMPLETED, step="a", attempt=2, result="3.0",
         create_time=Timestamp(seconds=5),
     )  # fmt: skip
-    event = to_event(message, "run_1")
+    event = to_event("run_1", message)
     assert event == WorkflowEvent(
         WorkflowEventType.STEP_COMPLETED, "run_1", 7, 5.0, step="a", attempt=2, result=3.0
     )  # fmt: skip
@@ -113,12 +113,12 @@ def test_an_event_has_python_values():
 def test_every_type_of_event_of_the_contract_is_known():
     for name, number in PB.WorkflowEventType.items():
         if number:
-            event = to_event(PB.WorkflowEvent(type=number), "run_1")
+            event = to_event("run_1", PB.WorkflowEvent(type=number))
             assert event.type == name.removeprefix("WORKFLOW_EVENT_TYPE_").lower()
 
 
 def test_an_event_of_a_newer_server_is_unknown():
-    assert to_event(PB.WorkflowEvent(type=99), "run_1").type is WorkflowEventType.UNKNOWN
+    assert to_event("run_1", PB.WorkflowEvent(type=99)).type is WorkflowEventType.UNKNOWN
 
 
 def test_every_status_of_the_contract_is_known():

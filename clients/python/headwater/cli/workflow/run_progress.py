@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import graphlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -134,17 +136,15 @@ class RunProgress:
 def in_order(steps: Iterable[StepProgress]) -> list[StepProgress]:
     """Steps so that each comes after those it depends on; those of a cycle, which no server takes, are left out."""
     by_name = {step.name: step for step in steps}
-    waits_for = {name: {other for other in step.depends_on if other in by_name} for name, step in by_name.items()}
-    followers: dict[str, list[str]] = {}
-    for name, others in waits_for.items():
-        for other in others:
-            followers.setdefault(other, []).append(name)
-    order = [name for name, others in waits_for.items() if not others]
-    for name in order:  # grows as it is read
-        for follower in followers.get(name, ()):
-            waits_for[follower].discard(name)
-            if not waits_for[follower]:
-                order.append(follower)
+    sorter = graphlib.TopologicalSorter(dict.fromkeys(by_name, ()))
+    for name, step in by_name.items():
+        sorter.add(name, *(other for other in step.depends_on if other in by_name))
+    with contextlib.suppress(graphlib.CycleError):  # those that are not in a cycle, nor after one, come all the same
+        sorter.prepare()
+    order: list[str] = []
+    while ready := sorter.get_ready():
+        order += ready
+        sorter.done(*ready)
     return [by_name[name] for name in order]
 
 

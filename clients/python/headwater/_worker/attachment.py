@@ -16,12 +16,11 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable
 from typing import TypeAlias
 
-import grpc
-
-from headwater._call.request import Server
-from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.channels import open_channel
+from headwater._grpc.loading import grpc
+from headwater._grpc.server import Server
 from headwater.exceptions import ServerUnavailableError
-from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
+from headwater.v1 import worker_service_pb2
 
 MAX_WAITING_CHARACTERS = 256 * 1024
 _MESSAGE_COST = 100
@@ -89,7 +88,7 @@ def _size(message: worker_service_pb2.WorkerMessage) -> int:
     return len(message.chunk.content) + len(message.chunk.thinking) + _MESSAGE_COST
 
 
-class Connection:
+class Attachment:
     """One call of Connect.
 
     Args:
@@ -124,8 +123,7 @@ class Connection:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, though nobody wanted that.
         """
-        channel = channels_of_running_loop().channel(self._server.target)
-        call = worker_service_pb2_grpc.WorkerServiceStub(channel).Connect(metadata=self._server.headers())
+        call = open_channel(self._server).workers.Connect(metadata=self._server.headers())
         # A task of its own, to be cancelled by who leaves: a call that is cancelled by itself, before it is connected,
         # lets its writer wait for ever.
         self._reading = asyncio.create_task(self._read(call, register, registered))
