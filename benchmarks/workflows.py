@@ -62,7 +62,7 @@ async def run_one(stub: WorkflowServiceStub, workflow: workflow_pb2.Workflow) ->
     async for event in stub.ExecuteWorkflow(workflow_service_pb2.ExecuteWorkflowRequest(start=start)):
         last = event
     assert last is not None
-    assert last.run_status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED, last
+    assert last.run_finished.status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED, last
 
 
 def commits_a_second(folder: Path) -> float:

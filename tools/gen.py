@@ -66,12 +66,12 @@ def generate_python(out: Path, files: list[FileDescriptorProto]) -> None:
 
 
 def python_front_door(files: list[FileDescriptorProto]) -> str:
-    """The text of `headwater/v1/__init__.py`: every message, enum and gRPC class by its name."""
+    """The text of `headwater/v1/__init__.py`: every message, enum, extension and gRPC class by its name."""
     imports = []
     exported = []
     for file in files:
         module = file.name.removesuffix(".proto").replace("/", ".")
-        types = [message.name for message in file.message_type] + [enum.name for enum in file.enum_type]
+        types = [named.name for named in (*file.message_type, *file.enum_type, *file.extension)]
         classes = [
             name
             for service in file.service

@@ -125,8 +125,8 @@ def get_json(url: str) -> dict[str, Any]:
 
 def job(module: str, description: object, log: Path, seconds: float, python: str | Path = sys.executable) -> Any:
     """What a program of the benchmark answers to a job: JSON in, JSON out, in a process of its own."""
-    script = ROOT / "benchmarks" / f"{module}.py"
-    command = [python, script] if python != sys.executable else [python, "-m", f"benchmarks.{module}"]
+    script = ROOT / "benchmarks" / "load" / f"{module}.py"
+    command = [python, script] if python != sys.executable else [python, "-m", f"benchmarks.load.{module}"]
     with process(command, log, stdout=True) as child:
         try:
             answer, _ = child.communicate(json.dumps(description), timeout=seconds)

@@ -16,6 +16,7 @@ from typing import Protocol, Self
 import grpc
 
 from benchmarks.load.wire import KEY, MODEL, STAMP_LENGTH, Order
+from headwater.v1.agent_pb2 import AgentConfig
 from headwater.v1.agent_service_pb2 import StreamRequest
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 
@@ -83,7 +84,7 @@ class GrpcReader:
         """Reads one stream to its end. Raises BadStreamError."""
         counted = _Counted(take)
         final = None
-        call = self.stub.Stream(StreamRequest(model=MODEL, provider="openai", prompt=order.prompt))
+        call = self.stub.Stream(StreamRequest(agent=AgentConfig(model=MODEL, provider="openai"), prompt=order.prompt))
         try:
             async for chunk in call:
                 if chunk.content:

@@ -82,9 +82,11 @@ def serve(**flags: Any) -> None:
         become(settings.to_json())
     import uvloop
 
+    from headwater_server.processes import prepare_imports  # noqa: F401  before the others
+
+    # isort: split
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
-    from headwater_server.processes import prepare_imports  # noqa: F401  before the others
     from headwater_server.telemetry.logging import configure_logging
     from headwater_server.transport.port import PortTakenError
     from headwater_server.workflows.journal.base import JournalError

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import uvloop
 
+from headwater_server.processes import prepare_imports  # noqa: F401  before the others
+
+# isort: split
 from headwater_server.bootstrap import serve
 from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.processes import prepare_imports  # noqa: F401  before the others
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.port import PortTakenError
 from headwater_server.workflows.journal.base import JournalError

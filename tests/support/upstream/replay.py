@@ -78,7 +78,7 @@ def _serves(fixture: Fixture, method: str, path: str) -> bool:
 
 def recorded(name: str) -> Response:
     """The recorded response FOLDER/NAME. Raises KeyError when there is none."""
-    path = RECORDED / "recorded" / f"{name}.response.raw"
+    path = RECORDED / "captures" / f"{name}.response.raw"
     if not path.is_file():
         path = path.with_name(path.name.replace(".response.raw", ".raw"))
     if ".." in name or not path.is_file():

@@ -95,7 +95,7 @@ async def test_a_reset_fixture_ends_with_a_reset_after_its_bytes(monkeypatch: py
 
 @pytest.mark.parametrize("folder", ["llamacpp-smollm2", "special", "tmpl-chatml_tools_oneshot"])
 async def test_recorded_responses_are_sent_verbatim_and_the_connection_is_closed(folder: str) -> None:
-    paths = sorted((RECORDED / "recorded" / folder).glob("*.response.raw"))
+    paths = sorted((RECORDED / "captures" / folder).glob("*.response.raw"))
     assert paths
     async with ReplayServer() as server:
         for path in paths:

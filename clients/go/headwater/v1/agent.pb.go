@@ -9,6 +9,7 @@ package headwaterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -23,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Who speaks in a message.
+// The author of a message.
 type Role int32
 
 const (
@@ -35,7 +36,7 @@ const (
 	Role_ROLE_USER Role = 2
 	// The model.
 	Role_ROLE_ASSISTANT Role = 3
-	// Results of tool calls; all parts are tool results.
+	// Results of tool calls. All parts are tool results.
 	Role_ROLE_TOOL Role = 4
 )
 
@@ -94,7 +95,7 @@ const (
 	ToolChoiceMode_TOOL_CHOICE_MODE_AUTO ToolChoiceMode = 1
 	// No calls.
 	ToolChoiceMode_TOOL_CHOICE_MODE_NONE ToolChoiceMode = 2
-	// At least one call; of the tool in `name`, if given.
+	// At least one call.
 	ToolChoiceMode_TOOL_CHOICE_MODE_REQUIRED ToolChoiceMode = 3
 )
 
@@ -198,6 +199,80 @@ func (ResponseFormatType) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
+// How hard a reasoning model thinks before it answers. Each provider gets it in its own words. A value that the
+// provider or the model does not have is treated as `unsupported_params` says.
+type ReasoningEffort int32
+
+const (
+	// The provider's default.
+	ReasoningEffort_REASONING_EFFORT_UNSPECIFIED ReasoningEffort = 0
+	// No thinking.
+	ReasoningEffort_REASONING_EFFORT_NONE ReasoningEffort = 1
+	// As little thinking as the provider can.
+	ReasoningEffort_REASONING_EFFORT_MINIMAL ReasoningEffort = 2
+	// Little.
+	ReasoningEffort_REASONING_EFFORT_LOW ReasoningEffort = 3
+	// Some.
+	ReasoningEffort_REASONING_EFFORT_MEDIUM ReasoningEffort = 4
+	// Much.
+	ReasoningEffort_REASONING_EFFORT_HIGH ReasoningEffort = 5
+	// Very much.
+	ReasoningEffort_REASONING_EFFORT_XHIGH ReasoningEffort = 6
+	// As much as the provider can.
+	ReasoningEffort_REASONING_EFFORT_MAX ReasoningEffort = 7
+)
+
+// Enum value maps for ReasoningEffort.
+var (
+	ReasoningEffort_name = map[int32]string{
+		0: "REASONING_EFFORT_UNSPECIFIED",
+		1: "REASONING_EFFORT_NONE",
+		2: "REASONING_EFFORT_MINIMAL",
+		3: "REASONING_EFFORT_LOW",
+		4: "REASONING_EFFORT_MEDIUM",
+		5: "REASONING_EFFORT_HIGH",
+		6: "REASONING_EFFORT_XHIGH",
+		7: "REASONING_EFFORT_MAX",
+	}
+	ReasoningEffort_value = map[string]int32{
+		"REASONING_EFFORT_UNSPECIFIED": 0,
+		"REASONING_EFFORT_NONE":        1,
+		"REASONING_EFFORT_MINIMAL":     2,
+		"REASONING_EFFORT_LOW":         3,
+		"REASONING_EFFORT_MEDIUM":      4,
+		"REASONING_EFFORT_HIGH":        5,
+		"REASONING_EFFORT_XHIGH":       6,
+		"REASONING_EFFORT_MAX":         7,
+	}
+)
+
+func (x ReasoningEffort) Enum() *ReasoningEffort {
+	p := new(ReasoningEffort)
+	*p = x
+	return p
+}
+
+func (x ReasoningEffort) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReasoningEffort) Descriptor() protoreflect.EnumDescriptor {
+	return file_headwater_v1_agent_proto_enumTypes[3].Descriptor()
+}
+
+func (ReasoningEffort) Type() protoreflect.EnumType {
+	return &file_headwater_v1_agent_proto_enumTypes[3]
+}
+
+func (x ReasoningEffort) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReasoningEffort.Descriptor instead.
+func (ReasoningEffort) EnumDescriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
 // What to do with a parameter that the provider or the model does not have.
 type UnsupportedParams int32
 
@@ -206,7 +281,7 @@ const (
 	UnsupportedParams_UNSUPPORTED_PARAMS_UNSPECIFIED UnsupportedParams = 0
 	// INVALID_ARGUMENT that names the parameter.
 	UnsupportedParams_UNSUPPORTED_PARAMS_ERROR UnsupportedParams = 1
-	// Leave it out; the first chunk's metadata lists it under `dropped_params`.
+	// Leave it out. The first chunk's metadata lists it under `dropped_params`.
 	UnsupportedParams_UNSUPPORTED_PARAMS_DROP UnsupportedParams = 2
 )
 
@@ -235,11 +310,11 @@ func (x UnsupportedParams) String() string {
 }
 
 func (UnsupportedParams) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_agent_proto_enumTypes[3].Descriptor()
+	return file_headwater_v1_agent_proto_enumTypes[4].Descriptor()
 }
 
 func (UnsupportedParams) Type() protoreflect.EnumType {
-	return &file_headwater_v1_agent_proto_enumTypes[3]
+	return &file_headwater_v1_agent_proto_enumTypes[4]
 }
 
 func (x UnsupportedParams) Number() protoreflect.EnumNumber {
@@ -248,7 +323,7 @@ func (x UnsupportedParams) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UnsupportedParams.Descriptor instead.
 func (UnsupportedParams) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 // Why the model stopped.
@@ -267,7 +342,7 @@ const (
 	FinishReason_FINISH_REASON_CONTENT_FILTER FinishReason = 4
 	// The model or its guard refused.
 	FinishReason_FINISH_REASON_REFUSAL FinishReason = 5
-	// The provider paused a long turn; send the reply back to go on.
+	// The provider paused a long turn. Send the reply back to continue.
 	FinishReason_FINISH_REASON_PAUSE FinishReason = 6
 	// Something else; `provider_finish_reason` has the provider's word.
 	FinishReason_FINISH_REASON_OTHER FinishReason = 7
@@ -308,11 +383,11 @@ func (x FinishReason) String() string {
 }
 
 func (FinishReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_agent_proto_enumTypes[4].Descriptor()
+	return file_headwater_v1_agent_proto_enumTypes[5].Descriptor()
 }
 
 func (FinishReason) Type() protoreflect.EnumType {
-	return &file_headwater_v1_agent_proto_enumTypes[4]
+	return &file_headwater_v1_agent_proto_enumTypes[5]
 }
 
 func (x FinishReason) Number() protoreflect.EnumNumber {
@@ -321,13 +396,13 @@ func (x FinishReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FinishReason.Descriptor instead.
 func (FinishReason) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 // One turn of a conversation.
-type Message struct {
+type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who speaks. Required.
+	// Its author. Required.
 	Role Role `protobuf:"varint,1,opt,name=role,proto3,enum=headwater.v1.Role" json:"role,omitempty"`
 	// Short form of a message with one text part. INVALID_ARGUMENT together with `parts`.
 	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
@@ -337,20 +412,20 @@ type Message struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Message) Reset() {
-	*x = Message{}
+func (x *ChatMessage) Reset() {
+	*x = ChatMessage{}
 	mi := &file_headwater_v1_agent_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Message) String() string {
+func (x *ChatMessage) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Message) ProtoMessage() {}
+func (*ChatMessage) ProtoMessage() {}
 
-func (x *Message) ProtoReflect() protoreflect.Message {
+func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_agent_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -362,26 +437,26 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Message.ProtoReflect.Descriptor instead.
-func (*Message) Descriptor() ([]byte, []int) {
+// Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
+func (*ChatMessage) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Message) GetRole() Role {
+func (x *ChatMessage) GetRole() Role {
 	if x != nil {
 		return x.Role
 	}
 	return Role_ROLE_UNSPECIFIED
 }
 
-func (x *Message) GetContent() string {
+func (x *ChatMessage) GetContent() string {
 	if x != nil {
 		return x.Content
 	}
 	return ""
 }
 
-func (x *Message) GetParts() []*Part {
+func (x *ChatMessage) GetParts() []*Part {
 	if x != nil {
 		return x.Parts
 	}
@@ -391,7 +466,8 @@ func (x *Message) GetParts() []*Part {
 // One piece of a message.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Exactly one must be set; INVALID_ARGUMENT otherwise.
+	// Exactly one must be set; INVALID_ARGUMENT otherwise. An assistant message may have a part with `provider_data`
+	// alone.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -401,7 +477,10 @@ type Part struct {
 	//	*Part_RedactedThinking
 	//	*Part_ToolCall
 	//	*Part_ToolResult
-	Kind          isPart_Kind `protobuf_oneof:"kind"`
+	Kind isPart_Kind `protobuf_oneof:"kind"`
+	// What the provider wants back with this part, unchanged. In an assistant message; copy it from the reply's
+	// `message`.
+	ProviderData  *ProviderData `protobuf:"bytes,7,opt,name=provider_data,json=providerData,proto3" json:"provider_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,6 +576,13 @@ func (x *Part) GetToolResult() *ToolResult {
 	return nil
 }
 
+func (x *Part) GetProviderData() *ProviderData {
+	if x != nil {
+		return x.ProviderData
+	}
+	return nil
+}
+
 type isPart_Kind interface {
 	isPart_Kind()
 }
@@ -512,7 +598,7 @@ type Part_Image struct {
 }
 
 type Part_Thinking struct {
-	// What the model thought, in an assistant message.
+	// Thinking of the model, in an assistant message.
 	Thinking *Thinking `protobuf:"bytes,3,opt,name=thinking,proto3,oneof"`
 }
 
@@ -527,7 +613,7 @@ type Part_ToolCall struct {
 }
 
 type Part_ToolResult struct {
-	// What a call returned, in a tool message.
+	// The result of a call, in a tool message.
 	ToolResult *ToolResult `protobuf:"bytes,6,opt,name=tool_result,json=toolResult,proto3,oneof"`
 }
 
@@ -542,6 +628,71 @@ func (*Part_RedactedThinking) isPart_Kind() {}
 func (*Part_ToolCall) isPart_Kind() {}
 
 func (*Part_ToolResult) isPart_Kind() {}
+
+// Data that only its provider can read, such as a signature of a thought or an encrypted item of reasoning. It is sent
+// back to that provider and account only, and left out for any other.
+type ProviderData struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the provider that sent it. Required.
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The account at that provider: a fingerprint of its address and key, from which neither can be read.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// The data as JSON text, at most 1 MiB. Opaque to callers. Required.
+	DataJson      string `protobuf:"bytes,3,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProviderData) Reset() {
+	*x = ProviderData{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProviderData) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProviderData) ProtoMessage() {}
+
+func (x *ProviderData) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProviderData.ProtoReflect.Descriptor instead.
+func (*ProviderData) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ProviderData) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ProviderData) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *ProviderData) GetDataJson() string {
+	if x != nil {
+		return x.DataJson
+	}
+	return ""
+}
 
 // An image.
 type Image struct {
@@ -561,7 +712,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +724,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +737,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Image) GetSource() isImage_Source {
@@ -631,8 +782,8 @@ type Image_Data struct {
 }
 
 type Image_Url struct {
-	// Where the provider finds it: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that
-	// take no URLs.
+	// Address for the provider: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that take no
+	// addresses.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3,oneof"`
 }
 
@@ -644,9 +795,9 @@ func (*Image_Url) isImage_Source() {}
 // conversation without it.
 type Thinking struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The text; may be empty when the provider showed only the signature.
+	// The text. May be empty when the provider showed only the signature.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
-	// The provider's signature, unchanged. A block without a signature is not sent on.
+	// The provider's signature, unchanged. A block with neither a signature nor `provider_data` is not sent on.
 	Signature     string `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -654,7 +805,7 @@ type Thinking struct {
 
 func (x *Thinking) Reset() {
 	*x = Thinking{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +817,7 @@ func (x *Thinking) String() string {
 func (*Thinking) ProtoMessage() {}
 
 func (x *Thinking) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +830,7 @@ func (x *Thinking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Thinking.ProtoReflect.Descriptor instead.
 func (*Thinking) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Thinking) GetText() string {
@@ -707,7 +858,7 @@ type RedactedThinking struct {
 
 func (x *RedactedThinking) Reset() {
 	*x = RedactedThinking{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +870,7 @@ func (x *RedactedThinking) String() string {
 func (*RedactedThinking) ProtoMessage() {}
 
 func (x *RedactedThinking) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +883,7 @@ func (x *RedactedThinking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedactedThinking.ProtoReflect.Descriptor instead.
 func (*RedactedThinking) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RedactedThinking) GetData() string {
@@ -750,14 +901,14 @@ type ToolCall struct {
 	// Name of the tool.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Arguments as JSON text, keys in the model's order. As the model wrote it: not checked against the schema.
-	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	ArgumentsJson string `protobuf:"bytes,3,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ToolCall) Reset() {
 	*x = ToolCall{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +920,7 @@ func (x *ToolCall) String() string {
 func (*ToolCall) ProtoMessage() {}
 
 func (x *ToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +933,7 @@ func (x *ToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
 func (*ToolCall) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ToolCall) GetId() string {
@@ -799,14 +950,14 @@ func (x *ToolCall) GetName() string {
 	return ""
 }
 
-func (x *ToolCall) GetArguments() string {
+func (x *ToolCall) GetArgumentsJson() string {
 	if x != nil {
-		return x.Arguments
+		return x.ArgumentsJson
 	}
 	return ""
 }
 
-// What a tool returned.
+// The result of a tool call.
 type ToolResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the call that this answers. Required, except where the provider gave none.
@@ -815,15 +966,16 @@ type ToolResult struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// What it returned, as text.
 	Content string `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
-	// The tool failed and `content` says how. Default false.
-	IsError       bool `protobuf:"varint,4,opt,name=is_error,json=isError,proto3" json:"is_error,omitempty"`
+	// Set when the tool failed. The model gets `content`, or the failure's message when `content` is empty, marked as an
+	// error where the provider has such a mark.
+	Failure       *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ToolResult) Reset() {
 	*x = ToolResult{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +987,7 @@ func (x *ToolResult) String() string {
 func (*ToolResult) ProtoMessage() {}
 
 func (x *ToolResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +1000,7 @@ func (x *ToolResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolResult.ProtoReflect.Descriptor instead.
 func (*ToolResult) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ToolResult) GetToolCallId() string {
@@ -872,32 +1024,29 @@ func (x *ToolResult) GetContent() string {
 	return ""
 }
 
-func (x *ToolResult) GetIsError() bool {
+func (x *ToolResult) GetFailure() *Failure {
 	if x != nil {
-		return x.IsError
+		return x.Failure
 	}
-	return false
+	return nil
 }
 
 // A tool that the model may call. Headwater does not run it: calls come back to the caller.
 type Tool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 64 letters, digits, `_` or `-`; INVALID_ARGUMENT otherwise, and for a name used twice.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it does, for the model.
-	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// JSON Schema of its arguments as JSON text: an object, sent on in this key order. Default: no arguments.
-	Parameters string `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
-	// Whether the provider must hold the arguments to the schema. Absent: the provider's default. INVALID_ARGUMENT for
-	// providers that have no such switch.
-	Strict        *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
+	// Exactly one must be set; INVALID_ARGUMENT otherwise.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Tool_Function
+	Kind          isTool_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1058,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,31 +1071,104 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *Tool) GetName() string {
+func (x *Tool) GetKind() isTool_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Tool) GetFunction() *FunctionTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Function); ok {
+			return x.Function
+		}
+	}
+	return nil
+}
+
+type isTool_Kind interface {
+	isTool_Kind()
+}
+
+type Tool_Function struct {
+	// A function of the caller.
+	Function *FunctionTool `protobuf:"bytes,1,opt,name=function,proto3,oneof"`
+}
+
+func (*Tool_Function) isTool_Kind() {}
+
+// A function that the model may call.
+type FunctionTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 64 letters, digits, `_` or `-`; INVALID_ARGUMENT otherwise, and for a name used twice.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it does, for the model.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// JSON Schema of its arguments as JSON text: an object, sent on in this key order. Default: no arguments.
+	ParametersJson string `protobuf:"bytes,3,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"`
+	// Whether the provider must hold the arguments to the schema. Absent: the provider's default. INVALID_ARGUMENT for
+	// providers that have no such switch.
+	Strict        *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FunctionTool) Reset() {
+	*x = FunctionTool{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FunctionTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FunctionTool) ProtoMessage() {}
+
+func (x *FunctionTool) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FunctionTool.ProtoReflect.Descriptor instead.
+func (*FunctionTool) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *FunctionTool) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *Tool) GetDescription() string {
+func (x *FunctionTool) GetDescription() string {
 	if x != nil {
 		return x.Description
 	}
 	return ""
 }
 
-func (x *Tool) GetParameters() string {
+func (x *FunctionTool) GetParametersJson() string {
 	if x != nil {
-		return x.Parameters
+		return x.ParametersJson
 	}
 	return ""
 }
 
-func (x *Tool) GetStrict() bool {
+func (x *FunctionTool) GetStrict() bool {
 	if x != nil && x.Strict != nil {
 		return *x.Strict
 	}
@@ -956,17 +1178,20 @@ func (x *Tool) GetStrict() bool {
 // Which tools the model may call.
 type ToolChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Default: the provider's own.
-	Mode ToolChoiceMode `protobuf:"varint,1,opt,name=mode,proto3,enum=headwater.v1.ToolChoiceMode" json:"mode,omitempty"`
-	// The one tool to call. Only with TOOL_CHOICE_MODE_REQUIRED; INVALID_ARGUMENT for a name that is not among `tools`.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Default: the provider's own choice.
+	//
+	// Types that are valid to be assigned to Choice:
+	//
+	//	*ToolChoice_Mode
+	//	*ToolChoice_Function
+	Choice        isToolChoice_Choice `protobuf_oneof:"choice"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ToolChoice) Reset() {
 	*x = ToolChoice{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1203,7 @@ func (x *ToolChoice) String() string {
 func (*ToolChoice) ProtoMessage() {}
 
 func (x *ToolChoice) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,31 +1216,60 @@ func (x *ToolChoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolChoice.ProtoReflect.Descriptor instead.
 func (*ToolChoice) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ToolChoice) GetChoice() isToolChoice_Choice {
+	if x != nil {
+		return x.Choice
+	}
+	return nil
 }
 
 func (x *ToolChoice) GetMode() ToolChoiceMode {
 	if x != nil {
-		return x.Mode
+		if x, ok := x.Choice.(*ToolChoice_Mode); ok {
+			return x.Mode
+		}
 	}
 	return ToolChoiceMode_TOOL_CHOICE_MODE_UNSPECIFIED
 }
 
-func (x *ToolChoice) GetName() string {
+func (x *ToolChoice) GetFunction() string {
 	if x != nil {
-		return x.Name
+		if x, ok := x.Choice.(*ToolChoice_Function); ok {
+			return x.Function
+		}
 	}
 	return ""
 }
 
-// Form of the reply, written in the provider's own words. INVALID_ARGUMENT where the provider has no such form.
+type isToolChoice_Choice interface {
+	isToolChoice_Choice()
+}
+
+type ToolChoice_Mode struct {
+	// Any of the tools, as the mode says.
+	Mode ToolChoiceMode `protobuf:"varint,1,opt,name=mode,proto3,enum=headwater.v1.ToolChoiceMode,oneof"`
+}
+
+type ToolChoice_Function struct {
+	// A call of the function with this name. INVALID_ARGUMENT for a name that is not among `tools`.
+	Function string `protobuf:"bytes,2,opt,name=function,proto3,oneof"`
+}
+
+func (*ToolChoice_Mode) isToolChoice_Choice() {}
+
+func (*ToolChoice_Function) isToolChoice_Choice() {}
+
+// Form of the reply, sent in the provider's own words. INVALID_ARGUMENT where the provider has no such form.
 type ResponseFormat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: text.
 	Type ResponseFormatType `protobuf:"varint,1,opt,name=type,proto3,enum=headwater.v1.ResponseFormatType" json:"type,omitempty"`
 	// The JSON Schema as JSON text, sent on in this key order. Required for JSON_SCHEMA, INVALID_ARGUMENT otherwise.
-	Schema string `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
-	// Name of the schema, where the provider wants one. Default `response`.
+	SchemaJson string `protobuf:"bytes,2,opt,name=schema_json,json=schemaJson,proto3" json:"schema_json,omitempty"`
+	// Name of the schema, where the provider wants one. Default: `response`.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether the provider must hold the reply to the schema. Absent: the provider's default.
 	Strict        *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
@@ -1025,7 +1279,7 @@ type ResponseFormat struct {
 
 func (x *ResponseFormat) Reset() {
 	*x = ResponseFormat{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1291,7 @@ func (x *ResponseFormat) String() string {
 func (*ResponseFormat) ProtoMessage() {}
 
 func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1304,7 @@ func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResponseFormat.ProtoReflect.Descriptor instead.
 func (*ResponseFormat) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResponseFormat) GetType() ResponseFormatType {
@@ -1060,9 +1314,9 @@ func (x *ResponseFormat) GetType() ResponseFormatType {
 	return ResponseFormatType_RESPONSE_FORMAT_TYPE_UNSPECIFIED
 }
 
-func (x *ResponseFormat) GetSchema() string {
+func (x *ResponseFormat) GetSchemaJson() string {
 	if x != nil {
-		return x.Schema
+		return x.SchemaJson
 	}
 	return ""
 }
@@ -1081,21 +1335,21 @@ func (x *ResponseFormat) GetStrict() bool {
 	return false
 }
 
-// How long to wait for a provider, in milliseconds, 1 to 86,400,000. The call as a whole is bounded by the gRPC
-// deadline. Past a limit the stream ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT.
+// How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. The call as a whole
+// is bounded by the gRPC deadline. Past a limit the stream ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT.
 type Timeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Until the first chunk. Absent: the server's setting, 300,000 unless changed.
-	FirstChunkMs *int32 `protobuf:"varint,1,opt,name=first_chunk_ms,json=firstChunkMs,proto3,oneof" json:"first_chunk_ms,omitempty"`
-	// Between two chunks. Absent: the server's setting, 120,000 unless changed.
-	NextChunkMs   *int32 `protobuf:"varint,2,opt,name=next_chunk_ms,json=nextChunkMs,proto3,oneof" json:"next_chunk_ms,omitempty"`
+	// Until the first chunk. Absent: the server's setting, 5 minutes unless changed.
+	FirstChunk *durationpb.Duration `protobuf:"bytes,1,opt,name=first_chunk,json=firstChunk,proto3" json:"first_chunk,omitempty"`
+	// Between two chunks. Absent: the server's setting, 2 minutes unless changed.
+	NextChunk     *durationpb.Duration `protobuf:"bytes,2,opt,name=next_chunk,json=nextChunk,proto3" json:"next_chunk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1361,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,21 +1374,249 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *Timeouts) GetFirstChunkMs() int32 {
-	if x != nil && x.FirstChunkMs != nil {
-		return *x.FirstChunkMs
+func (x *Timeouts) GetFirstChunk() *durationpb.Duration {
+	if x != nil {
+		return x.FirstChunk
+	}
+	return nil
+}
+
+func (x *Timeouts) GetNextChunk() *durationpb.Duration {
+	if x != nil {
+		return x.NextChunk
+	}
+	return nil
+}
+
+// A configured persona: the model, the instructions and the settings, apart from the question. Optional fields that are
+// absent are not sent to the provider. Limits: 10,000 items in a list; 1 MiB of schemas in all.
+type AgentConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
+	// `ollama/llama3.2`. At most 256 characters. Empty: the default model of `provider`, or of the server. NOT_FOUND when
+	// no configured provider serves it.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Name of the provider, at most 256 characters. Empty: found by the model's name. NOT_FOUND when it is not
+	// configured.
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Instructions to the model. Sent before `messages` as a system message.
+	Instructions string `protobuf:"bytes,3,opt,name=instructions,proto3" json:"instructions,omitempty"`
+	// 0 to 2 (Anthropic: 0 to 1).
+	Temperature *float64 `protobuf:"fixed64,4,opt,name=temperature,proto3,oneof" json:"temperature,omitempty"`
+	// Most tokens to write, thinking included; at least 1. Anthropic requires one: absent, it gets the server's setting,
+	// 8192 unless changed.
+	MaxTokens *int32 `protobuf:"varint,5,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
+	// Above 0, up to 1.
+	TopP *float64 `protobuf:"fixed64,6,opt,name=top_p,json=topP,proto3,oneof" json:"top_p,omitempty"`
+	// -2 to 2.
+	FrequencyPenalty *float64 `protobuf:"fixed64,7,opt,name=frequency_penalty,json=frequencyPenalty,proto3,oneof" json:"frequency_penalty,omitempty"`
+	// -2 to 2.
+	PresencePenalty *float64 `protobuf:"fixed64,8,opt,name=presence_penalty,json=presencePenalty,proto3,oneof" json:"presence_penalty,omitempty"`
+	// Sequences that end the reply; none may be empty.
+	Stop []string `protobuf:"bytes,9,rep,name=stop,proto3" json:"stop,omitempty"`
+	// For replies that repeat, as far as the provider can.
+	Seed *int32 `protobuf:"varint,10,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	// How hard a reasoning model thinks. Default: the provider's.
+	ReasoningEffort ReasoningEffort `protobuf:"varint,11,opt,name=reasoning_effort,json=reasoningEffort,proto3,enum=headwater.v1.ReasoningEffort" json:"reasoning_effort,omitempty"`
+	// Tools that the model may call.
+	Tools []*Tool `protobuf:"bytes,12,rep,name=tools,proto3" json:"tools,omitempty"`
+	// Whether it may, must or must not call them. INVALID_ARGUMENT without `tools`.
+	ToolChoice *ToolChoice `protobuf:"bytes,13,opt,name=tool_choice,json=toolChoice,proto3" json:"tool_choice,omitempty"`
+	// Whether the model may ask for several calls at once. Absent: the provider's default. INVALID_ARGUMENT without
+	// `tools`.
+	ParallelToolCalls *bool `protobuf:"varint,14,opt,name=parallel_tool_calls,json=parallelToolCalls,proto3,oneof" json:"parallel_tool_calls,omitempty"`
+	// Form of the reply. Default: text.
+	ResponseFormat *ResponseFormat `protobuf:"bytes,15,opt,name=response_format,json=responseFormat,proto3" json:"response_format,omitempty"`
+	// What to do with a parameter that the provider does not have. Default: INVALID_ARGUMENT.
+	UnsupportedParams UnsupportedParams `protobuf:"varint,16,opt,name=unsupported_params,json=unsupportedParams,proto3,enum=headwater.v1.UnsupportedParams" json:"unsupported_params,omitempty"`
+	// How long to wait for the provider.
+	Timeouts *Timeouts `protobuf:"bytes,17,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	// Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
+	// Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers without
+	// a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+	// `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
+	ProviderOptions map[string]*structpb.Struct `protobuf:"bytes,18,rep,name=provider_options,json=providerOptions,proto3" json:"provider_options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The caller's labels, for the server's log: at most 16, keys of 1 to 63 lower-case letters, digits, `_`, `-` or `.`,
+	// values of at most 256 characters. Never sent to the provider.
+	Labels map[string]string `protobuf:"bytes,19,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The caller's id of the end user, at most 256 characters. Sent to providers that take one, to find abuse. Never
+	// logged.
+	User          string `protobuf:"bytes,20,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentConfig) Reset() {
+	*x = AgentConfig{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentConfig) ProtoMessage() {}
+
+func (x *AgentConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
+func (*AgentConfig) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AgentConfig) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *AgentConfig) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *AgentConfig) GetInstructions() string {
+	if x != nil {
+		return x.Instructions
+	}
+	return ""
+}
+
+func (x *AgentConfig) GetTemperature() float64 {
+	if x != nil && x.Temperature != nil {
+		return *x.Temperature
 	}
 	return 0
 }
 
-func (x *Timeouts) GetNextChunkMs() int32 {
-	if x != nil && x.NextChunkMs != nil {
-		return *x.NextChunkMs
+func (x *AgentConfig) GetMaxTokens() int32 {
+	if x != nil && x.MaxTokens != nil {
+		return *x.MaxTokens
 	}
 	return 0
+}
+
+func (x *AgentConfig) GetTopP() float64 {
+	if x != nil && x.TopP != nil {
+		return *x.TopP
+	}
+	return 0
+}
+
+func (x *AgentConfig) GetFrequencyPenalty() float64 {
+	if x != nil && x.FrequencyPenalty != nil {
+		return *x.FrequencyPenalty
+	}
+	return 0
+}
+
+func (x *AgentConfig) GetPresencePenalty() float64 {
+	if x != nil && x.PresencePenalty != nil {
+		return *x.PresencePenalty
+	}
+	return 0
+}
+
+func (x *AgentConfig) GetStop() []string {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetSeed() int32 {
+	if x != nil && x.Seed != nil {
+		return *x.Seed
+	}
+	return 0
+}
+
+func (x *AgentConfig) GetReasoningEffort() ReasoningEffort {
+	if x != nil {
+		return x.ReasoningEffort
+	}
+	return ReasoningEffort_REASONING_EFFORT_UNSPECIFIED
+}
+
+func (x *AgentConfig) GetTools() []*Tool {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetToolChoice() *ToolChoice {
+	if x != nil {
+		return x.ToolChoice
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetParallelToolCalls() bool {
+	if x != nil && x.ParallelToolCalls != nil {
+		return *x.ParallelToolCalls
+	}
+	return false
+}
+
+func (x *AgentConfig) GetResponseFormat() *ResponseFormat {
+	if x != nil {
+		return x.ResponseFormat
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetUnsupportedParams() UnsupportedParams {
+	if x != nil {
+		return x.UnsupportedParams
+	}
+	return UnsupportedParams_UNSUPPORTED_PARAMS_UNSPECIFIED
+}
+
+func (x *AgentConfig) GetTimeouts() *Timeouts {
+	if x != nil {
+		return x.Timeouts
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetProviderOptions() map[string]*structpb.Struct {
+	if x != nil {
+		return x.ProviderOptions
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
 }
 
 // Tokens, as the provider reported them. A count reported as zero is zero; one not reported is absent.
@@ -1159,7 +1641,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1653,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1666,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Usage) GetInputTokens() int32 {
@@ -1232,10 +1714,10 @@ func (x *Usage) GetReasoningTokens() int32 {
 // What the server measured on a stream.
 type StreamStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Milliseconds from the accepted request to the first chunk. Absent when nothing came before the final chunk.
-	TimeToFirstTokenMs *int32 `protobuf:"varint,1,opt,name=time_to_first_token_ms,json=timeToFirstTokenMs,proto3,oneof" json:"time_to_first_token_ms,omitempty"`
-	// Milliseconds from the accepted request to the final chunk.
-	DurationMs int32 `protobuf:"varint,2,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// From the accepted request to the first chunk. Absent when nothing came before the final chunk.
+	TimeToFirstToken *durationpb.Duration `protobuf:"bytes,1,opt,name=time_to_first_token,json=timeToFirstToken,proto3" json:"time_to_first_token,omitempty"`
+	// From the accepted request to the final chunk.
+	Duration *durationpb.Duration `protobuf:"bytes,2,opt,name=duration,proto3" json:"duration,omitempty"`
 	// Provider deltas, the final chunk not counted.
 	ChunkCount int32 `protobuf:"varint,3,opt,name=chunk_count,json=chunkCount,proto3" json:"chunk_count,omitempty"`
 	// Output tokens per second from the first chunk to the last, without thinking that was not shown. Absent when it is
@@ -1247,7 +1729,7 @@ type StreamStats struct {
 
 func (x *StreamStats) Reset() {
 	*x = StreamStats{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1741,7 @@ func (x *StreamStats) String() string {
 func (*StreamStats) ProtoMessage() {}
 
 func (x *StreamStats) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,21 +1754,21 @@ func (x *StreamStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamStats.ProtoReflect.Descriptor instead.
 func (*StreamStats) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *StreamStats) GetTimeToFirstTokenMs() int32 {
-	if x != nil && x.TimeToFirstTokenMs != nil {
-		return *x.TimeToFirstTokenMs
-	}
-	return 0
-}
-
-func (x *StreamStats) GetDurationMs() int32 {
+func (x *StreamStats) GetTimeToFirstToken() *durationpb.Duration {
 	if x != nil {
-		return x.DurationMs
+		return x.TimeToFirstToken
 	}
-	return 0
+	return nil
+}
+
+func (x *StreamStats) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
 }
 
 func (x *StreamStats) GetChunkCount() int32 {
@@ -1313,14 +1795,14 @@ type ToolCallDelta struct {
 	// Name of the tool; on its first piece.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// The next piece of the arguments' JSON text.
-	Arguments     string `protobuf:"bytes,4,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	ArgumentsJson string `protobuf:"bytes,4,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ToolCallDelta) Reset() {
 	*x = ToolCallDelta{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1814,7 @@ func (x *ToolCallDelta) String() string {
 func (*ToolCallDelta) ProtoMessage() {}
 
 func (x *ToolCallDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1827,7 @@ func (x *ToolCallDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallDelta.ProtoReflect.Descriptor instead.
 func (*ToolCallDelta) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ToolCallDelta) GetIndex() int32 {
@@ -1369,15 +1851,16 @@ func (x *ToolCallDelta) GetName() string {
 	return ""
 }
 
-func (x *ToolCallDelta) GetArguments() string {
+func (x *ToolCallDelta) GetArgumentsJson() string {
 	if x != nil {
-		return x.Arguments
+		return x.ArgumentsJson
 	}
 	return ""
 }
 
-// One message of a stream. `content` alone is the text of the reply; all else is there only when it says something.
-// A stream that ends well has exactly one chunk with `is_final`, its last; otherwise it ends with an error status.
+// One message of a stream. `content` alone is the text of the reply; every other field is present only when it says
+// something. A stream that ends well has exactly one chunk with `is_final`, its last; otherwise it ends with an error
+// status.
 type StreamChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Text to append to the reply.
@@ -1387,13 +1870,14 @@ type StreamChunk struct {
 	Sequence int32 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// When the first delta of this chunk came from the provider.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// The provider's delta as it came, usually one token. Absent on a merged chunk and on chunks without text.
-	Token *string `protobuf:"bytes,4,opt,name=token,proto3,oneof" json:"token,omitempty"`
+	// Which content block of the reply the text or thinking belongs to, from 0, where the provider separates blocks. Text
+	// of one block is one part of `message`.
+	BlockIndex int32 `protobuf:"varint,4,opt,name=block_index,json=blockIndex,proto3" json:"block_index,omitempty"`
 	// Thinking to append to the model's thinking.
 	Thinking string `protobuf:"bytes,5,opt,name=thinking,proto3" json:"thinking,omitempty"`
-	// Signature of the thinking block that ends here; to be handed back unchanged in a Thinking part.
+	// Signature of the thinking block that ends here.
 	ThinkingSignature string `protobuf:"bytes,6,opt,name=thinking_signature,json=thinkingSignature,proto3" json:"thinking_signature,omitempty"`
-	// A whole block of encrypted thinking; to be handed back unchanged in a RedactedThinking part.
+	// A whole block of encrypted thinking.
 	RedactedThinking string `protobuf:"bytes,7,opt,name=redacted_thinking,json=redactedThinking,proto3" json:"redacted_thinking,omitempty"`
 	// Words of a refusal, from providers that send them apart from the text.
 	Refusal string `protobuf:"bytes,8,opt,name=refusal,proto3" json:"refusal,omitempty"`
@@ -1426,13 +1910,16 @@ type StreamChunk struct {
 	ToolCalls []*ToolCall `protobuf:"bytes,21,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	// The provider's id of the request, for its support desk.
 	ProviderRequestId string `protobuf:"bytes,22,opt,name=provider_request_id,json=providerRequestId,proto3" json:"provider_request_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// On a reply that ends in tool calls: the assistant message to append to the conversation before the tool results. It
+	// has everything that the provider wants back: text, thinking with signatures, calls, `provider_data`.
+	Message       *ChatMessage `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamChunk) Reset() {
 	*x = StreamChunk{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1931,7 @@ func (x *StreamChunk) String() string {
 func (*StreamChunk) ProtoMessage() {}
 
 func (x *StreamChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1944,7 @@ func (x *StreamChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamChunk.ProtoReflect.Descriptor instead.
 func (*StreamChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StreamChunk) GetContent() string {
@@ -1481,11 +1968,11 @@ func (x *StreamChunk) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *StreamChunk) GetToken() string {
-	if x != nil && x.Token != nil {
-		return *x.Token
+func (x *StreamChunk) GetBlockIndex() int32 {
+	if x != nil {
+		return x.BlockIndex
 	}
-	return ""
+	return 0
 }
 
 func (x *StreamChunk) GetThinking() string {
@@ -1614,15 +2101,22 @@ func (x *StreamChunk) GetProviderRequestId() string {
 	return ""
 }
 
+func (x *StreamChunk) GetMessage() *ChatMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x18headwater/v1/agent.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n" +
-	"\aMessage\x12&\n" +
+	"\x18headwater/v1/agent.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/error.proto\"y\n" +
+	"\vChatMessage\x12&\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x12.headwater.v1.RoleR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12(\n" +
-	"\x05parts\x18\x03 \x03(\v2\x12.headwater.v1.PartR\x05parts\"\xca\x02\n" +
+	"\x05parts\x18\x03 \x03(\v2\x12.headwater.v1.PartR\x05parts\"\x8b\x03\n" +
 	"\x04Part\x12\x14\n" +
 	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12+\n" +
 	"\x05image\x18\x02 \x01(\v2\x13.headwater.v1.ImageH\x00R\x05image\x124\n" +
@@ -1630,8 +2124,13 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x11redacted_thinking\x18\x04 \x01(\v2\x1e.headwater.v1.RedactedThinkingH\x00R\x10redactedThinking\x125\n" +
 	"\ttool_call\x18\x05 \x01(\v2\x16.headwater.v1.ToolCallH\x00R\btoolCall\x12;\n" +
 	"\vtool_result\x18\x06 \x01(\v2\x18.headwater.v1.ToolResultH\x00R\n" +
-	"toolResultB\x06\n" +
-	"\x04kind\"Z\n" +
+	"toolResult\x12?\n" +
+	"\rprovider_data\x18\a \x01(\v2\x1a.headwater.v1.ProviderDataR\fproviderDataB\x06\n" +
+	"\x04kind\"a\n" +
+	"\fProviderData\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1b\n" +
+	"\tdata_json\x18\x03 \x01(\tR\bdataJson\"Z\n" +
 	"\x05Image\x12\x14\n" +
 	"\x04data\x18\x01 \x01(\fH\x00R\x04data\x12\x12\n" +
 	"\x03url\x18\x02 \x01(\tH\x00R\x03url\x12\x1d\n" +
@@ -1642,41 +2141,81 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\tR\tsignature\"&\n" +
 	"\x10RedactedThinking\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\tR\x04data\"L\n" +
+	"\x04data\x18\x01 \x01(\tR\x04data\"U\n" +
 	"\bToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x03 \x01(\tR\targuments\"w\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
+	"\x0earguments_json\x18\x03 \x01(\tR\rargumentsJson\"\x8d\x01\n" +
 	"\n" +
 	"ToolResult\x12 \n" +
 	"\ftool_call_id\x18\x01 \x01(\tR\n" +
 	"toolCallId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
-	"\acontent\x18\x03 \x01(\tR\acontent\x12\x19\n" +
-	"\bis_error\x18\x04 \x01(\bR\aisError\"\x84\x01\n" +
-	"\x04Tool\x12\x12\n" +
+	"\acontent\x18\x03 \x01(\tR\acontent\x12/\n" +
+	"\afailure\x18\x04 \x01(\v2\x15.headwater.v1.FailureR\afailure\"H\n" +
+	"\x04Tool\x128\n" +
+	"\bfunction\x18\x01 \x01(\v2\x1a.headwater.v1.FunctionToolH\x00R\bfunctionB\x06\n" +
+	"\x04kind\"\x95\x01\n" +
+	"\fFunctionTool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1e\n" +
-	"\n" +
-	"parameters\x18\x03 \x01(\tR\n" +
-	"parameters\x12\x1b\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12'\n" +
+	"\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x1b\n" +
 	"\x06strict\x18\x04 \x01(\bH\x00R\x06strict\x88\x01\x01B\t\n" +
-	"\a_strict\"R\n" +
+	"\a_strict\"h\n" +
 	"\n" +
-	"ToolChoice\x120\n" +
-	"\x04mode\x18\x01 \x01(\x0e2\x1c.headwater.v1.ToolChoiceModeR\x04mode\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x9a\x01\n" +
+	"ToolChoice\x122\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1c.headwater.v1.ToolChoiceModeH\x00R\x04mode\x12\x1c\n" +
+	"\bfunction\x18\x02 \x01(\tH\x00R\bfunctionB\b\n" +
+	"\x06choice\"\xa3\x01\n" +
 	"\x0eResponseFormat\x124\n" +
-	"\x04type\x18\x01 \x01(\x0e2 .headwater.v1.ResponseFormatTypeR\x04type\x12\x16\n" +
-	"\x06schema\x18\x02 \x01(\tR\x06schema\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\x0e2 .headwater.v1.ResponseFormatTypeR\x04type\x12\x1f\n" +
+	"\vschema_json\x18\x02 \x01(\tR\n" +
+	"schemaJson\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n" +
 	"\x06strict\x18\x04 \x01(\bH\x00R\x06strict\x88\x01\x01B\t\n" +
-	"\a_strict\"\x83\x01\n" +
-	"\bTimeouts\x12)\n" +
-	"\x0efirst_chunk_ms\x18\x01 \x01(\x05H\x00R\ffirstChunkMs\x88\x01\x01\x12'\n" +
-	"\rnext_chunk_ms\x18\x02 \x01(\x05H\x01R\vnextChunkMs\x88\x01\x01B\x11\n" +
-	"\x0f_first_chunk_msB\x10\n" +
-	"\x0e_next_chunk_ms\"\x91\x03\n" +
+	"\a_strict\"\x80\x01\n" +
+	"\bTimeouts\x12:\n" +
+	"\vfirst_chunk\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"firstChunk\x128\n" +
+	"\n" +
+	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\"\xc1\t\n" +
+	"\vAgentConfig\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\"\n" +
+	"\finstructions\x18\x03 \x01(\tR\finstructions\x12%\n" +
+	"\vtemperature\x18\x04 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"max_tokens\x18\x05 \x01(\x05H\x01R\tmaxTokens\x88\x01\x01\x12\x18\n" +
+	"\x05top_p\x18\x06 \x01(\x01H\x02R\x04topP\x88\x01\x01\x120\n" +
+	"\x11frequency_penalty\x18\a \x01(\x01H\x03R\x10frequencyPenalty\x88\x01\x01\x12.\n" +
+	"\x10presence_penalty\x18\b \x01(\x01H\x04R\x0fpresencePenalty\x88\x01\x01\x12\x12\n" +
+	"\x04stop\x18\t \x03(\tR\x04stop\x12\x17\n" +
+	"\x04seed\x18\n" +
+	" \x01(\x05H\x05R\x04seed\x88\x01\x01\x12H\n" +
+	"\x10reasoning_effort\x18\v \x01(\x0e2\x1d.headwater.v1.ReasoningEffortR\x0freasoningEffort\x12(\n" +
+	"\x05tools\x18\f \x03(\v2\x12.headwater.v1.ToolR\x05tools\x129\n" +
+	"\vtool_choice\x18\r \x01(\v2\x18.headwater.v1.ToolChoiceR\n" +
+	"toolChoice\x123\n" +
+	"\x13parallel_tool_calls\x18\x0e \x01(\bH\x06R\x11parallelToolCalls\x88\x01\x01\x12E\n" +
+	"\x0fresponse_format\x18\x0f \x01(\v2\x1c.headwater.v1.ResponseFormatR\x0eresponseFormat\x12N\n" +
+	"\x12unsupported_params\x18\x10 \x01(\x0e2\x1f.headwater.v1.UnsupportedParamsR\x11unsupportedParams\x122\n" +
+	"\btimeouts\x18\x11 \x01(\v2\x16.headwater.v1.TimeoutsR\btimeouts\x12Y\n" +
+	"\x10provider_options\x18\x12 \x03(\v2..headwater.v1.AgentConfig.ProviderOptionsEntryR\x0fproviderOptions\x12=\n" +
+	"\x06labels\x18\x13 \x03(\v2%.headwater.v1.AgentConfig.LabelsEntryR\x06labels\x12\x12\n" +
+	"\x04user\x18\x14 \x01(\tR\x04user\x1a[\n" +
+	"\x14ProviderOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
+	"\f_temperatureB\r\n" +
+	"\v_max_tokensB\b\n" +
+	"\x06_top_pB\x14\n" +
+	"\x12_frequency_penaltyB\x13\n" +
+	"\x11_presence_penaltyB\a\n" +
+	"\x05_seedB\x16\n" +
+	"\x14_parallel_tool_calls\"\x91\x03\n" +
 	"\x05Usage\x12&\n" +
 	"\finput_tokens\x18\x01 \x01(\x05H\x00R\vinputTokens\x88\x01\x01\x12(\n" +
 	"\routput_tokens\x18\x02 \x01(\x05H\x01R\foutputTokens\x88\x01\x01\x12&\n" +
@@ -1689,27 +2228,26 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\r_total_tokensB\x16\n" +
 	"\x14_cached_input_tokensB\x15\n" +
 	"\x13_cache_write_tokensB\x13\n" +
-	"\x11_reasoning_tokens\"\xea\x01\n" +
-	"\vStreamStats\x127\n" +
-	"\x16time_to_first_token_ms\x18\x01 \x01(\x05H\x00R\x12timeToFirstTokenMs\x88\x01\x01\x12\x1f\n" +
-	"\vduration_ms\x18\x02 \x01(\x05R\n" +
-	"durationMs\x12\x1f\n" +
+	"\x11_reasoning_tokens\"\xf6\x01\n" +
+	"\vStreamStats\x12H\n" +
+	"\x13time_to_first_token\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x10timeToFirstToken\x125\n" +
+	"\bduration\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x1f\n" +
 	"\vchunk_count\x18\x03 \x01(\x05R\n" +
 	"chunkCount\x12/\n" +
-	"\x11tokens_per_second\x18\x04 \x01(\x01H\x01R\x0ftokensPerSecond\x88\x01\x01B\x19\n" +
-	"\x17_time_to_first_token_msB\x14\n" +
-	"\x12_tokens_per_second\"g\n" +
+	"\x11tokens_per_second\x18\x04 \x01(\x01H\x00R\x0ftokensPerSecond\x88\x01\x01B\x14\n" +
+	"\x12_tokens_per_second\"p\n" +
 	"\rToolCallDelta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x04 \x01(\tR\targuments\"\xb2\a\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12%\n" +
+	"\x0earguments_json\x18\x04 \x01(\tR\rargumentsJson\"\xe3\a\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\x12\x19\n" +
-	"\x05token\x18\x04 \x01(\tH\x00R\x05token\x88\x01\x01\x12\x1a\n" +
+	"createTime\x12\x1f\n" +
+	"\vblock_index\x18\x04 \x01(\x05R\n" +
+	"blockIndex\x12\x1a\n" +
 	"\bthinking\x18\x05 \x01(\tR\bthinking\x12-\n" +
 	"\x12thinking_signature\x18\x06 \x01(\tR\x11thinkingSignature\x12+\n" +
 	"\x11redacted_thinking\x18\a \x01(\tR\x10redactedThinking\x12\x18\n" +
@@ -1725,13 +2263,13 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\bis_final\x18\x0f \x01(\bR\aisFinal\x12?\n" +
 	"\rfinish_reason\x18\x10 \x01(\x0e2\x1a.headwater.v1.FinishReasonR\ffinishReason\x124\n" +
 	"\x16provider_finish_reason\x18\x11 \x01(\tR\x14providerFinishReason\x12(\n" +
-	"\rstop_sequence\x18\x12 \x01(\tH\x01R\fstopSequence\x88\x01\x01\x12)\n" +
+	"\rstop_sequence\x18\x12 \x01(\tH\x00R\fstopSequence\x88\x01\x01\x12)\n" +
 	"\x05usage\x18\x13 \x01(\v2\x13.headwater.v1.UsageR\x05usage\x12/\n" +
 	"\x05stats\x18\x14 \x01(\v2\x19.headwater.v1.StreamStatsR\x05stats\x125\n" +
 	"\n" +
 	"tool_calls\x18\x15 \x03(\v2\x16.headwater.v1.ToolCallR\ttoolCalls\x12.\n" +
-	"\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestIdB\b\n" +
-	"\x06_tokenB\x10\n" +
+	"\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestId\x123\n" +
+	"\amessage\x18\x17 \x01(\v2\x19.headwater.v1.ChatMessageR\amessageB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -1748,7 +2286,16 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	" RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n" +
 	" RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n" +
-	" RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03*r\n" +
+	" RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03*\xf4\x01\n" +
+	"\x0fReasoningEffort\x12 \n" +
+	"\x1cREASONING_EFFORT_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15REASONING_EFFORT_NONE\x10\x01\x12\x1c\n" +
+	"\x18REASONING_EFFORT_MINIMAL\x10\x02\x12\x18\n" +
+	"\x14REASONING_EFFORT_LOW\x10\x03\x12\x1b\n" +
+	"\x17REASONING_EFFORT_MEDIUM\x10\x04\x12\x19\n" +
+	"\x15REASONING_EFFORT_HIGH\x10\x05\x12\x1a\n" +
+	"\x16REASONING_EFFORT_XHIGH\x10\x06\x12\x18\n" +
+	"\x14REASONING_EFFORT_MAX\x10\a*r\n" +
 	"\x11UnsupportedParams\x12\"\n" +
 	"\x1eUNSUPPORTED_PARAMS_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18UNSUPPORTED_PARAMS_ERROR\x10\x01\x12\x1b\n" +
@@ -1761,9 +2308,9 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x1cFINISH_REASON_CONTENT_FILTER\x10\x04\x12\x19\n" +
 	"\x15FINISH_REASON_REFUSAL\x10\x05\x12\x17\n" +
 	"\x13FINISH_REASON_PAUSE\x10\x06\x12\x17\n" +
-	"\x13FINISH_REASON_OTHER\x10\aBf\n" +
+	"\x13FINISH_REASON_OTHER\x10\aB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +
-	"AgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
+	"AgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
 	file_headwater_v1_agent_proto_rawDescOnce sync.Once
@@ -1777,54 +2324,79 @@ func file_headwater_v1_agent_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_agent_proto_rawDescData
 }
 
-var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_headwater_v1_agent_proto_goTypes = []any{
 	(Role)(0),                     // 0: headwater.v1.Role
 	(ToolChoiceMode)(0),           // 1: headwater.v1.ToolChoiceMode
 	(ResponseFormatType)(0),       // 2: headwater.v1.ResponseFormatType
-	(UnsupportedParams)(0),        // 3: headwater.v1.UnsupportedParams
-	(FinishReason)(0),             // 4: headwater.v1.FinishReason
-	(*Message)(nil),               // 5: headwater.v1.Message
-	(*Part)(nil),                  // 6: headwater.v1.Part
-	(*Image)(nil),                 // 7: headwater.v1.Image
-	(*Thinking)(nil),              // 8: headwater.v1.Thinking
-	(*RedactedThinking)(nil),      // 9: headwater.v1.RedactedThinking
-	(*ToolCall)(nil),              // 10: headwater.v1.ToolCall
-	(*ToolResult)(nil),            // 11: headwater.v1.ToolResult
-	(*Tool)(nil),                  // 12: headwater.v1.Tool
-	(*ToolChoice)(nil),            // 13: headwater.v1.ToolChoice
-	(*ResponseFormat)(nil),        // 14: headwater.v1.ResponseFormat
-	(*Timeouts)(nil),              // 15: headwater.v1.Timeouts
-	(*Usage)(nil),                 // 16: headwater.v1.Usage
-	(*StreamStats)(nil),           // 17: headwater.v1.StreamStats
-	(*ToolCallDelta)(nil),         // 18: headwater.v1.ToolCallDelta
-	(*StreamChunk)(nil),           // 19: headwater.v1.StreamChunk
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 21: google.protobuf.Struct
+	(ReasoningEffort)(0),          // 3: headwater.v1.ReasoningEffort
+	(UnsupportedParams)(0),        // 4: headwater.v1.UnsupportedParams
+	(FinishReason)(0),             // 5: headwater.v1.FinishReason
+	(*ChatMessage)(nil),           // 6: headwater.v1.ChatMessage
+	(*Part)(nil),                  // 7: headwater.v1.Part
+	(*ProviderData)(nil),          // 8: headwater.v1.ProviderData
+	(*Image)(nil),                 // 9: headwater.v1.Image
+	(*Thinking)(nil),              // 10: headwater.v1.Thinking
+	(*RedactedThinking)(nil),      // 11: headwater.v1.RedactedThinking
+	(*ToolCall)(nil),              // 12: headwater.v1.ToolCall
+	(*ToolResult)(nil),            // 13: headwater.v1.ToolResult
+	(*Tool)(nil),                  // 14: headwater.v1.Tool
+	(*FunctionTool)(nil),          // 15: headwater.v1.FunctionTool
+	(*ToolChoice)(nil),            // 16: headwater.v1.ToolChoice
+	(*ResponseFormat)(nil),        // 17: headwater.v1.ResponseFormat
+	(*Timeouts)(nil),              // 18: headwater.v1.Timeouts
+	(*AgentConfig)(nil),           // 19: headwater.v1.AgentConfig
+	(*Usage)(nil),                 // 20: headwater.v1.Usage
+	(*StreamStats)(nil),           // 21: headwater.v1.StreamStats
+	(*ToolCallDelta)(nil),         // 22: headwater.v1.ToolCallDelta
+	(*StreamChunk)(nil),           // 23: headwater.v1.StreamChunk
+	nil,                           // 24: headwater.v1.AgentConfig.ProviderOptionsEntry
+	nil,                           // 25: headwater.v1.AgentConfig.LabelsEntry
+	(*Failure)(nil),               // 26: headwater.v1.Failure
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 29: google.protobuf.Struct
 }
 var file_headwater_v1_agent_proto_depIdxs = []int32{
-	0,  // 0: headwater.v1.Message.role:type_name -> headwater.v1.Role
-	6,  // 1: headwater.v1.Message.parts:type_name -> headwater.v1.Part
-	7,  // 2: headwater.v1.Part.image:type_name -> headwater.v1.Image
-	8,  // 3: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
-	9,  // 4: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
-	10, // 5: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
-	11, // 6: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
-	1,  // 7: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
-	2,  // 8: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
-	20, // 9: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
-	18, // 10: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
-	21, // 11: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
-	4,  // 12: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
-	16, // 13: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
-	17, // 14: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
-	10, // 15: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	0,  // 0: headwater.v1.ChatMessage.role:type_name -> headwater.v1.Role
+	7,  // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
+	9,  // 2: headwater.v1.Part.image:type_name -> headwater.v1.Image
+	10, // 3: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
+	11, // 4: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
+	12, // 5: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
+	13, // 6: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
+	8,  // 7: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
+	26, // 8: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
+	15, // 9: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
+	1,  // 10: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
+	2,  // 11: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
+	27, // 12: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
+	27, // 13: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
+	3,  // 14: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
+	14, // 15: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
+	16, // 16: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
+	17, // 17: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
+	4,  // 18: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
+	18, // 19: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
+	24, // 20: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
+	25, // 21: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
+	27, // 22: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
+	27, // 23: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
+	28, // 24: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
+	22, // 25: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
+	29, // 26: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
+	5,  // 27: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
+	20, // 28: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
+	21, // 29: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
+	12, // 30: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
+	6,  // 31: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
+	29, // 32: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }
@@ -1832,6 +2404,7 @@ func file_headwater_v1_agent_proto_init() {
 	if File_headwater_v1_agent_proto != nil {
 		return
 	}
+	file_headwater_v1_error_proto_init()
 	file_headwater_v1_agent_proto_msgTypes[1].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Image)(nil),
@@ -1840,23 +2413,30 @@ func file_headwater_v1_agent_proto_init() {
 		(*Part_ToolCall)(nil),
 		(*Part_ToolResult)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[2].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[3].OneofWrappers = []any{
 		(*Image_Data)(nil),
 		(*Image_Url)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[7].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
+		(*Tool_Function)(nil),
+	}
 	file_headwater_v1_agent_proto_msgTypes[9].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[10].OneofWrappers = []any{
+		(*ToolChoice_Mode)(nil),
+		(*ToolChoice_Function)(nil),
+	}
 	file_headwater_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[12].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[14].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[15].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_proto_rawDesc), len(file_headwater_v1_agent_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   15,
+			NumEnums:      6,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,66 +23,26 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What to ask, and of whom. Optional fields that are absent are not sent to the provider. A field with a bad value is
-// INVALID_ARGUMENT, reason INVALID_REQUEST, and BadRequest names every such field with its cure. Limits: 10,000 items
-// in a list, and 10,000 parts in all messages together; 1 MiB of schemas, and of tool calls' arguments, in all.
+// A question and the agent that answers it. A field with a bad value is INVALID_ARGUMENT, reason INVALID_REQUEST, and
+// BadRequest names every such field with its cure. Limits: 10,000 messages, and 10,000 parts in all of them together;
+// 1 MiB of tool calls' arguments in all.
 type StreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
-	// `ollama/llama3.2`. Empty: the default model of `provider`, or of the server. NOT_FOUND when no configured provider
-	// serves it.
-	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
-	// as the model.
-	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The agent that answers. Default: the server's default model.
+	Agent *AgentConfig `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
 	// when it is nothing but white space.
-	Prompt string `protobuf:"bytes,3,opt,name=prompt,proto3" json:"prompt,omitempty"`
-	// Instructions to the model. Put before `messages` as a system message.
-	Instructions string `protobuf:"bytes,4,opt,name=instructions,proto3" json:"instructions,omitempty"`
+	Prompt string `protobuf:"bytes,2,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	// The conversation so far, oldest first.
-	Messages []*Message `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`
-	// 0 to 2 (Anthropic: 0 to 1).
-	Temperature *float64 `protobuf:"fixed64,6,opt,name=temperature,proto3,oneof" json:"temperature,omitempty"`
-	// Most tokens to write, thinking included; at least 1. Anthropic wants one: absent, the server's setting, 8192
-	// unless changed.
-	MaxTokens *int32 `protobuf:"varint,7,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
-	// Above 0, up to 1.
-	TopP *float64 `protobuf:"fixed64,8,opt,name=top_p,json=topP,proto3,oneof" json:"top_p,omitempty"`
-	// -2 to 2.
-	FrequencyPenalty *float64 `protobuf:"fixed64,9,opt,name=frequency_penalty,json=frequencyPenalty,proto3,oneof" json:"frequency_penalty,omitempty"`
-	// -2 to 2.
-	PresencePenalty *float64 `protobuf:"fixed64,10,opt,name=presence_penalty,json=presencePenalty,proto3,oneof" json:"presence_penalty,omitempty"`
-	// Sequences that end the reply; none may be empty.
-	Stop []string `protobuf:"bytes,11,rep,name=stop,proto3" json:"stop,omitempty"`
-	// For replies that repeat, as far as the provider can.
-	Seed *int32 `protobuf:"varint,12,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
-	// Tools that the model may call.
-	Tools []*Tool `protobuf:"bytes,13,rep,name=tools,proto3" json:"tools,omitempty"`
-	// Whether it may, must or must not call them. INVALID_ARGUMENT without `tools`.
-	ToolChoice *ToolChoice `protobuf:"bytes,14,opt,name=tool_choice,json=toolChoice,proto3" json:"tool_choice,omitempty"`
-	// Form of the reply. Default: text.
-	ResponseFormat *ResponseFormat `protobuf:"bytes,15,opt,name=response_format,json=responseFormat,proto3" json:"response_format,omitempty"`
-	// What to do with a parameter that the provider does not have. Default: INVALID_ARGUMENT.
-	UnsupportedParams UnsupportedParams `protobuf:"varint,16,opt,name=unsupported_params,json=unsupportedParams,proto3,enum=headwater.v1.UnsupportedParams" json:"unsupported_params,omitempty"`
-	// How long to wait for the provider.
-	Timeouts *Timeouts `protobuf:"bytes,17,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
-	// Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
-	// Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-	// without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
-	// `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
-	ProviderOptions map[string]*structpb.Struct `protobuf:"bytes,18,rep,name=provider_options,json=providerOptions,proto3" json:"provider_options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
-	// characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
-	ApiKey string `protobuf:"bytes,19,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	Messages []*ChatMessage `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
-	// numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
-	// stream still runs. Default: a stream of its own.
-	ContinuesStreamId string `protobuf:"bytes,20,opt,name=continues_stream_id,json=continuesStreamId,proto3" json:"continues_stream_id,omitempty"`
-	// The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
-	// round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
+	// numbered from `continues_sequence` + 1. INVALID_ARGUMENT when it is not an id of a stream, or that stream still
+	// runs. Default: a new stream.
+	ContinuesStreamId string `protobuf:"bytes,4,opt,name=continues_stream_id,json=continuesStreamId,proto3" json:"continues_stream_id,omitempty"`
+	// The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of
+	// the round before, or more where the caller numbers chunks itself. Required with `continues_stream_id`;
 	// INVALID_ARGUMENT without it.
-	ContinuesSequence int32 `protobuf:"varint,21,opt,name=continues_sequence,json=continuesSequence,proto3" json:"continues_sequence,omitempty"`
+	ContinuesSequence int32 `protobuf:"varint,5,opt,name=continues_sequence,json=continuesSequence,proto3" json:"continues_sequence,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -117,18 +77,11 @@ func (*StreamRequest) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *StreamRequest) GetModel() string {
+func (x *StreamRequest) GetAgent() *AgentConfig {
 	if x != nil {
-		return x.Model
+		return x.Agent
 	}
-	return ""
-}
-
-func (x *StreamRequest) GetProvider() string {
-	if x != nil {
-		return x.Provider
-	}
-	return ""
+	return nil
 }
 
 func (x *StreamRequest) GetPrompt() string {
@@ -138,116 +91,11 @@ func (x *StreamRequest) GetPrompt() string {
 	return ""
 }
 
-func (x *StreamRequest) GetInstructions() string {
-	if x != nil {
-		return x.Instructions
-	}
-	return ""
-}
-
-func (x *StreamRequest) GetMessages() []*Message {
+func (x *StreamRequest) GetMessages() []*ChatMessage {
 	if x != nil {
 		return x.Messages
 	}
 	return nil
-}
-
-func (x *StreamRequest) GetTemperature() float64 {
-	if x != nil && x.Temperature != nil {
-		return *x.Temperature
-	}
-	return 0
-}
-
-func (x *StreamRequest) GetMaxTokens() int32 {
-	if x != nil && x.MaxTokens != nil {
-		return *x.MaxTokens
-	}
-	return 0
-}
-
-func (x *StreamRequest) GetTopP() float64 {
-	if x != nil && x.TopP != nil {
-		return *x.TopP
-	}
-	return 0
-}
-
-func (x *StreamRequest) GetFrequencyPenalty() float64 {
-	if x != nil && x.FrequencyPenalty != nil {
-		return *x.FrequencyPenalty
-	}
-	return 0
-}
-
-func (x *StreamRequest) GetPresencePenalty() float64 {
-	if x != nil && x.PresencePenalty != nil {
-		return *x.PresencePenalty
-	}
-	return 0
-}
-
-func (x *StreamRequest) GetStop() []string {
-	if x != nil {
-		return x.Stop
-	}
-	return nil
-}
-
-func (x *StreamRequest) GetSeed() int32 {
-	if x != nil && x.Seed != nil {
-		return *x.Seed
-	}
-	return 0
-}
-
-func (x *StreamRequest) GetTools() []*Tool {
-	if x != nil {
-		return x.Tools
-	}
-	return nil
-}
-
-func (x *StreamRequest) GetToolChoice() *ToolChoice {
-	if x != nil {
-		return x.ToolChoice
-	}
-	return nil
-}
-
-func (x *StreamRequest) GetResponseFormat() *ResponseFormat {
-	if x != nil {
-		return x.ResponseFormat
-	}
-	return nil
-}
-
-func (x *StreamRequest) GetUnsupportedParams() UnsupportedParams {
-	if x != nil {
-		return x.UnsupportedParams
-	}
-	return UnsupportedParams_UNSUPPORTED_PARAMS_UNSPECIFIED
-}
-
-func (x *StreamRequest) GetTimeouts() *Timeouts {
-	if x != nil {
-		return x.Timeouts
-	}
-	return nil
-}
-
-func (x *StreamRequest) GetProviderOptions() map[string]*structpb.Struct {
-	if x != nil {
-		return x.ProviderOptions
-	}
-	return nil
-}
-
-func (x *StreamRequest) GetApiKey() string {
-	if x != nil {
-		return x.ApiKey
-	}
-	return ""
 }
 
 func (x *StreamRequest) GetContinuesStreamId() string {
@@ -264,7 +112,71 @@ func (x *StreamRequest) GetContinuesSequence() int32 {
 	return 0
 }
 
-// A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
+// A question and the agent that answers it, as in StreamRequest.
+type RunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent that answers. Default: the server's default model.
+	Agent *AgentConfig `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The question, as in StreamRequest.
+	Prompt string `protobuf:"bytes,2,opt,name=prompt,proto3" json:"prompt,omitempty"`
+	// The conversation so far, oldest first.
+	Messages      []*ChatMessage `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunRequest) Reset() {
+	*x = RunRequest{}
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunRequest) ProtoMessage() {}
+
+func (x *RunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
+func (*RunRequest) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RunRequest) GetAgent() *AgentConfig {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+func (x *RunRequest) GetPrompt() string {
+	if x != nil {
+		return x.Prompt
+	}
+	return ""
+}
+
+func (x *RunRequest) GetMessages() []*ChatMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+// A whole reply.
 type RunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text.
@@ -295,13 +207,16 @@ type RunResponse struct {
 	Provider string `protobuf:"bytes,13,opt,name=provider,proto3" json:"provider,omitempty"`
 	// The provider's id of the request, for its support desk.
 	ProviderRequestId string `protobuf:"bytes,14,opt,name=provider_request_id,json=providerRequestId,proto3" json:"provider_request_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The reply as the assistant message to append to the conversation, as in StreamChunk. Absent when the reply has
+	// neither text nor thinking nor calls.
+	Message       *ChatMessage `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunResponse) Reset() {
 	*x = RunResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +228,7 @@ func (x *RunResponse) String() string {
 func (*RunResponse) ProtoMessage() {}
 
 func (x *RunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +241,7 @@ func (x *RunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
 func (*RunResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{1}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunResponse) GetContent() string {
@@ -427,6 +342,13 @@ func (x *RunResponse) GetProviderRequestId() string {
 	return ""
 }
 
+func (x *RunResponse) GetMessage() *ChatMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
 // Which stream to end.
 type CancelStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -438,7 +360,7 @@ type CancelStreamRequest struct {
 
 func (x *CancelStreamRequest) Reset() {
 	*x = CancelStreamRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +372,7 @@ func (x *CancelStreamRequest) String() string {
 func (*CancelStreamRequest) ProtoMessage() {}
 
 func (x *CancelStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +385,7 @@ func (x *CancelStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStreamRequest.ProtoReflect.Descriptor instead.
 func (*CancelStreamRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CancelStreamRequest) GetStreamId() string {
@@ -473,7 +395,7 @@ func (x *CancelStreamRequest) GetStreamId() string {
 	return ""
 }
 
-// The stream was told to end.
+// The stream ends.
 type CancelStreamResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -482,7 +404,7 @@ type CancelStreamResponse struct {
 
 func (x *CancelStreamResponse) Reset() {
 	*x = CancelStreamResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +416,7 @@ func (x *CancelStreamResponse) String() string {
 func (*CancelStreamResponse) ProtoMessage() {}
 
 func (x *CancelStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +429,7 @@ func (x *CancelStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStreamResponse.ProtoReflect.Descriptor instead.
 func (*CancelStreamResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{4}
 }
 
 // Which page of the running streams.
@@ -523,7 +445,7 @@ type ListStreamsRequest struct {
 
 func (x *ListStreamsRequest) Reset() {
 	*x = ListStreamsRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +457,7 @@ func (x *ListStreamsRequest) String() string {
 func (*ListStreamsRequest) ProtoMessage() {}
 
 func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +470,7 @@ func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsRequest.ProtoReflect.Descriptor instead.
 func (*ListStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListStreamsRequest) GetPageSize() int32 {
@@ -578,7 +500,7 @@ type ListStreamsResponse struct {
 
 func (x *ListStreamsResponse) Reset() {
 	*x = ListStreamsResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +512,7 @@ func (x *ListStreamsResponse) String() string {
 func (*ListStreamsResponse) ProtoMessage() {}
 
 func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +525,7 @@ func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsResponse.ProtoReflect.Descriptor instead.
 func (*ListStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListStreamsResponse) GetStreams() []*StreamInfo {
@@ -632,14 +554,16 @@ type StreamInfo struct {
 	// When it was accepted.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Provider deltas so far.
-	ChunkCount    int32 `protobuf:"varint,5,opt,name=chunk_count,json=chunkCount,proto3" json:"chunk_count,omitempty"`
+	ChunkCount int32 `protobuf:"varint,5,opt,name=chunk_count,json=chunkCount,proto3" json:"chunk_count,omitempty"`
+	// The caller's labels.
+	Labels        map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamInfo) Reset() {
 	*x = StreamInfo{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +575,7 @@ func (x *StreamInfo) String() string {
 func (*StreamInfo) ProtoMessage() {}
 
 func (x *StreamInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +588,7 @@ func (x *StreamInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamInfo.ProtoReflect.Descriptor instead.
 func (*StreamInfo) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StreamInfo) GetStreamId() string {
@@ -702,6 +626,13 @@ func (x *StreamInfo) GetChunkCount() int32 {
 	return 0
 }
 
+func (x *StreamInfo) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // Which provider and model.
 type GetProviderInfoRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -715,7 +646,7 @@ type GetProviderInfoRequest struct {
 
 func (x *GetProviderInfoRequest) Reset() {
 	*x = GetProviderInfoRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +658,7 @@ func (x *GetProviderInfoRequest) String() string {
 func (*GetProviderInfoRequest) ProtoMessage() {}
 
 func (x *GetProviderInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +671,7 @@ func (x *GetProviderInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProviderInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetProviderInfoRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetProviderInfoRequest) GetProvider() string {
@@ -768,7 +699,7 @@ type GetProviderInfoResponse struct {
 
 func (x *GetProviderInfoResponse) Reset() {
 	*x = GetProviderInfoResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +711,7 @@ func (x *GetProviderInfoResponse) String() string {
 func (*GetProviderInfoResponse) ProtoMessage() {}
 
 func (x *GetProviderInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +724,7 @@ func (x *GetProviderInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProviderInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetProviderInfoResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetProviderInfoResponse) GetProvider() *ProviderInfo {
@@ -803,16 +734,20 @@ func (x *GetProviderInfoResponse) GetProvider() *ProviderInfo {
 	return nil
 }
 
-// No choice.
+// Which page of the configured providers.
 type ListProvidersRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most providers in the answer, 1 to 1,000. 0: 100. INVALID_ARGUMENT when negative; more than 1,000 means 1,000.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the answer before. Empty: the first page. INVALID_ARGUMENT when it is not such a token.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListProvidersRequest) Reset() {
 	*x = ListProvidersRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +759,7 @@ func (x *ListProvidersRequest) String() string {
 func (*ListProvidersRequest) ProtoMessage() {}
 
 func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,10 +772,24 @@ func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ListProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{10}
 }
 
-// The configured providers.
+func (x *ListProvidersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListProvidersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of the configured providers.
 type ListProvidersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By name.
@@ -848,14 +797,16 @@ type ListProvidersResponse struct {
 	// Name of the provider that answers when a request names neither provider nor model. Empty: none.
 	DefaultProvider string `protobuf:"bytes,2,opt,name=default_provider,json=defaultProvider,proto3" json:"default_provider,omitempty"`
 	// Model that answers then. Empty: none.
-	DefaultModel  string `protobuf:"bytes,3,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
+	DefaultModel string `protobuf:"bytes,3,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
+	// For the next page. Empty: this is the last.
+	NextPageToken string `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListProvidersResponse) Reset() {
 	*x = ListProvidersResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +818,7 @@ func (x *ListProvidersResponse) String() string {
 func (*ListProvidersResponse) ProtoMessage() {}
 
 func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +831,7 @@ func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ListProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListProvidersResponse) GetProviders() []*ProviderSummary {
@@ -904,10 +855,17 @@ func (x *ListProvidersResponse) GetDefaultModel() string {
 	return ""
 }
 
+func (x *ListProvidersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // A configured provider.
 type ProviderSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name, as in `StreamRequest.provider`.
+	// Its name, as in `AgentConfig.provider`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Its kind: `openai`, `anthropic`, `ollama`, `local` or `scripted`.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
@@ -919,7 +877,7 @@ type ProviderSummary struct {
 
 func (x *ProviderSummary) Reset() {
 	*x = ProviderSummary{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +889,7 @@ func (x *ProviderSummary) String() string {
 func (*ProviderSummary) ProtoMessage() {}
 
 func (x *ProviderSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +902,7 @@ func (x *ProviderSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderSummary.ProtoReflect.Descriptor instead.
 func (*ProviderSummary) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProviderSummary) GetName() string {
@@ -971,7 +929,7 @@ func (x *ProviderSummary) GetDefaultModel() string {
 // What a provider can do.
 type ProviderInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name, as in `StreamRequest.provider`.
+	// Its name, as in `AgentConfig.provider`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Its kind: `openai`, `anthropic`, `ollama`, `local` or `scripted`.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
@@ -981,7 +939,7 @@ type ProviderInfo struct {
 	SupportsStreaming bool `protobuf:"varint,4,opt,name=supports_streaming,json=supportsStreaming,proto3" json:"supports_streaming,omitempty"`
 	// The model can call tools, as far as is known.
 	SupportsTools bool `protobuf:"varint,5,opt,name=supports_tools,json=supportsTools,proto3" json:"supports_tools,omitempty"`
-	// The sampling fields of StreamRequest that the model takes, by name.
+	// The sampling fields of AgentConfig that the model takes, by name.
 	SupportedParams []string `protobuf:"bytes,6,rep,name=supported_params,json=supportedParams,proto3" json:"supported_params,omitempty"`
 	// The API that would be used, for providers with several: `chat_completions` or `responses`.
 	Api string `protobuf:"bytes,7,opt,name=api,proto3" json:"api,omitempty"`
@@ -993,7 +951,7 @@ type ProviderInfo struct {
 
 func (x *ProviderInfo) Reset() {
 	*x = ProviderInfo{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +963,7 @@ func (x *ProviderInfo) String() string {
 func (*ProviderInfo) ProtoMessage() {}
 
 func (x *ProviderInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +976,7 @@ func (x *ProviderInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderInfo.ProtoReflect.Descriptor instead.
 func (*ProviderInfo) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProviderInfo) GetName() string {
@@ -1077,18 +1035,23 @@ func (x *ProviderInfo) GetContextWindow() int32 {
 	return 0
 }
 
-// Of which provider.
+// Which page of a provider's models.
 type ListModelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the provider. Empty: the server's default provider.
-	Provider      string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Most models in the answer, 1 to 1,000. 0: 100. INVALID_ARGUMENT when negative; more than 1,000 means 1,000.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the answer before. Empty: the first page. INVALID_ARGUMENT when it is not such a token. The
+	// provider is asked for each page; a model that it added or removed in between may be missing or come twice.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1063,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1076,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListModelsRequest) GetProvider() string {
@@ -1123,18 +1086,34 @@ func (x *ListModelsRequest) GetProvider() string {
 	return ""
 }
 
-// The provider's models.
+func (x *ListModelsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListModelsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of a provider's models.
 type ListModelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the provider's order.
-	Models        []*Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	// By name.
+	Models []*ModelInfo `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	// For the next page. Empty: this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1125,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,44 +1138,51 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *ListModelsResponse) GetModels() []*Model {
+func (x *ListModelsResponse) GetModels() []*ModelInfo {
 	if x != nil {
 		return x.Models
 	}
 	return nil
 }
 
-// A model that a provider has.
-type Model struct {
+func (x *ListModelsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A model of a provider.
+type ModelInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name, as in `StreamRequest.model`.
+	// Its name, as in `AgentConfig.model`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Name of the provider.
 	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
-	// What the provider says it can do, in the provider's words (`tools`, `vision`). Empty: it does not say.
+	// Abilities in the provider's words (`tools`, `vision`). Empty: the provider does not say.
 	Capabilities  []string `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Model) Reset() {
-	*x = Model{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
+func (x *ModelInfo) Reset() {
+	*x = ModelInfo{}
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Model) String() string {
+func (x *ModelInfo) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Model) ProtoMessage() {}
+func (*ModelInfo) ProtoMessage() {}
 
-func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
+func (x *ModelInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,26 +1193,26 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Model.ProtoReflect.Descriptor instead.
-func (*Model) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{15}
+// Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
+func (*ModelInfo) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *Model) GetName() string {
+func (x *ModelInfo) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *Model) GetProvider() string {
+func (x *ModelInfo) GetProvider() string {
 	if x != nil {
 		return x.Provider
 	}
 	return ""
 }
 
-func (x *Model) GetCapabilities() []string {
+func (x *ModelInfo) GetCapabilities() []string {
 	if x != nil {
 		return x.Capabilities
 	}
@@ -1237,41 +1223,18 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xe8\b\n" +
-	"\rStreamRequest\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
-	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x16\n" +
-	"\x06prompt\x18\x03 \x01(\tR\x06prompt\x12\"\n" +
-	"\finstructions\x18\x04 \x01(\tR\finstructions\x121\n" +
-	"\bmessages\x18\x05 \x03(\v2\x15.headwater.v1.MessageR\bmessages\x12%\n" +
-	"\vtemperature\x18\x06 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\"\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xee\x01\n" +
+	"\rStreamRequest\x12/\n" +
+	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
+	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
+	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\x12.\n" +
+	"\x13continues_stream_id\x18\x04 \x01(\tR\x11continuesStreamId\x12-\n" +
+	"\x12continues_sequence\x18\x05 \x01(\x05R\x11continuesSequence\"\x8c\x01\n" +
 	"\n" +
-	"max_tokens\x18\a \x01(\x05H\x01R\tmaxTokens\x88\x01\x01\x12\x18\n" +
-	"\x05top_p\x18\b \x01(\x01H\x02R\x04topP\x88\x01\x01\x120\n" +
-	"\x11frequency_penalty\x18\t \x01(\x01H\x03R\x10frequencyPenalty\x88\x01\x01\x12.\n" +
-	"\x10presence_penalty\x18\n" +
-	" \x01(\x01H\x04R\x0fpresencePenalty\x88\x01\x01\x12\x12\n" +
-	"\x04stop\x18\v \x03(\tR\x04stop\x12\x17\n" +
-	"\x04seed\x18\f \x01(\x05H\x05R\x04seed\x88\x01\x01\x12(\n" +
-	"\x05tools\x18\r \x03(\v2\x12.headwater.v1.ToolR\x05tools\x129\n" +
-	"\vtool_choice\x18\x0e \x01(\v2\x18.headwater.v1.ToolChoiceR\n" +
-	"toolChoice\x12E\n" +
-	"\x0fresponse_format\x18\x0f \x01(\v2\x1c.headwater.v1.ResponseFormatR\x0eresponseFormat\x12N\n" +
-	"\x12unsupported_params\x18\x10 \x01(\x0e2\x1f.headwater.v1.UnsupportedParamsR\x11unsupportedParams\x122\n" +
-	"\btimeouts\x18\x11 \x01(\v2\x16.headwater.v1.TimeoutsR\btimeouts\x12[\n" +
-	"\x10provider_options\x18\x12 \x03(\v20.headwater.v1.StreamRequest.ProviderOptionsEntryR\x0fproviderOptions\x12\x1c\n" +
-	"\aapi_key\x18\x13 \x01(\tB\x03\x80\x01\x01R\x06apiKey\x12.\n" +
-	"\x13continues_stream_id\x18\x14 \x01(\tR\x11continuesStreamId\x12-\n" +
-	"\x12continues_sequence\x18\x15 \x01(\x05R\x11continuesSequence\x1a[\n" +
-	"\x14ProviderOptionsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01B\x0e\n" +
-	"\f_temperatureB\r\n" +
-	"\v_max_tokensB\b\n" +
-	"\x06_top_pB\x14\n" +
-	"\x12_frequency_penaltyB\x13\n" +
-	"\x11_presence_penaltyB\a\n" +
-	"\x05_seed\"\xd7\x04\n" +
+	"RunRequest\x12/\n" +
+	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
+	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
+	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\x8c\x05\n" +
 	"\vRunResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12\x18\n" +
@@ -1288,7 +1251,8 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\tstream_id\x18\v \x01(\tR\bstreamId\x12\x14\n" +
 	"\x05model\x18\f \x01(\tR\x05model\x12\x1a\n" +
 	"\bprovider\x18\r \x01(\tR\bprovider\x12.\n" +
-	"\x13provider_request_id\x18\x0e \x01(\tR\x11providerRequestIdB\x10\n" +
+	"\x13provider_request_id\x18\x0e \x01(\tR\x11providerRequestId\x123\n" +
+	"\amessage\x18\x0f \x01(\v2\x19.headwater.v1.ChatMessageR\amessageB\x10\n" +
 	"\x0e_stop_sequence\"2\n" +
 	"\x13CancelStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\"\x16\n" +
@@ -1299,7 +1263,7 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"q\n" +
 	"\x13ListStreamsResponse\x122\n" +
 	"\astreams\x18\x01 \x03(\v2\x18.headwater.v1.StreamInfoR\astreams\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb9\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb2\x02\n" +
 	"\n" +
 	"StreamInfo\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12\x14\n" +
@@ -1308,17 +1272,25 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1f\n" +
 	"\vchunk_count\x18\x05 \x01(\x05R\n" +
-	"chunkCount\"J\n" +
+	"chunkCount\x12<\n" +
+	"\x06labels\x18\x06 \x03(\v2$.headwater.v1.StreamInfo.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +
 	"\x16GetProviderInfoRequest\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\"Q\n" +
 	"\x17GetProviderInfoResponse\x126\n" +
-	"\bprovider\x18\x01 \x01(\v2\x1a.headwater.v1.ProviderInfoR\bprovider\"\x16\n" +
-	"\x14ListProvidersRequest\"\xa4\x01\n" +
+	"\bprovider\x18\x01 \x01(\v2\x1a.headwater.v1.ProviderInfoR\bprovider\"R\n" +
+	"\x14ListProvidersRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\xcc\x01\n" +
 	"\x15ListProvidersResponse\x12;\n" +
 	"\tproviders\x18\x01 \x03(\v2\x1d.headwater.v1.ProviderSummaryR\tproviders\x12)\n" +
 	"\x10default_provider\x18\x02 \x01(\tR\x0fdefaultProvider\x12#\n" +
-	"\rdefault_model\x18\x03 \x01(\tR\fdefaultModel\"^\n" +
+	"\rdefault_model\x18\x03 \x01(\tR\fdefaultModel\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\"^\n" +
 	"\x0fProviderSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12#\n" +
@@ -1332,25 +1304,29 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\x10supported_params\x18\x06 \x03(\tR\x0fsupportedParams\x12\x10\n" +
 	"\x03api\x18\a \x01(\tR\x03api\x12*\n" +
 	"\x0econtext_window\x18\b \x01(\x05H\x00R\rcontextWindow\x88\x01\x01B\x11\n" +
-	"\x0f_context_window\"/\n" +
+	"\x0f_context_window\"k\n" +
 	"\x11ListModelsRequest\x12\x1a\n" +
-	"\bprovider\x18\x01 \x01(\tR\bprovider\"A\n" +
-	"\x12ListModelsResponse\x12+\n" +
-	"\x06models\x18\x01 \x03(\v2\x13.headwater.v1.ModelR\x06models\"[\n" +
-	"\x05Model\x12\x12\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"m\n" +
+	"\x12ListModelsResponse\x12/\n" +
+	"\x06models\x18\x01 \x03(\v2\x17.headwater.v1.ModelInfoR\x06models\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"_\n" +
+	"\tModelInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\"\n" +
-	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities2\xc7\x04\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities2\xc4\x04\n" +
 	"\fAgentService\x12B\n" +
-	"\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12=\n" +
-	"\x03Run\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.RunResponse\x12U\n" +
+	"\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12:\n" +
+	"\x03Run\x12\x18.headwater.v1.RunRequest\x1a\x19.headwater.v1.RunResponse\x12U\n" +
 	"\fCancelStream\x12!.headwater.v1.CancelStreamRequest\x1a\".headwater.v1.CancelStreamResponse\x12R\n" +
 	"\vListStreams\x12 .headwater.v1.ListStreamsRequest\x1a!.headwater.v1.ListStreamsResponse\x12^\n" +
 	"\x0fGetProviderInfo\x12$.headwater.v1.GetProviderInfoRequest\x1a%.headwater.v1.GetProviderInfoResponse\x12X\n" +
 	"\rListProviders\x12\".headwater.v1.ListProvidersRequest\x1a#.headwater.v1.ListProvidersResponse\x12O\n" +
 	"\n" +
-	"ListModels\x12\x1f.headwater.v1.ListModelsRequest\x1a .headwater.v1.ListModelsResponseBm\n" +
-	"\x0fai.headwater.v1B\x11AgentServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
+	"ListModels\x12\x1f.headwater.v1.ListModelsRequest\x1a .headwater.v1.ListModelsResponseB\xa1\x01\n" +
+	"\x0fai.headwater.v1B\x11AgentServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
 	file_headwater_v1_agent_service_proto_rawDescOnce sync.Once
@@ -1364,77 +1340,72 @@ func file_headwater_v1_agent_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_agent_service_proto_rawDescData
 }
 
-var file_headwater_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_headwater_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_headwater_v1_agent_service_proto_goTypes = []any{
 	(*StreamRequest)(nil),           // 0: headwater.v1.StreamRequest
-	(*RunResponse)(nil),             // 1: headwater.v1.RunResponse
-	(*CancelStreamRequest)(nil),     // 2: headwater.v1.CancelStreamRequest
-	(*CancelStreamResponse)(nil),    // 3: headwater.v1.CancelStreamResponse
-	(*ListStreamsRequest)(nil),      // 4: headwater.v1.ListStreamsRequest
-	(*ListStreamsResponse)(nil),     // 5: headwater.v1.ListStreamsResponse
-	(*StreamInfo)(nil),              // 6: headwater.v1.StreamInfo
-	(*GetProviderInfoRequest)(nil),  // 7: headwater.v1.GetProviderInfoRequest
-	(*GetProviderInfoResponse)(nil), // 8: headwater.v1.GetProviderInfoResponse
-	(*ListProvidersRequest)(nil),    // 9: headwater.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),   // 10: headwater.v1.ListProvidersResponse
-	(*ProviderSummary)(nil),         // 11: headwater.v1.ProviderSummary
-	(*ProviderInfo)(nil),            // 12: headwater.v1.ProviderInfo
-	(*ListModelsRequest)(nil),       // 13: headwater.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),      // 14: headwater.v1.ListModelsResponse
-	(*Model)(nil),                   // 15: headwater.v1.Model
-	nil,                             // 16: headwater.v1.StreamRequest.ProviderOptionsEntry
-	(*Message)(nil),                 // 17: headwater.v1.Message
-	(*Tool)(nil),                    // 18: headwater.v1.Tool
-	(*ToolChoice)(nil),              // 19: headwater.v1.ToolChoice
-	(*ResponseFormat)(nil),          // 20: headwater.v1.ResponseFormat
-	(UnsupportedParams)(0),          // 21: headwater.v1.UnsupportedParams
-	(*Timeouts)(nil),                // 22: headwater.v1.Timeouts
-	(*ToolCall)(nil),                // 23: headwater.v1.ToolCall
-	(FinishReason)(0),               // 24: headwater.v1.FinishReason
-	(*Usage)(nil),                   // 25: headwater.v1.Usage
-	(*StreamStats)(nil),             // 26: headwater.v1.StreamStats
-	(*structpb.Struct)(nil),         // 27: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 29: headwater.v1.StreamChunk
+	(*RunRequest)(nil),              // 1: headwater.v1.RunRequest
+	(*RunResponse)(nil),             // 2: headwater.v1.RunResponse
+	(*CancelStreamRequest)(nil),     // 3: headwater.v1.CancelStreamRequest
+	(*CancelStreamResponse)(nil),    // 4: headwater.v1.CancelStreamResponse
+	(*ListStreamsRequest)(nil),      // 5: headwater.v1.ListStreamsRequest
+	(*ListStreamsResponse)(nil),     // 6: headwater.v1.ListStreamsResponse
+	(*StreamInfo)(nil),              // 7: headwater.v1.StreamInfo
+	(*GetProviderInfoRequest)(nil),  // 8: headwater.v1.GetProviderInfoRequest
+	(*GetProviderInfoResponse)(nil), // 9: headwater.v1.GetProviderInfoResponse
+	(*ListProvidersRequest)(nil),    // 10: headwater.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),   // 11: headwater.v1.ListProvidersResponse
+	(*ProviderSummary)(nil),         // 12: headwater.v1.ProviderSummary
+	(*ProviderInfo)(nil),            // 13: headwater.v1.ProviderInfo
+	(*ListModelsRequest)(nil),       // 14: headwater.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),      // 15: headwater.v1.ListModelsResponse
+	(*ModelInfo)(nil),               // 16: headwater.v1.ModelInfo
+	nil,                             // 17: headwater.v1.StreamInfo.LabelsEntry
+	(*AgentConfig)(nil),             // 18: headwater.v1.AgentConfig
+	(*ChatMessage)(nil),             // 19: headwater.v1.ChatMessage
+	(*ToolCall)(nil),                // 20: headwater.v1.ToolCall
+	(FinishReason)(0),               // 21: headwater.v1.FinishReason
+	(*Usage)(nil),                   // 22: headwater.v1.Usage
+	(*StreamStats)(nil),             // 23: headwater.v1.StreamStats
+	(*structpb.Struct)(nil),         // 24: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 26: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
-	17, // 0: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.Message
-	18, // 1: headwater.v1.StreamRequest.tools:type_name -> headwater.v1.Tool
-	19, // 2: headwater.v1.StreamRequest.tool_choice:type_name -> headwater.v1.ToolChoice
-	20, // 3: headwater.v1.StreamRequest.response_format:type_name -> headwater.v1.ResponseFormat
-	21, // 4: headwater.v1.StreamRequest.unsupported_params:type_name -> headwater.v1.UnsupportedParams
-	22, // 5: headwater.v1.StreamRequest.timeouts:type_name -> headwater.v1.Timeouts
-	16, // 6: headwater.v1.StreamRequest.provider_options:type_name -> headwater.v1.StreamRequest.ProviderOptionsEntry
-	23, // 7: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
-	24, // 8: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
-	25, // 9: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
-	26, // 10: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
-	27, // 11: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
-	6,  // 12: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	28, // 13: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	12, // 14: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	11, // 15: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	15, // 16: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.Model
-	27, // 17: headwater.v1.StreamRequest.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	0,  // 18: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	0,  // 19: headwater.v1.AgentService.Run:input_type -> headwater.v1.StreamRequest
-	2,  // 20: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	4,  // 21: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	7,  // 22: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	9,  // 23: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	13, // 24: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	29, // 25: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	1,  // 26: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	3,  // 27: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	5,  // 28: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	8,  // 29: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	10, // 30: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	14, // 31: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	18, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
+	19, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
+	18, // 2: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
+	19, // 3: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
+	20, // 4: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
+	21, // 5: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
+	22, // 6: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
+	23, // 7: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
+	24, // 8: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
+	19, // 9: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
+	7,  // 10: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	25, // 11: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	17, // 12: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	13, // 13: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	12, // 14: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	16, // 15: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	0,  // 16: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	1,  // 17: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	3,  // 18: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	5,  // 19: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	8,  // 20: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	10, // 21: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	14, // 22: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	26, // 23: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	2,  // 24: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	4,  // 25: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	6,  // 26: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	9,  // 27: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	11, // 28: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	15, // 29: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	23, // [23:30] is the sub-list for method output_type
+	16, // [16:23] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }
@@ -1443,16 +1414,15 @@ func file_headwater_v1_agent_service_proto_init() {
 		return
 	}
 	file_headwater_v1_agent_proto_init()
-	file_headwater_v1_agent_service_proto_msgTypes[0].OneofWrappers = []any{}
-	file_headwater_v1_agent_service_proto_msgTypes[1].OneofWrappers = []any{}
-	file_headwater_v1_agent_service_proto_msgTypes[12].OneofWrappers = []any{}
+	file_headwater_v1_agent_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_headwater_v1_agent_service_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_service_proto_rawDesc), len(file_headwater_v1_agent_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,18 +35,20 @@ const (
 // Streams replies of language models, whichever provider serves them. Errors: see ErrorReason.
 type AgentServiceClient interface {
 	// Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-	// `headwater-version`. A caller that leaves ends the provider's work too.
+	// `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+	// is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+	// 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
 	Stream(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamChunk], error)
-	// The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
-	Run(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (*RunResponse, error)
+	// The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
+	Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (*RunResponse, error)
 	// Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs.
 	CancelStream(ctx context.Context, in *CancelStreamRequest, opts ...grpc.CallOption) (*CancelStreamResponse, error)
 	// Lists the running streams, oldest first.
 	ListStreams(ctx context.Context, in *ListStreamsRequest, opts ...grpc.CallOption) (*ListStreamsResponse, error)
-	// What a provider and a model can do. Errors as for Stream.
+	// Tells what a provider and a model can do. Errors as for Stream.
 	GetProviderInfo(ctx context.Context, in *GetProviderInfoRequest, opts ...grpc.CallOption) (*GetProviderInfoResponse, error)
-	// Lists the providers that are configured, by name.
+	// Lists the configured providers, by name.
 	ListProviders(ctx context.Context, in *ListProvidersRequest, opts ...grpc.CallOption) (*ListProvidersResponse, error)
 	// Asks a provider for its models. UNAVAILABLE when it cannot be reached.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
@@ -79,7 +81,7 @@ func (c *agentServiceClient) Stream(ctx context.Context, in *StreamRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_StreamClient = grpc.ServerStreamingClient[StreamChunk]
 
-func (c *agentServiceClient) Run(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (*RunResponse, error) {
+func (c *agentServiceClient) Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (*RunResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RunResponse)
 	err := c.cc.Invoke(ctx, AgentService_Run_FullMethodName, in, out, cOpts...)
@@ -146,18 +148,20 @@ func (c *agentServiceClient) ListModels(ctx context.Context, in *ListModelsReque
 // Streams replies of language models, whichever provider serves them. Errors: see ErrorReason.
 type AgentServiceServer interface {
 	// Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-	// `headwater-version`. A caller that leaves ends the provider's work too.
+	// `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+	// is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+	// 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
 	Stream(*StreamRequest, grpc.ServerStreamingServer[StreamChunk]) error
-	// The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
-	Run(context.Context, *StreamRequest) (*RunResponse, error)
+	// The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
+	Run(context.Context, *RunRequest) (*RunResponse, error)
 	// Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs.
 	CancelStream(context.Context, *CancelStreamRequest) (*CancelStreamResponse, error)
 	// Lists the running streams, oldest first.
 	ListStreams(context.Context, *ListStreamsRequest) (*ListStreamsResponse, error)
-	// What a provider and a model can do. Errors as for Stream.
+	// Tells what a provider and a model can do. Errors as for Stream.
 	GetProviderInfo(context.Context, *GetProviderInfoRequest) (*GetProviderInfoResponse, error)
-	// Lists the providers that are configured, by name.
+	// Lists the configured providers, by name.
 	ListProviders(context.Context, *ListProvidersRequest) (*ListProvidersResponse, error)
 	// Asks a provider for its models. UNAVAILABLE when it cannot be reached.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
@@ -174,7 +178,7 @@ type UnimplementedAgentServiceServer struct{}
 func (UnimplementedAgentServiceServer) Stream(*StreamRequest, grpc.ServerStreamingServer[StreamChunk]) error {
 	return status.Error(codes.Unimplemented, "method Stream not implemented")
 }
-func (UnimplementedAgentServiceServer) Run(context.Context, *StreamRequest) (*RunResponse, error) {
+func (UnimplementedAgentServiceServer) Run(context.Context, *RunRequest) (*RunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Run not implemented")
 }
 func (UnimplementedAgentServiceServer) CancelStream(context.Context, *CancelStreamRequest) (*CancelStreamResponse, error) {
@@ -225,7 +229,7 @@ func _AgentService_Stream_Handler(srv interface{}, stream grpc.ServerStream) err
 type AgentService_StreamServer = grpc.ServerStreamingServer[StreamChunk]
 
 func _AgentService_Run_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(StreamRequest)
+	in := new(RunRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -237,7 +241,7 @@ func _AgentService_Run_Handler(srv interface{}, ctx context.Context, dec func(in
 		FullMethod: AgentService_Run_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Run(ctx, req.(*StreamRequest))
+		return srv.(AgentServiceServer).Run(ctx, req.(*RunRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }

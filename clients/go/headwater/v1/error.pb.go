@@ -9,6 +9,8 @@ package headwaterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,27 +23,36 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Why a call failed. The reason of the `google.rpc.ErrorInfo` that every error of this service carries
-// (domain `headwater`) is one of these names without the prefix `ERROR_REASON_`. Errors that gRPC itself finds before
-// the service sees the call carry none: a message that is no protobuf, or one over 32 MiB (RESOURCE_EXHAUSTED).
+// Why a call failed. The `reason` of the `google.rpc.ErrorInfo` that every error of this service carries (domain
+// `headwater.ai`) is one of these names without the prefix `ERROR_REASON_`. Two errors of gRPC itself carry none: a
+// message that is no protobuf, and one over 32 MiB (RESOURCE_EXHAUSTED).
 //
-// Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is there where
-// waiting helps. Errors that come from a provider carry `provider`, `model`, `http_status`, `provider_code` and
-// `provider_request_id` in the ErrorInfo's metadata, as far as they are known.
+// Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
+// waiting helps.
+//
+// Keys of the ErrorInfo's metadata, each present when it is known:
+//
+//	`provider`             name of the provider
+//	`model`                model that was asked
+//	`http_status`          status code of the provider's answer
+//	`provider_code`        the provider's own code of the error
+//	`provider_request_id`  the provider's id of the request, for its support desk
+//	`cause`                kind of the network fault, such as `ConnectError`
+//	`stream_id`            id of the stream that failed
 type ErrorReason int32
 
 const (
 	// Never sent.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// INVALID_ARGUMENT. A field of the request has a bad value; BadRequest names each with its cure.
+	// INVALID_ARGUMENT. A field of the request has a bad value. BadRequest names each one with its cure.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 1
 	// NOT_FOUND. No provider of that name is configured, or no configured provider serves that model.
 	ErrorReason_ERROR_REASON_PROVIDER_NOT_FOUND ErrorReason = 2
 	// FAILED_PRECONDITION. The provider refuses the key that the server has for it, or the server has none.
 	ErrorReason_ERROR_REASON_PROVIDER_AUTH_FAILED ErrorReason = 3
-	// RESOURCE_EXHAUSTED. The provider limits the rate; RetryInfo says how long to wait, where the provider said so.
+	// RESOURCE_EXHAUSTED. The provider limits the rate. RetryInfo says how long to wait where the provider said so.
 	ErrorReason_ERROR_REASON_PROVIDER_RATE_LIMITED ErrorReason = 4
-	// RESOURCE_EXHAUSTED. The account has no quota or credit left; waiting will not help.
+	// RESOURCE_EXHAUSTED. The account has no quota or credit left. Waiting does not help.
 	ErrorReason_ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED ErrorReason = 5
 	// UNAVAILABLE. The provider failed, was overloaded or could not be reached before the first chunk.
 	ErrorReason_ERROR_REASON_PROVIDER_UNAVAILABLE ErrorReason = 6
@@ -51,30 +62,36 @@ const (
 	ErrorReason_ERROR_REASON_CONTEXT_WINDOW_EXCEEDED ErrorReason = 8
 	// NOT_FOUND. The provider does not have the model.
 	ErrorReason_ERROR_REASON_MODEL_NOT_FOUND ErrorReason = 9
-	// ABORTED. The stream was cut or failed after its first chunk; what had arrived is not the whole reply.
+	// ABORTED. The stream was cut or failed after its first chunk. What had arrived is not the whole reply.
 	ErrorReason_ERROR_REASON_STREAM_INTERRUPTED ErrorReason = 10
-	// DEADLINE_EXCEEDED. No first or no next chunk came in time.
+	// DEADLINE_EXCEEDED. The first or the next chunk did not come in time.
 	ErrorReason_ERROR_REASON_STREAM_TIMEOUT ErrorReason = 11
 	// CANCELLED. The stream was ended by CancelStream.
 	ErrorReason_ERROR_REASON_STREAM_CANCELLED ErrorReason = 12
 	// NOT_FOUND. No stream with that id is running.
 	ErrorReason_ERROR_REASON_STREAM_NOT_FOUND ErrorReason = 13
-	// RESOURCE_EXHAUSTED. The reply does not fit into one message of 3 MiB; Stream has no such limit for text.
+	// RESOURCE_EXHAUSTED. The reply does not fit into one message of 3 MiB. Stream has no such limit for text.
 	ErrorReason_ERROR_REASON_REPLY_TOO_LARGE ErrorReason = 14
-	// UNAVAILABLE, with RetryInfo. The server is draining; another replica, or the next one, will answer.
+	// UNAVAILABLE, with RetryInfo. The server is draining. Another replica, or the next start of this one, answers.
 	ErrorReason_ERROR_REASON_SERVER_DRAINING ErrorReason = 15
 	// INTERNAL. A fault of this service.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 16
-	// NOT_FOUND. No run has that id, or it is so old that it was removed.
+	// NOT_FOUND. No run has that id, or the run is so old that it was removed.
 	ErrorReason_ERROR_REASON_RUN_NOT_FOUND ErrorReason = 17
 	// FAILED_PRECONDITION. The run is in a state in which this cannot be done.
 	ErrorReason_ERROR_REASON_RUN_STATE ErrorReason = 18
-	// INVALID_ARGUMENT. The definition of a workflow has mistakes; BadRequest names each with its cure.
+	// INVALID_ARGUMENT. The definition of a workflow has mistakes. BadRequest names each one with its cure.
 	ErrorReason_ERROR_REASON_WORKFLOW_INVALID ErrorReason = 19
-	// Never the status of a call: why a run failed. A step failed for good.
+	// Only inside a Failure. A step failed, and the failure has no more exact reason.
 	ErrorReason_ERROR_REASON_STEP_FAILED ErrorReason = 20
 	// ALREADY_EXISTS. The `request_id` was used before with another request.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 21
+	// Only inside a Failure. A step did not end, or found no worker, within its time.
+	ErrorReason_ERROR_REASON_STEP_TIMEOUT ErrorReason = 22
+	// Only inside a Failure. The worker of an attempt was lost.
+	ErrorReason_ERROR_REASON_WORKER_LOST ErrorReason = 23
+	// Only inside a Failure. A tool failed.
+	ErrorReason_ERROR_REASON_TOOL_FAILED ErrorReason = 24
 )
 
 // Enum value maps for ErrorReason.
@@ -102,6 +119,9 @@ var (
 		19: "ERROR_REASON_WORKFLOW_INVALID",
 		20: "ERROR_REASON_STEP_FAILED",
 		21: "ERROR_REASON_REQUEST_ID_REUSED",
+		22: "ERROR_REASON_STEP_TIMEOUT",
+		23: "ERROR_REASON_WORKER_LOST",
+		24: "ERROR_REASON_TOOL_FAILED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -126,6 +146,9 @@ var (
 		"ERROR_REASON_WORKFLOW_INVALID":          19,
 		"ERROR_REASON_STEP_FAILED":               20,
 		"ERROR_REASON_REQUEST_ID_REUSED":         21,
+		"ERROR_REASON_STEP_TIMEOUT":              22,
+		"ERROR_REASON_WORKER_LOST":               23,
+		"ERROR_REASON_TOOL_FAILED":               24,
 	}
 )
 
@@ -156,37 +179,340 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_error_proto_rawDescGZIP(), []int{0}
 }
 
+// Facts about an error reason that every client needs. They stand as an option on each value of ErrorReason, so that
+// a client reads them from the descriptor instead of keeping a table.
+type ErrorFacts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The gRPC status code of a call that ends for this reason, as a number of google.rpc.Code. ABORTED (10) for a reason
+	// that stands only inside a Failure.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Another try of the same call can succeed while no chunk has arrived. RetryInfo, where present, says when.
+	Retryable bool `protobuf:"varint,2,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// Another attempt of a workflow step can succeed, also after chunks have arrived.
+	StepRetryable bool `protobuf:"varint,3,opt,name=step_retryable,json=stepRetryable,proto3" json:"step_retryable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorFacts) Reset() {
+	*x = ErrorFacts{}
+	mi := &file_headwater_v1_error_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorFacts) ProtoMessage() {}
+
+func (x *ErrorFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_error_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorFacts.ProtoReflect.Descriptor instead.
+func (*ErrorFacts) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_error_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ErrorFacts) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ErrorFacts) GetRetryable() bool {
+	if x != nil {
+		return x.Retryable
+	}
+	return false
+}
+
+func (x *ErrorFacts) GetStepRetryable() bool {
+	if x != nil {
+		return x.StepRetryable
+	}
+	return false
+}
+
+// Why a step, a run, a task or a tool failed. A call that fails has a gRPC status instead.
+type Failure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What kind of failure. UNSPECIFIED from a worker or a caller: STEP_FAILED for a step, TOOL_FAILED for a tool.
+	Reason ErrorReason `protobuf:"varint,1,opt,name=reason,proto3,enum=headwater.v1.ErrorReason" json:"reason,omitempty"`
+	// One sentence for people, at most 1,000 characters. A longer one is cut.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Kind of the error in the language that raised it, such as `ValueError`, at most 256 characters. Default: empty.
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// Another attempt cannot succeed. Default: false, so the step is tried again as its RetryPolicy says.
+	NonRetryable bool `protobuf:"varint,4,opt,name=non_retryable,json=nonRetryable,proto3" json:"non_retryable,omitempty"`
+	// How long to wait before another attempt at least, 0 to 1 day. Absent: as the RetryPolicy says.
+	RetryDelay *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_delay,json=retryDelay,proto3" json:"retry_delay,omitempty"`
+	// Facts of the provider, when the failure came from one.
+	Provider *ProviderFailure `protobuf:"bytes,6,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The failure that led to this one. At most 8 deep, deeper ones are cut.
+	Cause         *Failure `protobuf:"bytes,7,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_headwater_v1_error_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_error_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_error_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Failure) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Failure) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Failure) GetNonRetryable() bool {
+	if x != nil {
+		return x.NonRetryable
+	}
+	return false
+}
+
+func (x *Failure) GetRetryDelay() *durationpb.Duration {
+	if x != nil {
+		return x.RetryDelay
+	}
+	return nil
+}
+
+func (x *Failure) GetProvider() *ProviderFailure {
+	if x != nil {
+		return x.Provider
+	}
+	return nil
+}
+
+func (x *Failure) GetCause() *Failure {
+	if x != nil {
+		return x.Cause
+	}
+	return nil
+}
+
+// What a provider said about a failure.
+type ProviderFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the provider.
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Model that was asked.
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// HTTP status code of its answer. 0: there was none.
+	HttpStatus int32 `protobuf:"varint,3,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	// The provider's own code of the error.
+	Code string `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
+	// The provider's id of the request, for its support desk.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProviderFailure) Reset() {
+	*x = ProviderFailure{}
+	mi := &file_headwater_v1_error_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProviderFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProviderFailure) ProtoMessage() {}
+
+func (x *ProviderFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_error_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProviderFailure.ProtoReflect.Descriptor instead.
+func (*ProviderFailure) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_error_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ProviderFailure) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ProviderFailure) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ProviderFailure) GetHttpStatus() int32 {
+	if x != nil {
+		return x.HttpStatus
+	}
+	return 0
+}
+
+func (x *ProviderFailure) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ProviderFailure) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+var file_headwater_v1_error_proto_extTypes = []protoimpl.ExtensionInfo{
+	{
+		ExtendedType:  (*descriptorpb.EnumValueOptions)(nil),
+		ExtensionType: (*ErrorFacts)(nil),
+		Field:         50810,
+		Name:          "headwater.v1.error_facts",
+		Tag:           "bytes,50810,opt,name=error_facts",
+		Filename:      "headwater/v1/error.proto",
+	},
+}
+
+// Extension fields to descriptorpb.EnumValueOptions.
+var (
+	// On each value of ErrorReason.
+	//
+	// optional headwater.v1.ErrorFacts error_facts = 50810;
+	E_ErrorFacts = &file_headwater_v1_error_proto_extTypes[0]
+)
+
 var File_headwater_v1_error_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x18headwater/v1/error.proto\x12\fheadwater.v1*\x97\x06\n" +
+	"\x18headwater/v1/error.proto\x12\fheadwater.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"e\n" +
+	"\n" +
+	"ErrorFacts\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1c\n" +
+	"\tretryable\x18\x02 \x01(\bR\tretryable\x12%\n" +
+	"\x0estep_retryable\x18\x03 \x01(\bR\rstepRetryable\"\xb3\x02\n" +
+	"\aFailure\x121\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x19.headwater.v1.ErrorReasonR\x06reason\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12#\n" +
+	"\rnon_retryable\x18\x04 \x01(\bR\fnonRetryable\x12:\n" +
+	"\vretry_delay\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryDelay\x129\n" +
+	"\bprovider\x18\x06 \x01(\v2\x1d.headwater.v1.ProviderFailureR\bprovider\x12+\n" +
+	"\x05cause\x18\a \x01(\v2\x15.headwater.v1.FailureR\x05cause\"\x97\x01\n" +
+	"\x0fProviderFailure\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x1f\n" +
+	"\vhttp_status\x18\x03 \x01(\x05R\n" +
+	"httpStatus\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId*\xcc\b\n" +
 	"\vErrorReason\x12\x1c\n" +
-	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
-	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12#\n" +
-	"\x1fERROR_REASON_PROVIDER_NOT_FOUND\x10\x02\x12%\n" +
-	"!ERROR_REASON_PROVIDER_AUTH_FAILED\x10\x03\x12&\n" +
-	"\"ERROR_REASON_PROVIDER_RATE_LIMITED\x10\x04\x12)\n" +
-	"%ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED\x10\x05\x12%\n" +
-	"!ERROR_REASON_PROVIDER_UNAVAILABLE\x10\x06\x12*\n" +
-	"&ERROR_REASON_PROVIDER_REJECTED_REQUEST\x10\a\x12(\n" +
-	"$ERROR_REASON_CONTEXT_WINDOW_EXCEEDED\x10\b\x12 \n" +
-	"\x1cERROR_REASON_MODEL_NOT_FOUND\x10\t\x12#\n" +
+	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
+	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\b\x03\x12+\n" +
+	"\x1fERROR_REASON_PROVIDER_NOT_FOUND\x10\x02\x1a\x06\xd2\xe7\x18\x02\b\x05\x12-\n" +
+	"!ERROR_REASON_PROVIDER_AUTH_FAILED\x10\x03\x1a\x06\xd2\xe7\x18\x02\b\t\x122\n" +
+	"\"ERROR_REASON_PROVIDER_RATE_LIMITED\x10\x04\x1a\n" +
+	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01\x121\n" +
+	"%ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED\x10\x05\x1a\x06\xd2\xe7\x18\x02\b\b\x121\n" +
+	"!ERROR_REASON_PROVIDER_UNAVAILABLE\x10\x06\x1a\n" +
+	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01\x122\n" +
+	"&ERROR_REASON_PROVIDER_REJECTED_REQUEST\x10\a\x1a\x06\xd2\xe7\x18\x02\b\x03\x120\n" +
+	"$ERROR_REASON_CONTEXT_WINDOW_EXCEEDED\x10\b\x1a\x06\xd2\xe7\x18\x02\b\x03\x12(\n" +
+	"\x1cERROR_REASON_MODEL_NOT_FOUND\x10\t\x1a\x06\xd2\xe7\x18\x02\b\x05\x12-\n" +
 	"\x1fERROR_REASON_STREAM_INTERRUPTED\x10\n" +
-	"\x12\x1f\n" +
-	"\x1bERROR_REASON_STREAM_TIMEOUT\x10\v\x12!\n" +
-	"\x1dERROR_REASON_STREAM_CANCELLED\x10\f\x12!\n" +
-	"\x1dERROR_REASON_STREAM_NOT_FOUND\x10\r\x12 \n" +
-	"\x1cERROR_REASON_REPLY_TOO_LARGE\x10\x0e\x12 \n" +
-	"\x1cERROR_REASON_SERVER_DRAINING\x10\x0f\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\x10\x12\x1e\n" +
-	"\x1aERROR_REASON_RUN_NOT_FOUND\x10\x11\x12\x1a\n" +
-	"\x16ERROR_REASON_RUN_STATE\x10\x12\x12!\n" +
-	"\x1dERROR_REASON_WORKFLOW_INVALID\x10\x13\x12\x1c\n" +
-	"\x18ERROR_REASON_STEP_FAILED\x10\x14\x12\"\n" +
-	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x15Bf\n" +
+	"\x1a\b\xd2\xe7\x18\x04\b\n" +
+	"\x18\x01\x12+\n" +
+	"\x1bERROR_REASON_STREAM_TIMEOUT\x10\v\x1a\n" +
+	"\xd2\xe7\x18\x06\b\x04\x10\x01\x18\x01\x12)\n" +
+	"\x1dERROR_REASON_STREAM_CANCELLED\x10\f\x1a\x06\xd2\xe7\x18\x02\b\x01\x12)\n" +
+	"\x1dERROR_REASON_STREAM_NOT_FOUND\x10\r\x1a\x06\xd2\xe7\x18\x02\b\x05\x12(\n" +
+	"\x1cERROR_REASON_REPLY_TOO_LARGE\x10\x0e\x1a\x06\xd2\xe7\x18\x02\b\b\x12,\n" +
+	"\x1cERROR_REASON_SERVER_DRAINING\x10\x0f\x1a\n" +
+	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01\x12#\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\x10\x1a\b\xd2\xe7\x18\x04\b\r\x18\x01\x12&\n" +
+	"\x1aERROR_REASON_RUN_NOT_FOUND\x10\x11\x1a\x06\xd2\xe7\x18\x02\b\x05\x12\"\n" +
+	"\x16ERROR_REASON_RUN_STATE\x10\x12\x1a\x06\xd2\xe7\x18\x02\b\t\x12)\n" +
+	"\x1dERROR_REASON_WORKFLOW_INVALID\x10\x13\x1a\x06\xd2\xe7\x18\x02\b\x03\x12&\n" +
+	"\x18ERROR_REASON_STEP_FAILED\x10\x14\x1a\b\xd2\xe7\x18\x04\b\n" +
+	"\x18\x01\x12*\n" +
+	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x15\x1a\x06\xd2\xe7\x18\x02\b\x06\x12'\n" +
+	"\x19ERROR_REASON_STEP_TIMEOUT\x10\x16\x1a\b\xd2\xe7\x18\x04\b\n" +
+	"\x18\x01\x12&\n" +
+	"\x18ERROR_REASON_WORKER_LOST\x10\x17\x1a\b\xd2\xe7\x18\x04\b\n" +
+	"\x18\x01\x12$\n" +
+	"\x18ERROR_REASON_TOOL_FAILED\x10\x18\x1a\x06\xd2\xe7\x18\x02\b\n" +
+	":^\n" +
+	"\verror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\v2\x18.headwater.v1.ErrorFactsR\n" +
+	"errorFactsB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +
-	"ErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
+	"ErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
 	file_headwater_v1_error_proto_rawDescOnce sync.Once
@@ -201,15 +527,27 @@ func file_headwater_v1_error_proto_rawDescGZIP() []byte {
 }
 
 var file_headwater_v1_error_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_headwater_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_headwater_v1_error_proto_goTypes = []any{
-	(ErrorReason)(0), // 0: headwater.v1.ErrorReason
+	(ErrorReason)(0),                      // 0: headwater.v1.ErrorReason
+	(*ErrorFacts)(nil),                    // 1: headwater.v1.ErrorFacts
+	(*Failure)(nil),                       // 2: headwater.v1.Failure
+	(*ProviderFailure)(nil),               // 3: headwater.v1.ProviderFailure
+	(*durationpb.Duration)(nil),           // 4: google.protobuf.Duration
+	(*descriptorpb.EnumValueOptions)(nil), // 5: google.protobuf.EnumValueOptions
 }
 var file_headwater_v1_error_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0, // 0: headwater.v1.Failure.reason:type_name -> headwater.v1.ErrorReason
+	4, // 1: headwater.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
+	3, // 2: headwater.v1.Failure.provider:type_name -> headwater.v1.ProviderFailure
+	2, // 3: headwater.v1.Failure.cause:type_name -> headwater.v1.Failure
+	5, // 4: headwater.v1.error_facts:extendee -> google.protobuf.EnumValueOptions
+	1, // 5: headwater.v1.error_facts:type_name -> headwater.v1.ErrorFacts
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	5, // [5:6] is the sub-list for extension type_name
+	4, // [4:5] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_error_proto_init() }
@@ -223,13 +561,15 @@ func file_headwater_v1_error_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_error_proto_rawDesc), len(file_headwater_v1_error_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   0,
-			NumExtensions: 0,
+			NumMessages:   3,
+			NumExtensions: 1,
 			NumServices:   0,
 		},
 		GoTypes:           file_headwater_v1_error_proto_goTypes,
 		DependencyIndexes: file_headwater_v1_error_proto_depIdxs,
 		EnumInfos:         file_headwater_v1_error_proto_enumTypes,
+		MessageInfos:      file_headwater_v1_error_proto_msgTypes,
+		ExtensionInfos:    file_headwater_v1_error_proto_extTypes,
 	}.Build()
 	File_headwater_v1_error_proto = out.File
 	file_headwater_v1_error_proto_goTypes = nil

@@ -9,6 +9,7 @@ package headwaterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,35 +23,35 @@ const (
 )
 
 // From the worker.
-type WorkerMessage struct {
+type AttachRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Exactly one must be set; INVALID_ARGUMENT otherwise.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
-	//	*WorkerMessage_Register
-	//	*WorkerMessage_Heartbeat
-	//	*WorkerMessage_Chunk
-	//	*WorkerMessage_Result
-	Kind          isWorkerMessage_Kind `protobuf_oneof:"kind"`
+	//	*AttachRequest_Registration
+	//	*AttachRequest_Heartbeat
+	//	*AttachRequest_Chunk
+	//	*AttachRequest_Result
+	Kind          isAttachRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WorkerMessage) Reset() {
-	*x = WorkerMessage{}
+func (x *AttachRequest) Reset() {
+	*x = AttachRequest{}
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WorkerMessage) String() string {
+func (x *AttachRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WorkerMessage) ProtoMessage() {}
+func (*AttachRequest) ProtoMessage() {}
 
-func (x *WorkerMessage) ProtoReflect() protoreflect.Message {
+func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -62,116 +63,116 @@ func (x *WorkerMessage) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WorkerMessage.ProtoReflect.Descriptor instead.
-func (*WorkerMessage) Descriptor() ([]byte, []int) {
+// Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
+func (*AttachRequest) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *WorkerMessage) GetKind() isWorkerMessage_Kind {
+func (x *AttachRequest) GetKind() isAttachRequest_Kind {
 	if x != nil {
 		return x.Kind
 	}
 	return nil
 }
 
-func (x *WorkerMessage) GetRegister() *Register {
+func (x *AttachRequest) GetRegistration() *WorkerRegistration {
 	if x != nil {
-		if x, ok := x.Kind.(*WorkerMessage_Register); ok {
-			return x.Register
+		if x, ok := x.Kind.(*AttachRequest_Registration); ok {
+			return x.Registration
 		}
 	}
 	return nil
 }
 
-func (x *WorkerMessage) GetHeartbeat() *Heartbeat {
+func (x *AttachRequest) GetHeartbeat() *WorkerHeartbeat {
 	if x != nil {
-		if x, ok := x.Kind.(*WorkerMessage_Heartbeat); ok {
+		if x, ok := x.Kind.(*AttachRequest_Heartbeat); ok {
 			return x.Heartbeat
 		}
 	}
 	return nil
 }
 
-func (x *WorkerMessage) GetChunk() *TaskChunk {
+func (x *AttachRequest) GetChunk() *TaskChunk {
 	if x != nil {
-		if x, ok := x.Kind.(*WorkerMessage_Chunk); ok {
+		if x, ok := x.Kind.(*AttachRequest_Chunk); ok {
 			return x.Chunk
 		}
 	}
 	return nil
 }
 
-func (x *WorkerMessage) GetResult() *TaskResult {
+func (x *AttachRequest) GetResult() *TaskResult {
 	if x != nil {
-		if x, ok := x.Kind.(*WorkerMessage_Result); ok {
+		if x, ok := x.Kind.(*AttachRequest_Result); ok {
 			return x.Result
 		}
 	}
 	return nil
 }
 
-type isWorkerMessage_Kind interface {
-	isWorkerMessage_Kind()
+type isAttachRequest_Kind interface {
+	isAttachRequest_Kind()
 }
 
-type WorkerMessage_Register struct {
-	// Who it is. The first message, and only that.
-	Register *Register `protobuf:"bytes,1,opt,name=register,proto3,oneof"`
+type AttachRequest_Registration struct {
+	// The worker and its handlers. Required as the first message, refused later.
+	Registration *WorkerRegistration `protobuf:"bytes,1,opt,name=registration,proto3,oneof"`
 }
 
-type WorkerMessage_Heartbeat struct {
-	// It is alive.
-	Heartbeat *Heartbeat `protobuf:"bytes,2,opt,name=heartbeat,proto3,oneof"`
+type AttachRequest_Heartbeat struct {
+	// The worker is alive.
+	Heartbeat *WorkerHeartbeat `protobuf:"bytes,2,opt,name=heartbeat,proto3,oneof"`
 }
 
-type WorkerMessage_Chunk struct {
+type AttachRequest_Chunk struct {
 	// A piece of a task's output.
 	Chunk *TaskChunk `protobuf:"bytes,3,opt,name=chunk,proto3,oneof"`
 }
 
-type WorkerMessage_Result struct {
-	// How a task ended.
+type AttachRequest_Result struct {
+	// The end of a task.
 	Result *TaskResult `protobuf:"bytes,4,opt,name=result,proto3,oneof"`
 }
 
-func (*WorkerMessage_Register) isWorkerMessage_Kind() {}
+func (*AttachRequest_Registration) isAttachRequest_Kind() {}
 
-func (*WorkerMessage_Heartbeat) isWorkerMessage_Kind() {}
+func (*AttachRequest_Heartbeat) isAttachRequest_Kind() {}
 
-func (*WorkerMessage_Chunk) isWorkerMessage_Kind() {}
+func (*AttachRequest_Chunk) isAttachRequest_Kind() {}
 
-func (*WorkerMessage_Result) isWorkerMessage_Kind() {}
+func (*AttachRequest_Result) isAttachRequest_Kind() {}
 
 // From the server.
-type ServerMessage struct {
+type AttachResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Exactly one is set.
+	// Exactly one is set. A worker ignores a message that it does not know.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
-	//	*ServerMessage_Registered
-	//	*ServerMessage_Task
-	//	*ServerMessage_Cancel
-	//	*ServerMessage_Ack
-	Kind          isServerMessage_Kind `protobuf_oneof:"kind"`
+	//	*AttachResponse_Registered
+	//	*AttachResponse_Task
+	//	*AttachResponse_Cancellation
+	//	*AttachResponse_Ack
+	Kind          isAttachResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ServerMessage) Reset() {
-	*x = ServerMessage{}
+func (x *AttachResponse) Reset() {
+	*x = AttachResponse{}
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ServerMessage) String() string {
+func (x *AttachResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ServerMessage) ProtoMessage() {}
+func (*AttachResponse) ProtoMessage() {}
 
-func (x *ServerMessage) ProtoReflect() protoreflect.Message {
+func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -183,90 +184,90 @@ func (x *ServerMessage) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ServerMessage.ProtoReflect.Descriptor instead.
-func (*ServerMessage) Descriptor() ([]byte, []int) {
+// Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
+func (*AttachResponse) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ServerMessage) GetKind() isServerMessage_Kind {
+func (x *AttachResponse) GetKind() isAttachResponse_Kind {
 	if x != nil {
 		return x.Kind
 	}
 	return nil
 }
 
-func (x *ServerMessage) GetRegistered() *Registered {
+func (x *AttachResponse) GetRegistered() *WorkerRegistered {
 	if x != nil {
-		if x, ok := x.Kind.(*ServerMessage_Registered); ok {
+		if x, ok := x.Kind.(*AttachResponse_Registered); ok {
 			return x.Registered
 		}
 	}
 	return nil
 }
 
-func (x *ServerMessage) GetTask() *Task {
+func (x *AttachResponse) GetTask() *WorkerTask {
 	if x != nil {
-		if x, ok := x.Kind.(*ServerMessage_Task); ok {
+		if x, ok := x.Kind.(*AttachResponse_Task); ok {
 			return x.Task
 		}
 	}
 	return nil
 }
 
-func (x *ServerMessage) GetCancel() *CancelTask {
+func (x *AttachResponse) GetCancellation() *TaskCancellation {
 	if x != nil {
-		if x, ok := x.Kind.(*ServerMessage_Cancel); ok {
-			return x.Cancel
+		if x, ok := x.Kind.(*AttachResponse_Cancellation); ok {
+			return x.Cancellation
 		}
 	}
 	return nil
 }
 
-func (x *ServerMessage) GetAck() *ResultAck {
+func (x *AttachResponse) GetAck() *TaskResultAck {
 	if x != nil {
-		if x, ok := x.Kind.(*ServerMessage_Ack); ok {
+		if x, ok := x.Kind.(*AttachResponse_Ack); ok {
 			return x.Ack
 		}
 	}
 	return nil
 }
 
-type isServerMessage_Kind interface {
-	isServerMessage_Kind()
+type isAttachResponse_Kind interface {
+	isAttachResponse_Kind()
 }
 
-type ServerMessage_Registered struct {
-	// The worker is known.
-	Registered *Registered `protobuf:"bytes,1,opt,name=registered,proto3,oneof"`
+type AttachResponse_Registered struct {
+	// The registration is accepted.
+	Registered *WorkerRegistered `protobuf:"bytes,1,opt,name=registered,proto3,oneof"`
 }
 
-type ServerMessage_Task struct {
-	// Something to do.
-	Task *Task `protobuf:"bytes,2,opt,name=task,proto3,oneof"`
+type AttachResponse_Task struct {
+	// An attempt of a step to run.
+	Task *WorkerTask `protobuf:"bytes,2,opt,name=task,proto3,oneof"`
 }
 
-type ServerMessage_Cancel struct {
+type AttachResponse_Cancellation struct {
 	// A task that is no longer wanted.
-	Cancel *CancelTask `protobuf:"bytes,3,opt,name=cancel,proto3,oneof"`
+	Cancellation *TaskCancellation `protobuf:"bytes,3,opt,name=cancellation,proto3,oneof"`
 }
 
-type ServerMessage_Ack struct {
+type AttachResponse_Ack struct {
 	// A result has arrived.
-	Ack *ResultAck `protobuf:"bytes,4,opt,name=ack,proto3,oneof"`
+	Ack *TaskResultAck `protobuf:"bytes,4,opt,name=ack,proto3,oneof"`
 }
 
-func (*ServerMessage_Registered) isServerMessage_Kind() {}
+func (*AttachResponse_Registered) isAttachResponse_Kind() {}
 
-func (*ServerMessage_Task) isServerMessage_Kind() {}
+func (*AttachResponse_Task) isAttachResponse_Kind() {}
 
-func (*ServerMessage_Cancel) isServerMessage_Kind() {}
+func (*AttachResponse_Cancellation) isAttachResponse_Kind() {}
 
-func (*ServerMessage_Ack) isServerMessage_Kind() {}
+func (*AttachResponse_Ack) isAttachResponse_Kind() {}
 
-// Who a worker is and what it can do.
-type Register struct {
+// A worker and its handlers.
+type WorkerRegistration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The worker's own id, the same over its reconnects, 1 to 256 characters, unique in the world (a UUID).
+	// The worker's id, the same over its reconnects, 1 to 256 characters, unique in the world (a UUID).
 	WorkerId string `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
 	// The queue it serves, 1 to 256 characters.
 	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -275,25 +276,31 @@ type Register struct {
 	// Most tasks at a time, 1 to 10,000. 0: 1.
 	Concurrency int32 `protobuf:"varint,4,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// Ids of the tasks that it still works on or has results for, from before a reconnect.
-	TaskIds       []string `protobuf:"bytes,5,rep,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
+	TaskIds []string `protobuf:"bytes,5,rep,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
+	// Name and version of its library, such as `headwater-python/0.1.0`, at most 256 characters. For the log. Default:
+	// empty.
+	ClientVersion string `protobuf:"bytes,6,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
+	// Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
+	// uses those that it knows too and lists them in `WorkerRegistered.features`. No part is optional today.
+	Features      []string `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Register) Reset() {
-	*x = Register{}
+func (x *WorkerRegistration) Reset() {
+	*x = WorkerRegistration{}
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Register) String() string {
+func (x *WorkerRegistration) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Register) ProtoMessage() {}
+func (*WorkerRegistration) ProtoMessage() {}
 
-func (x *Register) ProtoReflect() protoreflect.Message {
+func (x *WorkerRegistration) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -305,73 +312,92 @@ func (x *Register) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Register.ProtoReflect.Descriptor instead.
-func (*Register) Descriptor() ([]byte, []int) {
+// Deprecated: Use WorkerRegistration.ProtoReflect.Descriptor instead.
+func (*WorkerRegistration) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *Register) GetWorkerId() string {
+func (x *WorkerRegistration) GetWorkerId() string {
 	if x != nil {
 		return x.WorkerId
 	}
 	return ""
 }
 
-func (x *Register) GetQueue() string {
+func (x *WorkerRegistration) GetQueue() string {
 	if x != nil {
 		return x.Queue
 	}
 	return ""
 }
 
-func (x *Register) GetHandlers() []string {
+func (x *WorkerRegistration) GetHandlers() []string {
 	if x != nil {
 		return x.Handlers
 	}
 	return nil
 }
 
-func (x *Register) GetConcurrency() int32 {
+func (x *WorkerRegistration) GetConcurrency() int32 {
 	if x != nil {
 		return x.Concurrency
 	}
 	return 0
 }
 
-func (x *Register) GetTaskIds() []string {
+func (x *WorkerRegistration) GetTaskIds() []string {
 	if x != nil {
 		return x.TaskIds
 	}
 	return nil
 }
 
-// The worker is known.
-type Registered struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Milliseconds within which the worker must send something.
-	HeartbeatIntervalMs int32 `protobuf:"varint,1,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
-	// Milliseconds of silence after which it is taken for dead.
-	HeartbeatTimeoutMs int32 `protobuf:"varint,2,opt,name=heartbeat_timeout_ms,json=heartbeatTimeoutMs,proto3" json:"heartbeat_timeout_ms,omitempty"`
-	// Of `Register.task_ids` those that are no longer wanted: their work can stop, their results can be forgotten.
-	UnwantedTaskIds []string `protobuf:"bytes,3,rep,name=unwanted_task_ids,json=unwantedTaskIds,proto3" json:"unwanted_task_ids,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+func (x *WorkerRegistration) GetClientVersion() string {
+	if x != nil {
+		return x.ClientVersion
+	}
+	return ""
 }
 
-func (x *Registered) Reset() {
-	*x = Registered{}
+func (x *WorkerRegistration) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// The registration is accepted.
+type WorkerRegistered struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Time within which the worker must send something.
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,1,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	// Time of silence after which the worker counts as lost.
+	HeartbeatTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=heartbeat_timeout,json=heartbeatTimeout,proto3" json:"heartbeat_timeout,omitempty"`
+	// Those of `WorkerRegistration.task_ids` that are no longer wanted: their work can stop, their results can be
+	// forgotten.
+	UnwantedTaskIds []string `protobuf:"bytes,3,rep,name=unwanted_task_ids,json=unwantedTaskIds,proto3" json:"unwanted_task_ids,omitempty"`
+	// Version of the server.
+	ServerVersion string `protobuf:"bytes,4,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
+	// Those of `WorkerRegistration.features` that are in use on this call.
+	Features      []string `protobuf:"bytes,5,rep,name=features,proto3" json:"features,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerRegistered) Reset() {
+	*x = WorkerRegistered{}
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Registered) String() string {
+func (x *WorkerRegistered) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Registered) ProtoMessage() {}
+func (*WorkerRegistered) ProtoMessage() {}
 
-func (x *Registered) ProtoReflect() protoreflect.Message {
+func (x *WorkerRegistered) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -383,53 +409,67 @@ func (x *Registered) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Registered.ProtoReflect.Descriptor instead.
-func (*Registered) Descriptor() ([]byte, []int) {
+// Deprecated: Use WorkerRegistered.ProtoReflect.Descriptor instead.
+func (*WorkerRegistered) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *Registered) GetHeartbeatIntervalMs() int32 {
+func (x *WorkerRegistered) GetHeartbeatInterval() *durationpb.Duration {
 	if x != nil {
-		return x.HeartbeatIntervalMs
+		return x.HeartbeatInterval
 	}
-	return 0
+	return nil
 }
 
-func (x *Registered) GetHeartbeatTimeoutMs() int32 {
+func (x *WorkerRegistered) GetHeartbeatTimeout() *durationpb.Duration {
 	if x != nil {
-		return x.HeartbeatTimeoutMs
+		return x.HeartbeatTimeout
 	}
-	return 0
+	return nil
 }
 
-func (x *Registered) GetUnwantedTaskIds() []string {
+func (x *WorkerRegistered) GetUnwantedTaskIds() []string {
 	if x != nil {
 		return x.UnwantedTaskIds
 	}
 	return nil
 }
 
+func (x *WorkerRegistered) GetServerVersion() string {
+	if x != nil {
+		return x.ServerVersion
+	}
+	return ""
+}
+
+func (x *WorkerRegistered) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
 // The worker is alive.
-type Heartbeat struct {
+type WorkerHeartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Heartbeat) Reset() {
-	*x = Heartbeat{}
+func (x *WorkerHeartbeat) Reset() {
+	*x = WorkerHeartbeat{}
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Heartbeat) String() string {
+func (x *WorkerHeartbeat) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Heartbeat) ProtoMessage() {}
+func (*WorkerHeartbeat) ProtoMessage() {}
 
-func (x *Heartbeat) ProtoReflect() protoreflect.Message {
+func (x *WorkerHeartbeat) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -441,13 +481,13 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
-func (*Heartbeat) Descriptor() ([]byte, []int) {
+// Deprecated: Use WorkerHeartbeat.ProtoReflect.Descriptor instead.
+func (*WorkerHeartbeat) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{4}
 }
 
 // An attempt of a step, for a worker.
-type Task struct {
+type WorkerTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the task. Each attempt has another.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
@@ -459,30 +499,33 @@ type Task struct {
 	Step *Step `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	// Number of the attempt, from 1.
 	Attempt int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The same in all attempts of this step of this run, and different for every other step: for calls to other services
+	// that must take effect once.
+	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// The run's context as it is now: a JSON object as text.
-	Context string `protobuf:"bytes,6,opt,name=context,proto3" json:"context,omitempty"`
+	ContextJson string `protobuf:"bytes,7,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
 	// The results of the steps that this one depends on: a JSON object as text, by name.
-	DependencyResults string `protobuf:"bytes,7,opt,name=dependency_results,json=dependencyResults,proto3" json:"dependency_results,omitempty"`
+	DependencyResultsJson string `protobuf:"bytes,8,opt,name=dependency_results_json,json=dependencyResultsJson,proto3" json:"dependency_results_json,omitempty"`
 	// The workflow's agent.
-	Agent         *StreamRequest `protobuf:"bytes,8,opt,name=agent,proto3" json:"agent,omitempty"`
+	Agent         *AgentConfig `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Task) Reset() {
-	*x = Task{}
+func (x *WorkerTask) Reset() {
+	*x = WorkerTask{}
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Task) String() string {
+func (x *WorkerTask) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Task) ProtoMessage() {}
+func (*WorkerTask) ProtoMessage() {}
 
-func (x *Task) ProtoReflect() protoreflect.Message {
+func (x *WorkerTask) ProtoReflect() protoreflect.Message {
 	mi := &file_headwater_v1_worker_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -494,61 +537,68 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Task.ProtoReflect.Descriptor instead.
-func (*Task) Descriptor() ([]byte, []int) {
+// Deprecated: Use WorkerTask.ProtoReflect.Descriptor instead.
+func (*WorkerTask) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *Task) GetTaskId() string {
+func (x *WorkerTask) GetTaskId() string {
 	if x != nil {
 		return x.TaskId
 	}
 	return ""
 }
 
-func (x *Task) GetRunId() string {
+func (x *WorkerTask) GetRunId() string {
 	if x != nil {
 		return x.RunId
 	}
 	return ""
 }
 
-func (x *Task) GetWorkflowName() string {
+func (x *WorkerTask) GetWorkflowName() string {
 	if x != nil {
 		return x.WorkflowName
 	}
 	return ""
 }
 
-func (x *Task) GetStep() *Step {
+func (x *WorkerTask) GetStep() *Step {
 	if x != nil {
 		return x.Step
 	}
 	return nil
 }
 
-func (x *Task) GetAttempt() int32 {
+func (x *WorkerTask) GetAttempt() int32 {
 	if x != nil {
 		return x.Attempt
 	}
 	return 0
 }
 
-func (x *Task) GetContext() string {
+func (x *WorkerTask) GetIdempotencyKey() string {
 	if x != nil {
-		return x.Context
+		return x.IdempotencyKey
 	}
 	return ""
 }
 
-func (x *Task) GetDependencyResults() string {
+func (x *WorkerTask) GetContextJson() string {
 	if x != nil {
-		return x.DependencyResults
+		return x.ContextJson
 	}
 	return ""
 }
 
-func (x *Task) GetAgent() *StreamRequest {
+func (x *WorkerTask) GetDependencyResultsJson() string {
+	if x != nil {
+		return x.DependencyResultsJson
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetAgent() *AgentConfig {
 	if x != nil {
 		return x.Agent
 	}
@@ -619,7 +669,7 @@ func (x *TaskChunk) GetThinking() string {
 	return ""
 }
 
-// How a task ended. To be sent again after a reconnect until it is acknowledged.
+// The end of a task. The worker sends it again after a reconnect until it is acknowledged.
 type TaskResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the task.
@@ -628,13 +678,13 @@ type TaskResult struct {
 	//
 	// Types that are valid to be assigned to Outcome:
 	//
-	//	*TaskResult_Value
-	//	*TaskResult_Error
+	//	*TaskResult_ResultJson
+	//	*TaskResult_Failure
 	Outcome isTaskResult_Outcome `protobuf_oneof:"outcome"`
 	// The keys of the context that the handler set or changed, with their values: a JSON object as text, at most 1 MiB.
-	// Not used with an error. Default: none. `NAME_result` becomes `value` unless it is among them.
-	ContextChanges string `protobuf:"bytes,4,opt,name=context_changes,json=contextChanges,proto3" json:"context_changes,omitempty"`
-	// The keys of the context that the handler deleted. Not used with an error.
+	// Not used with a failure. Default: none. `NAME_result` becomes `result_json` unless it is among them.
+	ContextChangesJson string `protobuf:"bytes,4,opt,name=context_changes_json,json=contextChangesJson,proto3" json:"context_changes_json,omitempty"`
+	// The keys of the context that the handler deleted. Not used with a failure.
 	DeletedKeys   []string `protobuf:"bytes,5,rep,name=deleted_keys,json=deletedKeys,proto3" json:"deleted_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -684,27 +734,27 @@ func (x *TaskResult) GetOutcome() isTaskResult_Outcome {
 	return nil
 }
 
-func (x *TaskResult) GetValue() string {
+func (x *TaskResult) GetResultJson() string {
 	if x != nil {
-		if x, ok := x.Outcome.(*TaskResult_Value); ok {
-			return x.Value
+		if x, ok := x.Outcome.(*TaskResult_ResultJson); ok {
+			return x.ResultJson
 		}
 	}
 	return ""
 }
 
-func (x *TaskResult) GetError() *TaskError {
+func (x *TaskResult) GetFailure() *Failure {
 	if x != nil {
-		if x, ok := x.Outcome.(*TaskResult_Error); ok {
-			return x.Error
+		if x, ok := x.Outcome.(*TaskResult_Failure); ok {
+			return x.Failure
 		}
 	}
 	return nil
 }
 
-func (x *TaskResult) GetContextChanges() string {
+func (x *TaskResult) GetContextChangesJson() string {
 	if x != nil {
-		return x.ContextChanges
+		return x.ContextChangesJson
 	}
 	return ""
 }
@@ -720,86 +770,22 @@ type isTaskResult_Outcome interface {
 	isTaskResult_Outcome()
 }
 
-type TaskResult_Value struct {
+type TaskResult_ResultJson struct {
 	// The result as JSON text, at most 1 MiB.
-	Value string `protobuf:"bytes,2,opt,name=value,proto3,oneof"`
+	ResultJson string `protobuf:"bytes,2,opt,name=result_json,json=resultJson,proto3,oneof"`
 }
 
-type TaskResult_Error struct {
+type TaskResult_Failure struct {
 	// Why there is none.
-	Error *TaskError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+	Failure *Failure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
 }
 
-func (*TaskResult_Value) isTaskResult_Outcome() {}
+func (*TaskResult_ResultJson) isTaskResult_Outcome() {}
 
-func (*TaskResult_Error) isTaskResult_Outcome() {}
+func (*TaskResult_Failure) isTaskResult_Outcome() {}
 
-// Why an attempt failed.
-type TaskError struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// What went wrong. More than 1,000 characters are cut.
-	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// Whether another attempt may succeed. Default: it may not.
-	Retryable bool `protobuf:"varint,2,opt,name=retryable,proto3" json:"retryable,omitempty"`
-	// Kind of the error in the worker's language, such as `ValueError`. Default: empty.
-	Type          string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TaskError) Reset() {
-	*x = TaskError{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TaskError) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TaskError) ProtoMessage() {}
-
-func (x *TaskError) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TaskError.ProtoReflect.Descriptor instead.
-func (*TaskError) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *TaskError) GetMessage() string {
-	if x != nil {
-		return x.Message
-	}
-	return ""
-}
-
-func (x *TaskError) GetRetryable() bool {
-	if x != nil {
-		return x.Retryable
-	}
-	return false
-}
-
-func (x *TaskError) GetType() string {
-	if x != nil {
-		return x.Type
-	}
-	return ""
-}
-
-// A task that is no longer wanted: its run was cancelled, or its time is over. Answered with nothing.
-type CancelTask struct {
+// A task that is no longer wanted: its run was cancelled, or its time is over. The worker need not answer.
+type TaskCancellation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the task.
 	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
@@ -807,21 +793,21 @@ type CancelTask struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *CancelTask) Reset() {
-	*x = CancelTask{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+func (x *TaskCancellation) Reset() {
+	*x = TaskCancellation{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *CancelTask) String() string {
+func (x *TaskCancellation) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*CancelTask) ProtoMessage() {}
+func (*TaskCancellation) ProtoMessage() {}
 
-func (x *CancelTask) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,12 +818,12 @@ func (x *CancelTask) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use CancelTask.ProtoReflect.Descriptor instead.
-func (*CancelTask) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
+// Deprecated: Use TaskCancellation.ProtoReflect.Descriptor instead.
+func (*TaskCancellation) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *CancelTask) GetTaskId() string {
+func (x *TaskCancellation) GetTaskId() string {
 	if x != nil {
 		return x.TaskId
 	}
@@ -845,31 +831,31 @@ func (x *CancelTask) GetTaskId() string {
 }
 
 // A result has arrived and need not be sent again.
-type ResultAck struct {
+type TaskResultAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the task.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	// Whether it counts. False: the task was no longer wanted; it changed nothing.
+	// Whether it counts. False: the task was no longer wanted, and the result changed nothing.
 	Accepted      bool `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ResultAck) Reset() {
-	*x = ResultAck{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
+func (x *TaskResultAck) Reset() {
+	*x = TaskResultAck{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ResultAck) String() string {
+func (x *TaskResultAck) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ResultAck) ProtoMessage() {}
+func (*TaskResultAck) ProtoMessage() {}
 
-func (x *ResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
+func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,19 +866,19 @@ func (x *ResultAck) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ResultAck.ProtoReflect.Descriptor instead.
-func (*ResultAck) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{10}
+// Deprecated: Use TaskResultAck.ProtoReflect.Descriptor instead.
+func (*TaskResultAck) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *ResultAck) GetTaskId() string {
+func (x *TaskResultAck) GetTaskId() string {
 	if x != nil {
 		return x.TaskId
 	}
 	return ""
 }
 
-func (x *ResultAck) GetAccepted() bool {
+func (x *TaskResultAck) GetAccepted() bool {
 	if x != nil {
 		return x.Accepted
 	}
@@ -903,67 +889,68 @@ var File_headwater_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a headwater/v1/agent_service.proto\x1a\x1bheadwater/v1/workflow.proto\"\xeb\x01\n" +
-	"\rWorkerMessage\x124\n" +
-	"\bregister\x18\x01 \x01(\v2\x16.headwater.v1.RegisterH\x00R\bregister\x127\n" +
-	"\theartbeat\x18\x02 \x01(\v2\x17.headwater.v1.HeartbeatH\x00R\theartbeat\x12/\n" +
+	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\x83\x02\n" +
+	"\rAttachRequest\x12F\n" +
+	"\fregistration\x18\x01 \x01(\v2 .headwater.v1.WorkerRegistrationH\x00R\fregistration\x12=\n" +
+	"\theartbeat\x18\x02 \x01(\v2\x1d.headwater.v1.WorkerHeartbeatH\x00R\theartbeat\x12/\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x17.headwater.v1.TaskChunkH\x00R\x05chunk\x122\n" +
 	"\x06result\x18\x04 \x01(\v2\x18.headwater.v1.TaskResultH\x00R\x06resultB\x06\n" +
-	"\x04kind\"\xde\x01\n" +
-	"\rServerMessage\x12:\n" +
+	"\x04kind\"\x81\x02\n" +
+	"\x0eAttachResponse\x12@\n" +
 	"\n" +
-	"registered\x18\x01 \x01(\v2\x18.headwater.v1.RegisteredH\x00R\n" +
-	"registered\x12(\n" +
-	"\x04task\x18\x02 \x01(\v2\x12.headwater.v1.TaskH\x00R\x04task\x122\n" +
-	"\x06cancel\x18\x03 \x01(\v2\x18.headwater.v1.CancelTaskH\x00R\x06cancel\x12+\n" +
-	"\x03ack\x18\x04 \x01(\v2\x17.headwater.v1.ResultAckH\x00R\x03ackB\x06\n" +
-	"\x04kind\"\x96\x01\n" +
-	"\bRegister\x12\x1b\n" +
+	"registered\x18\x01 \x01(\v2\x1e.headwater.v1.WorkerRegisteredH\x00R\n" +
+	"registered\x12.\n" +
+	"\x04task\x18\x02 \x01(\v2\x18.headwater.v1.WorkerTaskH\x00R\x04task\x12D\n" +
+	"\fcancellation\x18\x03 \x01(\v2\x1e.headwater.v1.TaskCancellationH\x00R\fcancellation\x12/\n" +
+	"\x03ack\x18\x04 \x01(\v2\x1b.headwater.v1.TaskResultAckH\x00R\x03ackB\x06\n" +
+	"\x04kind\"\xe3\x01\n" +
+	"\x12WorkerRegistration\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x1a\n" +
 	"\bhandlers\x18\x03 \x03(\tR\bhandlers\x12 \n" +
 	"\vconcurrency\x18\x04 \x01(\x05R\vconcurrency\x12\x19\n" +
-	"\btask_ids\x18\x05 \x03(\tR\ataskIds\"\x9e\x01\n" +
+	"\btask_ids\x18\x05 \x03(\tR\ataskIds\x12%\n" +
+	"\x0eclient_version\x18\x06 \x01(\tR\rclientVersion\x12\x1a\n" +
+	"\bfeatures\x18\a \x03(\tR\bfeatures\"\x93\x02\n" +
+	"\x10WorkerRegistered\x12H\n" +
+	"\x12heartbeat_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12F\n" +
+	"\x11heartbeat_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12*\n" +
+	"\x11unwanted_task_ids\x18\x03 \x03(\tR\x0funwantedTaskIds\x12%\n" +
+	"\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\x12\x1a\n" +
+	"\bfeatures\x18\x05 \x03(\tR\bfeatures\"\x11\n" +
+	"\x0fWorkerHeartbeat\"\xd8\x02\n" +
 	"\n" +
-	"Registered\x122\n" +
-	"\x15heartbeat_interval_ms\x18\x01 \x01(\x05R\x13heartbeatIntervalMs\x120\n" +
-	"\x14heartbeat_timeout_ms\x18\x02 \x01(\x05R\x12heartbeatTimeoutMs\x12*\n" +
-	"\x11unwanted_task_ids\x18\x03 \x03(\tR\x0funwantedTaskIds\"\v\n" +
-	"\tHeartbeat\"\x99\x02\n" +
-	"\x04Task\x12\x17\n" +
+	"WorkerTask\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12#\n" +
 	"\rworkflow_name\x18\x03 \x01(\tR\fworkflowName\x12&\n" +
 	"\x04step\x18\x04 \x01(\v2\x12.headwater.v1.StepR\x04step\x12\x18\n" +
-	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12\x18\n" +
-	"\acontext\x18\x06 \x01(\tR\acontext\x12-\n" +
-	"\x12dependency_results\x18\a \x01(\tR\x11dependencyResults\x121\n" +
-	"\x05agent\x18\b \x01(\v2\x1b.headwater.v1.StreamRequestR\x05agent\"Z\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12'\n" +
+	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12!\n" +
+	"\fcontext_json\x18\a \x01(\tR\vcontextJson\x126\n" +
+	"\x17dependency_results_json\x18\b \x01(\tR\x15dependencyResultsJson\x12/\n" +
+	"\x05agent\x18\t \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\"Z\n" +
 	"\tTaskChunk\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
-	"\bthinking\x18\x03 \x01(\tR\bthinking\"\xc5\x01\n" +
+	"\bthinking\x18\x03 \x01(\tR\bthinking\"\xdb\x01\n" +
 	"\n" +
 	"TaskResult\x12\x17\n" +
-	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n" +
-	"\x05value\x18\x02 \x01(\tH\x00R\x05value\x12/\n" +
-	"\x05error\x18\x03 \x01(\v2\x17.headwater.v1.TaskErrorH\x00R\x05error\x12'\n" +
-	"\x0fcontext_changes\x18\x04 \x01(\tR\x0econtextChanges\x12!\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12!\n" +
+	"\vresult_json\x18\x02 \x01(\tH\x00R\n" +
+	"resultJson\x121\n" +
+	"\afailure\x18\x03 \x01(\v2\x15.headwater.v1.FailureH\x00R\afailure\x120\n" +
+	"\x14context_changes_json\x18\x04 \x01(\tR\x12contextChangesJson\x12!\n" +
 	"\fdeleted_keys\x18\x05 \x03(\tR\vdeletedKeysB\t\n" +
-	"\aoutcome\"W\n" +
-	"\tTaskError\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1c\n" +
-	"\tretryable\x18\x02 \x01(\bR\tretryable\x12\x12\n" +
-	"\x04type\x18\x03 \x01(\tR\x04type\"%\n" +
-	"\n" +
-	"CancelTask\x12\x17\n" +
-	"\atask_id\x18\x01 \x01(\tR\x06taskId\"@\n" +
-	"\tResultAck\x12\x17\n" +
+	"\aoutcome\"+\n" +
+	"\x10TaskCancellation\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"D\n" +
+	"\rTaskResultAck\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted2X\n" +
 	"\rWorkerService\x12G\n" +
-	"\aConnect\x12\x1b.headwater.v1.WorkerMessage\x1a\x1b.headwater.v1.ServerMessage(\x010\x01Bn\n" +
-	"\x0fai.headwater.v1B\x12WorkerServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
+	"\x06Attach\x12\x1b.headwater.v1.AttachRequest\x1a\x1c.headwater.v1.AttachResponse(\x010\x01B\xa2\x01\n" +
+	"\x0fai.headwater.v1B\x12WorkerServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
 	file_headwater_v1_worker_service_proto_rawDescOnce sync.Once
@@ -977,41 +964,44 @@ func file_headwater_v1_worker_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_worker_service_proto_rawDescData
 }
 
-var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_headwater_v1_worker_service_proto_goTypes = []any{
-	(*WorkerMessage)(nil), // 0: headwater.v1.WorkerMessage
-	(*ServerMessage)(nil), // 1: headwater.v1.ServerMessage
-	(*Register)(nil),      // 2: headwater.v1.Register
-	(*Registered)(nil),    // 3: headwater.v1.Registered
-	(*Heartbeat)(nil),     // 4: headwater.v1.Heartbeat
-	(*Task)(nil),          // 5: headwater.v1.Task
-	(*TaskChunk)(nil),     // 6: headwater.v1.TaskChunk
-	(*TaskResult)(nil),    // 7: headwater.v1.TaskResult
-	(*TaskError)(nil),     // 8: headwater.v1.TaskError
-	(*CancelTask)(nil),    // 9: headwater.v1.CancelTask
-	(*ResultAck)(nil),     // 10: headwater.v1.ResultAck
-	(*Step)(nil),          // 11: headwater.v1.Step
-	(*StreamRequest)(nil), // 12: headwater.v1.StreamRequest
+	(*AttachRequest)(nil),       // 0: headwater.v1.AttachRequest
+	(*AttachResponse)(nil),      // 1: headwater.v1.AttachResponse
+	(*WorkerRegistration)(nil),  // 2: headwater.v1.WorkerRegistration
+	(*WorkerRegistered)(nil),    // 3: headwater.v1.WorkerRegistered
+	(*WorkerHeartbeat)(nil),     // 4: headwater.v1.WorkerHeartbeat
+	(*WorkerTask)(nil),          // 5: headwater.v1.WorkerTask
+	(*TaskChunk)(nil),           // 6: headwater.v1.TaskChunk
+	(*TaskResult)(nil),          // 7: headwater.v1.TaskResult
+	(*TaskCancellation)(nil),    // 8: headwater.v1.TaskCancellation
+	(*TaskResultAck)(nil),       // 9: headwater.v1.TaskResultAck
+	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
+	(*Step)(nil),                // 11: headwater.v1.Step
+	(*AgentConfig)(nil),         // 12: headwater.v1.AgentConfig
+	(*Failure)(nil),             // 13: headwater.v1.Failure
 }
 var file_headwater_v1_worker_service_proto_depIdxs = []int32{
-	2,  // 0: headwater.v1.WorkerMessage.register:type_name -> headwater.v1.Register
-	4,  // 1: headwater.v1.WorkerMessage.heartbeat:type_name -> headwater.v1.Heartbeat
-	6,  // 2: headwater.v1.WorkerMessage.chunk:type_name -> headwater.v1.TaskChunk
-	7,  // 3: headwater.v1.WorkerMessage.result:type_name -> headwater.v1.TaskResult
-	3,  // 4: headwater.v1.ServerMessage.registered:type_name -> headwater.v1.Registered
-	5,  // 5: headwater.v1.ServerMessage.task:type_name -> headwater.v1.Task
-	9,  // 6: headwater.v1.ServerMessage.cancel:type_name -> headwater.v1.CancelTask
-	10, // 7: headwater.v1.ServerMessage.ack:type_name -> headwater.v1.ResultAck
-	11, // 8: headwater.v1.Task.step:type_name -> headwater.v1.Step
-	12, // 9: headwater.v1.Task.agent:type_name -> headwater.v1.StreamRequest
-	8,  // 10: headwater.v1.TaskResult.error:type_name -> headwater.v1.TaskError
-	0,  // 11: headwater.v1.WorkerService.Connect:input_type -> headwater.v1.WorkerMessage
-	1,  // 12: headwater.v1.WorkerService.Connect:output_type -> headwater.v1.ServerMessage
-	12, // [12:13] is the sub-list for method output_type
-	11, // [11:12] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	2,  // 0: headwater.v1.AttachRequest.registration:type_name -> headwater.v1.WorkerRegistration
+	4,  // 1: headwater.v1.AttachRequest.heartbeat:type_name -> headwater.v1.WorkerHeartbeat
+	6,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
+	7,  // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
+	3,  // 4: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
+	5,  // 5: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
+	8,  // 6: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
+	9,  // 7: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
+	10, // 8: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
+	10, // 9: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
+	11, // 10: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
+	12, // 11: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
+	13, // 12: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
+	0,  // 13: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
+	1,  // 14: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
+	14, // [14:15] is the sub-list for method output_type
+	13, // [13:14] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_worker_service_proto_init() }
@@ -1019,23 +1009,24 @@ func file_headwater_v1_worker_service_proto_init() {
 	if File_headwater_v1_worker_service_proto != nil {
 		return
 	}
-	file_headwater_v1_agent_service_proto_init()
+	file_headwater_v1_agent_proto_init()
+	file_headwater_v1_error_proto_init()
 	file_headwater_v1_workflow_proto_init()
 	file_headwater_v1_worker_service_proto_msgTypes[0].OneofWrappers = []any{
-		(*WorkerMessage_Register)(nil),
-		(*WorkerMessage_Heartbeat)(nil),
-		(*WorkerMessage_Chunk)(nil),
-		(*WorkerMessage_Result)(nil),
+		(*AttachRequest_Registration)(nil),
+		(*AttachRequest_Heartbeat)(nil),
+		(*AttachRequest_Chunk)(nil),
+		(*AttachRequest_Result)(nil),
 	}
 	file_headwater_v1_worker_service_proto_msgTypes[1].OneofWrappers = []any{
-		(*ServerMessage_Registered)(nil),
-		(*ServerMessage_Task)(nil),
-		(*ServerMessage_Cancel)(nil),
-		(*ServerMessage_Ack)(nil),
+		(*AttachResponse_Registered)(nil),
+		(*AttachResponse_Task)(nil),
+		(*AttachResponse_Cancellation)(nil),
+		(*AttachResponse_Ack)(nil),
 	}
 	file_headwater_v1_worker_service_proto_msgTypes[7].OneofWrappers = []any{
-		(*TaskResult_Value)(nil),
-		(*TaskResult_Error)(nil),
+		(*TaskResult_ResultJson)(nil),
+		(*TaskResult_Failure)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1043,7 +1034,7 @@ func file_headwater_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_worker_service_proto_rawDesc), len(file_headwater_v1_worker_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

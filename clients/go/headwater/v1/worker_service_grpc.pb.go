@@ -19,22 +19,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	WorkerService_Connect_FullMethodName = "/headwater.v1.WorkerService/Connect"
+	WorkerService_Attach_FullMethodName = "/headwater.v1.WorkerService/Attach"
 )
 
 // WorkerServiceClient is the client API for WorkerService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Lets a process in any language host the handlers of steps.
+// Lets a program in any language host the handlers of steps.
 type WorkerServiceClient interface {
-	// One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-	// most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-	// from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-	// for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-	// that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-	// connects again.
-	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WorkerMessage, ServerMessage], error)
+	// Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+	// gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+	// heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+	// or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+	// the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+	// SERVER_DRAINING, the worker attaches again.
+	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
 }
 
 type workerServiceClient struct {
@@ -45,32 +45,32 @@ func NewWorkerServiceClient(cc grpc.ClientConnInterface) WorkerServiceClient {
 	return &workerServiceClient{cc}
 }
 
-func (c *workerServiceClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WorkerMessage, ServerMessage], error) {
+func (c *workerServiceClient) Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[0], WorkerService_Connect_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[0], WorkerService_Attach_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[WorkerMessage, ServerMessage]{ClientStream: stream}
+	x := &grpc.GenericClientStream[AttachRequest, AttachResponse]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type WorkerService_ConnectClient = grpc.BidiStreamingClient[WorkerMessage, ServerMessage]
+type WorkerService_AttachClient = grpc.BidiStreamingClient[AttachRequest, AttachResponse]
 
 // WorkerServiceServer is the server API for WorkerService service.
 // All implementations must embed UnimplementedWorkerServiceServer
 // for forward compatibility.
 //
-// Lets a process in any language host the handlers of steps.
+// Lets a program in any language host the handlers of steps.
 type WorkerServiceServer interface {
-	// One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-	// most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-	// from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-	// for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-	// that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-	// connects again.
-	Connect(grpc.BidiStreamingServer[WorkerMessage, ServerMessage]) error
+	// Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+	// gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+	// heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+	// or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+	// the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+	// SERVER_DRAINING, the worker attaches again.
+	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
 	mustEmbedUnimplementedWorkerServiceServer()
 }
 
@@ -81,8 +81,8 @@ type WorkerServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedWorkerServiceServer struct{}
 
-func (UnimplementedWorkerServiceServer) Connect(grpc.BidiStreamingServer[WorkerMessage, ServerMessage]) error {
-	return status.Error(codes.Unimplemented, "method Connect not implemented")
+func (UnimplementedWorkerServiceServer) Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error {
+	return status.Error(codes.Unimplemented, "method Attach not implemented")
 }
 func (UnimplementedWorkerServiceServer) mustEmbedUnimplementedWorkerServiceServer() {}
 func (UnimplementedWorkerServiceServer) testEmbeddedByValue()                       {}
@@ -105,12 +105,12 @@ func RegisterWorkerServiceServer(s grpc.ServiceRegistrar, srv WorkerServiceServe
 	s.RegisterService(&WorkerService_ServiceDesc, srv)
 }
 
-func _WorkerService_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(WorkerServiceServer).Connect(&grpc.GenericServerStream[WorkerMessage, ServerMessage]{ServerStream: stream})
+func _WorkerService_Attach_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(WorkerServiceServer).Attach(&grpc.GenericServerStream[AttachRequest, AttachResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type WorkerService_ConnectServer = grpc.BidiStreamingServer[WorkerMessage, ServerMessage]
+type WorkerService_AttachServer = grpc.BidiStreamingServer[AttachRequest, AttachResponse]
 
 // WorkerService_ServiceDesc is the grpc.ServiceDesc for WorkerService service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -121,8 +121,8 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 	Methods:     []grpc.MethodDesc{},
 	Streams: []grpc.StreamDesc{
 		{
-			StreamName:    "Connect",
-			Handler:       _WorkerService_Connect_Handler,
+			StreamName:    "Attach",
+			Handler:       _WorkerService_Attach_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

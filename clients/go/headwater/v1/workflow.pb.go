@@ -9,6 +9,7 @@ package headwaterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -22,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How far a run is.
+// State of a run.
 type WorkflowRunStatus int32
 
 const (
@@ -32,7 +33,7 @@ const (
 	WorkflowRunStatus_WORKFLOW_RUN_STATUS_RUNNING WorkflowRunStatus = 1
 	// Every step completed or was skipped by its condition.
 	WorkflowRunStatus_WORKFLOW_RUN_STATUS_COMPLETED WorkflowRunStatus = 2
-	// A step failed. ResumeWorkflowRun goes on from there.
+	// A step failed. ResumeWorkflowRun continues from there.
 	WorkflowRunStatus_WORKFLOW_RUN_STATUS_FAILED WorkflowRunStatus = 3
 	// Ended by CancelWorkflowRun.
 	WorkflowRunStatus_WORKFLOW_RUN_STATUS_CANCELLED WorkflowRunStatus = 4
@@ -83,25 +84,25 @@ func (WorkflowRunStatus) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{0}
 }
 
-// How far a step is.
+// State of a step.
 type StepStatus int32
 
 const (
 	// Never sent.
 	StepStatus_STEP_STATUS_UNSPECIFIED StepStatus = 0
-	// Its turn has not come.
+	// It waits for its dependencies.
 	StepStatus_STEP_STATUS_PENDING StepStatus = 1
 	// An attempt runs.
 	StepStatus_STEP_STATUS_RUNNING StepStatus = 2
 	// No worker of its queue is free for it.
 	StepStatus_STEP_STATUS_WAITING_FOR_WORKER StepStatus = 3
-	// An attempt failed, and the next one will start after a delay.
+	// An attempt failed, and the next one starts after a delay.
 	StepStatus_STEP_STATUS_RETRYING StepStatus = 4
 	// It has its result.
 	StepStatus_STEP_STATUS_COMPLETED StepStatus = 5
 	// Its last attempt failed.
 	StepStatus_STEP_STATUS_FAILED StepStatus = 6
-	// Its condition was false, or a step it depends on failed or was skipped.
+	// It did not run; `skip_reason` says why.
 	StepStatus_STEP_STATUS_SKIPPED StepStatus = 7
 	// The run was cancelled before it was done.
 	StepStatus_STEP_STATUS_CANCELLED StepStatus = 8
@@ -160,118 +161,82 @@ func (StepStatus) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{1}
 }
 
-// What an event tells.
-type WorkflowEventType int32
+// Why a step was skipped.
+type SkipReason int32
 
 const (
-	// Never sent.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_UNSPECIFIED WorkflowEventType = 0
-	// The run was accepted. Always the first event.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_RUN_STARTED WorkflowEventType = 1
-	// The run goes on after a crash or by ResumeWorkflowRun. Attempts that were running are void, with all their chunks.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_RUN_RESUMED WorkflowEventType = 2
-	// An attempt of a step begins. Chunks of its earlier attempts are void.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_STARTED WorkflowEventType = 3
-	// A step waits for a worker of `queue`.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER WorkflowEventType = 4
-	// A piece of a step's output: `content`, `thinking`.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_CHUNK WorkflowEventType = 5
-	// A step has its `result`, which will never change.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_COMPLETED WorkflowEventType = 6
-	// A step failed for good: `error`.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_FAILED WorkflowEventType = 7
-	// An attempt failed (`error`); the next begins after `delay_ms`. Its chunks are void.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_RETRYING WorkflowEventType = 8
-	// A step is skipped: `error` says why.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_SKIPPED WorkflowEventType = 9
-	// A step was ended by the cancelling of its run.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_STEP_CANCELLED WorkflowEventType = 10
-	// Something to look at: `error` says what. Two parallel steps changed the context's key `key`; the later one won.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_WARNING WorkflowEventType = 11
-	// The run ended with `run_status`; `error` names the steps that failed.
-	WorkflowEventType_WORKFLOW_EVENT_TYPE_RUN_FINISHED WorkflowEventType = 12
+	// It was not skipped.
+	SkipReason_SKIP_REASON_UNSPECIFIED SkipReason = 0
+	// Its condition was false.
+	SkipReason_SKIP_REASON_CONDITION_FALSE SkipReason = 1
+	// A step it depends on, directly or through others, failed or was cancelled.
+	SkipReason_SKIP_REASON_DEPENDENCY_FAILED SkipReason = 2
+	// A step it depends on was skipped because of a condition.
+	SkipReason_SKIP_REASON_DEPENDENCY_SKIPPED SkipReason = 3
 )
 
-// Enum value maps for WorkflowEventType.
+// Enum value maps for SkipReason.
 var (
-	WorkflowEventType_name = map[int32]string{
-		0:  "WORKFLOW_EVENT_TYPE_UNSPECIFIED",
-		1:  "WORKFLOW_EVENT_TYPE_RUN_STARTED",
-		2:  "WORKFLOW_EVENT_TYPE_RUN_RESUMED",
-		3:  "WORKFLOW_EVENT_TYPE_STEP_STARTED",
-		4:  "WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER",
-		5:  "WORKFLOW_EVENT_TYPE_CHUNK",
-		6:  "WORKFLOW_EVENT_TYPE_STEP_COMPLETED",
-		7:  "WORKFLOW_EVENT_TYPE_STEP_FAILED",
-		8:  "WORKFLOW_EVENT_TYPE_STEP_RETRYING",
-		9:  "WORKFLOW_EVENT_TYPE_STEP_SKIPPED",
-		10: "WORKFLOW_EVENT_TYPE_STEP_CANCELLED",
-		11: "WORKFLOW_EVENT_TYPE_WARNING",
-		12: "WORKFLOW_EVENT_TYPE_RUN_FINISHED",
+	SkipReason_name = map[int32]string{
+		0: "SKIP_REASON_UNSPECIFIED",
+		1: "SKIP_REASON_CONDITION_FALSE",
+		2: "SKIP_REASON_DEPENDENCY_FAILED",
+		3: "SKIP_REASON_DEPENDENCY_SKIPPED",
 	}
-	WorkflowEventType_value = map[string]int32{
-		"WORKFLOW_EVENT_TYPE_UNSPECIFIED":             0,
-		"WORKFLOW_EVENT_TYPE_RUN_STARTED":             1,
-		"WORKFLOW_EVENT_TYPE_RUN_RESUMED":             2,
-		"WORKFLOW_EVENT_TYPE_STEP_STARTED":            3,
-		"WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER": 4,
-		"WORKFLOW_EVENT_TYPE_CHUNK":                   5,
-		"WORKFLOW_EVENT_TYPE_STEP_COMPLETED":          6,
-		"WORKFLOW_EVENT_TYPE_STEP_FAILED":             7,
-		"WORKFLOW_EVENT_TYPE_STEP_RETRYING":           8,
-		"WORKFLOW_EVENT_TYPE_STEP_SKIPPED":            9,
-		"WORKFLOW_EVENT_TYPE_STEP_CANCELLED":          10,
-		"WORKFLOW_EVENT_TYPE_WARNING":                 11,
-		"WORKFLOW_EVENT_TYPE_RUN_FINISHED":            12,
+	SkipReason_value = map[string]int32{
+		"SKIP_REASON_UNSPECIFIED":        0,
+		"SKIP_REASON_CONDITION_FALSE":    1,
+		"SKIP_REASON_DEPENDENCY_FAILED":  2,
+		"SKIP_REASON_DEPENDENCY_SKIPPED": 3,
 	}
 )
 
-func (x WorkflowEventType) Enum() *WorkflowEventType {
-	p := new(WorkflowEventType)
+func (x SkipReason) Enum() *SkipReason {
+	p := new(SkipReason)
 	*p = x
 	return p
 }
 
-func (x WorkflowEventType) String() string {
+func (x SkipReason) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (WorkflowEventType) Descriptor() protoreflect.EnumDescriptor {
+func (SkipReason) Descriptor() protoreflect.EnumDescriptor {
 	return file_headwater_v1_workflow_proto_enumTypes[2].Descriptor()
 }
 
-func (WorkflowEventType) Type() protoreflect.EnumType {
+func (SkipReason) Type() protoreflect.EnumType {
 	return &file_headwater_v1_workflow_proto_enumTypes[2]
 }
 
-func (x WorkflowEventType) Number() protoreflect.EnumNumber {
+func (x SkipReason) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use WorkflowEventType.Descriptor instead.
-func (WorkflowEventType) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use SkipReason.Descriptor instead.
+func (SkipReason) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
 }
 
-// What is to be done: named steps that depend on each other without a cycle. At most 512 KiB in all. Every mistake is a
-// violation of one INVALID_ARGUMENT, reason WORKFLOW_INVALID.
+// The definition of a workflow: named steps that depend on each other without a cycle. At most 512 KiB in all. Every
+// mistake is a violation of one INVALID_ARGUMENT, reason WORKFLOW_INVALID.
 type Workflow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name, for people and for ListWorkflowRuns. 1 to 256 characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What it is for. Default: empty.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// The steps, 1 to 2,000. Where several can start at once, they do so in this order.
+	// The steps, 1 to 2,000. Where several can start at once, they start in this order.
 	Steps []*Step `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
-	// Who answers the steps that are actions: model, provider, instructions, sampling and the like. `prompt`, `messages`,
-	// `tools`, `tool_choice`, `api_key` and `continues_stream_id` must be empty. Default: the server's default model.
-	Agent *StreamRequest `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
-	// The caller's own id of the definition, at most 256 characters. Default: empty.
+	// The agent that answers the steps with an `action`. `tools`, `tool_choice` and `parallel_tool_calls` must be empty:
+	// the server cannot call a tool. Default: the server's default model.
+	Agent *AgentConfig `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The caller's id of the definition, at most 256 characters. Default: empty.
 	Id string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
-	// Milliseconds that a step may wait for a worker before it fails, 1 to 2,147,483,647. Absent: 3,600,000, an hour.
-	ScheduleTimeoutMs *int32 `protobuf:"varint,6,opt,name=schedule_timeout_ms,json=scheduleTimeoutMs,proto3,oneof" json:"schedule_timeout_ms,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// How long a step may wait for a worker before it fails; above 0, at most 365 days. Absent: 1 hour.
+	ScheduleTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=schedule_timeout,json=scheduleTimeout,proto3" json:"schedule_timeout,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Workflow) Reset() {
@@ -325,7 +290,7 @@ func (x *Workflow) GetSteps() []*Step {
 	return nil
 }
 
-func (x *Workflow) GetAgent() *StreamRequest {
+func (x *Workflow) GetAgent() *AgentConfig {
 	if x != nil {
 		return x.Agent
 	}
@@ -339,11 +304,11 @@ func (x *Workflow) GetId() string {
 	return ""
 }
 
-func (x *Workflow) GetScheduleTimeoutMs() int32 {
-	if x != nil && x.ScheduleTimeoutMs != nil {
-		return *x.ScheduleTimeoutMs
+func (x *Workflow) GetScheduleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ScheduleTimeout
 	}
-	return 0
+	return nil
 }
 
 // One node of a workflow. It has an `action`, a `handler` or both.
@@ -351,7 +316,7 @@ type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, 1 to 256 characters, unique in the workflow.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// A prompt for the workflow's agent: this text, then as JSON the results of the steps it depends on. Its reply is the
+	// A prompt for the workflow's agent: this text, then as JSON the results of the steps it depends on. The reply is the
 	// result. Beside a `handler` it is only a label.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// Name under which a worker has registered the code of this step.
@@ -359,22 +324,22 @@ type Step struct {
 	// Names of the steps that must have completed before this one starts. When one of them failed or was skipped, this
 	// one is skipped.
 	DependsOn []string `protobuf:"bytes,4,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
-	// A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is read when
-	// the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default: true.
-	// So that none can be slow: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the context
-	// or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144 characters of the
-	// context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
+	// A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is evaluated
+	// when the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default:
+	// true. To bound its cost: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the
+	// context or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144
+	// characters of the context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
 	Condition string `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
-	// Milliseconds that one attempt may take, from the moment it runs, at least 1. Absent: no limit.
-	TimeoutMs *int32 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3,oneof" json:"timeout_ms,omitempty"`
-	// How often a failed attempt is repeated, 0 to 100, after 200 ms, 400 ms and so on, at most a minute. Absent: 3.
-	MaxRetries *int32 `protobuf:"varint,7,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	// May run beside other steps. False: it waits until nothing runs, and nothing starts beside it. Absent: true.
-	Parallel *bool `protobuf:"varint,8,opt,name=parallel,proto3,oneof" json:"parallel,omitempty"`
+	// How long one attempt may take, from the moment it runs; above 0, at most 365 days. Absent: no limit.
+	Timeout *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// When and how often a failed attempt is repeated. Absent: the defaults of RetryPolicy.
+	RetryPolicy *RetryPolicy `protobuf:"bytes,7,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	// The step runs alone: it waits until nothing else runs, and nothing starts beside it. Default: false.
+	Exclusive bool `protobuf:"varint,8,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
 	// What it is for. Default: empty.
 	Description string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
 	// Facts for its handler: a JSON object as text. Default: none.
-	Metadata string `protobuf:"bytes,10,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	MetadataJson string `protobuf:"bytes,10,opt,name=metadata_json,json=metadataJson,proto3" json:"metadata_json,omitempty"`
 	// The queue whose workers have its handler. Default: the queue of the run.
 	Queue         string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -446,23 +411,23 @@ func (x *Step) GetCondition() string {
 	return ""
 }
 
-func (x *Step) GetTimeoutMs() int32 {
-	if x != nil && x.TimeoutMs != nil {
-		return *x.TimeoutMs
+func (x *Step) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
 	}
-	return 0
+	return nil
 }
 
-func (x *Step) GetMaxRetries() int32 {
-	if x != nil && x.MaxRetries != nil {
-		return *x.MaxRetries
+func (x *Step) GetRetryPolicy() *RetryPolicy {
+	if x != nil {
+		return x.RetryPolicy
 	}
-	return 0
+	return nil
 }
 
-func (x *Step) GetParallel() bool {
-	if x != nil && x.Parallel != nil {
-		return *x.Parallel
+func (x *Step) GetExclusive() bool {
+	if x != nil {
+		return x.Exclusive
 	}
 	return false
 }
@@ -474,9 +439,9 @@ func (x *Step) GetDescription() string {
 	return ""
 }
 
-func (x *Step) GetMetadata() string {
+func (x *Step) GetMetadataJson() string {
 	if x != nil {
-		return x.Metadata
+		return x.MetadataJson
 	}
 	return ""
 }
@@ -488,32 +453,111 @@ func (x *Step) GetQueue() string {
 	return ""
 }
 
+// When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
+// `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
+type RetryPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The delay after the first failure, 0 to 1 day. Absent: 200 milliseconds.
+	InitialDelay *durationpb.Duration `protobuf:"bytes,1,opt,name=initial_delay,json=initialDelay,proto3" json:"initial_delay,omitempty"`
+	// By how much each delay is longer than the one before, 1 to 100. Absent: 2.
+	Backoff *float64 `protobuf:"fixed64,2,opt,name=backoff,proto3,oneof" json:"backoff,omitempty"`
+	// The longest delay, 0 to 1 day, at least `initial_delay`. Absent: 1 minute, or `initial_delay` where that is longer.
+	MaxDelay *durationpb.Duration `protobuf:"bytes,3,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
+	// Most attempts in all, 1 to 101. 1: the step is at most once. Absent: 4.
+	MaxAttempts   *int32 `protobuf:"varint,4,opt,name=max_attempts,json=maxAttempts,proto3,oneof" json:"max_attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryPolicy) Reset() {
+	*x = RetryPolicy{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryPolicy) ProtoMessage() {}
+
+func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
+func (*RetryPolicy) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RetryPolicy) GetInitialDelay() *durationpb.Duration {
+	if x != nil {
+		return x.InitialDelay
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetBackoff() float64 {
+	if x != nil && x.Backoff != nil {
+		return *x.Backoff
+	}
+	return 0
+}
+
+func (x *RetryPolicy) GetMaxDelay() *durationpb.Duration {
+	if x != nil {
+		return x.MaxDelay
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetMaxAttempts() int32 {
+	if x != nil && x.MaxAttempts != nil {
+		return *x.MaxAttempts
+	}
+	return 0
+}
+
 // A step of a run.
 type StepRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the step.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How far it is.
+	// Its state.
 	Status StepStatus `protobuf:"varint,2,opt,name=status,proto3,enum=headwater.v1.StepStatus" json:"status,omitempty"`
 	// Number of its latest attempt, from 1; 0 before the first. An attempt that a crash ended counts too.
 	Attempt int32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Its result as JSON text. Empty unless it completed.
-	Result string `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
-	// Why it failed, was skipped or is tried again. Else empty.
-	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	ResultJson string `protobuf:"bytes,4,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
+	// Why it failed, or why its last attempt did. Absent unless it failed or is retrying.
+	Failure *Failure `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Why it was skipped. Only with SKIPPED.
+	SkipReason SkipReason `protobuf:"varint,6,opt,name=skip_reason,json=skipReason,proto3,enum=headwater.v1.SkipReason" json:"skip_reason,omitempty"`
+	// The steps that led to the skip, at most 100: with DEPENDENCY_FAILED those that failed or were cancelled, with
+	// DEPENDENCY_SKIPPED those of its dependencies that were skipped.
+	SkippedBecauseOf []string `protobuf:"bytes,7,rep,name=skipped_because_of,json=skippedBecauseOf,proto3" json:"skipped_because_of,omitempty"`
 	// When its latest attempt started. Absent before the first.
-	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When it ended. Absent before.
-	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The queue that it waits for. Only with WAITING_FOR_WORKER.
-	Queue         string `protobuf:"bytes,8,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue         string `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepRun) Reset() {
 	*x = StepRun{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[2]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +569,7 @@ func (x *StepRun) String() string {
 func (*StepRun) ProtoMessage() {}
 
 func (x *StepRun) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[2]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +582,7 @@ func (x *StepRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRun.ProtoReflect.Descriptor instead.
 func (*StepRun) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StepRun) GetName() string {
@@ -562,18 +606,32 @@ func (x *StepRun) GetAttempt() int32 {
 	return 0
 }
 
-func (x *StepRun) GetResult() string {
+func (x *StepRun) GetResultJson() string {
 	if x != nil {
-		return x.Result
+		return x.ResultJson
 	}
 	return ""
 }
 
-func (x *StepRun) GetError() string {
+func (x *StepRun) GetFailure() *Failure {
 	if x != nil {
-		return x.Error
+		return x.Failure
 	}
-	return ""
+	return nil
+}
+
+func (x *StepRun) GetSkipReason() SkipReason {
+	if x != nil {
+		return x.SkipReason
+	}
+	return SkipReason_SKIP_REASON_UNSPECIFIED
+}
+
+func (x *StepRun) GetSkippedBecauseOf() []string {
+	if x != nil {
+		return x.SkippedBecauseOf
+	}
+	return nil
 }
 
 func (x *StepRun) GetStartTime() *timestamppb.Timestamp {
@@ -602,7 +660,7 @@ type WorkflowRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// How far it is.
+	// Its state.
 	Status WorkflowRunStatus `protobuf:"varint,2,opt,name=status,proto3,enum=headwater.v1.WorkflowRunStatus" json:"status,omitempty"`
 	// The definition that it began with and keeps. Absent in lists.
 	Workflow *Workflow `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -610,26 +668,28 @@ type WorkflowRun struct {
 	WorkflowName string `protobuf:"bytes,4,opt,name=workflow_name,json=workflowName,proto3" json:"workflow_name,omitempty"`
 	// The context as it is now, a JSON object as text: what the run was given, what handlers set, and under `NAME_result`
 	// the result of each step. Empty in lists.
-	Context string `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
+	ContextJson string `protobuf:"bytes,5,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
 	// The steps, in the order of the definition. Empty in lists.
 	Steps []*StepRun `protobuf:"bytes,6,rep,name=steps,proto3" json:"steps,omitempty"`
-	// Why it failed: the names of the failed steps. Else empty.
-	Error string `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	// Why it failed. Its cause is the failure of the first step that failed. Absent unless it failed.
+	Failure *Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Names of the steps that failed, in the order of the definition, at most 100.
+	FailedSteps []string `protobuf:"bytes,8,rep,name=failed_steps,json=failedSteps,proto3" json:"failed_steps,omitempty"`
 	// When it was accepted.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it ended. Absent before.
-	EndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Sequence of its latest event.
-	Sequence int32 `protobuf:"varint,10,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence int32 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The queue of its handlers. Empty when it was given none.
-	Queue         string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue         string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkflowRun) Reset() {
 	*x = WorkflowRun{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[3]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +701,7 @@ func (x *WorkflowRun) String() string {
 func (*WorkflowRun) ProtoMessage() {}
 
 func (x *WorkflowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[3]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +714,7 @@ func (x *WorkflowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowRun.ProtoReflect.Descriptor instead.
 func (*WorkflowRun) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WorkflowRun) GetRunId() string {
@@ -685,9 +745,9 @@ func (x *WorkflowRun) GetWorkflowName() string {
 	return ""
 }
 
-func (x *WorkflowRun) GetContext() string {
+func (x *WorkflowRun) GetContextJson() string {
 	if x != nil {
-		return x.Context
+		return x.ContextJson
 	}
 	return ""
 }
@@ -699,11 +759,18 @@ func (x *WorkflowRun) GetSteps() []*StepRun {
 	return nil
 }
 
-func (x *WorkflowRun) GetError() string {
+func (x *WorkflowRun) GetFailure() *Failure {
 	if x != nil {
-		return x.Error
+		return x.Failure
 	}
-	return ""
+	return nil
+}
+
+func (x *WorkflowRun) GetFailedSteps() []string {
+	if x != nil {
+		return x.FailedSteps
+	}
+	return nil
 }
 
 func (x *WorkflowRun) GetCreateTime() *timestamppb.Timestamp {
@@ -734,46 +801,43 @@ func (x *WorkflowRun) GetQueue() string {
 	return ""
 }
 
-// Something that happened in a run. Fields that its type does not name are empty.
+// Something that happened in a run.
 type WorkflowEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Rises over the whole life of a run, with gaps, over a crash of the server too.
 	Sequence int32 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// What happened.
-	Type WorkflowEventType `protobuf:"varint,2,opt,name=type,proto3,enum=headwater.v1.WorkflowEventType" json:"type,omitempty"`
-	// Name of the step, on events of a step.
-	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
-	// Number of the step's attempt, from 1, on events of a step.
-	Attempt int32 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Text of a chunk. Chunks of one attempt that wait for a slow watcher are merged.
-	Content string `protobuf:"bytes,5,opt,name=content,proto3" json:"content,omitempty"`
-	// Thinking of a chunk.
-	Thinking string `protobuf:"bytes,6,opt,name=thinking,proto3" json:"thinking,omitempty"`
-	// Characters of the step's output before this chunk that are no longer kept: a run keeps 1 MiB of chunks in all.
-	OmittedCharacters int32 `protobuf:"varint,7,opt,name=omitted_characters,json=omittedCharacters,proto3" json:"omitted_characters,omitempty"`
-	// The result of a step as JSON text.
-	Result string `protobuf:"bytes,8,opt,name=result,proto3" json:"result,omitempty"`
-	// What went wrong, or why a step is skipped.
-	Error string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
-	// Milliseconds until the next attempt.
-	DelayMs int32 `protobuf:"varint,10,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"`
-	// The queue that a step waits for.
-	Queue string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Key of the context.
-	Key string `protobuf:"bytes,12,opt,name=key,proto3" json:"key,omitempty"`
-	// How the run ended.
-	RunStatus WorkflowRunStatus `protobuf:"varint,13,opt,name=run_status,json=runStatus,proto3,enum=headwater.v1.WorkflowRunStatus" json:"run_status,omitempty"`
+	// Id of the run.
+	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// When it happened.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Id of the run, on the first event of an answer.
-	RunId         string `protobuf:"bytes,15,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Name of the step, on events of a step.
+	Step string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	// Number of the step's attempt, from 1, on events of a step. 0: the step was never tried.
+	Attempt int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// What happened. A client ignores an event that it does not know.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*WorkflowEvent_RunStarted
+	//	*WorkflowEvent_RunResumed
+	//	*WorkflowEvent_StepStarted
+	//	*WorkflowEvent_StepWaiting
+	//	*WorkflowEvent_StepChunk
+	//	*WorkflowEvent_StepCompleted
+	//	*WorkflowEvent_StepFailed
+	//	*WorkflowEvent_StepRetrying
+	//	*WorkflowEvent_StepSkipped
+	//	*WorkflowEvent_StepCancelled
+	//	*WorkflowEvent_RunWarning
+	//	*WorkflowEvent_RunFinished
+	Event         isWorkflowEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkflowEvent) Reset() {
 	*x = WorkflowEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +849,7 @@ func (x *WorkflowEvent) String() string {
 func (*WorkflowEvent) ProtoMessage() {}
 
 func (x *WorkflowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +862,7 @@ func (x *WorkflowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowEvent.ProtoReflect.Descriptor instead.
 func (*WorkflowEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WorkflowEvent) GetSequence() int32 {
@@ -808,11 +872,18 @@ func (x *WorkflowEvent) GetSequence() int32 {
 	return 0
 }
 
-func (x *WorkflowEvent) GetType() WorkflowEventType {
+func (x *WorkflowEvent) GetRunId() string {
 	if x != nil {
-		return x.Type
+		return x.RunId
 	}
-	return WorkflowEventType_WORKFLOW_EVENT_TYPE_UNSPECIFIED
+	return ""
+}
+
+func (x *WorkflowEvent) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
 }
 
 func (x *WorkflowEvent) GetStep() string {
@@ -829,158 +900,919 @@ func (x *WorkflowEvent) GetAttempt() int32 {
 	return 0
 }
 
-func (x *WorkflowEvent) GetContent() string {
+func (x *WorkflowEvent) GetEvent() isWorkflowEvent_Event {
 	if x != nil {
-		return x.Content
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetRunStarted() *RunStartedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_RunStarted); ok {
+			return x.RunStarted
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetRunResumed() *RunResumedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_RunResumed); ok {
+			return x.RunResumed
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepStarted() *StepStartedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepStarted); ok {
+			return x.StepStarted
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepWaiting() *StepWaitingEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepWaiting); ok {
+			return x.StepWaiting
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepChunk() *StepChunkEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepChunk); ok {
+			return x.StepChunk
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepCompleted() *StepCompletedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepCompleted); ok {
+			return x.StepCompleted
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepFailed() *StepFailedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepFailed); ok {
+			return x.StepFailed
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepRetrying() *StepRetryingEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepRetrying); ok {
+			return x.StepRetrying
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepSkipped() *StepSkippedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepSkipped); ok {
+			return x.StepSkipped
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetStepCancelled() *StepCancelledEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepCancelled); ok {
+			return x.StepCancelled
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetRunWarning() *RunWarningEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_RunWarning); ok {
+			return x.RunWarning
+		}
+	}
+	return nil
+}
+
+func (x *WorkflowEvent) GetRunFinished() *RunFinishedEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_RunFinished); ok {
+			return x.RunFinished
+		}
+	}
+	return nil
+}
+
+type isWorkflowEvent_Event interface {
+	isWorkflowEvent_Event()
+}
+
+type WorkflowEvent_RunStarted struct {
+	// The run was accepted. Always the first event.
+	RunStarted *RunStartedEvent `protobuf:"bytes,6,opt,name=run_started,json=runStarted,proto3,oneof"`
+}
+
+type WorkflowEvent_RunResumed struct {
+	// The run continues after a crash or by ResumeWorkflowRun. Attempts that were running are void, with all their
+	// chunks.
+	RunResumed *RunResumedEvent `protobuf:"bytes,7,opt,name=run_resumed,json=runResumed,proto3,oneof"`
+}
+
+type WorkflowEvent_StepStarted struct {
+	// An attempt of a step begins. Chunks of its earlier attempts are void.
+	StepStarted *StepStartedEvent `protobuf:"bytes,8,opt,name=step_started,json=stepStarted,proto3,oneof"`
+}
+
+type WorkflowEvent_StepWaiting struct {
+	// A step waits for a worker.
+	StepWaiting *StepWaitingEvent `protobuf:"bytes,9,opt,name=step_waiting,json=stepWaiting,proto3,oneof"`
+}
+
+type WorkflowEvent_StepChunk struct {
+	// A piece of a step's output.
+	StepChunk *StepChunkEvent `protobuf:"bytes,10,opt,name=step_chunk,json=stepChunk,proto3,oneof"`
+}
+
+type WorkflowEvent_StepCompleted struct {
+	// A step has its result, which will never change.
+	StepCompleted *StepCompletedEvent `protobuf:"bytes,11,opt,name=step_completed,json=stepCompleted,proto3,oneof"`
+}
+
+type WorkflowEvent_StepFailed struct {
+	// The last attempt of a step failed.
+	StepFailed *StepFailedEvent `protobuf:"bytes,12,opt,name=step_failed,json=stepFailed,proto3,oneof"`
+}
+
+type WorkflowEvent_StepRetrying struct {
+	// An attempt failed, and the next one begins after a delay. Its chunks are void.
+	StepRetrying *StepRetryingEvent `protobuf:"bytes,13,opt,name=step_retrying,json=stepRetrying,proto3,oneof"`
+}
+
+type WorkflowEvent_StepSkipped struct {
+	// A step is skipped.
+	StepSkipped *StepSkippedEvent `protobuf:"bytes,14,opt,name=step_skipped,json=stepSkipped,proto3,oneof"`
+}
+
+type WorkflowEvent_StepCancelled struct {
+	// A step was ended by the cancelling of its run.
+	StepCancelled *StepCancelledEvent `protobuf:"bytes,15,opt,name=step_cancelled,json=stepCancelled,proto3,oneof"`
+}
+
+type WorkflowEvent_RunWarning struct {
+	// Something to look at.
+	RunWarning *RunWarningEvent `protobuf:"bytes,16,opt,name=run_warning,json=runWarning,proto3,oneof"`
+}
+
+type WorkflowEvent_RunFinished struct {
+	// The run ended. Always the last event, until the run is resumed.
+	RunFinished *RunFinishedEvent `protobuf:"bytes,17,opt,name=run_finished,json=runFinished,proto3,oneof"`
+}
+
+func (*WorkflowEvent_RunStarted) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_RunResumed) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepStarted) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepWaiting) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepChunk) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepCompleted) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepFailed) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepRetrying) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepSkipped) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepCancelled) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_RunWarning) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_RunFinished) isWorkflowEvent_Event() {}
+
+// The run was accepted.
+type RunStartedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the workflow.
+	WorkflowName  string `protobuf:"bytes,1,opt,name=workflow_name,json=workflowName,proto3" json:"workflow_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStartedEvent) Reset() {
+	*x = RunStartedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStartedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStartedEvent) ProtoMessage() {}
+
+func (x *RunStartedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStartedEvent.ProtoReflect.Descriptor instead.
+func (*RunStartedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RunStartedEvent) GetWorkflowName() string {
+	if x != nil {
+		return x.WorkflowName
 	}
 	return ""
 }
 
-func (x *WorkflowEvent) GetThinking() string {
-	if x != nil {
-		return x.Thinking
-	}
-	return ""
+// The run continues.
+type RunResumedEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WorkflowEvent) GetOmittedCharacters() int32 {
-	if x != nil {
-		return x.OmittedCharacters
-	}
-	return 0
+func (x *RunResumedEvent) Reset() {
+	*x = RunResumedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
 }
 
-func (x *WorkflowEvent) GetResult() string {
-	if x != nil {
-		return x.Result
-	}
-	return ""
+func (x *RunResumedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
 }
 
-func (x *WorkflowEvent) GetError() string {
+func (*RunResumedEvent) ProtoMessage() {}
+
+func (x *RunResumedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
 	if x != nil {
-		return x.Error
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
 	}
-	return ""
+	return mi.MessageOf(x)
 }
 
-func (x *WorkflowEvent) GetDelayMs() int32 {
-	if x != nil {
-		return x.DelayMs
-	}
-	return 0
+// Deprecated: Use RunResumedEvent.ProtoReflect.Descriptor instead.
+func (*RunResumedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *WorkflowEvent) GetQueue() string {
+// An attempt of a step begins.
+type StepStartedEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepStartedEvent) Reset() {
+	*x = StepStartedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepStartedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepStartedEvent) ProtoMessage() {}
+
+func (x *StepStartedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepStartedEvent.ProtoReflect.Descriptor instead.
+func (*StepStartedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{8}
+}
+
+// A step waits for a worker.
+type StepWaitingEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue whose workers have its handler.
+	Queue         string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepWaitingEvent) Reset() {
+	*x = StepWaitingEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepWaitingEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepWaitingEvent) ProtoMessage() {}
+
+func (x *StepWaitingEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepWaitingEvent.ProtoReflect.Descriptor instead.
+func (*StepWaitingEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StepWaitingEvent) GetQueue() string {
 	if x != nil {
 		return x.Queue
 	}
 	return ""
 }
 
-func (x *WorkflowEvent) GetKey() string {
+// A piece of a step's output.
+type StepChunkEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Text to append. Chunks of one attempt that wait for a slow watcher are merged.
+	Content string `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// Thinking to append.
+	Thinking string `protobuf:"bytes,2,opt,name=thinking,proto3" json:"thinking,omitempty"`
+	// Characters of the step's output before this chunk that are no longer kept: a run keeps 1 MiB of chunks in all.
+	OmittedCharacters int32 `protobuf:"varint,3,opt,name=omitted_characters,json=omittedCharacters,proto3" json:"omitted_characters,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *StepChunkEvent) Reset() {
+	*x = StepChunkEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepChunkEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepChunkEvent) ProtoMessage() {}
+
+func (x *StepChunkEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
 	if x != nil {
-		return x.Key
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepChunkEvent.ProtoReflect.Descriptor instead.
+func (*StepChunkEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StepChunkEvent) GetContent() string {
+	if x != nil {
+		return x.Content
 	}
 	return ""
 }
 
-func (x *WorkflowEvent) GetRunStatus() WorkflowRunStatus {
+func (x *StepChunkEvent) GetThinking() string {
 	if x != nil {
-		return x.RunStatus
+		return x.Thinking
 	}
-	return WorkflowRunStatus_WORKFLOW_RUN_STATUS_UNSPECIFIED
+	return ""
 }
 
-func (x *WorkflowEvent) GetCreateTime() *timestamppb.Timestamp {
+func (x *StepChunkEvent) GetOmittedCharacters() int32 {
 	if x != nil {
-		return x.CreateTime
+		return x.OmittedCharacters
+	}
+	return 0
+}
+
+// A step completed.
+type StepCompletedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its result as JSON text.
+	ResultJson    string `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepCompletedEvent) Reset() {
+	*x = StepCompletedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepCompletedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepCompletedEvent) ProtoMessage() {}
+
+func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepCompletedEvent.ProtoReflect.Descriptor instead.
+func (*StepCompletedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StepCompletedEvent) GetResultJson() string {
+	if x != nil {
+		return x.ResultJson
+	}
+	return ""
+}
+
+// A step failed for good.
+type StepFailedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why.
+	Failure       *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepFailedEvent) Reset() {
+	*x = StepFailedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepFailedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepFailedEvent) ProtoMessage() {}
+
+func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepFailedEvent.ProtoReflect.Descriptor instead.
+func (*StepFailedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StepFailedEvent) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
 	}
 	return nil
 }
 
-func (x *WorkflowEvent) GetRunId() string {
+// An attempt failed and is repeated.
+type StepRetryingEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it failed.
+	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	// How long until the next attempt.
+	Delay         *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepRetryingEvent) Reset() {
+	*x = StepRetryingEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepRetryingEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepRetryingEvent) ProtoMessage() {}
+
+func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	if x != nil {
-		return x.RunId
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepRetryingEvent.ProtoReflect.Descriptor instead.
+func (*StepRetryingEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StepRetryingEvent) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *StepRetryingEvent) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+// A step is skipped.
+type StepSkippedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why.
+	Reason SkipReason `protobuf:"varint,1,opt,name=reason,proto3,enum=headwater.v1.SkipReason" json:"reason,omitempty"`
+	// The steps that led to it, as in `StepRun.skipped_because_of`.
+	BecauseOf     []string `protobuf:"bytes,2,rep,name=because_of,json=becauseOf,proto3" json:"because_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepSkippedEvent) Reset() {
+	*x = StepSkippedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepSkippedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepSkippedEvent) ProtoMessage() {}
+
+func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepSkippedEvent.ProtoReflect.Descriptor instead.
+func (*StepSkippedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StepSkippedEvent) GetReason() SkipReason {
+	if x != nil {
+		return x.Reason
+	}
+	return SkipReason_SKIP_REASON_UNSPECIFIED
+}
+
+func (x *StepSkippedEvent) GetBecauseOf() []string {
+	if x != nil {
+		return x.BecauseOf
+	}
+	return nil
+}
+
+// A step was cancelled.
+type StepCancelledEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepCancelledEvent) Reset() {
+	*x = StepCancelledEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepCancelledEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepCancelledEvent) ProtoMessage() {}
+
+func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepCancelledEvent.ProtoReflect.Descriptor instead.
+func (*StepCancelledEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
+}
+
+// Something to look at.
+type RunWarningEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What, for people.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// The key of the context that two steps changed at the same time; the later change won. Empty for another warning.
+	ContextKey    string `protobuf:"bytes,2,opt,name=context_key,json=contextKey,proto3" json:"context_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunWarningEvent) Reset() {
+	*x = RunWarningEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunWarningEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunWarningEvent) ProtoMessage() {}
+
+func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunWarningEvent.ProtoReflect.Descriptor instead.
+func (*RunWarningEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RunWarningEvent) GetMessage() string {
+	if x != nil {
+		return x.Message
 	}
 	return ""
+}
+
+func (x *RunWarningEvent) GetContextKey() string {
+	if x != nil {
+		return x.ContextKey
+	}
+	return ""
+}
+
+// The run ended.
+type RunFinishedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How.
+	Status WorkflowRunStatus `protobuf:"varint,1,opt,name=status,proto3,enum=headwater.v1.WorkflowRunStatus" json:"status,omitempty"`
+	// Why it failed, as in `WorkflowRun.failure`.
+	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Names of the steps that failed, as in `WorkflowRun.failed_steps`.
+	FailedSteps   []string `protobuf:"bytes,3,rep,name=failed_steps,json=failedSteps,proto3" json:"failed_steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunFinishedEvent) Reset() {
+	*x = RunFinishedEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunFinishedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunFinishedEvent) ProtoMessage() {}
+
+func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunFinishedEvent.ProtoReflect.Descriptor instead.
+func (*RunFinishedEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RunFinishedEvent) GetStatus() WorkflowRunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return WorkflowRunStatus_WORKFLOW_RUN_STATUS_UNSPECIFIED
+}
+
+func (x *RunFinishedEvent) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *RunFinishedEvent) GetFailedSteps() []string {
+	if x != nil {
+		return x.FailedSteps
+	}
+	return nil
 }
 
 var File_headwater_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\x1bheadwater/v1/workflow.proto\x12\fheadwater.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a headwater/v1/agent_service.proto\"\xfa\x01\n" +
+	"\x1bheadwater/v1/workflow.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\"\xf1\x01\n" +
 	"\bWorkflow\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12(\n" +
-	"\x05steps\x18\x03 \x03(\v2\x12.headwater.v1.StepR\x05steps\x121\n" +
-	"\x05agent\x18\x04 \x01(\v2\x1b.headwater.v1.StreamRequestR\x05agent\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\tR\x02id\x123\n" +
-	"\x13schedule_timeout_ms\x18\x06 \x01(\x05H\x00R\x11scheduleTimeoutMs\x88\x01\x01B\x16\n" +
-	"\x14_schedule_timeout_ms\"\xf4\x02\n" +
+	"\x05steps\x18\x03 \x03(\v2\x12.headwater.v1.StepR\x05steps\x12/\n" +
+	"\x05agent\x18\x04 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id\x12D\n" +
+	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xf7\x02\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
 	"\ahandler\x18\x03 \x01(\tR\ahandler\x12\x1d\n" +
 	"\n" +
 	"depends_on\x18\x04 \x03(\tR\tdependsOn\x12\x1c\n" +
-	"\tcondition\x18\x05 \x01(\tR\tcondition\x12\"\n" +
+	"\tcondition\x18\x05 \x01(\tR\tcondition\x123\n" +
+	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12<\n" +
+	"\fretry_policy\x18\a \x01(\v2\x19.headwater.v1.RetryPolicyR\vretryPolicy\x12\x1c\n" +
+	"\texclusive\x18\b \x01(\bR\texclusive\x12 \n" +
+	"\vdescription\x18\t \x01(\tR\vdescription\x12#\n" +
+	"\rmetadata_json\x18\n" +
+	" \x01(\tR\fmetadataJson\x12\x14\n" +
+	"\x05queue\x18\v \x01(\tR\x05queue\"\xe9\x01\n" +
+	"\vRetryPolicy\x12>\n" +
+	"\rinitial_delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\finitialDelay\x12\x1d\n" +
+	"\abackoff\x18\x02 \x01(\x01H\x00R\abackoff\x88\x01\x01\x126\n" +
+	"\tmax_delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bmaxDelay\x12&\n" +
+	"\fmax_attempts\x18\x04 \x01(\x05H\x01R\vmaxAttempts\x88\x01\x01B\n" +
 	"\n" +
-	"timeout_ms\x18\x06 \x01(\x05H\x00R\ttimeoutMs\x88\x01\x01\x12$\n" +
-	"\vmax_retries\x18\a \x01(\x05H\x01R\n" +
-	"maxRetries\x88\x01\x01\x12\x1f\n" +
-	"\bparallel\x18\b \x01(\bH\x02R\bparallel\x88\x01\x01\x12 \n" +
-	"\vdescription\x18\t \x01(\tR\vdescription\x12\x1a\n" +
-	"\bmetadata\x18\n" +
-	" \x01(\tR\bmetadata\x12\x14\n" +
-	"\x05queue\x18\v \x01(\tR\x05queueB\r\n" +
-	"\v_timeout_msB\x0e\n" +
-	"\f_max_retriesB\v\n" +
-	"\t_parallel\"\x9f\x02\n" +
+	"\b_backoffB\x0f\n" +
+	"\r_max_attempts\"\xac\x03\n" +
 	"\aStepRun\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x18.headwater.v1.StepStatusR\x06status\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\tR\x06result\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\x129\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x1f\n" +
+	"\vresult_json\x18\x04 \x01(\tR\n" +
+	"resultJson\x12/\n" +
+	"\afailure\x18\x05 \x01(\v2\x15.headwater.v1.FailureR\afailure\x129\n" +
+	"\vskip_reason\x18\x06 \x01(\x0e2\x18.headwater.v1.SkipReasonR\n" +
+	"skipReason\x12,\n" +
+	"\x12skipped_because_of\x18\a \x03(\tR\x10skippedBecauseOf\x129\n" +
 	"\n" +
-	"start_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
-	"\x05queue\x18\b \x01(\tR\x05queue\"\xb9\x03\n" +
+	"start_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
+	"\x05queue\x18\n" +
+	" \x01(\tR\x05queue\"\x80\x04\n" +
 	"\vWorkflowRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x127\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x122\n" +
 	"\bworkflow\x18\x03 \x01(\v2\x16.headwater.v1.WorkflowR\bworkflow\x12#\n" +
-	"\rworkflow_name\x18\x04 \x01(\tR\fworkflowName\x12\x18\n" +
-	"\acontext\x18\x05 \x01(\tR\acontext\x12+\n" +
-	"\x05steps\x18\x06 \x03(\v2\x15.headwater.v1.StepRunR\x05steps\x12\x14\n" +
-	"\x05error\x18\a \x01(\tR\x05error\x12;\n" +
-	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"\rworkflow_name\x18\x04 \x01(\tR\fworkflowName\x12!\n" +
+	"\fcontext_json\x18\x05 \x01(\tR\vcontextJson\x12+\n" +
+	"\x05steps\x18\x06 \x03(\v2\x15.headwater.v1.StepRunR\x05steps\x12/\n" +
+	"\afailure\x18\a \x01(\v2\x15.headwater.v1.FailureR\afailure\x12!\n" +
+	"\ffailed_steps\x18\b \x03(\tR\vfailedSteps\x12;\n" +
+	"\vcreate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x125\n" +
-	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1a\n" +
-	"\bsequence\x18\n" +
-	" \x01(\x05R\bsequence\x12\x14\n" +
-	"\x05queue\x18\v \x01(\tR\x05queue\"\xf8\x03\n" +
+	"\bend_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1a\n" +
+	"\bsequence\x18\v \x01(\x05R\bsequence\x12\x14\n" +
+	"\x05queue\x18\f \x01(\tR\x05queue\"\xef\a\n" +
 	"\rWorkflowEvent\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x05R\bsequence\x123\n" +
-	"\x04type\x18\x02 \x01(\x0e2\x1f.headwater.v1.WorkflowEventTypeR\x04type\x12\x12\n" +
-	"\x04step\x18\x03 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12\x18\n" +
-	"\acontent\x18\x05 \x01(\tR\acontent\x12\x1a\n" +
-	"\bthinking\x18\x06 \x01(\tR\bthinking\x12-\n" +
-	"\x12omitted_characters\x18\a \x01(\x05R\x11omittedCharacters\x12\x16\n" +
-	"\x06result\x18\b \x01(\tR\x06result\x12\x14\n" +
-	"\x05error\x18\t \x01(\tR\x05error\x12\x19\n" +
-	"\bdelay_ms\x18\n" +
-	" \x01(\x05R\adelayMs\x12\x14\n" +
-	"\x05queue\x18\v \x01(\tR\x05queue\x12\x10\n" +
-	"\x03key\x18\f \x01(\tR\x03key\x12>\n" +
+	"\bsequence\x18\x01 \x01(\x05R\bsequence\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12@\n" +
+	"\vrun_started\x18\x06 \x01(\v2\x1d.headwater.v1.RunStartedEventH\x00R\n" +
+	"runStarted\x12@\n" +
+	"\vrun_resumed\x18\a \x01(\v2\x1d.headwater.v1.RunResumedEventH\x00R\n" +
+	"runResumed\x12C\n" +
+	"\fstep_started\x18\b \x01(\v2\x1e.headwater.v1.StepStartedEventH\x00R\vstepStarted\x12C\n" +
+	"\fstep_waiting\x18\t \x01(\v2\x1e.headwater.v1.StepWaitingEventH\x00R\vstepWaiting\x12=\n" +
 	"\n" +
-	"run_status\x18\r \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\trunStatus\x12;\n" +
-	"\vcreate_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\x12\x15\n" +
-	"\x06run_id\x18\x0f \x01(\tR\x05runId*\xbf\x01\n" +
+	"step_chunk\x18\n" +
+	" \x01(\v2\x1c.headwater.v1.StepChunkEventH\x00R\tstepChunk\x12I\n" +
+	"\x0estep_completed\x18\v \x01(\v2 .headwater.v1.StepCompletedEventH\x00R\rstepCompleted\x12@\n" +
+	"\vstep_failed\x18\f \x01(\v2\x1d.headwater.v1.StepFailedEventH\x00R\n" +
+	"stepFailed\x12F\n" +
+	"\rstep_retrying\x18\r \x01(\v2\x1f.headwater.v1.StepRetryingEventH\x00R\fstepRetrying\x12C\n" +
+	"\fstep_skipped\x18\x0e \x01(\v2\x1e.headwater.v1.StepSkippedEventH\x00R\vstepSkipped\x12I\n" +
+	"\x0estep_cancelled\x18\x0f \x01(\v2 .headwater.v1.StepCancelledEventH\x00R\rstepCancelled\x12@\n" +
+	"\vrun_warning\x18\x10 \x01(\v2\x1d.headwater.v1.RunWarningEventH\x00R\n" +
+	"runWarning\x12C\n" +
+	"\frun_finished\x18\x11 \x01(\v2\x1e.headwater.v1.RunFinishedEventH\x00R\vrunFinishedB\a\n" +
+	"\x05event\"6\n" +
+	"\x0fRunStartedEvent\x12#\n" +
+	"\rworkflow_name\x18\x01 \x01(\tR\fworkflowName\"\x11\n" +
+	"\x0fRunResumedEvent\"\x12\n" +
+	"\x10StepStartedEvent\"(\n" +
+	"\x10StepWaitingEvent\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\"u\n" +
+	"\x0eStepChunkEvent\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
+	"\bthinking\x18\x02 \x01(\tR\bthinking\x12-\n" +
+	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"5\n" +
+	"\x12StepCompletedEvent\x12\x1f\n" +
+	"\vresult_json\x18\x01 \x01(\tR\n" +
+	"resultJson\"B\n" +
+	"\x0fStepFailedEvent\x12/\n" +
+	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\"u\n" +
+	"\x11StepRetryingEvent\x12/\n" +
+	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12/\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"c\n" +
+	"\x10StepSkippedEvent\x120\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x18.headwater.v1.SkipReasonR\x06reason\x12\x1d\n" +
+	"\n" +
+	"because_of\x18\x02 \x03(\tR\tbecauseOf\"\x14\n" +
+	"\x12StepCancelledEvent\"L\n" +
+	"\x0fRunWarningEvent\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1f\n" +
+	"\vcontext_key\x18\x02 \x01(\tR\n" +
+	"contextKey\"\x9f\x01\n" +
+	"\x10RunFinishedEvent\x127\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12/\n" +
+	"\afailure\x18\x02 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12!\n" +
+	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*\xbf\x01\n" +
 	"\x11WorkflowRunStatus\x12#\n" +
 	"\x1fWORKFLOW_RUN_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWORKFLOW_RUN_STATUS_RUNNING\x10\x01\x12!\n" +
@@ -997,23 +1829,14 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x15STEP_STATUS_COMPLETED\x10\x05\x12\x16\n" +
 	"\x12STEP_STATUS_FAILED\x10\x06\x12\x17\n" +
 	"\x13STEP_STATUS_SKIPPED\x10\a\x12\x19\n" +
-	"\x15STEP_STATUS_CANCELLED\x10\b*\x81\x04\n" +
-	"\x11WorkflowEventType\x12#\n" +
-	"\x1fWORKFLOW_EVENT_TYPE_UNSPECIFIED\x10\x00\x12#\n" +
-	"\x1fWORKFLOW_EVENT_TYPE_RUN_STARTED\x10\x01\x12#\n" +
-	"\x1fWORKFLOW_EVENT_TYPE_RUN_RESUMED\x10\x02\x12$\n" +
-	" WORKFLOW_EVENT_TYPE_STEP_STARTED\x10\x03\x12/\n" +
-	"+WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER\x10\x04\x12\x1d\n" +
-	"\x19WORKFLOW_EVENT_TYPE_CHUNK\x10\x05\x12&\n" +
-	"\"WORKFLOW_EVENT_TYPE_STEP_COMPLETED\x10\x06\x12#\n" +
-	"\x1fWORKFLOW_EVENT_TYPE_STEP_FAILED\x10\a\x12%\n" +
-	"!WORKFLOW_EVENT_TYPE_STEP_RETRYING\x10\b\x12$\n" +
-	" WORKFLOW_EVENT_TYPE_STEP_SKIPPED\x10\t\x12&\n" +
-	"\"WORKFLOW_EVENT_TYPE_STEP_CANCELLED\x10\n" +
-	"\x12\x1f\n" +
-	"\x1bWORKFLOW_EVENT_TYPE_WARNING\x10\v\x12$\n" +
-	" WORKFLOW_EVENT_TYPE_RUN_FINISHED\x10\fBi\n" +
-	"\x0fai.headwater.v1B\rWorkflowProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
+	"\x15STEP_STATUS_CANCELLED\x10\b*\x91\x01\n" +
+	"\n" +
+	"SkipReason\x12\x1b\n" +
+	"\x17SKIP_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bSKIP_REASON_CONDITION_FALSE\x10\x01\x12!\n" +
+	"\x1dSKIP_REASON_DEPENDENCY_FAILED\x10\x02\x12\"\n" +
+	"\x1eSKIP_REASON_DEPENDENCY_SKIPPED\x10\x03B\x9d\x01\n" +
+	"\x0fai.headwater.v1B\rWorkflowProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
 	file_headwater_v1_workflow_proto_rawDescOnce sync.Once
@@ -1028,38 +1851,77 @@ func file_headwater_v1_workflow_proto_rawDescGZIP() []byte {
 }
 
 var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_headwater_v1_workflow_proto_goTypes = []any{
 	(WorkflowRunStatus)(0),        // 0: headwater.v1.WorkflowRunStatus
 	(StepStatus)(0),               // 1: headwater.v1.StepStatus
-	(WorkflowEventType)(0),        // 2: headwater.v1.WorkflowEventType
+	(SkipReason)(0),               // 2: headwater.v1.SkipReason
 	(*Workflow)(nil),              // 3: headwater.v1.Workflow
 	(*Step)(nil),                  // 4: headwater.v1.Step
-	(*StepRun)(nil),               // 5: headwater.v1.StepRun
-	(*WorkflowRun)(nil),           // 6: headwater.v1.WorkflowRun
-	(*WorkflowEvent)(nil),         // 7: headwater.v1.WorkflowEvent
-	(*StreamRequest)(nil),         // 8: headwater.v1.StreamRequest
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*RetryPolicy)(nil),           // 5: headwater.v1.RetryPolicy
+	(*StepRun)(nil),               // 6: headwater.v1.StepRun
+	(*WorkflowRun)(nil),           // 7: headwater.v1.WorkflowRun
+	(*WorkflowEvent)(nil),         // 8: headwater.v1.WorkflowEvent
+	(*RunStartedEvent)(nil),       // 9: headwater.v1.RunStartedEvent
+	(*RunResumedEvent)(nil),       // 10: headwater.v1.RunResumedEvent
+	(*StepStartedEvent)(nil),      // 11: headwater.v1.StepStartedEvent
+	(*StepWaitingEvent)(nil),      // 12: headwater.v1.StepWaitingEvent
+	(*StepChunkEvent)(nil),        // 13: headwater.v1.StepChunkEvent
+	(*StepCompletedEvent)(nil),    // 14: headwater.v1.StepCompletedEvent
+	(*StepFailedEvent)(nil),       // 15: headwater.v1.StepFailedEvent
+	(*StepRetryingEvent)(nil),     // 16: headwater.v1.StepRetryingEvent
+	(*StepSkippedEvent)(nil),      // 17: headwater.v1.StepSkippedEvent
+	(*StepCancelledEvent)(nil),    // 18: headwater.v1.StepCancelledEvent
+	(*RunWarningEvent)(nil),       // 19: headwater.v1.RunWarningEvent
+	(*RunFinishedEvent)(nil),      // 20: headwater.v1.RunFinishedEvent
+	(*AgentConfig)(nil),           // 21: headwater.v1.AgentConfig
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*Failure)(nil),               // 23: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_headwater_v1_workflow_proto_depIdxs = []int32{
 	4,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
-	8,  // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.StreamRequest
-	1,  // 2: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
-	9,  // 3: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
-	9,  // 4: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 5: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
-	3,  // 6: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
-	5,  // 7: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
-	9,  // 8: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 9: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
-	2,  // 10: headwater.v1.WorkflowEvent.type:type_name -> headwater.v1.WorkflowEventType
-	0,  // 11: headwater.v1.WorkflowEvent.run_status:type_name -> headwater.v1.WorkflowRunStatus
-	9,  // 12: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	21, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
+	22, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
+	22, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
+	5,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
+	22, // 5: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
+	22, // 6: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	1,  // 7: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
+	23, // 8: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
+	2,  // 9: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
+	24, // 10: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
+	24, // 11: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 12: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
+	3,  // 13: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
+	6,  // 14: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
+	23, // 15: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
+	24, // 16: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
+	24, // 17: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
+	24, // 18: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 19: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
+	10, // 20: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
+	11, // 21: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
+	12, // 22: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
+	13, // 23: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
+	14, // 24: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
+	15, // 25: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
+	16, // 26: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
+	17, // 27: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
+	18, // 28: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
+	19, // 29: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
+	20, // 30: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
+	23, // 31: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
+	23, // 32: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
+	22, // 33: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
+	2,  // 34: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
+	0,  // 35: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
+	23, // 36: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_proto_init() }
@@ -1067,16 +1929,30 @@ func file_headwater_v1_workflow_proto_init() {
 	if File_headwater_v1_workflow_proto != nil {
 		return
 	}
-	file_headwater_v1_agent_service_proto_init()
-	file_headwater_v1_workflow_proto_msgTypes[0].OneofWrappers = []any{}
-	file_headwater_v1_workflow_proto_msgTypes[1].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_init()
+	file_headwater_v1_error_proto_init()
+	file_headwater_v1_workflow_proto_msgTypes[2].OneofWrappers = []any{}
+	file_headwater_v1_workflow_proto_msgTypes[5].OneofWrappers = []any{
+		(*WorkflowEvent_RunStarted)(nil),
+		(*WorkflowEvent_RunResumed)(nil),
+		(*WorkflowEvent_StepStarted)(nil),
+		(*WorkflowEvent_StepWaiting)(nil),
+		(*WorkflowEvent_StepChunk)(nil),
+		(*WorkflowEvent_StepCompleted)(nil),
+		(*WorkflowEvent_StepFailed)(nil),
+		(*WorkflowEvent_StepRetrying)(nil),
+		(*WorkflowEvent_StepSkipped)(nil),
+		(*WorkflowEvent_StepCancelled)(nil),
+		(*WorkflowEvent_RunWarning)(nil),
+		(*WorkflowEvent_RunFinished)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_workflow_proto_rawDesc), len(file_headwater_v1_workflow_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   5,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

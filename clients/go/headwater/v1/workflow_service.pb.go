@@ -193,7 +193,7 @@ type StartWorkflowRunRequest struct {
 	// The queue whose workers have the handlers of steps that name none. At most 256 characters. Required when there are
 	// such steps.
 	Queue string `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
-	// The caller's own id of this request, at most 256 characters: sent again, it finds the run that it started. Default:
+	// The caller's id of this request, at most 256 characters: sent again, it finds the run that it started. Default:
 	// every request starts a run.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -516,7 +516,7 @@ type ListWorkflowRunsRequest struct {
 	// Only runs of workflows with this name. Default: all.
 	WorkflowName string `protobuf:"bytes,4,opt,name=workflow_name,json=workflowName,proto3" json:"workflow_name,omitempty"`
 	// Only runs that were accepted then or later. Default: all.
-	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	MinCreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=min_create_time,json=minCreateTime,proto3" json:"min_create_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -579,9 +579,9 @@ func (x *ListWorkflowRunsRequest) GetWorkflowName() string {
 	return ""
 }
 
-func (x *ListWorkflowRunsRequest) GetSince() *timestamppb.Timestamp {
+func (x *ListWorkflowRunsRequest) GetMinCreateTime() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Since
+		return x.MinCreateTime
 	}
 	return nil
 }
@@ -724,7 +724,7 @@ func (*CancelWorkflowRunResponse) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_workflow_service_proto_rawDescGZIP(), []int{12}
 }
 
-// Which run to go on with.
+// Which run to continue.
 type ResumeWorkflowRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the run.
@@ -770,10 +770,10 @@ func (x *ResumeWorkflowRunRequest) GetRunId() string {
 	return ""
 }
 
-// The run goes on.
+// The run continues.
 type ResumeWorkflowRunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sequence of its latest event before it went on; a watch after it shows what comes.
+	// Sequence of its latest event before it continued; a watch after it shows what comes.
 	Sequence      int32 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -848,14 +848,14 @@ const file_headwater_v1_workflow_service_proto_rawDesc = "" +
 	"\x15GetWorkflowRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"E\n" +
 	"\x16GetWorkflowRunResponse\x12+\n" +
-	"\x03run\x18\x01 \x01(\v2\x19.headwater.v1.WorkflowRunR\x03run\"\xe5\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x19.headwater.v1.WorkflowRunR\x03run\"\xf7\x01\n" +
 	"\x17ListWorkflowRunsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x127\n" +
 	"\x06status\x18\x03 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12#\n" +
-	"\rworkflow_name\x18\x04 \x01(\tR\fworkflowName\x120\n" +
-	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"q\n" +
+	"\rworkflow_name\x18\x04 \x01(\tR\fworkflowName\x12B\n" +
+	"\x0fmin_create_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rminCreateTime\"q\n" +
 	"\x18ListWorkflowRunsResponse\x12-\n" +
 	"\x04runs\x18\x01 \x03(\v2\x19.headwater.v1.WorkflowRunR\x04runs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n" +
@@ -874,8 +874,8 @@ const file_headwater_v1_workflow_service_proto_rawDesc = "" +
 	"\x0eGetWorkflowRun\x12#.headwater.v1.GetWorkflowRunRequest\x1a$.headwater.v1.GetWorkflowRunResponse\x12a\n" +
 	"\x10ListWorkflowRuns\x12%.headwater.v1.ListWorkflowRunsRequest\x1a&.headwater.v1.ListWorkflowRunsResponse\x12d\n" +
 	"\x11CancelWorkflowRun\x12&.headwater.v1.CancelWorkflowRunRequest\x1a'.headwater.v1.CancelWorkflowRunResponse\x12d\n" +
-	"\x11ResumeWorkflowRun\x12&.headwater.v1.ResumeWorkflowRunRequest\x1a'.headwater.v1.ResumeWorkflowRunResponseBp\n" +
-	"\x0fai.headwater.v1B\x14WorkflowServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3"
+	"\x11ResumeWorkflowRun\x12&.headwater.v1.ResumeWorkflowRunRequest\x1a'.headwater.v1.ResumeWorkflowRunResponseB\xa4\x01\n" +
+	"\x0fai.headwater.v1B\x14WorkflowServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
 	file_headwater_v1_workflow_service_proto_rawDescOnce sync.Once
@@ -921,7 +921,7 @@ var file_headwater_v1_workflow_service_proto_depIdxs = []int32{
 	3,  // 4: headwater.v1.ExecuteWorkflowRequest.start:type_name -> headwater.v1.StartWorkflowRunRequest
 	17, // 5: headwater.v1.GetWorkflowRunResponse.run:type_name -> headwater.v1.WorkflowRun
 	18, // 6: headwater.v1.ListWorkflowRunsRequest.status:type_name -> headwater.v1.WorkflowRunStatus
-	19, // 7: headwater.v1.ListWorkflowRunsRequest.since:type_name -> google.protobuf.Timestamp
+	19, // 7: headwater.v1.ListWorkflowRunsRequest.min_create_time:type_name -> google.protobuf.Timestamp
 	17, // 8: headwater.v1.ListWorkflowRunsResponse.runs:type_name -> headwater.v1.WorkflowRun
 	0,  // 9: headwater.v1.WorkflowService.ValidateWorkflow:input_type -> headwater.v1.ValidateWorkflowRequest
 	5,  // 10: headwater.v1.WorkflowService.ExecuteWorkflow:input_type -> headwater.v1.ExecuteWorkflowRequest

@@ -33,13 +33,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-// of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+// Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+// restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
 type WorkflowServiceClient interface {
 	// Names every mistake of a definition without running it. The answer is OK with violations for a workflow that has
 	// some.
 	ValidateWorkflow(ctx context.Context, in *ValidateWorkflowRequest, opts ...grpc.CallOption) (*ValidateWorkflowResponse, error)
-	// Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+	// Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
 	// the `request_id` of a run that was started before, its events are streamed from the first.
 	ExecuteWorkflow(ctx context.Context, in *ExecuteWorkflowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WorkflowEvent], error)
 	// Starts a run. INVALID_ARGUMENT, reason WORKFLOW_INVALID, names every mistake; ALREADY_EXISTS, reason
@@ -47,14 +47,14 @@ type WorkflowServiceClient interface {
 	StartWorkflowRun(ctx context.Context, in *StartWorkflowRunRequest, opts ...grpc.CallOption) (*StartWorkflowRunResponse, error)
 	// Streams the events of a run, the stored ones first, then live, until the run has ended.
 	WatchWorkflowRun(ctx context.Context, in *WatchWorkflowRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WorkflowEvent], error)
-	// How far a run is, with context and results.
+	// Returns the state of a run, with context and results.
 	GetWorkflowRun(ctx context.Context, in *GetWorkflowRunRequest, opts ...grpc.CallOption) (*GetWorkflowRunResponse, error)
 	// Lists runs, newest first.
 	ListWorkflowRuns(ctx context.Context, in *ListWorkflowRunsRequest, opts ...grpc.CallOption) (*ListWorkflowRunsResponse, error)
-	// Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-	// completed or failed before; OK when it was cancelled before.
+	// Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+	// it completed or failed before; OK when it was cancelled before.
 	CancelWorkflowRun(ctx context.Context, in *CancelWorkflowRunRequest, opts ...grpc.CallOption) (*CancelWorkflowRunResponse, error)
-	// Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+	// Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
 	// over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
 	// completed one.
 	ResumeWorkflowRun(ctx context.Context, in *ResumeWorkflowRunRequest, opts ...grpc.CallOption) (*ResumeWorkflowRunResponse, error)
@@ -170,13 +170,13 @@ func (c *workflowServiceClient) ResumeWorkflowRun(ctx context.Context, in *Resum
 // All implementations must embed UnimplementedWorkflowServiceServer
 // for forward compatibility.
 //
-// Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-// of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+// Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+// restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
 type WorkflowServiceServer interface {
 	// Names every mistake of a definition without running it. The answer is OK with violations for a workflow that has
 	// some.
 	ValidateWorkflow(context.Context, *ValidateWorkflowRequest) (*ValidateWorkflowResponse, error)
-	// Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+	// Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
 	// the `request_id` of a run that was started before, its events are streamed from the first.
 	ExecuteWorkflow(*ExecuteWorkflowRequest, grpc.ServerStreamingServer[WorkflowEvent]) error
 	// Starts a run. INVALID_ARGUMENT, reason WORKFLOW_INVALID, names every mistake; ALREADY_EXISTS, reason
@@ -184,14 +184,14 @@ type WorkflowServiceServer interface {
 	StartWorkflowRun(context.Context, *StartWorkflowRunRequest) (*StartWorkflowRunResponse, error)
 	// Streams the events of a run, the stored ones first, then live, until the run has ended.
 	WatchWorkflowRun(*WatchWorkflowRunRequest, grpc.ServerStreamingServer[WorkflowEvent]) error
-	// How far a run is, with context and results.
+	// Returns the state of a run, with context and results.
 	GetWorkflowRun(context.Context, *GetWorkflowRunRequest) (*GetWorkflowRunResponse, error)
 	// Lists runs, newest first.
 	ListWorkflowRuns(context.Context, *ListWorkflowRunsRequest) (*ListWorkflowRunsResponse, error)
-	// Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-	// completed or failed before; OK when it was cancelled before.
+	// Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+	// it completed or failed before; OK when it was cancelled before.
 	CancelWorkflowRun(context.Context, *CancelWorkflowRunRequest) (*CancelWorkflowRunResponse, error)
-	// Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+	// Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
 	// over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
 	// completed one.
 	ResumeWorkflowRun(context.Context, *ResumeWorkflowRunRequest) (*ResumeWorkflowRunResponse, error)

@@ -22,56 +22,74 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headwater.v1 import error_pb2 as headwater_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/agent.proto\x12\x0cheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x07Message\x12&\n\x04role\x18\x01 \x01(\x0e\x32\x12.headwater.v1.RoleR\x04role\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12(\n\x05parts\x18\x03 \x03(\x0b\x32\x12.headwater.v1.PartR\x05parts\"\xca\x02\n\x04Part\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x13.headwater.v1.ImageH\x00R\x05image\x12\x34\n\x08thinking\x18\x03 \x01(\x0b\x32\x16.headwater.v1.ThinkingH\x00R\x08thinking\x12M\n\x11redacted_thinking\x18\x04 \x01(\x0b\x32\x1e.headwater.v1.RedactedThinkingH\x00R\x10redactedThinking\x12\x35\n\ttool_call\x18\x05 \x01(\x0b\x32\x16.headwater.v1.ToolCallH\x00R\x08toolCall\x12;\n\x0btool_result\x18\x06 \x01(\x0b\x32\x18.headwater.v1.ToolResultH\x00R\ntoolResultB\x06\n\x04kind\"Z\n\x05Image\x12\x14\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00R\x04\x64\x61ta\x12\x12\n\x03url\x18\x02 \x01(\tH\x00R\x03url\x12\x1d\n\nmedia_type\x18\x03 \x01(\tR\tmediaTypeB\x08\n\x06source\"<\n\x08Thinking\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1c\n\tsignature\x18\x02 \x01(\tR\tsignature\"&\n\x10RedactedThinking\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\tR\x04\x64\x61ta\"L\n\x08ToolCall\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x03 \x01(\tR\targuments\"w\n\nToolResult\x12 \n\x0ctool_call_id\x18\x01 \x01(\tR\ntoolCallId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n\x07\x63ontent\x18\x03 \x01(\tR\x07\x63ontent\x12\x19\n\x08is_error\x18\x04 \x01(\x08R\x07isError\"\x84\x01\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x1e\n\nparameters\x18\x03 \x01(\tR\nparameters\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x00R\x06strict\x88\x01\x01\x42\t\n\x07_strict\"R\n\nToolChoice\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.headwater.v1.ToolChoiceModeR\x04mode\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\"\x9a\x01\n\x0eResponseFormat\x12\x34\n\x04type\x18\x01 \x01(\x0e\x32 .headwater.v1.ResponseFormatTypeR\x04type\x12\x16\n\x06schema\x18\x02 \x01(\tR\x06schema\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x00R\x06strict\x88\x01\x01\x42\t\n\x07_strict\"\x83\x01\n\x08Timeouts\x12)\n\x0e\x66irst_chunk_ms\x18\x01 \x01(\x05H\x00R\x0c\x66irstChunkMs\x88\x01\x01\x12\'\n\rnext_chunk_ms\x18\x02 \x01(\x05H\x01R\x0bnextChunkMs\x88\x01\x01\x42\x11\n\x0f_first_chunk_msB\x10\n\x0e_next_chunk_ms\"\x91\x03\n\x05Usage\x12&\n\x0cinput_tokens\x18\x01 \x01(\x05H\x00R\x0binputTokens\x88\x01\x01\x12(\n\routput_tokens\x18\x02 \x01(\x05H\x01R\x0coutputTokens\x88\x01\x01\x12&\n\x0ctotal_tokens\x18\x03 \x01(\x05H\x02R\x0btotalTokens\x88\x01\x01\x12\x33\n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\x05H\x03R\x11\x63\x61\x63hedInputTokens\x88\x01\x01\x12\x31\n\x12\x63\x61\x63he_write_tokens\x18\x05 \x01(\x05H\x04R\x10\x63\x61\x63heWriteTokens\x88\x01\x01\x12.\n\x10reasoning_tokens\x18\x06 \x01(\x05H\x05R\x0freasoningTokens\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0f\n\r_total_tokensB\x16\n\x14_cached_input_tokensB\x15\n\x13_cache_write_tokensB\x13\n\x11_reasoning_tokens\"\xea\x01\n\x0bStreamStats\x12\x37\n\x16time_to_first_token_ms\x18\x01 \x01(\x05H\x00R\x12timeToFirstTokenMs\x88\x01\x01\x12\x1f\n\x0b\x64uration_ms\x18\x02 \x01(\x05R\ndurationMs\x12\x1f\n\x0b\x63hunk_count\x18\x03 \x01(\x05R\nchunkCount\x12/\n\x11tokens_per_second\x18\x04 \x01(\x01H\x01R\x0ftokensPerSecond\x88\x01\x01\x42\x19\n\x17_time_to_first_token_msB\x14\n\x12_tokens_per_second\"g\n\rToolCallDelta\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x04 \x01(\tR\targuments\"\xb2\x07\n\x0bStreamChunk\x12\x18\n\x07\x63ontent\x18\x01 \x01(\tR\x07\x63ontent\x12\x1a\n\x08sequence\x18\x02 \x01(\x05R\x08sequence\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x19\n\x05token\x18\x04 \x01(\tH\x00R\x05token\x88\x01\x01\x12\x1a\n\x08thinking\x18\x05 \x01(\tR\x08thinking\x12-\n\x12thinking_signature\x18\x06 \x01(\tR\x11thinkingSignature\x12+\n\x11redacted_thinking\x18\x07 \x01(\tR\x10redactedThinking\x12\x18\n\x07refusal\x18\x08 \x01(\tR\x07refusal\x12\x45\n\x10tool_call_deltas\x18\t \x03(\x0b\x32\x1b.headwater.v1.ToolCallDeltaR\x0etoolCallDeltas\x12\x1d\n\nevent_type\x18\n \x01(\tR\teventType\x12\x33\n\x08metadata\x18\x0b \x01(\x0b\x32\x17.google.protobuf.StructR\x08metadata\x12\x1b\n\tstream_id\x18\x0c \x01(\tR\x08streamId\x12\x14\n\x05model\x18\r \x01(\tR\x05model\x12\x1a\n\x08provider\x18\x0e \x01(\tR\x08provider\x12\x19\n\x08is_final\x18\x0f \x01(\x08R\x07isFinal\x12?\n\rfinish_reason\x18\x10 \x01(\x0e\x32\x1a.headwater.v1.FinishReasonR\x0c\x66inishReason\x12\x34\n\x16provider_finish_reason\x18\x11 \x01(\tR\x14providerFinishReason\x12(\n\rstop_sequence\x18\x12 \x01(\tH\x01R\x0cstopSequence\x88\x01\x01\x12)\n\x05usage\x18\x13 \x01(\x0b\x32\x13.headwater.v1.UsageR\x05usage\x12/\n\x05stats\x18\x14 \x01(\x0b\x32\x19.headwater.v1.StreamStatsR\x05stats\x12\x35\n\ntool_calls\x18\x15 \x03(\x0b\x32\x16.headwater.v1.ToolCallR\ttoolCalls\x12.\n\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestIdB\x08\n\x06_tokenB\x10\n\x0e_stop_sequence*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03*\xa5\x01\n\x12ResponseFormatType\x12$\n RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03*r\n\x11UnsupportedParams\x12\"\n\x1eUNSUPPORTED_PARAMS_UNSPECIFIED\x10\x00\x12\x1c\n\x18UNSUPPORTED_PARAMS_ERROR\x10\x01\x12\x1b\n\x17UNSUPPORTED_PARAMS_DROP\x10\x02*\xec\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x05\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x06\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x07\x42\x66\n\x0f\x61i.headwater.v1B\nAgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/agent.proto\x12\x0cheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/error.proto\"y\n\x0b\x43hatMessage\x12&\n\x04role\x18\x01 \x01(\x0e\x32\x12.headwater.v1.RoleR\x04role\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12(\n\x05parts\x18\x03 \x03(\x0b\x32\x12.headwater.v1.PartR\x05parts\"\x8b\x03\n\x04Part\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x13.headwater.v1.ImageH\x00R\x05image\x12\x34\n\x08thinking\x18\x03 \x01(\x0b\x32\x16.headwater.v1.ThinkingH\x00R\x08thinking\x12M\n\x11redacted_thinking\x18\x04 \x01(\x0b\x32\x1e.headwater.v1.RedactedThinkingH\x00R\x10redactedThinking\x12\x35\n\ttool_call\x18\x05 \x01(\x0b\x32\x16.headwater.v1.ToolCallH\x00R\x08toolCall\x12;\n\x0btool_result\x18\x06 \x01(\x0b\x32\x18.headwater.v1.ToolResultH\x00R\ntoolResult\x12?\n\rprovider_data\x18\x07 \x01(\x0b\x32\x1a.headwater.v1.ProviderDataR\x0cproviderDataB\x06\n\x04kind\"a\n\x0cProviderData\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x18\n\x07\x61\x63\x63ount\x18\x02 \x01(\tR\x07\x61\x63\x63ount\x12\x1b\n\tdata_json\x18\x03 \x01(\tR\x08\x64\x61taJson\"Z\n\x05Image\x12\x14\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00R\x04\x64\x61ta\x12\x12\n\x03url\x18\x02 \x01(\tH\x00R\x03url\x12\x1d\n\nmedia_type\x18\x03 \x01(\tR\tmediaTypeB\x08\n\x06source\"<\n\x08Thinking\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1c\n\tsignature\x18\x02 \x01(\tR\tsignature\"&\n\x10RedactedThinking\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\tR\x04\x64\x61ta\"U\n\x08ToolCall\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12%\n\x0e\x61rguments_json\x18\x03 \x01(\tR\rargumentsJson\"\x8d\x01\n\nToolResult\x12 \n\x0ctool_call_id\x18\x01 \x01(\tR\ntoolCallId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n\x07\x63ontent\x18\x03 \x01(\tR\x07\x63ontent\x12/\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x15.headwater.v1.FailureR\x07\x66\x61ilure\"H\n\x04Tool\x12\x38\n\x08\x66unction\x18\x01 \x01(\x0b\x32\x1a.headwater.v1.FunctionToolH\x00R\x08\x66unctionB\x06\n\x04kind\"\x95\x01\n\x0c\x46unctionTool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\'\n\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x00R\x06strict\x88\x01\x01\x42\t\n\x07_strict\"h\n\nToolChoice\x12\x32\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.headwater.v1.ToolChoiceModeH\x00R\x04mode\x12\x1c\n\x08\x66unction\x18\x02 \x01(\tH\x00R\x08\x66unctionB\x08\n\x06\x63hoice\"\xa3\x01\n\x0eResponseFormat\x12\x34\n\x04type\x18\x01 \x01(\x0e\x32 .headwater.v1.ResponseFormatTypeR\x04type\x12\x1f\n\x0bschema_json\x18\x02 \x01(\tR\nschemaJson\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x00R\x06strict\x88\x01\x01\x42\t\n\x07_strict\"\x80\x01\n\x08Timeouts\x12:\n\x0b\x66irst_chunk\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\nfirstChunk\x12\x38\n\nnext_chunk\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\tnextChunk\"\xc1\t\n\x0b\x41gentConfig\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12\"\n\x0cinstructions\x18\x03 \x01(\tR\x0cinstructions\x12%\n\x0btemperature\x18\x04 \x01(\x01H\x00R\x0btemperature\x88\x01\x01\x12\"\n\nmax_tokens\x18\x05 \x01(\x05H\x01R\tmaxTokens\x88\x01\x01\x12\x18\n\x05top_p\x18\x06 \x01(\x01H\x02R\x04topP\x88\x01\x01\x12\x30\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x03R\x10\x66requencyPenalty\x88\x01\x01\x12.\n\x10presence_penalty\x18\x08 \x01(\x01H\x04R\x0fpresencePenalty\x88\x01\x01\x12\x12\n\x04stop\x18\t \x03(\tR\x04stop\x12\x17\n\x04seed\x18\n \x01(\x05H\x05R\x04seed\x88\x01\x01\x12H\n\x10reasoning_effort\x18\x0b \x01(\x0e\x32\x1d.headwater.v1.ReasoningEffortR\x0freasoningEffort\x12(\n\x05tools\x18\x0c \x03(\x0b\x32\x12.headwater.v1.ToolR\x05tools\x12\x39\n\x0btool_choice\x18\r \x01(\x0b\x32\x18.headwater.v1.ToolChoiceR\ntoolChoice\x12\x33\n\x13parallel_tool_calls\x18\x0e \x01(\x08H\x06R\x11parallelToolCalls\x88\x01\x01\x12\x45\n\x0fresponse_format\x18\x0f \x01(\x0b\x32\x1c.headwater.v1.ResponseFormatR\x0eresponseFormat\x12N\n\x12unsupported_params\x18\x10 \x01(\x0e\x32\x1f.headwater.v1.UnsupportedParamsR\x11unsupportedParams\x12\x32\n\x08timeouts\x18\x11 \x01(\x0b\x32\x16.headwater.v1.TimeoutsR\x08timeouts\x12Y\n\x10provider_options\x18\x12 \x03(\x0b\x32..headwater.v1.AgentConfig.ProviderOptionsEntryR\x0fproviderOptions\x12=\n\x06labels\x18\x13 \x03(\x0b\x32%.headwater.v1.AgentConfig.LabelsEntryR\x06labels\x12\x12\n\x04user\x18\x14 \x01(\tR\x04user\x1a[\n\x14ProviderOptionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x05value:\x02\x38\x01\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokensB\x08\n\x06_top_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seedB\x16\n\x14_parallel_tool_calls\"\x91\x03\n\x05Usage\x12&\n\x0cinput_tokens\x18\x01 \x01(\x05H\x00R\x0binputTokens\x88\x01\x01\x12(\n\routput_tokens\x18\x02 \x01(\x05H\x01R\x0coutputTokens\x88\x01\x01\x12&\n\x0ctotal_tokens\x18\x03 \x01(\x05H\x02R\x0btotalTokens\x88\x01\x01\x12\x33\n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\x05H\x03R\x11\x63\x61\x63hedInputTokens\x88\x01\x01\x12\x31\n\x12\x63\x61\x63he_write_tokens\x18\x05 \x01(\x05H\x04R\x10\x63\x61\x63heWriteTokens\x88\x01\x01\x12.\n\x10reasoning_tokens\x18\x06 \x01(\x05H\x05R\x0freasoningTokens\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0f\n\r_total_tokensB\x16\n\x14_cached_input_tokensB\x15\n\x13_cache_write_tokensB\x13\n\x11_reasoning_tokens\"\xf6\x01\n\x0bStreamStats\x12H\n\x13time_to_first_token\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10timeToFirstToken\x12\x35\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64uration\x12\x1f\n\x0b\x63hunk_count\x18\x03 \x01(\x05R\nchunkCount\x12/\n\x11tokens_per_second\x18\x04 \x01(\x01H\x00R\x0ftokensPerSecond\x88\x01\x01\x42\x14\n\x12_tokens_per_second\"p\n\rToolCallDelta\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12%\n\x0e\x61rguments_json\x18\x04 \x01(\tR\rargumentsJson\"\xe3\x07\n\x0bStreamChunk\x12\x18\n\x07\x63ontent\x18\x01 \x01(\tR\x07\x63ontent\x12\x1a\n\x08sequence\x18\x02 \x01(\x05R\x08sequence\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1f\n\x0b\x62lock_index\x18\x04 \x01(\x05R\nblockIndex\x12\x1a\n\x08thinking\x18\x05 \x01(\tR\x08thinking\x12-\n\x12thinking_signature\x18\x06 \x01(\tR\x11thinkingSignature\x12+\n\x11redacted_thinking\x18\x07 \x01(\tR\x10redactedThinking\x12\x18\n\x07refusal\x18\x08 \x01(\tR\x07refusal\x12\x45\n\x10tool_call_deltas\x18\t \x03(\x0b\x32\x1b.headwater.v1.ToolCallDeltaR\x0etoolCallDeltas\x12\x1d\n\nevent_type\x18\n \x01(\tR\teventType\x12\x33\n\x08metadata\x18\x0b \x01(\x0b\x32\x17.google.protobuf.StructR\x08metadata\x12\x1b\n\tstream_id\x18\x0c \x01(\tR\x08streamId\x12\x14\n\x05model\x18\r \x01(\tR\x05model\x12\x1a\n\x08provider\x18\x0e \x01(\tR\x08provider\x12\x19\n\x08is_final\x18\x0f \x01(\x08R\x07isFinal\x12?\n\rfinish_reason\x18\x10 \x01(\x0e\x32\x1a.headwater.v1.FinishReasonR\x0c\x66inishReason\x12\x34\n\x16provider_finish_reason\x18\x11 \x01(\tR\x14providerFinishReason\x12(\n\rstop_sequence\x18\x12 \x01(\tH\x00R\x0cstopSequence\x88\x01\x01\x12)\n\x05usage\x18\x13 \x01(\x0b\x32\x13.headwater.v1.UsageR\x05usage\x12/\n\x05stats\x18\x14 \x01(\x0b\x32\x19.headwater.v1.StreamStatsR\x05stats\x12\x35\n\ntool_calls\x18\x15 \x03(\x0b\x32\x16.headwater.v1.ToolCallR\ttoolCalls\x12.\n\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestId\x12\x33\n\x07message\x18\x17 \x01(\x0b\x32\x19.headwater.v1.ChatMessageR\x07messageB\x10\n\x0e_stop_sequence*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03*\xa5\x01\n\x12ResponseFormatType\x12$\n RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03*\xf4\x01\n\x0fReasoningEffort\x12 \n\x1cREASONING_EFFORT_UNSPECIFIED\x10\x00\x12\x19\n\x15REASONING_EFFORT_NONE\x10\x01\x12\x1c\n\x18REASONING_EFFORT_MINIMAL\x10\x02\x12\x18\n\x14REASONING_EFFORT_LOW\x10\x03\x12\x1b\n\x17REASONING_EFFORT_MEDIUM\x10\x04\x12\x19\n\x15REASONING_EFFORT_HIGH\x10\x05\x12\x1a\n\x16REASONING_EFFORT_XHIGH\x10\x06\x12\x18\n\x14REASONING_EFFORT_MAX\x10\x07*r\n\x11UnsupportedParams\x12\"\n\x1eUNSUPPORTED_PARAMS_UNSPECIFIED\x10\x00\x12\x1c\n\x18UNSUPPORTED_PARAMS_ERROR\x10\x01\x12\x1b\n\x17UNSUPPORTED_PARAMS_DROP\x10\x02*\xec\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x05\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x06\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x07\x42\x9a\x01\n\x0f\x61i.headwater.v1B\nAgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headwater.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\nAgentProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1'
-  _globals['_ROLE']._serialized_start=3155
-  _globals['_ROLE']._serialized_end=3250
-  _globals['_TOOLCHOICEMODE']._serialized_start=3253
-  _globals['_TOOLCHOICEMODE']._serialized_end=3388
-  _globals['_RESPONSEFORMATTYPE']._serialized_start=3391
-  _globals['_RESPONSEFORMATTYPE']._serialized_end=3556
-  _globals['_UNSUPPORTEDPARAMS']._serialized_start=3558
-  _globals['_UNSUPPORTEDPARAMS']._serialized_end=3672
-  _globals['_FINISHREASON']._serialized_start=3675
-  _globals['_FINISHREASON']._serialized_end=3911
-  _globals['_MESSAGE']._serialized_start=105
-  _globals['_MESSAGE']._serialized_end=222
-  _globals['_PART']._serialized_start=225
-  _globals['_PART']._serialized_end=555
-  _globals['_IMAGE']._serialized_start=557
-  _globals['_IMAGE']._serialized_end=647
-  _globals['_THINKING']._serialized_start=649
-  _globals['_THINKING']._serialized_end=709
-  _globals['_REDACTEDTHINKING']._serialized_start=711
-  _globals['_REDACTEDTHINKING']._serialized_end=749
-  _globals['_TOOLCALL']._serialized_start=751
-  _globals['_TOOLCALL']._serialized_end=827
-  _globals['_TOOLRESULT']._serialized_start=829
-  _globals['_TOOLRESULT']._serialized_end=948
-  _globals['_TOOL']._serialized_start=951
-  _globals['_TOOL']._serialized_end=1083
-  _globals['_TOOLCHOICE']._serialized_start=1085
-  _globals['_TOOLCHOICE']._serialized_end=1167
-  _globals['_RESPONSEFORMAT']._serialized_start=1170
-  _globals['_RESPONSEFORMAT']._serialized_end=1324
-  _globals['_TIMEOUTS']._serialized_start=1327
-  _globals['_TIMEOUTS']._serialized_end=1458
-  _globals['_USAGE']._serialized_start=1461
-  _globals['_USAGE']._serialized_end=1862
-  _globals['_STREAMSTATS']._serialized_start=1865
-  _globals['_STREAMSTATS']._serialized_end=2099
-  _globals['_TOOLCALLDELTA']._serialized_start=2101
-  _globals['_TOOLCALLDELTA']._serialized_end=2204
-  _globals['_STREAMCHUNK']._serialized_start=2207
-  _globals['_STREAMCHUNK']._serialized_end=3153
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\nAgentProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\242\002\003HWV\252\002\014Headwater.V1\312\002\014Headwater\\V1\352\002\rHeadwater::V1'
+  _globals['_AGENTCONFIG_PROVIDEROPTIONSENTRY']._loaded_options = None
+  _globals['_AGENTCONFIG_PROVIDEROPTIONSENTRY']._serialized_options = b'8\001'
+  _globals['_AGENTCONFIG_LABELSENTRY']._loaded_options = None
+  _globals['_AGENTCONFIG_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_ROLE']._serialized_start=4822
+  _globals['_ROLE']._serialized_end=4917
+  _globals['_TOOLCHOICEMODE']._serialized_start=4920
+  _globals['_TOOLCHOICEMODE']._serialized_end=5055
+  _globals['_RESPONSEFORMATTYPE']._serialized_start=5058
+  _globals['_RESPONSEFORMATTYPE']._serialized_end=5223
+  _globals['_REASONINGEFFORT']._serialized_start=5226
+  _globals['_REASONINGEFFORT']._serialized_end=5470
+  _globals['_UNSUPPORTEDPARAMS']._serialized_start=5472
+  _globals['_UNSUPPORTEDPARAMS']._serialized_end=5586
+  _globals['_FINISHREASON']._serialized_start=5589
+  _globals['_FINISHREASON']._serialized_end=5825
+  _globals['_CHATMESSAGE']._serialized_start=163
+  _globals['_CHATMESSAGE']._serialized_end=284
+  _globals['_PART']._serialized_start=287
+  _globals['_PART']._serialized_end=682
+  _globals['_PROVIDERDATA']._serialized_start=684
+  _globals['_PROVIDERDATA']._serialized_end=781
+  _globals['_IMAGE']._serialized_start=783
+  _globals['_IMAGE']._serialized_end=873
+  _globals['_THINKING']._serialized_start=875
+  _globals['_THINKING']._serialized_end=935
+  _globals['_REDACTEDTHINKING']._serialized_start=937
+  _globals['_REDACTEDTHINKING']._serialized_end=975
+  _globals['_TOOLCALL']._serialized_start=977
+  _globals['_TOOLCALL']._serialized_end=1062
+  _globals['_TOOLRESULT']._serialized_start=1065
+  _globals['_TOOLRESULT']._serialized_end=1206
+  _globals['_TOOL']._serialized_start=1208
+  _globals['_TOOL']._serialized_end=1280
+  _globals['_FUNCTIONTOOL']._serialized_start=1283
+  _globals['_FUNCTIONTOOL']._serialized_end=1432
+  _globals['_TOOLCHOICE']._serialized_start=1434
+  _globals['_TOOLCHOICE']._serialized_end=1538
+  _globals['_RESPONSEFORMAT']._serialized_start=1541
+  _globals['_RESPONSEFORMAT']._serialized_end=1704
+  _globals['_TIMEOUTS']._serialized_start=1707
+  _globals['_TIMEOUTS']._serialized_end=1835
+  _globals['_AGENTCONFIG']._serialized_start=1838
+  _globals['_AGENTCONFIG']._serialized_end=3055
+  _globals['_AGENTCONFIG_PROVIDEROPTIONSENTRY']._serialized_start=2788
+  _globals['_AGENTCONFIG_PROVIDEROPTIONSENTRY']._serialized_end=2879
+  _globals['_AGENTCONFIG_LABELSENTRY']._serialized_start=2881
+  _globals['_AGENTCONFIG_LABELSENTRY']._serialized_end=2938
+  _globals['_USAGE']._serialized_start=3058
+  _globals['_USAGE']._serialized_end=3459
+  _globals['_STREAMSTATS']._serialized_start=3462
+  _globals['_STREAMSTATS']._serialized_end=3708
+  _globals['_TOOLCALLDELTA']._serialized_start=3710
+  _globals['_TOOLCALLDELTA']._serialized_end=3822
+  _globals['_STREAMCHUNK']._serialized_start=3825
+  _globals['_STREAMCHUNK']._serialized_end=4820
 # @@protoc_insertion_point(module_scope)

@@ -43,7 +43,7 @@ class AgentServiceStub(object):
                 _registered_method=True)
         self.Run = channel.unary_unary(
                 '/headwater.v1.AgentService/Run',
-                request_serializer=headwater_dot_v1_dot_agent__service__pb2.StreamRequest.SerializeToString,
+                request_serializer=headwater_dot_v1_dot_agent__service__pb2.RunRequest.SerializeToString,
                 response_deserializer=headwater_dot_v1_dot_agent__service__pb2.RunResponse.FromString,
                 _registered_method=True)
         self.CancelStream = channel.unary_unary(
@@ -79,15 +79,17 @@ class AgentServiceServicer(object):
 
     def Stream(self, request, context):
         """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-        `headwater-version`. A caller that leaves ends the provider's work too.
+        `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+        is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+        4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Run(self, request, context):
-        """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-        over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
+        """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+        over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,14 +110,14 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetProviderInfo(self, request, context):
-        """What a provider and a model can do. Errors as for Stream.
+        """Tells what a provider and a model can do. Errors as for Stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProviders(self, request, context):
-        """Lists the providers that are configured, by name.
+        """Lists the configured providers, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +140,7 @@ def add_AgentServiceServicer_to_server(servicer, server):
             ),
             'Run': grpc.unary_unary_rpc_method_handler(
                     servicer.Run,
-                    request_deserializer=headwater_dot_v1_dot_agent__service__pb2.StreamRequest.FromString,
+                    request_deserializer=headwater_dot_v1_dot_agent__service__pb2.RunRequest.FromString,
                     response_serializer=headwater_dot_v1_dot_agent__service__pb2.RunResponse.SerializeToString,
             ),
             'CancelStream': grpc.unary_unary_rpc_method_handler(
@@ -220,7 +222,7 @@ class AgentService(object):
             request,
             target,
             '/headwater.v1.AgentService/Run',
-            headwater_dot_v1_dot_agent__service__pb2.StreamRequest.SerializeToString,
+            headwater_dot_v1_dot_agent__service__pb2.RunRequest.SerializeToString,
             headwater_dot_v1_dot_agent__service__pb2.RunResponse.FromString,
             options,
             channel_credentials,

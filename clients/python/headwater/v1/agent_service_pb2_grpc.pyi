@@ -36,20 +36,22 @@ class AgentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     Stream: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.StreamRequest, _agent_pb2.StreamChunk]
     """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-    `headwater-version`. A caller that leaves ends the provider's work too.
+    `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+    is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+    4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
     """
-    Run: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.StreamRequest, _agent_service_pb2.RunResponse]
-    """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-    over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
+    Run: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RunRequest, _agent_service_pb2.RunResponse]
+    """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+    over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
     """
     CancelStream: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CancelStreamRequest, _agent_service_pb2.CancelStreamResponse]
     """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
     ListStreams: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListStreamsRequest, _agent_service_pb2.ListStreamsResponse]
     """Lists the running streams, oldest first."""
     GetProviderInfo: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetProviderInfoRequest, _agent_service_pb2.GetProviderInfoResponse]
-    """What a provider and a model can do. Errors as for Stream."""
+    """Tells what a provider and a model can do. Errors as for Stream."""
     ListProviders: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListProvidersRequest, _agent_service_pb2.ListProvidersResponse]
-    """Lists the providers that are configured, by name."""
+    """Lists the configured providers, by name."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListModelsRequest, _agent_service_pb2.ListModelsResponse]
     """Asks a provider for its models. UNAVAILABLE when it cannot be reached."""
 
@@ -60,20 +62,22 @@ class AgentServiceAsyncStub(AgentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Stream: _aio.UnaryStreamMultiCallable[_agent_service_pb2.StreamRequest, _agent_pb2.StreamChunk]  # type: ignore[assignment]
     """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-    `headwater-version`. A caller that leaves ends the provider's work too.
+    `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+    is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+    4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
     """
-    Run: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.StreamRequest, _agent_service_pb2.RunResponse]  # type: ignore[assignment]
-    """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-    over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
+    Run: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RunRequest, _agent_service_pb2.RunResponse]  # type: ignore[assignment]
+    """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+    over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
     """
     CancelStream: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CancelStreamRequest, _agent_service_pb2.CancelStreamResponse]  # type: ignore[assignment]
     """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
     ListStreams: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListStreamsRequest, _agent_service_pb2.ListStreamsResponse]  # type: ignore[assignment]
     """Lists the running streams, oldest first."""
     GetProviderInfo: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetProviderInfoRequest, _agent_service_pb2.GetProviderInfoResponse]  # type: ignore[assignment]
-    """What a provider and a model can do. Errors as for Stream."""
+    """Tells what a provider and a model can do. Errors as for Stream."""
     ListProviders: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListProvidersRequest, _agent_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
-    """Lists the providers that are configured, by name."""
+    """Lists the configured providers, by name."""
     ListModels: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListModelsRequest, _agent_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Asks a provider for its models. UNAVAILABLE when it cannot be reached."""
 
@@ -87,17 +91,19 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.StreamChunk], _abc.AsyncIterator[_agent_pb2.StreamChunk]]:
         """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-        `headwater-version`. A caller that leaves ends the provider's work too.
+        `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+        is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+        4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
         """
 
     @_abc_1.abstractmethod
     def Run(
         self,
-        request: _agent_service_pb2.StreamRequest,
+        request: _agent_service_pb2.RunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RunResponse, _abc.Awaitable[_agent_service_pb2.RunResponse]]:
-        """The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-        over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
+        """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+        over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
         """
 
     @_abc_1.abstractmethod
@@ -122,7 +128,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetProviderInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetProviderInfoResponse, _abc.Awaitable[_agent_service_pb2.GetProviderInfoResponse]]:
-        """What a provider and a model can do. Errors as for Stream."""
+        """Tells what a provider and a model can do. Errors as for Stream."""
 
     @_abc_1.abstractmethod
     def ListProviders(
@@ -130,7 +136,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListProvidersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListProvidersResponse, _abc.Awaitable[_agent_service_pb2.ListProvidersResponse]]:
-        """Lists the providers that are configured, by name."""
+        """Lists the configured providers, by name."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -22,16 +22,72 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/error.proto\x12\x0cheadwater.v1*\x97\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12#\n\x1f\x45RROR_REASON_PROVIDER_NOT_FOUND\x10\x02\x12%\n!ERROR_REASON_PROVIDER_AUTH_FAILED\x10\x03\x12&\n\"ERROR_REASON_PROVIDER_RATE_LIMITED\x10\x04\x12)\n%ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED\x10\x05\x12%\n!ERROR_REASON_PROVIDER_UNAVAILABLE\x10\x06\x12*\n&ERROR_REASON_PROVIDER_REJECTED_REQUEST\x10\x07\x12(\n$ERROR_REASON_CONTEXT_WINDOW_EXCEEDED\x10\x08\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\t\x12#\n\x1f\x45RROR_REASON_STREAM_INTERRUPTED\x10\n\x12\x1f\n\x1b\x45RROR_REASON_STREAM_TIMEOUT\x10\x0b\x12!\n\x1d\x45RROR_REASON_STREAM_CANCELLED\x10\x0c\x12!\n\x1d\x45RROR_REASON_STREAM_NOT_FOUND\x10\r\x12 \n\x1c\x45RROR_REASON_REPLY_TOO_LARGE\x10\x0e\x12 \n\x1c\x45RROR_REASON_SERVER_DRAINING\x10\x0f\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x10\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x11\x12\x1a\n\x16\x45RROR_REASON_RUN_STATE\x10\x12\x12!\n\x1d\x45RROR_REASON_WORKFLOW_INVALID\x10\x13\x12\x1c\n\x18\x45RROR_REASON_STEP_FAILED\x10\x14\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x15\x42\x66\n\x0f\x61i.headwater.v1B\nErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headwater/v1/error.proto\x12\x0cheadwater.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"e\n\nErrorFacts\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x1c\n\tretryable\x18\x02 \x01(\x08R\tretryable\x12%\n\x0estep_retryable\x18\x03 \x01(\x08R\rstepRetryable\"\xb3\x02\n\x07\x46\x61ilure\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32\x19.headwater.v1.ErrorReasonR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x12\n\x04type\x18\x03 \x01(\tR\x04type\x12#\n\rnon_retryable\x18\x04 \x01(\x08R\x0cnonRetryable\x12:\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryDelay\x12\x39\n\x08provider\x18\x06 \x01(\x0b\x32\x1d.headwater.v1.ProviderFailureR\x08provider\x12+\n\x05\x63\x61use\x18\x07 \x01(\x0b\x32\x15.headwater.v1.FailureR\x05\x63\x61use\"\x97\x01\n\x0fProviderFailure\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x1f\n\x0bhttp_status\x18\x03 \x01(\x05R\nhttpStatus\x12\x12\n\x04\x63ode\x18\x04 \x01(\tR\x04\x63ode\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId*\xcc\x08\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\x08\x03\x12+\n\x1f\x45RROR_REASON_PROVIDER_NOT_FOUND\x10\x02\x1a\x06\xd2\xe7\x18\x02\x08\x05\x12-\n!ERROR_REASON_PROVIDER_AUTH_FAILED\x10\x03\x1a\x06\xd2\xe7\x18\x02\x08\t\x12\x32\n\"ERROR_REASON_PROVIDER_RATE_LIMITED\x10\x04\x1a\n\xd2\xe7\x18\x06\x08\x08\x10\x01\x18\x01\x12\x31\n%ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED\x10\x05\x1a\x06\xd2\xe7\x18\x02\x08\x08\x12\x31\n!ERROR_REASON_PROVIDER_UNAVAILABLE\x10\x06\x1a\n\xd2\xe7\x18\x06\x08\x0e\x10\x01\x18\x01\x12\x32\n&ERROR_REASON_PROVIDER_REJECTED_REQUEST\x10\x07\x1a\x06\xd2\xe7\x18\x02\x08\x03\x12\x30\n$ERROR_REASON_CONTEXT_WINDOW_EXCEEDED\x10\x08\x1a\x06\xd2\xe7\x18\x02\x08\x03\x12(\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\t\x1a\x06\xd2\xe7\x18\x02\x08\x05\x12-\n\x1f\x45RROR_REASON_STREAM_INTERRUPTED\x10\n\x1a\x08\xd2\xe7\x18\x04\x08\n\x18\x01\x12+\n\x1b\x45RROR_REASON_STREAM_TIMEOUT\x10\x0b\x1a\n\xd2\xe7\x18\x06\x08\x04\x10\x01\x18\x01\x12)\n\x1d\x45RROR_REASON_STREAM_CANCELLED\x10\x0c\x1a\x06\xd2\xe7\x18\x02\x08\x01\x12)\n\x1d\x45RROR_REASON_STREAM_NOT_FOUND\x10\r\x1a\x06\xd2\xe7\x18\x02\x08\x05\x12(\n\x1c\x45RROR_REASON_REPLY_TOO_LARGE\x10\x0e\x1a\x06\xd2\xe7\x18\x02\x08\x08\x12,\n\x1c\x45RROR_REASON_SERVER_DRAINING\x10\x0f\x1a\n\xd2\xe7\x18\x06\x08\x0e\x10\x01\x18\x01\x12#\n\x15\x45RROR_REASON_INTERNAL\x10\x10\x1a\x08\xd2\xe7\x18\x04\x08\r\x18\x01\x12&\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x11\x1a\x06\xd2\xe7\x18\x02\x08\x05\x12\"\n\x16\x45RROR_REASON_RUN_STATE\x10\x12\x1a\x06\xd2\xe7\x18\x02\x08\t\x12)\n\x1d\x45RROR_REASON_WORKFLOW_INVALID\x10\x13\x1a\x06\xd2\xe7\x18\x02\x08\x03\x12&\n\x18\x45RROR_REASON_STEP_FAILED\x10\x14\x1a\x08\xd2\xe7\x18\x04\x08\n\x18\x01\x12*\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x15\x1a\x06\xd2\xe7\x18\x02\x08\x06\x12\'\n\x19\x45RROR_REASON_STEP_TIMEOUT\x10\x16\x1a\x08\xd2\xe7\x18\x04\x08\n\x18\x01\x12&\n\x18\x45RROR_REASON_WORKER_LOST\x10\x17\x1a\x08\xd2\xe7\x18\x04\x08\n\x18\x01\x12$\n\x18\x45RROR_REASON_TOOL_FAILED\x10\x18\x1a\x06\xd2\xe7\x18\x02\x08\n:^\n\x0b\x65rror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\x0b\x32\x18.headwater.v1.ErrorFactsR\nerrorFactsB\x9a\x01\n\x0f\x61i.headwater.v1B\nErrorProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headwater.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\nErrorProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1'
-  _globals['_ERRORREASON']._serialized_start=43
-  _globals['_ERRORREASON']._serialized_end=834
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\nErrorProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\242\002\003HWV\252\002\014Headwater.V1\312\002\014Headwater\\V1\352\002\rHeadwater::V1'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_REQUEST"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_REQUEST"]._serialized_options = b'\322\347\030\002\010\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_NOT_FOUND"]._serialized_options = b'\322\347\030\002\010\005'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_AUTH_FAILED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_AUTH_FAILED"]._serialized_options = b'\322\347\030\002\010\t'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_RATE_LIMITED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_RATE_LIMITED"]._serialized_options = b'\322\347\030\006\010\010\020\001\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED"]._serialized_options = b'\322\347\030\002\010\010'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_UNAVAILABLE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_UNAVAILABLE"]._serialized_options = b'\322\347\030\006\010\016\020\001\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_REJECTED_REQUEST"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PROVIDER_REJECTED_REQUEST"]._serialized_options = b'\322\347\030\002\010\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONTEXT_WINDOW_EXCEEDED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONTEXT_WINDOW_EXCEEDED"]._serialized_options = b'\322\347\030\002\010\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_MODEL_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_MODEL_NOT_FOUND"]._serialized_options = b'\322\347\030\002\010\005'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_INTERRUPTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_INTERRUPTED"]._serialized_options = b'\322\347\030\004\010\n\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_TIMEOUT"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_TIMEOUT"]._serialized_options = b'\322\347\030\006\010\004\020\001\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_CANCELLED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_CANCELLED"]._serialized_options = b'\322\347\030\002\010\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STREAM_NOT_FOUND"]._serialized_options = b'\322\347\030\002\010\005'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REPLY_TOO_LARGE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REPLY_TOO_LARGE"]._serialized_options = b'\322\347\030\002\010\010'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SERVER_DRAINING"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SERVER_DRAINING"]._serialized_options = b'\322\347\030\006\010\016\020\001\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._serialized_options = b'\322\347\030\004\010\r\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RUN_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RUN_NOT_FOUND"]._serialized_options = b'\322\347\030\002\010\005'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RUN_STATE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RUN_STATE"]._serialized_options = b'\322\347\030\002\010\t'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WORKFLOW_INVALID"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WORKFLOW_INVALID"]._serialized_options = b'\322\347\030\002\010\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STEP_FAILED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STEP_FAILED"]._serialized_options = b'\322\347\030\004\010\n\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REQUEST_ID_REUSED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REQUEST_ID_REUSED"]._serialized_options = b'\322\347\030\002\010\006'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STEP_TIMEOUT"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STEP_TIMEOUT"]._serialized_options = b'\322\347\030\004\010\n\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WORKER_LOST"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WORKER_LOST"]._serialized_options = b'\322\347\030\004\010\n\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOOL_FAILED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOOL_FAILED"]._serialized_options = b'\322\347\030\002\010\n'
+  _globals['_ERRORREASON']._serialized_start=676
+  _globals['_ERRORREASON']._serialized_end=1776
+  _globals['_ERRORFACTS']._serialized_start=108
+  _globals['_ERRORFACTS']._serialized_end=209
+  _globals['_FAILURE']._serialized_start=212
+  _globals['_FAILURE']._serialized_end=519
+  _globals['_PROVIDERFAILURE']._serialized_start=522
+  _globals['_PROVIDERFAILURE']._serialized_end=673
 # @@protoc_insertion_point(module_scope)

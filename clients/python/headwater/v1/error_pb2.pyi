@@ -1,6 +1,10 @@
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
-from typing import ClassVar as _ClassVar
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -28,6 +32,9 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_WORKFLOW_INVALID: _ClassVar[ErrorReason]
     ERROR_REASON_STEP_FAILED: _ClassVar[ErrorReason]
     ERROR_REASON_REQUEST_ID_REUSED: _ClassVar[ErrorReason]
+    ERROR_REASON_STEP_TIMEOUT: _ClassVar[ErrorReason]
+    ERROR_REASON_WORKER_LOST: _ClassVar[ErrorReason]
+    ERROR_REASON_TOOL_FAILED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_REQUEST: ErrorReason
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason
@@ -50,3 +57,50 @@ ERROR_REASON_RUN_STATE: ErrorReason
 ERROR_REASON_WORKFLOW_INVALID: ErrorReason
 ERROR_REASON_STEP_FAILED: ErrorReason
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason
+ERROR_REASON_STEP_TIMEOUT: ErrorReason
+ERROR_REASON_WORKER_LOST: ErrorReason
+ERROR_REASON_TOOL_FAILED: ErrorReason
+ERROR_FACTS_FIELD_NUMBER: _ClassVar[int]
+error_facts: _descriptor.FieldDescriptor
+
+class ErrorFacts(_message.Message):
+    __slots__ = ("code", "retryable", "step_retryable")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    STEP_RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    retryable: bool
+    step_retryable: bool
+    def __init__(self, code: _Optional[int] = ..., retryable: bool = ..., step_retryable: bool = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("reason", "message", "type", "non_retryable", "retry_delay", "provider", "cause")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    NON_RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    reason: ErrorReason
+    message: str
+    type: str
+    non_retryable: bool
+    retry_delay: _duration_pb2.Duration
+    provider: ProviderFailure
+    cause: Failure
+    def __init__(self, reason: _Optional[_Union[ErrorReason, str]] = ..., message: _Optional[str] = ..., type: _Optional[str] = ..., non_retryable: bool = ..., retry_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., provider: _Optional[_Union[ProviderFailure, _Mapping]] = ..., cause: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class ProviderFailure(_message.Message):
+    __slots__ = ("provider", "model", "http_status", "code", "request_id")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HTTP_STATUS_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    http_status: int
+    code: str
+    request_id: str
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., http_status: _Optional[int] = ..., code: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...

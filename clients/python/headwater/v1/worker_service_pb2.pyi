@@ -1,4 +1,6 @@
-from headwater.v1 import agent_service_pb2 as _agent_service_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from headwater.v1 import agent_pb2 as _agent_pb2
+from headwater.v1 import error_pb2 as _error_pb2
 from headwater.v1 import workflow_pb2 as _workflow_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -8,77 +10,87 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class WorkerMessage(_message.Message):
-    __slots__ = ("register", "heartbeat", "chunk", "result")
-    REGISTER_FIELD_NUMBER: _ClassVar[int]
+class AttachRequest(_message.Message):
+    __slots__ = ("registration", "heartbeat", "chunk", "result")
+    REGISTRATION_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
-    register: Register
-    heartbeat: Heartbeat
+    registration: WorkerRegistration
+    heartbeat: WorkerHeartbeat
     chunk: TaskChunk
     result: TaskResult
-    def __init__(self, register: _Optional[_Union[Register, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
+    def __init__(self, registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
 
-class ServerMessage(_message.Message):
-    __slots__ = ("registered", "task", "cancel", "ack")
+class AttachResponse(_message.Message):
+    __slots__ = ("registered", "task", "cancellation", "ack")
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
-    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    CANCELLATION_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
-    registered: Registered
-    task: Task
-    cancel: CancelTask
-    ack: ResultAck
-    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., cancel: _Optional[_Union[CancelTask, _Mapping]] = ..., ack: _Optional[_Union[ResultAck, _Mapping]] = ...) -> None: ...
+    registered: WorkerRegistered
+    task: WorkerTask
+    cancellation: TaskCancellation
+    ack: TaskResultAck
+    def __init__(self, registered: _Optional[_Union[WorkerRegistered, _Mapping]] = ..., task: _Optional[_Union[WorkerTask, _Mapping]] = ..., cancellation: _Optional[_Union[TaskCancellation, _Mapping]] = ..., ack: _Optional[_Union[TaskResultAck, _Mapping]] = ...) -> None: ...
 
-class Register(_message.Message):
-    __slots__ = ("worker_id", "queue", "handlers", "concurrency", "task_ids")
+class WorkerRegistration(_message.Message):
+    __slots__ = ("worker_id", "queue", "handlers", "concurrency", "task_ids", "client_version", "features")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     HANDLERS_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     queue: str
     handlers: _containers.RepeatedScalarFieldContainer[str]
     concurrency: int
     task_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, worker_id: _Optional[str] = ..., queue: _Optional[str] = ..., handlers: _Optional[_Iterable[str]] = ..., concurrency: _Optional[int] = ..., task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    client_version: str
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, worker_id: _Optional[str] = ..., queue: _Optional[str] = ..., handlers: _Optional[_Iterable[str]] = ..., concurrency: _Optional[int] = ..., task_ids: _Optional[_Iterable[str]] = ..., client_version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Registered(_message.Message):
-    __slots__ = ("heartbeat_interval_ms", "heartbeat_timeout_ms", "unwanted_task_ids")
-    HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
-    HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+class WorkerRegistered(_message.Message):
+    __slots__ = ("heartbeat_interval", "heartbeat_timeout", "unwanted_task_ids", "server_version", "features")
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     UNWANTED_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
-    heartbeat_interval_ms: int
-    heartbeat_timeout_ms: int
+    SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    heartbeat_interval: _duration_pb2.Duration
+    heartbeat_timeout: _duration_pb2.Duration
     unwanted_task_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, heartbeat_interval_ms: _Optional[int] = ..., heartbeat_timeout_ms: _Optional[int] = ..., unwanted_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    server_version: str
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., unwanted_task_ids: _Optional[_Iterable[str]] = ..., server_version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Heartbeat(_message.Message):
+class WorkerHeartbeat(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class Task(_message.Message):
-    __slots__ = ("task_id", "run_id", "workflow_name", "step", "attempt", "context", "dependency_results", "agent")
+class WorkerTask(_message.Message):
+    __slots__ = ("task_id", "run_id", "workflow_name", "step", "attempt", "idempotency_key", "context_json", "dependency_results_json", "agent")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_NAME_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
-    CONTEXT_FIELD_NUMBER: _ClassVar[int]
-    DEPENDENCY_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_JSON_FIELD_NUMBER: _ClassVar[int]
+    DEPENDENCY_RESULTS_JSON_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     run_id: str
     workflow_name: str
     step: _workflow_pb2.Step
     attempt: int
-    context: str
-    dependency_results: str
-    agent: _agent_service_pb2.StreamRequest
-    def __init__(self, task_id: _Optional[str] = ..., run_id: _Optional[str] = ..., workflow_name: _Optional[str] = ..., step: _Optional[_Union[_workflow_pb2.Step, _Mapping]] = ..., attempt: _Optional[int] = ..., context: _Optional[str] = ..., dependency_results: _Optional[str] = ..., agent: _Optional[_Union[_agent_service_pb2.StreamRequest, _Mapping]] = ...) -> None: ...
+    idempotency_key: str
+    context_json: str
+    dependency_results_json: str
+    agent: _agent_pb2.AgentConfig
+    def __init__(self, task_id: _Optional[str] = ..., run_id: _Optional[str] = ..., workflow_name: _Optional[str] = ..., step: _Optional[_Union[_workflow_pb2.Step, _Mapping]] = ..., attempt: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., context_json: _Optional[str] = ..., dependency_results_json: _Optional[str] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ...) -> None: ...
 
 class TaskChunk(_message.Message):
     __slots__ = ("task_id", "content", "thinking")
@@ -91,36 +103,26 @@ class TaskChunk(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., content: _Optional[str] = ..., thinking: _Optional[str] = ...) -> None: ...
 
 class TaskResult(_message.Message):
-    __slots__ = ("task_id", "value", "error", "context_changes", "deleted_keys")
+    __slots__ = ("task_id", "result_json", "failure", "context_changes_json", "deleted_keys")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    CONTEXT_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_CHANGES_JSON_FIELD_NUMBER: _ClassVar[int]
     DELETED_KEYS_FIELD_NUMBER: _ClassVar[int]
     task_id: str
-    value: str
-    error: TaskError
-    context_changes: str
+    result_json: str
+    failure: _error_pb2.Failure
+    context_changes_json: str
     deleted_keys: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, task_id: _Optional[str] = ..., value: _Optional[str] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., context_changes: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., context_changes_json: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class TaskError(_message.Message):
-    __slots__ = ("message", "retryable", "type")
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
-    TYPE_FIELD_NUMBER: _ClassVar[int]
-    message: str
-    retryable: bool
-    type: str
-    def __init__(self, message: _Optional[str] = ..., retryable: bool = ..., type: _Optional[str] = ...) -> None: ...
-
-class CancelTask(_message.Message):
+class TaskCancellation(_message.Message):
     __slots__ = ("task_id",)
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     def __init__(self, task_id: _Optional[str] = ...) -> None: ...
 
-class ResultAck(_message.Message):
+class TaskResultAck(_message.Message):
     __slots__ = ("task_id", "accepted")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WorkerServiceStub(object):
-    """Lets a process in any language host the handlers of steps.
+    """Lets a program in any language host the handlers of steps.
     """
 
     def __init__(self, channel):
@@ -35,24 +35,24 @@ class WorkerServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.Connect = channel.stream_stream(
-                '/headwater.v1.WorkerService/Connect',
-                request_serializer=headwater_dot_v1_dot_worker__service__pb2.WorkerMessage.SerializeToString,
-                response_deserializer=headwater_dot_v1_dot_worker__service__pb2.ServerMessage.FromString,
+        self.Attach = channel.stream_stream(
+                '/headwater.v1.WorkerService/Attach',
+                request_serializer=headwater_dot_v1_dot_worker__service__pb2.AttachRequest.SerializeToString,
+                response_deserializer=headwater_dot_v1_dot_worker__service__pb2.AttachResponse.FromString,
                 _registered_method=True)
 
 
 class WorkerServiceServicer(object):
-    """Lets a process in any language host the handlers of steps.
+    """Lets a program in any language host the handlers of steps.
     """
 
-    def Connect(self, request_iterator, context):
-        """One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-        most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-        from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-        for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-        that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-        connects again.
+    def Attach(self, request_iterator, context):
+        """Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+        gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+        heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+        or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+        the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+        SERVER_DRAINING, the worker attaches again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,10 +61,10 @@ class WorkerServiceServicer(object):
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Connect': grpc.stream_stream_rpc_method_handler(
-                    servicer.Connect,
-                    request_deserializer=headwater_dot_v1_dot_worker__service__pb2.WorkerMessage.FromString,
-                    response_serializer=headwater_dot_v1_dot_worker__service__pb2.ServerMessage.SerializeToString,
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=headwater_dot_v1_dot_worker__service__pb2.AttachRequest.FromString,
+                    response_serializer=headwater_dot_v1_dot_worker__service__pb2.AttachResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -75,11 +75,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService(object):
-    """Lets a process in any language host the handlers of steps.
+    """Lets a program in any language host the handlers of steps.
     """
 
     @staticmethod
-    def Connect(request_iterator,
+    def Attach(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -92,9 +92,9 @@ class WorkerService(object):
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/headwater.v1.WorkerService/Connect',
-            headwater_dot_v1_dot_worker__service__pb2.WorkerMessage.SerializeToString,
-            headwater_dot_v1_dot_worker__service__pb2.ServerMessage.FromString,
+            '/headwater.v1.WorkerService/Attach',
+            headwater_dot_v1_dot_worker__service__pb2.AttachRequest.SerializeToString,
+            headwater_dot_v1_dot_worker__service__pb2.AttachResponse.FromString,
             options,
             channel_credentials,
             insecure,

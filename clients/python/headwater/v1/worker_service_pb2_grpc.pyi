@@ -27,50 +27,50 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """Lets a process in any language host the handlers of steps."""
+    """Lets a program in any language host the handlers of steps."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
-    Connect: _grpc.StreamStreamMultiCallable[_worker_service_pb2.WorkerMessage, _worker_service_pb2.ServerMessage]
-    """One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-    most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-    from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-    for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-    that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-    connects again.
+    Attach: _grpc.StreamStreamMultiCallable[_worker_service_pb2.AttachRequest, _worker_service_pb2.AttachResponse]
+    """Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+    gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+    heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+    or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+    the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+    SERVER_DRAINING, the worker attaches again.
     """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """Lets a process in any language host the handlers of steps."""
+    """Lets a program in any language host the handlers of steps."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Connect: _aio.StreamStreamMultiCallable[_worker_service_pb2.WorkerMessage, _worker_service_pb2.ServerMessage]  # type: ignore[assignment]
-    """One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-    most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-    from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-    for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-    that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-    connects again.
+    Attach: _aio.StreamStreamMultiCallable[_worker_service_pb2.AttachRequest, _worker_service_pb2.AttachResponse]  # type: ignore[assignment]
+    """Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+    gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+    heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+    or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+    the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+    SERVER_DRAINING, the worker attaches again.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Lets a process in any language host the handlers of steps."""
+    """Lets a program in any language host the handlers of steps."""
 
     @_abc_1.abstractmethod
-    def Connect(
+    def Attach(
         self,
-        request_iterator: _MaybeAsyncIterator[_worker_service_pb2.WorkerMessage],
+        request_iterator: _MaybeAsyncIterator[_worker_service_pb2.AttachRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.ServerMessage], _abc.AsyncIterator[_worker_service_pb2.ServerMessage]]:
-        """One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-        most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-        from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-        for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-        that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-        connects again.
+    ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.AttachResponse], _abc.AsyncIterator[_worker_service_pb2.AttachResponse]]:
+        """Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+        gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+        heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+        or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+        the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+        SERVER_DRAINING, the worker attaches again.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

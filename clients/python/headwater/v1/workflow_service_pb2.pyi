@@ -78,18 +78,18 @@ class GetWorkflowRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[_workflow_pb2.WorkflowRun, _Mapping]] = ...) -> None: ...
 
 class ListWorkflowRunsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "status", "workflow_name", "since")
+    __slots__ = ("page_size", "page_token", "status", "workflow_name", "min_create_time")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_NAME_FIELD_NUMBER: _ClassVar[int]
-    SINCE_FIELD_NUMBER: _ClassVar[int]
+    MIN_CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     status: _workflow_pb2.WorkflowRunStatus
     workflow_name: str
-    since: _timestamp_pb2.Timestamp
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.WorkflowRunStatus, str]] = ..., workflow_name: _Optional[str] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    min_create_time: _timestamp_pb2.Timestamp
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.WorkflowRunStatus, str]] = ..., workflow_name: _Optional[str] = ..., min_create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListWorkflowRunsResponse(_message.Message):
     __slots__ = ("runs", "next_page_token")

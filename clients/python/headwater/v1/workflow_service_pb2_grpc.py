@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class WorkflowServiceStub(object):
-    """Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-    of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+    """Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+    restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
     """
 
     def __init__(self, channel):
@@ -80,8 +80,8 @@ class WorkflowServiceStub(object):
 
 
 class WorkflowServiceServicer(object):
-    """Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-    of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+    """Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+    restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
     """
 
     def ValidateWorkflow(self, request, context):
@@ -93,7 +93,7 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExecuteWorkflow(self, request, context):
-        """Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+        """Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
         the `request_id` of a run that was started before, its events are streamed from the first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -116,7 +116,7 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetWorkflowRun(self, request, context):
-        """How far a run is, with context and results.
+        """Returns the state of a run, with context and results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,15 +130,15 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelWorkflowRun(self, request, context):
-        """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-        completed or failed before; OK when it was cancelled before.
+        """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+        it completed or failed before; OK when it was cancelled before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeWorkflowRun(self, request, context):
-        """Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+        """Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
         over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
         completed one.
         """
@@ -198,8 +198,8 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkflowService(object):
-    """Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-    of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+    """Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+    restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
     """
 
     @staticmethod

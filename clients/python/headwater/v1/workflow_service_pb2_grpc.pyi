@@ -28,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkflowServiceStub:
-    """Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-    of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+    """Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+    restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
     """
 
     @_typing.overload
@@ -41,7 +41,7 @@ class WorkflowServiceStub:
     some.
     """
     ExecuteWorkflow: _grpc.UnaryStreamMultiCallable[_workflow_service_pb2.ExecuteWorkflowRequest, _workflow_pb2.WorkflowEvent]
-    """Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+    """Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
     the `request_id` of a run that was started before, its events are streamed from the first.
     """
     StartWorkflowRun: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.StartWorkflowRunRequest, _workflow_service_pb2.StartWorkflowRunResponse]
@@ -51,23 +51,23 @@ class WorkflowServiceStub:
     WatchWorkflowRun: _grpc.UnaryStreamMultiCallable[_workflow_service_pb2.WatchWorkflowRunRequest, _workflow_pb2.WorkflowEvent]
     """Streams the events of a run, the stored ones first, then live, until the run has ended."""
     GetWorkflowRun: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRunRequest, _workflow_service_pb2.GetWorkflowRunResponse]
-    """How far a run is, with context and results."""
+    """Returns the state of a run, with context and results."""
     ListWorkflowRuns: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ListWorkflowRunsRequest, _workflow_service_pb2.ListWorkflowRunsResponse]
     """Lists runs, newest first."""
     CancelWorkflowRun: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.CancelWorkflowRunRequest, _workflow_service_pb2.CancelWorkflowRunResponse]
-    """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-    completed or failed before; OK when it was cancelled before.
+    """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+    it completed or failed before; OK when it was cancelled before.
     """
     ResumeWorkflowRun: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ResumeWorkflowRunRequest, _workflow_service_pb2.ResumeWorkflowRunResponse]
-    """Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+    """Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
     over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
     completed one.
     """
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
-    """Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-    of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+    """Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+    restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -76,7 +76,7 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     some.
     """
     ExecuteWorkflow: _aio.UnaryStreamMultiCallable[_workflow_service_pb2.ExecuteWorkflowRequest, _workflow_pb2.WorkflowEvent]  # type: ignore[assignment]
-    """Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+    """Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
     the `request_id` of a run that was started before, its events are streamed from the first.
     """
     StartWorkflowRun: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.StartWorkflowRunRequest, _workflow_service_pb2.StartWorkflowRunResponse]  # type: ignore[assignment]
@@ -86,22 +86,22 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     WatchWorkflowRun: _aio.UnaryStreamMultiCallable[_workflow_service_pb2.WatchWorkflowRunRequest, _workflow_pb2.WorkflowEvent]  # type: ignore[assignment]
     """Streams the events of a run, the stored ones first, then live, until the run has ended."""
     GetWorkflowRun: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRunRequest, _workflow_service_pb2.GetWorkflowRunResponse]  # type: ignore[assignment]
-    """How far a run is, with context and results."""
+    """Returns the state of a run, with context and results."""
     ListWorkflowRuns: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListWorkflowRunsRequest, _workflow_service_pb2.ListWorkflowRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first."""
     CancelWorkflowRun: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.CancelWorkflowRunRequest, _workflow_service_pb2.CancelWorkflowRunResponse]  # type: ignore[assignment]
-    """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-    completed or failed before; OK when it was cancelled before.
+    """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+    it completed or failed before; OK when it was cancelled before.
     """
     ResumeWorkflowRun: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ResumeWorkflowRunRequest, _workflow_service_pb2.ResumeWorkflowRunResponse]  # type: ignore[assignment]
-    """Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+    """Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
     over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
     completed one.
     """
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
-    of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+    """Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+    restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
     """
 
     @_abc_1.abstractmethod
@@ -120,7 +120,7 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.ExecuteWorkflowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_workflow_pb2.WorkflowEvent], _abc.AsyncIterator[_workflow_pb2.WorkflowEvent]]:
-        """Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+        """Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
         the `request_id` of a run that was started before, its events are streamed from the first.
         """
 
@@ -148,7 +148,7 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.GetWorkflowRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.GetWorkflowRunResponse, _abc.Awaitable[_workflow_service_pb2.GetWorkflowRunResponse]]:
-        """How far a run is, with context and results."""
+        """Returns the state of a run, with context and results."""
 
     @_abc_1.abstractmethod
     def ListWorkflowRuns(
@@ -164,8 +164,8 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.CancelWorkflowRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.CancelWorkflowRunResponse, _abc.Awaitable[_workflow_service_pb2.CancelWorkflowRunResponse]]:
-        """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-        completed or failed before; OK when it was cancelled before.
+        """Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+        it completed or failed before; OK when it was cancelled before.
         """
 
     @_abc_1.abstractmethod
@@ -174,7 +174,7 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.ResumeWorkflowRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.ResumeWorkflowRunResponse, _abc.Awaitable[_workflow_service_pb2.ResumeWorkflowRunResponse]]:
-        """Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+        """Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
         over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
         completed one.
         """

@@ -3,8 +3,9 @@
 /* eslint-disable */
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import type { JsonObject, Message as Message$1 } from "@bufbuild/protobuf";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { JsonObject, Message } from "@bufbuild/protobuf";
+import type { Failure } from "./error_pb.js";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file headwater/v1/agent.proto.
@@ -14,11 +15,11 @@ export declare const file_headwater_v1_agent: GenFile;
 /**
  * One turn of a conversation.
  *
- * @generated from message headwater.v1.Message
+ * @generated from message headwater.v1.ChatMessage
  */
-export declare type Message = Message$1<"headwater.v1.Message"> & {
+export declare type ChatMessage = Message<"headwater.v1.ChatMessage"> & {
   /**
-   * Who speaks. Required.
+   * Its author. Required.
    *
    * @generated from field: headwater.v1.Role role = 1;
    */
@@ -40,19 +41,20 @@ export declare type Message = Message$1<"headwater.v1.Message"> & {
 };
 
 /**
- * Describes the message headwater.v1.Message.
- * Use `create(MessageSchema)` to create a new message.
+ * Describes the message headwater.v1.ChatMessage.
+ * Use `create(ChatMessageSchema)` to create a new message.
  */
-export declare const MessageSchema: GenMessage<Message>;
+export declare const ChatMessageSchema: GenMessage<ChatMessage>;
 
 /**
  * One piece of a message.
  *
  * @generated from message headwater.v1.Part
  */
-export declare type Part = Message$1<"headwater.v1.Part"> & {
+export declare type Part = Message<"headwater.v1.Part"> & {
   /**
-   * Exactly one must be set; INVALID_ARGUMENT otherwise.
+   * Exactly one must be set; INVALID_ARGUMENT otherwise. An assistant message may have a part with `provider_data`
+   * alone.
    *
    * @generated from oneof headwater.v1.Part.kind
    */
@@ -74,7 +76,7 @@ export declare type Part = Message$1<"headwater.v1.Part"> & {
     case: "image";
   } | {
     /**
-     * What the model thought, in an assistant message.
+     * Thinking of the model, in an assistant message.
      *
      * @generated from field: headwater.v1.Thinking thinking = 3;
      */
@@ -98,13 +100,21 @@ export declare type Part = Message$1<"headwater.v1.Part"> & {
     case: "toolCall";
   } | {
     /**
-     * What a call returned, in a tool message.
+     * The result of a call, in a tool message.
      *
      * @generated from field: headwater.v1.ToolResult tool_result = 6;
      */
     value: ToolResult;
     case: "toolResult";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * What the provider wants back with this part, unchanged. In an assistant message; copy it from the reply's
+   * `message`.
+   *
+   * @generated from field: headwater.v1.ProviderData provider_data = 7;
+   */
+  providerData?: ProviderData | undefined;
 };
 
 /**
@@ -114,11 +124,46 @@ export declare type Part = Message$1<"headwater.v1.Part"> & {
 export declare const PartSchema: GenMessage<Part>;
 
 /**
+ * Data that only its provider can read, such as a signature of a thought or an encrypted item of reasoning. It is sent
+ * back to that provider and account only, and left out for any other.
+ *
+ * @generated from message headwater.v1.ProviderData
+ */
+export declare type ProviderData = Message<"headwater.v1.ProviderData"> & {
+  /**
+   * Name of the provider that sent it. Required.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * The account at that provider: a fingerprint of its address and key, from which neither can be read.
+   *
+   * @generated from field: string account = 2;
+   */
+  account: string;
+
+  /**
+   * The data as JSON text, at most 1 MiB. Opaque to callers. Required.
+   *
+   * @generated from field: string data_json = 3;
+   */
+  dataJson: string;
+};
+
+/**
+ * Describes the message headwater.v1.ProviderData.
+ * Use `create(ProviderDataSchema)` to create a new message.
+ */
+export declare const ProviderDataSchema: GenMessage<ProviderData>;
+
+/**
  * An image.
  *
  * @generated from message headwater.v1.Image
  */
-export declare type Image = Message$1<"headwater.v1.Image"> & {
+export declare type Image = Message<"headwater.v1.Image"> & {
   /**
    * Exactly one must be set; INVALID_ARGUMENT otherwise.
    *
@@ -134,8 +179,8 @@ export declare type Image = Message$1<"headwater.v1.Image"> & {
     case: "data";
   } | {
     /**
-     * Where the provider finds it: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that
-     * take no URLs.
+     * Address for the provider: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that take no
+     * addresses.
      *
      * @generated from field: string url = 2;
      */
@@ -163,16 +208,16 @@ export declare const ImageSchema: GenMessage<Image>;
  *
  * @generated from message headwater.v1.Thinking
  */
-export declare type Thinking = Message$1<"headwater.v1.Thinking"> & {
+export declare type Thinking = Message<"headwater.v1.Thinking"> & {
   /**
-   * The text; may be empty when the provider showed only the signature.
+   * The text. May be empty when the provider showed only the signature.
    *
    * @generated from field: string text = 1;
    */
   text: string;
 
   /**
-   * The provider's signature, unchanged. A block without a signature is not sent on.
+   * The provider's signature, unchanged. A block with neither a signature nor `provider_data` is not sent on.
    *
    * @generated from field: string signature = 2;
    */
@@ -190,7 +235,7 @@ export declare const ThinkingSchema: GenMessage<Thinking>;
  *
  * @generated from message headwater.v1.RedactedThinking
  */
-export declare type RedactedThinking = Message$1<"headwater.v1.RedactedThinking"> & {
+export declare type RedactedThinking = Message<"headwater.v1.RedactedThinking"> & {
   /**
    * The provider's data.
    *
@@ -210,7 +255,7 @@ export declare const RedactedThinkingSchema: GenMessage<RedactedThinking>;
  *
  * @generated from message headwater.v1.ToolCall
  */
-export declare type ToolCall = Message$1<"headwater.v1.ToolCall"> & {
+export declare type ToolCall = Message<"headwater.v1.ToolCall"> & {
   /**
    * The provider's id of the call, to be repeated in the result. Empty where the provider gives none.
    *
@@ -228,9 +273,9 @@ export declare type ToolCall = Message$1<"headwater.v1.ToolCall"> & {
   /**
    * Arguments as JSON text, keys in the model's order. As the model wrote it: not checked against the schema.
    *
-   * @generated from field: string arguments = 3;
+   * @generated from field: string arguments_json = 3;
    */
-  arguments: string;
+  argumentsJson: string;
 };
 
 /**
@@ -240,11 +285,11 @@ export declare type ToolCall = Message$1<"headwater.v1.ToolCall"> & {
 export declare const ToolCallSchema: GenMessage<ToolCall>;
 
 /**
- * What a tool returned.
+ * The result of a tool call.
  *
  * @generated from message headwater.v1.ToolResult
  */
-export declare type ToolResult = Message$1<"headwater.v1.ToolResult"> & {
+export declare type ToolResult = Message<"headwater.v1.ToolResult"> & {
   /**
    * Id of the call that this answers. Required, except where the provider gave none.
    *
@@ -267,11 +312,12 @@ export declare type ToolResult = Message$1<"headwater.v1.ToolResult"> & {
   content: string;
 
   /**
-   * The tool failed and `content` says how. Default false.
+   * Set when the tool failed. The model gets `content`, or the failure's message when `content` is empty, marked as an
+   * error where the provider has such a mark.
    *
-   * @generated from field: bool is_error = 4;
+   * @generated from field: headwater.v1.Failure failure = 4;
    */
-  isError: boolean;
+  failure?: Failure | undefined;
 };
 
 /**
@@ -285,7 +331,35 @@ export declare const ToolResultSchema: GenMessage<ToolResult>;
  *
  * @generated from message headwater.v1.Tool
  */
-export declare type Tool = Message$1<"headwater.v1.Tool"> & {
+export declare type Tool = Message<"headwater.v1.Tool"> & {
+  /**
+   * Exactly one must be set; INVALID_ARGUMENT otherwise.
+   *
+   * @generated from oneof headwater.v1.Tool.kind
+   */
+  kind: {
+    /**
+     * A function of the caller.
+     *
+     * @generated from field: headwater.v1.FunctionTool function = 1;
+     */
+    value: FunctionTool;
+    case: "function";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message headwater.v1.Tool.
+ * Use `create(ToolSchema)` to create a new message.
+ */
+export declare const ToolSchema: GenMessage<Tool>;
+
+/**
+ * A function that the model may call.
+ *
+ * @generated from message headwater.v1.FunctionTool
+ */
+export declare type FunctionTool = Message<"headwater.v1.FunctionTool"> & {
   /**
    * 1 to 64 letters, digits, `_` or `-`; INVALID_ARGUMENT otherwise, and for a name used twice.
    *
@@ -303,9 +377,9 @@ export declare type Tool = Message$1<"headwater.v1.Tool"> & {
   /**
    * JSON Schema of its arguments as JSON text: an object, sent on in this key order. Default: no arguments.
    *
-   * @generated from field: string parameters = 3;
+   * @generated from field: string parameters_json = 3;
    */
-  parameters: string;
+  parametersJson: string;
 
   /**
    * Whether the provider must hold the arguments to the schema. Absent: the provider's default. INVALID_ARGUMENT for
@@ -317,30 +391,39 @@ export declare type Tool = Message$1<"headwater.v1.Tool"> & {
 };
 
 /**
- * Describes the message headwater.v1.Tool.
- * Use `create(ToolSchema)` to create a new message.
+ * Describes the message headwater.v1.FunctionTool.
+ * Use `create(FunctionToolSchema)` to create a new message.
  */
-export declare const ToolSchema: GenMessage<Tool>;
+export declare const FunctionToolSchema: GenMessage<FunctionTool>;
 
 /**
  * Which tools the model may call.
  *
  * @generated from message headwater.v1.ToolChoice
  */
-export declare type ToolChoice = Message$1<"headwater.v1.ToolChoice"> & {
+export declare type ToolChoice = Message<"headwater.v1.ToolChoice"> & {
   /**
-   * Default: the provider's own.
+   * Default: the provider's own choice.
    *
-   * @generated from field: headwater.v1.ToolChoiceMode mode = 1;
+   * @generated from oneof headwater.v1.ToolChoice.choice
    */
-  mode: ToolChoiceMode;
-
-  /**
-   * The one tool to call. Only with TOOL_CHOICE_MODE_REQUIRED; INVALID_ARGUMENT for a name that is not among `tools`.
-   *
-   * @generated from field: string name = 2;
-   */
-  name: string;
+  choice: {
+    /**
+     * Any of the tools, as the mode says.
+     *
+     * @generated from field: headwater.v1.ToolChoiceMode mode = 1;
+     */
+    value: ToolChoiceMode;
+    case: "mode";
+  } | {
+    /**
+     * A call of the function with this name. INVALID_ARGUMENT for a name that is not among `tools`.
+     *
+     * @generated from field: string function = 2;
+     */
+    value: string;
+    case: "function";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -350,11 +433,11 @@ export declare type ToolChoice = Message$1<"headwater.v1.ToolChoice"> & {
 export declare const ToolChoiceSchema: GenMessage<ToolChoice>;
 
 /**
- * Form of the reply, written in the provider's own words. INVALID_ARGUMENT where the provider has no such form.
+ * Form of the reply, sent in the provider's own words. INVALID_ARGUMENT where the provider has no such form.
  *
  * @generated from message headwater.v1.ResponseFormat
  */
-export declare type ResponseFormat = Message$1<"headwater.v1.ResponseFormat"> & {
+export declare type ResponseFormat = Message<"headwater.v1.ResponseFormat"> & {
   /**
    * Default: text.
    *
@@ -365,12 +448,12 @@ export declare type ResponseFormat = Message$1<"headwater.v1.ResponseFormat"> & 
   /**
    * The JSON Schema as JSON text, sent on in this key order. Required for JSON_SCHEMA, INVALID_ARGUMENT otherwise.
    *
-   * @generated from field: string schema = 2;
+   * @generated from field: string schema_json = 2;
    */
-  schema: string;
+  schemaJson: string;
 
   /**
-   * Name of the schema, where the provider wants one. Default `response`.
+   * Name of the schema, where the provider wants one. Default: `response`.
    *
    * @generated from field: string name = 3;
    */
@@ -391,25 +474,25 @@ export declare type ResponseFormat = Message$1<"headwater.v1.ResponseFormat"> & 
 export declare const ResponseFormatSchema: GenMessage<ResponseFormat>;
 
 /**
- * How long to wait for a provider, in milliseconds, 1 to 86,400,000. The call as a whole is bounded by the gRPC
- * deadline. Past a limit the stream ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT.
+ * How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. The call as a whole
+ * is bounded by the gRPC deadline. Past a limit the stream ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT.
  *
  * @generated from message headwater.v1.Timeouts
  */
-export declare type Timeouts = Message$1<"headwater.v1.Timeouts"> & {
+export declare type Timeouts = Message<"headwater.v1.Timeouts"> & {
   /**
-   * Until the first chunk. Absent: the server's setting, 300,000 unless changed.
+   * Until the first chunk. Absent: the server's setting, 5 minutes unless changed.
    *
-   * @generated from field: optional int32 first_chunk_ms = 1;
+   * @generated from field: google.protobuf.Duration first_chunk = 1;
    */
-  firstChunkMs?: number | undefined;
+  firstChunk?: Duration | undefined;
 
   /**
-   * Between two chunks. Absent: the server's setting, 120,000 unless changed.
+   * Between two chunks. Absent: the server's setting, 2 minutes unless changed.
    *
-   * @generated from field: optional int32 next_chunk_ms = 2;
+   * @generated from field: google.protobuf.Duration next_chunk = 2;
    */
-  nextChunkMs?: number | undefined;
+  nextChunk?: Duration | undefined;
 };
 
 /**
@@ -419,11 +502,175 @@ export declare type Timeouts = Message$1<"headwater.v1.Timeouts"> & {
 export declare const TimeoutsSchema: GenMessage<Timeouts>;
 
 /**
+ * A configured persona: the model, the instructions and the settings, apart from the question. Optional fields that are
+ * absent are not sent to the provider. Limits: 10,000 items in a list; 1 MiB of schemas in all.
+ *
+ * @generated from message headwater.v1.AgentConfig
+ */
+export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
+  /**
+   * Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
+   * `ollama/llama3.2`. At most 256 characters. Empty: the default model of `provider`, or of the server. NOT_FOUND when
+   * no configured provider serves it.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Name of the provider, at most 256 characters. Empty: found by the model's name. NOT_FOUND when it is not
+   * configured.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * Instructions to the model. Sent before `messages` as a system message.
+   *
+   * @generated from field: string instructions = 3;
+   */
+  instructions: string;
+
+  /**
+   * 0 to 2 (Anthropic: 0 to 1).
+   *
+   * @generated from field: optional double temperature = 4;
+   */
+  temperature?: number | undefined;
+
+  /**
+   * Most tokens to write, thinking included; at least 1. Anthropic requires one: absent, it gets the server's setting,
+   * 8192 unless changed.
+   *
+   * @generated from field: optional int32 max_tokens = 5;
+   */
+  maxTokens?: number | undefined;
+
+  /**
+   * Above 0, up to 1.
+   *
+   * @generated from field: optional double top_p = 6;
+   */
+  topP?: number | undefined;
+
+  /**
+   * -2 to 2.
+   *
+   * @generated from field: optional double frequency_penalty = 7;
+   */
+  frequencyPenalty?: number | undefined;
+
+  /**
+   * -2 to 2.
+   *
+   * @generated from field: optional double presence_penalty = 8;
+   */
+  presencePenalty?: number | undefined;
+
+  /**
+   * Sequences that end the reply; none may be empty.
+   *
+   * @generated from field: repeated string stop = 9;
+   */
+  stop: string[];
+
+  /**
+   * For replies that repeat, as far as the provider can.
+   *
+   * @generated from field: optional int32 seed = 10;
+   */
+  seed?: number | undefined;
+
+  /**
+   * How hard a reasoning model thinks. Default: the provider's.
+   *
+   * @generated from field: headwater.v1.ReasoningEffort reasoning_effort = 11;
+   */
+  reasoningEffort: ReasoningEffort;
+
+  /**
+   * Tools that the model may call.
+   *
+   * @generated from field: repeated headwater.v1.Tool tools = 12;
+   */
+  tools: Tool[];
+
+  /**
+   * Whether it may, must or must not call them. INVALID_ARGUMENT without `tools`.
+   *
+   * @generated from field: headwater.v1.ToolChoice tool_choice = 13;
+   */
+  toolChoice?: ToolChoice | undefined;
+
+  /**
+   * Whether the model may ask for several calls at once. Absent: the provider's default. INVALID_ARGUMENT without
+   * `tools`.
+   *
+   * @generated from field: optional bool parallel_tool_calls = 14;
+   */
+  parallelToolCalls?: boolean | undefined;
+
+  /**
+   * Form of the reply. Default: text.
+   *
+   * @generated from field: headwater.v1.ResponseFormat response_format = 15;
+   */
+  responseFormat?: ResponseFormat | undefined;
+
+  /**
+   * What to do with a parameter that the provider does not have. Default: INVALID_ARGUMENT.
+   *
+   * @generated from field: headwater.v1.UnsupportedParams unsupported_params = 16;
+   */
+  unsupportedParams: UnsupportedParams;
+
+  /**
+   * How long to wait for the provider.
+   *
+   * @generated from field: headwater.v1.Timeouts timeouts = 17;
+   */
+  timeouts?: Timeouts | undefined;
+
+  /**
+   * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
+   * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers without
+   * a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
+   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
+   *
+   * @generated from field: map<string, google.protobuf.Struct> provider_options = 18;
+   */
+  providerOptions: { [key: string]: JsonObject };
+
+  /**
+   * The caller's labels, for the server's log: at most 16, keys of 1 to 63 lower-case letters, digits, `_`, `-` or `.`,
+   * values of at most 256 characters. Never sent to the provider.
+   *
+   * @generated from field: map<string, string> labels = 19;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * The caller's id of the end user, at most 256 characters. Sent to providers that take one, to find abuse. Never
+   * logged.
+   *
+   * @generated from field: string user = 20;
+   */
+  user: string;
+};
+
+/**
+ * Describes the message headwater.v1.AgentConfig.
+ * Use `create(AgentConfigSchema)` to create a new message.
+ */
+export declare const AgentConfigSchema: GenMessage<AgentConfig>;
+
+/**
  * Tokens, as the provider reported them. A count reported as zero is zero; one not reported is absent.
  *
  * @generated from message headwater.v1.Usage
  */
-export declare type Usage = Message$1<"headwater.v1.Usage"> & {
+export declare type Usage = Message<"headwater.v1.Usage"> & {
   /**
    * Tokens of the prompt, as the provider counts: OpenAI's includes the cached ones, Anthropic's excludes both cache
    * counts.
@@ -479,20 +726,20 @@ export declare const UsageSchema: GenMessage<Usage>;
  *
  * @generated from message headwater.v1.StreamStats
  */
-export declare type StreamStats = Message$1<"headwater.v1.StreamStats"> & {
+export declare type StreamStats = Message<"headwater.v1.StreamStats"> & {
   /**
-   * Milliseconds from the accepted request to the first chunk. Absent when nothing came before the final chunk.
+   * From the accepted request to the first chunk. Absent when nothing came before the final chunk.
    *
-   * @generated from field: optional int32 time_to_first_token_ms = 1;
+   * @generated from field: google.protobuf.Duration time_to_first_token = 1;
    */
-  timeToFirstTokenMs?: number | undefined;
+  timeToFirstToken?: Duration | undefined;
 
   /**
-   * Milliseconds from the accepted request to the final chunk.
+   * From the accepted request to the final chunk.
    *
-   * @generated from field: int32 duration_ms = 2;
+   * @generated from field: google.protobuf.Duration duration = 2;
    */
-  durationMs: number;
+  duration?: Duration | undefined;
 
   /**
    * Provider deltas, the final chunk not counted.
@@ -521,7 +768,7 @@ export declare const StreamStatsSchema: GenMessage<StreamStats>;
  *
  * @generated from message headwater.v1.ToolCallDelta
  */
-export declare type ToolCallDelta = Message$1<"headwater.v1.ToolCallDelta"> & {
+export declare type ToolCallDelta = Message<"headwater.v1.ToolCallDelta"> & {
   /**
    * Which call, from 0, in the order in which they began.
    *
@@ -546,9 +793,9 @@ export declare type ToolCallDelta = Message$1<"headwater.v1.ToolCallDelta"> & {
   /**
    * The next piece of the arguments' JSON text.
    *
-   * @generated from field: string arguments = 4;
+   * @generated from field: string arguments_json = 4;
    */
-  arguments: string;
+  argumentsJson: string;
 };
 
 /**
@@ -558,12 +805,13 @@ export declare type ToolCallDelta = Message$1<"headwater.v1.ToolCallDelta"> & {
 export declare const ToolCallDeltaSchema: GenMessage<ToolCallDelta>;
 
 /**
- * One message of a stream. `content` alone is the text of the reply; all else is there only when it says something.
- * A stream that ends well has exactly one chunk with `is_final`, its last; otherwise it ends with an error status.
+ * One message of a stream. `content` alone is the text of the reply; every other field is present only when it says
+ * something. A stream that ends well has exactly one chunk with `is_final`, its last; otherwise it ends with an error
+ * status.
  *
  * @generated from message headwater.v1.StreamChunk
  */
-export declare type StreamChunk = Message$1<"headwater.v1.StreamChunk"> & {
+export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
   /**
    * Text to append to the reply.
    *
@@ -587,11 +835,12 @@ export declare type StreamChunk = Message$1<"headwater.v1.StreamChunk"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * The provider's delta as it came, usually one token. Absent on a merged chunk and on chunks without text.
+   * Which content block of the reply the text or thinking belongs to, from 0, where the provider separates blocks. Text
+   * of one block is one part of `message`.
    *
-   * @generated from field: optional string token = 4;
+   * @generated from field: int32 block_index = 4;
    */
-  token?: string | undefined;
+  blockIndex: number;
 
   /**
    * Thinking to append to the model's thinking.
@@ -601,14 +850,14 @@ export declare type StreamChunk = Message$1<"headwater.v1.StreamChunk"> & {
   thinking: string;
 
   /**
-   * Signature of the thinking block that ends here; to be handed back unchanged in a Thinking part.
+   * Signature of the thinking block that ends here.
    *
    * @generated from field: string thinking_signature = 6;
    */
   thinkingSignature: string;
 
   /**
-   * A whole block of encrypted thinking; to be handed back unchanged in a RedactedThinking part.
+   * A whole block of encrypted thinking.
    *
    * @generated from field: string redacted_thinking = 7;
    */
@@ -719,6 +968,14 @@ export declare type StreamChunk = Message$1<"headwater.v1.StreamChunk"> & {
    * @generated from field: string provider_request_id = 22;
    */
   providerRequestId: string;
+
+  /**
+   * On a reply that ends in tool calls: the assistant message to append to the conversation before the tool results. It
+   * has everything that the provider wants back: text, thinking with signatures, calls, `provider_data`.
+   *
+   * @generated from field: headwater.v1.ChatMessage message = 23;
+   */
+  message?: ChatMessage | undefined;
 };
 
 /**
@@ -728,7 +985,7 @@ export declare type StreamChunk = Message$1<"headwater.v1.StreamChunk"> & {
 export declare const StreamChunkSchema: GenMessage<StreamChunk>;
 
 /**
- * Who speaks in a message.
+ * The author of a message.
  *
  * @generated from enum headwater.v1.Role
  */
@@ -762,7 +1019,7 @@ export enum Role {
   ASSISTANT = 3,
 
   /**
-   * Results of tool calls; all parts are tool results.
+   * Results of tool calls. All parts are tool results.
    *
    * @generated from enum value: ROLE_TOOL = 4;
    */
@@ -802,7 +1059,7 @@ export enum ToolChoiceMode {
   NONE = 2,
 
   /**
-   * At least one call; of the tool in `name`, if given.
+   * At least one call.
    *
    * @generated from enum value: TOOL_CHOICE_MODE_REQUIRED = 3;
    */
@@ -855,6 +1112,75 @@ export enum ResponseFormatType {
 export declare const ResponseFormatTypeSchema: GenEnum<ResponseFormatType>;
 
 /**
+ * How hard a reasoning model thinks before it answers. Each provider gets it in its own words. A value that the
+ * provider or the model does not have is treated as `unsupported_params` says.
+ *
+ * @generated from enum headwater.v1.ReasoningEffort
+ */
+export enum ReasoningEffort {
+  /**
+   * The provider's default.
+   *
+   * @generated from enum value: REASONING_EFFORT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * No thinking.
+   *
+   * @generated from enum value: REASONING_EFFORT_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * As little thinking as the provider can.
+   *
+   * @generated from enum value: REASONING_EFFORT_MINIMAL = 2;
+   */
+  MINIMAL = 2,
+
+  /**
+   * Little.
+   *
+   * @generated from enum value: REASONING_EFFORT_LOW = 3;
+   */
+  LOW = 3,
+
+  /**
+   * Some.
+   *
+   * @generated from enum value: REASONING_EFFORT_MEDIUM = 4;
+   */
+  MEDIUM = 4,
+
+  /**
+   * Much.
+   *
+   * @generated from enum value: REASONING_EFFORT_HIGH = 5;
+   */
+  HIGH = 5,
+
+  /**
+   * Very much.
+   *
+   * @generated from enum value: REASONING_EFFORT_XHIGH = 6;
+   */
+  XHIGH = 6,
+
+  /**
+   * As much as the provider can.
+   *
+   * @generated from enum value: REASONING_EFFORT_MAX = 7;
+   */
+  MAX = 7,
+}
+
+/**
+ * Describes the enum headwater.v1.ReasoningEffort.
+ */
+export declare const ReasoningEffortSchema: GenEnum<ReasoningEffort>;
+
+/**
  * What to do with a parameter that the provider or the model does not have.
  *
  * @generated from enum headwater.v1.UnsupportedParams
@@ -875,7 +1201,7 @@ export enum UnsupportedParams {
   ERROR = 1,
 
   /**
-   * Leave it out; the first chunk's metadata lists it under `dropped_params`.
+   * Leave it out. The first chunk's metadata lists it under `dropped_params`.
    *
    * @generated from enum value: UNSUPPORTED_PARAMS_DROP = 2;
    */
@@ -936,7 +1262,7 @@ export enum FinishReason {
   REFUSAL = 5,
 
   /**
-   * The provider paused a long turn; send the reply back to go on.
+   * The provider paused a long turn. Send the reply back to continue.
    *
    * @generated from enum value: FINISH_REASON_PAUSE = 6;
    */

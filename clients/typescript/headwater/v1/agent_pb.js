@@ -3,19 +3,20 @@
 /* eslint-disable */
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
-import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_headwater_v1_error } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/agent.proto.
  */
 export const file_headwater_v1_agent = /*@__PURE__*/
-  fileDesc("ChhoZWFkd2F0ZXIvdjEvYWdlbnQucHJvdG8SDGhlYWR3YXRlci52MSJfCgdNZXNzYWdlEiAKBHJvbGUYASABKA4yEi5oZWFkd2F0ZXIudjEuUm9sZRIPCgdjb250ZW50GAIgASgJEiEKBXBhcnRzGAMgAygLMhIuaGVhZHdhdGVyLnYxLlBhcnQiiwIKBFBhcnQSDgoEdGV4dBgBIAEoCUgAEiQKBWltYWdlGAIgASgLMhMuaGVhZHdhdGVyLnYxLkltYWdlSAASKgoIdGhpbmtpbmcYAyABKAsyFi5oZWFkd2F0ZXIudjEuVGhpbmtpbmdIABI7ChFyZWRhY3RlZF90aGlua2luZxgEIAEoCzIeLmhlYWR3YXRlci52MS5SZWRhY3RlZFRoaW5raW5nSAASKwoJdG9vbF9jYWxsGAUgASgLMhYuaGVhZHdhdGVyLnYxLlRvb2xDYWxsSAASLwoLdG9vbF9yZXN1bHQYBiABKAsyGC5oZWFkd2F0ZXIudjEuVG9vbFJlc3VsdEgAQgYKBGtpbmQiRAoFSW1hZ2USDgoEZGF0YRgBIAEoDEgAEg0KA3VybBgCIAEoCUgAEhIKCm1lZGlhX3R5cGUYAyABKAlCCAoGc291cmNlIisKCFRoaW5raW5nEgwKBHRleHQYASABKAkSEQoJc2lnbmF0dXJlGAIgASgJIiAKEFJlZGFjdGVkVGhpbmtpbmcSDAoEZGF0YRgBIAEoCSI3CghUb29sQ2FsbBIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCWFyZ3VtZW50cxgDIAEoCSJTCgpUb29sUmVzdWx0EhQKDHRvb2xfY2FsbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB2NvbnRlbnQYAyABKAkSEAoIaXNfZXJyb3IYBCABKAgiXQoEVG9vbBIMCgRuYW1lGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEhIKCnBhcmFtZXRlcnMYAyABKAkSEwoGc3RyaWN0GAQgASgISACIAQFCCQoHX3N0cmljdCJGCgpUb29sQ2hvaWNlEioKBG1vZGUYASABKA4yHC5oZWFkd2F0ZXIudjEuVG9vbENob2ljZU1vZGUSDAoEbmFtZRgCIAEoCSJ+Cg5SZXNwb25zZUZvcm1hdBIuCgR0eXBlGAEgASgOMiAuaGVhZHdhdGVyLnYxLlJlc3BvbnNlRm9ybWF0VHlwZRIOCgZzY2hlbWEYAiABKAkSDAoEbmFtZRgDIAEoCRITCgZzdHJpY3QYBCABKAhIAIgBAUIJCgdfc3RyaWN0ImgKCFRpbWVvdXRzEhsKDmZpcnN0X2NodW5rX21zGAEgASgFSACIAQESGgoNbmV4dF9jaHVua19tcxgCIAEoBUgBiAEBQhEKD19maXJzdF9jaHVua19tc0IQCg5fbmV4dF9jaHVua19tcyKzAgoFVXNhZ2USGQoMaW5wdXRfdG9rZW5zGAEgASgFSACIAQESGgoNb3V0cHV0X3Rva2VucxgCIAEoBUgBiAEBEhkKDHRvdGFsX3Rva2VucxgDIAEoBUgCiAEBEiAKE2NhY2hlZF9pbnB1dF90b2tlbnMYBCABKAVIA4gBARIfChJjYWNoZV93cml0ZV90b2tlbnMYBSABKAVIBIgBARIdChByZWFzb25pbmdfdG9rZW5zGAYgASgFSAWIAQFCDwoNX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2Vuc0IPCg1fdG90YWxfdG9rZW5zQhYKFF9jYWNoZWRfaW5wdXRfdG9rZW5zQhUKE19jYWNoZV93cml0ZV90b2tlbnNCEwoRX3JlYXNvbmluZ190b2tlbnMirQEKC1N0cmVhbVN0YXRzEiMKFnRpbWVfdG9fZmlyc3RfdG9rZW5fbXMYASABKAVIAIgBARITCgtkdXJhdGlvbl9tcxgCIAEoBRITCgtjaHVua19jb3VudBgDIAEoBRIeChF0b2tlbnNfcGVyX3NlY29uZBgEIAEoAUgBiAEBQhkKF190aW1lX3RvX2ZpcnN0X3Rva2VuX21zQhQKEl90b2tlbnNfcGVyX3NlY29uZCJLCg1Ub29sQ2FsbERlbHRhEg0KBWluZGV4GAEgASgFEgoKAmlkGAIgASgJEgwKBG5hbWUYAyABKAkSEQoJYXJndW1lbnRzGAQgASgJIq0FCgtTdHJlYW1DaHVuaxIPCgdjb250ZW50GAEgASgJEhAKCHNlcXVlbmNlGAIgASgFEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgV0b2tlbhgEIAEoCUgAiAEBEhAKCHRoaW5raW5nGAUgASgJEhoKEnRoaW5raW5nX3NpZ25hdHVyZRgGIAEoCRIZChFyZWRhY3RlZF90aGlua2luZxgHIAEoCRIPCgdyZWZ1c2FsGAggASgJEjUKEHRvb2xfY2FsbF9kZWx0YXMYCSADKAsyGy5oZWFkd2F0ZXIudjEuVG9vbENhbGxEZWx0YRISCgpldmVudF90eXBlGAogASgJEikKCG1ldGFkYXRhGAsgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIRCglzdHJlYW1faWQYDCABKAkSDQoFbW9kZWwYDSABKAkSEAoIcHJvdmlkZXIYDiABKAkSEAoIaXNfZmluYWwYDyABKAgSMQoNZmluaXNoX3JlYXNvbhgQIAEoDjIaLmhlYWR3YXRlci52MS5GaW5pc2hSZWFzb24SHgoWcHJvdmlkZXJfZmluaXNoX3JlYXNvbhgRIAEoCRIaCg1zdG9wX3NlcXVlbmNlGBIgASgJSAGIAQESIgoFdXNhZ2UYEyABKAsyEy5oZWFkd2F0ZXIudjEuVXNhZ2USKAoFc3RhdHMYFCABKAsyGS5oZWFkd2F0ZXIudjEuU3RyZWFtU3RhdHMSKgoKdG9vbF9jYWxscxgVIAMoCzIWLmhlYWR3YXRlci52MS5Ub29sQ2FsbBIbChNwcm92aWRlcl9yZXF1ZXN0X2lkGBYgASgJQggKBl90b2tlbkIQCg5fc3RvcF9zZXF1ZW5jZSpfCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1NZU1RFTRABEg0KCVJPTEVfVVNFUhACEhIKDlJPTEVfQVNTSVNUQU5UEAMSDQoJUk9MRV9UT09MEAQqhwEKDlRvb2xDaG9pY2VNb2RlEiAKHFRPT0xfQ0hPSUNFX01PREVfVU5TUEVDSUZJRUQQABIZChVUT09MX0NIT0lDRV9NT0RFX0FVVE8QARIZChVUT09MX0NIT0lDRV9NT0RFX05PTkUQAhIdChlUT09MX0NIT0lDRV9NT0RFX1JFUVVJUkVEEAMqpQEKElJlc3BvbnNlRm9ybWF0VHlwZRIkCiBSRVNQT05TRV9GT1JNQVRfVFlQRV9VTlNQRUNJRklFRBAAEh0KGVJFU1BPTlNFX0ZPUk1BVF9UWVBFX1RFWFQQARIkCiBSRVNQT05TRV9GT1JNQVRfVFlQRV9KU09OX09CSkVDVBACEiQKIFJFU1BPTlNFX0ZPUk1BVF9UWVBFX0pTT05fU0NIRU1BEAMqcgoRVW5zdXBwb3J0ZWRQYXJhbXMSIgoeVU5TVVBQT1JURURfUEFSQU1TX1VOU1BFQ0lGSUVEEAASHAoYVU5TVVBQT1JURURfUEFSQU1TX0VSUk9SEAESGwoXVU5TVVBQT1JURURfUEFSQU1TX0RST1AQAirsAQoMRmluaXNoUmVhc29uEh0KGUZJTklTSF9SRUFTT05fVU5TUEVDSUZJRUQQABIWChJGSU5JU0hfUkVBU09OX1NUT1AQARIYChRGSU5JU0hfUkVBU09OX0xFTkdUSBACEhwKGEZJTklTSF9SRUFTT05fVE9PTF9DQUxMUxADEiAKHEZJTklTSF9SRUFTT05fQ09OVEVOVF9GSUxURVIQBBIZChVGSU5JU0hfUkVBU09OX1JFRlVTQUwQBRIXChNGSU5JU0hfUkVBU09OX1BBVVNFEAYSFwoTRklOSVNIX1JFQVNPTl9PVEhFUhAHQmYKD2FpLmhlYWR3YXRlci52MUIKQWdlbnRQcm90b1ABWkVnaXRodWIuY29tL2hlYWR3YXRlci1haS9oZWFkd2F0ZXIvY2xpZW50cy9nby9oZWFkd2F0ZXIvdjE7aGVhZHdhdGVydjFiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChhoZWFkd2F0ZXIvdjEvYWdlbnQucHJvdG8SDGhlYWR3YXRlci52MSJjCgtDaGF0TWVzc2FnZRIgCgRyb2xlGAEgASgOMhIuaGVhZHdhdGVyLnYxLlJvbGUSDwoHY29udGVudBgCIAEoCRIhCgVwYXJ0cxgDIAMoCzISLmhlYWR3YXRlci52MS5QYXJ0Ir4CCgRQYXJ0Eg4KBHRleHQYASABKAlIABIkCgVpbWFnZRgCIAEoCzITLmhlYWR3YXRlci52MS5JbWFnZUgAEioKCHRoaW5raW5nGAMgASgLMhYuaGVhZHdhdGVyLnYxLlRoaW5raW5nSAASOwoRcmVkYWN0ZWRfdGhpbmtpbmcYBCABKAsyHi5oZWFkd2F0ZXIudjEuUmVkYWN0ZWRUaGlua2luZ0gAEisKCXRvb2xfY2FsbBgFIAEoCzIWLmhlYWR3YXRlci52MS5Ub29sQ2FsbEgAEi8KC3Rvb2xfcmVzdWx0GAYgASgLMhguaGVhZHdhdGVyLnYxLlRvb2xSZXN1bHRIABIxCg1wcm92aWRlcl9kYXRhGAcgASgLMhouaGVhZHdhdGVyLnYxLlByb3ZpZGVyRGF0YUIGCgRraW5kIkQKDFByb3ZpZGVyRGF0YRIQCghwcm92aWRlchgBIAEoCRIPCgdhY2NvdW50GAIgASgJEhEKCWRhdGFfanNvbhgDIAEoCSJECgVJbWFnZRIOCgRkYXRhGAEgASgMSAASDQoDdXJsGAIgASgJSAASEgoKbWVkaWFfdHlwZRgDIAEoCUIICgZzb3VyY2UiKwoIVGhpbmtpbmcSDAoEdGV4dBgBIAEoCRIRCglzaWduYXR1cmUYAiABKAkiIAoQUmVkYWN0ZWRUaGlua2luZxIMCgRkYXRhGAEgASgJIjwKCFRvb2xDYWxsEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSFgoOYXJndW1lbnRzX2pzb24YAyABKAkiaQoKVG9vbFJlc3VsdBIUCgx0b29sX2NhbGxfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb250ZW50GAMgASgJEiYKB2ZhaWx1cmUYBCABKAsyFS5oZWFkd2F0ZXIudjEuRmFpbHVyZSI+CgRUb29sEi4KCGZ1bmN0aW9uGAEgASgLMhouaGVhZHdhdGVyLnYxLkZ1bmN0aW9uVG9vbEgAQgYKBGtpbmQiagoMRnVuY3Rpb25Ub29sEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSFwoPcGFyYW1ldGVyc19qc29uGAMgASgJEhMKBnN0cmljdBgEIAEoCEgAiAEBQgkKB19zdHJpY3QiWAoKVG9vbENob2ljZRIsCgRtb2RlGAEgASgOMhwuaGVhZHdhdGVyLnYxLlRvb2xDaG9pY2VNb2RlSAASEgoIZnVuY3Rpb24YAiABKAlIAEIICgZjaG9pY2UigwEKDlJlc3BvbnNlRm9ybWF0Ei4KBHR5cGUYASABKA4yIC5oZWFkd2F0ZXIudjEuUmVzcG9uc2VGb3JtYXRUeXBlEhMKC3NjaGVtYV9qc29uGAIgASgJEgwKBG5hbWUYAyABKAkSEwoGc3RyaWN0GAQgASgISACIAQFCCQoHX3N0cmljdCJpCghUaW1lb3V0cxIuCgtmaXJzdF9jaHVuaxgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgpuZXh0X2NodW5rGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIroHCgtBZ2VudENvbmZpZxINCgVtb2RlbBgBIAEoCRIQCghwcm92aWRlchgCIAEoCRIUCgxpbnN0cnVjdGlvbnMYAyABKAkSGAoLdGVtcGVyYXR1cmUYBCABKAFIAIgBARIXCgptYXhfdG9rZW5zGAUgASgFSAGIAQESEgoFdG9wX3AYBiABKAFIAogBARIeChFmcmVxdWVuY3lfcGVuYWx0eRgHIAEoAUgDiAEBEh0KEHByZXNlbmNlX3BlbmFsdHkYCCABKAFIBIgBARIMCgRzdG9wGAkgAygJEhEKBHNlZWQYCiABKAVIBYgBARI3ChByZWFzb25pbmdfZWZmb3J0GAsgASgOMh0uaGVhZHdhdGVyLnYxLlJlYXNvbmluZ0VmZm9ydBIhCgV0b29scxgMIAMoCzISLmhlYWR3YXRlci52MS5Ub29sEi0KC3Rvb2xfY2hvaWNlGA0gASgLMhguaGVhZHdhdGVyLnYxLlRvb2xDaG9pY2USIAoTcGFyYWxsZWxfdG9vbF9jYWxscxgOIAEoCEgGiAEBEjUKD3Jlc3BvbnNlX2Zvcm1hdBgPIAEoCzIcLmhlYWR3YXRlci52MS5SZXNwb25zZUZvcm1hdBI7ChJ1bnN1cHBvcnRlZF9wYXJhbXMYECABKA4yHy5oZWFkd2F0ZXIudjEuVW5zdXBwb3J0ZWRQYXJhbXMSKAoIdGltZW91dHMYESABKAsyFi5oZWFkd2F0ZXIudjEuVGltZW91dHMSSAoQcHJvdmlkZXJfb3B0aW9ucxgSIAMoCzIuLmhlYWR3YXRlci52MS5BZ2VudENvbmZpZy5Qcm92aWRlck9wdGlvbnNFbnRyeRI1CgZsYWJlbHMYEyADKAsyJS5oZWFkd2F0ZXIudjEuQWdlbnRDb25maWcuTGFiZWxzRW50cnkSDAoEdXNlchgUIAEoCRpPChRQcm92aWRlck9wdGlvbnNFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0OgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg4KDF90ZW1wZXJhdHVyZUINCgtfbWF4X3Rva2Vuc0IICgZfdG9wX3BCFAoSX2ZyZXF1ZW5jeV9wZW5hbHR5QhMKEV9wcmVzZW5jZV9wZW5hbHR5QgcKBV9zZWVkQhYKFF9wYXJhbGxlbF90b29sX2NhbGxzIrMCCgVVc2FnZRIZCgxpbnB1dF90b2tlbnMYASABKAVIAIgBARIaCg1vdXRwdXRfdG9rZW5zGAIgASgFSAGIAQESGQoMdG90YWxfdG9rZW5zGAMgASgFSAKIAQESIAoTY2FjaGVkX2lucHV0X3Rva2VucxgEIAEoBUgDiAEBEh8KEmNhY2hlX3dyaXRlX3Rva2VucxgFIAEoBUgEiAEBEh0KEHJlYXNvbmluZ190b2tlbnMYBiABKAVIBYgBAUIPCg1faW5wdXRfdG9rZW5zQhAKDl9vdXRwdXRfdG9rZW5zQg8KDV90b3RhbF90b2tlbnNCFgoUX2NhY2hlZF9pbnB1dF90b2tlbnNCFQoTX2NhY2hlX3dyaXRlX3Rva2Vuc0ITChFfcmVhc29uaW5nX3Rva2VucyK9AQoLU3RyZWFtU3RhdHMSNgoTdGltZV90b19maXJzdF90b2tlbhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIrCghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtjaHVua19jb3VudBgDIAEoBRIeChF0b2tlbnNfcGVyX3NlY29uZBgEIAEoAUgAiAEBQhQKEl90b2tlbnNfcGVyX3NlY29uZCJQCg1Ub29sQ2FsbERlbHRhEg0KBWluZGV4GAEgASgFEgoKAmlkGAIgASgJEgwKBG5hbWUYAyABKAkSFgoOYXJndW1lbnRzX2pzb24YBCABKAki0AUKC1N0cmVhbUNodW5rEg8KB2NvbnRlbnQYASABKAkSEAoIc2VxdWVuY2UYAiABKAUSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Jsb2NrX2luZGV4GAQgASgFEhAKCHRoaW5raW5nGAUgASgJEhoKEnRoaW5raW5nX3NpZ25hdHVyZRgGIAEoCRIZChFyZWRhY3RlZF90aGlua2luZxgHIAEoCRIPCgdyZWZ1c2FsGAggASgJEjUKEHRvb2xfY2FsbF9kZWx0YXMYCSADKAsyGy5oZWFkd2F0ZXIudjEuVG9vbENhbGxEZWx0YRISCgpldmVudF90eXBlGAogASgJEikKCG1ldGFkYXRhGAsgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIRCglzdHJlYW1faWQYDCABKAkSDQoFbW9kZWwYDSABKAkSEAoIcHJvdmlkZXIYDiABKAkSEAoIaXNfZmluYWwYDyABKAgSMQoNZmluaXNoX3JlYXNvbhgQIAEoDjIaLmhlYWR3YXRlci52MS5GaW5pc2hSZWFzb24SHgoWcHJvdmlkZXJfZmluaXNoX3JlYXNvbhgRIAEoCRIaCg1zdG9wX3NlcXVlbmNlGBIgASgJSACIAQESIgoFdXNhZ2UYEyABKAsyEy5oZWFkd2F0ZXIudjEuVXNhZ2USKAoFc3RhdHMYFCABKAsyGS5oZWFkd2F0ZXIudjEuU3RyZWFtU3RhdHMSKgoKdG9vbF9jYWxscxgVIAMoCzIWLmhlYWR3YXRlci52MS5Ub29sQ2FsbBIbChNwcm92aWRlcl9yZXF1ZXN0X2lkGBYgASgJEioKB21lc3NhZ2UYFyABKAsyGS5oZWFkd2F0ZXIudjEuQ2hhdE1lc3NhZ2VCEAoOX3N0b3Bfc2VxdWVuY2UqXwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9TWVNURU0QARINCglST0xFX1VTRVIQAhISCg5ST0xFX0FTU0lTVEFOVBADEg0KCVJPTEVfVE9PTBAEKocBCg5Ub29sQ2hvaWNlTW9kZRIgChxUT09MX0NIT0lDRV9NT0RFX1VOU1BFQ0lGSUVEEAASGQoVVE9PTF9DSE9JQ0VfTU9ERV9BVVRPEAESGQoVVE9PTF9DSE9JQ0VfTU9ERV9OT05FEAISHQoZVE9PTF9DSE9JQ0VfTU9ERV9SRVFVSVJFRBADKqUBChJSZXNwb25zZUZvcm1hdFR5cGUSJAogUkVTUE9OU0VfRk9STUFUX1RZUEVfVU5TUEVDSUZJRUQQABIdChlSRVNQT05TRV9GT1JNQVRfVFlQRV9URVhUEAESJAogUkVTUE9OU0VfRk9STUFUX1RZUEVfSlNPTl9PQkpFQ1QQAhIkCiBSRVNQT05TRV9GT1JNQVRfVFlQRV9KU09OX1NDSEVNQRADKvQBCg9SZWFzb25pbmdFZmZvcnQSIAocUkVBU09OSU5HX0VGRk9SVF9VTlNQRUNJRklFRBAAEhkKFVJFQVNPTklOR19FRkZPUlRfTk9ORRABEhwKGFJFQVNPTklOR19FRkZPUlRfTUlOSU1BTBACEhgKFFJFQVNPTklOR19FRkZPUlRfTE9XEAMSGwoXUkVBU09OSU5HX0VGRk9SVF9NRURJVU0QBBIZChVSRUFTT05JTkdfRUZGT1JUX0hJR0gQBRIaChZSRUFTT05JTkdfRUZGT1JUX1hISUdIEAYSGAoUUkVBU09OSU5HX0VGRk9SVF9NQVgQBypyChFVbnN1cHBvcnRlZFBhcmFtcxIiCh5VTlNVUFBPUlRFRF9QQVJBTVNfVU5TUEVDSUZJRUQQABIcChhVTlNVUFBPUlRFRF9QQVJBTVNfRVJST1IQARIbChdVTlNVUFBPUlRFRF9QQVJBTVNfRFJPUBACKuwBCgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhYKEkZJTklTSF9SRUFTT05fU1RPUBABEhgKFEZJTklTSF9SRUFTT05fTEVOR1RIEAISHAoYRklOSVNIX1JFQVNPTl9UT09MX0NBTExTEAMSIAocRklOSVNIX1JFQVNPTl9DT05URU5UX0ZJTFRFUhAEEhkKFUZJTklTSF9SRUFTT05fUkVGVVNBTBAFEhcKE0ZJTklTSF9SRUFTT05fUEFVU0UQBhIXChNGSU5JU0hfUkVBU09OX09USEVSEAdCmgEKD2FpLmhlYWR3YXRlci52MUIKQWdlbnRQcm90b1ABWkVnaXRodWIuY29tL2hlYWR3YXRlci1haS9oZWFkd2F0ZXIvY2xpZW50cy9nby9oZWFkd2F0ZXIvdjE7aGVhZHdhdGVydjGiAgNIV1aqAgxIZWFkd2F0ZXIuVjHKAgxIZWFkd2F0ZXJcVjHqAg1IZWFkd2F0ZXI6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_headwater_v1_error]);
 
 /**
- * Describes the message headwater.v1.Message.
- * Use `create(MessageSchema)` to create a new message.
+ * Describes the message headwater.v1.ChatMessage.
+ * Use `create(ChatMessageSchema)` to create a new message.
  */
-export const MessageSchema = /*@__PURE__*/
+export const ChatMessageSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_agent, 0);
 
 /**
@@ -26,95 +27,116 @@ export const PartSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_agent, 1);
 
 /**
+ * Describes the message headwater.v1.ProviderData.
+ * Use `create(ProviderDataSchema)` to create a new message.
+ */
+export const ProviderDataSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_agent, 2);
+
+/**
  * Describes the message headwater.v1.Image.
  * Use `create(ImageSchema)` to create a new message.
  */
 export const ImageSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 2);
+  messageDesc(file_headwater_v1_agent, 3);
 
 /**
  * Describes the message headwater.v1.Thinking.
  * Use `create(ThinkingSchema)` to create a new message.
  */
 export const ThinkingSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 3);
+  messageDesc(file_headwater_v1_agent, 4);
 
 /**
  * Describes the message headwater.v1.RedactedThinking.
  * Use `create(RedactedThinkingSchema)` to create a new message.
  */
 export const RedactedThinkingSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 4);
+  messageDesc(file_headwater_v1_agent, 5);
 
 /**
  * Describes the message headwater.v1.ToolCall.
  * Use `create(ToolCallSchema)` to create a new message.
  */
 export const ToolCallSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 5);
+  messageDesc(file_headwater_v1_agent, 6);
 
 /**
  * Describes the message headwater.v1.ToolResult.
  * Use `create(ToolResultSchema)` to create a new message.
  */
 export const ToolResultSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 6);
+  messageDesc(file_headwater_v1_agent, 7);
 
 /**
  * Describes the message headwater.v1.Tool.
  * Use `create(ToolSchema)` to create a new message.
  */
 export const ToolSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 7);
+  messageDesc(file_headwater_v1_agent, 8);
+
+/**
+ * Describes the message headwater.v1.FunctionTool.
+ * Use `create(FunctionToolSchema)` to create a new message.
+ */
+export const FunctionToolSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_agent, 9);
 
 /**
  * Describes the message headwater.v1.ToolChoice.
  * Use `create(ToolChoiceSchema)` to create a new message.
  */
 export const ToolChoiceSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 8);
+  messageDesc(file_headwater_v1_agent, 10);
 
 /**
  * Describes the message headwater.v1.ResponseFormat.
  * Use `create(ResponseFormatSchema)` to create a new message.
  */
 export const ResponseFormatSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 9);
+  messageDesc(file_headwater_v1_agent, 11);
 
 /**
  * Describes the message headwater.v1.Timeouts.
  * Use `create(TimeoutsSchema)` to create a new message.
  */
 export const TimeoutsSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 10);
+  messageDesc(file_headwater_v1_agent, 12);
+
+/**
+ * Describes the message headwater.v1.AgentConfig.
+ * Use `create(AgentConfigSchema)` to create a new message.
+ */
+export const AgentConfigSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_agent, 13);
 
 /**
  * Describes the message headwater.v1.Usage.
  * Use `create(UsageSchema)` to create a new message.
  */
 export const UsageSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 11);
+  messageDesc(file_headwater_v1_agent, 14);
 
 /**
  * Describes the message headwater.v1.StreamStats.
  * Use `create(StreamStatsSchema)` to create a new message.
  */
 export const StreamStatsSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 12);
+  messageDesc(file_headwater_v1_agent, 15);
 
 /**
  * Describes the message headwater.v1.ToolCallDelta.
  * Use `create(ToolCallDeltaSchema)` to create a new message.
  */
 export const ToolCallDeltaSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 13);
+  messageDesc(file_headwater_v1_agent, 16);
 
 /**
  * Describes the message headwater.v1.StreamChunk.
  * Use `create(StreamChunkSchema)` to create a new message.
  */
 export const StreamChunkSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_agent, 14);
+  messageDesc(file_headwater_v1_agent, 17);
 
 /**
  * Describes the enum headwater.v1.Role.
@@ -123,7 +145,7 @@ export const RoleSchema = /*@__PURE__*/
   enumDesc(file_headwater_v1_agent, 0);
 
 /**
- * Who speaks in a message.
+ * The author of a message.
  *
  * @generated from enum headwater.v1.Role
  */
@@ -159,10 +181,25 @@ export const ResponseFormatType = /*@__PURE__*/
   tsEnum(ResponseFormatTypeSchema);
 
 /**
+ * Describes the enum headwater.v1.ReasoningEffort.
+ */
+export const ReasoningEffortSchema = /*@__PURE__*/
+  enumDesc(file_headwater_v1_agent, 3);
+
+/**
+ * How hard a reasoning model thinks before it answers. Each provider gets it in its own words. A value that the
+ * provider or the model does not have is treated as `unsupported_params` says.
+ *
+ * @generated from enum headwater.v1.ReasoningEffort
+ */
+export const ReasoningEffort = /*@__PURE__*/
+  tsEnum(ReasoningEffortSchema);
+
+/**
  * Describes the enum headwater.v1.UnsupportedParams.
  */
 export const UnsupportedParamsSchema = /*@__PURE__*/
-  enumDesc(file_headwater_v1_agent, 3);
+  enumDesc(file_headwater_v1_agent, 4);
 
 /**
  * What to do with a parameter that the provider or the model does not have.
@@ -176,7 +213,7 @@ export const UnsupportedParams = /*@__PURE__*/
  * Describes the enum headwater.v1.FinishReason.
  */
 export const FinishReasonSchema = /*@__PURE__*/
-  enumDesc(file_headwater_v1_agent, 4);
+  enumDesc(file_headwater_v1_agent, 5);
 
 /**
  * Why the model stopped.

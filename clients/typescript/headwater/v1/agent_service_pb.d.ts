@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import type { FinishReason, Message as Message$1, ResponseFormat, StreamChunkSchema, StreamStats, Timeouts, Tool, ToolCall, ToolChoice, UnsupportedParams, Usage } from "./agent_pb.js";
+import type { AgentConfig, ChatMessage, FinishReason, StreamChunkSchema, StreamStats, ToolCall, Usage } from "./agent_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -13,170 +13,50 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_headwater_v1_agent_service: GenFile;
 
 /**
- * What to ask, and of whom. Optional fields that are absent are not sent to the provider. A field with a bad value is
- * INVALID_ARGUMENT, reason INVALID_REQUEST, and BadRequest names every such field with its cure. Limits: 10,000 items
- * in a list, and 10,000 parts in all messages together; 1 MiB of schemas, and of tool calls' arguments, in all.
+ * A question and the agent that answers it. A field with a bad value is INVALID_ARGUMENT, reason INVALID_REQUEST, and
+ * BadRequest names every such field with its cure. Limits: 10,000 messages, and 10,000 parts in all of them together;
+ * 1 MiB of tool calls' arguments in all.
  *
  * @generated from message headwater.v1.StreamRequest
  */
 export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
   /**
-   * Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
-   * `ollama/llama3.2`. Empty: the default model of `provider`, or of the server. NOT_FOUND when no configured provider
-   * serves it.
+   * The agent that answers. Default: the server's default model.
    *
-   * @generated from field: string model = 1;
+   * @generated from field: headwater.v1.AgentConfig agent = 1;
    */
-  model: string;
-
-  /**
-   * Name of the provider. Empty: found by the model's name. NOT_FOUND when it is not configured. At most 256 characters,
-   * as the model.
-   *
-   * @generated from field: string provider = 2;
-   */
-  provider: string;
+  agent?: AgentConfig | undefined;
 
   /**
    * The question. Added after `messages` as a user message. INVALID_ARGUMENT when it and `messages` are both empty, and
    * when it is nothing but white space.
    *
-   * @generated from field: string prompt = 3;
+   * @generated from field: string prompt = 2;
    */
   prompt: string;
 
   /**
-   * Instructions to the model. Put before `messages` as a system message.
-   *
-   * @generated from field: string instructions = 4;
-   */
-  instructions: string;
-
-  /**
    * The conversation so far, oldest first.
    *
-   * @generated from field: repeated headwater.v1.Message messages = 5;
+   * @generated from field: repeated headwater.v1.ChatMessage messages = 3;
    */
-  messages: Message$1[];
-
-  /**
-   * 0 to 2 (Anthropic: 0 to 1).
-   *
-   * @generated from field: optional double temperature = 6;
-   */
-  temperature?: number | undefined;
-
-  /**
-   * Most tokens to write, thinking included; at least 1. Anthropic wants one: absent, the server's setting, 8192
-   * unless changed.
-   *
-   * @generated from field: optional int32 max_tokens = 7;
-   */
-  maxTokens?: number | undefined;
-
-  /**
-   * Above 0, up to 1.
-   *
-   * @generated from field: optional double top_p = 8;
-   */
-  topP?: number | undefined;
-
-  /**
-   * -2 to 2.
-   *
-   * @generated from field: optional double frequency_penalty = 9;
-   */
-  frequencyPenalty?: number | undefined;
-
-  /**
-   * -2 to 2.
-   *
-   * @generated from field: optional double presence_penalty = 10;
-   */
-  presencePenalty?: number | undefined;
-
-  /**
-   * Sequences that end the reply; none may be empty.
-   *
-   * @generated from field: repeated string stop = 11;
-   */
-  stop: string[];
-
-  /**
-   * For replies that repeat, as far as the provider can.
-   *
-   * @generated from field: optional int32 seed = 12;
-   */
-  seed?: number | undefined;
-
-  /**
-   * Tools that the model may call.
-   *
-   * @generated from field: repeated headwater.v1.Tool tools = 13;
-   */
-  tools: Tool[];
-
-  /**
-   * Whether it may, must or must not call them. INVALID_ARGUMENT without `tools`.
-   *
-   * @generated from field: headwater.v1.ToolChoice tool_choice = 14;
-   */
-  toolChoice?: ToolChoice | undefined;
-
-  /**
-   * Form of the reply. Default: text.
-   *
-   * @generated from field: headwater.v1.ResponseFormat response_format = 15;
-   */
-  responseFormat?: ResponseFormat | undefined;
-
-  /**
-   * What to do with a parameter that the provider does not have. Default: INVALID_ARGUMENT.
-   *
-   * @generated from field: headwater.v1.UnsupportedParams unsupported_params = 16;
-   */
-  unsupportedParams: UnsupportedParams;
-
-  /**
-   * How long to wait for the provider.
-   *
-   * @generated from field: headwater.v1.Timeouts timeouts = 17;
-   */
-  timeouts?: Timeouts | undefined;
-
-  /**
-   * Provider name to fields that are merged into the body of the request to that provider, over Headwater's own (for
-   * Ollama the model's parameters into `options`). Only the entry of the provider that answers is used. Numbers
-   * without a fraction are sent as integers. The key `api` is never sent: for `openai`-type providers it chooses between
-   * `chat_completions` and `responses`. INVALID_ARGUMENT for more than 256 KiB.
-   *
-   * @generated from field: map<string, google.protobuf.Struct> provider_options = 18;
-   */
-  providerOptions: { [key: string]: JsonObject };
-
-  /**
-   * The caller's own key for the provider, used for this call only and never logged. Printable ASCII, at most 4,096
-   * characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
-   *
-   * @generated from field: string api_key = 19;
-   */
-  apiKey: string;
+  messages: ChatMessage[];
 
   /**
    * Id of a stream that ended in tool calls: this call is its next round. It runs under the same id, and its chunks are
-   * numbered from `continues_sequence` + 1. Only for Stream. INVALID_ARGUMENT when it is not an id of a stream, or that
-   * stream still runs. Default: a stream of its own.
+   * numbered from `continues_sequence` + 1. INVALID_ARGUMENT when it is not an id of a stream, or that stream still
+   * runs. Default: a new stream.
    *
-   * @generated from field: string continues_stream_id = 20;
+   * @generated from field: string continues_stream_id = 4;
    */
   continuesStreamId: string;
 
   /**
-   * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of the
-   * round before, or more where the caller numbers chunks of its own. Required with `continues_stream_id`;
+   * The last number that was given to a chunk before this round, 1 to 2,000,000,000: `sequence` of the final chunk of
+   * the round before, or more where the caller numbers chunks itself. Required with `continues_stream_id`;
    * INVALID_ARGUMENT without it.
    *
-   * @generated from field: int32 continues_sequence = 21;
+   * @generated from field: int32 continues_sequence = 5;
    */
   continuesSequence: number;
 };
@@ -188,7 +68,41 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
 export declare const StreamRequestSchema: GenMessage<StreamRequest>;
 
 /**
- * A whole reply. It has no signatures of thinking: who wants to hand thinking back to the provider calls Stream.
+ * A question and the agent that answers it, as in StreamRequest.
+ *
+ * @generated from message headwater.v1.RunRequest
+ */
+export declare type RunRequest = Message<"headwater.v1.RunRequest"> & {
+  /**
+   * The agent that answers. Default: the server's default model.
+   *
+   * @generated from field: headwater.v1.AgentConfig agent = 1;
+   */
+  agent?: AgentConfig | undefined;
+
+  /**
+   * The question, as in StreamRequest.
+   *
+   * @generated from field: string prompt = 2;
+   */
+  prompt: string;
+
+  /**
+   * The conversation so far, oldest first.
+   *
+   * @generated from field: repeated headwater.v1.ChatMessage messages = 3;
+   */
+  messages: ChatMessage[];
+};
+
+/**
+ * Describes the message headwater.v1.RunRequest.
+ * Use `create(RunRequestSchema)` to create a new message.
+ */
+export declare const RunRequestSchema: GenMessage<RunRequest>;
+
+/**
+ * A whole reply.
  *
  * @generated from message headwater.v1.RunResponse
  */
@@ -290,6 +204,14 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
    * @generated from field: string provider_request_id = 14;
    */
   providerRequestId: string;
+
+  /**
+   * The reply as the assistant message to append to the conversation, as in StreamChunk. Absent when the reply has
+   * neither text nor thinking nor calls.
+   *
+   * @generated from field: headwater.v1.ChatMessage message = 15;
+   */
+  message?: ChatMessage | undefined;
 };
 
 /**
@@ -319,7 +241,7 @@ export declare type CancelStreamRequest = Message<"headwater.v1.CancelStreamRequ
 export declare const CancelStreamRequestSchema: GenMessage<CancelStreamRequest>;
 
 /**
- * The stream was told to end.
+ * The stream ends.
  *
  * @generated from message headwater.v1.CancelStreamResponse
  */
@@ -426,6 +348,13 @@ export declare type StreamInfo = Message<"headwater.v1.StreamInfo"> & {
    * @generated from field: int32 chunk_count = 5;
    */
   chunkCount: number;
+
+  /**
+   * The caller's labels.
+   *
+   * @generated from field: map<string, string> labels = 6;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -482,11 +411,24 @@ export declare type GetProviderInfoResponse = Message<"headwater.v1.GetProviderI
 export declare const GetProviderInfoResponseSchema: GenMessage<GetProviderInfoResponse>;
 
 /**
- * No choice.
+ * Which page of the configured providers.
  *
  * @generated from message headwater.v1.ListProvidersRequest
  */
 export declare type ListProvidersRequest = Message<"headwater.v1.ListProvidersRequest"> & {
+  /**
+   * Most providers in the answer, 1 to 1,000. 0: 100. INVALID_ARGUMENT when negative; more than 1,000 means 1,000.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the answer before. Empty: the first page. INVALID_ARGUMENT when it is not such a token.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -496,7 +438,7 @@ export declare type ListProvidersRequest = Message<"headwater.v1.ListProvidersRe
 export declare const ListProvidersRequestSchema: GenMessage<ListProvidersRequest>;
 
 /**
- * The configured providers.
+ * A page of the configured providers.
  *
  * @generated from message headwater.v1.ListProvidersResponse
  */
@@ -521,6 +463,13 @@ export declare type ListProvidersResponse = Message<"headwater.v1.ListProvidersR
    * @generated from field: string default_model = 3;
    */
   defaultModel: string;
+
+  /**
+   * For the next page. Empty: this is the last.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -536,7 +485,7 @@ export declare const ListProvidersResponseSchema: GenMessage<ListProvidersRespon
  */
 export declare type ProviderSummary = Message<"headwater.v1.ProviderSummary"> & {
   /**
-   * Its name, as in `StreamRequest.provider`.
+   * Its name, as in `AgentConfig.provider`.
    *
    * @generated from field: string name = 1;
    */
@@ -570,7 +519,7 @@ export declare const ProviderSummarySchema: GenMessage<ProviderSummary>;
  */
 export declare type ProviderInfo = Message<"headwater.v1.ProviderInfo"> & {
   /**
-   * Its name, as in `StreamRequest.provider`.
+   * Its name, as in `AgentConfig.provider`.
    *
    * @generated from field: string name = 1;
    */
@@ -605,7 +554,7 @@ export declare type ProviderInfo = Message<"headwater.v1.ProviderInfo"> & {
   supportsTools: boolean;
 
   /**
-   * The sampling fields of StreamRequest that the model takes, by name.
+   * The sampling fields of AgentConfig that the model takes, by name.
    *
    * @generated from field: repeated string supported_params = 6;
    */
@@ -633,7 +582,7 @@ export declare type ProviderInfo = Message<"headwater.v1.ProviderInfo"> & {
 export declare const ProviderInfoSchema: GenMessage<ProviderInfo>;
 
 /**
- * Of which provider.
+ * Which page of a provider's models.
  *
  * @generated from message headwater.v1.ListModelsRequest
  */
@@ -644,6 +593,21 @@ export declare type ListModelsRequest = Message<"headwater.v1.ListModelsRequest"
    * @generated from field: string provider = 1;
    */
   provider: string;
+
+  /**
+   * Most models in the answer, 1 to 1,000. 0: 100. INVALID_ARGUMENT when negative; more than 1,000 means 1,000.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the answer before. Empty: the first page. INVALID_ARGUMENT when it is not such a token. The
+   * provider is asked for each page; a model that it added or removed in between may be missing or come twice.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -653,17 +617,24 @@ export declare type ListModelsRequest = Message<"headwater.v1.ListModelsRequest"
 export declare const ListModelsRequestSchema: GenMessage<ListModelsRequest>;
 
 /**
- * The provider's models.
+ * A page of a provider's models.
  *
  * @generated from message headwater.v1.ListModelsResponse
  */
 export declare type ListModelsResponse = Message<"headwater.v1.ListModelsResponse"> & {
   /**
-   * In the provider's order.
+   * By name.
    *
-   * @generated from field: repeated headwater.v1.Model models = 1;
+   * @generated from field: repeated headwater.v1.ModelInfo models = 1;
    */
-  models: Model[];
+  models: ModelInfo[];
+
+  /**
+   * For the next page. Empty: this is the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -673,13 +644,13 @@ export declare type ListModelsResponse = Message<"headwater.v1.ListModelsRespons
 export declare const ListModelsResponseSchema: GenMessage<ListModelsResponse>;
 
 /**
- * A model that a provider has.
+ * A model of a provider.
  *
- * @generated from message headwater.v1.Model
+ * @generated from message headwater.v1.ModelInfo
  */
-export declare type Model = Message<"headwater.v1.Model"> & {
+export declare type ModelInfo = Message<"headwater.v1.ModelInfo"> & {
   /**
-   * Its name, as in `StreamRequest.model`.
+   * Its name, as in `AgentConfig.model`.
    *
    * @generated from field: string name = 1;
    */
@@ -693,7 +664,7 @@ export declare type Model = Message<"headwater.v1.Model"> & {
   provider: string;
 
   /**
-   * What the provider says it can do, in the provider's words (`tools`, `vision`). Empty: it does not say.
+   * Abilities in the provider's words (`tools`, `vision`). Empty: the provider does not say.
    *
    * @generated from field: repeated string capabilities = 3;
    */
@@ -701,10 +672,10 @@ export declare type Model = Message<"headwater.v1.Model"> & {
 };
 
 /**
- * Describes the message headwater.v1.Model.
- * Use `create(ModelSchema)` to create a new message.
+ * Describes the message headwater.v1.ModelInfo.
+ * Use `create(ModelInfoSchema)` to create a new message.
  */
-export declare const ModelSchema: GenMessage<Model>;
+export declare const ModelInfoSchema: GenMessage<ModelInfo>;
 
 /**
  * Streams replies of language models, whichever provider serves them. Errors: see ErrorReason.
@@ -714,7 +685,9 @@ export declare const ModelSchema: GenMessage<Model>;
 export declare const AgentService: GenService<{
   /**
    * Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
-   * `headwater-version`. A caller that leaves ends the provider's work too.
+   * `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
+   * is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
+   * 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
    *
    * @generated from rpc headwater.v1.AgentService.Stream
    */
@@ -724,14 +697,14 @@ export declare const AgentService: GenService<{
     output: typeof StreamChunkSchema;
   },
   /**
-   * The same request with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
-   * over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream.
+   * The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
+   * over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
    *
    * @generated from rpc headwater.v1.AgentService.Run
    */
   run: {
     methodKind: "unary";
-    input: typeof StreamRequestSchema;
+    input: typeof RunRequestSchema;
     output: typeof RunResponseSchema;
   },
   /**
@@ -755,7 +728,7 @@ export declare const AgentService: GenService<{
     output: typeof ListStreamsResponseSchema;
   },
   /**
-   * What a provider and a model can do. Errors as for Stream.
+   * Tells what a provider and a model can do. Errors as for Stream.
    *
    * @generated from rpc headwater.v1.AgentService.GetProviderInfo
    */
@@ -765,7 +738,7 @@ export declare const AgentService: GenService<{
     output: typeof GetProviderInfoResponseSchema;
   },
   /**
-   * Lists the providers that are configured, by name.
+   * Lists the configured providers, by name.
    *
    * @generated from rpc headwater.v1.AgentService.ListProviders
    */

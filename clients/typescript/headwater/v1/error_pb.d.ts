@@ -2,7 +2,9 @@
 // @generated from file headwater/v1/error.proto (package headwater.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { Message } from "@bufbuild/protobuf";
+import type { Duration, EnumValueOptions } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file headwater/v1/error.proto.
@@ -10,13 +12,167 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_headwater_v1_error: GenFile;
 
 /**
- * Why a call failed. The reason of the `google.rpc.ErrorInfo` that every error of this service carries
- * (domain `headwater`) is one of these names without the prefix `ERROR_REASON_`. Errors that gRPC itself finds before
- * the service sees the call carry none: a message that is no protobuf, or one over 32 MiB (RESOURCE_EXHAUSTED).
+ * Facts about an error reason that every client needs. They stand as an option on each value of ErrorReason, so that
+ * a client reads them from the descriptor instead of keeping a table.
  *
- * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is there where
- * waiting helps. Errors that come from a provider carry `provider`, `model`, `http_status`, `provider_code` and
- * `provider_request_id` in the ErrorInfo's metadata, as far as they are known.
+ * @generated from message headwater.v1.ErrorFacts
+ */
+export declare type ErrorFacts = Message<"headwater.v1.ErrorFacts"> & {
+  /**
+   * The gRPC status code of a call that ends for this reason, as a number of google.rpc.Code. ABORTED (10) for a reason
+   * that stands only inside a Failure.
+   *
+   * @generated from field: int32 code = 1;
+   */
+  code: number;
+
+  /**
+   * Another try of the same call can succeed while no chunk has arrived. RetryInfo, where present, says when.
+   *
+   * @generated from field: bool retryable = 2;
+   */
+  retryable: boolean;
+
+  /**
+   * Another attempt of a workflow step can succeed, also after chunks have arrived.
+   *
+   * @generated from field: bool step_retryable = 3;
+   */
+  stepRetryable: boolean;
+};
+
+/**
+ * Describes the message headwater.v1.ErrorFacts.
+ * Use `create(ErrorFactsSchema)` to create a new message.
+ */
+export declare const ErrorFactsSchema: GenMessage<ErrorFacts>;
+
+/**
+ * Why a step, a run, a task or a tool failed. A call that fails has a gRPC status instead.
+ *
+ * @generated from message headwater.v1.Failure
+ */
+export declare type Failure = Message<"headwater.v1.Failure"> & {
+  /**
+   * What kind of failure. UNSPECIFIED from a worker or a caller: STEP_FAILED for a step, TOOL_FAILED for a tool.
+   *
+   * @generated from field: headwater.v1.ErrorReason reason = 1;
+   */
+  reason: ErrorReason;
+
+  /**
+   * One sentence for people, at most 1,000 characters. A longer one is cut.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * Kind of the error in the language that raised it, such as `ValueError`, at most 256 characters. Default: empty.
+   *
+   * @generated from field: string type = 3;
+   */
+  type: string;
+
+  /**
+   * Another attempt cannot succeed. Default: false, so the step is tried again as its RetryPolicy says.
+   *
+   * @generated from field: bool non_retryable = 4;
+   */
+  nonRetryable: boolean;
+
+  /**
+   * How long to wait before another attempt at least, 0 to 1 day. Absent: as the RetryPolicy says.
+   *
+   * @generated from field: google.protobuf.Duration retry_delay = 5;
+   */
+  retryDelay?: Duration | undefined;
+
+  /**
+   * Facts of the provider, when the failure came from one.
+   *
+   * @generated from field: headwater.v1.ProviderFailure provider = 6;
+   */
+  provider?: ProviderFailure | undefined;
+
+  /**
+   * The failure that led to this one. At most 8 deep, deeper ones are cut.
+   *
+   * @generated from field: headwater.v1.Failure cause = 7;
+   */
+  cause?: Failure | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.Failure.
+ * Use `create(FailureSchema)` to create a new message.
+ */
+export declare const FailureSchema: GenMessage<Failure>;
+
+/**
+ * What a provider said about a failure.
+ *
+ * @generated from message headwater.v1.ProviderFailure
+ */
+export declare type ProviderFailure = Message<"headwater.v1.ProviderFailure"> & {
+  /**
+   * Name of the provider.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Model that was asked.
+   *
+   * @generated from field: string model = 2;
+   */
+  model: string;
+
+  /**
+   * HTTP status code of its answer. 0: there was none.
+   *
+   * @generated from field: int32 http_status = 3;
+   */
+  httpStatus: number;
+
+  /**
+   * The provider's own code of the error.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
+
+  /**
+   * The provider's id of the request, for its support desk.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message headwater.v1.ProviderFailure.
+ * Use `create(ProviderFailureSchema)` to create a new message.
+ */
+export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
+
+/**
+ * Why a call failed. The `reason` of the `google.rpc.ErrorInfo` that every error of this service carries (domain
+ * `headwater.ai`) is one of these names without the prefix `ERROR_REASON_`. Two errors of gRPC itself carry none: a
+ * message that is no protobuf, and one over 32 MiB (RESOURCE_EXHAUSTED).
+ *
+ * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
+ * waiting helps.
+ *
+ * Keys of the ErrorInfo's metadata, each present when it is known:
+ *   `provider`             name of the provider
+ *   `model`                model that was asked
+ *   `http_status`          status code of the provider's answer
+ *   `provider_code`        the provider's own code of the error
+ *   `provider_request_id`  the provider's id of the request, for its support desk
+ *   `cause`                kind of the network fault, such as `ConnectError`
+ *   `stream_id`            id of the stream that failed
  *
  * @generated from enum headwater.v1.ErrorReason
  */
@@ -29,7 +185,7 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * INVALID_ARGUMENT. A field of the request has a bad value; BadRequest names each with its cure.
+   * INVALID_ARGUMENT. A field of the request has a bad value. BadRequest names each one with its cure.
    *
    * @generated from enum value: ERROR_REASON_INVALID_REQUEST = 1;
    */
@@ -50,14 +206,14 @@ export enum ErrorReason {
   PROVIDER_AUTH_FAILED = 3,
 
   /**
-   * RESOURCE_EXHAUSTED. The provider limits the rate; RetryInfo says how long to wait, where the provider said so.
+   * RESOURCE_EXHAUSTED. The provider limits the rate. RetryInfo says how long to wait where the provider said so.
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_RATE_LIMITED = 4;
    */
   PROVIDER_RATE_LIMITED = 4,
 
   /**
-   * RESOURCE_EXHAUSTED. The account has no quota or credit left; waiting will not help.
+   * RESOURCE_EXHAUSTED. The account has no quota or credit left. Waiting does not help.
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED = 5;
    */
@@ -92,14 +248,14 @@ export enum ErrorReason {
   MODEL_NOT_FOUND = 9,
 
   /**
-   * ABORTED. The stream was cut or failed after its first chunk; what had arrived is not the whole reply.
+   * ABORTED. The stream was cut or failed after its first chunk. What had arrived is not the whole reply.
    *
    * @generated from enum value: ERROR_REASON_STREAM_INTERRUPTED = 10;
    */
   STREAM_INTERRUPTED = 10,
 
   /**
-   * DEADLINE_EXCEEDED. No first or no next chunk came in time.
+   * DEADLINE_EXCEEDED. The first or the next chunk did not come in time.
    *
    * @generated from enum value: ERROR_REASON_STREAM_TIMEOUT = 11;
    */
@@ -120,14 +276,14 @@ export enum ErrorReason {
   STREAM_NOT_FOUND = 13,
 
   /**
-   * RESOURCE_EXHAUSTED. The reply does not fit into one message of 3 MiB; Stream has no such limit for text.
+   * RESOURCE_EXHAUSTED. The reply does not fit into one message of 3 MiB. Stream has no such limit for text.
    *
    * @generated from enum value: ERROR_REASON_REPLY_TOO_LARGE = 14;
    */
   REPLY_TOO_LARGE = 14,
 
   /**
-   * UNAVAILABLE, with RetryInfo. The server is draining; another replica, or the next one, will answer.
+   * UNAVAILABLE, with RetryInfo. The server is draining. Another replica, or the next start of this one, answers.
    *
    * @generated from enum value: ERROR_REASON_SERVER_DRAINING = 15;
    */
@@ -141,7 +297,7 @@ export enum ErrorReason {
   INTERNAL = 16,
 
   /**
-   * NOT_FOUND. No run has that id, or it is so old that it was removed.
+   * NOT_FOUND. No run has that id, or the run is so old that it was removed.
    *
    * @generated from enum value: ERROR_REASON_RUN_NOT_FOUND = 17;
    */
@@ -155,14 +311,14 @@ export enum ErrorReason {
   RUN_STATE = 18,
 
   /**
-   * INVALID_ARGUMENT. The definition of a workflow has mistakes; BadRequest names each with its cure.
+   * INVALID_ARGUMENT. The definition of a workflow has mistakes. BadRequest names each one with its cure.
    *
    * @generated from enum value: ERROR_REASON_WORKFLOW_INVALID = 19;
    */
   WORKFLOW_INVALID = 19,
 
   /**
-   * Never the status of a call: why a run failed. A step failed for good.
+   * Only inside a Failure. A step failed, and the failure has no more exact reason.
    *
    * @generated from enum value: ERROR_REASON_STEP_FAILED = 20;
    */
@@ -174,10 +330,38 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_REQUEST_ID_REUSED = 21;
    */
   REQUEST_ID_REUSED = 21,
+
+  /**
+   * Only inside a Failure. A step did not end, or found no worker, within its time.
+   *
+   * @generated from enum value: ERROR_REASON_STEP_TIMEOUT = 22;
+   */
+  STEP_TIMEOUT = 22,
+
+  /**
+   * Only inside a Failure. The worker of an attempt was lost.
+   *
+   * @generated from enum value: ERROR_REASON_WORKER_LOST = 23;
+   */
+  WORKER_LOST = 23,
+
+  /**
+   * Only inside a Failure. A tool failed.
+   *
+   * @generated from enum value: ERROR_REASON_TOOL_FAILED = 24;
+   */
+  TOOL_FAILED = 24,
 }
 
 /**
  * Describes the enum headwater.v1.ErrorReason.
  */
 export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
+
+/**
+ * On each value of ErrorReason.
+ *
+ * @generated from extension: headwater.v1.ErrorFacts error_facts = 50810;
+ */
+export declare const error_facts: GenExtension<EnumValueOptions, ErrorFacts>;
 

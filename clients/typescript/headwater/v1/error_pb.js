@@ -2,13 +2,35 @@
 // @generated from file headwater/v1/error.proto (package headwater.v1, syntax proto3)
 /* eslint-disable */
 
-import { enumDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, extDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { file_google_protobuf_descriptor, file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file headwater/v1/error.proto.
  */
 export const file_headwater_v1_error = /*@__PURE__*/
-  fileDesc("ChhoZWFkd2F0ZXIvdjEvZXJyb3IucHJvdG8SDGhlYWR3YXRlci52MSqXBgoLRXJyb3JSZWFzb24SHAoYRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASIAocRVJST1JfUkVBU09OX0lOVkFMSURfUkVRVUVTVBABEiMKH0VSUk9SX1JFQVNPTl9QUk9WSURFUl9OT1RfRk9VTkQQAhIlCiFFUlJPUl9SRUFTT05fUFJPVklERVJfQVVUSF9GQUlMRUQQAxImCiJFUlJPUl9SRUFTT05fUFJPVklERVJfUkFURV9MSU1JVEVEEAQSKQolRVJST1JfUkVBU09OX1BST1ZJREVSX1FVT1RBX0VYSEFVU1RFRBAFEiUKIUVSUk9SX1JFQVNPTl9QUk9WSURFUl9VTkFWQUlMQUJMRRAGEioKJkVSUk9SX1JFQVNPTl9QUk9WSURFUl9SRUpFQ1RFRF9SRVFVRVNUEAcSKAokRVJST1JfUkVBU09OX0NPTlRFWFRfV0lORE9XX0VYQ0VFREVEEAgSIAocRVJST1JfUkVBU09OX01PREVMX05PVF9GT1VORBAJEiMKH0VSUk9SX1JFQVNPTl9TVFJFQU1fSU5URVJSVVBURUQQChIfChtFUlJPUl9SRUFTT05fU1RSRUFNX1RJTUVPVVQQCxIhCh1FUlJPUl9SRUFTT05fU1RSRUFNX0NBTkNFTExFRBAMEiEKHUVSUk9SX1JFQVNPTl9TVFJFQU1fTk9UX0ZPVU5EEA0SIAocRVJST1JfUkVBU09OX1JFUExZX1RPT19MQVJHRRAOEiAKHEVSUk9SX1JFQVNPTl9TRVJWRVJfRFJBSU5JTkcQDxIZChVFUlJPUl9SRUFTT05fSU5URVJOQUwQEBIeChpFUlJPUl9SRUFTT05fUlVOX05PVF9GT1VORBAREhoKFkVSUk9SX1JFQVNPTl9SVU5fU1RBVEUQEhIhCh1FUlJPUl9SRUFTT05fV09SS0ZMT1dfSU5WQUxJRBATEhwKGEVSUk9SX1JFQVNPTl9TVEVQX0ZBSUxFRBAUEiIKHkVSUk9SX1JFQVNPTl9SRVFVRVNUX0lEX1JFVVNFRBAVQmYKD2FpLmhlYWR3YXRlci52MUIKRXJyb3JQcm90b1ABWkVnaXRodWIuY29tL2hlYWR3YXRlci1haS9oZWFkd2F0ZXIvY2xpZW50cy9nby9oZWFkd2F0ZXIvdjE7aGVhZHdhdGVydjFiBnByb3RvMw");
+  fileDesc("ChhoZWFkd2F0ZXIvdjEvZXJyb3IucHJvdG8SDGhlYWR3YXRlci52MSJFCgpFcnJvckZhY3RzEgwKBGNvZGUYASABKAUSEQoJcmV0cnlhYmxlGAIgASgIEhYKDnN0ZXBfcmV0cnlhYmxlGAMgASgIIvEBCgdGYWlsdXJlEikKBnJlYXNvbhgBIAEoDjIZLmhlYWR3YXRlci52MS5FcnJvclJlYXNvbhIPCgdtZXNzYWdlGAIgASgJEgwKBHR5cGUYAyABKAkSFQoNbm9uX3JldHJ5YWJsZRgEIAEoCBIuCgtyZXRyeV9kZWxheRgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCghwcm92aWRlchgGIAEoCzIdLmhlYWR3YXRlci52MS5Qcm92aWRlckZhaWx1cmUSJAoFY2F1c2UYByABKAsyFS5oZWFkd2F0ZXIudjEuRmFpbHVyZSJpCg9Qcm92aWRlckZhaWx1cmUSEAoIcHJvdmlkZXIYASABKAkSDQoFbW9kZWwYAiABKAkSEwoLaHR0cF9zdGF0dXMYAyABKAUSDAoEY29kZRgEIAEoCRISCgpyZXF1ZXN0X2lkGAUgASgJKswICgtFcnJvclJlYXNvbhIcChhFUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIoChxFUlJPUl9SRUFTT05fSU5WQUxJRF9SRVFVRVNUEAEaBtLnGAIIAxIrCh9FUlJPUl9SRUFTT05fUFJPVklERVJfTk9UX0ZPVU5EEAIaBtLnGAIIBRItCiFFUlJPUl9SRUFTT05fUFJPVklERVJfQVVUSF9GQUlMRUQQAxoG0ucYAggJEjIKIkVSUk9SX1JFQVNPTl9QUk9WSURFUl9SQVRFX0xJTUlURUQQBBoK0ucYBggIEAEYARIxCiVFUlJPUl9SRUFTT05fUFJPVklERVJfUVVPVEFfRVhIQVVTVEVEEAUaBtLnGAIICBIxCiFFUlJPUl9SRUFTT05fUFJPVklERVJfVU5BVkFJTEFCTEUQBhoK0ucYBggOEAEYARIyCiZFUlJPUl9SRUFTT05fUFJPVklERVJfUkVKRUNURURfUkVRVUVTVBAHGgbS5xgCCAMSMAokRVJST1JfUkVBU09OX0NPTlRFWFRfV0lORE9XX0VYQ0VFREVEEAgaBtLnGAIIAxIoChxFUlJPUl9SRUFTT05fTU9ERUxfTk9UX0ZPVU5EEAkaBtLnGAIIBRItCh9FUlJPUl9SRUFTT05fU1RSRUFNX0lOVEVSUlVQVEVEEAoaCNLnGAQIChgBEisKG0VSUk9SX1JFQVNPTl9TVFJFQU1fVElNRU9VVBALGgrS5xgGCAQQARgBEikKHUVSUk9SX1JFQVNPTl9TVFJFQU1fQ0FOQ0VMTEVEEAwaBtLnGAIIARIpCh1FUlJPUl9SRUFTT05fU1RSRUFNX05PVF9GT1VORBANGgbS5xgCCAUSKAocRVJST1JfUkVBU09OX1JFUExZX1RPT19MQVJHRRAOGgbS5xgCCAgSLAocRVJST1JfUkVBU09OX1NFUlZFUl9EUkFJTklORxAPGgrS5xgGCA4QARgBEiMKFUVSUk9SX1JFQVNPTl9JTlRFUk5BTBAQGgjS5xgECA0YARImChpFUlJPUl9SRUFTT05fUlVOX05PVF9GT1VORBARGgbS5xgCCAUSIgoWRVJST1JfUkVBU09OX1JVTl9TVEFURRASGgbS5xgCCAkSKQodRVJST1JfUkVBU09OX1dPUktGTE9XX0lOVkFMSUQQExoG0ucYAggDEiYKGEVSUk9SX1JFQVNPTl9TVEVQX0ZBSUxFRBAUGgjS5xgECAoYARIqCh5FUlJPUl9SRUFTT05fUkVRVUVTVF9JRF9SRVVTRUQQFRoG0ucYAggGEicKGUVSUk9SX1JFQVNPTl9TVEVQX1RJTUVPVVQQFhoI0ucYBAgKGAESJgoYRVJST1JfUkVBU09OX1dPUktFUl9MT1NUEBcaCNLnGAQIChgBEiQKGEVSUk9SX1JFQVNPTl9UT09MX0ZBSUxFRBAYGgbS5xgCCAo6XgoLZXJyb3JfZmFjdHMSIS5nb29nbGUucHJvdG9idWYuRW51bVZhbHVlT3B0aW9ucxj6jAMgASgLMhguaGVhZHdhdGVyLnYxLkVycm9yRmFjdHNSCmVycm9yRmFjdHNCmgEKD2FpLmhlYWR3YXRlci52MUIKRXJyb3JQcm90b1ABWkVnaXRodWIuY29tL2hlYWR3YXRlci1haS9oZWFkd2F0ZXIvY2xpZW50cy9nby9oZWFkd2F0ZXIvdjE7aGVhZHdhdGVydjGiAgNIV1aqAgxIZWFkd2F0ZXIuVjHKAgxIZWFkd2F0ZXJcVjHqAg1IZWFkd2F0ZXI6OlYxYgZwcm90bzM", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+
+/**
+ * Describes the message headwater.v1.ErrorFacts.
+ * Use `create(ErrorFactsSchema)` to create a new message.
+ */
+export const ErrorFactsSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_error, 0);
+
+/**
+ * Describes the message headwater.v1.Failure.
+ * Use `create(FailureSchema)` to create a new message.
+ */
+export const FailureSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_error, 1);
+
+/**
+ * Describes the message headwater.v1.ProviderFailure.
+ * Use `create(ProviderFailureSchema)` to create a new message.
+ */
+export const ProviderFailureSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_error, 2);
 
 /**
  * Describes the enum headwater.v1.ErrorReason.
@@ -17,16 +39,32 @@ export const ErrorReasonSchema = /*@__PURE__*/
   enumDesc(file_headwater_v1_error, 0);
 
 /**
- * Why a call failed. The reason of the `google.rpc.ErrorInfo` that every error of this service carries
- * (domain `headwater`) is one of these names without the prefix `ERROR_REASON_`. Errors that gRPC itself finds before
- * the service sees the call carry none: a message that is no protobuf, or one over 32 MiB (RESOURCE_EXHAUSTED).
+ * Why a call failed. The `reason` of the `google.rpc.ErrorInfo` that every error of this service carries (domain
+ * `headwater.ai`) is one of these names without the prefix `ERROR_REASON_`. Two errors of gRPC itself carry none: a
+ * message that is no protobuf, and one over 32 MiB (RESOURCE_EXHAUSTED).
  *
- * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is there where
- * waiting helps. Errors that come from a provider carry `provider`, `model`, `http_status`, `provider_code` and
- * `provider_request_id` in the ErrorInfo's metadata, as far as they are known.
+ * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
+ * waiting helps.
+ *
+ * Keys of the ErrorInfo's metadata, each present when it is known:
+ *   `provider`             name of the provider
+ *   `model`                model that was asked
+ *   `http_status`          status code of the provider's answer
+ *   `provider_code`        the provider's own code of the error
+ *   `provider_request_id`  the provider's id of the request, for its support desk
+ *   `cause`                kind of the network fault, such as `ConnectError`
+ *   `stream_id`            id of the stream that failed
  *
  * @generated from enum headwater.v1.ErrorReason
  */
 export const ErrorReason = /*@__PURE__*/
   tsEnum(ErrorReasonSchema);
+
+/**
+ * On each value of ErrorReason.
+ *
+ * @generated from extension: headwater.v1.ErrorFacts error_facts = 50810;
+ */
+export const error_facts = /*@__PURE__*/
+  extDesc(file_headwater_v1_error, 0);
 

@@ -4,8 +4,10 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Step } from "./workflow_pb.js";
-import type { StreamRequest } from "./agent_service_pb.js";
+import type { AgentConfig } from "./agent_pb.js";
+import type { Failure } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/worker_service.proto.
@@ -15,29 +17,29 @@ export declare const file_headwater_v1_worker_service: GenFile;
 /**
  * From the worker.
  *
- * @generated from message headwater.v1.WorkerMessage
+ * @generated from message headwater.v1.AttachRequest
  */
-export declare type WorkerMessage = Message<"headwater.v1.WorkerMessage"> & {
+export declare type AttachRequest = Message<"headwater.v1.AttachRequest"> & {
   /**
    * Exactly one must be set; INVALID_ARGUMENT otherwise.
    *
-   * @generated from oneof headwater.v1.WorkerMessage.kind
+   * @generated from oneof headwater.v1.AttachRequest.kind
    */
   kind: {
     /**
-     * Who it is. The first message, and only that.
+     * The worker and its handlers. Required as the first message, refused later.
      *
-     * @generated from field: headwater.v1.Register register = 1;
+     * @generated from field: headwater.v1.WorkerRegistration registration = 1;
      */
-    value: Register;
-    case: "register";
+    value: WorkerRegistration;
+    case: "registration";
   } | {
     /**
-     * It is alive.
+     * The worker is alive.
      *
-     * @generated from field: headwater.v1.Heartbeat heartbeat = 2;
+     * @generated from field: headwater.v1.WorkerHeartbeat heartbeat = 2;
      */
-    value: Heartbeat;
+    value: WorkerHeartbeat;
     case: "heartbeat";
   } | {
     /**
@@ -49,7 +51,7 @@ export declare type WorkerMessage = Message<"headwater.v1.WorkerMessage"> & {
     case: "chunk";
   } | {
     /**
-     * How a task ended.
+     * The end of a task.
      *
      * @generated from field: headwater.v1.TaskResult result = 4;
      */
@@ -59,71 +61,71 @@ export declare type WorkerMessage = Message<"headwater.v1.WorkerMessage"> & {
 };
 
 /**
- * Describes the message headwater.v1.WorkerMessage.
- * Use `create(WorkerMessageSchema)` to create a new message.
+ * Describes the message headwater.v1.AttachRequest.
+ * Use `create(AttachRequestSchema)` to create a new message.
  */
-export declare const WorkerMessageSchema: GenMessage<WorkerMessage>;
+export declare const AttachRequestSchema: GenMessage<AttachRequest>;
 
 /**
  * From the server.
  *
- * @generated from message headwater.v1.ServerMessage
+ * @generated from message headwater.v1.AttachResponse
  */
-export declare type ServerMessage = Message<"headwater.v1.ServerMessage"> & {
+export declare type AttachResponse = Message<"headwater.v1.AttachResponse"> & {
   /**
-   * Exactly one is set.
+   * Exactly one is set. A worker ignores a message that it does not know.
    *
-   * @generated from oneof headwater.v1.ServerMessage.kind
+   * @generated from oneof headwater.v1.AttachResponse.kind
    */
   kind: {
     /**
-     * The worker is known.
+     * The registration is accepted.
      *
-     * @generated from field: headwater.v1.Registered registered = 1;
+     * @generated from field: headwater.v1.WorkerRegistered registered = 1;
      */
-    value: Registered;
+    value: WorkerRegistered;
     case: "registered";
   } | {
     /**
-     * Something to do.
+     * An attempt of a step to run.
      *
-     * @generated from field: headwater.v1.Task task = 2;
+     * @generated from field: headwater.v1.WorkerTask task = 2;
      */
-    value: Task;
+    value: WorkerTask;
     case: "task";
   } | {
     /**
      * A task that is no longer wanted.
      *
-     * @generated from field: headwater.v1.CancelTask cancel = 3;
+     * @generated from field: headwater.v1.TaskCancellation cancellation = 3;
      */
-    value: CancelTask;
-    case: "cancel";
+    value: TaskCancellation;
+    case: "cancellation";
   } | {
     /**
      * A result has arrived.
      *
-     * @generated from field: headwater.v1.ResultAck ack = 4;
+     * @generated from field: headwater.v1.TaskResultAck ack = 4;
      */
-    value: ResultAck;
+    value: TaskResultAck;
     case: "ack";
   } | { case: undefined; value?: undefined };
 };
 
 /**
- * Describes the message headwater.v1.ServerMessage.
- * Use `create(ServerMessageSchema)` to create a new message.
+ * Describes the message headwater.v1.AttachResponse.
+ * Use `create(AttachResponseSchema)` to create a new message.
  */
-export declare const ServerMessageSchema: GenMessage<ServerMessage>;
+export declare const AttachResponseSchema: GenMessage<AttachResponse>;
 
 /**
- * Who a worker is and what it can do.
+ * A worker and its handlers.
  *
- * @generated from message headwater.v1.Register
+ * @generated from message headwater.v1.WorkerRegistration
  */
-export declare type Register = Message<"headwater.v1.Register"> & {
+export declare type WorkerRegistration = Message<"headwater.v1.WorkerRegistration"> & {
   /**
-   * The worker's own id, the same over its reconnects, 1 to 256 characters, unique in the world (a UUID).
+   * The worker's id, the same over its reconnects, 1 to 256 characters, unique in the world (a UUID).
    *
    * @generated from field: string worker_id = 1;
    */
@@ -156,68 +158,99 @@ export declare type Register = Message<"headwater.v1.Register"> & {
    * @generated from field: repeated string task_ids = 5;
    */
   taskIds: string[];
+
+  /**
+   * Name and version of its library, such as `headwater-python/0.1.0`, at most 256 characters. For the log. Default:
+   * empty.
+   *
+   * @generated from field: string client_version = 6;
+   */
+  clientVersion: string;
+
+  /**
+   * Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
+   * uses those that it knows too and lists them in `WorkerRegistered.features`. No part is optional today.
+   *
+   * @generated from field: repeated string features = 7;
+   */
+  features: string[];
 };
 
 /**
- * Describes the message headwater.v1.Register.
- * Use `create(RegisterSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerRegistration.
+ * Use `create(WorkerRegistrationSchema)` to create a new message.
  */
-export declare const RegisterSchema: GenMessage<Register>;
+export declare const WorkerRegistrationSchema: GenMessage<WorkerRegistration>;
 
 /**
- * The worker is known.
+ * The registration is accepted.
  *
- * @generated from message headwater.v1.Registered
+ * @generated from message headwater.v1.WorkerRegistered
  */
-export declare type Registered = Message<"headwater.v1.Registered"> & {
+export declare type WorkerRegistered = Message<"headwater.v1.WorkerRegistered"> & {
   /**
-   * Milliseconds within which the worker must send something.
+   * Time within which the worker must send something.
    *
-   * @generated from field: int32 heartbeat_interval_ms = 1;
+   * @generated from field: google.protobuf.Duration heartbeat_interval = 1;
    */
-  heartbeatIntervalMs: number;
+  heartbeatInterval?: Duration | undefined;
 
   /**
-   * Milliseconds of silence after which it is taken for dead.
+   * Time of silence after which the worker counts as lost.
    *
-   * @generated from field: int32 heartbeat_timeout_ms = 2;
+   * @generated from field: google.protobuf.Duration heartbeat_timeout = 2;
    */
-  heartbeatTimeoutMs: number;
+  heartbeatTimeout?: Duration | undefined;
 
   /**
-   * Of `Register.task_ids` those that are no longer wanted: their work can stop, their results can be forgotten.
+   * Those of `WorkerRegistration.task_ids` that are no longer wanted: their work can stop, their results can be
+   * forgotten.
    *
    * @generated from field: repeated string unwanted_task_ids = 3;
    */
   unwantedTaskIds: string[];
+
+  /**
+   * Version of the server.
+   *
+   * @generated from field: string server_version = 4;
+   */
+  serverVersion: string;
+
+  /**
+   * Those of `WorkerRegistration.features` that are in use on this call.
+   *
+   * @generated from field: repeated string features = 5;
+   */
+  features: string[];
 };
 
 /**
- * Describes the message headwater.v1.Registered.
- * Use `create(RegisteredSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerRegistered.
+ * Use `create(WorkerRegisteredSchema)` to create a new message.
  */
-export declare const RegisteredSchema: GenMessage<Registered>;
+export declare const WorkerRegisteredSchema: GenMessage<WorkerRegistered>;
 
 /**
  * The worker is alive.
  *
- * @generated from message headwater.v1.Heartbeat
+ * @generated from message headwater.v1.WorkerHeartbeat
  */
-export declare type Heartbeat = Message<"headwater.v1.Heartbeat"> & {
+export declare type WorkerHeartbeat = Message<"headwater.v1.WorkerHeartbeat"> & {
 };
 
 /**
- * Describes the message headwater.v1.Heartbeat.
- * Use `create(HeartbeatSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerHeartbeat.
+ * Use `create(WorkerHeartbeatSchema)` to create a new message.
  */
-export declare const HeartbeatSchema: GenMessage<Heartbeat>;
+export declare const WorkerHeartbeatSchema: GenMessage<WorkerHeartbeat>;
 
 /**
  * An attempt of a step, for a worker.
  *
- * @generated from message headwater.v1.Task
+ * @generated from message headwater.v1.WorkerTask
  */
-export declare type Task = Message<"headwater.v1.Task"> & {
+export declare type WorkerTask = Message<"headwater.v1.WorkerTask"> & {
   /**
    * Id of the task. Each attempt has another.
    *
@@ -254,32 +287,40 @@ export declare type Task = Message<"headwater.v1.Task"> & {
   attempt: number;
 
   /**
+   * The same in all attempts of this step of this run, and different for every other step: for calls to other services
+   * that must take effect once.
+   *
+   * @generated from field: string idempotency_key = 6;
+   */
+  idempotencyKey: string;
+
+  /**
    * The run's context as it is now: a JSON object as text.
    *
-   * @generated from field: string context = 6;
+   * @generated from field: string context_json = 7;
    */
-  context: string;
+  contextJson: string;
 
   /**
    * The results of the steps that this one depends on: a JSON object as text, by name.
    *
-   * @generated from field: string dependency_results = 7;
+   * @generated from field: string dependency_results_json = 8;
    */
-  dependencyResults: string;
+  dependencyResultsJson: string;
 
   /**
    * The workflow's agent.
    *
-   * @generated from field: headwater.v1.StreamRequest agent = 8;
+   * @generated from field: headwater.v1.AgentConfig agent = 9;
    */
-  agent?: StreamRequest | undefined;
+  agent?: AgentConfig | undefined;
 };
 
 /**
- * Describes the message headwater.v1.Task.
- * Use `create(TaskSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerTask.
+ * Use `create(WorkerTaskSchema)` to create a new message.
  */
-export declare const TaskSchema: GenMessage<Task>;
+export declare const WorkerTaskSchema: GenMessage<WorkerTask>;
 
 /**
  * A piece of a task's output.
@@ -316,7 +357,7 @@ export declare type TaskChunk = Message<"headwater.v1.TaskChunk"> & {
 export declare const TaskChunkSchema: GenMessage<TaskChunk>;
 
 /**
- * How a task ended. To be sent again after a reconnect until it is acknowledged.
+ * The end of a task. The worker sends it again after a reconnect until it is acknowledged.
  *
  * @generated from message headwater.v1.TaskResult
  */
@@ -337,30 +378,30 @@ export declare type TaskResult = Message<"headwater.v1.TaskResult"> & {
     /**
      * The result as JSON text, at most 1 MiB.
      *
-     * @generated from field: string value = 2;
+     * @generated from field: string result_json = 2;
      */
     value: string;
-    case: "value";
+    case: "resultJson";
   } | {
     /**
      * Why there is none.
      *
-     * @generated from field: headwater.v1.TaskError error = 3;
+     * @generated from field: headwater.v1.Failure failure = 3;
      */
-    value: TaskError;
-    case: "error";
+    value: Failure;
+    case: "failure";
   } | { case: undefined; value?: undefined };
 
   /**
    * The keys of the context that the handler set or changed, with their values: a JSON object as text, at most 1 MiB.
-   * Not used with an error. Default: none. `NAME_result` becomes `value` unless it is among them.
+   * Not used with a failure. Default: none. `NAME_result` becomes `result_json` unless it is among them.
    *
-   * @generated from field: string context_changes = 4;
+   * @generated from field: string context_changes_json = 4;
    */
-  contextChanges: string;
+  contextChangesJson: string;
 
   /**
-   * The keys of the context that the handler deleted. Not used with an error.
+   * The keys of the context that the handler deleted. Not used with a failure.
    *
    * @generated from field: repeated string deleted_keys = 5;
    */
@@ -374,45 +415,11 @@ export declare type TaskResult = Message<"headwater.v1.TaskResult"> & {
 export declare const TaskResultSchema: GenMessage<TaskResult>;
 
 /**
- * Why an attempt failed.
+ * A task that is no longer wanted: its run was cancelled, or its time is over. The worker need not answer.
  *
- * @generated from message headwater.v1.TaskError
+ * @generated from message headwater.v1.TaskCancellation
  */
-export declare type TaskError = Message<"headwater.v1.TaskError"> & {
-  /**
-   * What went wrong. More than 1,000 characters are cut.
-   *
-   * @generated from field: string message = 1;
-   */
-  message: string;
-
-  /**
-   * Whether another attempt may succeed. Default: it may not.
-   *
-   * @generated from field: bool retryable = 2;
-   */
-  retryable: boolean;
-
-  /**
-   * Kind of the error in the worker's language, such as `ValueError`. Default: empty.
-   *
-   * @generated from field: string type = 3;
-   */
-  type: string;
-};
-
-/**
- * Describes the message headwater.v1.TaskError.
- * Use `create(TaskErrorSchema)` to create a new message.
- */
-export declare const TaskErrorSchema: GenMessage<TaskError>;
-
-/**
- * A task that is no longer wanted: its run was cancelled, or its time is over. Answered with nothing.
- *
- * @generated from message headwater.v1.CancelTask
- */
-export declare type CancelTask = Message<"headwater.v1.CancelTask"> & {
+export declare type TaskCancellation = Message<"headwater.v1.TaskCancellation"> & {
   /**
    * Id of the task.
    *
@@ -422,17 +429,17 @@ export declare type CancelTask = Message<"headwater.v1.CancelTask"> & {
 };
 
 /**
- * Describes the message headwater.v1.CancelTask.
- * Use `create(CancelTaskSchema)` to create a new message.
+ * Describes the message headwater.v1.TaskCancellation.
+ * Use `create(TaskCancellationSchema)` to create a new message.
  */
-export declare const CancelTaskSchema: GenMessage<CancelTask>;
+export declare const TaskCancellationSchema: GenMessage<TaskCancellation>;
 
 /**
  * A result has arrived and need not be sent again.
  *
- * @generated from message headwater.v1.ResultAck
+ * @generated from message headwater.v1.TaskResultAck
  */
-export declare type ResultAck = Message<"headwater.v1.ResultAck"> & {
+export declare type TaskResultAck = Message<"headwater.v1.TaskResultAck"> & {
   /**
    * Id of the task.
    *
@@ -441,7 +448,7 @@ export declare type ResultAck = Message<"headwater.v1.ResultAck"> & {
   taskId: string;
 
   /**
-   * Whether it counts. False: the task was no longer wanted; it changed nothing.
+   * Whether it counts. False: the task was no longer wanted, and the result changed nothing.
    *
    * @generated from field: bool accepted = 2;
    */
@@ -449,31 +456,31 @@ export declare type ResultAck = Message<"headwater.v1.ResultAck"> & {
 };
 
 /**
- * Describes the message headwater.v1.ResultAck.
- * Use `create(ResultAckSchema)` to create a new message.
+ * Describes the message headwater.v1.TaskResultAck.
+ * Use `create(TaskResultAckSchema)` to create a new message.
  */
-export declare const ResultAckSchema: GenMessage<ResultAck>;
+export declare const TaskResultAckSchema: GenMessage<TaskResultAck>;
 
 /**
- * Lets a process in any language host the handlers of steps.
+ * Lets a program in any language host the handlers of steps.
  *
  * @generated from service headwater.v1.WorkerService
  */
 export declare const WorkerService: GenService<{
   /**
-   * One worker on one queue. The worker sends Register first and is answered with Registered; then it gets tasks, at
-   * most its concurrency at a time, and sends what comes of them. It sends something at least every heartbeat interval,
-   * from the moment it is registered. A worker that was not heard for the heartbeat timeout, connected or not, is taken
-   * for dead, and its tasks are tried again elsewhere. One that was cut off connects again under the same id within
-   * that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason SERVER_DRAINING, the worker
-   * connects again.
+   * Attaches one worker to one queue. The worker sends a registration first and is answered with `registered`; then it
+   * gets tasks, at most its concurrency at a time, and sends chunks and results. It sends something at least every
+   * heartbeat interval, from the moment it is registered. A worker that was silent for the heartbeat timeout, attached
+   * or not, counts as lost, and its tasks are tried again elsewhere. A worker whose call was cut attaches again under
+   * the same id within that time and keeps its tasks. When the server ends the call with UNAVAILABLE, reason
+   * SERVER_DRAINING, the worker attaches again.
    *
-   * @generated from rpc headwater.v1.WorkerService.Connect
+   * @generated from rpc headwater.v1.WorkerService.Attach
    */
-  connect: {
+  attach: {
     methodKind: "bidi_streaming";
-    input: typeof WorkerMessageSchema;
-    output: typeof ServerMessageSchema;
+    input: typeof AttachRequestSchema;
+    output: typeof AttachResponseSchema;
   },
 }>;
 

@@ -3,55 +3,57 @@
 /* eslint-disable */
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import { file_headwater_v1_agent_service } from "./agent_service_pb.js";
+import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import { file_headwater_v1_agent } from "./agent_pb.js";
+import { file_headwater_v1_error } from "./error_pb.js";
 import { file_headwater_v1_workflow } from "./workflow_pb.js";
 
 /**
  * Describes the file headwater/v1/worker_service.proto.
  */
 export const file_headwater_v1_worker_service = /*@__PURE__*/
-  fileDesc("CiFoZWFkd2F0ZXIvdjEvd29ya2VyX3NlcnZpY2UucHJvdG8SDGhlYWR3YXRlci52MSLHAQoNV29ya2VyTWVzc2FnZRIqCghyZWdpc3RlchgBIAEoCzIWLmhlYWR3YXRlci52MS5SZWdpc3RlckgAEiwKCWhlYXJ0YmVhdBgCIAEoCzIXLmhlYWR3YXRlci52MS5IZWFydGJlYXRIABIoCgVjaHVuaxgDIAEoCzIXLmhlYWR3YXRlci52MS5UYXNrQ2h1bmtIABIqCgZyZXN1bHQYBCABKAsyGC5oZWFkd2F0ZXIudjEuVGFza1Jlc3VsdEgAQgYKBGtpbmQivwEKDVNlcnZlck1lc3NhZ2USLgoKcmVnaXN0ZXJlZBgBIAEoCzIYLmhlYWR3YXRlci52MS5SZWdpc3RlcmVkSAASIgoEdGFzaxgCIAEoCzISLmhlYWR3YXRlci52MS5UYXNrSAASKgoGY2FuY2VsGAMgASgLMhguaGVhZHdhdGVyLnYxLkNhbmNlbFRhc2tIABImCgNhY2sYBCABKAsyFy5oZWFkd2F0ZXIudjEuUmVzdWx0QWNrSABCBgoEa2luZCJlCghSZWdpc3RlchIRCgl3b3JrZXJfaWQYASABKAkSDQoFcXVldWUYAiABKAkSEAoIaGFuZGxlcnMYAyADKAkSEwoLY29uY3VycmVuY3kYBCABKAUSEAoIdGFza19pZHMYBSADKAkiZAoKUmVnaXN0ZXJlZBIdChVoZWFydGJlYXRfaW50ZXJ2YWxfbXMYASABKAUSHAoUaGVhcnRiZWF0X3RpbWVvdXRfbXMYAiABKAUSGQoRdW53YW50ZWRfdGFza19pZHMYAyADKAkiCwoJSGVhcnRiZWF0IsoBCgRUYXNrEg8KB3Rhc2tfaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEhUKDXdvcmtmbG93X25hbWUYAyABKAkSIAoEc3RlcBgEIAEoCzISLmhlYWR3YXRlci52MS5TdGVwEg8KB2F0dGVtcHQYBSABKAUSDwoHY29udGV4dBgGIAEoCRIaChJkZXBlbmRlbmN5X3Jlc3VsdHMYByABKAkSKgoFYWdlbnQYCCABKAsyGy5oZWFkd2F0ZXIudjEuU3RyZWFtUmVxdWVzdCI/CglUYXNrQ2h1bmsSDwoHdGFza19pZBgBIAEoCRIPCgdjb250ZW50GAIgASgJEhAKCHRoaW5raW5nGAMgASgJIpIBCgpUYXNrUmVzdWx0Eg8KB3Rhc2tfaWQYASABKAkSDwoFdmFsdWUYAiABKAlIABIoCgVlcnJvchgDIAEoCzIXLmhlYWR3YXRlci52MS5UYXNrRXJyb3JIABIXCg9jb250ZXh0X2NoYW5nZXMYBCABKAkSFAoMZGVsZXRlZF9rZXlzGAUgAygJQgkKB291dGNvbWUiPQoJVGFza0Vycm9yEg8KB21lc3NhZ2UYASABKAkSEQoJcmV0cnlhYmxlGAIgASgIEgwKBHR5cGUYAyABKAkiHQoKQ2FuY2VsVGFzaxIPCgd0YXNrX2lkGAEgASgJIi4KCVJlc3VsdEFjaxIPCgd0YXNrX2lkGAEgASgJEhAKCGFjY2VwdGVkGAIgASgIMlgKDVdvcmtlclNlcnZpY2USRwoHQ29ubmVjdBIbLmhlYWR3YXRlci52MS5Xb3JrZXJNZXNzYWdlGhsuaGVhZHdhdGVyLnYxLlNlcnZlck1lc3NhZ2UoATABQm4KD2FpLmhlYWR3YXRlci52MUISV29ya2VyU2VydmljZVByb3RvUAFaRWdpdGh1Yi5jb20vaGVhZHdhdGVyLWFpL2hlYWR3YXRlci9jbGllbnRzL2dvL2hlYWR3YXRlci92MTtoZWFkd2F0ZXJ2MWIGcHJvdG8z", [file_headwater_v1_agent_service, file_headwater_v1_workflow]);
+  fileDesc("CiFoZWFkd2F0ZXIvdjEvd29ya2VyX3NlcnZpY2UucHJvdG8SDGhlYWR3YXRlci52MSLbAQoNQXR0YWNoUmVxdWVzdBI4CgxyZWdpc3RyYXRpb24YASABKAsyIC5oZWFkd2F0ZXIudjEuV29ya2VyUmVnaXN0cmF0aW9uSAASMgoJaGVhcnRiZWF0GAIgASgLMh0uaGVhZHdhdGVyLnYxLldvcmtlckhlYXJ0YmVhdEgAEigKBWNodW5rGAMgASgLMhcuaGVhZHdhdGVyLnYxLlRhc2tDaHVua0gAEioKBnJlc3VsdBgEIAEoCzIYLmhlYWR3YXRlci52MS5UYXNrUmVzdWx0SABCBgoEa2luZCLcAQoOQXR0YWNoUmVzcG9uc2USNAoKcmVnaXN0ZXJlZBgBIAEoCzIeLmhlYWR3YXRlci52MS5Xb3JrZXJSZWdpc3RlcmVkSAASKAoEdGFzaxgCIAEoCzIYLmhlYWR3YXRlci52MS5Xb3JrZXJUYXNrSAASNgoMY2FuY2VsbGF0aW9uGAMgASgLMh4uaGVhZHdhdGVyLnYxLlRhc2tDYW5jZWxsYXRpb25IABIqCgNhY2sYBCABKAsyGy5oZWFkd2F0ZXIudjEuVGFza1Jlc3VsdEFja0gAQgYKBGtpbmQimQEKEldvcmtlclJlZ2lzdHJhdGlvbhIRCgl3b3JrZXJfaWQYASABKAkSDQoFcXVldWUYAiABKAkSEAoIaGFuZGxlcnMYAyADKAkSEwoLY29uY3VycmVuY3kYBCABKAUSEAoIdGFza19pZHMYBSADKAkSFgoOY2xpZW50X3ZlcnNpb24YBiABKAkSEAoIZmVhdHVyZXMYByADKAkixAEKEFdvcmtlclJlZ2lzdGVyZWQSNQoSaGVhcnRiZWF0X2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjQKEWhlYXJ0YmVhdF90aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhkKEXVud2FudGVkX3Rhc2tfaWRzGAMgAygJEhYKDnNlcnZlcl92ZXJzaW9uGAQgASgJEhAKCGZlYXR1cmVzGAUgAygJIhEKD1dvcmtlckhlYXJ0YmVhdCLxAQoKV29ya2VyVGFzaxIPCgd0YXNrX2lkGAEgASgJEg4KBnJ1bl9pZBgCIAEoCRIVCg13b3JrZmxvd19uYW1lGAMgASgJEiAKBHN0ZXAYBCABKAsyEi5oZWFkd2F0ZXIudjEuU3RlcBIPCgdhdHRlbXB0GAUgASgFEhcKD2lkZW1wb3RlbmN5X2tleRgGIAEoCRIUCgxjb250ZXh0X2pzb24YByABKAkSHwoXZGVwZW5kZW5jeV9yZXN1bHRzX2pzb24YCCABKAkSKAoFYWdlbnQYCSABKAsyGS5oZWFkd2F0ZXIudjEuQWdlbnRDb25maWciPwoJVGFza0NodW5rEg8KB3Rhc2tfaWQYASABKAkSDwoHY29udGVudBgCIAEoCRIQCgh0aGlua2luZxgDIAEoCSKdAQoKVGFza1Jlc3VsdBIPCgd0YXNrX2lkGAEgASgJEhUKC3Jlc3VsdF9qc29uGAIgASgJSAASKAoHZmFpbHVyZRgDIAEoCzIVLmhlYWR3YXRlci52MS5GYWlsdXJlSAASHAoUY29udGV4dF9jaGFuZ2VzX2pzb24YBCABKAkSFAoMZGVsZXRlZF9rZXlzGAUgAygJQgkKB291dGNvbWUiIwoQVGFza0NhbmNlbGxhdGlvbhIPCgd0YXNrX2lkGAEgASgJIjIKDVRhc2tSZXN1bHRBY2sSDwoHdGFza19pZBgBIAEoCRIQCghhY2NlcHRlZBgCIAEoCDJYCg1Xb3JrZXJTZXJ2aWNlEkcKBkF0dGFjaBIbLmhlYWR3YXRlci52MS5BdHRhY2hSZXF1ZXN0GhwuaGVhZHdhdGVyLnYxLkF0dGFjaFJlc3BvbnNlKAEwAUKiAQoPYWkuaGVhZHdhdGVyLnYxQhJXb3JrZXJTZXJ2aWNlUHJvdG9QAVpFZ2l0aHViLmNvbS9oZWFkd2F0ZXItYWkvaGVhZHdhdGVyL2NsaWVudHMvZ28vaGVhZHdhdGVyL3YxO2hlYWR3YXRlcnYxogIDSFdWqgIMSGVhZHdhdGVyLlYxygIMSGVhZHdhdGVyXFYx6gINSGVhZHdhdGVyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_headwater_v1_agent, file_headwater_v1_error, file_headwater_v1_workflow]);
 
 /**
- * Describes the message headwater.v1.WorkerMessage.
- * Use `create(WorkerMessageSchema)` to create a new message.
+ * Describes the message headwater.v1.AttachRequest.
+ * Use `create(AttachRequestSchema)` to create a new message.
  */
-export const WorkerMessageSchema = /*@__PURE__*/
+export const AttachRequestSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 0);
 
 /**
- * Describes the message headwater.v1.ServerMessage.
- * Use `create(ServerMessageSchema)` to create a new message.
+ * Describes the message headwater.v1.AttachResponse.
+ * Use `create(AttachResponseSchema)` to create a new message.
  */
-export const ServerMessageSchema = /*@__PURE__*/
+export const AttachResponseSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 1);
 
 /**
- * Describes the message headwater.v1.Register.
- * Use `create(RegisterSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerRegistration.
+ * Use `create(WorkerRegistrationSchema)` to create a new message.
  */
-export const RegisterSchema = /*@__PURE__*/
+export const WorkerRegistrationSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 2);
 
 /**
- * Describes the message headwater.v1.Registered.
- * Use `create(RegisteredSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerRegistered.
+ * Use `create(WorkerRegisteredSchema)` to create a new message.
  */
-export const RegisteredSchema = /*@__PURE__*/
+export const WorkerRegisteredSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 3);
 
 /**
- * Describes the message headwater.v1.Heartbeat.
- * Use `create(HeartbeatSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerHeartbeat.
+ * Use `create(WorkerHeartbeatSchema)` to create a new message.
  */
-export const HeartbeatSchema = /*@__PURE__*/
+export const WorkerHeartbeatSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 4);
 
 /**
- * Describes the message headwater.v1.Task.
- * Use `create(TaskSchema)` to create a new message.
+ * Describes the message headwater.v1.WorkerTask.
+ * Use `create(WorkerTaskSchema)` to create a new message.
  */
-export const TaskSchema = /*@__PURE__*/
+export const WorkerTaskSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 5);
 
 /**
@@ -69,28 +71,21 @@ export const TaskResultSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 7);
 
 /**
- * Describes the message headwater.v1.TaskError.
- * Use `create(TaskErrorSchema)` to create a new message.
+ * Describes the message headwater.v1.TaskCancellation.
+ * Use `create(TaskCancellationSchema)` to create a new message.
  */
-export const TaskErrorSchema = /*@__PURE__*/
+export const TaskCancellationSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 8);
 
 /**
- * Describes the message headwater.v1.CancelTask.
- * Use `create(CancelTaskSchema)` to create a new message.
+ * Describes the message headwater.v1.TaskResultAck.
+ * Use `create(TaskResultAckSchema)` to create a new message.
  */
-export const CancelTaskSchema = /*@__PURE__*/
+export const TaskResultAckSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_worker_service, 9);
 
 /**
- * Describes the message headwater.v1.ResultAck.
- * Use `create(ResultAckSchema)` to create a new message.
- */
-export const ResultAckSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_worker_service, 10);
-
-/**
- * Lets a process in any language host the handlers of steps.
+ * Lets a program in any language host the handlers of steps.
  *
  * @generated from service headwater.v1.WorkerService
  */

@@ -4,8 +4,9 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { StreamRequest } from "./agent_service_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { AgentConfig } from "./agent_pb.js";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Failure } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/workflow.proto.
@@ -13,8 +14,8 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_headwater_v1_workflow: GenFile;
 
 /**
- * What is to be done: named steps that depend on each other without a cycle. At most 512 KiB in all. Every mistake is a
- * violation of one INVALID_ARGUMENT, reason WORKFLOW_INVALID.
+ * The definition of a workflow: named steps that depend on each other without a cycle. At most 512 KiB in all. Every
+ * mistake is a violation of one INVALID_ARGUMENT, reason WORKFLOW_INVALID.
  *
  * @generated from message headwater.v1.Workflow
  */
@@ -34,33 +35,33 @@ export declare type Workflow = Message<"headwater.v1.Workflow"> & {
   description: string;
 
   /**
-   * The steps, 1 to 2,000. Where several can start at once, they do so in this order.
+   * The steps, 1 to 2,000. Where several can start at once, they start in this order.
    *
    * @generated from field: repeated headwater.v1.Step steps = 3;
    */
   steps: Step[];
 
   /**
-   * Who answers the steps that are actions: model, provider, instructions, sampling and the like. `prompt`, `messages`,
-   * `tools`, `tool_choice`, `api_key` and `continues_stream_id` must be empty. Default: the server's default model.
+   * The agent that answers the steps with an `action`. `tools`, `tool_choice` and `parallel_tool_calls` must be empty:
+   * the server cannot call a tool. Default: the server's default model.
    *
-   * @generated from field: headwater.v1.StreamRequest agent = 4;
+   * @generated from field: headwater.v1.AgentConfig agent = 4;
    */
-  agent?: StreamRequest | undefined;
+  agent?: AgentConfig | undefined;
 
   /**
-   * The caller's own id of the definition, at most 256 characters. Default: empty.
+   * The caller's id of the definition, at most 256 characters. Default: empty.
    *
    * @generated from field: string id = 5;
    */
   id: string;
 
   /**
-   * Milliseconds that a step may wait for a worker before it fails, 1 to 2,147,483,647. Absent: 3,600,000, an hour.
+   * How long a step may wait for a worker before it fails; above 0, at most 365 days. Absent: 1 hour.
    *
-   * @generated from field: optional int32 schedule_timeout_ms = 6;
+   * @generated from field: google.protobuf.Duration schedule_timeout = 6;
    */
-  scheduleTimeoutMs?: number | undefined;
+  scheduleTimeout?: Duration | undefined;
 };
 
 /**
@@ -83,7 +84,7 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   name: string;
 
   /**
-   * A prompt for the workflow's agent: this text, then as JSON the results of the steps it depends on. Its reply is the
+   * A prompt for the workflow's agent: this text, then as JSON the results of the steps it depends on. The reply is the
    * result. Beside a `handler` it is only a label.
    *
    * @generated from field: string action = 2;
@@ -106,36 +107,36 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   dependsOn: string[];
 
   /**
-   * A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is read when
-   * the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default: true.
-   * So that none can be slow: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the context
-   * or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144 characters of the
-   * context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
+   * A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is evaluated
+   * when the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default:
+   * true. To bound its cost: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the
+   * context or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144
+   * characters of the context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
    *
    * @generated from field: string condition = 5;
    */
   condition: string;
 
   /**
-   * Milliseconds that one attempt may take, from the moment it runs, at least 1. Absent: no limit.
+   * How long one attempt may take, from the moment it runs; above 0, at most 365 days. Absent: no limit.
    *
-   * @generated from field: optional int32 timeout_ms = 6;
+   * @generated from field: google.protobuf.Duration timeout = 6;
    */
-  timeoutMs?: number | undefined;
+  timeout?: Duration | undefined;
 
   /**
-   * How often a failed attempt is repeated, 0 to 100, after 200 ms, 400 ms and so on, at most a minute. Absent: 3.
+   * When and how often a failed attempt is repeated. Absent: the defaults of RetryPolicy.
    *
-   * @generated from field: optional int32 max_retries = 7;
+   * @generated from field: headwater.v1.RetryPolicy retry_policy = 7;
    */
-  maxRetries?: number | undefined;
+  retryPolicy?: RetryPolicy | undefined;
 
   /**
-   * May run beside other steps. False: it waits until nothing runs, and nothing starts beside it. Absent: true.
+   * The step runs alone: it waits until nothing else runs, and nothing starts beside it. Default: false.
    *
-   * @generated from field: optional bool parallel = 8;
+   * @generated from field: bool exclusive = 8;
    */
-  parallel?: boolean | undefined;
+  exclusive: boolean;
 
   /**
    * What it is for. Default: empty.
@@ -147,9 +148,9 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   /**
    * Facts for its handler: a JSON object as text. Default: none.
    *
-   * @generated from field: string metadata = 10;
+   * @generated from field: string metadata_json = 10;
    */
-  metadata: string;
+  metadataJson: string;
 
   /**
    * The queue whose workers have its handler. Default: the queue of the run.
@@ -166,6 +167,48 @@ export declare type Step = Message<"headwater.v1.Step"> & {
 export declare const StepSchema: GenMessage<Step>;
 
 /**
+ * When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
+ * `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
+ *
+ * @generated from message headwater.v1.RetryPolicy
+ */
+export declare type RetryPolicy = Message<"headwater.v1.RetryPolicy"> & {
+  /**
+   * The delay after the first failure, 0 to 1 day. Absent: 200 milliseconds.
+   *
+   * @generated from field: google.protobuf.Duration initial_delay = 1;
+   */
+  initialDelay?: Duration | undefined;
+
+  /**
+   * By how much each delay is longer than the one before, 1 to 100. Absent: 2.
+   *
+   * @generated from field: optional double backoff = 2;
+   */
+  backoff?: number | undefined;
+
+  /**
+   * The longest delay, 0 to 1 day, at least `initial_delay`. Absent: 1 minute, or `initial_delay` where that is longer.
+   *
+   * @generated from field: google.protobuf.Duration max_delay = 3;
+   */
+  maxDelay?: Duration | undefined;
+
+  /**
+   * Most attempts in all, 1 to 101. 1: the step is at most once. Absent: 4.
+   *
+   * @generated from field: optional int32 max_attempts = 4;
+   */
+  maxAttempts?: number | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.RetryPolicy.
+ * Use `create(RetryPolicySchema)` to create a new message.
+ */
+export declare const RetryPolicySchema: GenMessage<RetryPolicy>;
+
+/**
  * A step of a run.
  *
  * @generated from message headwater.v1.StepRun
@@ -179,7 +222,7 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
   name: string;
 
   /**
-   * How far it is.
+   * Its state.
    *
    * @generated from field: headwater.v1.StepStatus status = 2;
    */
@@ -195,35 +238,50 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
   /**
    * Its result as JSON text. Empty unless it completed.
    *
-   * @generated from field: string result = 4;
+   * @generated from field: string result_json = 4;
    */
-  result: string;
+  resultJson: string;
 
   /**
-   * Why it failed, was skipped or is tried again. Else empty.
+   * Why it failed, or why its last attempt did. Absent unless it failed or is retrying.
    *
-   * @generated from field: string error = 5;
+   * @generated from field: headwater.v1.Failure failure = 5;
    */
-  error: string;
+  failure?: Failure | undefined;
+
+  /**
+   * Why it was skipped. Only with SKIPPED.
+   *
+   * @generated from field: headwater.v1.SkipReason skip_reason = 6;
+   */
+  skipReason: SkipReason;
+
+  /**
+   * The steps that led to the skip, at most 100: with DEPENDENCY_FAILED those that failed or were cancelled, with
+   * DEPENDENCY_SKIPPED those of its dependencies that were skipped.
+   *
+   * @generated from field: repeated string skipped_because_of = 7;
+   */
+  skippedBecauseOf: string[];
 
   /**
    * When its latest attempt started. Absent before the first.
    *
-   * @generated from field: google.protobuf.Timestamp start_time = 6;
+   * @generated from field: google.protobuf.Timestamp start_time = 8;
    */
   startTime?: Timestamp | undefined;
 
   /**
    * When it ended. Absent before.
    *
-   * @generated from field: google.protobuf.Timestamp end_time = 7;
+   * @generated from field: google.protobuf.Timestamp end_time = 9;
    */
   endTime?: Timestamp | undefined;
 
   /**
    * The queue that it waits for. Only with WAITING_FOR_WORKER.
    *
-   * @generated from field: string queue = 8;
+   * @generated from field: string queue = 10;
    */
   queue: string;
 };
@@ -248,7 +306,7 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
   runId: string;
 
   /**
-   * How far it is.
+   * Its state.
    *
    * @generated from field: headwater.v1.WorkflowRunStatus status = 2;
    */
@@ -272,9 +330,9 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
    * The context as it is now, a JSON object as text: what the run was given, what handlers set, and under `NAME_result`
    * the result of each step. Empty in lists.
    *
-   * @generated from field: string context = 5;
+   * @generated from field: string context_json = 5;
    */
-  context: string;
+  contextJson: string;
 
   /**
    * The steps, in the order of the definition. Empty in lists.
@@ -284,37 +342,44 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
   steps: StepRun[];
 
   /**
-   * Why it failed: the names of the failed steps. Else empty.
+   * Why it failed. Its cause is the failure of the first step that failed. Absent unless it failed.
    *
-   * @generated from field: string error = 7;
+   * @generated from field: headwater.v1.Failure failure = 7;
    */
-  error: string;
+  failure?: Failure | undefined;
+
+  /**
+   * Names of the steps that failed, in the order of the definition, at most 100.
+   *
+   * @generated from field: repeated string failed_steps = 8;
+   */
+  failedSteps: string[];
 
   /**
    * When it was accepted.
    *
-   * @generated from field: google.protobuf.Timestamp create_time = 8;
+   * @generated from field: google.protobuf.Timestamp create_time = 9;
    */
   createTime?: Timestamp | undefined;
 
   /**
    * When it ended. Absent before.
    *
-   * @generated from field: google.protobuf.Timestamp end_time = 9;
+   * @generated from field: google.protobuf.Timestamp end_time = 10;
    */
   endTime?: Timestamp | undefined;
 
   /**
    * Sequence of its latest event.
    *
-   * @generated from field: int32 sequence = 10;
+   * @generated from field: int32 sequence = 11;
    */
   sequence: number;
 
   /**
    * The queue of its handlers. Empty when it was given none.
    *
-   * @generated from field: string queue = 11;
+   * @generated from field: string queue = 12;
    */
   queue: string;
 };
@@ -326,7 +391,7 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
 export declare const WorkflowRunSchema: GenMessage<WorkflowRun>;
 
 /**
- * Something that happened in a run. Fields that its type does not name are empty.
+ * Something that happened in a run.
  *
  * @generated from message headwater.v1.WorkflowEvent
  */
@@ -339,102 +404,136 @@ export declare type WorkflowEvent = Message<"headwater.v1.WorkflowEvent"> & {
   sequence: number;
 
   /**
-   * What happened.
+   * Id of the run.
    *
-   * @generated from field: headwater.v1.WorkflowEventType type = 2;
+   * @generated from field: string run_id = 2;
    */
-  type: WorkflowEventType;
-
-  /**
-   * Name of the step, on events of a step.
-   *
-   * @generated from field: string step = 3;
-   */
-  step: string;
-
-  /**
-   * Number of the step's attempt, from 1, on events of a step.
-   *
-   * @generated from field: int32 attempt = 4;
-   */
-  attempt: number;
-
-  /**
-   * Text of a chunk. Chunks of one attempt that wait for a slow watcher are merged.
-   *
-   * @generated from field: string content = 5;
-   */
-  content: string;
-
-  /**
-   * Thinking of a chunk.
-   *
-   * @generated from field: string thinking = 6;
-   */
-  thinking: string;
-
-  /**
-   * Characters of the step's output before this chunk that are no longer kept: a run keeps 1 MiB of chunks in all.
-   *
-   * @generated from field: int32 omitted_characters = 7;
-   */
-  omittedCharacters: number;
-
-  /**
-   * The result of a step as JSON text.
-   *
-   * @generated from field: string result = 8;
-   */
-  result: string;
-
-  /**
-   * What went wrong, or why a step is skipped.
-   *
-   * @generated from field: string error = 9;
-   */
-  error: string;
-
-  /**
-   * Milliseconds until the next attempt.
-   *
-   * @generated from field: int32 delay_ms = 10;
-   */
-  delayMs: number;
-
-  /**
-   * The queue that a step waits for.
-   *
-   * @generated from field: string queue = 11;
-   */
-  queue: string;
-
-  /**
-   * Key of the context.
-   *
-   * @generated from field: string key = 12;
-   */
-  key: string;
-
-  /**
-   * How the run ended.
-   *
-   * @generated from field: headwater.v1.WorkflowRunStatus run_status = 13;
-   */
-  runStatus: WorkflowRunStatus;
+  runId: string;
 
   /**
    * When it happened.
    *
-   * @generated from field: google.protobuf.Timestamp create_time = 14;
+   * @generated from field: google.protobuf.Timestamp create_time = 3;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * Id of the run, on the first event of an answer.
+   * Name of the step, on events of a step.
    *
-   * @generated from field: string run_id = 15;
+   * @generated from field: string step = 4;
    */
-  runId: string;
+  step: string;
+
+  /**
+   * Number of the step's attempt, from 1, on events of a step. 0: the step was never tried.
+   *
+   * @generated from field: int32 attempt = 5;
+   */
+  attempt: number;
+
+  /**
+   * What happened. A client ignores an event that it does not know.
+   *
+   * @generated from oneof headwater.v1.WorkflowEvent.event
+   */
+  event: {
+    /**
+     * The run was accepted. Always the first event.
+     *
+     * @generated from field: headwater.v1.RunStartedEvent run_started = 6;
+     */
+    value: RunStartedEvent;
+    case: "runStarted";
+  } | {
+    /**
+     * The run continues after a crash or by ResumeWorkflowRun. Attempts that were running are void, with all their
+     * chunks.
+     *
+     * @generated from field: headwater.v1.RunResumedEvent run_resumed = 7;
+     */
+    value: RunResumedEvent;
+    case: "runResumed";
+  } | {
+    /**
+     * An attempt of a step begins. Chunks of its earlier attempts are void.
+     *
+     * @generated from field: headwater.v1.StepStartedEvent step_started = 8;
+     */
+    value: StepStartedEvent;
+    case: "stepStarted";
+  } | {
+    /**
+     * A step waits for a worker.
+     *
+     * @generated from field: headwater.v1.StepWaitingEvent step_waiting = 9;
+     */
+    value: StepWaitingEvent;
+    case: "stepWaiting";
+  } | {
+    /**
+     * A piece of a step's output.
+     *
+     * @generated from field: headwater.v1.StepChunkEvent step_chunk = 10;
+     */
+    value: StepChunkEvent;
+    case: "stepChunk";
+  } | {
+    /**
+     * A step has its result, which will never change.
+     *
+     * @generated from field: headwater.v1.StepCompletedEvent step_completed = 11;
+     */
+    value: StepCompletedEvent;
+    case: "stepCompleted";
+  } | {
+    /**
+     * The last attempt of a step failed.
+     *
+     * @generated from field: headwater.v1.StepFailedEvent step_failed = 12;
+     */
+    value: StepFailedEvent;
+    case: "stepFailed";
+  } | {
+    /**
+     * An attempt failed, and the next one begins after a delay. Its chunks are void.
+     *
+     * @generated from field: headwater.v1.StepRetryingEvent step_retrying = 13;
+     */
+    value: StepRetryingEvent;
+    case: "stepRetrying";
+  } | {
+    /**
+     * A step is skipped.
+     *
+     * @generated from field: headwater.v1.StepSkippedEvent step_skipped = 14;
+     */
+    value: StepSkippedEvent;
+    case: "stepSkipped";
+  } | {
+    /**
+     * A step was ended by the cancelling of its run.
+     *
+     * @generated from field: headwater.v1.StepCancelledEvent step_cancelled = 15;
+     */
+    value: StepCancelledEvent;
+    case: "stepCancelled";
+  } | {
+    /**
+     * Something to look at.
+     *
+     * @generated from field: headwater.v1.RunWarningEvent run_warning = 16;
+     */
+    value: RunWarningEvent;
+    case: "runWarning";
+  } | {
+    /**
+     * The run ended. Always the last event, until the run is resumed.
+     *
+     * @generated from field: headwater.v1.RunFinishedEvent run_finished = 17;
+     */
+    value: RunFinishedEvent;
+    case: "runFinished";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -444,7 +543,278 @@ export declare type WorkflowEvent = Message<"headwater.v1.WorkflowEvent"> & {
 export declare const WorkflowEventSchema: GenMessage<WorkflowEvent>;
 
 /**
- * How far a run is.
+ * The run was accepted.
+ *
+ * @generated from message headwater.v1.RunStartedEvent
+ */
+export declare type RunStartedEvent = Message<"headwater.v1.RunStartedEvent"> & {
+  /**
+   * Name of the workflow.
+   *
+   * @generated from field: string workflow_name = 1;
+   */
+  workflowName: string;
+};
+
+/**
+ * Describes the message headwater.v1.RunStartedEvent.
+ * Use `create(RunStartedEventSchema)` to create a new message.
+ */
+export declare const RunStartedEventSchema: GenMessage<RunStartedEvent>;
+
+/**
+ * The run continues.
+ *
+ * @generated from message headwater.v1.RunResumedEvent
+ */
+export declare type RunResumedEvent = Message<"headwater.v1.RunResumedEvent"> & {
+};
+
+/**
+ * Describes the message headwater.v1.RunResumedEvent.
+ * Use `create(RunResumedEventSchema)` to create a new message.
+ */
+export declare const RunResumedEventSchema: GenMessage<RunResumedEvent>;
+
+/**
+ * An attempt of a step begins.
+ *
+ * @generated from message headwater.v1.StepStartedEvent
+ */
+export declare type StepStartedEvent = Message<"headwater.v1.StepStartedEvent"> & {
+};
+
+/**
+ * Describes the message headwater.v1.StepStartedEvent.
+ * Use `create(StepStartedEventSchema)` to create a new message.
+ */
+export declare const StepStartedEventSchema: GenMessage<StepStartedEvent>;
+
+/**
+ * A step waits for a worker.
+ *
+ * @generated from message headwater.v1.StepWaitingEvent
+ */
+export declare type StepWaitingEvent = Message<"headwater.v1.StepWaitingEvent"> & {
+  /**
+   * The queue whose workers have its handler.
+   *
+   * @generated from field: string queue = 1;
+   */
+  queue: string;
+};
+
+/**
+ * Describes the message headwater.v1.StepWaitingEvent.
+ * Use `create(StepWaitingEventSchema)` to create a new message.
+ */
+export declare const StepWaitingEventSchema: GenMessage<StepWaitingEvent>;
+
+/**
+ * A piece of a step's output.
+ *
+ * @generated from message headwater.v1.StepChunkEvent
+ */
+export declare type StepChunkEvent = Message<"headwater.v1.StepChunkEvent"> & {
+  /**
+   * Text to append. Chunks of one attempt that wait for a slow watcher are merged.
+   *
+   * @generated from field: string content = 1;
+   */
+  content: string;
+
+  /**
+   * Thinking to append.
+   *
+   * @generated from field: string thinking = 2;
+   */
+  thinking: string;
+
+  /**
+   * Characters of the step's output before this chunk that are no longer kept: a run keeps 1 MiB of chunks in all.
+   *
+   * @generated from field: int32 omitted_characters = 3;
+   */
+  omittedCharacters: number;
+};
+
+/**
+ * Describes the message headwater.v1.StepChunkEvent.
+ * Use `create(StepChunkEventSchema)` to create a new message.
+ */
+export declare const StepChunkEventSchema: GenMessage<StepChunkEvent>;
+
+/**
+ * A step completed.
+ *
+ * @generated from message headwater.v1.StepCompletedEvent
+ */
+export declare type StepCompletedEvent = Message<"headwater.v1.StepCompletedEvent"> & {
+  /**
+   * Its result as JSON text.
+   *
+   * @generated from field: string result_json = 1;
+   */
+  resultJson: string;
+};
+
+/**
+ * Describes the message headwater.v1.StepCompletedEvent.
+ * Use `create(StepCompletedEventSchema)` to create a new message.
+ */
+export declare const StepCompletedEventSchema: GenMessage<StepCompletedEvent>;
+
+/**
+ * A step failed for good.
+ *
+ * @generated from message headwater.v1.StepFailedEvent
+ */
+export declare type StepFailedEvent = Message<"headwater.v1.StepFailedEvent"> & {
+  /**
+   * Why.
+   *
+   * @generated from field: headwater.v1.Failure failure = 1;
+   */
+  failure?: Failure | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.StepFailedEvent.
+ * Use `create(StepFailedEventSchema)` to create a new message.
+ */
+export declare const StepFailedEventSchema: GenMessage<StepFailedEvent>;
+
+/**
+ * An attempt failed and is repeated.
+ *
+ * @generated from message headwater.v1.StepRetryingEvent
+ */
+export declare type StepRetryingEvent = Message<"headwater.v1.StepRetryingEvent"> & {
+  /**
+   * Why it failed.
+   *
+   * @generated from field: headwater.v1.Failure failure = 1;
+   */
+  failure?: Failure | undefined;
+
+  /**
+   * How long until the next attempt.
+   *
+   * @generated from field: google.protobuf.Duration delay = 2;
+   */
+  delay?: Duration | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.StepRetryingEvent.
+ * Use `create(StepRetryingEventSchema)` to create a new message.
+ */
+export declare const StepRetryingEventSchema: GenMessage<StepRetryingEvent>;
+
+/**
+ * A step is skipped.
+ *
+ * @generated from message headwater.v1.StepSkippedEvent
+ */
+export declare type StepSkippedEvent = Message<"headwater.v1.StepSkippedEvent"> & {
+  /**
+   * Why.
+   *
+   * @generated from field: headwater.v1.SkipReason reason = 1;
+   */
+  reason: SkipReason;
+
+  /**
+   * The steps that led to it, as in `StepRun.skipped_because_of`.
+   *
+   * @generated from field: repeated string because_of = 2;
+   */
+  becauseOf: string[];
+};
+
+/**
+ * Describes the message headwater.v1.StepSkippedEvent.
+ * Use `create(StepSkippedEventSchema)` to create a new message.
+ */
+export declare const StepSkippedEventSchema: GenMessage<StepSkippedEvent>;
+
+/**
+ * A step was cancelled.
+ *
+ * @generated from message headwater.v1.StepCancelledEvent
+ */
+export declare type StepCancelledEvent = Message<"headwater.v1.StepCancelledEvent"> & {
+};
+
+/**
+ * Describes the message headwater.v1.StepCancelledEvent.
+ * Use `create(StepCancelledEventSchema)` to create a new message.
+ */
+export declare const StepCancelledEventSchema: GenMessage<StepCancelledEvent>;
+
+/**
+ * Something to look at.
+ *
+ * @generated from message headwater.v1.RunWarningEvent
+ */
+export declare type RunWarningEvent = Message<"headwater.v1.RunWarningEvent"> & {
+  /**
+   * What, for people.
+   *
+   * @generated from field: string message = 1;
+   */
+  message: string;
+
+  /**
+   * The key of the context that two steps changed at the same time; the later change won. Empty for another warning.
+   *
+   * @generated from field: string context_key = 2;
+   */
+  contextKey: string;
+};
+
+/**
+ * Describes the message headwater.v1.RunWarningEvent.
+ * Use `create(RunWarningEventSchema)` to create a new message.
+ */
+export declare const RunWarningEventSchema: GenMessage<RunWarningEvent>;
+
+/**
+ * The run ended.
+ *
+ * @generated from message headwater.v1.RunFinishedEvent
+ */
+export declare type RunFinishedEvent = Message<"headwater.v1.RunFinishedEvent"> & {
+  /**
+   * How.
+   *
+   * @generated from field: headwater.v1.WorkflowRunStatus status = 1;
+   */
+  status: WorkflowRunStatus;
+
+  /**
+   * Why it failed, as in `WorkflowRun.failure`.
+   *
+   * @generated from field: headwater.v1.Failure failure = 2;
+   */
+  failure?: Failure | undefined;
+
+  /**
+   * Names of the steps that failed, as in `WorkflowRun.failed_steps`.
+   *
+   * @generated from field: repeated string failed_steps = 3;
+   */
+  failedSteps: string[];
+};
+
+/**
+ * Describes the message headwater.v1.RunFinishedEvent.
+ * Use `create(RunFinishedEventSchema)` to create a new message.
+ */
+export declare const RunFinishedEventSchema: GenMessage<RunFinishedEvent>;
+
+/**
+ * State of a run.
  *
  * @generated from enum headwater.v1.WorkflowRunStatus
  */
@@ -471,7 +841,7 @@ export enum WorkflowRunStatus {
   COMPLETED = 2,
 
   /**
-   * A step failed. ResumeWorkflowRun goes on from there.
+   * A step failed. ResumeWorkflowRun continues from there.
    *
    * @generated from enum value: WORKFLOW_RUN_STATUS_FAILED = 3;
    */
@@ -491,7 +861,7 @@ export enum WorkflowRunStatus {
 export declare const WorkflowRunStatusSchema: GenEnum<WorkflowRunStatus>;
 
 /**
- * How far a step is.
+ * State of a step.
  *
  * @generated from enum headwater.v1.StepStatus
  */
@@ -504,7 +874,7 @@ export enum StepStatus {
   UNSPECIFIED = 0,
 
   /**
-   * Its turn has not come.
+   * It waits for its dependencies.
    *
    * @generated from enum value: STEP_STATUS_PENDING = 1;
    */
@@ -525,7 +895,7 @@ export enum StepStatus {
   WAITING_FOR_WORKER = 3,
 
   /**
-   * An attempt failed, and the next one will start after a delay.
+   * An attempt failed, and the next one starts after a delay.
    *
    * @generated from enum value: STEP_STATUS_RETRYING = 4;
    */
@@ -546,7 +916,7 @@ export enum StepStatus {
   FAILED = 6,
 
   /**
-   * Its condition was false, or a step it depends on failed or was skipped.
+   * It did not run; `skip_reason` says why.
    *
    * @generated from enum value: STEP_STATUS_SKIPPED = 7;
    */
@@ -566,105 +936,42 @@ export enum StepStatus {
 export declare const StepStatusSchema: GenEnum<StepStatus>;
 
 /**
- * What an event tells.
+ * Why a step was skipped.
  *
- * @generated from enum headwater.v1.WorkflowEventType
+ * @generated from enum headwater.v1.SkipReason
  */
-export enum WorkflowEventType {
+export enum SkipReason {
   /**
-   * Never sent.
+   * It was not skipped.
    *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_UNSPECIFIED = 0;
+   * @generated from enum value: SKIP_REASON_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The run was accepted. Always the first event.
+   * Its condition was false.
    *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_RUN_STARTED = 1;
+   * @generated from enum value: SKIP_REASON_CONDITION_FALSE = 1;
    */
-  RUN_STARTED = 1,
+  CONDITION_FALSE = 1,
 
   /**
-   * The run goes on after a crash or by ResumeWorkflowRun. Attempts that were running are void, with all their chunks.
+   * A step it depends on, directly or through others, failed or was cancelled.
    *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_RUN_RESUMED = 2;
+   * @generated from enum value: SKIP_REASON_DEPENDENCY_FAILED = 2;
    */
-  RUN_RESUMED = 2,
+  DEPENDENCY_FAILED = 2,
 
   /**
-   * An attempt of a step begins. Chunks of its earlier attempts are void.
+   * A step it depends on was skipped because of a condition.
    *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_STARTED = 3;
+   * @generated from enum value: SKIP_REASON_DEPENDENCY_SKIPPED = 3;
    */
-  STEP_STARTED = 3,
-
-  /**
-   * A step waits for a worker of `queue`.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER = 4;
-   */
-  STEP_WAITING_FOR_WORKER = 4,
-
-  /**
-   * A piece of a step's output: `content`, `thinking`.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_CHUNK = 5;
-   */
-  CHUNK = 5,
-
-  /**
-   * A step has its `result`, which will never change.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_COMPLETED = 6;
-   */
-  STEP_COMPLETED = 6,
-
-  /**
-   * A step failed for good: `error`.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_FAILED = 7;
-   */
-  STEP_FAILED = 7,
-
-  /**
-   * An attempt failed (`error`); the next begins after `delay_ms`. Its chunks are void.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_RETRYING = 8;
-   */
-  STEP_RETRYING = 8,
-
-  /**
-   * A step is skipped: `error` says why.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_SKIPPED = 9;
-   */
-  STEP_SKIPPED = 9,
-
-  /**
-   * A step was ended by the cancelling of its run.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_STEP_CANCELLED = 10;
-   */
-  STEP_CANCELLED = 10,
-
-  /**
-   * Something to look at: `error` says what. Two parallel steps changed the context's key `key`; the later one won.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_WARNING = 11;
-   */
-  WARNING = 11,
-
-  /**
-   * The run ended with `run_status`; `error` names the steps that failed.
-   *
-   * @generated from enum value: WORKFLOW_EVENT_TYPE_RUN_FINISHED = 12;
-   */
-  RUN_FINISHED = 12,
+  DEPENDENCY_SKIPPED = 3,
 }
 
 /**
- * Describes the enum headwater.v1.WorkflowEventType.
+ * Describes the enum headwater.v1.SkipReason.
  */
-export declare const WorkflowEventTypeSchema: GenEnum<WorkflowEventType>;
+export declare const SkipReasonSchema: GenEnum<SkipReason>;
 

@@ -3,14 +3,15 @@
 /* eslint-disable */
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import { file_headwater_v1_agent_service } from "./agent_service_pb.js";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_headwater_v1_agent } from "./agent_pb.js";
+import { file_headwater_v1_error } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/workflow.proto.
  */
 export const file_headwater_v1_workflow = /*@__PURE__*/
-  fileDesc("ChtoZWFkd2F0ZXIvdjEvd29ya2Zsb3cucHJvdG8SDGhlYWR3YXRlci52MSLCAQoIV29ya2Zsb3cSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIhCgVzdGVwcxgDIAMoCzISLmhlYWR3YXRlci52MS5TdGVwEioKBWFnZW50GAQgASgLMhsuaGVhZHdhdGVyLnYxLlN0cmVhbVJlcXVlc3QSCgoCaWQYBSABKAkSIAoTc2NoZWR1bGVfdGltZW91dF9tcxgGIAEoBUgAiAEBQhYKFF9zY2hlZHVsZV90aW1lb3V0X21zIogCCgRTdGVwEgwKBG5hbWUYASABKAkSDgoGYWN0aW9uGAIgASgJEg8KB2hhbmRsZXIYAyABKAkSEgoKZGVwZW5kc19vbhgEIAMoCRIRCgljb25kaXRpb24YBSABKAkSFwoKdGltZW91dF9tcxgGIAEoBUgAiAEBEhgKC21heF9yZXRyaWVzGAcgASgFSAGIAQESFQoIcGFyYWxsZWwYCCABKAhIAogBARITCgtkZXNjcmlwdGlvbhgJIAEoCRIQCghtZXRhZGF0YRgKIAEoCRINCgVxdWV1ZRgLIAEoCUINCgtfdGltZW91dF9tc0IOCgxfbWF4X3JldHJpZXNCCwoJX3BhcmFsbGVsIt4BCgdTdGVwUnVuEgwKBG5hbWUYASABKAkSKAoGc3RhdHVzGAIgASgOMhguaGVhZHdhdGVyLnYxLlN0ZXBTdGF0dXMSDwoHYXR0ZW1wdBgDIAEoBRIOCgZyZXN1bHQYBCABKAkSDQoFZXJyb3IYBSABKAkSLgoKc3RhcnRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXF1ZXVlGAggASgJItUCCgtXb3JrZmxvd1J1bhIOCgZydW5faWQYASABKAkSLwoGc3RhdHVzGAIgASgOMh8uaGVhZHdhdGVyLnYxLldvcmtmbG93UnVuU3RhdHVzEigKCHdvcmtmbG93GAMgASgLMhYuaGVhZHdhdGVyLnYxLldvcmtmbG93EhUKDXdvcmtmbG93X25hbWUYBCABKAkSDwoHY29udGV4dBgFIAEoCRIkCgVzdGVwcxgGIAMoCzIVLmhlYWR3YXRlci52MS5TdGVwUnVuEg0KBWVycm9yGAcgASgJEi8KC2NyZWF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIc2VxdWVuY2UYCiABKAUSDQoFcXVldWUYCyABKAki8QIKDVdvcmtmbG93RXZlbnQSEAoIc2VxdWVuY2UYASABKAUSLQoEdHlwZRgCIAEoDjIfLmhlYWR3YXRlci52MS5Xb3JrZmxvd0V2ZW50VHlwZRIMCgRzdGVwGAMgASgJEg8KB2F0dGVtcHQYBCABKAUSDwoHY29udGVudBgFIAEoCRIQCgh0aGlua2luZxgGIAEoCRIaChJvbWl0dGVkX2NoYXJhY3RlcnMYByABKAUSDgoGcmVzdWx0GAggASgJEg0KBWVycm9yGAkgASgJEhAKCGRlbGF5X21zGAogASgFEg0KBXF1ZXVlGAsgASgJEgsKA2tleRgMIAEoCRIzCgpydW5fc3RhdHVzGA0gASgOMh8uaGVhZHdhdGVyLnYxLldvcmtmbG93UnVuU3RhdHVzEi8KC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZydW5faWQYDyABKAkqvwEKEVdvcmtmbG93UnVuU3RhdHVzEiMKH1dPUktGTE9XX1JVTl9TVEFUVVNfVU5TUEVDSUZJRUQQABIfChtXT1JLRkxPV19SVU5fU1RBVFVTX1JVTk5JTkcQARIhCh1XT1JLRkxPV19SVU5fU1RBVFVTX0NPTVBMRVRFRBACEh4KGldPUktGTE9XX1JVTl9TVEFUVVNfRkFJTEVEEAMSIQodV09SS0ZMT1dfUlVOX1NUQVRVU19DQU5DRUxMRUQQBCqAAgoKU3RlcFN0YXR1cxIbChdTVEVQX1NUQVRVU19VTlNQRUNJRklFRBAAEhcKE1NURVBfU1RBVFVTX1BFTkRJTkcQARIXChNTVEVQX1NUQVRVU19SVU5OSU5HEAISIgoeU1RFUF9TVEFUVVNfV0FJVElOR19GT1JfV09SS0VSEAMSGAoUU1RFUF9TVEFUVVNfUkVUUllJTkcQBBIZChVTVEVQX1NUQVRVU19DT01QTEVURUQQBRIWChJTVEVQX1NUQVRVU19GQUlMRUQQBhIXChNTVEVQX1NUQVRVU19TS0lQUEVEEAcSGQoVU1RFUF9TVEFUVVNfQ0FOQ0VMTEVEEAgqgQQKEVdvcmtmbG93RXZlbnRUeXBlEiMKH1dPUktGTE9XX0VWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABIjCh9XT1JLRkxPV19FVkVOVF9UWVBFX1JVTl9TVEFSVEVEEAESIwofV09SS0ZMT1dfRVZFTlRfVFlQRV9SVU5fUkVTVU1FRBACEiQKIFdPUktGTE9XX0VWRU5UX1RZUEVfU1RFUF9TVEFSVEVEEAMSLworV09SS0ZMT1dfRVZFTlRfVFlQRV9TVEVQX1dBSVRJTkdfRk9SX1dPUktFUhAEEh0KGVdPUktGTE9XX0VWRU5UX1RZUEVfQ0hVTksQBRImCiJXT1JLRkxPV19FVkVOVF9UWVBFX1NURVBfQ09NUExFVEVEEAYSIwofV09SS0ZMT1dfRVZFTlRfVFlQRV9TVEVQX0ZBSUxFRBAHEiUKIVdPUktGTE9XX0VWRU5UX1RZUEVfU1RFUF9SRVRSWUlORxAIEiQKIFdPUktGTE9XX0VWRU5UX1RZUEVfU1RFUF9TS0lQUEVEEAkSJgoiV09SS0ZMT1dfRVZFTlRfVFlQRV9TVEVQX0NBTkNFTExFRBAKEh8KG1dPUktGTE9XX0VWRU5UX1RZUEVfV0FSTklORxALEiQKIFdPUktGTE9XX0VWRU5UX1RZUEVfUlVOX0ZJTklTSEVEEAxCaQoPYWkuaGVhZHdhdGVyLnYxQg1Xb3JrZmxvd1Byb3RvUAFaRWdpdGh1Yi5jb20vaGVhZHdhdGVyLWFpL2hlYWR3YXRlci9jbGllbnRzL2dvL2hlYWR3YXRlci92MTtoZWFkd2F0ZXJ2MWIGcHJvdG8z", [file_google_protobuf_timestamp, file_headwater_v1_agent_service]);
+  fileDesc("ChtoZWFkd2F0ZXIvdjEvd29ya2Zsb3cucHJvdG8SDGhlYWR3YXRlci52MSK7AQoIV29ya2Zsb3cSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIhCgVzdGVwcxgDIAMoCzISLmhlYWR3YXRlci52MS5TdGVwEigKBWFnZW50GAQgASgLMhkuaGVhZHdhdGVyLnYxLkFnZW50Q29uZmlnEgoKAmlkGAUgASgJEjMKEHNjaGVkdWxlX3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ihwIKBFN0ZXASDAoEbmFtZRgBIAEoCRIOCgZhY3Rpb24YAiABKAkSDwoHaGFuZGxlchgDIAEoCRISCgpkZXBlbmRzX29uGAQgAygJEhEKCWNvbmRpdGlvbhgFIAEoCRIqCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KDHJldHJ5X3BvbGljeRgHIAEoCzIZLmhlYWR3YXRlci52MS5SZXRyeVBvbGljeRIRCglleGNsdXNpdmUYCCABKAgSEwoLZGVzY3JpcHRpb24YCSABKAkSFQoNbWV0YWRhdGFfanNvbhgKIAEoCRINCgVxdWV1ZRgLIAEoCSK7AQoLUmV0cnlQb2xpY3kSMAoNaW5pdGlhbF9kZWxheRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgdiYWNrb2ZmGAIgASgBSACIAQESLAoJbWF4X2RlbGF5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhkKDG1heF9hdHRlbXB0cxgEIAEoBUgBiAEBQgoKCF9iYWNrb2ZmQg8KDV9tYXhfYXR0ZW1wdHMixwIKB1N0ZXBSdW4SDAoEbmFtZRgBIAEoCRIoCgZzdGF0dXMYAiABKA4yGC5oZWFkd2F0ZXIudjEuU3RlcFN0YXR1cxIPCgdhdHRlbXB0GAMgASgFEhMKC3Jlc3VsdF9qc29uGAQgASgJEiYKB2ZhaWx1cmUYBSABKAsyFS5oZWFkd2F0ZXIudjEuRmFpbHVyZRItCgtza2lwX3JlYXNvbhgGIAEoDjIYLmhlYWR3YXRlci52MS5Ta2lwUmVhc29uEhoKEnNraXBwZWRfYmVjYXVzZV9vZhgHIAMoCRIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFcXVldWUYCiABKAkiiQMKC1dvcmtmbG93UnVuEg4KBnJ1bl9pZBgBIAEoCRIvCgZzdGF0dXMYAiABKA4yHy5oZWFkd2F0ZXIudjEuV29ya2Zsb3dSdW5TdGF0dXMSKAoId29ya2Zsb3cYAyABKAsyFi5oZWFkd2F0ZXIudjEuV29ya2Zsb3cSFQoNd29ya2Zsb3dfbmFtZRgEIAEoCRIUCgxjb250ZXh0X2pzb24YBSABKAkSJAoFc3RlcHMYBiADKAsyFS5oZWFkd2F0ZXIudjEuU3RlcFJ1bhImCgdmYWlsdXJlGAcgASgLMhUuaGVhZHdhdGVyLnYxLkZhaWx1cmUSFAoMZmFpbGVkX3N0ZXBzGAggAygJEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIc2VxdWVuY2UYCyABKAUSDQoFcXVldWUYDCABKAkiqAYKDVdvcmtmbG93RXZlbnQSEAoIc2VxdWVuY2UYASABKAUSDgoGcnVuX2lkGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRzdGVwGAQgASgJEg8KB2F0dGVtcHQYBSABKAUSNAoLcnVuX3N0YXJ0ZWQYBiABKAsyHS5oZWFkd2F0ZXIudjEuUnVuU3RhcnRlZEV2ZW50SAASNAoLcnVuX3Jlc3VtZWQYByABKAsyHS5oZWFkd2F0ZXIudjEuUnVuUmVzdW1lZEV2ZW50SAASNgoMc3RlcF9zdGFydGVkGAggASgLMh4uaGVhZHdhdGVyLnYxLlN0ZXBTdGFydGVkRXZlbnRIABI2CgxzdGVwX3dhaXRpbmcYCSABKAsyHi5oZWFkd2F0ZXIudjEuU3RlcFdhaXRpbmdFdmVudEgAEjIKCnN0ZXBfY2h1bmsYCiABKAsyHC5oZWFkd2F0ZXIudjEuU3RlcENodW5rRXZlbnRIABI6Cg5zdGVwX2NvbXBsZXRlZBgLIAEoCzIgLmhlYWR3YXRlci52MS5TdGVwQ29tcGxldGVkRXZlbnRIABI0CgtzdGVwX2ZhaWxlZBgMIAEoCzIdLmhlYWR3YXRlci52MS5TdGVwRmFpbGVkRXZlbnRIABI4Cg1zdGVwX3JldHJ5aW5nGA0gASgLMh8uaGVhZHdhdGVyLnYxLlN0ZXBSZXRyeWluZ0V2ZW50SAASNgoMc3RlcF9za2lwcGVkGA4gASgLMh4uaGVhZHdhdGVyLnYxLlN0ZXBTa2lwcGVkRXZlbnRIABI6Cg5zdGVwX2NhbmNlbGxlZBgPIAEoCzIgLmhlYWR3YXRlci52MS5TdGVwQ2FuY2VsbGVkRXZlbnRIABI0CgtydW5fd2FybmluZxgQIAEoCzIdLmhlYWR3YXRlci52MS5SdW5XYXJuaW5nRXZlbnRIABI2CgxydW5fZmluaXNoZWQYESABKAsyHi5oZWFkd2F0ZXIudjEuUnVuRmluaXNoZWRFdmVudEgAQgcKBWV2ZW50IigKD1J1blN0YXJ0ZWRFdmVudBIVCg13b3JrZmxvd19uYW1lGAEgASgJIhEKD1J1blJlc3VtZWRFdmVudCISChBTdGVwU3RhcnRlZEV2ZW50IiEKEFN0ZXBXYWl0aW5nRXZlbnQSDQoFcXVldWUYASABKAkiTwoOU3RlcENodW5rRXZlbnQSDwoHY29udGVudBgBIAEoCRIQCgh0aGlua2luZxgCIAEoCRIaChJvbWl0dGVkX2NoYXJhY3RlcnMYAyABKAUiKQoSU3RlcENvbXBsZXRlZEV2ZW50EhMKC3Jlc3VsdF9qc29uGAEgASgJIjkKD1N0ZXBGYWlsZWRFdmVudBImCgdmYWlsdXJlGAEgASgLMhUuaGVhZHdhdGVyLnYxLkZhaWx1cmUiZQoRU3RlcFJldHJ5aW5nRXZlbnQSJgoHZmFpbHVyZRgBIAEoCzIVLmhlYWR3YXRlci52MS5GYWlsdXJlEigKBWRlbGF5GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlAKEFN0ZXBTa2lwcGVkRXZlbnQSKAoGcmVhc29uGAEgASgOMhguaGVhZHdhdGVyLnYxLlNraXBSZWFzb24SEgoKYmVjYXVzZV9vZhgCIAMoCSIUChJTdGVwQ2FuY2VsbGVkRXZlbnQiNwoPUnVuV2FybmluZ0V2ZW50Eg8KB21lc3NhZ2UYASABKAkSEwoLY29udGV4dF9rZXkYAiABKAkigQEKEFJ1bkZpbmlzaGVkRXZlbnQSLwoGc3RhdHVzGAEgASgOMh8uaGVhZHdhdGVyLnYxLldvcmtmbG93UnVuU3RhdHVzEiYKB2ZhaWx1cmUYAiABKAsyFS5oZWFkd2F0ZXIudjEuRmFpbHVyZRIUCgxmYWlsZWRfc3RlcHMYAyADKAkqvwEKEVdvcmtmbG93UnVuU3RhdHVzEiMKH1dPUktGTE9XX1JVTl9TVEFUVVNfVU5TUEVDSUZJRUQQABIfChtXT1JLRkxPV19SVU5fU1RBVFVTX1JVTk5JTkcQARIhCh1XT1JLRkxPV19SVU5fU1RBVFVTX0NPTVBMRVRFRBACEh4KGldPUktGTE9XX1JVTl9TVEFUVVNfRkFJTEVEEAMSIQodV09SS0ZMT1dfUlVOX1NUQVRVU19DQU5DRUxMRUQQBCqAAgoKU3RlcFN0YXR1cxIbChdTVEVQX1NUQVRVU19VTlNQRUNJRklFRBAAEhcKE1NURVBfU1RBVFVTX1BFTkRJTkcQARIXChNTVEVQX1NUQVRVU19SVU5OSU5HEAISIgoeU1RFUF9TVEFUVVNfV0FJVElOR19GT1JfV09SS0VSEAMSGAoUU1RFUF9TVEFUVVNfUkVUUllJTkcQBBIZChVTVEVQX1NUQVRVU19DT01QTEVURUQQBRIWChJTVEVQX1NUQVRVU19GQUlMRUQQBhIXChNTVEVQX1NUQVRVU19TS0lQUEVEEAcSGQoVU1RFUF9TVEFUVVNfQ0FOQ0VMTEVEEAgqkQEKClNraXBSZWFzb24SGwoXU0tJUF9SRUFTT05fVU5TUEVDSUZJRUQQABIfChtTS0lQX1JFQVNPTl9DT05ESVRJT05fRkFMU0UQARIhCh1TS0lQX1JFQVNPTl9ERVBFTkRFTkNZX0ZBSUxFRBACEiIKHlNLSVBfUkVBU09OX0RFUEVOREVOQ1lfU0tJUFBFRBADQp0BCg9haS5oZWFkd2F0ZXIudjFCDVdvcmtmbG93UHJvdG9QAVpFZ2l0aHViLmNvbS9oZWFkd2F0ZXItYWkvaGVhZHdhdGVyL2NsaWVudHMvZ28vaGVhZHdhdGVyL3YxO2hlYWR3YXRlcnYxogIDSFdWqgIMSGVhZHdhdGVyLlYxygIMSGVhZHdhdGVyXFYx6gINSGVhZHdhdGVyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_headwater_v1_agent, file_headwater_v1_error]);
 
 /**
  * Describes the message headwater.v1.Workflow.
@@ -27,25 +28,116 @@ export const StepSchema = /*@__PURE__*/
   messageDesc(file_headwater_v1_workflow, 1);
 
 /**
+ * Describes the message headwater.v1.RetryPolicy.
+ * Use `create(RetryPolicySchema)` to create a new message.
+ */
+export const RetryPolicySchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 2);
+
+/**
  * Describes the message headwater.v1.StepRun.
  * Use `create(StepRunSchema)` to create a new message.
  */
 export const StepRunSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_workflow, 2);
+  messageDesc(file_headwater_v1_workflow, 3);
 
 /**
  * Describes the message headwater.v1.WorkflowRun.
  * Use `create(WorkflowRunSchema)` to create a new message.
  */
 export const WorkflowRunSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_workflow, 3);
+  messageDesc(file_headwater_v1_workflow, 4);
 
 /**
  * Describes the message headwater.v1.WorkflowEvent.
  * Use `create(WorkflowEventSchema)` to create a new message.
  */
 export const WorkflowEventSchema = /*@__PURE__*/
-  messageDesc(file_headwater_v1_workflow, 4);
+  messageDesc(file_headwater_v1_workflow, 5);
+
+/**
+ * Describes the message headwater.v1.RunStartedEvent.
+ * Use `create(RunStartedEventSchema)` to create a new message.
+ */
+export const RunStartedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 6);
+
+/**
+ * Describes the message headwater.v1.RunResumedEvent.
+ * Use `create(RunResumedEventSchema)` to create a new message.
+ */
+export const RunResumedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 7);
+
+/**
+ * Describes the message headwater.v1.StepStartedEvent.
+ * Use `create(StepStartedEventSchema)` to create a new message.
+ */
+export const StepStartedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 8);
+
+/**
+ * Describes the message headwater.v1.StepWaitingEvent.
+ * Use `create(StepWaitingEventSchema)` to create a new message.
+ */
+export const StepWaitingEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 9);
+
+/**
+ * Describes the message headwater.v1.StepChunkEvent.
+ * Use `create(StepChunkEventSchema)` to create a new message.
+ */
+export const StepChunkEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 10);
+
+/**
+ * Describes the message headwater.v1.StepCompletedEvent.
+ * Use `create(StepCompletedEventSchema)` to create a new message.
+ */
+export const StepCompletedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 11);
+
+/**
+ * Describes the message headwater.v1.StepFailedEvent.
+ * Use `create(StepFailedEventSchema)` to create a new message.
+ */
+export const StepFailedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 12);
+
+/**
+ * Describes the message headwater.v1.StepRetryingEvent.
+ * Use `create(StepRetryingEventSchema)` to create a new message.
+ */
+export const StepRetryingEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 13);
+
+/**
+ * Describes the message headwater.v1.StepSkippedEvent.
+ * Use `create(StepSkippedEventSchema)` to create a new message.
+ */
+export const StepSkippedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 14);
+
+/**
+ * Describes the message headwater.v1.StepCancelledEvent.
+ * Use `create(StepCancelledEventSchema)` to create a new message.
+ */
+export const StepCancelledEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 15);
+
+/**
+ * Describes the message headwater.v1.RunWarningEvent.
+ * Use `create(RunWarningEventSchema)` to create a new message.
+ */
+export const RunWarningEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 16);
+
+/**
+ * Describes the message headwater.v1.RunFinishedEvent.
+ * Use `create(RunFinishedEventSchema)` to create a new message.
+ */
+export const RunFinishedEventSchema = /*@__PURE__*/
+  messageDesc(file_headwater_v1_workflow, 17);
 
 /**
  * Describes the enum headwater.v1.WorkflowRunStatus.
@@ -54,7 +146,7 @@ export const WorkflowRunStatusSchema = /*@__PURE__*/
   enumDesc(file_headwater_v1_workflow, 0);
 
 /**
- * How far a run is.
+ * State of a run.
  *
  * @generated from enum headwater.v1.WorkflowRunStatus
  */
@@ -68,7 +160,7 @@ export const StepStatusSchema = /*@__PURE__*/
   enumDesc(file_headwater_v1_workflow, 1);
 
 /**
- * How far a step is.
+ * State of a step.
  *
  * @generated from enum headwater.v1.StepStatus
  */
@@ -76,16 +168,16 @@ export const StepStatus = /*@__PURE__*/
   tsEnum(StepStatusSchema);
 
 /**
- * Describes the enum headwater.v1.WorkflowEventType.
+ * Describes the enum headwater.v1.SkipReason.
  */
-export const WorkflowEventTypeSchema = /*@__PURE__*/
+export const SkipReasonSchema = /*@__PURE__*/
   enumDesc(file_headwater_v1_workflow, 2);
 
 /**
- * What an event tells.
+ * Why a step was skipped.
  *
- * @generated from enum headwater.v1.WorkflowEventType
+ * @generated from enum headwater.v1.SkipReason
  */
-export const WorkflowEventType = /*@__PURE__*/
-  tsEnum(WorkflowEventTypeSchema);
+export const SkipReason = /*@__PURE__*/
+  tsEnum(SkipReasonSchema);
 

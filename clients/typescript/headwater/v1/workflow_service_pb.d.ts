@@ -124,7 +124,7 @@ export declare type StartWorkflowRunRequest = Message<"headwater.v1.StartWorkflo
   queue: string;
 
   /**
-   * The caller's own id of this request, at most 256 characters: sent again, it finds the run that it started. Default:
+   * The caller's id of this request, at most 256 characters: sent again, it finds the run that it started. Default:
    * every request starts a run.
    *
    * @generated from field: string request_id = 5;
@@ -282,9 +282,9 @@ export declare type ListWorkflowRunsRequest = Message<"headwater.v1.ListWorkflow
   /**
    * Only runs that were accepted then or later. Default: all.
    *
-   * @generated from field: google.protobuf.Timestamp since = 5;
+   * @generated from field: google.protobuf.Timestamp min_create_time = 5;
    */
-  since?: Timestamp | undefined;
+  minCreateTime?: Timestamp | undefined;
 };
 
 /**
@@ -355,7 +355,7 @@ export declare type CancelWorkflowRunResponse = Message<"headwater.v1.CancelWork
 export declare const CancelWorkflowRunResponseSchema: GenMessage<CancelWorkflowRunResponse>;
 
 /**
- * Which run to go on with.
+ * Which run to continue.
  *
  * @generated from message headwater.v1.ResumeWorkflowRunRequest
  */
@@ -375,13 +375,13 @@ export declare type ResumeWorkflowRunRequest = Message<"headwater.v1.ResumeWorkf
 export declare const ResumeWorkflowRunRequestSchema: GenMessage<ResumeWorkflowRunRequest>;
 
 /**
- * The run goes on.
+ * The run continues.
  *
  * @generated from message headwater.v1.ResumeWorkflowRunResponse
  */
 export declare type ResumeWorkflowRunResponse = Message<"headwater.v1.ResumeWorkflowRunResponse"> & {
   /**
-   * Sequence of its latest event before it went on; a watch after it shows what comes.
+   * Sequence of its latest event before it continued; a watch after it shows what comes.
    *
    * @generated from field: int32 sequence = 1;
    */
@@ -395,8 +395,8 @@ export declare type ResumeWorkflowRunResponse = Message<"headwater.v1.ResumeWork
 export declare const ResumeWorkflowRunResponseSchema: GenMessage<ResumeWorkflowRunResponse>;
 
 /**
- * Runs workflows. A run belongs to the server, not to its caller: it goes on when the caller leaves, and over a restart
- * of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
+ * Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
+ * restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
  *
  * @generated from service headwater.v1.WorkflowService
  */
@@ -413,7 +413,7 @@ export declare const WorkflowService: GenService<{
     output: typeof ValidateWorkflowResponseSchema;
   },
   /**
-   * Starts a run and streams its events to the end. The first event has the run's id. Errors as StartWorkflowRun; with
+   * Starts a run and streams its events to the end. Every event has the run's id. Errors as StartWorkflowRun; with
    * the `request_id` of a run that was started before, its events are streamed from the first.
    *
    * @generated from rpc headwater.v1.WorkflowService.ExecuteWorkflow
@@ -445,7 +445,7 @@ export declare const WorkflowService: GenService<{
     output: typeof WorkflowEventSchema;
   },
   /**
-   * How far a run is, with context and results.
+   * Returns the state of a run, with context and results.
    *
    * @generated from rpc headwater.v1.WorkflowService.GetWorkflowRun
    */
@@ -465,8 +465,8 @@ export declare const WorkflowService: GenService<{
     output: typeof ListWorkflowRunsResponseSchema;
   },
   /**
-   * Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when it
-   * completed or failed before; OK when it was cancelled before.
+   * Ends a run: running steps are interrupted. Answers when it has ended. FAILED_PRECONDITION, reason RUN_STATE, when
+   * it completed or failed before; OK when it was cancelled before.
    *
    * @generated from rpc headwater.v1.WorkflowService.CancelWorkflowRun
    */
@@ -476,7 +476,7 @@ export declare const WorkflowService: GenService<{
     output: typeof CancelWorkflowRunResponseSchema;
   },
   /**
-   * Goes on with a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
+   * Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
    * over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
    * completed one.
    *

@@ -454,7 +454,7 @@ def test_the_scheduler_knows_no_clock_randomness_or_files(module: object) -> Non
     allowed = {"__future__", "asyncio", "heapq", "collections", "collections.abc", "dataclasses", "functools", "typing"}
     own = {
         "headwater_server.domain.workflow",
-        "headwater_server.workflows",
+        "headwater_server.workflows.definition",
         "headwater_server.workflows.engine.context",
         "headwater_server.workflows.engine.progress",
     }
