@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headwater.exceptions import (
         AuthenticationError,
         ContextWindowError,
+        Failure,
         ForkError,
         HeadwaterError,
         MessageTooLargeError,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     )
     from headwater.tools import tool
     from headwater.workflow import (
+        RetryPolicy,
+        SkipReason,
         Step,
         StepResult,
         StepStatus,
@@ -71,6 +74,7 @@ __all__ = [
     "AuthenticationError",
     "Connection",
     "ContextWindowError",
+    "Failure",
     "ForkError",
     "HeadwaterError",
     "Image",
@@ -80,8 +84,10 @@ __all__ = [
     "ProviderError",
     "ProviderNotFoundError",
     "ProviderRateLimitError",
+    "RetryPolicy",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "SkipReason",
     "Step",
     "StepExecutionError",
     "StepResult",
@@ -113,6 +119,8 @@ __all__ = [
 ]
 
 _WORKFLOW = (
+    "RetryPolicy",
+    "SkipReason",
     "Step",
     "StepResult",
     "StepStatus",

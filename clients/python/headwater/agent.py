@@ -7,18 +7,27 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from headwater._call.arguments import (
+    ReasoningEffort,
+    check_labels,
+    check_options,
+    message_count,
+    parallel_calls,
+    provider_key,
+    refuse_base_url,
+    tool_rounds,
+)
 from headwater._call.history import Exchange
 from headwater._call.request import (
     PreparedCall,
     ResponseFormatLike,
     UnsupportedParams,
-    build_request,
-    check_options,
+    add_choices,
+    build_agent,
     check_size,
     conversation,
-    message_count,
-    refuse_base_url,
-    tool_rounds,
+    merge_struct,
+    with_context,
 )
 from headwater._call.response import AgentResponse, collect_response
 from headwater._call.settings import Settings
@@ -33,7 +42,8 @@ from headwater._tools.tool import ToolLike, to_tools
 from headwater._values.messages import Image, MessageLike, Prompt
 from headwater._values.validation import invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
-from headwater.v1.agent_pb2 import Message
+from headwater.v1.agent_pb2 import ChatMessage
+from headwater.v1.agent_service_pb2 import StreamRequest
 
 __all__ = ["Agent", "AgentResponse", "AgentStream", "Image"]
 
@@ -60,12 +70,18 @@ class Agent(Settings):
         connection: a `Connection` to the server instead of a target, to share it and to say when it closes.
         token: lets this caller into the server, instead of the connection's token. The connection is not encrypted:
             keep it inside a network you trust.
+        reasoning_effort: how hard a reasoning model thinks: "none", "minimal", "low", "medium", "high", "xhigh" or
+            "max"; None for the provider's default.
+        labels: for the server's log, such as `{"team": "billing"}`: at most 16, keys of 1 to 63 lower-case letters,
+            digits, `_`, `-` or `.`, values of at most 256 characters. A call may add more. The provider gets none.
+        user: your id of the end user, at most 256 characters, for providers that take one to find abuse.
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
         tools: what the model may call while it replies: functions, sync or async, with or without `@tool`. A call then
             goes on until the model has said all it wants to say. The schema of a function's arguments comes from its
             signature, which needs pydantic (`pip install 'headwater[tools]'`).
+        parallel_tool_calls: whether the model may ask for several calls at once; None for the provider's default.
         max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
         tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model is
             told. None for no limit.
@@ -95,17 +111,21 @@ class Agent(Settings):
         presence_penalty: float | None = None,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
+        reasoning_effort: ReasoningEffort | None = None,
         instructions: str | None = None,
         context: Mapping[str, Any] | None = None,
         messages: Sequence[MessageLike] | None = None,
         history: int | None = None,
         tools: Iterable[ToolLike] | None = None,
+        parallel_tool_calls: bool | None = None,
         response_format: ResponseFormatLike | None = None,
         model: str | None = None,
         provider: str | None = None,
         timeout: float | None = None,
         unsupported_params: UnsupportedParams | None = None,
         provider_options: Mapping[str, Mapping[str, Any]] | None = None,
+        labels: Mapping[str, str] | None = None,
+        user: str | None = None,
         api_key: str | None = None,
         base_url: str | None = None,
         **options: Any,
@@ -130,6 +150,7 @@ class Agent(Settings):
             presence_penalty: -2 to 2.
             stop: one or several sequences that end the reply.
             seed: for replies that repeat, as far as the provider can.
+            reasoning_effort: how hard a reasoning model thinks, instead of the agent's.
             instructions: instead of the agent's.
             context: facts, appended to the instructions as `key: value` lines.
             messages: a conversation instead of the history, as dicts with `role` and `content`; the prompt follows it.
@@ -137,6 +158,7 @@ class Agent(Settings):
             history: most messages of the conversation that this call sends, of those that the agent keeps; with 0 it
                 sends none and leaves the history as it is.
             tools: instead of the agent's; an empty list for none.
+            parallel_tool_calls: whether the model may ask for several calls at once; needs tools.
             response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, or a JSON Schema.
             model: instead of the agent's.
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
@@ -145,6 +167,8 @@ class Agent(Settings):
             unsupported_params: "error" (default) or "drop", in any case: what becomes of a parameter that the
                 provider lacks.
             provider_options: for each provider, fields of its own API.
+            labels: for the server's log, added to the agent's.
+            user: your id of the end user, instead of the agent's.
             api_key: the caller's own key for the provider, where the server allows it.
             base_url: not taken; the error says where the address of a provider belongs.
             **options: fields of the API of the provider in use, JSON values. Where no `provider` is named, the server
@@ -164,10 +188,8 @@ class Agent(Settings):
         before = exchange.messages if exchange else given
         model, provider = self._model_and_provider(model, provider)
         toolbox = self._toolbox(tools)
-        request = build_request(
-            messages=[*before, *([asked] if asked is not None else [])],
-            instructions=self.instructions if instructions is None else instructions,
-            context=context,
+        config = build_agent(
+            instructions=with_context(self.instructions if instructions is None else instructions, context),
             model=model,
             provider=provider,
             sampling_values={
@@ -179,24 +201,31 @@ class Agent(Settings):
                 "stop": stop,
                 "seed": seed,
             },
+            reasoning_effort=self.reasoning_effort if reasoning_effort is None else reasoning_effort,
+            labels={**check_labels(self.labels), **check_labels(labels)},
+            user=self.user if user is None else user,
+        )
+        add_choices(
+            config,
             response_format=response_format,
             unsupported_params=unsupported_params,
             provider_options=provider_options,
-            api_key=self._api_key if api_key is None else api_key,
             toolbox=toolbox,
+            parallel_tool_calls=self._parallel_calls(parallel_tool_calls, toolbox),
         )
         extra = struct("options", options) if options else None
         if extra is not None and provider:
-            for key, value in extra.fields.items():
-                request.provider_options[provider].fields[key].CopyFrom(value)
+            merge_struct(config.provider_options[provider], extra)
             extra = None
+        request = StreamRequest(agent=config, messages=[*before, *([asked] if asked is not None else [])])
         check_size(request)
         limit = self.timeout if timeout is None else timeout
+        limit = None if limit is None else seconds("timeout", limit)
         names = CallersNames(
             len(exchange.messages) if exchange else 0, len(before) if asked is not None else None, frozenset(options)
         )
-        limit = None if limit is None else seconds("timeout", limit)
-        call = PreparedCall(self._server(), request, limit, extra, names, toolbox)
+        key = provider_key(self._api_key if api_key is None else api_key)
+        call = PreparedCall(self._server(), request, limit, extra, names, toolbox, key)
         stream = AgentStream(call, exchange, self._find_provider)
         with self._lock:
             self._streams.add(stream)
@@ -281,7 +310,7 @@ class Agent(Settings):
     ) -> None:
         await self.aclose()
 
-    def _exchange(self, asked: Message | None, has_messages: bool, limit: int | None) -> Exchange | None:
+    def _exchange(self, asked: ChatMessage | None, has_messages: bool, limit: int | None) -> Exchange | None:
         """A call's part in the history; None when it has none."""
         if limit is not None and message_count(limit) and has_messages:
             raise invalid("history", "has no place beside messages=, which are sent instead of it")
@@ -295,6 +324,11 @@ class Agent(Settings):
         limit = None if self.tool_timeout is None else seconds("tool_timeout", self.tool_timeout)
         return Toolbox({tool.name: tool for tool in offered}, limit, tool_rounds(self.max_tool_rounds))
 
+    def _parallel_calls(self, given: bool | None, toolbox: Toolbox | None) -> bool | None:
+        if given is not None and toolbox is None:
+            raise invalid("parallel_tool_calls", "has no meaning without tools; give tools=, or leave it out")
+        return parallel_calls(self.parallel_tool_calls if given is None else given)
+
     def _model_and_provider(self, model: str | None, provider: str | None) -> tuple[str | None, str | None]:
         if model is None and (provider is None or provider == (self.provider or "")):
             model = self.model
@@ -302,9 +336,9 @@ class Agent(Settings):
 
     async def _find_provider(self, call: PreparedCall) -> str:
         """The provider that will answer a call that names none; the server routes, so it is asked, once a model."""
-        key = (call.server.target, call.request.model)
+        key = (call.server.target, call.request.agent.model)
         if key not in self._providers:
-            info = await fetch_provider_info(call.server, "", call.request.model, call.timeout)
+            info = await fetch_provider_info(call.server, "", call.request.agent.model, call.timeout)
             self._providers[key] = info.name
         return self._providers[key]
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from headwater._call.arguments import (
+    ReasoningEffort,
+    check_labels,
+    check_user,
+    effort,
+    message_count,
+    parallel_calls,
+    provider_key,
+    refuse_base_url,
+    sampling,
+    tool_rounds,
+)
 from headwater._call.history import History
-from headwater._call.request import message_count, refuse_base_url, sampling, tool_rounds
 from headwater._grpc.connection import Connection
 from headwater._grpc.server import Server, check_target, resolve_server
 from headwater._tools.tool import Tool, ToolLike, to_tools
@@ -32,8 +43,12 @@ class Settings:
         connection: Connection | None = None,
         token: str | None = None,
         history: int = 20,
+        reasoning_effort: ReasoningEffort | None = None,
+        labels: Mapping[str, str] | None = None,
+        user: str | None = None,
         api_key: str | None = None,
         tools: Iterable[ToolLike] = (),
+        parallel_tool_calls: bool | None = None,
         max_tool_rounds: int = 10,
         tool_timeout: float | None = 60.0,
         base_url: str | None = None,
@@ -47,6 +62,13 @@ class Settings:
         sampling({"temperature": temperature, "max_tokens": max_tokens})
         self.temperature = temperature
         self.max_tokens = max_tokens
+        if reasoning_effort is not None:
+            effort(reasoning_effort)
+        self.reasoning_effort = reasoning_effort
+        self.labels = check_labels(labels)
+        check_user(user)
+        self.user = user
+        self.parallel_tool_calls = parallel_calls(parallel_tool_calls)
         self.timeout = None if timeout is None else seconds("timeout", timeout)
         self.target = None if target is None else check_target("target", target)
         self.connection = connection
@@ -99,7 +121,7 @@ class Settings:
 
     @api_key.setter
     def api_key(self, api_key: str | None) -> None:
-        self._api_key = header("api_key", api_key) if api_key else None
+        self._api_key = provider_key(api_key) or None
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
+from headwater._values.durations import seconds_of
 from headwater.exceptions import (
     AuthenticationError,
     ContextWindowError,
@@ -24,6 +25,7 @@ from headwater.exceptions import (
     StreamExpiredError,
     StreamInterruptedError,
     StreamTimeoutError,
+    ToolError,
     ValidationError,
     WorkflowError,
     WorkflowValidationError,
@@ -32,7 +34,7 @@ from headwater.exceptions import (
 if TYPE_CHECKING:
     import grpc
 
-DOMAIN = "headwater"
+DOMAIN = "headwater.ai"
 
 BY_REASON: dict[str, type[HeadwaterError]] = {
     "INVALID_REQUEST": ValidationError,
@@ -55,6 +57,9 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "RUN_STATE": WorkflowError,
     "WORKFLOW_INVALID": WorkflowValidationError,
     "STEP_FAILED": StepExecutionError,
+    "STEP_TIMEOUT": StepExecutionError,
+    "WORKER_LOST": StepExecutionError,
+    "TOOL_FAILED": ToolError,
     "REQUEST_ID_REUSED": ValidationError,
 }
 
@@ -96,6 +101,7 @@ class CallersNames:
 
     def of(self, path: str) -> str:
         """The caller's name of a field of the request."""
+        path = path.removeprefix("agent.")
         message, option = _MESSAGE.match(path), _OPTION.fullmatch(path)
         if message is not None:
             index, rest = int(message[1]), path[message.end() :]
@@ -104,6 +110,8 @@ class CallersNames:
             if index == self.prompt:
                 return f"prompt{rest}"
             return f"history[{index}]{rest}" if index < self.history else f"messages[{index}]{rest}"
+        if path == "headwater-provider-key":
+            return "api_key"
         if option is not None and option[2] in self.options:
             return f"{option[2]}{option[3]} (an option of {option[1]})"
         return path
@@ -191,7 +199,7 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[
             elif detail.Is(RetryInfo.DESCRIPTOR):
                 retry = RetryInfo()
                 detail.Unpack(retry)
-                retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+                retry_after = seconds_of(retry.retry_delay)
         except DecodeError:
             continue  # one detail is broken; the others still count
     return info, violations, retry_after

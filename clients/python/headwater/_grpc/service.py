@@ -7,6 +7,8 @@ from headwater._grpc.server import Server
 from headwater._grpc.unary import CALL_SECONDS, answer
 from headwater.v1 import agent_service_pb2
 
+_LARGEST_PAGE = 1_000
+
 
 async def fetch_provider_info(
     server: Server, provider: str, model: str, timeout: float | None
@@ -20,12 +22,26 @@ async def fetch_provider_info(
 async def list_providers(
     server: Server, timeout: float | None = CALL_SECONDS
 ) -> agent_service_pb2.ListProvidersResponse:
-    """The configured providers."""
-    request = agent_service_pb2.ListProvidersRequest()
-    return await answer(server, open_channel(server).agents.ListProviders, request, timeout)
+    """The configured providers, those of all pages in one answer."""
+    request = agent_service_pb2.ListProvidersRequest(page_size=_LARGEST_PAGE)
+    ask = open_channel(server).agents.ListProviders
+    found = await answer(server, ask, request, timeout)
+    while found.next_page_token:
+        request.page_token = found.next_page_token
+        page = await answer(server, ask, request, timeout)
+        found.providers.extend(page.providers)
+        found.next_page_token = page.next_page_token
+    return found
 
 
 async def list_models(server: Server, provider: str) -> agent_service_pb2.ListModelsResponse:
-    """The models of a provider; of the server's default provider with an empty name."""
-    request = agent_service_pb2.ListModelsRequest(provider=provider)
-    return await answer(server, open_channel(server).agents.ListModels, request)
+    """The models of a provider, those of all pages in one answer; of the default provider with an empty name."""
+    request = agent_service_pb2.ListModelsRequest(provider=provider, page_size=_LARGEST_PAGE)
+    ask = open_channel(server).agents.ListModels
+    found = await answer(server, ask, request)
+    while found.next_page_token:
+        request.page_token = found.next_page_token
+        page = await answer(server, ask, request)
+        found.models.extend(page.models)
+        found.next_page_token = page.next_page_token
+    return found

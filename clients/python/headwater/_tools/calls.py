@@ -18,6 +18,7 @@ from typing import Any
 
 from headwater._tools.schema import ArgumentsError
 from headwater._tools.tool import Tool
+from headwater._values.messages import tool_result
 from headwater._values.threads import CannotRunError, in_thread
 from headwater.v1 import agent_pb2
 
@@ -49,37 +50,38 @@ async def run_calls(toolbox: Toolbox, calls: Sequence[agent_pb2.ToolCall]) -> li
 
 
 async def _run(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> agent_pb2.ToolResult:
-    content, is_error = await _outcome(toolbox, call, gate)
+    content, is_error, kind = await _outcome(toolbox, call, gate)
     if len(content) > MAX_RESULT_CHARACTERS:
         content = f"the result has {len(content):,} characters; a tool may return {MAX_RESULT_CHARACTERS:,}"
-        is_error = True
-    return agent_pb2.ToolResult(tool_call_id=call.id, name=call.name, content=_clean(content), is_error=is_error)
+        is_error, kind = True, ""
+    return tool_result(call.id, call.name, _clean(content), is_error=is_error, kind=kind)
 
 
-async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool]:
+async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool, str]:
+    """What the model gets, whether that is an error, and the kind of the exception."""
     tool = toolbox.tools.get(call.name)
     if tool is None:
-        return f"there is no tool {call.name!r}; there are {', '.join(toolbox.tools)}", True
+        return f"there is no tool {call.name!r}; there are {', '.join(toolbox.tools)}", True, ""
     limit = asyncio.timeout(None)
     try:
-        arguments = tool.bind(call.arguments)
+        arguments = tool.bind(call.arguments_json)
         async with gate, limit:
             if toolbox.timeout_seconds is not None:
                 limit.reschedule(asyncio.get_running_loop().time() + toolbox.timeout_seconds)
-            return to_text(await _call(tool.function, arguments)), False
+            return to_text(await _call(tool.function, arguments)), False, ""
     except CannotRunError as error:
-        return str(error), True
+        return str(error), True, ""
     except ArgumentsError as error:
-        return f"bad arguments for {call.name}: {error}", True
+        return f"bad arguments for {call.name}: {error}", True, ""
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        return f"{call.name} was cancelled", True  # by itself
+        return f"{call.name} was cancelled", True, ""  # by itself
     except Exception as error:  # noqa: BLE001  the model is told
         if limit.expired():
-            return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True
-        return f"{type(error).__name__}: {error}", True
+            return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True, "TimeoutError"
+        return f"{type(error).__name__}: {error}", True, type(error).__name__
 
 
 async def _call(function: Callable[..., Any], arguments: inspect.BoundArguments) -> Any:

@@ -105,7 +105,8 @@ class Tool(Generic[P, R]):
     def definition(self) -> agent_pb2.Tool:
         """What a request says of it."""
         parameters = self._given_json if self._given is not None else json_text(self._field, self.parameters)
-        return agent_pb2.Tool(name=self.name, description=self.description, parameters=parameters)
+        function = agent_pb2.FunctionTool(name=self.name, description=self.description, parameters_json=parameters)
+        return agent_pb2.Tool(function=function)
 
     def bind(self, arguments: str) -> inspect.BoundArguments:
         """The arguments of a call, from the model's JSON text, checked. Raises ArgumentsError."""

@@ -20,7 +20,7 @@ async def list_runs(
         workflow_name=workflow, status=f"WORKFLOW_RUN_STATUS_{(status or 'unspecified').upper()}"
     )
     if since is not None:
-        request.since.FromDatetime(since)
+        request.min_create_time.FromDatetime(since)
     while True:
         request.page_size = min(limit - len(found.runs), _LARGEST_PAGE)
         page = await service.list_runs(server, request)
