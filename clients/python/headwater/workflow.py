@@ -107,8 +107,11 @@ class WorkflowAgent(Agent):
 
         It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `run_id`,
         `attempt`, `idempotency_key`) and the context, a dict that it may change in place. What it returns becomes the
-        step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text, which every watcher of the run sees
-        as it comes; the whole text is its result.
+        step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text,
+        which every watcher of the run sees as it comes; the whole text is its result.
+
+        A step may run more than once: pass `step.idempotency_key` to services that must act once. An exception with
+        an attribute `retry_after` asks for a pause of so many seconds before the next attempt.
 
         Args:
             name: 1 to 256 characters.

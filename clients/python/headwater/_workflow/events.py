@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from headwater._values.durations import seconds_of
-from headwater._values.failures import Failure, to_failure
+from headwater._values.failures import to_failure
 from headwater._workflow.result import SkipReason, StepStatus, skipped_in_words, status_of_run, to_skip_reason
+from headwater.exceptions import Failure
 from headwater.v1 import workflow_pb2
 
 _Failed: TypeAlias = workflow_pb2.StepFailedEvent | workflow_pb2.StepRetryingEvent | workflow_pb2.RunFinishedEvent

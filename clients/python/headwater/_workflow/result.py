@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from headwater._values.durations import seconds_of
-from headwater._values.failures import Failure, to_failure
-from headwater.exceptions import StepExecutionError, WorkflowError
+from headwater._values.failures import to_failure
+from headwater.exceptions import Failure, StepExecutionError, WorkflowError
 from headwater.v1 import workflow_pb2
 
 _LONGEST_CELL = 60
@@ -209,7 +209,9 @@ def status_of_step(number: int) -> StepStatus:
 def to_skip_reason(number: int) -> SkipReason:
     """Why a step was skipped, from the contract's number."""
     known = workflow_pb2.SkipReason.DESCRIPTOR.values_by_number.get(number)
-    return SkipReason(known.name.removeprefix("SKIP_REASON_").lower()) if known is not None else SkipReason.UNKNOWN
+    if known is None or not number:
+        return SkipReason.UNKNOWN
+    return SkipReason(known.name.removeprefix("SKIP_REASON_").lower())
 
 
 def error_of(step: workflow_pb2.StepRun) -> str:
