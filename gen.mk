@@ -1,21 +1,21 @@
 # Generated stubs and the checks of the contract. The Makefile includes this file.
-# Versions: tools/requirements.txt, tools/go.mod, tools/package.json, tools/pom.xml. Everything is installed under .tools/.
+# Versions: tools/requirements.txt, tools/go.mod, tools/package.json. Everything is installed under .tools/.
+# The Java stubs are not among them: Maven generates them in each build of clients/java.
 
 PYTHON ?= python3
 BUF ?= $(CURDIR)/.venv/bin/buf
 
 # A language takes part when its toolchain is here. `make gen REQUIRE_ALL=1` makes a missing one an error.
 has = $(if $(filter $(words $(1)),$(words $(foreach tool,$(1),$(shell command -v $(tool))))),yes)
-LANGUAGES := python $(if $(call has,go),go) $(if $(call has,node npm),typescript) $(if $(call has,java mvn),java)
-MISSING := $(filter-out $(LANGUAGES),python go typescript java)
+LANGUAGES := python $(if $(call has,go),go) $(if $(call has,node npm),typescript)
+MISSING := $(filter-out $(LANGUAGES),python go typescript)
 
 GENERATED := clients/python/headwater/v1 clients/go/headwater/v1 clients/typescript/headwater/v1 \
-	clients/java/src/main/java/ai/headwater/v1
+	clients/typescript/google/rpc
 
 gen-tools-python := .tools/python-gen/.done
 gen-tools-go := .tools/bin/protoc-gen-go-grpc
 gen-tools-typescript := .tools/typescript-gen/.done
-gen-tools-java := .tools/java-gen/.done
 
 .PHONY: gen gen-check tools buf-lint buf-breaking contract-baseline
 
@@ -32,7 +32,7 @@ gen-check: gen ## Fail if the committed stubs are not what `make gen` writes
 		echo "$$changed" >&2; exit 1; \
 	fi
 
-tools: .tools/bin/grpcurl ## Build grpcurl into .tools/bin (needs Go)
+tools: .tools/bin/grpcurl .tools/bin/ghz ## Build grpcurl and ghz into .tools/bin (needs Go)
 
 buf-lint: ## Check the style and the comments of the contract
 	cd protos && $(BUF) lint
@@ -59,16 +59,12 @@ contract-baseline: ## Record the contract as released (only when releasing)
 	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl
 	touch $@
 
+.tools/bin/ghz: tools/go.mod tools/go.sum
+	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/bojand/ghz/cmd/ghz
+	touch $@
+
 .tools/typescript-gen/.done: tools/package.json tools/package-lock.json tools/.npmrc
 	mkdir -p $(@D)
 	cp tools/package.json tools/package-lock.json tools/.npmrc $(@D)
 	npm ci --prefix $(@D) --silent --ignore-scripts --no-audit --no-fund
 	touch $@
-
-.tools/java-gen/.done: tools/pom.xml
-	mvn --quiet --batch-mode -Dstyle.color=never --file tools/pom.xml dependency:copy -Dplatform=$(maven-platform)
-	chmod +x $(@D)/protoc $(@D)/protoc-gen-grpc-java
-	touch $@
-
-# Maven Central's word for this machine: linux-x86_64, linux-aarch_64, osx-x86_64, osx-aarch_64.
-maven-platform = $(if $(filter Darwin,$(shell uname -s)),osx,linux)-$(if $(filter arm64 aarch64,$(shell uname -m)),aarch_64,x86_64)

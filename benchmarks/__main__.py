@@ -1,8 +1,8 @@
 """Measures what Headwater costs between provider and caller, beside the direct way and other gateways.
 
 Every contestant stands between the same upstream and the same load generator, all on this machine and in one run: the
-rounds go through the contestants in turn. Upstream, gateway and load generator are processes of their own; CPU is that
-of the gateway's processes alone. A chunk is a delta of the provider, also where a gateway merges several into one
+rounds go through the contestants in turn. Upstream, gateway and load generator are separate processes; CPU is that of
+the gateway's processes alone. A chunk is a delta of the provider, also where a gateway merges several into one
 message. Nothing is installed here: `make bench-peers` does that for the other gateways.
 """
 

@@ -1,7 +1,7 @@
 """The contestants: how each is started between the load generator and the upstream.
 
 Headwater runs as users run it. The others run as one worker, with logging down and everything off that would leave the
-machine; what they need is installed by `make bench-peers`, each in an environment of its own under .tools/bench.
+machine. `make bench-peers` installs each of them in a separate environment under .tools/bench.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Contestant:
     Attributes:
         name: on the command line and in the table.
         start: starts it, given the upstream and a folder for its files, until the end of the `with`.
-        version: what the report says about it.
+        version: its version for the report.
         python: the environment it needs; None where the project's own will do.
     """
 
@@ -77,7 +77,7 @@ def _direct(up: Upstream, folder: Path) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def headwater(up: Upstream, folder: Path, workers: int = 1) -> Iterator[Peer]:
+def headwater(up: Upstream, folder: Path, processes: int = 1) -> Iterator[Peer]:
     """Headwater, as `headwater serve` starts it."""
     log = folder / "headwater.log"
     command: list[str | Path] = [
@@ -87,8 +87,8 @@ def headwater(up: Upstream, folder: Path, workers: int = 1) -> Iterator[Peer]:
         "0",
         "--data-dir",
         folder / "data",
-        "--workers",
-        str(workers),
+        "--processes",
+        str(processes),
     ]
     variables = {"OPENAI_BASE_URL": f"{up.url}/v1", "OPENAI_API_KEY": KEY}
     with process([*command, "--log-level", "warning"], log, variables, stdout=True) as child:

@@ -48,7 +48,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a measurement works with: the sizes, a contestant that runs, the direct way beside it."""
+    """The parts of a measurement: the sizes, a contestant that runs, the direct way beside it."""
 
     sizes: Sizes
     name: str
@@ -171,7 +171,7 @@ def run(contestants: Sequence[Contestant], figures: Sequence[str], sizes: Sizes)
 def _one(contestant: Contestant, figure: str, sizes: Sizes, folder: Path) -> Result:
     """One figure, of a contestant started for it alone.
 
-    What a figure leaves behind would weigh on the next: after 2,000 silent streams a gateway may be busy for minutes.
+    The rest of one figure would weigh on the next: after 2,000 silent streams a gateway may be busy for minutes.
     """
     try:
         with upstream(folder) as up, DIRECT.start(up, folder) as direct, contestant.start(up, folder) as peer:

@@ -1,4 +1,4 @@
-"""What a run says to people: the table, and the page with its chart. Only figures that were measured appear."""
+"""The report of a run for people: the table, and the page with its chart. Only figures that were measured appear."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END = "<!-- written by the benchmarks: end -->"
 
 Run = Mapping[str, Any]
 
-# What to read in the result of a figure, and how the table says it. In the texts: {streams}, {pace} and so on of Sizes.
+# The values to read in the result of a figure, and their texts in the table, with {streams}, {pace} and so on of Sizes.
 ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("paced", ("gateway_us_per_chunk",), "CPU per chunk, {streams} streams at {pace:g} chunks/s, µs"),
     ("paced", ("running_us_per_chunk",), "the same, without the streams' beginning and end, µs"),
@@ -111,7 +111,7 @@ def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[
 
 
 def rows(run: Run) -> list[tuple[str, dict[str, dict[str, float]]]]:
-    """The table: what a row says, and contestant to median and spread. Rows that nobody has are left out."""
+    """The table: the text of a row, and contestant to median and spread. Rows without a figure are left out."""
     sizes = run["sizes"]
     texts = {**sizes, "many": 2 * sizes["streams"], "callers": sizes["streams"] // 2, "half_pace": sizes["pace"] / 2}
     table = []
@@ -146,7 +146,7 @@ def table(run: Run) -> str:
 
 
 def notes(run: Run) -> list[str]:
-    """What went wrong, and where: a figure beside a failed stream is to be read with it."""
+    """The failures and their places: a figure beside a failed stream must be read with them."""
     found: dict[str, int] = {}
     for results in run["rounds"]:
         for name in run["contestants"]:
@@ -168,7 +168,7 @@ def rig(run: Run) -> list[str]:
     if not through or not min(cost):
         return []
     rate, ceiling = spread(through)["median"], 1e6 / spread(cost)["median"]
-    return [f"straight from the upstream: {rate:,.0f} chunks/s; it could write {ceiling:,.0f} on a core of its own"]
+    return [f"straight from the upstream: {rate:,.0f} chunks/s; it could write {ceiling:,.0f} alone on a core"]
 
 
 def ratios(run: Run) -> list[str]:
@@ -187,7 +187,7 @@ def ratios(run: Run) -> list[str]:
 
 
 def page(run: Run) -> str:
-    """What stands between the marks of the page."""
+    """The text between the marks of the page."""
     machine, sizes, loads = run["machine"], run["sizes"], [f"{one['load_average']:.1f}" for one in run["rounds"]]
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
     parts = [
@@ -201,7 +201,7 @@ def page(run: Run) -> str:
     for title, lines in (
         ("The rig itself", rig(run)),
         ("Ratios of the medians", ratios(run)),
-        ("What went wrong on the way", notes(run)),
+        ("Failures on the way", notes(run)),
     ):
         if lines:
             parts.append("\n".join([f"{title}:", "", *(f"- {line}" for line in lines)]))

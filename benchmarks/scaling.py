@@ -1,9 +1,9 @@
-"""What a second worker brings: one and two of them, 32 connections, streams as fast as they go.
+"""What a second process brings: one and two of them, 32 connections, streams as fast as they go.
 
     python -m benchmarks.scaling [--seconds S] [--rounds N] [--json]
 
-Upstream and load generator run on the same cores, so the chunks a second say less than the share of each worker does.
-How many deltas each has passed on is what ListStreams says, in which an id names its worker.
+Upstream and load generator run on the same cores, so the chunks a second say less than the share of each process does.
+How many deltas each has passed on is what ListStreams says, in which an id names its process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SETTLING_SECONDS = 1.0
 
 
 async def measure(peer: Peer, seconds: float) -> dict[str, Any]:
-    """Chunks a second, CPU a chunk in microseconds, and each worker's share of streams and chunks."""
+    """Chunks a second, CPU a chunk in microseconds, and each process's share of streams and chunks."""
     target = f"{peer.host}:{peer.port}"
     failures = Failures()
     async with AsyncExitStack() as stack:
@@ -53,25 +53,25 @@ async def measure(peer: Peer, seconds: float) -> dict[str, Any]:
             await asyncio.sleep(seconds)
             after, streams = await _counts(readers[0])
             window.close()
-    chunks = {worker: after[worker] - before[worker] for worker in sorted(after)}
+    chunks = {process: after[process] - before[process] for process in sorted(after)}
     total = sum(chunks.values())
     return {
         **window.report(total),
         **failures.report(),
-        "streams_of_worker": [streams[worker] for worker in sorted(streams)],
-        "share_of_worker": [count / total for count in chunks.values()],
+        "streams_of_process": [streams[process] for process in sorted(streams)],
+        "share_of_process": [count / total for count in chunks.values()],
     }
 
 
 async def _counts(reader: GrpcReader) -> tuple[Counter[str], Counter[str]]:
-    """Deltas so far, and streams, of each worker."""
+    """Deltas so far, and streams, of each process."""
     deltas: Counter[str] = Counter()
     streams: Counter[str] = Counter()
     answer = await reader.stub.ListStreams(ListStreamsRequest(page_size=1000))
     for stream in answer.streams:
-        worker = stream.stream_id.split("_")[1]
-        deltas[worker] += stream.chunk_count
-        streams[worker] += 1
+        process = stream.stream_id.split("_")[1]
+        deltas[process] += stream.chunk_count
+        streams[process] += 1
     return deltas, streams
 
 
@@ -85,27 +85,27 @@ def main() -> None:
     raise_file_limit()
     rounds: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
     for _ in range(given.rounds):
-        for workers, results in rounds.items():
+        for processes, results in rounds.items():
             with (
                 tempfile.TemporaryDirectory() as folder,
                 upstream(Path(folder)) as up,
-                headwater(up, Path(folder), workers) as peer,
+                headwater(up, Path(folder), processes) as peer,
             ):
                 results.append(asyncio.run(measure(peer, given.seconds)))
     print(json.dumps(rounds) if given.json else "\n".join(_line(*one) for one in rounds.items()))
 
 
-def _line(workers: int, results: list[dict[str, Any]]) -> str:
+def _line(processes: int, results: list[dict[str, Any]]) -> str:
     rates = [one["chunks_per_second"] for one in results]
     costs = [one["gateway_us_per_chunk"] for one in results]
-    shares = ["/".join(f"{share:.0%}" for share in one["share_of_worker"]) for one in results]
-    streams = ["/".join(map(str, one["streams_of_worker"])) for one in results]
+    shares = ["/".join(f"{share:.0%}" for share in one["share_of_process"]) for one in results]
+    streams = ["/".join(map(str, one["streams_of_process"])) for one in results]
     failed = sum(one["failed"] for one in results)
     return (
-        f"{workers} worker(s), {CONNECTIONS} connections, {CONNECTIONS * STREAMS} streams: "
+        f"{processes} process(es), {CONNECTIONS} connections, {CONNECTIONS * STREAMS} streams: "
         f"{statistics.median(rates):,.0f} chunks/s ({min(rates):,.0f} to {max(rates):,.0f}), "
-        f"{statistics.median(costs):.1f} us of CPU each, share per worker {', '.join(shares)}, "
-        f"streams per worker {', '.join(streams)}, {failed} failed"
+        f"{statistics.median(costs):.1f} us of CPU each, share per process {', '.join(shares)}, "
+        f"streams per process {', '.join(streams)}, {failed} failed"
     )
 
 

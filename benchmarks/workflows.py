@@ -1,4 +1,4 @@
-"""What the engine of workflows costs on the SQLite journal: a run of five steps, many at once, a run of 1,001 steps.
+"""The cost of the workflow engine on the SQLite journal: a run of five steps, many at once, a run of 1,001 steps.
 
     python benchmarks/workflows.py [--json]
 

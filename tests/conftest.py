@@ -1,4 +1,4 @@
-"""What all tests share: the real server and the replay server, one of each for a test process."""
+"""The fixtures of all tests: the real server and the replay server, one of each for a test process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BOTH_WAYS = {
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",
 }
-"""The suites on streaming and on workflows: what uses `workers` there runs with one server process and with two."""
+"""The suites on streaming and on workflows: tests that use `processes` there runs with one server process and with two."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A service of two processes is to behave as one process does."""
     file = Path(metafunc.module.__file__).relative_to(Path(__file__).parent).as_posix()
-    if file in BOTH_WAYS and "workers" in metafunc.fixturenames:
-        metafunc.parametrize("workers", [1, 2], ids=["one-process", "two-processes"], indirect=True, scope="session")
+    if file in BOTH_WAYS and "processes" in metafunc.fixturenames:
+        metafunc.parametrize("processes", [1, 2], ids=["one-process", "two-processes"], indirect=True, scope="session")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,13 +56,13 @@ def replay() -> Iterator[ReplayThread]:
 
 
 @pytest.fixture(scope="session")
-def workers(request: pytest.FixtureRequest) -> int:
+def processes(request: pytest.FixtureRequest) -> int:
     """How many processes the server has: one, and in the suites of BOTH_WAYS two as well."""
     return int(getattr(request, "param", 1))
 
 
 @pytest.fixture(scope="session")
-def server(replay: ReplayThread, workers: int) -> Iterator[ServerProcess]:
+def server(replay: ReplayThread, processes: int) -> Iterator[ServerProcess]:
     """The real server; its providers are the replay server and `scripted`."""
-    with ServerProcess("--scripted", variables=provider_variables(replay.url), workers=workers) as server:
+    with ServerProcess("--scripted", variables=provider_variables(replay.url), processes=processes) as server:
         yield server

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from headwater_server.providers.local.provider import availability
+from headwater_server.providers.local.machine import availability
 
 PROMPT = "Why is the sky blue? Answer in two sentences."
 HEADWATER = str(Path(sys.executable).with_name("headwater"))

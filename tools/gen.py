@@ -11,6 +11,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -38,21 +39,20 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 '''
 
-# Where the generated folder of a language goes, and its place in the generator's output.
-TARGETS = {
-    "python": ("clients/python/headwater/v1", PACKAGE),
-    "go": ("clients/go/headwater/v1", PACKAGE),
-    "typescript": ("clients/typescript/headwater/v1", PACKAGE),
-    "java": ("clients/java/src/main/java/ai/headwater/v1", "ai/headwater/v1"),
-}
+ERROR_DETAILS = "google/rpc/error_details.proto"
+"""The details of an error. Python, Go and Java have packages for them; the TypeScript package includes them."""
+
+# The generated folders of each language, in `clients/<language>` as in the generator's output.
+FOLDERS = {"python": [PACKAGE], "go": [PACKAGE], "typescript": [PACKAGE, str(Path(ERROR_DETAILS).parent)]}
 
 
 def compile_contract() -> list[FileDescriptorProto]:
     """Compiles the .proto files into CONTRACT, with their comments, and returns them without what they import."""
     CONTRACT.parent.mkdir(parents=True, exist_ok=True)
     names = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / PACKAGE).glob("*.proto"))
-    options = ["-Iprotos", "--include_imports", "--include_source_info", f"--descriptor_set_out={CONTRACT}"]
-    run([*PROTOC, *options, *names])
+    folders = ["-Iprotos", f"-I{sysconfig.get_path('purelib')}"]  # googleapis-common-protos has its .proto files there
+    options = [*folders, "--include_imports", "--include_source_info", f"--descriptor_set_out={CONTRACT}"]
+    run([*PROTOC, *options, *names, ERROR_DETAILS])
     contract = FileDescriptorSet()
     contract.ParseFromString(CONTRACT.read_bytes())
     return sorted((file for file in contract.file if file.name in names), key=lambda file: file.name)
@@ -65,9 +65,9 @@ def run(command: list[str]) -> None:
         sys.exit(f"{result.stdout}{result.stderr}\nfailed: {' '.join(command)}")
 
 
-def protoc(names: list[str], *options: str, program: list[str] = PROTOC) -> None:
+def protoc(names: list[str], *options: str) -> None:
     """Lets a generator read the compiled contract."""
-    run([*program, f"--descriptor_set_in={CONTRACT}", *options, *names])
+    run([*PROTOC, f"--descriptor_set_in={CONTRACT}", *options, *names])
 
 
 def generate_python(out: Path, files: list[FileDescriptorProto]) -> None:
@@ -126,28 +126,16 @@ def generate_go(out: Path, files: list[FileDescriptorProto]) -> None:
 
 
 def generate_typescript(out: Path, files: list[FileDescriptorProto]) -> None:
-    """JavaScript with type declarations: importers need no compiler for it. And an index of the package."""
+    """JavaScript with type declarations, so importers need no compiler, the error details, and an index."""
     plugin = f"--plugin={TOOLS / 'typescript-gen/node_modules/.bin/protoc-gen-es'}"
     options = [f"--es_out={out}", "--es_opt=target=js+dts,import_extension=js"]
-    protoc([file.name for file in files], plugin, *options)
+    protoc([*(file.name for file in files), ERROR_DETAILS], plugin, *options)
     exports = "".join(f'export * from "./{Path(file.name).stem}_pb.js";\n' for file in files)
     for suffix in ("js", "d.ts"):
         (out / PACKAGE / f"index.{suffix}").write_text(f"// {NOTICE}\n\n{exports}", encoding="utf-8")
 
 
-def generate_java(out: Path, files: list[FileDescriptorProto]) -> None:
-    """Messages from the protoc of Java's own protobuf, and gRPC classes."""
-    plugin = f"--plugin={TOOLS / 'java-gen/protoc-gen-grpc-java'}"
-    program = [str(TOOLS / "java-gen/protoc")]
-    protoc([file.name for file in files], plugin, f"--java_out={out}", f"--grpc-java_out={out}", program=program)
-
-
-GENERATORS = {
-    "python": generate_python,
-    "go": generate_go,
-    "typescript": generate_typescript,
-    "java": generate_java,
-}
+GENERATORS = {"python": generate_python, "go": generate_go, "typescript": generate_typescript}
 
 
 def main() -> None:
@@ -160,10 +148,11 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         GENERATORS[language](out, files)
-        target, place = TARGETS[language]
-        shutil.rmtree(ROOT / target, ignore_errors=True)
-        shutil.copytree(out / place, ROOT / target)
-        print(f"{target}: {sum(1 for path in (ROOT / target).iterdir() if path.is_file())} files")
+        for folder in FOLDERS[language]:
+            target = ROOT / "clients" / language / folder
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(out / folder, target)
+            print(f"{target.relative_to(ROOT)}: {sum(1 for path in target.iterdir() if path.is_file())} files")
 
 
 if __name__ == "__main__":

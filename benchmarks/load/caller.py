@@ -1,4 +1,4 @@
-"""What a Python client costs its caller: CPU of the reading process per delta. One job, as JSON, from standard input.
+"""The cost of a Python client to its caller: CPU of the reading process per delta. Reads one job as JSON.
 
 Runs in the environment of the client that it measures, so it imports nothing of the benchmarks.
 """

@@ -1,4 +1,4 @@
-"""The load generator: one job, read as JSON from standard input, measured in a process of its own.
+"""The load generator: reads one job as JSON from standard input, and measures it in this process alone.
 
     python -m benchmarks.load.load < job.json
 
@@ -28,7 +28,7 @@ from benchmarks.samples import Note, added_gaps, ages, percentile
 
 OPENING_SECONDS = 1.0  # paced streams open evenly over so long
 SETTLING_SECONDS = 1.0
-ENDING_SECONDS = 120.0  # what a gateway that cannot keep the pace gets to finish paced streams
+ENDING_SECONDS = 120.0  # the time for a gateway that cannot keep the pace to finish paced streams
 FIRST_SECONDS = 60.0  # after so long no further call is made to time its first chunk
 MIN_CALLS = 20  # fewer say nothing about percentiles
 
@@ -134,7 +134,7 @@ async def paced(peer: Peer, streams: int, pace: float, seconds: float) -> dict[s
 async def saturated(peer: Peer, streams: int, seconds: float) -> dict[str, Any]:
     """Streams as fast as they go, all at once, measured after a second and then left; after them a few to their end.
 
-    The many are left because what waits in the system's buffers would take a slow gateway minutes to hand on.
+    The many are left because a slow gateway would take minutes to pass on the data in the system's buffers.
     """
     counts = [0, 0]
     failures = Failures()

@@ -1,4 +1,4 @@
-"""The processes of a run: started in groups of their own, measured with their children, ended on every path."""
+"""The processes of a run: started in separate groups, measured with their children, ended on every path."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def free_port() -> int:
 def process(
     command: Sequence[str | Path], log: Path, variables: Mapping[str, str] | None = None, stdout: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process with its children, from `with` to its end; what it says goes to `log`.
+    """A process with its children, from `with` to its end; its output goes to `log`.
 
     Its standard input stays open: closing it is how the benchmark's own processes learn to end.
     """
@@ -124,7 +124,7 @@ def get_json(url: str) -> dict[str, Any]:
 
 
 def job(module: str, description: object, log: Path, seconds: float, python: str | Path = sys.executable) -> Any:
-    """What a program of the benchmark answers to a job: JSON in, JSON out, in a process of its own."""
+    """The answer of a program of the benchmark to a job: JSON in, JSON out, in a new process."""
     script = ROOT / "benchmarks" / "load" / f"{module}.py"
     command = [python, script] if python != sys.executable else [python, "-m", f"benchmarks.load.{module}"]
     with process(command, log, stdout=True) as child:

@@ -68,7 +68,7 @@ class GrpcReader:
     """
 
     def __init__(self, target: str) -> None:
-        # Without a pool of its own a channel would share the connection of the next one.
+        # With the common pool, channels would share one connection.
         self._channel = grpc.aio.insecure_channel(target, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
         self.stub = AgentServiceStub(self._channel)
 

@@ -40,7 +40,7 @@ _CHOICE = b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}'
 
 @dataclass
 class Counts:
-    """What the upstream has seen."""
+    """The upstream's counts of requests and streams."""
 
     open: int = 0
     requests: int = 0
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         if order.silent:
             return
         if order.pace:
-            # The first came at once; from the second on each stream keeps a beat of its own.
+            # The first came at once; from the second on each stream keeps its beat.
             due = self._began + (self._sent - 1 + self._phase) / order.pace
             self._timer = self._loop.call_at(due, self._step)
         elif not self._paused:

@@ -1,7 +1,7 @@
-"""What upstream and load generator agree on: how a prompt asks for a stream, and how its text tells its age.
+"""The agreement of upstream and load generator: how a prompt asks for a stream, and how its text tells its age.
 
 The text of a delta is a stamp: the microseconds of the system's monotonic clock, which all processes share, in 12
-digits and a blank. So whoever reads it knows how old it is, and how many deltas were merged into a chunk
+digits and a blank. So its reader knows how old it is, and how many deltas were merged into a chunk
 follows from its length.
 """
 
@@ -22,7 +22,7 @@ _ORDER = re.compile(rb"bench pace=([\d.]+) count=(\d+) seconds=([\d.]+)")
 
 @dataclass(frozen=True)
 class Order:
-    """What a prompt asks of the upstream.
+    """The order to the upstream in a prompt.
 
     Attributes:
         pace: deltas a second; 0: as fast as the reader takes them.

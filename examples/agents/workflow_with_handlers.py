@@ -1,7 +1,7 @@
 """Handlers: steps of a workflow that are functions of this program, with a shared context.
 
 The run itself belongs to the server: it remembers each finished step, so a program that dies can be started again and
-go on (`resume_workflow`). Start a server first (`headwater serve --scripted` needs no key), then:
+resume the run (`resume_workflow`). Start a server first (`headwater serve --scripted` needs no key), then:
 python workflow_with_handlers.py
 """
 
@@ -20,7 +20,7 @@ def statistics(numbers: list[float]) -> dict[str, float]:
 
 
 def load(agent: WorkflowAgent, step: Any, context: Context) -> int:
-    """A plain function runs in a thread. What it puts into the context is there for the steps after it."""
+    """A plain function runs in a thread. Its values in the context are there for later steps."""
     context["numbers"] = [float(number) for number in context.pop("raw").split()]
     return len(context["numbers"])
 
@@ -45,7 +45,7 @@ def warn(agent: WorkflowAgent, step: Any, context: Context) -> str:
 
 
 async def report(agent: WorkflowAgent, step: Any, context: Context):
-    """What an async generator yields is seen by every watcher of the run; the whole text is its result."""
+    """An async generator yields text that every watcher of the run sees; the whole text is its result."""
     yield f"{context['load_result']} numbers. "
     yield f"Mean: {context['analyse_result']['mean']:.2f}. "
     yield context.get("warn_result", "Nothing to worry about.")

@@ -15,7 +15,7 @@ Context = dict[str, Any]
 
 
 async def draft(agent: WorkflowAgent, step: Any, context: Context) -> AsyncIterator[str]:
-    """A generator forwards the model's reply to whoever watches the run."""
+    """A generator forwards the model's reply to every watcher of the run."""
     async for chunk in agent.stream(f"Write about {step.metadata['topic']}", max_tokens=20):
         yield chunk.content
 
@@ -60,7 +60,7 @@ async def retries(agent: WorkflowAgent) -> None:
 
 
 async def a_failed_run_goes_on(agent: WorkflowAgent) -> None:
-    """What has completed is kept; only the failed step, and those that were skipped for it, run again."""
+    """Completed steps are kept; only the failed step, and those that were skipped for it, run again."""
 
     def broken(agent: WorkflowAgent, step: Any, context: Context) -> str:
         raise NonRetryableError("a bug")
@@ -81,7 +81,7 @@ async def a_failed_run_goes_on(agent: WorkflowAgent) -> None:
 
 
 async def a_run_in_the_background(agent: WorkflowAgent) -> None:
-    """A handle tells of a run that goes on by itself; anybody who knows its id can watch it too."""
+    """A handle tells of a run that continues by itself; anyone with its id can watch it too."""
     workflow = agent.create_workflow("background")
     workflow.add_step("write", handler="draft", metadata={"topic": "patience"})
     handle = await agent.start_workflow(workflow)

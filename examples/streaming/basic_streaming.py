@@ -25,7 +25,7 @@ async def collect(agent: Agent) -> None:
 
 
 async def stop_early(agent: Agent) -> None:
-    """Leaving the loop ends the reply at the provider too: what is not written is not paid for."""
+    """Leaving the loop ends the reply at the provider too: text that is not written is not paid for."""
     characters = 0
     try:
         async for chunk in agent.stream("Write a long essay"):

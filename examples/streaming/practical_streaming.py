@@ -46,7 +46,7 @@ async def many_at_once() -> None:
 
 
 async def with_a_time_limit() -> None:
-    """The limit holds for the whole reply; what came before it is kept."""
+    """The limit holds for the whole reply; the text before it is kept."""
     try:
         async with StreamingManager(timeout=0.2) as manager:
             async for chunk in manager.stream_with_timeout(Agent().stream("Write a novel")):
@@ -75,7 +75,7 @@ async def with_a_retry(prompt: str, attempts: int = 3) -> AsyncIterator[StreamCh
 
 
 async def server_sent_events() -> None:
-    """What a web endpoint would yield; with FastAPI: StreamingResponse(events(), media_type="text/event-stream")."""
+    """The events of a web endpoint; with FastAPI: StreamingResponse(events(), media_type="text/event-stream")."""
 
     async def events() -> AsyncIterator[str]:
         async for chunk in Agent(max_tokens=20).stream("Greet the visitor"):

@@ -12,8 +12,11 @@ import click
 from pydantic import BaseModel
 
 from headwater_server.config import Config, ConfigError, load
+from headwater_server.providers.types import TYPES
 
 CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h
+
+_FLAGS = {name: kind.flag for name, kind in TYPES.items() if kind.flag}
 
 
 def _options(command: Any) -> Any:
@@ -23,11 +26,10 @@ def _options(command: Any) -> Any:
             click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG]."),
             click.option("--host", help="Address to listen on [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
-            click.option("--workers", type=int, help="Processes that share the port [1]."),
+            click.option("--processes", type=int, help="Processes that share the port [1]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
-            click.option("--local", is_flag=True, help="Start the embedded model at once, not at its first use."),
-            click.option("--scripted", is_flag=True, help="Offer the provider `scripted`, for tests and demos."),
+            *(click.option(f"--{name}", is_flag=True, help=flag.help) for name, flag in _FLAGS.items()),
             click.option("--log-level", help="debug, info, warning or error [info]."),
             click.option("--log-format", help="json, text, or auto: text on a terminal [auto]."),
         )
@@ -40,24 +42,22 @@ def _load(
     file: Path | None,
     host: str | None,
     port: int | None,
-    workers: int | None,
+    processes: int | None,
     data_dir: str | None,
     default_model: str | None,
-    local: bool,
-    scripted: bool,
     log_level: str | None,
     log_format: str | None,
+    **switches: bool,
 ) -> Config:
     flags: dict[tuple[str, ...], Any] = {
         ("server", "host"): host,
         ("server", "port"): port,
-        ("server", "workers"): workers,
+        ("server", "processes"): processes,
         ("server", "data_dir"): data_dir,
         ("server", "default_model"): default_model,
         ("server", "log_level"): log_level,
         ("server", "log_format"): log_format,
-        ("providers", "local", "eager"): local or None,
-        ("providers", "scripted", "enabled"): scripted or None,
+        **{("providers", name, flag.key): switches[name] or None for name, flag in _FLAGS.items()},
     }
     try:
         return load(file, os.environ, {path: value for path, value in flags.items() if value is not None})
@@ -75,11 +75,11 @@ def serve(**flags: Any) -> None:
     Settings come from defaults, a TOML file, the environment and flags, each over the one before; `headwater config`
     shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
     """
-    settings = _load(**flags)
-    if settings.settings.server.workers > 1:
+    loaded = _load(**flags)
+    if loaded.settings.server.processes > 1:
         from headwater_server.processes.supervisor import become
 
-        become(settings.to_json())
+        become(loaded.to_json())
     import uvloop
 
     from headwater_server.processes import prepare_imports  # noqa: F401  before the others
@@ -91,11 +91,11 @@ def serve(**flags: Any) -> None:
     from headwater_server.transport.port import PortTakenError
     from headwater_server.workflows.journal.base import JournalError
 
-    server = settings.settings.server
+    server = loaded.settings.server
     configure_logging(server.log_level, server.log_format)
     host = f"[{server.host}]" if ":" in server.host else server.host
     try:
-        uvloop.run(run(settings, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
+        uvloop.run(run(loaded, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
     except (PortTakenError, JournalError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)
@@ -105,12 +105,12 @@ def serve(**flags: Any) -> None:
 @_options
 def config(**flags: Any) -> None:
     """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
-    settings = _load(**flags)
-    click.echo(render(settings), nl=False)
-    click.echo(f"# {_who_answers(settings)}")
+    loaded = _load(**flags)
+    click.echo(render(loaded), nl=False)
+    click.echo(f"# {_who_answers(loaded)}")
 
 
-def _who_answers(settings: Config) -> str:
+def _who_answers(loaded: Config) -> str:
     """A line on who answers a request that names neither model nor provider."""
     try:
         from headwater_server.bootstrap import default_answer
@@ -120,24 +120,24 @@ def _who_answers(settings: Config) -> str:
     import asyncio
 
     try:
-        answer = asyncio.run(default_answer(settings))
+        answer = asyncio.run(default_answer(loaded))
     except HeadwaterError as error:
         return f"mistake: default_model: {error}"
     return f"a request that names no model is answered by {answer}" if answer else "a request must name its model"
 
 
-def render(settings: Config) -> str:
+def render(loaded: Config) -> str:
     """The settings as TOML, each with its origin; of an API key only whether it is set."""
     lines: list[str] = []
-    tables: dict[tuple[str, ...], BaseModel] = {("server",): settings.settings.server}
-    for name, provider in sorted(settings.settings.providers.items()):
+    tables: dict[tuple[str, ...], BaseModel] = {("server",): loaded.settings.server}
+    for name, provider in sorted(loaded.settings.providers.items()):
         tables["providers", name] = provider
     for path, table in tables.items():
         lines.append(f"[{'.'.join(path)}]")
         for key, value in table.model_dump(mode="json").items():
-            origin = settings.origins.get((*path, key), "default")
+            origin = loaded.origins.get((*path, key), "default")
             lines.append(f"{key} = {json.dumps(value)}  # {origin}")
         if variable := getattr(table, "api_key_env", ""):
-            lines.append(f"# {variable} is {'set: ***' if path[-1] in settings.keys else 'not set'}")
+            lines.append(f"# {variable} is {'set: ***' if path[-1] in loaded.keys else 'not set'}")
         lines.append("")
     return "\n".join(lines)

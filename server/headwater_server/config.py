@@ -1,43 +1,37 @@
 """The server's settings: read once from defaults, a TOML file, the environment and flags, then passed in.
 
 A later layer overrides an earlier one, key by key. Every mistake is named with the key as its author wrote it: the key
-in the file, the variable or the flag. Keys of providers are never written down here: a setting names the environment
-variable that holds one.
+in the file, the variable or the flag. Keys of providers are never written down here: a setting names the variable or
+the file that holds one, or the command that prints one.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import core_schema
+
+from headwater_server.providers.settings import ProviderSettings
+from headwater_server.providers.types import TYPES
 
 Layer: TypeAlias = dict[tuple[str, ...], Any]
 """Settings by the path of their keys."""
 
 
-def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("must begin with http:// or https://")
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from error
-    if not parts.hostname or port == 0 or not re.fullmatch(r"[!-~]+", value):
-        raise ValueError("is not a URL: it needs a host, and no spaces")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must hold no user, password, query or fragment; a key belongs in the variable of api_key_env")
-    return value.rstrip("/")
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -53,13 +47,13 @@ def _default_data_dir() -> str:
 class ServerSettings(_Settings):
     """`[server]`: the port, the log, the data, and what holds for all providers.
 
-    `workers`: how many processes of the server share the port. `worker_timeout_seconds`: a worker that hosts handlers
+    `processes`: how many processes of the server share the port. `worker_timeout_seconds`: a worker that hosts handlers
     is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are kept.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=64)
+    processes: int = Field(1, ge=1, le=64)
     default_model: str = ""
     allow_caller_api_keys: bool = False
     first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
@@ -74,95 +68,26 @@ class ServerSettings(_Settings):
     log_format: Literal["auto", "json", "text"] = "auto"
 
 
-class OpenAISettings(_Settings):
-    """OpenAI itself, or a server that speaks its API."""
+class _ByType:
+    """Makes `type` decide which class of settings a provider has."""
 
-    type: Literal["openai"] = "openai"
-    base_url: HttpUrl
-    api_key_env: str = ""
-    api: Literal["", "chat_completions", "responses"] = ""
-    default_model: str = ""
-    models: tuple[str, ...] = ()
-
-
-class AnthropicSettings(_Settings):
-    """Anthropic, or a server that speaks its API. `max_tokens` is sent when the caller sets none."""
-
-    type: Literal["anthropic"] = "anthropic"
-    base_url: HttpUrl
-    api_key_env: str = ""
-    default_model: str = ""
-    max_tokens: int = Field(8192, ge=1)
-    models: tuple[str, ...] = ()
-
-
-class OllamaSettings(_Settings):
-    """An Ollama server."""
-
-    type: Literal["ollama"] = "ollama"
-    base_url: HttpUrl
-    api_key_env: str = ""
-    default_model: str = ""
-    models: tuple[str, ...] = ()
-
-
-class LocalSettings(_Settings):
-    """The embedded model. `eager` starts it with the server; `threads` 0 is half the cores; `max_tokens` holds when the
-    caller sets none.
-    """
-
-    type: Literal["local"] = "local"
-    eager: bool = False
-    model_path: str = ""
-    context: int = Field(4096, ge=256, le=1_048_576)
-    max_tokens: int = Field(512, ge=1)
-    parallel: int = Field(2, ge=1, le=64)
-    threads: int = Field(0, ge=0, le=256)
-
-
-class ScriptedSettings(_Settings):
-    """Deterministic replies for tests and demos; not there unless enabled."""
-
-    type: Literal["scripted"] = "scripted"
-    enabled: bool = False
-
-
-ProviderSettings = Annotated[
-    OpenAISettings | AnthropicSettings | OllamaSettings | LocalSettings | ScriptedSettings,
-    Field(discriminator="type"),
-]
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        schemas = {name: handler.generate_schema(kind.settings) for name, kind in TYPES.items()}
+        return core_schema.tagged_union_schema(schemas, discriminator="type")
 
 
 class Settings(_Settings):
     """All settings."""
 
     server: ServerSettings
-    providers: dict[ProviderName, ProviderSettings]
+    providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
 
-
-BUILT_IN: dict[str, dict[str, Any]] = {
-    "openai": {
-        "type": "openai",
-        "base_url": "https://api.openai.com/v1",
-        "api_key_env": "OPENAI_API_KEY",
-        "default_model": "gpt-4o-mini",
-    },
-    "anthropic": {
-        "type": "anthropic",
-        "base_url": "https://api.anthropic.com",
-        "api_key_env": "ANTHROPIC_API_KEY",
-        "default_model": "claude-sonnet-4-6",
-    },
-    "ollama": {"type": "ollama", "base_url": "http://127.0.0.1:11434", "default_model": "llama3.2"},
-    "local": {"type": "local"},
-    "scripted": {"type": "scripted"},
-}
-"""The providers that are there without configuration, and the type of those that a file configures by name."""
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_HOST": ("server", "host"),
     "HEADWATER_PORT": ("server", "port"),
-    "HEADWATER_WORKERS": ("server", "workers"),
+    "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
@@ -173,13 +98,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_WORKER_TIMEOUT_SECONDS": ("server", "worker_timeout_seconds"),
     "HEADWATER_LOG_LEVEL": ("server", "log_level"),
     "HEADWATER_LOG_FORMAT": ("server", "log_format"),
-    "HEADWATER_LOCAL": ("providers", "local", "eager"),
-    "HEADWATER_SCRIPTED": ("providers", "scripted", "enabled"),
-    "OPENAI_BASE_URL": ("providers", "openai", "base_url"),
-    "ANTHROPIC_BASE_URL": ("providers", "anthropic", "base_url"),
-    "OLLAMA_HOST": ("providers", "ollama", "base_url"),
 }
-"""Which variable sets which key. An empty variable is as good as none."""
+"""Which variable sets which key of the server. An empty variable is as good as none."""
 
 
 class ConfigError(Exception):
@@ -209,10 +129,8 @@ class Config:
         """The providers that somebody set up: with a key, an address or a flag."""
         names = set(self.keys)
         for name, provider in self.settings.providers.items():
-            if isinstance(provider, ScriptedSettings):
-                if provider.enabled:
-                    names.add(name)
-            elif name not in BUILT_IN or ("providers", name, "base_url") in self.origins:
+            chosen = {path[2] for path in self.origins if path[:2] == ("providers", name)}
+            if name not in TYPES or provider.is_configured(chosen):
                 names.add(name)
         return frozenset(names)
 
@@ -243,21 +161,31 @@ def load(
         file = Path(environment["HEADWATER_CONFIG"])
     values: Layer = {}
     origins: dict[tuple[str, ...], str] = {}
-    for name, built_in in BUILT_IN.items():
-        values.update({("providers", name, key): value for key, value in built_in.items()})
+    for name, kind in TYPES.items():
+        defaults = {"type": name, **kind.defaults}
+        values.update({("providers", name, key): value for key, value in defaults.items()})
     if file is not None:
         for path, value in _flat(_read(file)).items():
             values[path] = value
             origins[path] = f"{'.'.join(path)} in {file}"
-    for variable, path in ENVIRONMENT.items():
+    for variable, path, read in _variables():
         if (text := environment.get(variable)) and not _is_service_link(variable, text):
-            values[path] = _ollama_url(text) if variable == "OLLAMA_HOST" else text
+            values[path] = read(text)
             origins[path] = variable
     for path, value in (flags or {}).items():
         values[path] = value
-        origins[path] = f"--{path[-1].replace('_', '-')}"
+        origins[path] = f"--{path[1] if path[0] == 'providers' else path[-1].replace('_', '-')}"
     settings = _validate(values, origins)
     return Config(settings, _keys(settings, environment, origins), origins)
+
+
+def _variables() -> Iterator[tuple[str, tuple[str, ...], Callable[[str], str]]]:
+    """The variables, each with the path of its key and how its text is read."""
+    for variable, path in ENVIRONMENT.items():
+        yield variable, path, str
+    for name, kind in TYPES.items():
+        for one in kind.environment:
+            yield one.name, ("providers", name, one.key), one.read
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -312,8 +240,7 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
     if error["type"] == "missing":
         return f"{'.'.join(path)}: is missing"
     if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
-        kinds = "openai, anthropic, ollama, local or scripted"
-        return f"{'.'.join(path)}: needs type, one of {kinds}"
+        return f"{'.'.join(path)}: needs type, one of {', '.join(TYPES)}"
     return f"{named}: {error['msg'].removeprefix('Value error, ')}"
 
 
@@ -336,24 +263,6 @@ def _keys(settings: Settings, environment: Mapping[str, str], origins: Mapping[t
     if mistakes:
         raise ConfigError(mistakes)
     return keys
-
-
-def _ollama_url(host: str) -> str:
-    """OLLAMA_HOST as a URL, read as Ollama reads it: a URL, a host, a port or both; an address that a server listens
-    on stands for this host. The default port depends on whether a scheme is given.
-    """
-    scheme, found, rest = host.strip().partition("://")
-    if not found:
-        scheme, rest = "http", host.strip()
-    address, slash, path = rest.partition("/")
-    if address.count(":") > 1 and not address.startswith("["):
-        address = f"[{address}]"
-    if address.endswith("]") or ":" not in address:
-        address += {"http": ":80", "https": ":443"}.get(scheme, "") if found else ":11434"
-    name, _, port = address.rpartition(":")
-    if name in ("", "0.0.0.0", "[::]"):  # noqa: S104  that is where a server listens, not where a client connects
-        name = "127.0.0.1"
-    return f"{scheme}://{name}:{port}{slash}{path}"
 
 
 def _is_service_link(variable: str, text: str) -> bool:

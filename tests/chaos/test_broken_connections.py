@@ -123,10 +123,10 @@ async def test_a_killed_server_is_an_interruption_with_the_partial_text_and_its_
     assert reply.content == "back"
 
 
-async def test_callers_that_come_and_go_at_random_leave_nothing_behind(workers):
+async def test_callers_that_come_and_go_at_random_leave_nothing_behind(processes):
     chance = random.Random(SEED)  # noqa: S311  repeatable, not secret
     options = {"scripted": {"text": "word " * 50, "delay_ms": 2}}
-    with ServerProcess("--scripted", workers=workers) as server:
+    with ServerProcess("--scripted", processes=processes) as server:
         agent = Agent(model="scripted/echo", target=server.target, history=0)
 
         async def visit(chunks: int) -> None:
@@ -147,5 +147,5 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind(workers):
         assert reply.content == "ok"
         server.stop()
         left = [event["streams"] for event in server.events if event["event"] == "draining"]
-    assert left == [0] * workers
+    assert left == [0] * processes
     assert {event.get("code") for event in server.events if event["event"] == "rpc"} <= {"OK", "CANCELLED"}

@@ -12,14 +12,14 @@ DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 
 WITHOUT_THE_MODEL = f"""
 import runpy
-from headwater_server.providers import local
-local.availability = lambda: "no AVX2"
+from headwater_server.providers.local import machine
+machine.availability = lambda: "no AVX2"
 runpy.run_path({str(DEMO)!r}, run_name="__main__")
 """
 
 
 def run(*arguments: str, **variables: str) -> str:
-    """What the program prints."""
+    """The output of the program."""
     done = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True, text=True, timeout=50, env=clean_environment(**variables), check=False,

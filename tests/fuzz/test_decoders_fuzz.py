@@ -70,7 +70,7 @@ def test_a_cut_at_each_single_byte_gives_the_same_events(name: str) -> None:
 
 
 def check(outcome: Outcome) -> None:
-    """What holds of any outcome: one Finish at most and last, no empty delta, nothing that is not UTF-8."""
+    """Checks that any outcome has one Finish at most and last, no empty delta, nothing that is not UTF-8."""
     _ = outcome.finish
     for event in outcome.events:
         repr(event).encode()

@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends as a request: it is no message, or it is taken, or its bad fields are named."""
+"""Any bytes as a request: they are no message, or the request is taken, or its bad fields are named."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The log of a run against a simple model: whatever happens when, nothing is lost, doubled or out of order.
+"""The log of a run against a simple model: in any order of events, nothing is lost, doubled or out of order.
 
-Each character of an attempt's output is a number of its own, so what a watcher was given can be compared with what was
-said to the character. Steps start, speak, fail, start over and end; commits are held up; text is dropped, because little
+Each character of an attempt's output is another number, so the text that a watcher was given can be compared with the
+output, character by character. Steps start, speak, fail, start over and end; commits are held up; text is dropped, because little
 is kept; watchers begin, read at will, leave and come back where they were; the process dies, with or without the commit
 that was running. At the end every watcher must have, in order, all events that are durable and all text of attempts
-that ended, save what it was told is gone.
+that ended, except text that was reported as gone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ seeds = st.integers(0, 2**32)
 
 
 def operations(random: Random) -> Iterator[tuple[Any, ...]]:
-    """What happens, in a random order; each is a method of World with its arguments."""
+    """The actions, in a random order; each is a method of World with its arguments."""
     weights = {
         "chunk": 40, "chunks": 3, "start": 12, "end": 7, "hold": 4, "let": 10, "settle": 6, "watch": 4, "read": 20,
         "leave": 5, "crash": 2,
@@ -60,7 +60,7 @@ def operations(random: Random) -> Iterator[tuple[Any, ...]]:
 
 @dataclass
 class Reading:
-    """What a client has.
+    """The events that a client has.
 
     Attributes:
         read: of each attempt, up to which character it has read.
@@ -89,7 +89,7 @@ class Reading:
             self.read[key], self.told[key] = text[-1] + 1, 0
 
     def check(self, key: tuple[str, int], end: int, exact: bool) -> None:
-        """What it has of an attempt goes up to a character, or it was told that it does not."""
+        """Its text of an attempt is complete up to a character, unless a gap was reported."""
         gap = end - self.read[key]
         assert gap >= 0, "doubled"
         if exact:
@@ -99,7 +99,7 @@ class Reading:
 
 
 class Client:
-    """Reads a log in a task of its own, so many events as it is allowed."""
+    """Reads a log in a separate task, as many events as it is allowed."""
 
     def __init__(self, reading: Reading, log: RunLog, journal: FakeJournal, exact: bool) -> None:
         self.reading = reading
@@ -208,7 +208,7 @@ class World:
         self.clients = [Client(client.reading, self.log, self.journal, self.exact) for client in self.clients]
 
     async def finish(self) -> list[Reading]:
-        """What all clients have in the end, and one that begins anew."""
+        """The events of all clients in the end, and of one that begins again."""
         await self.settle()
         self.log.close()
         self.clients.append(Client(Reading(), self.log, self.journal, self.exact))

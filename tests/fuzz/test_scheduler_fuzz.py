@@ -28,7 +28,7 @@ from tests.support.virtual_time import run_in_virtual_time
 
 @dataclass(frozen=True)
 class Plan:
-    """What the attempts of each step do. A step's n-th entry is for when n attempts have failed before."""
+    """The outcomes of the attempts of each step. A step's n-th entry is for when n attempts have failed before."""
 
     workflow: Workflow
     outcomes: Mapping[str, tuple[str, ...]]
@@ -246,7 +246,7 @@ def test_a_run_that_was_ended_early_and_resumed_ends_the_same(plan: Plan, moment
 
 
 def check_resumed(plan: Plan, journal: FakeRecorder, host: Host) -> None:
-    """A step that begins anew has its failures forgotten, so it may fail as often again: only the end is the same."""
+    """A step that starts over has its failures forgotten, so it may fail as often again: only the end is the same."""
     complete = {name: len(host.attempts[name]) for name in _completed(journal)}
     check_the_end(plan, journal, drive(plan, journal, host))
     assert {name: len(host.attempts[name]) for name in complete} == complete

@@ -1,4 +1,4 @@
-"""No leaks: what a test with sockets leaves behind fails it."""
+"""No leaks: a test that leaves a task or a socket behind fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 def _no_leaks() -> Iterator[None]:
     """Warnings are errors, but those of destructors are only raised when the garbage is collected: here, not later.
 
-    A task that is still pending when its loop is closed warns then; so does a socket that nobody closed.
+    A task that is still pending when its loop is closed warns then; so does a socket that was not closed.
     """
     yield
     gc.collect()

@@ -1,6 +1,6 @@
 """Every recorded chat answer through real sockets: replay server, `headwater serve`, Python client.
 
-What arrives at the caller must be what the fixture's `expected` says: text, thinking, tool calls, finish reason, usage,
+The caller must get exactly the fixture's `expected`: text, thinking, tool calls, finish reason, usage,
 and after a failure the right exception with the partial text.
 """
 
@@ -71,7 +71,7 @@ ERRORS: dict[str, tuple[type[HeadwaterError], str]] = {
 
 @dataclass
 class Played:
-    """What arrived at the caller."""
+    """The result of a call."""
 
     chunks: list[StreamChunk] = field(default_factory=list)
     error: HeadwaterError | None = None
@@ -250,7 +250,7 @@ async def test_a_recorded_failure_of_a_real_server_is_told(server, name):
 
 
 def read_slowly(name: str) -> dict[str, Any]:
-    """What a recorded answer says, read in the plainest way: all of the body at once, line by line, as JSON."""
+    """The content of a recorded answer, read in the plainest way: all of the body at once, line by line, as JSON."""
     body = load_recorded()[name].body.decode()
     events = [json.loads(line[6:]) for line in body.split("\n") if line.startswith("data: {")] or [json.loads(body)]
     said: dict[str, Any] = {"text": "", "calls": [], "finish": None, "output_tokens": None}

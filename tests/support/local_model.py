@@ -1,4 +1,4 @@
-"""The embedded model for tests: a provider on a meeting place of its own, and a server process to be killed."""
+"""The embedded model for tests: a provider on a private meeting place, and a server process to be killed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http.client import HttpClient
-from headwater_server.providers.http.model_list import parse_models
-from headwater_server.providers.http.provider import Endpoint, HttpProvider
 from headwater_server.providers.local.provider import LocalProvider
-from headwater_server.providers.openai import chat as openai_chat
+from headwater_server.providers.local.settings import LocalSettings
+from headwater_server.providers.openai.settings import OpenAISettings
+from headwater_server.providers.types import build_provider
 
 
 def question(text: str, **changes: Any) -> ChatRequest:
@@ -30,18 +30,9 @@ async def local_provider(directory: Path, **settings: Any) -> AsyncIterator[Loca
     async with HttpClient("tests") as client:
 
         def connect(base_url: str, key: str) -> Provider:
-            return HttpProvider(
-                name="local",
-                type="openai",
-                endpoint=Endpoint(f"{base_url}/v1", key),
-                client=client,
-                wires={"chat_completions": openai_chat.OpenAIChatWire(genuine=False)},
-                default_model="",
-                models_path="/models",
-                parse_models=parse_models,
-            )
+            return build_provider("local", OpenAISettings(base_url=f"{base_url}/v1"), client, key)
 
-        provider = LocalProvider("local", connect, directory=directory, **settings)
+        provider = LocalProvider("local", connect, LocalSettings(**settings), directory=directory)
         try:
             yield provider
         finally:
@@ -49,7 +40,7 @@ async def local_provider(directory: Path, **settings: Any) -> AsyncIterator[Loca
 
 
 async def _serve(directory: Path, streaming: bool) -> None:
-    """What a server does, until it is killed: starts the model, and with `streaming` reads an endless reply."""
+    """Does the work of a server, until it is killed: starts the model, and with `streaming` reads an endless reply."""
     async with local_provider(directory) as provider:
         await provider.start()
         if not streaming:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from headwater.v1 import agent_service_pb2
 from headwater_server.bootstrap import build_providers
 from headwater_server.config import load
+from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.provider import HttpProvider
@@ -29,7 +31,7 @@ async def built(folder: Path, text: str = "", **environment: str) -> AsyncIterat
     """The providers of a configuration file and an environment."""
     file = folder / "headwater.toml"
     file.write_text(text)
-    async with HttpClient("test") as client:
+    async with Recorder("test") as client:
         providers = build_providers(load(file, environment), client)
         try:
             yield providers
@@ -37,14 +39,27 @@ async def built(folder: Path, text: str = "", **environment: str) -> AsyncIterat
             await providers.aclose()
 
 
+class Recorder(HttpClient):
+    """Keeps what is sent, and reaches nobody."""
+
+    sent: httpx.Request
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        self.sent = request
+        raise httpx.ConnectError("recorded")
+
+
 async def posted(providers: ProviderRegistry, model: str) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """The request that would be made for the model: its URL, headers and body."""
+    """The request that is made for the model: its URL, headers and body."""
     route = providers.resolve(model, "")
     assert isinstance(route.provider, HttpProvider)
-    stream = HttpProvider.stream(route.provider, ChatRequest(route.model, (Message(Role.USER, (Text("x"),)),)))
-    request = stream._request
+    recorder = route.provider._client
+    assert isinstance(recorder, Recorder)
+    stream = route.provider.stream(ChatRequest(route.model, (Message(Role.USER, (Text("x"),)),)))
+    with pytest.raises(HeadwaterError, match="cannot be reached"):
+        await stream.read()
     await stream.aclose()
-    return str(request.url), dict(request.headers), json.loads(request.content)
+    return str(recorder.sent.url), dict(recorder.sent.headers), json.loads(recorder.sent.content)
 
 
 async def test_anthropics_max_tokens_reaches_the_wire(tmp_path):
@@ -70,6 +85,17 @@ async def test_every_provider_has_its_own_address_and_key(tmp_path):
     assert "authorization" not in ollama[1]
     assert box[0] == "http://box:8/v1/chat/completions"
     assert box[1]["authorization"] == "Bearer sk-box"
+
+
+async def test_a_key_of_a_file_and_a_token_of_a_command_reach_the_call_and_go_over_the_variable(tmp_path):
+    (tmp_path / "key").write_text("sk-of-the-file\n")
+    text = (
+        f'[providers.openai]\napi_key_file = "{tmp_path}/key"\n'
+        '[providers.anthropic]\ntoken_command = ["echo", "of-the-command"]\n'
+    )
+    async with built(tmp_path, text, **KEYS) as providers:
+        sent = [(await posted(providers, model))[1]["authorization"] for model in ("gpt-4o", "claude-sonnet-4-6")]
+    assert sent == ["Bearer sk-of-the-file", "Bearer of-the-command"]
 
 
 @pytest.mark.parametrize(

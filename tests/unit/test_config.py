@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,15 +192,65 @@ def test_secrets_are_never_shown():
     assert "sk-very-secret" not in text + repr(config)
 
 
-@pytest.mark.parametrize("workers", [0, 65, "many"])
-def test_a_number_of_workers_that_cannot_be_is_a_mistake(workers):
-    assert mistakes(workers=workers)[0].startswith("--workers: ")
+@pytest.mark.parametrize("processes", [0, 65, "many"])
+def test_a_number_of_processes_that_cannot_be_is_a_mistake(processes):
+    assert mistakes(processes=processes)[0].startswith("--processes: ")
 
 
 def test_another_process_of_the_same_environment_gets_the_same_settings_and_keys(tmp_path):
     file = written(tmp_path, '[providers.mine]\ntype = "openai"\nbase_url = "http://a.b"\napi_key_env = "MINE"\n')
-    environment = {"MINE": "sk-secret", "OLLAMA_HOST": "gpu-box", "HEADWATER_WORKERS": "3"}
+    environment = {"MINE": "sk-secret", "OLLAMA_HOST": "gpu-box", "HEADWATER_PROCESSES": "3"}
     config = load(file, environment, {("server", "port"): 3})
     handed = json.dumps(config.to_json())
     assert "sk-secret" not in handed
     assert Config.from_json(json.loads(handed), environment) == config
+
+
+def test_reading_the_configuration_loads_no_provider():
+    code = "import headwater_server.config, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "pydantic" in loaded
+    assert not {"grpc", "google", "headwater", "aiohttp", "httpx", "msgspec", "structlog", "asyncio"} & loaded
+
+
+def test_the_switch_of_a_provider_is_where_its_setting_comes_from():
+    config = load(None, {}, {("providers", "scripted", "enabled"): True})
+    assert "enabled = true  # --scripted" in render(config)
+
+
+def test_a_key_comes_from_a_file_or_a_command_and_sets_the_provider_up(tmp_path):
+    text = """
+[providers.anthropic]
+api_key_file = "~/key"
+[providers.vertex]
+type = "openai"
+base_url = "http://x"
+token_command = ["gcloud", "auth", "print-access-token"]
+token_lifetime_seconds = 600
+"""
+    config = load(written(tmp_path, text), {"HOME": str(tmp_path)})
+    providers: dict[str, Any] = dict(config.settings.providers)
+    assert not providers["anthropic"].api_key_file.startswith("~")
+    assert providers["vertex"].token_command == ("gcloud", "auth", "print-access-token")
+    assert config.configured == {"anthropic", "vertex"}
+    assert f"token_command in {tmp_path}/headwater.toml" in render(config)
+    assert tomllib.loads(render(config))["providers"]["vertex"]["token_lifetime_seconds"] == 600
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('token_command = "gcloud auth"', "providers.b.token_command in {file}: must be a list"),
+        ('token_command = [""]', "providers.b.token_command in {file}: String should have at least 1"),
+        ("token_lifetime_seconds = 0", "providers.b.token_lifetime_seconds in {file}: Input should be greater than 0"),
+        (
+            'api_key_file = "/run/key"\ntoken_command = ["true"]',
+            "providers.b.token_command in {file}: cannot stand beside api_key_file; leave one of them out",
+        ),
+    ],
+)
+def test_a_source_of_a_key_that_cannot_be_is_a_mistake(tmp_path, lines, words):
+    file = written(tmp_path, f'[providers.b]\ntype = "openai"\nbase_url = "http://x"\n{lines}\n')
+    [line] = mistakes(file)
+    assert line.startswith(words.format(file=file))

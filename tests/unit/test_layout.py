@@ -1,4 +1,4 @@
-"""The size of rooms and modules: what a newcomer has to hold in mind at once."""
+"""The size of rooms and modules: a newcomer must be able to hold one in mind."""
 
 from __future__ import annotations
 

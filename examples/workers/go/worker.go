@@ -25,7 +25,7 @@ type handler func(ctx context.Context, task *hw.Task, emit func(string) error) (
 
 type permanent struct{ error }
 
-// A task is held from its arrival until its result is acknowledged or nobody wants it any more.
+// A task is held from its arrival until its result is acknowledged or the task is cancelled.
 type held struct {
 	cancel context.CancelFunc
 	sent   *hw.WorkerMessage // its result, once that was sent
@@ -133,7 +133,7 @@ func (w *worker) send(ctx context.Context, stream hw.WorkerService_ConnectClient
 	}
 }
 
-// keep notes that a result is sent now; false when nobody wants it any more.
+// keep notes that a result is sent now; false when the task was cancelled.
 func (w *worker) keep(result *hw.WorkerMessage) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

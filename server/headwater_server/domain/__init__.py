@@ -1,1 +1,1 @@
-"""What the server talks about: plain Python, no I/O, no gRPC, no HTTP."""
+"""The words of the server: plain Python, no I/O, no gRPC, no HTTP."""

@@ -1,4 +1,4 @@
-"""What a provider says: deltas, then one finish.
+"""The events of a provider's reply: deltas, then one finish.
 
 A provider's stream is any number of `Delta` and then exactly one `Finish`. A stream that ends without a `Finish` was
 cut, whatever the connection said.
@@ -106,7 +106,7 @@ class Chunk(msgspec.Struct, gc=False):
     Attributes:
         sequence: number of the last delta in it, from 1.
         create_time: when its first delta came, in seconds since the epoch.
-        delta: what it says.
+        delta: its content.
         merged: it stands for several deltas.
     """
 
@@ -118,7 +118,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class StreamStats:
-    """What was measured on a stream; `time_to_first_token_seconds` is None when only the final chunk came."""
+    """Measurements of a stream; `time_to_first_token_seconds` is None when only the final chunk came."""
 
     time_to_first_token_seconds: float | None
     duration_seconds: float

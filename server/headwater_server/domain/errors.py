@@ -47,7 +47,7 @@ PROVIDER_FAULTS = frozenset(
         Reason.MODEL_NOT_FOUND,
     }
 )
-"""What a provider answers for."""
+"""The reasons that are a provider's fault, not the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class HeadwaterError(Exception):
     """An error for the caller.
 
     Attributes:
-        reason: what kind of error.
+        reason: the kind of error.
         message: one sentence for people, with the cure where there is one.
         metadata: facts for programs: `provider`, `model`, `http_status`, `provider_code`, `provider_request_id`.
         violations: the bad fields, for INVALID_REQUEST.
-        retry_after_seconds: how long waiting helps; None where it does not or nobody knows.
+        retry_after_seconds: how long to wait; None where waiting does not help or the time is unknown.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class HeadwaterError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     def about(self, **facts: str) -> HeadwaterError:
-        """The error, with facts that it does not have yet; a provider's fault also says in words whose it is."""
+        """The error, with facts that it does not have yet; the message of a provider's fault begins with its name."""
         for key, value in facts.items():
             if value and key not in self.metadata:
                 self.metadata[key] = value

@@ -1,4 +1,4 @@
-"""JSON text from others, in the narrow sense that all languages share: no NaN, no lone surrogate, no great depth."""
+"""Reads and writes JSON in the narrow sense that all languages share: no NaN, no lone surrogate, no great depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_DEPTH = 100
 
 
 def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
-    """The value. Raises ValueError with what is wrong with the text, as the end of a sentence about it."""
+    """The value. Raises ValueError that names the fault of the text, as the end of a sentence about it."""
     try:
         value = json.loads(text, parse_constant=_no_such_number, parse_float=_finite)
         to_json(value).encode()

@@ -1,6 +1,6 @@
-"""What a caller asks: a conversation, sampling parameters, tools and the form of the reply.
+"""A caller's question: a conversation, sampling parameters, tools and the form of the reply.
 
-Mirrors `StreamRequest` of the contract, already validated: whoever holds a `ChatRequest` need not check it again.
+Mirrors `StreamRequest` of the contract. A `ChatRequest` is validated: code that holds one need not check it again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 
 class Role(StrEnum):
-    """Who speaks."""
+    """The speaker of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -37,7 +37,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """What the model thought, with the signature of the provider that may take it back."""
+    """Thinking of the model, with the signature of the provider that may receive it again."""
 
     text: str
     signature: str
@@ -61,7 +61,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call returned, or how it failed."""
+    """The value that a call returned, or its error."""
 
     tool_call_id: str
     name: str

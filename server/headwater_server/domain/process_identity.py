@@ -44,12 +44,12 @@ class ProcessIdentity:
     def owner(self, stream_id: str) -> int:
         """The process that has the stream, or had it.
 
-        A stream of a process that is no more, because the server was started again with fewer, falls to one of those
-        that are; what is not an id of a stream, to this one.
+        After a restart with fewer processes, the streams of those that are gone belong to those that remain. A text
+        that is not an id of a stream belongs to this process.
         """
         index = index_of(stream_id)
         return self.index if index is None else index % self.count
 
 
 SINGLE_PROCESS = ProcessIdentity()
-"""The place of a process that has the port to itself."""
+"""The identity of a process that has the port to itself."""

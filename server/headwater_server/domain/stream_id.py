@@ -17,6 +17,6 @@ def new_stream_id(index: int) -> str:
 
 
 def index_of(stream_id: str) -> int | None:
-    """Which process opened the stream; None for what is not an id of a stream."""
+    """The index of the process that opened the stream; None for a text that is not an id of a stream."""
     form = _FORM.fullmatch(stream_id)
     return int(form[1]) if form else None

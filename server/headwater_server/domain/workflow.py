@@ -1,4 +1,4 @@
-"""Workflows, their runs, and what happens in them: plain data.
+"""Workflows, their runs and events: plain data.
 
 Values of a context and results of steps are JSON text here, as their author wrote them: 3 stays 3 and 3.0 stays 3.0.
 """
@@ -40,7 +40,7 @@ class RunStatus(StrEnum):
 
 
 class EventType(StrEnum):
-    """What an event tells; the names are those of the contract."""
+    """The kind of an event; the names are those of the contract."""
 
     RUN_STARTED = "run_started"
     RUN_RESUMED = "run_resumed"
@@ -100,7 +100,7 @@ class StepState:
 
     Attributes:
         attempt: number of its latest attempt; 0 before the first.
-        failures: how many attempts have failed since it last began anew; those that a crash ended do not count.
+        failures: how many attempts have failed since the step last started over; those that a crash ended do not count.
         result: JSON text; empty unless it completed.
         error: why it failed, was skipped or is tried again.
         cause: on a skipped step: the steps that failed or were cancelled and so led to it; empty when a condition did.
@@ -123,11 +123,11 @@ class StepState:
 
 @dataclass(slots=True)
 class RunState:
-    """A run as far as it has come: what the scheduler reads and changes.
+    """A run as far as it has come; the scheduler reads and changes it.
 
     Attributes:
         steps: by name, in the order of the definition.
-        context: what the run was given, what handlers set, and the results under `NAME_result`.
+        context: the values that the run began with or handlers set, and the results under `NAME_result`.
         status: RUNNING until it has ended.
         error: names the steps that failed.
     """
@@ -140,7 +140,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt of a step brought.
+    """The outcome of an attempt that succeeded.
 
     Attributes:
         result: JSON text.
@@ -190,14 +190,14 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of a run's state that must be remembered before anybody acts on it or hears of it.
+    """A change of a run's state. It must be durable before anything acts on it or a watcher sees it.
 
     Attributes:
-        event: what to tell the watchers.
+        event: the event for the watchers.
         step: the step as it is after the change; None when the change is the run's.
         context: the context's keys that it set.
         deleted: the context's keys that it deleted.
-        also: more steps, as they are after the change: those that begin anew when a run is resumed.
+        also: more steps, as they are after the change: those that start over when a run is resumed.
     """
 
     event: RunEvent

@@ -1,11 +1,14 @@
 """The chunks of one attempt of a step.
 
-Theory of operation. Chunks have numbers out of the run's one sequence, so those of an attempt have gaps where other
-steps spoke. For every chunk there is a mark: its number, and how many characters came up to its end. While the attempt
-runs, the text is kept chunk by chunk; when it has ended, the text is joined, and the marks alone tell the chunks
-apart. So a reader can begin behind any chunk, in both forms, and text can be dropped from the front: what a reader
-missed is the difference of two marks. A reader still gets events for dropped chunks, without text: they tell the loss
-before anything with a higher number is read.
+Theory of operation. All chunks of a run share one sequence of numbers, so the numbers of an attempt have gaps where
+other steps wrote. Every chunk has a mark: its number, and how many characters came up to its end. While the attempt
+runs, the text is kept chunk by chunk. When it has ended, the text is joined, and only the marks tell the chunks apart.
+In both forms a reader can begin after any chunk, and text can be dropped from the front. The difference of two marks
+says how much a reader missed. For dropped chunks a reader gets events without text: they report the loss before the
+reader sees a higher number.
+
+Example. Chunks 3 ("ab"), 4 ("c") and 7 ("de") have the marks (3, 2), (4, 3), (7, 5). When the first two are dropped,
+"de" is left; a reader that has nothing yet gets chunk 4 without text and with `omitted` 3, then chunk 7.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from headwater_server.domain.workflow import EventType, RunEvent
 from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
 
 MAX_EVENT_CHARACTERS = 16 * 1024  # as much as one event holds: at most 64 KiB of UTF-8
-CHUNK_COST = 100  # what the objects of a chunk cost, in characters
-MARK_COST = 12  # what a chunk of joined text costs
+CHUNK_COST = 100  # the memory of a chunk's objects, counted in characters
+MARK_COST = 12  # the same for a chunk of joined text
 MAX_DROPPED_MARKS = 8192  # marks of dropped text; past it every second one goes
 
 
@@ -27,8 +30,8 @@ class ChunkBuffer:
     """Chunks of one attempt; see the module's theory of operation.
 
     Attributes:
-        cost: what it holds, in characters; see CHUNK_COST and MARK_COST.
-        void: its text means nothing any more.
+        cost: the memory that it holds, counted in characters; see CHUNK_COST and MARK_COST.
+        void: its text counts no more: a later attempt has begun.
         numbers: of all its chunks.
     """
 
@@ -126,8 +129,8 @@ class ChunkBuffer:
 
         Args:
             after: the last number that the reader has.
-            last: up to which nobody else speaks.
-            seen: the last of this attempt's numbers that the reader has; what it missed since is `omitted`.
+            last: the number up to which no other step has an event.
+            seen: the last of this attempt's numbers that the reader has; `omitted` counts the loss since then.
         """
         start, stop = bisect_right(self.numbers, after), bisect_right(self.numbers, last)
         if start >= stop:
@@ -187,7 +190,7 @@ class ChunkBuffer:
         self.cost = len(self._contents[0]) + len(self._thinkings[0]) + MARK_COST * kept
 
     def _thin(self) -> None:
-        """Bounds the marks of dropped text. A reader that begins between two of them is told of a little more loss."""
+        """Bounds the marks of dropped text. A reader that begins between two of them gets a higher `omitted`."""
         if self._dropped <= MAX_DROPPED_MARKS:
             return
         for marks in (self.numbers, self._times, self._content_ends, self._thinking_ends):

@@ -1,14 +1,14 @@
 """The events of a run in memory, as its watchers read them.
 
-Theory of operation. A watcher has seen everything up to one number, its position; that is all it can say when it comes
-back, so at every position it must be clear what it has seen. Events are therefore read strictly in the order of their
-numbers. The store keeps an index of that order: a slot for each event, and one for each stretch of chunks of the same
-attempt into which nobody else spoke. Whatever waits of a stretch is read as one event. Chunks of steps that run side by
-side alternate, so they are read in turns, after a step has ended too.
+Theory of operation. A watcher has seen everything up to one number, its position. When it returns it can only say that
+number, so the number must tell exactly which events it has seen. Events are therefore read strictly in the order of
+their numbers. The store keeps an index of that order: a slot for each event, and one for each stretch of chunks of the
+same attempt without another event between them. All waiting chunks of a stretch are read as one event. Chunks of steps
+that run side by side alternate, so they are read in turns, also after a step has ended.
 
-The text of all chunks is bounded. Past the bound the oldest goes, and watchers that have not seen it get a chunk that
-says how much they missed, in its place. Where text of several attempts is gone and nothing is left between, that is
-one such chunk an attempt.
+The text of all chunks is bounded. Past the bound the oldest text is dropped. A watcher that has not seen it gets a
+chunk in its place that says how much is missing. Where text of several attempts is gone with nothing left between, each
+attempt has one such chunk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EventStore:
     """Events of one run; see the module's theory of operation.
 
     Args:
-        entries: what the journal has of the run.
+        entries: the events that the journal has of the run.
         max_characters: bound of the text of all chunks.
     """
 
@@ -117,7 +117,7 @@ class EventStore:
             buffer.clear()
 
     def read(self, cursor: Cursor, visible: int) -> RunEvent | None:
-        """What comes next for a watcher, up to the number `visible`, and moves its cursor; None when it has all."""
+        """The next event for a watcher, up to the number `visible`; moves its cursor. None when it has all."""
         if cursor.position >= visible:
             return None
         for i in range(max(bisect_right(self._starts, cursor.position + 1) - 1, 0), len(self._starts)):
@@ -183,7 +183,7 @@ class EventStore:
 
 
 def replay(entries: Iterable[StoredEvent], after: int) -> Iterator[RunEvent]:
-    """What a watcher gets of a run that has ended, with numbers above `after`."""
+    """The events of a run that has ended, with numbers above `after`, as a watcher gets them."""
     store = EventStore(entries, math.inf)
     cursor = Cursor(after)
     while (event := store.read(cursor, 2**31 - 1)) is not None:

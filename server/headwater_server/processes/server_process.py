@@ -41,16 +41,16 @@ def main() -> None:
         hello = json.loads(line)
         identity = ProcessIdentity(hello["index"], hello["count"], Path(hello["sockets"]))
         try:
-            settings = Config.from_json(hello["config"])
-            server = settings.settings.server
+            config = Config.from_json(hello["config"])
+            server = config.settings.server
             configure_logging(server.log_level, server.log_format, identity.index)
-            uvloop.run(_serve(control, settings, identity))
+            uvloop.run(_serve(control, config, identity))
         except (PortTakenError, JournalError, HeadwaterError, ConfigError) as error:
             _answer(control, str(error))
             sys.exit(1)
 
 
-async def _serve(control: socket.socket, settings: Config, identity: ProcessIdentity) -> None:
+async def _serve(control: socket.socket, config: Config, identity: ProcessIdentity) -> None:
     loop = asyncio.get_running_loop()
     orphaned = False
 
@@ -62,7 +62,7 @@ async def _serve(control: socket.socket, settings: Config, identity: ProcessIden
 
     loop.add_reader(control, supervisor_ended)
     try:
-        await serve(settings, lambda _: _answer(control, ""), identity)
+        await serve(config, lambda _: _answer(control, ""), identity)
     finally:
         loop.remove_reader(control)
         if orphaned:

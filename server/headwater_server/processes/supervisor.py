@@ -2,7 +2,7 @@
 
 Started as `python -m headwater_server.processes.supervisor DESCRIPTOR`.
 
-Theory of operation. `headwater serve --workers N` reads its settings and then becomes this program (`become`), which
+Theory of operation. `headwater serve --processes N` reads its settings and then becomes this program (`become`), which
 imports little: it serves nobody. It holds the port without listening, and starts N processes, each a new Python, never
 a fork of this one. With each it shares a socket pair, the control socket:
 
@@ -128,7 +128,7 @@ class Supervisor:
                 in_a_row = 0
             delay = self._delays[min(in_a_row, len(self._delays) - 1)]
             in_a_row += 1
-            log.warning("worker died", worker=index, **end, restart_in_seconds=delay)
+            log.warning("process died", process=index, **end, restart_in_seconds=delay)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
@@ -144,12 +144,12 @@ class Supervisor:
             why = await child.greet(self._hellos[index])
             if why == "":
                 seconds = round(asyncio.get_running_loop().time() - began, 3)
-                log.info("worker ready", worker=index, pid=child.pid, seconds=seconds)
+                log.info("process ready", process=index, pid=child.pid, seconds=seconds)
                 self._note_ready(index)
             await child.ended.wait()
             if self._stopping.is_set() and not child.ended_cleanly:
                 self._clean = False
-                log.warning("worker died", worker=index, **child.end())
+                log.warning("process died", process=index, **child.end())
             return child.end() | ({"why": why} if why else {})
         finally:
             del self._children[index]
@@ -175,7 +175,7 @@ class Supervisor:
 
     def _kill(self) -> None:
         for index, child in self._children.items():
-            log.error("worker killed", worker=index, pid=child.pid, after_seconds=self._stop_seconds)
+            log.error("process killed", process=index, pid=child.pid, after_seconds=self._stop_seconds)
             child.send(signal.SIGKILL)
 
     def _look_for_ended(self) -> None:
@@ -288,8 +288,8 @@ def _supervise(config: dict[str, Any]) -> bool:
         held = stack.enter_context(hold_port(server["host"], server["port"]))
         server["port"] = held.getsockname()[1]
         sockets = stack.enter_context(_runtime_directory())
-        common = {"count": server["workers"], "sockets": sockets, "config": config}
-        hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["workers"])]
+        common = {"count": server["processes"], "sockets": sockets, "config": config}
+        hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["processes"])]
         host = f"[{server['host']}]" if ":" in server["host"] else server["host"]
 
         def announce() -> None:

@@ -1,7 +1,8 @@
 """What every provider offers, and what a wire format has to say.
 
-A *provider* is who answers: transport, address and key. A *wire* is how it is asked: the body of a request and the
-decoding of the answer, without I/O. Several providers may share a wire, and one provider may speak several.
+A *provider* answers: it has transport, address and credential (see `credentials`). A *wire* is how it is asked: the
+body of a request and the decoding of the answer, without I/O. Several providers may share a wire, and one provider may
+speak several.
 """
 
 from __future__ import annotations
@@ -87,6 +88,14 @@ class Provider(Protocol):
         """The provider's models, in its own order. Raises HeadwaterError when it cannot be asked."""
         ...
 
+    async def open(self) -> None:
+        """Starts what is to run before the first call. Raises HeadwaterError when that cannot start."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
+        """Waits, up to `seconds`, for those outside this process who use what the provider runs."""
+        ...
+
     async def aclose(self) -> None:
         """Frees all that the provider holds."""
         ...
@@ -129,10 +138,6 @@ class Wire(Protocol):
 
     def call(self, request: ChatRequest) -> HttpCall:
         """The request to make. Raises HeadwaterError (INVALID_REQUEST) for what the wire cannot express."""
-        ...
-
-    def auth(self, api_key: str) -> dict[str, str]:
-        """The headers that carry the key; none for an empty key."""
         ...
 
     def decoder(self, content_type: str) -> Decoder:

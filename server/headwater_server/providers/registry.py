@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
-from headwater_server.providers.models import provider_type_for
+from headwater_server.providers.types import TYPES, type_of_model
 
-# Who answers when nobody is named: these in order, then those configured under names of their own, then the last.
-FIRST = ("openai", "anthropic", "ollama")
-LAST = ("local", "scripted")
+# Who answers when nobody is named: these in order, then those configured under other names, then the last.
+FIRST = tuple(name for name, kind in TYPES.items() if not kind.stands_in)
+LAST = tuple(name for name, kind in TYPES.items() if kind.stands_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,14 @@ class ProviderRegistry:
         if not model:
             default = self.default()
             if default is None:
-                cure = "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST for the server, or its default_model"
+                *some, last = (kind.setup for kind in TYPES.values() if kind.setup)
+                cure = f"set {', '.join(some)} or {last} for the server, or its default_model"
                 raise invalid("model", f"names no model, and the server has no default; {cure}")
             return default
         prefix, slash, rest = model.partition("/")
         if slash and prefix in self._providers:
             return self._of_provider(self._providers[prefix], rest)
-        name = self._models.get(model) or provider_type_for(model)
+        name = self._models.get(model) or type_of_model(model)
         if name is None or name not in self._providers:
             raise self._not_found(f"no provider here is known to have the model {_shown(model)}", model=model)
         return Route(self._providers[name], model)
@@ -109,6 +111,15 @@ class ProviderRegistry:
             message,
             metadata={**{key: value[:100] for key, value in metadata.items()}, "configured": names[:500]},
         )
+
+    async def open(self) -> None:
+        """Starts what is to run before the first call. Raises HeadwaterError for what cannot start."""
+        for provider in self._providers.values():
+            await provider.open()
+
+    async def drain(self, seconds: float) -> None:
+        """Waits, up to `seconds`, for those outside this process who use what runs here."""
+        await asyncio.gather(*(provider.drain(seconds) for provider in self._providers.values()))
 
     async def aclose(self) -> None:
         """Closes every provider."""

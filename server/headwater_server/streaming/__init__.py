@@ -1,11 +1,11 @@
 """The way of a reply through the server: from a provider's events to chunks for one reader. The hot path.
 
-What one chunk passes through, at normal pace, all on one event loop and in one step of one task:
+One chunk passes through these at normal pace, all on one event loop and in one step of one task:
 
     socket of the provider → aiohttp's parser (C) → HttpStream.read → StreamDecoder (SSE or lines, then JSON)
         → LiveStream.next → merge → StreamChunk → context.write → gRPC
 
-What is done for its sake, and what each gains of the CPU a chunk costs (medians, docs/adr/0007 has the figures):
+Each of these measures saves CPU a chunk (medians; docs/adr/0007 has the figures):
 
 - one task reads and writes: no queue and no second task between them, nothing to wake (`live`): with the two
   below 12 %;
@@ -14,15 +14,15 @@ What is done for its sake, and what each gains of the CPU a chunk costs (medians
   iterators of httpx less for every read, 3 to 10 %;
 - only the fields that are needed are decoded, by msgspec from bytes (`providers.wire_json`);
 - deltas that waited together are one message (`merging`): as fast as it goes, that is a factor of ten;
-- few calls and few objects, since at normal pace they cost three times what they do in a tight loop: deltas and chunks
+- few calls and few objects, since at normal pace they cost three times as much as in a tight loop: deltas and chunks
   are msgspec's structs (`domain.chunks`), a timestamp is filled in place and a size looked at only where it can be too
-  much (`transport.replies`, `agent_service`), who waits sets an attribute (`watchdog`): together 5 %;
-- what a server has made before its first call is frozen, so that the garbage collector does not look at it each time
-  (`bootstrap.serve`): 15 % as fast as it goes, nothing at normal pace;
+  much (`transport.replies`, `agent_service`), a waiting task sets an attribute (`watchdog`): together 5 %;
+- the objects that a server has made before its first call are frozen, so that the garbage collector does not look at
+  them each time (`bootstrap.serve`): 15 % as fast as it goes, nothing at normal pace;
 - one timer a stream watches for silence, not one a chunk (`watchdog`);
 - one log line a stream, at its end, and no metric or timestamp beyond the chunk's own (`transport.rpc`).
 
 Tried and left out, since no gain could be measured: gRPC's minimal stack and throughput target, thresholds of the
-garbage collector, reading on while a write is under way, pinning to a core. What is left is mostly gRPC's: a write
-costs a system call on the socket, and its completion two more wake-ups.
+garbage collector, reading on while a write is under way, pinning to a core. Most of the rest is gRPC's: a write costs a
+system call on the socket, and its completion two more wake-ups.
 """

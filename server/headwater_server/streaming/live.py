@@ -1,19 +1,19 @@
 """A stream while it runs: reads the provider when its caller wants more, measures, and says once how it ended.
 
-Theory of operation. One task does it all: whoever asks for the next chunk reads the provider, if nothing is there
-already. So a chunk passes from the provider's connection to the caller's in one step of one task. While the caller is
-slow nobody reads, what the provider writes waits in the connection's buffers, and TCP slows the provider down when they
-are full; afterwards all that has arrived is read at once, and merged.
+Theory of operation. One task does it all: the task that asks for the next chunk reads the provider, if no chunk is
+there already. So a chunk passes from the provider's connection to the caller's in one step of one task. While the
+caller is slow nothing is read: the provider's bytes wait in the connection's buffers, and TCP slows the provider down
+when they are full. Afterwards all that has arrived is read at once, and merged.
 
-How a stream can end, and who says so:
+A stream can end in four ways:
 - the provider finished: its Finish becomes the final chunk;
 - the provider failed, or its answer broke off. After the first delta every such failure is STREAM_INTERRUPTED, because
-  what the caller has is not the whole reply;
-- it was ended from outside (CancelStream, a provider gone quiet, the server's shutdown): `interrupt` notes the error,
-  wakes the reading task with a cancellation, which that task takes back (`Task.uncancel`, as asyncio.timeout does it);
-- the caller left: the RPC closes the stream, and nobody is there to be told.
+  the caller does not have the whole reply;
+- it was ended from outside (CancelStream, a silent provider, the server's shutdown): `interrupt` notes the error and
+  wakes the reading task with a cancellation, which that task takes back (`Task.uncancel`, as asyncio.timeout does);
+- the caller left: the RPC closes the stream, and no end is reported.
 
-After the provider's finish a task of its own reads the rest of the answer, a few bytes, so that the connection can be
+After the provider's finish a separate task reads the rest of the answer, a few bytes, so that the connection can be
 used again; the caller does not wait for that.
 """
 
@@ -72,7 +72,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a round of tool calls goes on from: the stream's id, and the sequence number of its last chunk."""
+    """The point from which a round of tool calls continues: the stream's id, and the sequence of its last chunk."""
 
     stream_id: str
     sequence: int
@@ -152,13 +152,13 @@ class LiveStream:
             self._closing = asyncio.create_task(self._source.aclose())
 
     async def close(self) -> asyncio.Task[None] | None:
-        """Frees the stream. A task that only has to finish reading is returned: it ends by itself, and is the
-        caller's to wait for.
+        """Frees the stream. Returns the task that finishes reading the answer, if there is one: it ends by itself, and
+        the caller must wait for it.
         """
         self._watchdog.stop()
         finished = isinstance(self._end, FinalChunk)
-        # An error leads back here by its traceback; without letting go of it a stream that has ended would wait for
-        # the garbage collector with all that it holds.
+        # The traceback of an error refers to this stream. While the stream refers to the error too, only the garbage
+        # collector can free them and all that they hold.
         self._waiting.clear()
         self._end = None
         if self._closing is not None:
@@ -221,7 +221,7 @@ class LiveStream:
         return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, self._source.request_id)
 
     def _tokens_per_second(self, usage: Usage | None) -> float | None:
-        """The pace of the writing: from the first delta to the last, without thinking that nobody saw."""
+        """The pace of the writing: from the first delta to the last, without thinking that was not streamed."""
         if usage is None or usage.output_tokens is None or self._first is None:
             return None
         hidden = 0 if self._thought else usage.reasoning_tokens or 0

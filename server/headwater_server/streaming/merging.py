@@ -1,10 +1,9 @@
-"""From the provider's deltas to the chunks that the caller gets.
+"""Makes the chunks that the caller gets from the provider's deltas.
 
-A stream reads what has arrived whenever its caller has taken the chunk before. At normal pace that is one delta, and it
-becomes a chunk of its own. When the caller was slow, or the provider wrote fast, several have arrived together, and
-those that say the same kind of thing become one chunk: a message costs about the same whatever its size, so merging is
-what lets a slow reader catch up. What may be merged: text with text, thinking with thinking, within one content block
-and one event type. Anything else keeps its place between them.
+A stream reads all deltas that have arrived, each time its caller has taken the chunk before. At normal pace that is one
+delta, and it becomes one chunk. When the caller was slow, or the provider wrote fast, several have arrived together.
+Then text is merged with text, and thinking with thinking, within one content block and one event type; anything else
+keeps its place between them. A message costs about the same at any size, so merging lets a slow reader catch up.
 
 Sizes are counted in characters, each at most four bytes of UTF-8: the bounds in bytes hold without encoding anything.
 """
@@ -53,7 +52,7 @@ def _join(chunks: list[Chunk], kind: str, pieces: list[str]) -> None:
 
 
 def _kind(delta: Delta) -> str:
-    """The field in which the delta can be merged or split; empty for one that says more, or something else."""
+    """The field in which the delta can be merged or split; empty for a delta with another field or with several."""
     if delta.tool_calls or delta.thinking_signature or delta.redacted_thinking or delta.refusal:
         return ""
     if delta.content:
@@ -74,7 +73,7 @@ def _sendable(deltas: Iterable[Delta]) -> Iterator[Delta]:
 
 
 def _size(delta: Delta) -> int:
-    """What a delta holds, in characters."""
+    """The size of a delta in characters."""
     size = len(delta.content) + len(delta.thinking) + len(delta.refusal)
     for call in delta.tool_calls or ():
         size += len(call.arguments) + len(call.name) + len(call.id)
@@ -82,7 +81,7 @@ def _size(delta: Delta) -> int:
 
 
 def _split(delta: Delta) -> Iterator[Delta]:
-    """The delta in pieces that each fit a message. What is opaque stays whole: nobody could put it together again."""
+    """The delta in pieces that each fit a message. Opaque fields stay whole: a reader could not join their pieces."""
     for field in ("thinking", "content", "refusal"):
         for text in _cut(getattr(delta, field)):
             yield _part(delta, field, text)

@@ -1,4 +1,4 @@
-"""The streams that run in this process: who opens one, lists, cancels and drains them."""
+"""The streams that run in this process: opens, lists, cancels and drains them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Entry:
     stream: LiveStream
 
 
-class StreamRegistry:
+class RunningStreams:
     """Owns every running stream of this process.
 
     Args:
@@ -60,7 +60,7 @@ class StreamRegistry:
         timeouts: Timeouts,
         continues: Continuation | None = None,
     ) -> AsyncIterator[LiveStream]:
-        """A new stream, or the next round of one, closed with all that it holds when the block is left.
+        """Opens a new stream, or the next round of one, and closes it with all that it holds at the end of the block.
 
         Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, INVALID_REQUEST when the round before
         still runs.
@@ -90,7 +90,7 @@ class StreamRegistry:
     def _place_in_list(self, stream: LiveStream) -> int:
         created_us = max(int(stream.created * 1e6), self._last_created_us + 1)  # the clock may be set back
         self._last_created_us = created_us
-        # The middle of the microsecond: whoever cuts off its fraction has the very number.
+        # The middle of the microsecond: cutting off the fraction gives the number exactly, rounding errors or not.
         stream.created = (created_us + 0.5) / 1e6
         return list_position(created_us, self._index)
 
@@ -114,7 +114,7 @@ class StreamRegistry:
         return [entry.stream for entry in page], page[-1].position if len(rest) > size else 0
 
     async def drain(self, seconds: float) -> None:
-        """Takes no new streams, and waits up to `seconds` for the running ones; those that are left are interrupted."""
+        """Takes no new streams, waits up to `seconds` for the running ones, and interrupts those that are left."""
         self._draining = True
         try:
             async with asyncio.timeout(seconds):
@@ -125,7 +125,7 @@ class StreamRegistry:
                 stream.interrupt(cut if stream.chunk_count else draining())
 
     async def close(self) -> None:
-        """Waits for the streams that were told to end, and for the connections that are read to their end."""
+        """Waits for the streams that were interrupted, and for the connections that are read to their end."""
         await self._idle.wait()
         if self._finishing:
             await asyncio.wait(self._finishing)

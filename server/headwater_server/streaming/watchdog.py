@@ -1,8 +1,9 @@
-"""Notices that a provider has gone quiet, at the cost of two attributes a chunk.
+"""Notices that a provider is silent, at the cost of two attributes a chunk.
 
 A timer for each chunk would cost more than the chunk. Here one timer runs at a time, set for the moment at which the
-limit would be reached if nothing came; when it fires it looks since when the provider is waited for, and sets itself
-anew. Who waits says so by setting an attribute, since it happens twice a chunk.
+limit is reached if nothing comes. When it fires, it reads since when the stream has waited for the provider. Then it
+reports the silence, or sets itself again for the rest of the time. A stream that begins or ends waiting sets an
+attribute, not a timer, since that happens twice a chunk.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Watchdog:
         on_timeout: called with the limit that was passed, in seconds.
 
     Attributes:
-        since: the loop's time since which the provider is waited for; None while nobody waits, when its silence says
-            nothing. Whoever waits sets it.
+        since: the loop's time since which the stream has waited for the provider; None while it does not wait, and the
+            provider may be silent. The stream sets it.
     """
 
     def __init__(self, first_seconds: float, next_seconds: float, on_timeout: Callable[[float], None]) -> None:
@@ -39,9 +40,9 @@ class Watchdog:
             self._arm(self._loop.time() + self._limit)
 
     def stop(self) -> None:
-        """Ends the watch, and lets go of who was to be called."""
+        """Ends the watch, and releases `on_timeout`."""
         self._disarm()
-        self._on_timeout = _nobody
+        self._on_timeout = _ignore
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -62,5 +63,5 @@ class Watchdog:
             self._on_timeout(self._limit)
 
 
-def _nobody(_: float) -> None:
+def _ignore(_: float) -> None:
     pass

@@ -1,1 +1,1 @@
-"""What can be seen of a running server from outside."""
+"""The view of a running server from outside: its log."""

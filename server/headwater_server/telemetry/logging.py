@@ -1,9 +1,8 @@
 """Structured logs on standard error: one event a line, as JSON or for people.
 
-Nothing that was said, asked or kept secret is ever passed to a logger: prompts, replies, keys, providers' messages.
-What libraries and Python itself have to report (`logging`, warnings, exceptions that nobody can catch) might quote
-such things; it becomes the event `fault` with the place it came from, and of its text only the beginning, up to the
-first value in it.
+Prompts, replies, keys and providers' messages are never passed to a logger. Reports of libraries and of Python itself
+(`logging`, warnings, exceptions in finalizers and threads) might quote them. Such a report becomes the event `fault`
+with the place it came from, and with the beginning of its text, up to the first value in it.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from typing import Any, Literal, TextIO
 import structlog
 
 
-def configure_logging(level: str, form: Literal["auto", "json", "text"], worker: int | None = None) -> None:
+def configure_logging(level: str, form: Literal["auto", "json", "text"], process: int | None = None) -> None:
     """Sets up structlog for the process.
 
     Args:
         level: the least level that is logged.
         form: `auto` is text on a terminal and JSON elsewhere.
-        worker: which of the server's processes this is, said on every line; None: it is the only one.
+        process: which of the server's processes this is, said on every line; None: it is the only one.
     """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     render: list[structlog.typing.Processor] = (
@@ -35,7 +34,7 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], worker:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            *([] if worker is None else [_worker(worker)]),
+            *([] if process is None else [_process(process)]),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *render,
@@ -50,10 +49,10 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], worker:
     threading.excepthook = _show_thread
 
 
-def _worker(index: int) -> structlog.typing.Processor:
+def _process(index: int) -> structlog.typing.Processor:
     # Not a context variable: gRPC's own threads would not have it.
     def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return {"worker": index, **event}
+        return {"process": index, **event}
 
     return add
 
@@ -70,12 +69,12 @@ class _Logger:
 
 
 class _Foreign(logging.Handler):
-    """Logs what libraries log: asyncio reports here what no task of ours has caught."""
+    """Logs the records of libraries. asyncio reports here the exceptions that no task of ours has caught."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         facts = fault_facts(error) if error else {}
-        say = _log.error if record.levelno >= logging.ERROR else _log.warning  # libraries have levels of their own
+        say = _log.error if record.levelno >= logging.ERROR else _log.warning  # libraries define more levels
         say("fault", logger=record.name, what=_beginning(str(record.msg)), **facts)
 
 
@@ -104,7 +103,7 @@ def _show_uncaught(logger: str, what: str, kind: type[BaseException], error: Bas
 
 
 def _beginning(text: str) -> str:
-    """Of a library's message what cannot quote anything: `Exception in callback <Handle …>` without the handle."""
+    """The part of a library's message that quotes nothing: `Exception in callback <Handle …>` without the handle."""
     return re.split(r"[<({\[:%'\"\n]", text, maxsplit=1)[0].strip()
 
 
@@ -112,7 +111,7 @@ _log = structlog.get_logger("headwater.foreign")
 
 
 def fault_facts(error: BaseException) -> dict[str, Any]:
-    """What may be logged of an unexpected exception: its type and where it came from, never what it says."""
+    """The facts of an unexpected exception that may be logged: its type and where it came from, never its message."""
     frames = traceback.extract_tb(error.__traceback__)
     return {
         "error": type(error).__name__,

@@ -11,12 +11,12 @@ class PortTakenError(Exception):
 
 
 def check_port(host: str, port: int) -> None:
-    """Binds the address and lets go of it: the system's own words for what is wrong, before gRPC's pages of them.
+    """Binds the address and releases it: a fault gives the system's short message instead of gRPC's pages.
 
     Raises PortTakenError.
     """
     try:
-        # Connections that have ended may linger at the port for a minute; they take it from nobody.
+        # Connections that have ended may linger at the port for a minute; they do not occupy it.
         _bind(host, port, socket.SO_REUSEADDR).close()
     except (OSError, UnicodeError) as error:
         raise _taken(host, port, error) from error
@@ -25,8 +25,8 @@ def check_port(host: str, port: int) -> None:
 def hold_port(host: str, port: int) -> socket.socket:
     """A socket that keeps the port for processes that listen there with SO_REUSEPORT.
 
-    It takes no connections itself: it does not listen. It fixes the number of port 0, and as long as it is open nobody
-    else gets the port, also while no process listens.
+    It takes no connections itself: it does not listen. It fixes the number of port 0, and while it is open no other
+    program gets the port, also while no process listens.
 
     Raises PortTakenError.
     """

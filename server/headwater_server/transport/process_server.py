@@ -8,7 +8,7 @@ from functools import partial
 from headwater.v1 import agent_service_pb2_grpc, worker_service_pb2_grpc, workflow_service_pb2_grpc
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
@@ -18,16 +18,16 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 
 OWNER_FIRST_SECONDS = 2.0
-"""How much longer the calls to siblings may take to drain: what ends with the owner's limit is the owner's to tell."""
+"""How much longer the calls to siblings may take to drain: the owner, not the relay, reports its calls' timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamServices:
-    """What the AgentService is made of; see there."""
+    """The parts of the AgentService; see there."""
 
     opener: StreamOpener
     providers: ProviderRegistry
-    streams: StreamRegistry
+    streams: RunningStreams
     version: str
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_port
+from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 STOP_SECONDS = 1.0
@@ -40,7 +41,7 @@ SIBLING_OPTIONS = (
     *_PENDING,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
-    # A window that grows would take in megabytes of what a worker sends and nobody reads yet.
+    # A window that grows would take in megabytes from a worker before anything reads them.
     ("grpc.http2.bdp_probe", 0),
 )
 
@@ -63,13 +64,13 @@ class GrpcServer:
         self.port = 0
         self._shares_port = shares_port
         # gRPC shares ports by itself; one that is taken must be an error instead.
-        self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(shares_port))))
+        options = (*OPTIONS, ("grpc.so_reuseport", int(shares_port)))
+        self._server = grpc.aio.server(interceptors=interceptors(), options=options)
         self._health = health.aio.HealthServicer()
         for add in services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        add_reflection((*SERVICES, health.SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError."""
@@ -94,14 +95,14 @@ class GrpcServer:
 
 
 class SiblingServer:
-    """The server on this process's own socket, for what its siblings pass on, from `start` to `stop`.
+    """The server on this process's socket, for the calls that its siblings pass on, from `start` to `stop`.
 
     Args:
         services: what belongs to this process.
     """
 
     def __init__(self, services: Iterable[AddService]) -> None:
-        self._server = grpc.aio.server(options=SIBLING_OPTIONS)
+        self._server = grpc.aio.server(interceptors=interceptors(), options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)
 

@@ -1,1 +1,1 @@
-"""Workflows: what runs when, what is remembered of it, and who may watch."""
+"""Workflows: their definitions, the engine that runs them, the journal that keeps them, the workers of their steps."""

@@ -136,12 +136,12 @@ def test_a_wrong_argument_is_named(arguments, why):
     assert why in done.stderr
 
 
-def test_the_shares_of_two_workers_are_measured():
+def test_the_shares_of_two_processes_are_measured():
     command = [sys.executable, "-m", "benchmarks.scaling", "--seconds", "0.3", "--rounds", "1", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     rounds = json.loads(done.stdout)
-    assert {workers: one["failed"] for workers, (one,) in rounds.items()} == {"1": 0, "2": 0}
-    assert rounds["1"][0]["streams_of_worker"] == [64]
-    assert sum(rounds["2"][0]["streams_of_worker"]) == 64
-    assert sum(rounds["2"][0]["share_of_worker"]) == pytest.approx(1)
+    assert {count: one["failed"] for count, (one,) in rounds.items()} == {"1": 0, "2": 0}
+    assert rounds["1"][0]["streams_of_process"] == [64]
+    assert sum(rounds["2"][0]["streams_of_process"]) == 64
+    assert sum(rounds["2"][0]["share_of_process"]) == pytest.approx(1)

@@ -103,7 +103,7 @@ def test_a_closed_pipe_is_no_error_message(server):
 
 
 def on_a_terminal(*args: str) -> str:
-    """What `headwater ARGS` writes when its output is a terminal."""
+    """The output of `headwater ARGS` on a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "headwater.cli", *args],

@@ -44,7 +44,7 @@ def _tests_that_have_a_loop_leave_no_tasks(request: pytest.FixtureRequest) -> No
 
 @pytest.fixture(autouse=True)
 def _asyncio_has_nothing_to_report(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Tasks that were destroyed and exceptions that nobody took are only logged; here they fail the test."""
+    """Fails the test for destroyed tasks and for exceptions that were never read; elsewhere they are only logged."""
     yield
     gc.collect()
     reports = [

@@ -1,4 +1,4 @@
-"""Whole calls over a real socket: what is sent, what comes back, and what an error leaves behind."""
+"""Whole calls over a real socket: the request, the reply, and the state after an error."""
 
 from __future__ import annotations
 

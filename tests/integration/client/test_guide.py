@@ -1,4 +1,4 @@
-"""What people write with the client, in the order in which they learn it. Each test is such a program."""
+"""Programs that people write with the client, in the order in which they learn it. Each test is such a program."""
 
 from __future__ import annotations
 

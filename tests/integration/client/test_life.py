@@ -28,7 +28,7 @@ async def collect(agent: Agent) -> str:
 
 
 def run_script(service: FakeAgentService, script: str) -> subprocess.CompletedProcess[str]:
-    """What a fresh interpreter says that shows every warning."""
+    """The output of a fresh interpreter that shows every warning."""
     with start_script(service, script) as child:
         try:
             output, errors = child.communicate(timeout=30)

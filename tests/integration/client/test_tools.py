@@ -1,4 +1,4 @@
-"""The rounds of a call with tools, over a service that asks for what a test wants."""
+"""The rounds of a call with tools, over a service that asks for the tools that a test wants."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def calls_once(*calls: Call, text: str = "Let me see. ") -> Reply:
 
 
 def results_in(service: FakeAgentService, request: int = -1) -> list[tuple[str, str, str, bool]]:
-    """What the model was told in a request."""
+    """The messages for the model in a request."""
     parts = service.requests[request].messages[-1].parts
     return [
         (part.tool_result.tool_call_id, part.tool_result.name, part.tool_result.content, part.tool_result.is_error)
@@ -456,7 +456,7 @@ async def test_the_whole_exchange_enters_the_history(service: FakeAgentService) 
     assert kept[2]["content"] == [
         {"type": "tool_result", "tool_call_id": "call_0_0", "name": "add", "content": "5", "is_error": False}
     ]
-    await agent.arun("Sure?", messages=kept)  # what is shown can be sent
+    await agent.arun("Sure?", messages=kept)  # messages that are shown can be sent
     assert list(service.requests[2].messages[:3]) == list(service.requests[1].messages)
 
 
@@ -690,7 +690,7 @@ async def test_a_later_round_belongs_to_the_loop_of_the_first(service: FakeAgent
 
 
 async def test_the_next_round_begins_when_the_server_has_let_go_of_the_one_before(service: FakeAgentService) -> None:
-    """Else the server would refuse to go on with a stream that still runs."""
+    """Otherwise the server would refuse to continue a stream that still runs."""
     running: list[str] = []
 
     async def lingering(reply: Chunks) -> Chunks:

@@ -1,4 +1,4 @@
-"""Runs as their caller sees them: what is sent, what comes back, and what becomes of a run whose caller leaves."""
+"""Runs as their caller sees them: the request, the events, and the end of a run whose caller leaves."""
 
 from __future__ import annotations
 

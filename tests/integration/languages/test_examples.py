@@ -12,7 +12,7 @@ from tests.support.servers.server import ServerProcess, clean_environment
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
-# What each must have printed for its parts to have done what they say.
+# The output that shows that the parts of each work.
 SIGNS = {
     "streaming/basic_streaming.py": [
         "scripted/story streams: True",

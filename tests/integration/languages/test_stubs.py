@@ -31,9 +31,9 @@ def program(request: pytest.FixtureRequest) -> Program:
 
 
 @pytest.fixture(scope="module")
-def stub_target(workers: int) -> Iterator[str]:
+def stub_target(processes: int) -> Iterator[str]:
     """The real server, on which a scripted model repeats the prompt when no provider is named."""
-    with ServerProcess("--scripted", "--default-model", "scripted/echo", workers=workers) as server:
+    with ServerProcess("--scripted", "--default-model", "scripted/echo", processes=processes) as server:
         yield server.target
 
 

@@ -29,13 +29,13 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 class Processes(ServerProcess):
-    """`headwater serve --scripted --workers 2`, with all it writes in one folder."""
+    """`headwater serve --scripted --processes 2`, with all it writes in one folder."""
 
     def __init__(self, folder: Path, *args: str, **variables: str) -> None:
         self.folder = folder
         (folder / "tmp").mkdir(exist_ok=True)
         variables = {"HEADWATER_DATA_DIR": str(folder / "data"), "TMPDIR": str(folder / "tmp"), **variables}
-        super().__init__("--scripted", *args, variables=variables, workers=2)
+        super().__init__("--scripted", *args, variables=variables, processes=2)
 
     @property
     def port(self) -> int:
@@ -91,26 +91,26 @@ def test_the_settings_are_in_no_command_line_and_every_line_of_a_process_names_i
         assert len(family) == 3
         assert "zanzibar" not in str([process.cmdline() for process in family])
         server.stop()
-        said = {(event["event"], event["worker"]) for event in server.events}
-    events = ("listening", "worker ready", "draining", "stopped")
+        said = {(event["event"], event["process"]) for event in server.events}
+    events = ("listening", "process ready", "draining", "stopped")
     assert said == {(event, index) for event in events for index in (0, 1)}
 
 
-def test_one_worker_is_one_process():
-    with ServerProcess("--workers", "1") as server:
+def test_one_process_needs_no_supervisor():
+    with ServerProcess("--processes", "1") as server:
         assert psutil.Process(server.process.pid).children() == []
 
 
 @pytest.mark.parametrize("count", ["0", "65", "many"])
-def test_a_number_of_workers_that_cannot_be_is_named(count):
-    done = run_cli("serve", variables={"HEADWATER_WORKERS": count})
+def test_a_number_of_processes_that_cannot_be_is_named(count):
+    done = run_cli("serve", variables={"HEADWATER_PROCESSES": count})
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
-    assert done.stderr.startswith("headwater: HEADWATER_WORKERS: ")
+    assert done.stderr.startswith("headwater: HEADWATER_PROCESSES: ")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_second_server_is_refused_the_port(processes, workers):
-    done = run_cli("serve", "--port", str(processes.port), "--workers", workers)
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_second_server_is_refused_the_port(processes, count):
+    done = run_cli("serve", "--port", str(processes.port), "--processes", count)
     words = f"cannot listen on 127.0.0.1:{processes.port}: Address already in use; choose with --host and --port"
     assert (done.returncode, done.stderr) == (1, f"headwater: {words}\n")
 
@@ -123,7 +123,7 @@ def last_line(*args: str, **variables: str) -> tuple[int, str, str]:
 def test_a_start_that_fails_ends_with_the_words_of_a_single_process(processes, tmp_path):
     locked = {"HEADWATER_DATA_DIR": str(tmp_path / "data")}
     for args, variables in ([("--default-model", "nobody/none"), {}], [(), locked]):
-        code, out, error = last_line(*args, "--workers", "2", **variables)
+        code, out, error = last_line(*args, "--processes", "2", **variables)
         assert (code, out, error.startswith("headwater: ")) == (1, "", True)
         assert error == last_line(*args, **variables)[2]
 
@@ -221,11 +221,11 @@ async def test_a_second_signal_ends_the_waiting_of_all_processes(tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
 def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(tmp_path, seconds):
-    command = [sys.executable, "-m", "headwater.cli", "serve", "--port", "0", "--workers", "2"]
+    command = [sys.executable, "-m", "headwater.cli", "serve", "--port", "0", "--processes", "2"]
     variables = clean_environment(TMPDIR=str(tmp_path))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables) as server:
-        time.sleep(seconds)  # whatever it is doing then
+        time.sleep(seconds)  # at any moment of its work
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)  # ends when nobody is left who could write
+        server.communicate(timeout=30)  # ends when no process is left that could write
     assert server.returncode in (0, -signal.SIGTERM)
     assert [path for path in tmp_path.iterdir() if path.name != f"headwater-{os.getuid()}"] == []

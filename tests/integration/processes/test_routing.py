@@ -1,4 +1,4 @@
-"""One service of two processes: what a caller asks of either, through a connection that came to one of them."""
+"""One service of two processes: calls to either, through a connection that came to one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PB = agent_service_pb2
 
 @dataclass
 class Stubs:
-    """What a caller has whose connection came to one process."""
+    """The stubs of a caller whose connection came to one process."""
 
     agents: Any
     workflows: Any
@@ -86,7 +86,7 @@ class TwoProcesses(ServerProcess):
     """A server of two processes."""
 
     def __init__(self, **variables: str) -> None:
-        super().__init__("--scripted", variables=variables, workers=2)
+        super().__init__("--scripted", variables=variables, processes=2)
 
 
 @pytest.mark.parametrize(("owner", "asked"), [(0, 1), (1, 0)])

@@ -136,7 +136,7 @@ def test_run_and_stream_sync_go_through_the_same_rounds(agent: Agent) -> None:
     assert results(list(agent.stream_sync("Go", provider_options=script))) == [("42", False)]
 
 
-# What a provider gets
+# The request to the provider
 
 THINKING_ROUND = [
     {"type": "message_start", "message": {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 9, "output_tokens": 1}}},

@@ -75,10 +75,10 @@ async def closed_the_generator(agent: Agent, replay: ReplayServer, number: int) 
         (closed_the_generator, 2),
     ],
 )
-async def test_the_providers_connection_is_closed_at_once(leave, hold, workers):
+async def test_the_providers_connection_is_closed_at_once(leave, hold, processes):
     delays = []
     async with ReplayServer(hold=hold) as replay:
-        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
+        with ServerProcess(variables=provider_variables(replay.url), processes=processes) as server:
             agent = Agent(model=MODEL, provider="openai", target=server.target, history=0)
             for number in range(ROUNDS):
                 left_at = await leave(agent, replay, number)
@@ -90,7 +90,7 @@ async def test_the_providers_connection_is_closed_at_once(leave, hold, workers):
     assert worst < 1.0
 
 
-async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave(workers):
+async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave(processes):
     sent, left_at = 0, 0.0
     left = asyncio.Event()
 
@@ -108,7 +108,7 @@ async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave
             left.set()
 
     async with Upstream(talk_without_end) as upstream:
-        with ServerProcess(variables=provider_variables(upstream.url), workers=workers) as server:
+        with ServerProcess(variables=provider_variables(upstream.url), processes=processes) as server:
             stream = Agent(model="gpt-4o", target=server.target).stream("Hi")
             await anext(stream)
             before = -1
@@ -123,9 +123,9 @@ async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave
             assert left_at - leaving_at < 1.0
 
 
-async def test_cancel_stream_ends_the_stream_for_its_reader_too(workers):
+async def test_cancel_stream_ends_the_stream_for_its_reader_too(processes):
     async with ReplayServer(hold=2) as replay:
-        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
+        with ServerProcess(variables=provider_variables(replay.url), processes=processes) as server:
             stream = Agent(model=MODEL, provider="openai", target=server.target).stream("Hi")
             first = await anext(stream)
             async with agent_stub(server.target) as stub:
@@ -140,9 +140,9 @@ async def test_cancel_stream_ends_the_stream_for_its_reader_too(workers):
             await replay.wait_closed(replay.records[0])
 
 
-async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header(workers):
+async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header(processes):
     async with ReplayServer(hold=HOLD_HEAD) as replay:
-        with ServerProcess(variables=provider_variables(replay.url), workers=workers) as server:
+        with ServerProcess(variables=provider_variables(replay.url), processes=processes) as server:
             async with agent_stub(server.target) as stub:
                 call = stub.Stream(agent_service_pb2.StreamRequest(prompt="Hi", model=f"openai/{MODEL}"))
                 headers = dict(await call.initial_metadata())

@@ -26,7 +26,7 @@ from tests.support.servers.server import ServerProcess, clean_environment
 SOURCE = Path(__file__).resolve().parents[3] / "examples" / "workers" / "go"
 SECONDS = 20.0
 
-# Without the fixtures: the first build may fetch and compile the gRPC library, and has a limit of its own.
+# Without the fixtures: the first build may fetch and compile the gRPC library, and has another limit.
 pytestmark = pytest.mark.timeout(60, func_only=True)
 
 
@@ -54,7 +54,7 @@ class Request:
 
 
 class Pages:
-    """An HTTP server; `next` is the oldest request that nobody has taken."""
+    """An HTTP server; `next` is the oldest request that was not taken yet."""
 
     def __init__(self) -> None:
         self.requests: asyncio.Queue[Request] = asyncio.Queue()
@@ -178,9 +178,9 @@ def agent(server: ServerProcess) -> WorkflowAgent:
 
 
 @pytest.fixture
-def impatient(workers: int) -> Iterator[ServerProcess]:
+def impatient(processes: int) -> Iterator[ServerProcess]:
     """A server that soon takes a silent worker for dead."""
-    with ServerProcess(variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}, workers=workers) as server:
+    with ServerProcess(variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}, processes=processes) as server:
         yield server
 
 

@@ -57,8 +57,8 @@ def text(events: list[PB.WorkflowEvent], step: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(workers):
-    with ServerProcess("--scripted", workers=workers) as process:
+def server(processes):
+    with ServerProcess("--scripted", processes=processes) as process:
         yield process
 
 

@@ -36,7 +36,7 @@ from tests.support.servers.service_thread import ServiceThread
 
 
 class Site(ServiceThread):
-    """A server with nothing but the WorkerService, on an event loop of its own; use it as a context manager."""
+    """A server with nothing but the WorkerService, on a separate event loop; use it as a context manager."""
 
     def __init__(self, heartbeat_timeout_seconds: float = 0.5) -> None:
         self.heartbeat_timeout_seconds = heartbeat_timeout_seconds

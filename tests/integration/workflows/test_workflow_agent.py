@@ -34,9 +34,11 @@ def agent(server: ServerProcess) -> WorkflowAgent:
 
 
 @pytest.fixture
-def impatient(workers: int) -> Iterator[ServerProcess]:
+def impatient(processes: int) -> Iterator[ServerProcess]:
     """A server that soon takes a silent worker for dead."""
-    with ServerProcess("--scripted", variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}, workers=workers) as server:
+    with ServerProcess(
+        "--scripted", variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}, processes=processes
+    ) as server:
         yield server
 
 

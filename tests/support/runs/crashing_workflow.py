@@ -1,7 +1,7 @@
 """A run of twelve steps, and a server that is killed under it, as often as a test likes.
 
-What must hold, whenever the kills come: the run completes, every result is there, and no step whose completion a watcher
-has seen is ever run again. The handlers write down what they do in the order in which it happens; so does the watcher.
+At any moment of the kills, this must hold: the run completes, every result is there, and no step whose completion a
+watcher has seen is ever run again. Handlers and watcher write down their events in the order in which they happen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = ("first", "ask", "left", "middle", "right", "join", "good", "bad", "neve
 
 @dataclass
 class Story:
-    """What happened: ("ran", step, attempt) by a handler, ("saw", type, step) by the watcher, in this order."""
+    """The events: ("ran", step, attempt) by a handler, ("saw", type, step) by the watcher, in this order."""
 
     lines: list[tuple[Any, ...]] = field(default_factory=list)
     sequences: list[int] = field(default_factory=list)
@@ -71,7 +71,7 @@ def twelve_steps(agent: WorkflowAgent, story: Story) -> Workflow:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

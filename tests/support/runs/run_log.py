@@ -1,4 +1,4 @@
-"""What tests of runs need: a journal in memory, and the transitions that a scheduler would record."""
+"""Parts for tests of runs: a journal in memory, and the transitions that a scheduler would record."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BEGUN = StoredEvent(RunEvent(EventType.RUN_STARTED, sequence=1, create_time=1.0)
 
 
 class FakeJournal:
-    """What a run's log needs of a journal: one run in memory, with a gate before each commit.
+    """A journal as a run's log needs it: one run in memory, with a gate before each commit.
 
     Attributes:
         changes: every change that was kept.
-        reserved: what is reserved durably.
+        reserved: the numbers that are reserved durably.
         gate: commits wait while it is not set.
         failing: commits keep nothing and fail with it.
     """

@@ -48,5 +48,5 @@ class FakeRecorder:
             raise CrashError
 
     def events(self) -> list[str]:
-        """What happened, as `type step`, a line for each call."""
+        """The events, as `type step`, a line for each call."""
         return [", ".join(f"{event.type.value} {event.step}".strip() for event in call) for call in self.calls]

@@ -1,6 +1,6 @@
 """`headwater serve` that is killed at one of its commits: `python -m tests.support.servers.crashing_server before:3 --port 0`.
 
-`before` is just before the third commit, `after` just after it: durable, but nobody was told yet.
+`before` is just before the third commit, `after` just after it: durable, but not reported yet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headwater_server.workflows.journal.sqlite import SqliteJournal
 
 
 def crash_at(when: str, number: int) -> None:
-    """Arms the crash. What a server writes before a worker or a run comes to it does not count."""
+    """Arms the crash. Writes of a server before a worker or a run comes to it do not count."""
     write, remember_handlers = SqliteJournal._write, SqliteJournal.remember_handlers
     numbers = itertools.count(1)
     armed = False

@@ -11,7 +11,7 @@ import sys
 from headwater.cli import main
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.providers.http.provider import HttpStream
+from headwater_server.providers.http.stream import HttpStream
 from headwater_server.streaming import merging
 
 

@@ -56,8 +56,8 @@ async def pid_of(server: ServerProcess, index: int, start: int = 1) -> int:
     found: list[int] = []
     while len(found) < start:
         await asyncio.sleep(0.01)
-        ready = [event for event in server.events if event["event"] == "worker ready"]
-        found = [event["pid"] for event in ready if event["worker"] == index]
+        ready = [event for event in server.events if event["event"] == "process ready"]
+        found = [event["pid"] for event in ready if event["process"] == index]
     return found[start - 1]
 
 

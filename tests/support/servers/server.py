@@ -1,4 +1,4 @@
-"""The real server as a process of its own, and the replay server on a thread, for tests that share them."""
+"""The real server as a separate process, and the replay server on a thread, for tests that share them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ atexit.register(_DATA.cleanup)
 def clean_environment(**variables: str) -> dict[str, str]:
     """The environment without anything that would configure Headwater, and with these variables.
 
-    Each call names a data folder of its own, so that servers can run side by side.
+    Each call names another data folder, so that servers can run side by side.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
     return {**kept, "HEADWATER_DATA_DIR": os.path.join(_DATA.name, uuid.uuid4().hex), **variables}
@@ -43,11 +43,11 @@ class ServerProcess:
     Args:
         args: further flags.
         variables: further variables of its environment.
-        workers: how many processes share the port.
-        program: what Python runs instead of `headwater`.
+        processes: how many processes share the port.
+        program: the program that Python runs instead of `headwater`.
 
     Attributes:
-        target: what a client connects to.
+        target: the address for clients.
         expected_code: the exit code with which the process must end.
     """
 
@@ -57,10 +57,10 @@ class ServerProcess:
         self,
         *args: str,
         variables: Mapping[str, str] | None = None,
-        workers: int = 1,
+        processes: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
     ) -> None:
-        self._args = ("--workers", str(workers), *args)
+        self._args = ("--processes", str(processes), *args)
         self._program = program
         self._variables = dict(variables or {})
         self._log: list[str] = []
@@ -110,14 +110,14 @@ class ServerProcess:
         return code
 
     def close_log(self) -> None:
-        """Stops reading its log: what it writes from now on meets a closed pipe."""
+        """Stops reading its log: its later writes meet a closed pipe."""
         assert self.process.stderr is not None
         # The reader blocks in a read; a second handle lets the pipe itself be closed under it.
         os.dup2(os.open(os.devnull, os.O_RDONLY), self.process.stderr.fileno())
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """Its log so far."""
         return "".join(self._log)
 
     @property
@@ -135,7 +135,7 @@ def _event(line: str, log: str) -> dict[str, Any]:
 
 
 class ReplayThread:
-    """A ReplayServer on an event loop of its own, from `with` to the end of its block."""
+    """A ReplayServer on a separate event loop, from `with` to the end of its block."""
 
     def __init__(self) -> None:
         self.replay = ReplayServer()

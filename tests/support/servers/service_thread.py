@@ -1,4 +1,4 @@
-"""A gRPC server on a thread and an event loop of its own, for tests that need one they can look into."""
+"""A gRPC server on a separate thread and event loop, for tests that need to look into it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An AgentService that says what a test wants, over a real socket, on an event loop of its own.
+"""An AgentService with the replies of a test, over a real socket, on a separate event loop.
 
-For tests of the client alone. It knows who called with what, and when a caller left.
+For tests of the client alone. It records each call and its request, and the moment at which a caller left.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer, ServiceThrea
         info: the answer to GetProviderInfo.
         info_requests: the GetProviderInfo requests so far.
         info_seconds: how long that answer takes.
-        stream_id: what the response headers say.
+        stream_id: the id in the response headers.
     """
 
     reply: Reply = lambda request, context: say("Hello", " ", "world")

@@ -1,6 +1,6 @@
-"""A WorkflowService whose runs go as a test wants, over a real socket, on an event loop of its own.
+"""A WorkflowService whose runs go as a test wants, over a real socket, on a separate event loop.
 
-For tests of the client alone: what it says, and how it goes on when the server is away. It has no scheduler and no
+For tests of the client alone: its output, and how it continues when the server is away. It has no scheduler and no
 workers; a run is a list of events that the test lets happen.
 """
 
@@ -26,7 +26,7 @@ CANCELLED = PB.WORKFLOW_RUN_STATUS_CANCELLED
 
 @dataclass
 class FakeRun:
-    """A run: what has happened so far, and how far it is."""
+    """A run: its events so far, and its state."""
 
     request: workflow_service_pb2.StartWorkflowRunRequest
     events: list[PB.WorkflowEvent]
@@ -43,8 +43,8 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
     Attributes:
         script: events that happen at once when a run starts; the run stays as it is after the last, unless that is
             run_finished.
-        context: what a run's context is at its end; empty: as it was at the start.
-        violations: what is wrong with any definition.
+        context: a run's context at its end; empty: as it was at the start.
+        violations: the mistakes that any definition has.
         starts: the requests so far.
         start_seconds: how long a start takes.
         fail_starts: that many starts are accepted, and then fail as if the connection had been lost.

@@ -1,7 +1,7 @@
-"""What the tests of the stub programs need: the programs themselves, built once, and a server that streams known text.
+"""Parts for the tests of the stub programs: the programs themselves, built once, and a server that streams known text.
 
 A program is built in a copy of `clients/<language>` and `examples/stubs/<language>` under `.tools/stubs/<language>/`,
-with the commands of examples/stubs/README.md. The copy is built anew only when a file of the two folders has changed.
+with the commands of examples/stubs/README.md. The copy is built again only when a file of the two folders has changed.
 """
 
 from __future__ import annotations

@@ -18,14 +18,14 @@ _OPTIONS = (("grpc.max_send_message_length", 64 * 1024 * 1024),)
 
 @asynccontextmanager
 async def agent_stub(target: str) -> AsyncIterator[AgentServiceStub[Any]]:
-    """The stub on a channel of its own."""
+    """The stub on a new channel."""
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         yield AgentServiceStub(channel)
 
 
 @asynccontextmanager
 async def workflow_stub(target: str) -> AsyncIterator[WorkflowServiceStub[Any]]:
-    """The stub of WorkflowService on a channel of its own."""
+    """The stub of WorkflowService on a new channel."""
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         yield WorkflowServiceStub(channel)
 

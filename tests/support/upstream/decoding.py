@@ -1,4 +1,4 @@
-"""What a decoder makes of bytes, gathered for comparison."""
+"""The events that a decoder makes of bytes, gathered for comparison."""
 
 from __future__ import annotations
 

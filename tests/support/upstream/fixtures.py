@@ -16,7 +16,7 @@ RECORDED = Path(__file__).parents[2] / "recorded"
 
 @dataclass(frozen=True)
 class Fixture:
-    """A canned response: what was sent, and what a right client makes of it. See the README beside the files."""
+    """A canned response: the bytes, and the result of a right client. See the README beside the files."""
 
     name: str
     body: bytes

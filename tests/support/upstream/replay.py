@@ -1,9 +1,9 @@
 """An HTTP server that answers with canned responses, byte for byte, over real sockets.
 
 Theory of operation. A response is a head, pieces and a way to end. The pieces of a fixture are its body cut at its
-boundaries; each goes out in a write of its own, without Nagle's delay, and is counted once the kernel has room for it,
+boundaries; each goes out in a separate write, without Nagle's delay, and is counted once the kernel has room for it,
 so that a client that stops reading stops the count. A recorded response is sent as it was, framing included, and the
-connection is closed. The client's leaving is seen by the protocol (FIN or RST) whatever the server is busy with, and
+connection is closed. The client's leaving is seen by the protocol (FIN or RST) also while the server is busy, and
 is noted in the record of the request with the time of the monotonic clock.
 
 Which response: the field `model` of the JSON body, `ANYTHING@NAME` for a fixture (also `/`, `:` or `+` before NAME) and
@@ -39,7 +39,7 @@ _MAX_BODY = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Response:
-    """What to send: `end` is `clean`, `cut` (FIN before the end) or `reset` (RST); `tail` is what a clean end sends."""
+    """The bytes to send: `end` is `clean`, `cut` (FIN before the end) or `reset` (RST); a clean end sends `tail`."""
 
     name: str
     head: bytes
@@ -89,7 +89,7 @@ def recorded(name: str) -> Response:
 
 @dataclass(eq=False)
 class Record:
-    """What happened to one request; times are of `time.monotonic`.
+    """The record of one request; times are of `time.monotonic`.
 
     Attributes:
         case: name of the response that was chosen; empty for none.
@@ -124,7 +124,7 @@ class ReplayServer:
 
     Attributes:
         url: its base URL, without a slash at the end.
-        records: what was asked, in order of arrival.
+        records: the requests, in order of arrival.
         connections: all that were ever opened.
     """
 
@@ -324,5 +324,5 @@ def _head(status: int, lines: list[str]) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
-        phrase = "Unknown"  # providers use numbers of their own, such as 529
+        phrase = "Unknown"  # providers use further numbers, such as 529
     return "\r\n".join([f"HTTP/1.1 {status} {phrase}", *lines, "", ""]).encode("latin-1")

@@ -15,7 +15,7 @@ from headwater.v1 import ErrorReason, error_facts, error_pb2
 PROTOS = Path(__file__).parents[3] / "protos"
 BUF = Path(sys.executable).parent / "buf"
 
-# What is added: message (or enum or service) to the lines that are inserted at its end. Numbers begin at 100, so that a
+# The additions: message (or enum or service) to the lines that are inserted at its end. Numbers begin at 100, so that a
 # field that has been added meanwhile is no obstacle.
 ADDITIONS = {
     "finish reasons that a step accepts": {"Step": "repeated FinishReason accept_finish_reasons = 100;"},

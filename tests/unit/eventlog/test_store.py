@@ -1,4 +1,4 @@
-"""The events of a run in memory: order, bounds, and what a reader is told of text that is gone."""
+"""The events of a run in memory: order, bounds, and the report of text that is gone."""
 
 from __future__ import annotations
 

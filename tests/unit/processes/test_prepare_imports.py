@@ -1,4 +1,4 @@
-"""What a serving process does not load, and that it can start programs."""
+"""A serving process does not load some modules, and it can start programs."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class Supervised:
         """Waits until it says so; the processes by index."""
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
-        ready = [self.next_event("worker ready") for _ in psutil.Process(self.process.pid).children()]
-        return [event["pid"] for event in sorted(ready, key=lambda event: event["worker"])]
+        ready = [self.next_event("process ready") for _ in psutil.Process(self.process.pid).children()]
+        return [event["pid"] for event in sorted(ready, key=lambda event: event["process"])]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -87,28 +87,28 @@ def test_a_process_that_dies_is_started_again_and_the_others_go_on():
     with supervised("serve", "serve") as it:
         first, second = it.all_ready()
         os.kill(second, signal.SIGKILL)
-        died = it.next_event("worker died")
-        assert (died["worker"], died["pid"], died["signal"], died["restart_in_seconds"]) == (1, second, "SIGKILL", 0)
-        third = it.next_event("worker ready", worker=1)["pid"]
+        died = it.next_event("process died")
+        assert (died["process"], died["pid"], died["signal"], died["restart_in_seconds"]) == (1, second, "SIGKILL", 0)
+        third = it.next_event("process ready", process=1)["pid"]
         assert {child.pid for child in psutil.Process(it.process.pid).children()} == {first, third}
         assert it.stop() == 0
 
 
 def test_one_that_keeps_dying_young_is_started_after_growing_delays():
     with supervised("brief", delays=[0, 0.01, 0.02]) as it:
-        died = [it.next_event("worker died", exit_code=5) for _ in range(5)]
+        died = [it.next_event("process died", exit_code=5) for _ in range(5)]
         assert [event["restart_in_seconds"] for event in died] == [0, 0.01, 0.02, 0.02, 0.02]
 
 
 def test_one_that_has_lived_a_while_is_started_at_once_each_time():
     with supervised("brief", delays=[0, 600], young_seconds=0) as it:
-        died = [it.next_event("worker died") for _ in range(3)]
+        died = [it.next_event("process died") for _ in range(3)]
         assert [event["restart_in_seconds"] for event in died] == [0, 0, 0]
 
 
 def test_a_signal_ends_the_wait_before_a_start():
     with supervised("brief", delays=[600]) as it:
-        it.next_event("worker died")
+        it.next_event("process died")
         assert it.stop() == 0
 
 
@@ -142,7 +142,7 @@ def test_a_first_line_longer_than_any_buffer_arrives_whole():
 
 def test_one_that_is_never_ready_does_not_hold_up_the_end():
     with supervised("silent", "serve") as it:
-        it.next_event("worker ready", worker=1)
+        it.next_event("process ready", process=1)
         assert it.stop() == 0
 
 
@@ -150,8 +150,8 @@ def test_one_that_does_not_end_is_killed():
     with supervised("deaf", "serve", stop_seconds=0.2) as it:
         it.all_ready()
         assert it.stop() == 1
-        assert it.next_event("worker killed")["worker"] == 0
-        assert it.next_event("worker died")["signal"] == "SIGKILL"
+        assert it.next_event("process killed")["process"] == 0
+        assert it.next_event("process died")["signal"] == "SIGKILL"
 
 
 def test_one_that_was_never_ready_and_does_not_end_is_killed_too():
@@ -187,8 +187,8 @@ def test_one_that_dies_while_all_are_ending_is_not_started_again():
         psutil.wait_procs([ending], 30)
         os.kill(patient, signal.SIGKILL)
         assert it.process.wait(30) == 1
-        assert it.next_event("worker died")["signal"] == "SIGKILL"
-        assert "worker ready" not in it.process.stderr.read()  # type: ignore[union-attr]
+        assert it.next_event("process died")["signal"] == "SIGKILL"
+        assert "process ready" not in it.process.stderr.read()  # type: ignore[union-attr]
 
 
 def test_processes_end_when_the_supervisor_is_killed():
@@ -212,7 +212,7 @@ def test_many_starts_leave_no_descriptor_and_no_process_behind():
         before = supervisor.num_fds()
         for _ in range(30):
             os.kill(pid, signal.SIGKILL)
-            pid = it.next_event("worker ready", worker=1)["pid"]
+            pid = it.next_event("process ready", process=1)["pid"]
         assert supervisor.num_fds() == before
         assert len(supervisor.children()) == 2
         assert it.stop() == 0

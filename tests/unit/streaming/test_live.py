@@ -24,7 +24,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ToolCall
 from headwater_server.streaming import live
 from headwater_server.streaming.live import Continuation, LiveStream, Timeouts
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 
 Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
 
@@ -70,7 +70,7 @@ async def read_error(stream: LiveStream) -> tuple[str, HeadwaterError]:
 
 def opened(script: Script, timeouts: Timeouts | None = None):
     source = FakeSource(script)
-    return source, StreamRegistry().open("fake", "m", source, timeouts or Timeouts())
+    return source, RunningStreams().open("fake", "m", source, timeouts or Timeouts())
 
 
 async def two_words() -> AsyncIterator[ProviderEvent]:
@@ -80,7 +80,7 @@ async def two_words() -> AsyncIterator[ProviderEvent]:
 
 
 async def test_a_whole_reply_ends_with_one_final_chunk():
-    registry, source = StreamRegistry(), FakeSource(two_words)
+    registry, source = RunningStreams(), FakeSource(two_words)
     async with registry.open("fake", "m", source, Timeouts()) as stream:
         text, final = await read(stream)
     await registry.close()
@@ -251,7 +251,7 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
         await last_bytes.wait()
         read_to_the_end.set()
 
-    registry = StreamRegistry()
+    registry = RunningStreams()
     source = FakeSource(trailing)
     async with registry.open("fake", "m", source, Timeouts()) as stream:
         await read(stream)
@@ -267,7 +267,7 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
     [(silent_from_the_start, 0, Reason.SERVER_DRAINING), (silent_after_a_word, 1, Reason.STREAM_INTERRUPTED)],
 )
 async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, words, reason):
-    registry = StreamRegistry()
+    registry = RunningStreams()
     async with registry.open("fake", "m", FakeSource(script), Timeouts()) as stream:
         for _ in range(words):
             await stream.next()
@@ -284,7 +284,7 @@ async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script,
 
 
 async def test_running_streams_are_listed_in_pages_and_cancelled_by_id():
-    registry = StreamRegistry()
+    registry = RunningStreams()
     opening = [registry.open("fake", f"m{i}", FakeSource(silent_from_the_start), Timeouts()) for i in range(3)]
     streams = [await o.__aenter__() for o in opening]
     first, after = registry.page(0, 2)
@@ -378,7 +378,7 @@ async def test_a_reply_that_came_at_once_has_no_pace():
 
 
 async def test_a_later_round_goes_on_counting_under_the_first_id():
-    registry = StreamRegistry()
+    registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 41)
     async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
         assert stream.id == before.stream_id
@@ -393,7 +393,7 @@ async def test_a_later_round_goes_on_counting_under_the_first_id():
 
 
 async def test_a_round_is_refused_while_the_one_before_runs_and_its_source_is_closed():
-    registry = StreamRegistry()
+    registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 1)
     second = FakeSource(two_words)
     async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
@@ -412,6 +412,6 @@ async def test_a_later_round_that_fails_before_its_first_delta_is_not_cut_but_fa
         yield Delta()
 
     before = Continuation("str_0_" + "a" * 22, 5)
-    async with StreamRegistry().open("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
+    async with RunningStreams().open("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
         _, error = await read_error(stream)
     assert error.reason is Reason.PROVIDER_RATE_LIMITED

@@ -13,7 +13,7 @@ from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.stream_id import index_of
 from headwater_server.streaming import live
 from headwater_server.streaming.live import LiveStream, Timeouts
-from headwater_server.streaming.running_streams import StreamRegistry, list_position
+from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert.replies import stream_info
 
 NOW = 1_764_000_000.123456
@@ -32,12 +32,12 @@ class SilentSource:
     async def aclose(self) -> None: ...
 
 
-async def opened(stack: AsyncExitStack, registry: StreamRegistry, count: int) -> list[LiveStream]:
+async def opened(stack: AsyncExitStack, registry: RunningStreams, count: int) -> list[LiveStream]:
     return [await stack.enter_async_context(registry.open("p", "m", SilentSource(), Timeouts())) for _ in range(count)]
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    """A clock that goes on by so many seconds each time somebody looks at it."""
+    """A clock that advances by so many seconds each time it is read."""
     looks = itertools.count()
     monkeypatch.setattr(live.time, "time", lambda: NOW + step * next(looks))
 
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
 @pytest.mark.parametrize("step", [0.0, -1.0, 0.0000001])
 async def test_streams_are_in_the_order_in_which_they_began_whatever_the_clock_does(monkeypatch, step):
     clock(monkeypatch, step)
-    registry = StreamRegistry(3)
+    registry = RunningStreams(3)
     async with AsyncExitStack() as stack:
         streams = await opened(stack, registry, 50)
         found, after = [], 0
@@ -60,7 +60,7 @@ async def test_streams_are_in_the_order_in_which_they_began_whatever_the_clock_d
 
 async def test_the_position_is_that_of_the_time_that_callers_are_told(monkeypatch):
     clock(monkeypatch, 0.000001)
-    registry = StreamRegistry(5)
+    registry = RunningStreams(5)
     async with AsyncExitStack() as stack:
         streams = await opened(stack, registry, 999)
         after = 0

@@ -1,4 +1,4 @@
-"""What a server writes to standard error is one event a line, also when a library or Python itself reports a fault."""
+"""A server writes one event a line to standard error, also when a library or Python itself reports a fault."""
 
 from __future__ import annotations
 

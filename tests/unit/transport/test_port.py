@@ -1,4 +1,4 @@
-"""Who may have the port."""
+"""Rules for taking the port."""
 
 from __future__ import annotations
 

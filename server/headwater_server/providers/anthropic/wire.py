@@ -30,7 +30,7 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
     ToolResult,
 )
-from headwater_server.providers import models
+from headwater_server.providers.anthropic import models
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
@@ -79,7 +79,7 @@ class AnthropicWire:
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no penalties and no seed; newer models take no sampling parameters at all."""
-        refused = set() if models.anthropic_takes_sampling(model) else {"temperature", "top_p"}
+        refused = set() if models.takes_sampling(model) else {"temperature", "top_p"}
         return frozenset(set(_SAMPLING) - refused)
 
     def call(self, request: ChatRequest) -> HttpCall:
@@ -103,10 +103,6 @@ class AnthropicWire:
         sampled = not body.keys().isdisjoint({"temperature", "top_p", "top_k"})
         version = VERSION_WITH_SAMPLING if sampled else VERSION
         return HttpCall("/v1/messages", body, {"anthropic-version": version})
-
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
 
     def decoder(self, content_type: str) -> MessagesDecoder:
         """See Wire."""

@@ -1,7 +1,7 @@
 """The process of the embedded model, seen from the server: how it is started, watched and ended.
 
 It is ended with SIGKILL only: llama.cpp's orderly end waits for the streams under way, up to 30 seconds. Should the
-server itself be killed, the process ends by itself (see `local_process`).
+server itself be killed, the process ends by itself (see `process`).
 """
 
 from __future__ import annotations

@@ -9,10 +9,28 @@ from headwater_server.domain.chunks import Finish, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ProviderInfo, ProviderStream
+from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.ollama import wire as ollama
+from headwater_server.providers.ollama.settings import OllamaSettings
+from headwater_server.providers.registration import BuildContext
 
 GPU_SECONDS = 0.5
+
+
+def build(name: str, settings: OllamaSettings, context: BuildContext) -> OllamaProvider:
+    """The provider."""
+    return OllamaProvider(
+        name=name,
+        type=settings.type,
+        base_url=settings.base_url,
+        credential=credential(name, settings, context.key),
+        client=context.client,
+        wires={"chat": ollama.OllamaWire()},
+        default_model=settings.default_model,
+        models_path=ollama.TAGS_PATH,
+        parse_models=ollama.parse_tags,
+    )
 
 
 class OllamaProvider(HttpProvider):

@@ -94,10 +94,6 @@ class OllamaWire:
             del merged["options"]
         return HttpCall("/api/chat", merged)
 
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
-
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire. An answer of one line (a model was only loaded) is JSON."""
         if media_type(content_type) not in ("application/x-ndjson", "application/json", ""):

@@ -28,8 +28,8 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolResult,
 )
-from headwater_server.providers import models
 from headwater_server.providers.base import HttpCall
+from headwater_server.providers.openai import models
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -82,8 +82,8 @@ class OpenAIChatWire:
         if not self._genuine:
             return frozenset(self._sampling)
         refused = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
-        names = set(self._sampling) - (refused if models.is_openai_reasoning(model) else set())
-        return frozenset(names if models.openai_takes_stop(model) else names - {"stop"})
+        names = set(self._sampling) - (refused if models.is_reasoning(model) else set())
+        return frozenset(names if models.takes_stop(model) else names - {"stop"})
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
@@ -102,10 +102,6 @@ class OpenAIChatWire:
         if request.response_format:
             body["response_format"] = _response_format(request.response_format)
         return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
-
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
 
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire. Takes a JSON completion too."""

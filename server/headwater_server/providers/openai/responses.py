@@ -28,8 +28,8 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolResult,
 )
-from headwater_server.providers import models
 from headwater_server.providers.base import HttpCall
+from headwater_server.providers.openai import models
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -61,7 +61,7 @@ class OpenAIResponsesWire:
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no stop sequences, penalties or seed."""
-        if self._genuine and models.is_openai_reasoning(model):
+        if self._genuine and models.is_reasoning(model):
             return frozenset({"max_tokens"})
         return frozenset(_SAMPLING)
 
@@ -83,10 +83,6 @@ class OpenAIResponsesWire:
         if request.response_format:
             body["text"] = {"format": _format(request.response_format)}
         return HttpCall("/responses", bodies.merge(body, bodies.without_api(request.provider_options)))
-
-    def auth(self, api_key: str) -> dict[str, str]:
-        """See Wire."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
 
     def decoder(self, content_type: str) -> ResponsesDecoder:
         """See Wire."""

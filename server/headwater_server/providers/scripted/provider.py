@@ -197,6 +197,12 @@ class ScriptedProvider:
         """The three models."""
         return [ModelInfo(name) for name in _REPLIES]
 
+    async def open(self) -> None:
+        """Starts nothing: a script runs by itself."""
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for nothing: a script runs for its reader alone."""
+
     async def aclose(self) -> None:
         """Frees nothing: a script holds nothing."""
 

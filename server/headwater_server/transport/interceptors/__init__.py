@@ -1,1 +1,1 @@
-"""What every RPC has in common."""
+"""The interceptors around every call, one module a concern; `chain` lists them in their order."""

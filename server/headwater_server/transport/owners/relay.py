@@ -1,15 +1,16 @@
 """Passes a call on to another process of this server, and its answer back.
 
 Theory of operation. Each process takes the calls of the others on a Unix socket; this module is the calling side. A
-call has two directions, and each has its own loop: a task writes what the caller says to the owner, and the handler
-writes what the owner says to the caller. Each loop awaits its write before it reads again, so whoever reads slowly
-holds up the writer on the far side, and between the two waits no more than gRPC's windows hold.
+call has two directions, and each has its own loop: a task writes the caller's requests to the owner, and the handler
+writes the owner's answers to the caller. Each loop awaits its write before it reads again, so a slow reader holds up
+the writer on the far side, and between the two waits no more than gRPC's windows hold.
 
-Whatever kind of call it is, here it is many requests and many answers: on the wire a single message is a stream of one.
-Bytes go through as they are; only a request that this process had to read, to see whose it is, is written anew.
+Every kind of call is many requests and many answers here: on the wire a single message is a stream of one. Bytes go
+through as they are. Only a request that this process had to read, to find its owner, is written again.
 
 How a call ends, and what is done about it:
-- the owner ends it: its status goes to the caller with all details (`rpc`), and nothing more is read of the caller;
+- the owner ends it: its status goes to the caller with all details (`interceptors.status_mapping`), and nothing more
+  is read of the caller;
 - the caller leaves, or its deadline passes: gRPC cancels the handler, which cancels the call to the owner;
 - the owner dies: gRPC says UNAVAILABLE without details, as it does to a caller whose own connection is lost;
 - the owner cannot be reached, because it is starting again: the call waits for it, but not long;
@@ -29,7 +30,7 @@ from google.protobuf.message import Message
 
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.transport.interceptors.rpc import Context
+from headwater_server.transport.handlers import Context
 from headwater_server.transport.status import is_passable
 
 REACH_SECONDS = 5.0
@@ -39,7 +40,7 @@ OPTIONS = (
     # Both sides have checked what is too large.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # A window that grows would take in megabytes of a call that nobody reads.
+    # A window that grows would take in megabytes of a call that is not read.
     ("grpc.http2.bdp_probe", 0),
     # A process that starts again is found soon.
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -173,7 +174,7 @@ async def _reach(call: Call) -> None:
 
 async def _pass_back(call: Call, context: Context, write: Callable[[Any], Awaitable[None]]) -> None:
     """Writes what the owner says. Raises AioRpcError; CancelledError when the call was cancelled from here."""
-    # Headers that say nothing go out with what comes next, as they do from the owner.
+    # Empty headers go out with the next message, as they do from the owner.
     if headers := _passable(await call.initial_metadata()):
         await context.send_initial_metadata(headers)
     while (message := await call.read()) is not grpc.aio.EOF:
@@ -195,15 +196,15 @@ async def _write_requests(requests: AsyncIterator[Any] | Message, call: Call) ->
     except (grpc.aio.AioRpcError, grpc.aio.InternalError):
         pass  # the call has ended; `_pass_back` has its status
     except Exception:
-        call.cancel()  # or nobody would hear of this
+        call.cancel()  # otherwise the error would be lost
         raise
 
 
 async def _write(call: Call, message: bytes) -> None:
     """Writes one message. Raises grpc.aio.InternalError when the call has ended.
 
-    `call.write` would then make up a status INTERNAL of its own, before the owner's status and its last answers have
-    been read, and `call.read` would believe it.
+    `call.write` would then invent a status INTERNAL, before the owner's status and its last answers have been read, and
+    `call.read` would believe it.
     """
     await call._cython_call.send_serialized_message(message)  # type: ignore[attr-defined]
 

@@ -5,10 +5,10 @@
 | everything of WorkflowService and WorkerService | the owner of the runs (`RUN_OWNER`) |
 | AgentService.CancelStream | the owner of the stream `stream_id` |
 | AgentService.Stream with `continues_stream_id` | the owner of that stream |
-| AgentService.ListStreams | this process, with what all of them say |
+| AgentService.ListStreams | this process, from the answers of all |
 | everything else | this process |
 
-The calls of siblings come over a socket of their own, to services without any routing: nothing is passed on twice.
+The calls of siblings come over a separate socket, to services without any routing: nothing is passed on twice.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater_server.domain.errors import restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.running_streams import StreamRegistry, list_position
+from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert import paging
-from headwater_server.transport.interceptors.rpc import Context, rpc, rpc_as
+from headwater_server.transport.handlers import Context
 from headwater_server.transport.owners.relay import Method, Relay
 from headwater_server.transport.server import AddService
 from headwater_server.transport.services.agent import AgentService
@@ -61,10 +61,10 @@ def _add_relayed(relay: Relay, service: ServiceDescriptor, server: grpc.aio.Serv
 def _relayed(relay: Relay, service: str, name: str) -> grpc.RpcMethodHandler[Any, Any]:
     method = Method(f"/{service}/{name}")
 
-    async def pass_on(relay: Relay, requests: AsyncIterator[bytes], context: Context) -> None:
+    async def pass_on(requests: AsyncIterator[bytes], context: Context) -> None:
         await relay.pass_on(RUN_OWNER, method, requests, context, context.write)
 
-    return grpc.stream_stream_rpc_method_handler(partial(rpc_as(name, pass_on), relay))
+    return grpc.stream_stream_rpc_method_handler(pass_on)
 
 
 class RoutedAgentService(AgentService):
@@ -82,14 +82,12 @@ class RoutedAgentService(AgentService):
         relay: Relay,
         opener: StreamOpener,
         providers: ProviderRegistry,
-        streams: StreamRegistry,
+        streams: RunningStreams,
         version: str,
     ) -> None:
         super().__init__(opener, providers, streams, version)
         self._identity = identity
         self._relay = relay
-        self._stream_elsewhere = rpc_as("Stream", RoutedAgentService._pass_on_stream)
-        self._cancel_elsewhere = rpc_as("CancelStream", RoutedAgentService._pass_on_cancel)
 
     def _is_elsewhere(self, stream_id: str) -> bool:
         return self._identity.owner(stream_id) != self._identity.index
@@ -97,7 +95,7 @@ class RoutedAgentService(AgentService):
     async def Stream(self, request: agent_service_pb2.StreamRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """Writes a reply chunk by chunk; the next round of a stream is written by the owner of the first."""
         if request.continues_stream_id and self._is_elsewhere(request.continues_stream_id):
-            await self._stream_elsewhere(self, request, context)
+            await self._pass_on_stream(request, context)
         else:
             await super().Stream(request, context)
 
@@ -106,7 +104,7 @@ class RoutedAgentService(AgentService):
     ) -> agent_service_pb2.CancelStreamResponse:
         """Ends a running stream, wherever it runs."""
         if self._is_elsewhere(request.stream_id):
-            return await self._cancel_elsewhere(self, request, context)
+            return await self._pass_on_cancel(request, context)
         return await super().CancelStream(request, context)
 
     async def _pass_on_stream(self, request: agent_service_pb2.StreamRequest, context: Context) -> None:
@@ -124,7 +122,6 @@ class RoutedAgentService(AgentService):
         await self._relay.pass_on(self._identity.owner(request.stream_id), _CANCEL_STREAM, request, context, take)
         return answer
 
-    @rpc
     async def ListStreams(  # noqa: N802
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
@@ -156,7 +153,7 @@ class RoutedAgentService(AgentService):
 def _merged(
     pages: dict[int, agent_service_pb2.ListStreamsResponse], size: int
 ) -> agent_service_pb2.ListStreamsResponse:
-    """One page of what all have, oldest first. A page's place in the list is the same in every process."""
+    """One page of the streams of all, oldest first. A page's place in the list is the same in every process."""
     found = sorted(
         ((_position(stream, index), stream) for index, page in pages.items() for stream in page.streams),
         key=itemgetter(0),

@@ -15,10 +15,10 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import refuse_continuation
-from headwater_server.transport.interceptors.rpc import Context, rpc
+from headwater_server.transport.handlers import Context
 from headwater_server.transport.services.opening import Opened, StreamOpener, naming
 
 
@@ -33,7 +33,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     """
 
     def __init__(
-        self, opener: StreamOpener, providers: ProviderRegistry, streams: StreamRegistry, version: str
+        self, opener: StreamOpener, providers: ProviderRegistry, streams: RunningStreams, version: str
     ) -> None:
         self._opener = opener
         self._providers = providers
@@ -59,7 +59,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         finally:
             await sending
 
-    @rpc
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
@@ -73,7 +72,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 message = _message(await stream.next())
             await context.write(message)
 
-    @rpc
     async def Run(  # noqa: N802
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
@@ -91,7 +89,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             _check_size(response)
             return response
 
-    @rpc
     async def CancelStream(  # noqa: N802
         self, request: agent_service_pb2.CancelStreamRequest, context: Context
     ) -> agent_service_pb2.CancelStreamResponse:
@@ -101,7 +98,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._streams.cancel(request.stream_id)
         return agent_service_pb2.CancelStreamResponse()
 
-    @rpc
     async def ListStreams(  # noqa: N802
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
@@ -115,7 +111,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             streams=map(replies.stream_info, streams), next_page_token=paging.page_token(last)
         )
 
-    @rpc
     async def GetProviderInfo(  # noqa: N802
         self, request: agent_service_pb2.GetProviderInfoRequest, context: Context
     ) -> agent_service_pb2.GetProviderInfoResponse:
@@ -132,7 +127,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             info = await provider.info(model)
         return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
 
-    @rpc
     async def ListProviders(  # noqa: N802
         self, request: agent_service_pb2.ListProvidersRequest, context: Context
     ) -> agent_service_pb2.ListProvidersResponse:
@@ -144,7 +138,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             default_model=default.model if default else "",
         )
 
-    @rpc
     async def ListModels(  # noqa: N802
         self, request: agent_service_pb2.ListModelsRequest, context: Context
     ) -> agent_service_pb2.ListModelsResponse:

@@ -10,7 +10,7 @@ from headwater.v1 import agent_service_pb2
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers.registry import ProviderRegistry, fit_params
 from headwater_server.streaming.live import LiveStream, Timeouts
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_options, parse_request, without_instructions
 
 
@@ -33,7 +33,7 @@ class StreamOpener:
     """
 
     def __init__(
-        self, providers: ProviderRegistry, streams: StreamRegistry, timeouts: Timeouts, allow_caller_api_keys: bool
+        self, providers: ProviderRegistry, streams: RunningStreams, timeouts: Timeouts, allow_caller_api_keys: bool
     ) -> None:
         self._providers = providers
         self._streams = streams

@@ -25,7 +25,7 @@ from headwater_server.domain.limits import MAX_NAME
 from headwater_server.domain.workflow import StepError
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
-from headwater_server.transport.interceptors.rpc import Context, rpc
+from headwater_server.transport.handlers import Context
 from headwater_server.workflows.workers.pool import WorkerPool, WorkerSession
 from headwater_server.workflows.workers.tasks import Assign, Cancel, ToWorker
 
@@ -104,7 +104,6 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         """Takes no more workers, and ends the calls of those that are connected."""
         self._draining.set()
 
-    @rpc  # type: ignore[type-var]  # the request is many messages
     async def Connect(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, requests: Requests, context: Context
     ) -> None:

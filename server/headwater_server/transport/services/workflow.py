@@ -12,7 +12,7 @@ from headwater_server.domain.errors import invalid
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert import workflows as workflow_messages
-from headwater_server.transport.interceptors.rpc import Context, rpc
+from headwater_server.transport.handlers import Context
 from headwater_server.workflows.engine.runs import Runs, StartRequest
 
 
@@ -22,7 +22,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    @rpc
     async def ValidateWorkflow(  # noqa: N802
         self, request: workflow_service_pb2.ValidateWorkflowRequest, context: Context
     ) -> workflow_service_pb2.ValidateWorkflowResponse:
@@ -36,7 +35,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             ]
         )
 
-    @rpc
     async def StartWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.StartWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.StartWorkflowRunResponse:
@@ -45,14 +43,12 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         structlog.contextvars.bind_contextvars(run_id=run_id)
         return workflow_service_pb2.StartWorkflowRunResponse(run_id=run_id)
 
-    @rpc
     async def ExecuteWorkflow(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: workflow_service_pb2.ExecuteWorkflowRequest, context: Context
     ) -> None:
         """Starts a run and writes its events."""
         await self._write_events(await self._runs.start(_start_request(request.start)), 0, context)
 
-    @rpc
     async def WatchWorkflowRun(  # type: ignore[override]  # noqa: N802
         self, request: workflow_service_pb2.WatchWorkflowRunRequest, context: Context
     ) -> None:
@@ -72,7 +68,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
                     first = False
                 await context.write(message)
 
-    @rpc
     async def GetWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.GetWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.GetWorkflowRunResponse:
@@ -80,7 +75,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         view = await self._runs.get(_run_id(request.run_id))
         return workflow_service_pb2.GetWorkflowRunResponse(run=workflow_messages.workflow_run(view))
 
-    @rpc
     async def ListWorkflowRuns(  # noqa: N802
         self, request: workflow_service_pb2.ListWorkflowRunsRequest, context: Context
     ) -> workflow_service_pb2.ListWorkflowRunsResponse:
@@ -96,7 +90,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
             next_page_token=paging.page_token(page[-1].position) if len(found) > size else "",
         )
 
-    @rpc
     async def CancelWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.CancelWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.CancelWorkflowRunResponse:
@@ -104,7 +97,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         await self._runs.cancel(_run_id(request.run_id))
         return workflow_service_pb2.CancelWorkflowRunResponse()
 
-    @rpc
     async def ResumeWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.ResumeWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.ResumeWorkflowRunResponse:

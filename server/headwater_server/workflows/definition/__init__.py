@@ -1,1 +1,1 @@
-"""What a workflow may look like: its graph and its conditions."""
+"""The rules for the definition of a workflow: its graph and its conditions."""

@@ -1,14 +1,15 @@
-"""What a condition may look like, beyond being CEL: rules that bound what it can cost, and names that exist.
+"""The form of a condition, beyond being CEL: rules that bound its cost, and the names that exist.
 
-The CEL library evaluates to the end, however long that takes, and cannot be interrupted. So growth is ruled out by
-form. A macro (`all`, `exists`, `exists_one`, `filter`, `map`) visits each element of a list; it may stand neither
-inside another one nor on anything but a path into the context or a list of constants, so no condition can multiply
-lists. A regular expression is compiled whenever it is met, so there are few, and none inside a macro. Each `+` copies
-what stands on both its sides, so there are few of them too. What is left depends on the data that a condition reads,
-which `conditions` limits.
+The CEL library evaluates to the end, however long that takes, and cannot be interrupted. So the rules exclude growth.
+A macro (`all`, `exists`, `exists_one`, `filter`, `map`) visits each element of a list. It must not be inside another
+one, and it must stand on a path into the context or on a list of constants, so no condition can multiply lists. A
+regular expression is compiled each time it is evaluated, so there are few, and none inside a macro. Each `+` copies
+both its operands, so there are few of them too. The remaining cost depends on the data that a condition reads;
+`conditions` limits that.
 
-The library has no syntax tree to look at, so this module reads tokens of an expression that the library has parsed.
-Each token has a kind of one character, and forms are regular expressions over the string of kinds.
+The library shows no syntax tree, so this module reads the tokens of an expression that the library has parsed. Each
+token has a kind of one character, and the rules are regular expressions over the string of kinds. Example: the kinds of
+`context.items.all(x, x > 1)` are `C.I.I(I,I>N)`.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ _PLAIN_STRING = re.compile(r"""(["'])([^"'\\]*)\1""")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a condition reads.
+    """The part of the context that a condition reads.
 
     Attributes:
         keys: keys of the context that it names.
         whole: it may read any key, such as `context[context.a]`.
         macros: it visits the elements of a list.
         searches: it has a macro or a regular expression.
-        inner: how often it reads the context anew for each element.
+        inner: how often it reads the context again for each element.
     """
 
     keys: tuple[str, ...]
@@ -72,7 +73,7 @@ class Reading:
 
 
 class ConditionSyntaxError(Exception):
-    """What a condition may not contain, and what to write instead."""
+    """A condition contains something that it must not; the message says what, and the cure."""
 
 
 def read(condition: str) -> Reading:
@@ -82,7 +83,7 @@ def read(condition: str) -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Macro:
-    """The call of a macro: the first token of its arguments and the one after them, and what it calls an element."""
+    """The call of a macro: the first token of its arguments, the one after them, and its name for an element."""
 
     name: str
     first: int
@@ -116,14 +117,14 @@ class _Reader:
         return Reading(tuple(named), None in keys, bool(self._macros), searches, inner)
 
     def _places(self, kind: str) -> list[int]:
-        """Where tokens of a kind stand that are no members of something."""
+        """The positions of tokens of a kind that are not members of something."""
         return [place for place, other in enumerate(self._kinds) if other == kind and self._before(place) != "."]
 
     def _before(self, place: int) -> str:
         return self._kinds[place - 1] if place else ""
 
     def _methods(self, names: Collection[str]) -> list[int]:
-        """Where methods of these names are called."""
+        """The positions at which methods of these names are called."""
         return [match.start() + 1 for match in _CALL.finditer(self._kinds) if self._texts[match.start() + 1] in names]
 
     def _find_macros(self) -> None:
@@ -174,7 +175,7 @@ class _Reader:
         return any(macro.covers(place) and self._texts[place] == macro.element for macro in self._macros)
 
     def _key(self, place: int) -> str | None:
-        """The key that is read from the `context` at this place; None when that cannot be told."""
+        """The key that is read from the `context` at this place; None when the condition does not fix it."""
         after = self._kinds[place + 1 : place + 5]
         if after.startswith(".I") and not after.startswith(".I("):
             return self._texts[place + 2]

@@ -1,8 +1,8 @@
 """Conditions of steps: CEL expressions over the run's context, which is their only variable.
 
-The library gets no more of the context than a condition names, so a large context costs only those that read it all.
-It converts integers beyond 64 bits to floats in silence, and deeply nested values overflow its stack, which ends the
-process; so neither reaches it.
+The library gets only the keys of the context that a condition names, so a large context costs only conditions that read
+it all. The library converts integers beyond 64 bits to floats without an error, and deeply nested values overflow its
+stack, which ends the process; so neither reaches it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 MAX_CONDITION_CHARACTERS = 1_000
 MAX_DEPTH = 100
-"""How deep a value of the context may be nested that a condition reads."""
+"""Most levels of nesting in a value of the context that a condition reads."""
 MAX_CHARACTERS = 262_144
 """Most characters of JSON that a condition may read."""
 MAX_SEARCHED_CHARACTERS = 65_536
-"""Most that a condition with a macro or a regular expression may read."""
+"""Most characters of JSON that a condition with a macro or a regular expression may read."""
 MAX_MACRO_VALUES = 1_000
 """Most values, those inside others too, that a condition with a macro may read."""
 MAX_MACRO_WORK = 10_000_000
-"""Most values times characters, times the reads of the context for each element: macros copy what they read."""
+"""Most values times characters times reads of the context for each element: macros copy the values that they read."""
 _INT64_DIGITS = 19
 
 
@@ -44,7 +44,7 @@ class _UnusableError(Exception):
 
 
 def check(condition: str) -> str | None:
-    """What is wrong with a condition; None for nothing."""
+    """The mistake of a condition; None when it has none."""
     try:
         _compile(condition)
     except ConditionSyntaxError as mistake:
@@ -55,7 +55,7 @@ def check(condition: str) -> str | None:
 def evaluate(condition: str, context: Mapping[str, str]) -> bool:
     """Whether a condition holds in a context of JSON texts.
 
-    Raises StepError (not retryable) when that cannot be said: a key is missing, types do not fit, it is not a bool.
+    Raises StepError (not retryable) when it cannot be evaluated: a key is missing, types do not fit, it is not a bool.
     """
     try:
         compiled = _compile(condition)
@@ -86,7 +86,7 @@ def _compile(condition: str) -> _Compiled:
 
 
 def _execute(compiled: _Compiled, values: Mapping[str, object]) -> object:
-    """Raises _UnusableError, whatever goes wrong."""
+    """Evaluates a condition. Every failure is an _UnusableError."""
     try:
         return compiled.program.execute({"context": values})
     except KeyError as error:
@@ -102,7 +102,7 @@ def _execute(compiled: _Compiled, values: Mapping[str, object]) -> object:
 
 
 def _values(reading: Reading, context: Mapping[str, str]) -> dict[str, object]:
-    """What a condition reads of a context. Raises _UnusableError."""
+    """The values of a context that a condition reads. Raises _UnusableError."""
     keys = context if reading.whole else [key for key in reading.keys if key in context]
     characters = sum(len(context[key]) for key in keys)
     most = MAX_SEARCHED_CHARACTERS if reading.searches else MAX_CHARACTERS
@@ -118,12 +118,12 @@ def _values(reading: Reading, context: Mapping[str, str]) -> dict[str, object]:
     if reading.macros and count > MAX_MACRO_VALUES:
         raise _UnusableError(f"its lists hold {count:,} values, at most {MAX_MACRO_VALUES:,} are allowed; {CURE}")
     if count * characters * reading.inner > MAX_MACRO_WORK:
-        raise _UnusableError(f"it reads too much of the context anew for each element of a list; {CURE}")
+        raise _UnusableError(f"it reads too much of the context again for each element of a list; {CURE}")
     return values
 
 
 def _value(text: str, *, counted: bool) -> tuple[object, int]:
-    """A value of the context, and of how many values it consists; 0 when nobody asked."""
+    """A value of the context, and the number of values in it; 0 unless `counted`."""
     value = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # refuses a lone surrogate

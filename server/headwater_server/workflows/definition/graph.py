@@ -1,4 +1,4 @@
-"""What is wrong with the definition of a workflow: every mistake at once, each with its place and its cure."""
+"""Checks the definition of a workflow: finds every mistake at once, each with its place and its cure."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class _Names:
 
 
 class _Handlers:
-    """Who is there to do the work of steps."""
+    """The handlers that workers have for steps."""
 
     def __init__(self, known_handlers: KnownHandlers, queue: str, hints: _Hints) -> None:
         self._hints = hints
@@ -125,7 +125,7 @@ class _Handlers:
         yield from _bad_length("handler", step.handler)
         queue = step.queue or self._queue
         if not queue:
-            yield "queue", f"nobody knows where handler `{_short(step.handler)}` is; name a queue, here or for the run"
+            yield "queue", f"handler `{_short(step.handler)}` has no queue; name one, here or for the run"
             return
         known = self._known_handlers(queue)
         if step.handler in known:
@@ -180,7 +180,7 @@ def _bad_length(path: str, text: str, least: int = 0) -> Iterator[_Mistake]:
 
 
 class _Hints:
-    """What may have been meant by an unknown name. Comparing costs much, so there are few hints, and short names."""
+    """Suggests a known name for an unknown one. Comparing costs much, so there are few hints, only for short names."""
 
     def __init__(self) -> None:
         self._left = MAX_HINTS

@@ -1,1 +1,1 @@
-"""What runs when: scheduler, runs and their log."""
+"""The engine that runs workflows: scheduler, runs and their log."""

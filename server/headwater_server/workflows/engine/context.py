@@ -28,7 +28,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What a step's outcome does to the context: keys that it sets and deletes, and what it overwrites with that."""
+    """The effect of a step's outcome on the context: keys that it sets and deletes, and the changes it overwrites."""
 
     changes: Mapping[str, str]
     deleted: tuple[str, ...]
@@ -45,7 +45,7 @@ class SharedContext:
     later one was changed while it ran.
 
     Args:
-        values: what it begins with; copied.
+        values: the values at the beginning; copied.
         results_size: how many bytes the results of completed steps have already.
     """
 
@@ -64,7 +64,7 @@ class SharedContext:
         return self._merges, self._snapshot
 
     def merge(self, step: Step, outcome: Outcome, seen: int) -> Merge:
-        """Adds what a step brought that has seen the merges up to number `seen`.
+        """Adds the outcome of a step that has seen the merges up to number `seen`.
 
         Raises StepError (not retryable), and changes nothing, when it would pass a limit.
         """
@@ -75,7 +75,7 @@ class SharedContext:
             changes[own] = outcome.result
         size = self._size + self._growth(changes, deleted)
         results_size = self._results_size + utf8_size(outcome.result)
-        # What is too large already may shrink.
+        # A context that is too large already may shrink.
         if size > max(MAX_CONTEXT_BYTES, self._size):
             raise _too_large(step, "the context", size, MAX_CONTEXT_BYTES)
         if results_size > MAX_RESULTS_BYTES:
@@ -107,7 +107,7 @@ class SharedContext:
 
 def _too_large(step: Step, what: str, size: int, limit: int) -> StepError:
     return StepError(
-        f"with what step `{step.name}` brought, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
+        f"with the outcome of step `{step.name}`, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
         "keep large data elsewhere and pass a reference",
         retryable=False,
     )

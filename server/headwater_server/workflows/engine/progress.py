@@ -1,4 +1,4 @@
-"""What follows from what has happened in a run, step by step; `scheduler` does it.
+"""Draws the conclusions from the events of a run, step by step; `scheduler` acts on them.
 
 A step waits for a number of dependencies; when the number is 0 it is either skipped or put in a heap of ready steps,
 ordered as in the definition. Each dependency is followed once, so the cost of a run is that of its steps and edges.
@@ -40,7 +40,7 @@ _IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, Ste
 
 @dataclass(slots=True)
 class Moment:
-    """What one moment brings: transitions to record, then attempts to start and delays to wait for."""
+    """The conclusions of one moment: transitions to record, then attempts to start and delays to wait for."""
 
     transitions: list[Transition] = field(default_factory=list)
     attempts: list[tuple[Step, int, Mapping[str, str]]] = field(default_factory=list)
@@ -52,7 +52,9 @@ class Moment:
 
 
 class Progress:
-    """How far a run is, with what is not recorded yet. Its methods only conclude, and note it in the moment given.
+    """How far a run is, including changes that are not recorded yet.
+
+    Its methods draw conclusions and note them in the given moment; they do nothing else.
 
     Args:
         workflow: a definition without mistakes.
@@ -82,7 +84,7 @@ class Progress:
         return {name: self._now[name].result for name in step.depends_on}
 
     def take_up(self, moment: Moment) -> None:
-        """Begins from the state: a crash may have left steps in progress. To be called once, before all others."""
+        """Begins from the state, in which a crash may have left steps in progress. Call it once, before all others."""
         for step in self._definition:
             if self._now[step.name].status in ENDED_STEP:
                 continue
@@ -232,14 +234,14 @@ class Progress:
         return False
 
     def cancel(self, moment: Moment) -> None:
-        """No attempt runs any more: the steps that have not ended never will, and the run ends."""
+        """Cancels the steps that have not ended, and ends the run. Call it when no attempt runs any more."""
         cancelled = [state for state in self._now.values() if state.status not in ENDED_STEP]
         for state in cancelled:
             self._end(moment, RunEvent(EventType.STEP_CANCELLED, step=state.name), StepStatus.CANCELLED)
         self.finish(moment, cancelled=bool(cancelled))
 
     def finish(self, moment: Moment, *, cancelled: bool = False) -> None:
-        """Every step has ended, and so does the run."""
+        """Ends the run. Call it when every step has ended."""
         failed = [state for state in self._now.values() if state.status is StepStatus.FAILED]
         status, error = RunStatus.COMPLETED, ""
         if cancelled:

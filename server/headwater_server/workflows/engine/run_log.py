@@ -1,17 +1,17 @@
-"""Everything that happens in a run goes through its log: it numbers, makes durable, and shows to watchers.
+"""The log of a run: numbers each event, makes it durable, and shows it to watchers.
 
-Theory of operation. Whatever happens gets its number at once, so the order of numbers is the order in which things
-happened. Watchers see what is `visible`: events up to the first one that is not durable yet, and no number beyond
-those that the journal has reserved. A new process goes on behind the reserved numbers, so a number is never used
+Theory of operation. Each event gets its number at once, so the order of numbers is the order in which the events
+happened. Watchers see the `visible` events: those before the first one that is not durable yet, and no number beyond
+those that the journal has reserved. A new process continues after the reserved numbers, so a number is never used
 twice, though most chunks are never written one by one.
 
-What is recorded while a commit runs waits for it, and is committed together. Commits are made by a task of the log's
-own: a caller that is cancelled while it waits changes nothing, its record still becomes durable and visible. When a
-commit fails, nobody knows what the journal has; the log is broken then: what was not durable is never shown, and
-whoever records gets the error. The run can be taken up again from the journal.
+Records that come while a commit runs wait for it, and are committed together. A task of the log makes the commits. So a
+caller that is cancelled while it waits changes nothing: its record still becomes durable and visible. When a commit
+fails, the content of the journal is unknown, and the log is broken: events that were not durable are never shown, and
+every caller that records gets the error. The run can be resumed from the journal.
 
-Watchers do not wait in queues: each is a cursor on the one store, reads what comes after it, and waits for news only
-when it has all. Nothing that a watcher does, or does not do, can hold up the run.
+Watchers do not wait in queues. Each is a cursor on the one store, reads the events after it, and waits for news only
+when it has all. No watcher can hold up the run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ENDS_ATTEMPT = frozenset({EventType.STEP_COMPLETED, EventType.STEP_FAILED, Even
 
 @dataclass(slots=True)
 class _Batch:
-    """What the next commit makes durable.
+    """The changes that the next commit makes durable.
 
     Attributes:
         first: its first number; 0 while it has no event.
@@ -97,12 +97,12 @@ class RunLog:
         self._settled = reserved  # events up to it are durable
         self._fault: Exception | None = None
         self._closed = False
-        self._commits: set[asyncio.Future[None]] = set()  # who waits for a commit
+        self._commits: set[asyncio.Future[None]] = set()  # callers that wait for a commit
         self._news: set[asyncio.Future[None]] = set()  # watchers that have all
 
     @property
     def sequence(self) -> int:
-        """The last number that watchers may have seen; after a restart, that the process before may have used."""
+        """The last number that watchers may have seen; after a restart, the last that may have been used before."""
         return self._visible
 
     async def record(self, transitions: Sequence[Transition]) -> None:
@@ -204,7 +204,7 @@ class RunLog:
         batch.context.update(transition.context)
 
     def _commit(self) -> None:
-        """Sees to it that everything that waits is committed."""
+        """Starts to commit the waiting records, unless that has started already."""
         if self._committing is None:
             self._committing = asyncio.create_task(self._run_commits(), name=f"headwater log {self._run_id}")
 
@@ -237,7 +237,7 @@ class RunLog:
         except asyncio.CancelledError:
             self._fault = JournalError("a write was given up")
             raise
-        except Exception as error:  # noqa: BLE001  everybody who waits gets it
+        except Exception as error:  # noqa: BLE001  every waiting caller gets it
             self._fault = error
         else:
             self._uncommitted = 0
@@ -249,7 +249,7 @@ class RunLog:
             _wake(self._commits)
 
     def _show(self) -> None:
-        """Shows the watchers what has become visible."""
+        """Shows the watchers the events that have become visible."""
         first = self._uncommitted or self._batch.first
         visible = min(self._used, self._reserved, first - 1 if first else self._used)
         if visible > self._visible:

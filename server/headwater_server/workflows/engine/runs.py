@@ -1,9 +1,9 @@
-"""All runs of this server: who starts one, watches, cancels and resumes it, and takes it up after a crash.
+"""All runs of this server: starts, watches, cancels and resumes them, also after a crash.
 
-Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. What
-happens goes through the log, which makes it durable before anybody hears of it; so the journal always has at least what
-a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be taken up from
-the journal alone. A run that has ended is read from the journal.
+Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. Every
+event goes through the log, which makes it durable before any watcher sees it. So the journal always has at least the
+events that a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be
+resumed from the journal alone. A run that has ended is read from the journal.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ log = structlog.get_logger("headwater.workflows")
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """What somebody wants to run.
+    """A caller's request to start a run.
 
     Attributes:
-        context: what the run begins with.
+        context: the values that the run begins with.
         queue: the queue of handlers of steps that name none; may be empty.
         request_id: the caller's own id of the request; may be empty.
         fingerprint: of the request; tells whether the same id came with another body.
-        violations: mistakes of the definition that were found on the way here.
+        violations: mistakes of the definition that the caller of `start` has found already.
     """
 
     workflow: Workflow
@@ -88,7 +88,7 @@ class Runs:
 
     Args:
         journal: remembers them.
-        runner: does what a step asks for.
+        runner: executes steps.
         retention_seconds: how long a run that has ended is kept.
         clock: the time in seconds since the epoch.
     """
@@ -106,7 +106,7 @@ class Runs:
         self._clock = clock
         self._active: dict[str, _Active] = {}
         self._taking_up = asyncio.Lock()
-        self._begun: set[asyncio.Task[Any]] = set()  # what is done to its end, though its caller has left
+        self._begun: set[asyncio.Task[Any]] = set()  # finish although their callers have left
         self._draining = False
         self._pruning: asyncio.Task[None] | None = None
 
@@ -114,11 +114,11 @@ class Runs:
         return len(self._active)
 
     async def open(self) -> None:
-        """Takes up what an earlier process left, and begins to remove what is old."""
+        """Resumes the runs that an earlier process left, and begins to remove old ones."""
         for run_id in await self._journal.unfinished():
             await self._take_up(run_id)
         if self._active:
-            log.info("runs taken up", runs=len(self._active))
+            log.info("runs resumed", runs=len(self._active))
         self._pruning = asyncio.create_task(self._prune(), name="headwater retention")
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
@@ -163,7 +163,7 @@ class Runs:
         self._drive(info, state, RunLog(self._journal, info.run_id, 1, [started], self._clock))
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does what must not end half-way: a run that is stored as running must be driven, though its caller leaves."""
+        """Finishes some work although its caller leaves: a run that is stored as running must be driven."""
         task = asyncio.create_task(work)
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
@@ -189,7 +189,7 @@ class Runs:
         Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
         """
         stored = None if run_id in self._active else await self._journal.load(run_id)
-        active = self._active.get(run_id)  # it may have gone on meanwhile
+        active = self._active.get(run_id)  # it may have been resumed meanwhile
         if active is None:
             if stored is None:
                 raise _not_found(run_id)
@@ -217,7 +217,7 @@ class Runs:
         return RunView(stored.info, stored.state, stored.sequence, stored.ended)
 
     async def _running(self, run_id: str) -> _Active | None:
-        """The run if it is active; one whose end was just told of has ended when this returns."""
+        """The run if it is active. Waits for the end of one whose last event is already visible."""
         active = self._active.get(run_id)
         if active is not None and active.state.status is not RunStatus.RUNNING:
             await asyncio.wait([active.task])
@@ -246,7 +246,7 @@ class Runs:
             raise _state(run_id, f"the run has {status.value}, so there is nothing to cancel")
 
     async def resume(self, run_id: str) -> int:
-        """Goes on with a run that failed or was cancelled; the number of its latest event before that.
+        """Resumes a run that failed or was cancelled, and returns the number of its latest event before that.
 
         Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING.
         """
@@ -260,7 +260,7 @@ class Runs:
         return view.sequence
 
     async def _take_up(self, run_id: str, *, cancel: bool = False) -> None:
-        """Makes a run active that the journal has and nobody drives; with `cancel` only to end it."""
+        """Makes a run of the journal active that no task drives; with `cancel` only to end it."""
         async with self._taking_up:
             stored = await self._journal.load(run_id)
             if run_id in self._active:
@@ -287,7 +287,7 @@ class Runs:
     async def _run(self, run_id: str, scheduler: Scheduler) -> None:
         try:
             await scheduler.run()
-        except Exception as error:  # noqa: BLE001  its watchers are told; the journal keeps what was durable
+        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state
             log.error("fault", run_id=run_id, **fault_facts(error))
         finally:
             active = self._active.pop(run_id)
@@ -295,7 +295,7 @@ class Runs:
             log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
 
     async def drain(self, seconds: float) -> None:
-        """Starts no more steps and waits up to `seconds` for the running ones; what is left is for the next process."""
+        """Starts no more steps, waits up to `seconds` for the running ones, and leaves the rest to the next process."""
         self._draining = True
         self._runner.drain()
         for active in self._active.values():
@@ -353,6 +353,6 @@ def _completed(run_id: str) -> HeadwaterError:
 def _broken(run_id: str) -> HeadwaterError:
     return HeadwaterError(
         Reason.INTERNAL,
-        "Headwater failed while it drove the run; its log says why, and ResumeWorkflowRun goes on",
+        "Headwater failed while it drove the run; its log says why, and ResumeWorkflowRun continues the run",
         metadata={"run_id": run_id},
     )

@@ -1,11 +1,11 @@
-"""Runs the steps of one workflow: starts attempts, has what happens recorded, and ends the run.
+"""Runs the steps of one workflow: starts attempts, records every change, and ends the run.
 
-Theory of operation. The scheduler goes from moment to moment. A moment begins when something has happened: an attempt
-has ended, a delay is over, somebody cancels. It draws every conclusion from that (merges what a step brought, skips
-what can no longer run, evaluates the conditions of steps whose turn has come), in memory of its own (`progress`) and as
-a list of transitions. One call of `record` makes the list durable. Only then is it published in the state that others
-read, and only then do the attempts start that the moment began. What happens meanwhile belongs to the next moment. So a
-crash leaves the state between two moments, and a step whose completion anybody heard of is complete for ever.
+Theory of operation. The scheduler works moment by moment. A moment begins when something has happened: an attempt has
+ended, a delay is over, a caller cancels. The scheduler then draws every conclusion: it merges the outcome of a step,
+skips steps that can no longer run, and evaluates the conditions of steps whose turn has come. The conclusions are in
+private memory (`progress`) and in a list of transitions. One call of `record` makes the list durable. After that the
+list is published in the state that others read, and the new attempts start. Events in the meantime belong to the next
+moment. So a crash leaves the state between two moments, and a step that was reported complete stays complete.
 
 There is no clock, randomness or I/O here, and no order that depends on the addresses of objects: ended attempts are
 taken in the order in which the event loop reports them. Time passes only in `asyncio.sleep`. So the same outcomes in
@@ -75,7 +75,7 @@ class Scheduler:
         self._wake.set()
 
     def stop(self) -> None:
-        """Starts nothing more. `run` returns when no attempt runs any more; the run can then be taken up elsewhere.
+        """Starts nothing more. `run` returns when no attempt runs any more; the run can then be resumed elsewhere.
 
         An attempt that waits for a worker does not run, and is interrupted.
         """
@@ -86,7 +86,7 @@ class Scheduler:
         """Runs until the run has ended, or has stopped.
 
         When its task is cancelled, or `record` fails, the attempts are cancelled and waited for, and nothing more is
-        recorded: the run can be taken up from what was.
+        recorded: the run can be resumed from its last record.
         """
         try:
             await self._run()
@@ -113,13 +113,13 @@ class Scheduler:
             if not self._stopping:
                 self._act(moment)
             elif not any(self._state.steps[name].status is StepStatus.RUNNING for name in self._attempts):
-                return  # what is left waits for a worker
+                return  # the remaining attempts wait for a worker
             await self._wake.wait()
             self._wake.clear()
             moment = self._collect()
 
     def _collect(self) -> Moment:
-        """What follows from what has happened since the last moment."""
+        """The conclusions from everything that has happened since the last moment."""
         moment = Moment()
         ended, self._ended = self._ended, []
         for name, outcome in ended:
@@ -191,27 +191,27 @@ class Scheduler:
 
 
 def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
-    """Makes a run that is taken up ready for a scheduler: changes its state, and gives what is to be recorded first.
+    """Prepares a run that is resumed for a scheduler: changes its state, and returns the transitions to record first.
 
-    In a run that has ended, the steps that failed, were cancelled, or were skipped because of those, begin anew; they
-    are in `Transition.also`. In one that has not, the scheduler knows what to do.
+    In a run that has ended, the steps that failed, were cancelled, or were skipped because of those, start over; they
+    are in `Transition.also`. A run that has not ended needs no change.
     """
     if state.status is RunStatus.RUNNING:
         return [Transition(RunEvent(EventType.RUN_RESUMED))]
     state.status, state.error = RunStatus.RUNNING, ""
-    anew = []
+    again = []
     for step in workflow.steps:
         before = state.steps[step.name]
         if before.status in {StepStatus.FAILED, StepStatus.CANCELLED} or before.cause:
             after = replace(before, status=StepStatus.PENDING, failures=0, error="", cause=(), ended=0.0, queue="")
             state.steps[step.name] = after
-            anew.append(after)
-    return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(anew))]
+            again.append(after)
+    return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(again))]
 
 
 def _failure(outcome: BaseException | None) -> StepError:
     if isinstance(outcome, StepError):
         return outcome
     if outcome is None:
-        return StepError("the attempt was cancelled, though nobody cancelled the run", retryable=True)
+        return StepError("the attempt was cancelled, but the run was not", retryable=True)
     return StepError(f"{type(outcome).__name__}: {outcome}"[:MAX_ERROR_CHARACTERS], retryable=True)

@@ -1,4 +1,4 @@
-"""What a step does: a prompt that a model answers, or a handler that a worker runs."""
+"""Executes steps: a model answers the prompt, or a worker runs the handler."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class StepRunner:
         return self._workers.handlers(queue)
 
     def drain(self) -> None:
-        """From now on a failure may be this server's own doing, so no attempt fails any more."""
+        """Fails no attempt from now on: this server's shutdown may be the cause. The next process starts them over."""
         self._draining = True
 
     def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
-        """What the scheduler of a run calls for each attempt."""
+        """The function that the scheduler of a run calls for each attempt."""
 
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]

@@ -1,1 +1,1 @@
-"""What is remembered of runs over a crash."""
+"""The record of runs that survives a crash."""

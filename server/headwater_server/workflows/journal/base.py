@@ -1,4 +1,4 @@
-"""What a journal of runs must do. The embedded one is `sqlite_journal`."""
+"""The protocol of a journal of runs. The embedded one is `sqlite`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class JournalLockedError(JournalError):
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What a run is, apart from its state.
+    """The facts of a run that never change.
 
     Attributes:
         run_id: its id.
@@ -55,12 +55,12 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit adds to a run. All of it is kept or nothing is.
+    """The changes of a run in one commit. All of them are kept or none is.
 
     Attributes:
         steps: steps as they are now.
         context: keys of the context that were set.
-        deleted: keys that were deleted before that; one that is in both begins anew at the context's end.
+        deleted: keys that were deleted before that; one that is in both moves to the context's end.
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.
@@ -96,10 +96,10 @@ class StoredRun:
 
 
 class Journal(Protocol):
-    """Remembers runs. When a method returns, what it wrote survives a crash of the process and of the machine.
+    """Remembers runs. When a method returns, its write survives a crash of the process and of the machine.
 
-    Every method raises JournalError when the journal cannot be read or written; nobody then knows whether the write was
-    kept. A caller that is cancelled while it waits does not stop the write.
+    Every method raises JournalError when the journal cannot be read or written; the write may have been kept or not. A
+    caller that is cancelled while it waits does not stop the write.
     """
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
@@ -141,12 +141,12 @@ class Journal(Protocol):
         ...
 
     async def prune(self, ended_before: float) -> int:
-        """Removes runs that ended before that moment; how many.
+        """Removes runs that ended before that moment, and returns their number.
 
-        Names of handlers go too, when no worker has registered them since and no run is on their queue.
+        Removes names of handlers too, when no worker has registered them since and no run is on their queue.
         """
         ...
 
     async def close(self) -> None:
-        """Waits for what is being written, and frees the journal for another owner."""
+        """Waits for the running writes, and frees the journal for another owner."""
         ...

@@ -1,4 +1,4 @@
-"""The folder that the server keeps its state in: made if it is missing, private, and locked by its one owner."""
+"""The folder of the server's state: made if it is missing, private, and locked by its one owner."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DataDirectory:
         return self.path / name
 
     def close(self) -> None:
-        """Gives the folder free. The lock file stays: to remove it would let two processes lock two files."""
+        """Unlocks the folder. The lock file stays: without it two processes could lock two different files."""
         os.close(self._lock)
 
 

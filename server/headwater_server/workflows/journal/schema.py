@@ -1,4 +1,4 @@
-"""The tables of the SQLite journal, and how an older database becomes one of today."""
+"""The tables of the SQLite journal, and the migration of older databases."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Brings the database at `path` to the newest version, each step in a transaction of its own.
+    """Brings the database at `path` to the newest version, each step in a separate transaction.
 
     Raises JournalError for a database of a newer version, or of another program.
     """

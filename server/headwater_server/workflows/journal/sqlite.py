@@ -1,13 +1,13 @@
 """The embedded journal: one SQLite database in the data directory.
 
-Theory of operation. One thread owns the connection. Whatever is to be read or written is a job in its queue; the
-thread takes all jobs that wait, and what they write goes into one transaction, so that many runs share the cost of one
-sync of the disk. Within it every job has a savepoint: one that fails is undone alone, and its caller gets the error.
-Callers hear of success only after the COMMIT, which with `synchronous=FULL` returns when the disk has it. A caller that
-is cancelled does not stop its job.
+Theory of operation. One thread owns the connection. Each read or write is a job in its queue. The thread takes all jobs
+that wait, and puts their writes into one transaction, so that many runs share the cost of one sync of the disk. Within
+it every job has a savepoint: a job that fails is undone alone, and its caller gets the error. A caller gets its result
+only after the COMMIT, which with `synchronous=FULL` returns when the disk has the data. A caller that is cancelled does
+not stop its job.
 
-The directory is locked for as long as the journal is open, by a lock of the operating system that dies with the
-process: two servers that both take up runs would run steps twice.
+The directory is locked while the journal is open, by a lock of the operating system that ends with the process: two
+servers that both resume the same runs would run steps twice.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from headwater_server.workflows.journal.data_directory import DataDirectory
 from headwater_server.workflows.journal.schema import migrate
 
 FILE_NAME = "headwater.db"
-BUSY_TIMEOUT_SECONDS = 5.0  # for people who look into the file with other tools
-PRUNE_AT_ONCE = 50  # so that nobody waits long for a commit
+BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
+PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
-    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin anew",
-    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin anew",
+    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
+    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin with an empty one",
     "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",
     "SQLITE_CANTOPEN": "make the file readable and writable, or choose another folder with --data-dir",
     "SQLITE_BUSY": "close the program that holds the file",
@@ -50,7 +50,7 @@ log = structlog.get_logger("headwater.journal")
 
 
 class _Job:
-    """Something to do with the connection, and what came of it."""
+    """A function to call with the connection, and its result or error."""
 
     __slots__ = ("error", "future", "run", "value", "writes")
 
@@ -184,7 +184,7 @@ class SqliteJournal:
         return connection
 
     def _serve_batch(self) -> bool:
-        """Does all jobs that wait; False when the journal is to close."""
+        """Does all jobs that wait. Returns False when the journal is to close."""
         batch = [self._jobs.get()]
         with suppress(Empty):
             while True:
@@ -212,7 +212,7 @@ class SqliteJournal:
                 job.error = explained
 
     def _write(self, batch: Sequence[_Job]) -> None:
-        """Writes a batch in one transaction. Nobody is told of it before this has returned."""
+        """Writes a batch in one transaction. Callers get their results after this has returned."""
         self._connection.execute("BEGIN IMMEDIATE")
         for job in batch:
             self._connection.execute("SAVEPOINT job")
@@ -241,7 +241,7 @@ class SqliteJournal:
         return explained
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so no caller waits any more
             self._loop.call_soon_threadsafe(callback, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""What the SQLite journal does with its database: each function runs on the journal's thread, within a transaction."""
+"""Reads and writes of the SQLite journal: each function runs on the journal's thread, within a transaction."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _PRUNE = """
 
 @dataclass(frozen=True, slots=True)
 class ChangeRows:
-    """A change as rows, made before anything can alter what it came from."""
+    """A change as rows, made at once: the objects of the change may be altered later."""
 
     run_id: str
     run: rows.Row
@@ -183,6 +183,6 @@ def handlers(connection: Connection, queue: str) -> frozenset[str]:
 
 
 def prune(connection: Connection, ended_before: float, most: int) -> int:
-    """Removes at most so many old runs, and names that are as old and belong to no run; how many runs."""
+    """Removes at most `most` old runs, and names that are as old and belong to no run. Returns the number of runs."""
     connection.execute(_PRUNE_HANDLERS, (ended_before,))
     return connection.execute(_PRUNE, (ended_before, most)).rowcount

@@ -1,1 +1,1 @@
-"""Which worker does what: the pool of workers and their tasks."""
+"""The pool of workers and their tasks."""

@@ -1,17 +1,17 @@
-"""Which worker does what: tasks wait here for a free worker, and are watched until they end.
+"""Gives tasks to workers: tasks wait here for a free worker, and are watched until they end.
 
 Theory of operation. All of it happens on one event loop, and only `execute` and `chunk` ever wait, so nothing needs a
-lock. Tasks that wait stand in a line for each queue and handler. Whenever a worker has room (it connects, it speaks
-again, a task of its ends) it takes the oldest task of those lines whose handler it has; whenever a task comes, the
-least loaded worker with room takes it. So while a task waits, no worker that could do it has room.
+lock. Waiting tasks stand in a line for each queue and handler. When a worker gets room (it connects, it is heard again,
+or one of its tasks ends) it takes the oldest task of the lines whose handler it has. When a task comes, the least
+loaded worker with room takes it. So while a task waits, no worker that could do it has room.
 
 A worker is known by its id; a session is one connection of it. A worker that is cut off keeps its tasks, and connects
 again. A worker that was not heard for the heartbeat timeout is dead, connected or not: its tasks fail, so that they can
-be tried elsewhere. A task has another id in each attempt, and a worker may only speak about tasks that are its own now:
-so what a dead worker says later changes nothing.
+be tried elsewhere. A task has another id in each attempt, and messages of a worker count only for tasks that it holds
+now, so late messages of a dead worker change nothing.
 
-Silence is counted in ticks of this loop, not by the clock. A server that is held up itself (a long pause of the
-process) makes one tick of it, and then hears the heartbeats that have come in the meantime, before anybody is dead.
+Silence is counted in ticks of this loop, not by the clock. When the server itself pauses for long, that is one tick,
+and the heartbeats that came in the meantime are read before a worker counts as dead.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ TICKS = 10
 """Ticks that make up the heartbeat timeout."""
 
 WAITING_GRACE_SECONDS = 0.1
-"""A task that finds a worker within this time has not waited: the run need not tell and store it."""
+"""A task that finds a worker within this time has not waited: the run need not report and store it."""
 
 
 class WorkerSession:
     """One connection of a worker; `WorkerPool.connect` makes it.
 
     Attributes:
-        unwanted: of the tasks that the worker holds those that nobody wants any more.
+        unwanted: the tasks that the worker holds and the server no longer wants.
         replaced: is set when the worker has connected again, over another connection.
     """
 
@@ -64,7 +64,7 @@ class WorkerSession:
         return self._worker.link is self._link
 
     def heard(self) -> None:
-        """The worker has said something."""
+        """Notes that a message of the worker came."""
         if self._is_current:
             self._pool._heard(self._worker)
 
@@ -86,7 +86,7 @@ class WorkerSession:
             self._worker.silent = 0
 
     def result(self, task_id: str, outcome: Outcome | StepError) -> bool:
-        """A task has ended; whether that counts: False when it is not, or no longer, this worker's."""
+        """Ends a task. Returns whether that counts: False when the task is not, or no longer, this worker's."""
         attempt = self._worker.tasks.pop(task_id, None) if self._is_current else None
         if attempt is None:
             return False
@@ -96,7 +96,7 @@ class WorkerSession:
         return accepted
 
     def disconnected(self) -> None:
-        """The connection is gone. The worker keeps its tasks for the heartbeat timeout."""
+        """Notes that the connection is gone. The worker keeps its tasks for the heartbeat timeout."""
         if self._is_current:
             self._worker.link = None
             self._pool._drop_if_idle(self._worker)
@@ -132,10 +132,10 @@ class WorkerPool:
         held_task_ids: Iterable[str],
         send: Send,
     ) -> WorkerSession:
-        """A worker is there, for the first time or again. It may get tasks, through `send`, before this returns.
+        """Connects a worker, for the first time or again. It may get tasks, through `send`, before this returns.
 
-        Of the tasks that it had before, it keeps those that it still holds. One that it does not know never reached it
-        and is sent again; unless it had output already: then the worker has lost it, and the attempt fails.
+        It keeps the earlier tasks that it still holds. An earlier task that it does not know never reached it and is
+        sent again. If that task already had output, the worker has lost it, and the attempt fails.
         """
         worker = self._workers.get(worker_id)
         if worker is None:
@@ -172,13 +172,13 @@ class WorkerPool:
         on_started: OnStarted,
         on_chunk: OnChunk,
     ) -> Outcome:
-        """Has a task done by a worker of the queue, and returns what came of it.
+        """Lets a worker of the queue do a task, and returns its outcome.
 
-        When this is cancelled, so is the task: its worker is told, and nobody waits for it.
+        Cancelling this cancels the task: its worker gets a message, and its answer is not waited for.
 
         Args:
-            task: what is to be done.
-            queue: whose workers may do it.
+            task: the task.
+            queue: the queue whose workers may do it.
             schedule_timeout_seconds: how long it may wait for a worker.
             timeout_seconds: how long it may take, from the moment a worker has it; None: without limit.
             on_waiting: called once, when no worker is free for it.
@@ -220,7 +220,7 @@ class WorkerPool:
             lines.setdefault(attempt.handler, OrderedDict())[attempt.number] = attempt
 
     def _withdraw(self, attempt: Attempt) -> None:
-        """Nobody wants its outcome any more, if it has none."""
+        """Gives the attempt up, if it has no outcome."""
         self._leave_line(attempt)
         attempt.outcome.cancel()
         worker = attempt.worker
@@ -245,7 +245,7 @@ class WorkerPool:
         worker.tell(Assign(attempt.id, attempt.task))
 
     def _serve(self, worker: Worker) -> None:
-        """Gives a worker what waits for it, oldest first, as far as it has room."""
+        """Gives a worker the tasks that wait for it, oldest first, as far as it has room."""
         while worker.has_room:
             lines = self._lines.get(worker.queue, {})
             oldest = min((next(iter(line)) for name, line in lines.items() if name in worker.handlers), default=None)
@@ -287,7 +287,7 @@ class WorkerPool:
         self._drop_if_idle(worker)
 
     def _drop_if_idle(self, worker: Worker) -> None:
-        """Forgets a worker that is not connected and has nothing to come back for."""
+        """Forgets a worker that is not connected and has no task."""
         if worker.link is None and not worker.tasks and self._workers.get(worker.id) is worker:
             del self._workers[worker.id]
             self._leave_queue(worker)
@@ -299,16 +299,16 @@ class WorkerPool:
 
 
 def _repeat(worker: Worker, attempt: Attempt) -> None:
-    """For a task that its worker does not know after a reconnect."""
+    """Sends a task again that its worker does not know after a reconnect; fails it when the worker has lost it."""
     if attempt.spoke:
         del worker.tasks[attempt.id]
-        attempt.end(StepError("its worker has lost it: it began anew under the same id", retryable=True))
+        attempt.end(StepError("its worker has lost it: it started again under the same id", retryable=True))
     else:
         worker.tell(Assign(attempt.id, attempt.task))
 
 
 async def _within(future: asyncio.Future[None] | asyncio.Future[Outcome], seconds: float | None) -> bool:
-    """Waits; whether it was done in time."""
+    """Waits for a future. Returns whether it was done in time."""
     if not future.done():
         await asyncio.wait([future], timeout=seconds)
     return future.done()

@@ -1,4 +1,4 @@
-"""Tasks and workers as the pool keeps them: plain data, and what follows from it alone."""
+"""Tasks and workers as the pool keeps them: plain data and its simple consequences."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeAlias
 from headwater_server.domain.workflow import Outcome, Step
 
 OnWaiting: TypeAlias = Callable[[str], Awaitable[None]]
-"""Told, with the queue's name, that no worker is free."""
+"""Is called with the queue's name when no worker is free."""
 
 OnStarted: TypeAlias = Callable[[], Awaitable[None]]
-"""Told that a worker has taken a task that had to wait."""
+"""Is called when a worker has taken a task that had to wait."""
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 """Gets content and thinking as they come."""
@@ -41,7 +41,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Something to do."""
+    """A task for the worker."""
 
     task_id: str
     task: TaskSpec
@@ -59,14 +59,14 @@ Send: TypeAlias = Callable[[ToWorker], None]
 
 
 class Attempt:
-    """A task from `execute` until it has an outcome or nobody wants it.
+    """A task from `execute` until it has an outcome or is given up.
 
     Attributes:
         number: rises with each task: the order of the lines.
-        worker: who has it.
+        worker: the worker that has it.
         spoke: whether it has had output.
         assigned: is done when a worker has it.
-        ready: the run knows that it has started: from now on it may hear of chunks.
+        ready: is set when the run knows that it has started; chunks wait for that.
     """
 
     __slots__ = ("assigned", "id", "number", "on_chunk", "outcome", "queue", "ready", "spoke", "task", "worker")
@@ -90,12 +90,12 @@ class Attempt:
         return self.task.step.handler
 
     def end(self, outcome: Outcome | Exception) -> None:
-        """It has ended; only the first outcome counts."""
+        """Ends it; only the first outcome counts."""
         if self.outcome.done():
             return
         if isinstance(outcome, Exception):
             self.outcome.set_exception(outcome)
-            self.outcome.exception()  # there may be nobody any more to take it, and that is no mistake
+            self.outcome.exception()  # marks it as read: the task that waited for it may be gone
         else:
             self.outcome.set_result(outcome)
 
@@ -114,7 +114,7 @@ class Worker:
 
     Attributes:
         link: None while it is not connected.
-        tasks: what it works on, by id.
+        tasks: its tasks, by id.
         silent: ticks since it was heard.
         dead: nothing was heard of it for too long.
         held_up: messages of it that the server itself is busy with; meanwhile its silence does not count.
@@ -139,7 +139,7 @@ class Worker:
 
     @property
     def load(self) -> tuple[float, int]:
-        """Least for the one to choose: with the same load, the one that was not chosen for longest."""
+        """A key to sort by: the least loaded worker first, then the one that has waited longest for a task."""
         return len(self.tasks) / self.concurrency, self.served
 
     def tell(self, message: ToWorker) -> None:

@@ -1,4 +1,4 @@
-"""What of a conversation is kept, and what of it is sent."""
+"""The messages of a conversation that are kept, and those that are sent."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def talk_with_tools(history: History, prompt: str, *reply: agent_pb2.ChatMessage
 
 
 def outline(history: History, limit: int | None = None) -> list[str]:
-    """What a call sends: u for the user, c for calls, r for results, a for words, in order."""
+    """The messages that a call sends: u for the user, c for calls, r for results, a for words, in order."""
     exchange = history.begin(user("next"), limit)
     assert exchange is not None
     kinds = {"text": "a", "tool_call": "c", "tool_result": "r"}

@@ -1,4 +1,4 @@
-"""What a call's arguments become on the wire, and which of them are refused before anything is sent."""
+"""A call's arguments on the wire, and those that are refused before anything is sent."""
 
 from __future__ import annotations
 

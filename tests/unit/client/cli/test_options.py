@@ -1,4 +1,4 @@
-"""Options: what a context and a point in time are made of."""
+"""Options: the texts that make a context and a point in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflow files: what is read from YAML, and what is wrong with it, with its line."""
+"""Workflow files: the definition that is read from YAML, and its mistakes, each with its line."""
 
 from __future__ import annotations
 

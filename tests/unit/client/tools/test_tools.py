@@ -1,4 +1,4 @@
-"""From a function to what a model is told of it, and from a model's arguments to the function's."""
+"""From a function to its schema for the model, and from the model's arguments to the function's."""
 
 from __future__ import annotations
 

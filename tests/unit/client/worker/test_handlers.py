@@ -38,7 +38,7 @@ CONTEXT = '{"text": "a", "int": 3, "float": 3.0, "big": 100000000000000000000000
 
 
 class Ran:
-    """Runs a handler on this loop; what it gave."""
+    """Runs a handler on this loop, and returns its outcome."""
 
     def __init__(self) -> None:
         self.chunks: list[str] = []
@@ -648,7 +648,7 @@ async def test_a_value_that_holds_itself_has_an_error_that_is_not_cut(ran: Ran) 
 
 
 class LikeAStream:
-    """As `AgentStream`: it is read, and whoever awaits it is told so."""
+    """As `AgentStream`: it is read, and awaiting it is an error that says so."""
 
     def __init__(self) -> None:
         self._rest = iter(["one ", "two"])

@@ -1,4 +1,4 @@
-"""The context on the caller's side: what may go out, and what comes back into the caller's own dict."""
+"""The context on the caller's side: the values that may go out, and their way back into the caller's dict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workflow on the caller's side: what it takes, and the mistakes that it finds without a server."""
+"""A workflow on the caller's side: its arguments, and the mistakes that it finds without a server."""
 
 from __future__ import annotations
 

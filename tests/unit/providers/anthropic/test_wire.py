@@ -1,4 +1,4 @@
-"""Messages: what is asked, and the finer points of what is read."""
+"""Messages: the request, and the finer points of reading the reply."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.unit.providers.conversations import (
 WIRE = AnthropicWire()
 
 
-# What is asked.
+# The request.
 
 
 def test_the_least_request() -> None:
@@ -177,12 +177,7 @@ def test_a_json_object_without_a_schema_is_refused() -> None:
     assert [violation.field for violation in caught.value.violations] == ["response_format.type"]
 
 
-def test_the_key_is_a_bearer_token() -> None:
-    assert WIRE.auth("k") == {"authorization": "Bearer k"}
-    assert WIRE.auth("") == {}
-
-
-# What is read.
+# The reply.
 
 
 def event(type: str, **fields: Any) -> bytes:

@@ -11,9 +11,10 @@ import pytest
 from headwater_server.domain.chunks import Delta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
+from headwater_server.providers.credentials.base import BearerToken, StaticKey
 from headwater_server.providers.http.client import HttpClient, body_reader
 from headwater_server.providers.http.model_list import parse_models
-from headwater_server.providers.http.provider import Endpoint, HttpProvider
+from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from tests.support.upstream.upstream import Answer, Upstream, always
 
@@ -84,7 +85,8 @@ def provider_at(url: str, client: HttpClient) -> HttpProvider:
     return HttpProvider(
         name="openai",
         type="openai",
-        endpoint=Endpoint(url, ""),
+        base_url=url,
+        credential=BearerToken(StaticKey("")),
         client=client,
         wires={"chat_completions": OpenAIChatWire(genuine=False)},
         default_model="",
@@ -119,7 +121,7 @@ async def test_what_had_arrived_before_the_connection_broke_comes_before_the_err
 
 
 async def read_all(answer: Answer) -> tuple[list[list[object]], HeadwaterError | None]:
-    """What each read of a reply gives, and the error that the last one raises."""
+    """The result of each read of a reply, and the error that the last one raises."""
     async with Upstream(answer) as upstream, HttpClient("test") as client:
         stream = provider_at(upstream.url, client).stream(QUESTION)
         reads: list[list[object]] = []

@@ -25,10 +25,14 @@ from structlog.testing import capture_logs
 from headwater_server.domain.chunks import Delta, Finish, FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest, Tool
+from headwater_server.providers.local import machine
 from headwater_server.providers.local import provider as local
 from headwater_server.providers.local.child import ModelProcess
-from headwater_server.providers.local.provider import LocalProvider, LocalStream, availability
+from headwater_server.providers.local.machine import availability
+from headwater_server.providers.local.provider import LocalProvider
+from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share
+from headwater_server.providers.local.stream import LocalStream
 from tests.support.local_model import local_provider, question
 from tests.support.upstream.replies import events_of
 
@@ -68,7 +72,7 @@ async def made(running: Callable[[], set[int]]) -> set[int]:
 
 @asynccontextmanager
 async def other_server(directory: Path, doing: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server in a process of its own, whose model runs; killed at the latest at the end."""
+    """A server in a separate process, whose model runs; killed at the latest at the end."""
     command = [sys.executable, "-m", "tests.support.local_model", str(directory), doing]
     server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     try:
@@ -376,7 +380,7 @@ def unconnected() -> LocalProvider:
     def connect(base_url: str, key: str) -> Any:
         raise AssertionError("nothing is connected to")
 
-    return LocalProvider("local", connect)
+    return LocalProvider("local", connect, LocalSettings())
 
 
 async def test_facts_are_told_without_starting_the_model() -> None:
@@ -418,7 +422,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 
 def test_a_cpu_without_avx2_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu sse4_2 avx avx512f\n")
-    monkeypatch.setattr(local, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert "needs a CPU with AVX2" in (availability() or "")
 

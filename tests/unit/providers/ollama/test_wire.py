@@ -1,4 +1,4 @@
-"""Ollama's chat: what is asked, and the finer points of what is read."""
+"""Ollama's chat: the request, and the finer points of reading the reply."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.unit.providers.conversations import (
 WIRE = OllamaWire()
 
 
-# What is asked.
+# The request.
 
 
 def test_the_least_request() -> None:
@@ -165,7 +165,7 @@ def test_response_formats() -> None:
     assert WIRE.call(ask(response_format=schema)).body["format"] == {"type": "object"}
 
 
-# What is read.
+# The reply.
 
 
 def line(**fields: Any) -> bytes:
@@ -275,7 +275,7 @@ def test_a_404_of_something_that_is_not_ollama_points_at_the_base_url() -> None:
     assert "base URL" in error.message
 
 
-# What else can be asked.
+# The other questions: models and info.
 
 
 def ps(name: str, size: int, size_vram: int) -> bytes:

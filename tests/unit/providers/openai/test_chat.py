@@ -1,4 +1,4 @@
-"""Chat Completions: what is asked, and the finer points of what is read."""
+"""Chat Completions: the request, and the finer points of reading the reply."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def body(request: ChatRequest, wire: OpenAIChatWire = WIRE) -> dict[str, Any]:
     return wire.call(request).body
 
 
-# What is asked.
+# The request.
 
 
 def test_the_least_request() -> None:
@@ -185,11 +185,6 @@ def test_options_go_over_our_own_body_and_into_its_objects() -> None:
     assert "api" not in sent
 
 
-def test_the_key() -> None:
-    assert WIRE.auth("k") == {"authorization": "Bearer k"}
-    assert WIRE.auth("") == {}
-
-
 def test_an_assistant_turn_of_nothing_but_thinking_is_left_out() -> None:
     thought = TOOL_ROUND[2].parts[0]
     assert body(ask(user("a"), assistant(thought), user("b")))["messages"] == [
@@ -198,7 +193,7 @@ def test_an_assistant_turn_of_nothing_but_thinking_is_left_out() -> None:
     ]
 
 
-# What is read.
+# The reply.
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:

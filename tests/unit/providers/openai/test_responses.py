@@ -1,4 +1,4 @@
-"""Responses: what is asked, and the finer points of what is read."""
+"""Responses: the request, and the finer points of reading the reply."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WIRE = OpenAIResponsesWire(genuine=False)
 OPENAI = OpenAIResponsesWire(genuine=True)
 
 
-# What is asked.
+# The request.
 
 
 def test_the_least_request() -> None:
@@ -142,7 +142,7 @@ def test_options_are_merged_into_our_objects() -> None:
     assert "api" not in body
 
 
-# What is read.
+# The reply.
 
 
 def event(type: str, *, named: bool = True, **fields: Any) -> bytes:

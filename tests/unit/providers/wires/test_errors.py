@@ -1,4 +1,4 @@
-"""What an error of a provider means: by code, then by type, then by status, never by the words of its message."""
+"""The meaning of a provider's error: by code, then by type, then by status, never by the words of its message."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import grpc
 import pytest
 
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.transport.interceptors.rpc import rpc_as
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.owners import relay as relay_module
 from headwater_server.transport.owners.relay import Method, Relay
 from headwater_server.transport.server import SiblingServer
@@ -29,7 +28,7 @@ Behaviour = Callable[[Any, Any], Awaitable[None]]
 
 
 class Owner:
-    """The process that answers; what it does with a call is the test's to say.
+    """The process that answers; the test says how.
 
     Attributes:
         ended: how each of its calls has ended: "done", or the name of the exception.
@@ -73,13 +72,13 @@ class Site:
         self.owner = Owner(self.identity.socket(OWNER))
         self.relay = Relay(self.identity)
         self.requests: Callable[[Any], Any] = lambda requests: requests
-        handler = grpc.stream_stream_rpc_method_handler(partial(rpc_as("Any", Site._pass_on), self))
+        handler = grpc.stream_stream_rpc_method_handler(self._pass_on)
         options = [
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", 32 * MIB),
-            ("grpc.http2.bdp_probe", 0),  # what waits here is not to hide what waits in the relay
+            ("grpc.http2.bdp_probe", 0),  # data that waits here must not hide data that waits in the relay
         ]
-        self._front = grpc.aio.server(options=options)
+        self._front = grpc.aio.server(interceptors=interceptors(), options=options)
         self._front.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Any": handler}),))
 
     async def _pass_on(self, requests: Any, context: Any) -> None:
@@ -145,7 +144,7 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-# What goes through
+# Calls that go through
 
 
 async def test_one_request_one_answer(site):

@@ -1,4 +1,4 @@
-"""Three processes of a server in one: each on a port of its own here, so that a test says which one a call comes to."""
+"""Three processes of a server in one: each on another port here, so that a test says which one a call comes to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
-from headwater_server.streaming.running_streams import StreamRegistry
+from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners import routing
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
@@ -48,7 +48,7 @@ class Process:
 
     def __init__(self, identity: ProcessIdentity, data: Path) -> None:
         self.identity = identity
-        self.streams = StreamRegistry(identity.index)
+        self.streams = RunningStreams(identity.index)
         self._data = data
         self._stack = AsyncExitStack()
 
@@ -338,7 +338,7 @@ async def test_the_errors_of_the_owner_of_the_runs(processes):
 
 @pytest.mark.parametrize("service", routing.SERVICES_OF_RUNS, ids=lambda service: service.name)
 async def test_every_method_of_the_services_of_runs_is_passed_on(processes, service):
-    """The owner alone answers: it says what is wrong with an empty request, or answers it; nobody says UNIMPLEMENTED."""
+    """The owner alone answers: it says what is wrong with an empty request, or answers it, and never UNIMPLEMENTED."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{processes[1].server.port}") as channel:
         for method in service.methods:
             call: Any = channel.stream_stream(f"/{service.full_name}/{method.name}")()

@@ -1,4 +1,4 @@
-"""The WorkerService over a real socket: who is let in, what is checked, what is bounded, and how a call ends."""
+"""The WorkerService over a real socket: registration, checks, bounds, and the ends of a call."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from headwater.v1.worker_service_pb2 import (
 )
 from headwater_server.domain.workflow import Outcome, Step, StepError
 from headwater_server.transport.convert import workers as worker_messages
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services import worker as worker_service
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.workers.pool import TaskSpec, WorkerPool
@@ -42,7 +43,10 @@ class Site:
         self.pool = WorkerPool(heartbeat_timeout_seconds)
         self.remembered: list[tuple[str, frozenset[str]]] = []
         self.service = WorkerService(self.pool, self.remember)
-        self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)])
+        self.server = grpc.aio.server(
+            interceptors=interceptors(),
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)],
+        )
         self.chunks: list[tuple[str, str]] = []
 
     async def remember(self, queue: str, names: Collection[str]) -> None:

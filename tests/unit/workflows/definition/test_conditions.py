@@ -99,7 +99,7 @@ def test_a_bad_condition_is_told_before_it_runs(condition: str, wrong: str) -> N
         ("context.a == 1", {"a": '"' + "x" * 262_143 + '"'}, "it would read 262,145 characters, at most 262,144 are allowed; let the step before work it out"),
         ("context.a.matches('x')", {"a": '"' + "x" * 65_535 + '"'}, "it would read 65,537 characters, at most 65,536 are allowed; let the step before work it out"),
         ("context.a.all(x, true)", {"a": json.dumps([1] * 1_000)}, "its lists hold 1,001 values, at most 1,000 are allowed; let the step before work it out"),
-        ("context.a.all(x, context.a == context.a && context.a == context.a)", {"a": json.dumps([1] * 999)}, "it reads too much of the context anew for each element of a list; let the step before work it out"),
+        ("context.a.all(x, context.a == context.a && context.a == context.a)", {"a": json.dumps([1] * 999)}, "it reads too much of the context again for each element of a list; let the step before work it out"),
     ],
 )  # fmt: skip
 def test_a_condition_that_cannot_be_evaluated_says_why(condition: str, context: dict[str, str], error: str) -> None:

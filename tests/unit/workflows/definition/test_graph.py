@@ -48,7 +48,7 @@ def test_a_mistake_has_its_place_and_its_cure(step: Step, field: str, text: str)
 def test_a_handler_needs_a_queue() -> None:
     ((field, text),) = mistakes(Step("a", handler="h"), queue="")
     assert field == "workflow.steps[0].queue"
-    assert text == "nobody knows where handler `h` is; name a queue, here or for the run"
+    assert text == "handler `h` has no queue; name one, here or for the run"
 
 
 def test_a_name_that_is_there_twice_is_shown_at_the_second() -> None:

@@ -1,4 +1,4 @@
-"""The owner of all runs: who drives one, whatever its callers, the journal or the end of the process do meanwhile."""
+"""The owner of all runs drives each one, also while callers leave, the journal fails or the process ends."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def events_begin(runs: Runs, run_id: str) -> None:
 
 
 async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -> str:
-    """A run whose journal failed in mid-run: nobody drives it, and the journal has it as running."""
+    """A run whose journal failed in mid-run: no task drives it, and the journal has it as running."""
     run_id = await runs.start(request())
     await events_begin(runs, run_id)
     journal.full = True

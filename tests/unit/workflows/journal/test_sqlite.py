@@ -1,4 +1,4 @@
-"""The embedded journal: what it keeps, together or not at all, and what it says when it cannot."""
+"""The embedded journal: it keeps changes together or not at all, and reports when it cannot."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def event(number: int) -> StoredEvent:
     return StoredEvent(RunEvent(EventType.STEP_STARTED, step="a", attempt=1, sequence=number, create_time=2.0))
 
 
-# What is kept.
+# The data that is kept.
 
 
 async def test_every_field_of_a_run_comes_back(journal: SqliteJournal) -> None:
@@ -452,7 +452,10 @@ async def test_it_syncs_at_every_commit(journal: SqliteJournal) -> None:
             b"no database at all, but long enough to be one" * 100,
             "file is not a database; restore the file from a copy",
         ),
-        (b"SQLite format 3\0" + b"\xff" * 5000, "restore the file from a copy, or move it away to begin anew"),
+        (
+            b"SQLite format 3\0" + b"\xff" * 5000,
+            "restore the file from a copy, or move it away to begin with an empty one",
+        ),
     ],
 )
 async def test_a_damaged_file_is_one_line_with_the_cure(tmp_path: Path, content: bytes, message: str) -> None:

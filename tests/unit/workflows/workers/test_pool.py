@@ -1,4 +1,4 @@
-"""Who gets which task, and what becomes of it when its worker is slow, silent, gone or back again."""
+"""Tasks and workers: which worker gets a task, and the end of a task whose worker is slow, silent, gone or back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Hosted:
 
 
 class Run:
-    """One call of `execute` in a task of its own, and what its run was told."""
+    """One call of `execute` in a separate task, and the reports to its run."""
 
     def __init__(
         self, pool: WorkerPool, name: str = "step", handler: str = "h", queue: str = "q", **limits: Any

@@ -1,0 +1,25 @@
+"""Makes providers that speak Anthropic's API."""
+
+from __future__ import annotations
+
+from headwater_server.providers.anthropic.settings import AnthropicSettings
+from headwater_server.providers.anthropic.wire import MODELS_PATH, AnthropicWire
+from headwater_server.providers.credentials.from_settings import credential
+from headwater_server.providers.http.model_list import parse_models
+from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.registration import BuildContext
+
+
+def build(name: str, settings: AnthropicSettings, context: BuildContext) -> HttpProvider:
+    """The provider."""
+    return HttpProvider(
+        name=name,
+        type=settings.type,
+        base_url=settings.base_url,
+        credential=credential(name, settings, context.key),
+        client=context.client,
+        wires={"messages": AnthropicWire(settings.max_tokens)},
+        default_model=settings.default_model,
+        models_path=MODELS_PATH,
+        parse_models=parse_models,
+    )

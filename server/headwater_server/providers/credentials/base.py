@@ -1,0 +1,116 @@
+"""What a credential is, and the one that sends a token in the header `authorization`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingCall:
+    """A call to a provider, complete but for its signature."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What was added to a call.
+
+    Attributes:
+        headers: the headers to add.
+        secret: the text in them that must not be repeated to anybody; empty for none.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret: str = field(default="", repr=False)
+
+
+class Credential(Protocol):
+    """Signs the calls to one provider. Shared by all calls of an event loop."""
+
+    @property
+    def cure(self) -> str:
+        """What to do when the provider refuses the signature; empty where the caller knows."""
+        ...
+
+    async def sign(self, call: OutgoingCall) -> Signature:
+        """The signature of the call. Raises HeadwaterError (PROVIDER_AUTH_FAILED) when there is none."""
+        ...
+
+    async def refused(self, signature: Signature) -> bool:
+        """The provider has answered 401: whether the next signature will be another one."""
+        ...
+
+
+class TokenSource(Protocol):
+    """Where a key or token comes from."""
+
+    @property
+    def cure(self) -> str:
+        """What to do when the provider refuses the token."""
+        ...
+
+    async def token(self) -> str:
+        """The token; empty where the provider wants none. Raises HeadwaterError (PROVIDER_AUTH_FAILED)."""
+        ...
+
+    async def refused(self, token: str) -> bool:
+        """The provider has refused the token: whether the next one will be another."""
+        ...
+
+
+class BearerToken:
+    """The credential that sends a token as `authorization: Bearer …`."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+
+    @property
+    def cure(self) -> str:
+        """See Credential."""
+        return self._source.cure
+
+    async def sign(self, call: OutgoingCall) -> Signature:
+        """See Credential."""
+        token = await self._source.token()
+        return Signature({"authorization": f"Bearer {token}"}, token) if token else Signature()
+
+    async def refused(self, signature: Signature) -> bool:
+        """See Credential."""
+        return await self._source.refused(signature.secret)
+
+
+class StaticKey:
+    """A key that stays as it is.
+
+    Args:
+        key: empty for a provider that wants none, or whose key is not set.
+        cure: what to set when the key is missing or refused; empty for a provider that wants none.
+    """
+
+    def __init__(self, key: str, cure: str = "") -> None:
+        self.cure = cure
+        self._key = key
+
+    async def token(self) -> str:
+        """See TokenSource."""
+        if not self._key and self.cure:
+            raise HeadwaterError(Reason.PROVIDER_AUTH_FAILED, f"there is no key: {self.cure}")
+        return self._key
+
+    async def refused(self, token: str) -> bool:
+        """See TokenSource."""
+        return False
+
+
+def checked_token(text: str) -> str | None:
+    """The token without the white space around it; None for text that no header can carry."""
+    token = text.strip()
+    return token if token and token.isascii() and token.isprintable() and " " not in token else None

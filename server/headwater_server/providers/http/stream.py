@@ -1,0 +1,104 @@
+"""A reply over HTTP: the call is signed and sent, its head is looked at, its body is decoded as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from headwater_server.domain.chunks import ProviderEvent
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.base import Decoder, Wire
+from headwater_server.providers.credentials.base import Credential, OutgoingCall
+from headwater_server.providers.http.client import (
+    MOST_READ,
+    TRANSPORT_ERRORS,
+    BodyReader,
+    HttpClient,
+    body_reader,
+    left_over,
+)
+from headwater_server.providers.http.failures import redacted, refusal, unreachable, why, without
+from headwater_server.providers.http.signing import send_signed
+from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
+
+MAX_REQUEST_ID = 200
+
+
+class HttpStream:
+    """A reply over HTTP; see ProviderStream."""
+
+    def __init__(self, client: HttpClient, call: OutgoingCall, wire: Wire, credential: Credential) -> None:
+        self.request_id = ""
+        self._client = client
+        self._call = call
+        self._wire = wire
+        self._credential = credential
+        self._key = ""
+        self._response: httpx.Response | None = None
+        self._decoder: Decoder
+        self._body: BodyReader | None = None
+        self._failure: HeadwaterError | None = None
+
+    async def aclose(self) -> None:
+        """Ends the reply and closes its connection, unless it was read to its end."""
+        if self._response is not None:
+            await self._response.aclose()
+
+    async def read(self) -> list[ProviderEvent]:
+        """The next events; those that came before an error are returned before it is raised."""
+        if self._failure is not None:
+            self._raise_failure()
+        events: list[ProviderEvent] = []
+        try:
+            body = self._body or await self._open()
+            while not events:
+                data = await body()
+                if not data:
+                    self._decoder.close(events)
+                    break
+                self._decoder.feed(data, events)
+                if len(data) == MOST_READ:
+                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
+        except TRANSPORT_ERRORS as error:
+            self._failure = self._cut(error, events)
+        except HeadwaterError as error:
+            self._failure = redacted(error, self._key)
+        if not events:
+            self._raise_failure()
+        return events
+
+    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError:
+        """The error of a connection that broke, after the events of what had arrived until then."""
+        try:
+            if self._response is not None and (data := left_over(self._response)):
+                self._decoder.feed(data, events)
+        except HeadwaterError as told:
+            return redacted(told, self._key)
+        cut = HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})")
+        cut.__cause__ = error
+        return cut
+
+    def _raise_failure(self) -> None:
+        """Raises the error that has come, and lets go of it: its traceback leads back here."""
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
+
+    async def _open(self) -> BodyReader:
+        """Asks, and looks at the head of the answer."""
+        try:
+            self._response, self._key = await send_signed(self._client, self._call, self._credential)
+        except TRANSPORT_ERRORS as error:
+            raise unreachable(error) from error
+        response = self._response
+        found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
+        self.request_id = without(self._key, found)[:MAX_REQUEST_ID]
+        if response.status_code != 200:
+            raise await refusal(response, self._wire, self._key, self._credential.cure)
+        self._decoder = self._wire.decoder(response.headers.get("content-type", ""))
+        self._body = body_reader(response)
+        return self._body

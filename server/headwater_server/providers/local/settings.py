@@ -1,0 +1,23 @@
+"""The settings of a provider of the type `local`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from headwater_server.providers.settings import ProviderSettings
+
+
+class LocalSettings(ProviderSettings):
+    """The embedded model. `eager` starts it with the server; `threads` 0 is half the cores; `max_tokens` holds when the
+    caller sets none.
+    """
+
+    type: Literal["local"] = "local"
+    eager: bool = False
+    model_path: str = ""
+    context: int = Field(4096, ge=256, le=1_048_576)
+    max_tokens: int = Field(512, ge=1)
+    parallel: int = Field(2, ge=1, le=64)
+    threads: int = Field(0, ge=0, le=256)

@@ -1,0 +1,16 @@
+"""How names of models are read, whoever has the model."""
+
+from __future__ import annotations
+
+import re
+
+
+def base_name(model: str) -> str:
+    """The name without `@something` (a date, a deployment), which says nothing of what the model is."""
+    return model.partition("@")[0]
+
+
+def version(found: re.Match[str]) -> tuple[int, int]:
+    """The two groups of a match as a version; the second may be missing."""
+    major, minor = found.groups()
+    return int(major), int(minor or 0)

@@ -1,0 +1,31 @@
+"""The settings of a provider of the type `ollama`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from headwater_server.providers.settings import HttpSettings
+
+
+class OllamaSettings(HttpSettings):
+    """An Ollama server."""
+
+    type: Literal["ollama"] = "ollama"
+
+
+def url_of_host(host: str) -> str:
+    """OLLAMA_HOST as a URL, read as Ollama reads it: a URL, a host, a port or both; an address that a server listens
+    on stands for this host. The default port depends on whether a scheme is given.
+    """
+    scheme, found, rest = host.strip().partition("://")
+    if not found:
+        scheme, rest = "http", host.strip()
+    address, slash, path = rest.partition("/")
+    if address.count(":") > 1 and not address.startswith("["):
+        address = f"[{address}]"
+    if address.endswith("]") or ":" not in address:
+        address += {"http": ":80", "https": ":443"}.get(scheme, "") if found else ":11434"
+    name, _, port = address.rpartition(":")
+    if name in ("", "0.0.0.0", "[::]"):  # noqa: S104  that is where a server listens, not where a client connects
+        name = "127.0.0.1"
+    return f"{scheme}://{name}:{port}{slash}{path}"

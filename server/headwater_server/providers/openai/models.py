@@ -1,0 +1,52 @@
+"""What is known of OpenAI's models by their names: the API that they are asked over, and what they take."""
+
+from __future__ import annotations
+
+import re
+
+from headwater_server.providers.model_names import base_name, version
+
+_RESPONSES_ONLY = re.compile(
+    r"-(pro|codex|deep-research|cyber|rosalind)(-|$)|^(computer-use-preview|gpt-daybreak|gpt-rosalind)(-|$)"
+)
+_FIRST_GPT_FOR_RESPONSES = (5, 4)  # from here on function tools with reasoning are refused in Chat Completions
+_FIRST_REASONING_GPT = (5, 0)
+_REASONING_SERIES = re.compile(r"(o[134]|codex-mini)(-|$)")
+_PLAIN_CHAT = re.compile(r"gpt-5-chat(-|$)")  # of the fifth generation, but without reasoning
+_NO_STOP = re.compile(r"(o3|o4-mini)(-\d{4}-\d{2}-\d{2})?$")
+
+_GPT_VERSION = re.compile(r"gpt-(\d|1\d)(?:\.(\d{1,2}))?(?!\d|\.\d|o)")
+
+
+def api_of(model: str) -> str:
+    """Which of OpenAI's APIs to use for the model: `responses` or `chat_completions`."""
+    name = _name(model)
+    found = _gpt_version(name)
+    if _RESPONSES_ONLY.search(name) or (found is not None and found >= _FIRST_GPT_FOR_RESPONSES):
+        return "responses"
+    return "chat_completions"
+
+
+def is_reasoning(model: str) -> bool:
+    """Whether the model reasons, and so takes neither temperature, top_p nor penalties."""
+    name = _name(model)
+    found = _gpt_version(name)
+    if found is not None and found >= _FIRST_REASONING_GPT:
+        return not _PLAIN_CHAT.match(name)
+    return _REASONING_SERIES.match(name) is not None
+
+
+def takes_stop(model: str) -> bool:
+    """Whether the model takes stop sequences, over the API that has them."""
+    return not _NO_STOP.match(_name(model))
+
+
+def _name(model: str) -> str:
+    """The name; for a fine-tuned model (`ft:gpt-4.1:org::id`) that of the model it was made from."""
+    name = base_name(model)
+    return name.split(":")[1] if name.startswith("ft:") else name
+
+
+def _gpt_version(name: str) -> tuple[int, int] | None:
+    found = _GPT_VERSION.match(name)
+    return version(found) if found else None

@@ -1,0 +1,54 @@
+"""The end of every call in the log: one line with the method, the code, the seconds and facts.
+
+A line names the method, the stream or run, and the time, never the content. The handler and the inner interceptors add
+facts to the line with `structlog.contextvars.bind_contextvars`; no fact is left for the next call.
+
+Calls of gRPC's own services, health and reflection, are logged at level debug: a health check comes every second. An
+INTERNAL is logged at level error, also where another process has answered with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import structlog
+
+from headwater_server.transport.handlers import Behaviour, Context
+from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
+
+OWN_SERVICES = "/grpc."
+"""The paths of gRPC's own services begin with this."""
+
+log = structlog.get_logger("headwater.rpc")
+
+
+class CallLog(Interceptor):
+    """Logs each call when it has ended."""
+
+    def around(self, path: str, behaviour: Behaviour) -> Behaviour:
+        """Logs the end of the behaviour, however it ends."""
+        name = method_name(path)
+        usual = "debug" if path.startswith(OWN_SERVICES) else "info"
+
+        async def logged(request: Any, context: Context) -> Any:
+            began = time.monotonic()
+            structlog.contextvars.clear_contextvars()
+            code = grpc.StatusCode.UNKNOWN
+            try:
+                reply = await behaviour(request, context)
+                code = context.code() or grpc.StatusCode.OK
+                return reply
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            except Exception:
+                code = context.code() or code
+                raise
+            finally:
+                level = "error" if code is grpc.StatusCode.INTERNAL else usual
+                getattr(log, level)("rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4))
+
+        return logged

@@ -1,0 +1,72 @@
+"""Makes the exception of a handler the status of its call.
+
+| raised | the call ends with |
+| --- | --- |
+| HeadwaterError | its code and its details (`transport.status`) |
+| AioRpcError, of a call that another process of this server has answered | that process's status, as it is |
+| any other exception | INTERNAL; the log has it as a `fault` |
+
+A caller that leaves shows here in one of two ways: gRPC cancels the handler's task; but where the task waits in a
+write, the write raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end:
+CANCELLED.
+
+The facts of an error that may be logged go on the call's line (`call_log`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import structlog
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.telemetry.logging import fault_facts
+from headwater_server.transport.handlers import Behaviour, Context
+from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
+from headwater_server.transport.status import abort, abort_alike
+
+log = structlog.get_logger("headwater.rpc")
+
+
+class StatusMapping(Interceptor):
+    """Ends each call with a status: see the module."""
+
+    def around(self, path: str, behaviour: Behaviour) -> Behaviour:
+        """Ends the call with the status of the exception that the behaviour raises."""
+        name = method_name(path)
+
+        async def mapped(request: Any, context: Context) -> Any:
+            try:
+                return await behaviour(request, context)
+            except HeadwaterError as error:
+                if error.reason is Reason.INTERNAL:
+                    log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
+                structlog.contextvars.bind_contextvars(**_facts(error))
+                await abort(context, error)
+                raise  # abort raises; this says so to the type checker
+            except grpc.aio.AioRpcError as error:
+                await abort_alike(context, error)
+                raise
+            except grpc.aio.InternalError:
+                raise asyncio.CancelledError from None
+            except grpc.aio.AbortError:
+                raise  # the handler has ended the call itself, as health does
+            except Exception as error:
+                log.error("fault", rpc=name, **fault_facts(error))
+                await abort(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+                raise
+
+        return mapped
+
+
+def _facts(error: HeadwaterError) -> dict[str, Any]:
+    """The facts of an error that may be logged: never its message, in which a provider may quote the prompt."""
+    facts: dict[str, Any] = {"reason": error.reason.value}
+    for key in ("http_status", "provider_code", "provider_request_id", "cause"):
+        if key in error.metadata:
+            facts[key] = error.metadata[key]
+    if error.violations:
+        facts["fields"] = [violation.field for violation in error.violations[:10]]
+    return facts

@@ -1,0 +1,31 @@
+"""What is known of Anthropic's models by their names."""
+
+from __future__ import annotations
+
+import pytest
+
+from headwater_server.providers.anthropic.models import takes_sampling
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-2.1", "claude-instant-1.2", "claude-3-5-sonnet-latest", "claude-3-opus-20240229", "claude-opus-4-0",
+        "claude-opus-4-20250514", "claude-opus-4-1@20250805", "claude-sonnet-4-5-20250929", "claude-haiku-4-5",
+        "claude-opus-4-6", "claude-sonnet-4-6", "smollm2", "local-model",
+    ],
+)  # fmt: skip
+def test_a_model_on_anthropics_api_that_takes_temperature(model: str) -> None:
+    assert takes_sampling(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-5-5", "claude-haiku-5-5@x",
+        "claude-fable-5",
+        "claude-fable-5-2", "claude-mythos-5-1", "claude-mythos-preview", "claude-sonnet-10-1",
+    ],
+)  # fmt: skip
+def test_a_model_on_anthropics_api_that_takes_no_temperature(model: str) -> None:
+    assert not takes_sampling(model)

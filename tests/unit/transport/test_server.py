@@ -1,0 +1,91 @@
+"""The servers of a process: every call has the chain around it, also those of health and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
+
+from headwater_server.transport.server import GrpcServer, SiblingServer
+from tests.support.stubs.stub import details
+
+
+async def fail(request: bytes, context: Any) -> bytes:
+    raise ValueError
+
+
+def add_failing(server: grpc.aio.Server) -> None:
+    handlers = {"Fail": grpc.unary_unary_rpc_method_handler(fail)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
+
+
+@asynccontextmanager
+async def public(folder: Path) -> AsyncIterator[grpc.aio.Channel]:
+    server = GrpcServer([add_failing])
+    await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+    await server.stop()
+
+
+@asynccontextmanager
+async def between_processes(folder: Path) -> AsyncIterator[grpc.aio.Channel]:
+    server = SiblingServer([add_failing])
+    await server.start(folder / "socket")
+    async with grpc.aio.insecure_channel(f"unix:{folder / 'socket'}") as channel:
+        yield channel
+    await server.stop()
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+def calls(lines: list[Any]) -> list[tuple[str, str, str]]:
+    return [(line["rpc"], line["code"], line["log_level"]) for line in lines if line["event"] == "rpc"]
+
+
+@pytest.mark.parametrize("serve", [public, between_processes])
+async def test_what_a_handler_raises_has_a_status_with_details_and_a_line(tmp_path, lines, serve):
+    async with serve(tmp_path) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/test.Service/Fail")(b"")
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert "ErrorInfo" in details(caught.value)
+    assert calls(lines) == [("Fail", "INTERNAL", "error")]
+
+
+async def test_health_checks_are_logged_at_level_debug(tmp_path, lines):
+    async with public(tmp_path) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        await stub.Check(health_pb2.HealthCheckRequest())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Check(health_pb2.HealthCheckRequest(service="Nothing"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert calls(lines) == [("Check", "OK", "debug"), ("Check", "NOT_FOUND", "debug")]
+
+
+async def test_a_watch_of_the_health_may_be_left(tmp_path, lines):
+    async with public(tmp_path) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await asyncio.wait_for(watch.read(), 10)).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+    assert calls(lines) == [("Watch", "CANCELLED", "debug")]
+
+
+async def test_reflection_is_logged_at_level_debug(tmp_path, lines):
+    async with public(tmp_path) as channel:
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo([request])
+        assert len([response async for response in call]) == 1
+    assert calls(lines) == [("ServerReflectionInfo", "OK", "debug")]
