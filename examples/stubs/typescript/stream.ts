@@ -33,3 +33,4 @@ async function readError(prompt: string): Promise<void> {
 
 const prompt = process.argv[2] ?? "";
 for (const part of [stream, leave, readError]) await part(prompt);
+process.exit(); // a stream that was left may keep its connection open, and the process with it
