@@ -1,4 +1,4 @@
-"""What a second process brings: one and two of them, 32 connections, streams as fast as they go.
+"""The gain of a second process: one and two of them, 32 connections, streams as fast as they go.
 
     python -m benchmarks.scaling [--seconds S] [--rounds N] [--json]
 

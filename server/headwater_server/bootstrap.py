@@ -47,7 +47,7 @@ async def serve(
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
-        config: what is in force.
+        config: the settings and keys in force.
         on_listening: called with the port, once calls are taken.
         identity: which of the server's processes this is.
 
@@ -79,8 +79,8 @@ async def serve(
         names = [provider.name for provider in providers.configured()]
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
-            log.warning("open", why="the port is unencrypted and open to whoever reaches it", host=server_settings.host)
-        gc.freeze()  # what is here now stays: the garbage collector need not look at it again and again
+            log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
+        gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         on_listening(server.port)
         await stopping.wait()
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
@@ -94,7 +94,7 @@ async def serve(
 
 @dataclass(frozen=True, slots=True)
 class _Owned:
-    """What only the owner of the runs has."""
+    """The parts that only the owner of the runs has."""
 
     runs: Runs
     services: RunServices
@@ -110,12 +110,12 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     actions = Actions(opener(False))
     runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
-    workers = WorkerService(pool, journal.remember_handlers)
+    workers = WorkerService(pool, journal.remember_handlers, VERSION)
     return _Owned(runs, RunServices(WorkflowService(runs), workers))
 
 
 async def _drain(seconds: float, drains: Sequence[Callable[[float], Awaitable[None]]]) -> None:
-    """Waits for what runs, up to the limit or the next signal, and ends what is left.
+    """Waits for running work, up to the limit or the next signal, and ends the rest.
 
     Args:
         seconds: the limit.
@@ -147,7 +147,7 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
 
 
 def _check_default(providers: ProviderRegistry) -> None:
-    """Raises HeadwaterError for a default_model that nobody here has, before a caller is told so."""
+    """Raises HeadwaterError for a default_model that no provider here has, before a caller meets it."""
     try:
         providers.default()
     except HeadwaterError as error:
@@ -157,7 +157,7 @@ def _check_default(providers: ProviderRegistry) -> None:
 async def default_answer(config: Config) -> str:
     """Which model answers a request that names nothing, as `provider/model`; empty for none.
 
-    Raises HeadwaterError for a default_model that nobody here has.
+    Raises HeadwaterError for a default_model that no provider here has.
     """
     async with HttpClient("headwater") as client:
         default = build_providers(config, client).default()

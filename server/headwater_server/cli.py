@@ -111,12 +111,12 @@ def config(**flags: Any) -> None:
 
 
 def _who_answers(loaded: Config) -> str:
-    """A line on who answers a request that names neither model nor provider."""
+    """A line that names the provider for requests that name neither model nor provider."""
     try:
         from headwater_server.bootstrap import default_answer
         from headwater_server.domain.errors import HeadwaterError
     except ModuleNotFoundError as error:
-        return f"the server is not installed here ({error.name} is missing), so nobody answers"
+        return f"the server is not installed here ({error.name} is missing), so no provider answers"
     import asyncio
 
     try:

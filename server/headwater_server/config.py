@@ -112,7 +112,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """What is in force.
+    """The settings and keys in force.
 
     Attributes:
         settings: the settings.
@@ -141,7 +141,7 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:
-        """What `to_json` was made from. Raises ConfigError if the environment's keys have changed for the worse."""
+        """Reads the text of `to_json`. Raises ConfigError if a key of the environment is no longer there or right."""
         settings = Settings.model_validate(data["settings"])
         origins = {tuple(path): origin for path, origin in data["origins"]}
         return cls(settings, _keys(settings, environment, origins), origins)

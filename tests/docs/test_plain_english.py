@@ -26,21 +26,36 @@ UNWANTED = {
     "nobody": r"\bnobody\b",
     # A clause without a head: at the beginning of a sentence, of an entry or of a cell, after a preposition, and after
     # a word that begins a clause. A question is none, nor is what follows a verb: "says what it takes".
-    "what, at the beginning": r"(?:^|[.;:!|(—] ?|^[-*] )(?:who|what|whatever)\b(?=[^.!?;:|]*(?:[.!;:|]|$))",
+    "what, at the beginning": r"(?:^|[.;:!|(—] ?|^[-*] )(?:who|what|whatever)\b(?=[^.!?|]*(?:[.!|]|$))",
     "what, after a preposition": r"\b(?:of|for|from|with|by|to|than|in|on|all|at|after|before|like|beside) (?:who|what|whatever)\b",
     "what, after a conjunction": r"\b(?:but|so|while|since|because|if|when|that) (?:who|what)\b",
 }
 
 
 class Kept(NamedTuple):
-    """One that stays."""
+    """A phrase that stays in a file, so many times."""
 
     path: str
     phrase: str
+    count: int
     reason: str
 
 
-KEPT: list[Kept] = []
+KEPT = [
+    Kept(
+        "server/headwater_server/providers/scripted/words.py",
+        "nobody",
+        2,
+        "the story that the provider tells is content, not explanation; the documentation states its length",
+    ),
+]
+
+LATER = {
+    "clients/python/": 211,
+    "server/headwater_server/transport/convert/": 8,
+    "server/headwater_server/transport/services/": 13,
+}
+"""Rooms that are still to be rewritten, and how many each may hold until then."""
 
 
 def unwanted(texts: Iterable[Passage]) -> Iterator[tuple[Passage, str]]:
@@ -50,10 +65,19 @@ def unwanted(texts: Iterable[Passage]) -> Iterator[tuple[Passage, str]]:
                 yield passage, match[0].strip(" .;:!|(—-*").lower()
 
 
-def test_what_remains_of_the_unwanted_words_has_a_reason():
-    found = list(unwanted(passages()))
+def room(path: str) -> str | None:
+    return next((room for room in LATER if path.startswith(room)), None)
+
+
+def test_a_room_that_is_still_to_be_rewritten_gains_no_more_of_them():
+    counted = Counter(room(passage.path) for passage, _ in unwanted(passages()))
+    assert {name: counted[name] for name in LATER if counted[name] > LATER[name]} == {}
+
+
+def test_each_unwanted_word_that_remains_has_a_reason():
+    found = [(passage, phrase) for passage, phrase in unwanted(passages()) if room(passage.path) is None]
     counted = Counter((passage.path, phrase) for passage, phrase in found)
-    kept = Counter((path, phrase) for path, phrase, _ in KEPT)
+    kept = Counter({(entry.path, entry.phrase): entry.count for entry in KEPT})
     added = [
         f"{passage.path}:{passage.line}: {phrase!r} in: {passage.text[:120]}"
         for passage, phrase in found
@@ -61,7 +85,7 @@ def test_what_remains_of_the_unwanted_words_has_a_reason():
     ]
     assert not added, "\n".join(["Write these in plainer words:", *added])
     assert not kept - counted, "these are gone: take them out of the table"
-    assert all(reason for *_, reason in KEPT)
+    assert all(entry.reason for entry in KEPT)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class Reading:
     def take(self, event: RunEvent, exact: bool) -> None:
         self.sequences.append(event.sequence)
         self.position = event.sequence
-        if event.type is not EventType.CHUNK:
+        if event.type is not EventType.STEP_CHUNK:
             self.events.append((event.sequence, event.type))
             return
         key = event.step, event.attempt
@@ -148,7 +148,7 @@ class World:
             first = FIRST_CHARACTER + self.said[key]
             text = "".join(map(chr, range(first, first + thinking + content)))
             self.said[key] += thinking + content
-            self.tasks.append(asyncio.create_task(self.log.chunk(*key, text[thinking:], text[:thinking])))
+            self.tasks.append(asyncio.create_task(self.log.add_chunk(*key, text[thinking:], text[:thinking])))
             await asyncio.sleep(0)
 
     async def chunks(self, step: str, count: int) -> None:
@@ -233,7 +233,7 @@ async def run(seed: int, most: float, exact: bool) -> None:
     readings = await world.finish()
 
     stored = world.journal.stored()
-    durable = [(s.event.sequence, s.event.type) for s in stored if s.event.type is not EventType.CHUNK]
+    durable = [(s.event.sequence, s.event.type) for s in stored if s.event.type is not EventType.STEP_CHUNK]
     ended = {(s.event.step, s.event.attempt) for s in stored if s.event.type in {
         EventType.STEP_COMPLETED, EventType.STEP_FAILED}}  # fmt: skip
     latest = {s.event.step: s.event.attempt for s in stored if s.event.type is EventType.STEP_STARTED}
@@ -248,7 +248,7 @@ async def run(seed: int, most: float, exact: bool) -> None:
     for event in replay(stored, 0):
         fresh.take(event, exact)
     assert fresh.events == durable
-    merged = [s for s in stored if s.event.type is EventType.CHUNK]
+    merged = [s for s in stored if s.event.type is EventType.STEP_CHUNK]
     for entry in merged:
         text = entry.event
         assert len(text.content) + len(text.thinking) + text.omitted == world.said[text.step, text.attempt]

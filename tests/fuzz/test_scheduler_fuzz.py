@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.workflow import (
     Outcome,
+    RetryPolicy,
     RunState,
     RunStatus,
+    SkipReason,
     Step,
-    StepError,
     StepState,
     StepStatus,
     Transition,
@@ -53,8 +56,8 @@ def plans(draw: st.DrawFn) -> Plan:
                 handler="h",
                 depends_on=depends_on,
                 condition=draw(st.sampled_from(choices)),
-                max_retries=draw(st.integers(0, 2)),
-                parallel=draw(st.sampled_from([True, True, True, False])),
+                retry_policy=RetryPolicy(max_attempts=draw(st.integers(1, 3))),
+                exclusive=draw(st.sampled_from([False, False, False, True])),
             )
         )
     order = draw(st.permutations(steps))
@@ -66,8 +69,13 @@ def plans(draw: st.DrawFn) -> Plan:
     )
 
 
-def expected(plan: Plan) -> RunState:
-    """The model: one step after the other, each after those it depends on."""
+def expected(plan: Plan, lost: Collection[str] = ()) -> RunState:
+    """The model: one step after the other, each after those it depends on.
+
+    Args:
+        plan: what the attempts do.
+        lost: steps that are at most once, and ran when a crash came.
+    """
     steps = {step.name: StepState(step.name) for step in plan.workflow.steps}
     context = {"given": "1"}
     for step in sorted(plan.workflow.steps, key=lambda step: step.name):  # s0, s1, ...: dependencies come first
@@ -76,16 +84,27 @@ def expected(plan: Plan) -> RunState:
         key = step.condition.removeprefix("context.").removesuffix(" == 1")
         if missed:
             state.status = StepStatus.SKIPPED
-            causes = {c for m in missed for c in ([m.name] if m.status is StepStatus.FAILED else m.cause)}
-            state.cause = tuple(other.name for other in plan.workflow.steps if other.name in causes)
+            failed = {name for m in missed for name in _failed_names(m)}
+            state.skip_reason = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
+            names = failed or {m.name for m in missed}
+            state.skipped_because_of = tuple(other.name for other in plan.workflow.steps if other.name in names)
+        elif step.name in lost:
+            state.status = StepStatus.FAILED
         elif step.condition == "false" or context.get(key, "1") == "0":
-            state.status = StepStatus.SKIPPED
+            state.status, state.skip_reason = StepStatus.SKIPPED, SkipReason.CONDITION_FALSE
         elif key == "missing":
             state.status = StepStatus.FAILED
         else:
             _run_alone(plan, step, state, context)
-    failed = any(state.status is StepStatus.FAILED for state in steps.values())
-    return RunState(steps, context, RunStatus.FAILED if failed else RunStatus.COMPLETED)
+    failed_steps = tuple(step.name for step in plan.workflow.steps if steps[step.name].status is StepStatus.FAILED)
+    status = RunStatus.FAILED if failed_steps else RunStatus.COMPLETED
+    return RunState(steps, context, status, failed_steps=failed_steps)
+
+
+def _failed_names(state: StepState) -> tuple[str, ...]:
+    if state.status is StepStatus.FAILED:
+        return (state.name,)
+    return state.skipped_because_of if state.skip_reason is SkipReason.DEPENDENCY_FAILED else ()
 
 
 def _run_alone(plan: Plan, step: Step, state: StepState, context: dict[str, str]) -> None:
@@ -96,7 +115,7 @@ def _run_alone(plan: Plan, step: Step, state: StepState, context: dict[str, str]
             context[f"{step.name}_result"] = outcome
             return
         state.failures += 1
-        if outcome == "fatal" or state.failures > step.max_retries:
+        if outcome == "fatal" or state.failures >= step.retry_policy.max_attempts:
             state.status = StepStatus.FAILED
             return
 
@@ -119,7 +138,7 @@ class Host:
         assert results == {name: recorded[name].result for name in step.depends_on}
         assert all(recorded[name].status is StepStatus.COMPLETED for name in step.depends_on)
         assert all(context[f"{name}_result"] == results[name] for name in step.depends_on)
-        assert not self._running or (step.parallel and all(other.parallel for other in self._running))
+        assert not self._running or not any(other.exclusive for other in [step, *self._running])
         self.attempts[step.name].append(attempt)
         self._running.append(step)
         try:
@@ -130,22 +149,39 @@ class Host:
         if outcome == "raise":
             raise RuntimeError("no")
         if outcome not in {"0", "1"}:
-            raise StepError("no", retryable=outcome == "retry")
+            raise StepError(Failure(Reason.STEP_FAILED, "no", non_retryable=outcome == "fatal"))
         return Outcome(outcome)
 
     def is_idle(self) -> bool:
         return not self._running
 
 
-def check_the_end(plan: Plan, journal: FakeRecorder, state: RunState) -> None:
-    model = expected(plan)
+def check_the_end(plan: Plan, journal: FakeRecorder, state: RunState, lost: Collection[str] = ()) -> None:
+    model = expected(plan, lost)
     found = journal.state
-    assert (found.status, found.context) == (model.status, model.context)
+    assert (found.status, found.context, found.failed_steps) == (model.status, model.context, model.failed_steps)
+    if model.failed_steps:
+        assert found.failure is not None
+        assert found.failure.cause == found.steps[model.failed_steps[0]].failure
     for name, step in model.steps.items():
         recorded = found.steps[name]
-        assert (recorded.status, recorded.result, recorded.cause) == (step.status, step.result, step.cause), name
+        assert (recorded.status, recorded.result) == (step.status, step.result), name
+        assert (recorded.skip_reason, recorded.skipped_because_of) == (step.skip_reason, step.skipped_because_of), name
+        assert (recorded.failure is not None) == (step.status is StepStatus.FAILED), name
         assert recorded.failures == step.failures or step.status is StepStatus.SKIPPED
     assert state == found
+
+
+def lost_steps(plan: Plan, journal: FakeRecorder) -> set[str]:
+    """The steps that are at most once and ran when the process ended: whether they ran to their end is unknown."""
+    running = {name for name, step in journal.state.steps.items() if step.status is StepStatus.RUNNING}
+    return {step.name for step in plan.workflow.steps if step.retry_policy.is_at_most_once and step.name in running}
+
+
+def check_at_most_once(plan: Plan, host: Host) -> None:
+    """No step that is at most once was tried twice."""
+    for step in plan.workflow.steps:
+        assert not step.retry_policy.is_at_most_once or len(host.attempts[step.name]) <= 1, step.name
 
 
 def drive(plan: Plan, journal: FakeRecorder, host: Host) -> RunState:
@@ -184,7 +220,9 @@ def test_a_run_that_crashed_after_any_record_ends_the_same(plan: Plan) -> None:
         with pytest.raises(CrashError):
             drive(plan, journal, host)
         complete = {name: len(host.attempts[name]) for name in _completed(journal)}
-        check_the_end(plan, journal, drive(plan, journal, host))
+        lost = lost_steps(plan, journal)
+        check_the_end(plan, journal, drive(plan, journal, host), lost)
+        check_at_most_once(plan, host)
         assert {name: len(host.attempts[name]) for name in complete} == complete
 
 
@@ -193,6 +231,7 @@ def test_a_run_that_crashed_after_any_record_ends_the_same(plan: Plan) -> None:
 def test_a_run_that_crashes_after_every_record_ends_the_same(plan: Plan) -> None:
     journal = FakeRecorder(plan.workflow, {"given": "1"})
     host = Host(plan, journal)
+    lost: set[str] = set()
     while journal.state.status is RunStatus.RUNNING:
         # Started, then at least one record of the next process; else none would ever come further.
         journal.crash_after = len(journal.calls) + 2
@@ -200,7 +239,9 @@ def test_a_run_that_crashes_after_every_record_ends_the_same(plan: Plan) -> None
             state = drive(plan, journal, host)
         except CrashError:
             state = journal.load()
-    check_the_end(plan, journal, state)
+            lost |= lost_steps(plan, journal)
+    check_the_end(plan, journal, state, lost)
+    check_at_most_once(plan, host)
 
 
 @given(plans(), st.integers(1, 12), st.sampled_from(["cancel", "stop", "interrupt"]))
@@ -248,7 +289,8 @@ def test_a_run_that_was_ended_early_and_resumed_ends_the_same(plan: Plan, moment
 def check_resumed(plan: Plan, journal: FakeRecorder, host: Host) -> None:
     """A step that starts over has its failures forgotten, so it may fail as often again: only the end is the same."""
     complete = {name: len(host.attempts[name]) for name in _completed(journal)}
-    check_the_end(plan, journal, drive(plan, journal, host))
+    lost = lost_steps(plan, journal)
+    check_the_end(plan, journal, drive(plan, journal, host), lost)
     assert {name: len(host.attempts[name]) for name in complete} == complete
 
 

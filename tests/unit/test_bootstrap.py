@@ -40,7 +40,7 @@ async def built(folder: Path, text: str = "", **environment: str) -> AsyncIterat
 
 
 class Recorder(HttpClient):
-    """Keeps what is sent, and reaches nobody."""
+    """Keeps the requests, and sends none."""
 
     sent: httpx.Request
 

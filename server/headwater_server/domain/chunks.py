@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from headwater_server.domain.messages import ToolCall
+from headwater_server.domain.messages import Message, ToolCall
 
 
 class FinishReason(Enum):
@@ -44,16 +44,21 @@ class Usage:
 
 @dataclass(slots=True)
 class ToolCallDelta:
-    """A piece of a call: `index` counts the calls of a reply from 0; `id` and `name` come on a call's first piece."""
+    """A piece of a call: `index` counts the calls of a reply from 0; `id` and `name` come on a call's first piece.
+
+    Attributes:
+        provider_data: what the provider wants back with the call, as JSON text.
+    """
 
     index: int
     id: str = ""
     name: str = ""
     arguments: str = ""
+    provider_data: str | None = None
 
 
 class Delta(msgspec.Struct, gc=False):
-    """One increment as the provider sent it. At least one of the content fields is set.
+    """One increment as the provider sent it. At least one of the content fields or `provider_data` is set.
 
     Attributes:
         content: text of the reply.
@@ -64,6 +69,8 @@ class Delta(msgspec.Struct, gc=False):
         tool_calls: pieces of tool calls.
         event_type: the provider's name of the event, where it names events.
         block: which content block of the reply, where the provider counts them; text of two blocks is never merged.
+        provider_data: what the provider wants back with this text or thinking, or as an item of the reply when nothing
+            else is set, as JSON text. It is for the assistant message alone, no chunk has it.
     """
 
     content: str = ""
@@ -74,6 +81,12 @@ class Delta(msgspec.Struct, gc=False):
     tool_calls: list[ToolCallDelta] | None = None
     event_type: str = ""
     block: int = 0
+    provider_data: str | None = None
+
+    def says_something(self) -> bool:
+        """Whether there is anything in it for a chunk."""
+        marks = self.thinking_signature or self.redacted_thinking or self.tool_calls
+        return bool(self.content or self.thinking or self.refusal or marks)
 
 
 @dataclass(slots=True)
@@ -128,7 +141,12 @@ class StreamStats:
 
 @dataclass(slots=True)
 class FinalChunk:
-    """The last message of a stream that ended well."""
+    """The last message of a stream that ended well.
+
+    Attributes:
+        tool_calls: the complete calls.
+        message: the reply as far as it was collected (see `accumulator.MessageAccumulator`); None for nothing.
+    """
 
     sequence: int
     create_time: float
@@ -136,3 +154,4 @@ class FinalChunk:
     stats: StreamStats
     tool_calls: list[ToolCall]
     provider_request_id: str = ""
+    message: Message | None = None

@@ -5,7 +5,7 @@ The reasons are those of `protos/headwater/v1/error.proto`; `transport.status` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,6 +34,9 @@ class Reason(StrEnum):
     WORKFLOW_INVALID = "WORKFLOW_INVALID"
     STEP_FAILED = "STEP_FAILED"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    STEP_TIMEOUT = "STEP_TIMEOUT"
+    WORKER_LOST = "WORKER_LOST"
+    TOOL_FAILED = "TOOL_FAILED"
 
 
 PROVIDER_FAULTS = frozenset(
@@ -64,7 +67,7 @@ class HeadwaterError(Exception):
     Attributes:
         reason: the kind of error.
         message: one sentence for people, with the cure where there is one.
-        metadata: facts for programs: `provider`, `model`, `http_status`, `provider_code`, `provider_request_id`.
+        metadata: facts for programs; `error.proto` lists the keys.
         violations: the bad fields, for INVALID_REQUEST.
         retry_after_seconds: how long to wait; None where waiting does not help or the time is unknown.
     """
@@ -95,6 +98,19 @@ class HeadwaterError(Exception):
                     self.args = (self.message,)
         return self
 
+    def renamed(self, rename: Callable[[str], str]) -> HeadwaterError:
+        """The error with other paths of its bad fields; itself when it names none."""
+        if not self.violations:
+            return self
+        violations = [FieldViolation(rename(violation.field), violation.description) for violation in self.violations]
+        return HeadwaterError(
+            self.reason,
+            _sentences(violations),
+            metadata=self.metadata,
+            violations=violations,
+            retry_after_seconds=self.retry_after_seconds,
+        )
+
 
 def invalid(field: str, description: str) -> HeadwaterError:
     """The error for one bad field."""
@@ -103,8 +119,11 @@ def invalid(field: str, description: str) -> HeadwaterError:
 
 def invalid_request(violations: Sequence[FieldViolation]) -> HeadwaterError:
     """The error for one or several bad fields; the message repeats them for people."""
-    message = "; ".join(f"{v.field}: {v.description}" for v in violations)
-    return HeadwaterError(Reason.INVALID_REQUEST, message, violations=violations)
+    return HeadwaterError(Reason.INVALID_REQUEST, _sentences(violations), violations=violations)
+
+
+def _sentences(violations: Sequence[FieldViolation]) -> str:
+    return "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
 
 
 def draining() -> HeadwaterError:

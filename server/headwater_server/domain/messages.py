@@ -1,13 +1,17 @@
-"""A caller's question: a conversation, sampling parameters, tools and the form of the reply.
+"""A caller's question: a conversation, and the agent that answers it.
 
-Mirrors `StreamRequest` of the contract. A `ChatRequest` is validated: code that holds one need not check it again.
+Mirrors `AgentConfig` and `ChatMessage` of the contract. All values here are validated already.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, TypeAlias
+
+PROVIDER_KEY = "headwater-provider-key"
+"""Metadata of a call: the caller's own key for the provider."""
 
 
 class Role(StrEnum):
@@ -20,10 +24,26 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderData:
+    """What a provider wants back with a part, as JSON text that only it can read.
+
+    Attributes:
+        provider: name of the provider.
+        account: fingerprint of its address and key (see `providers.base.Provider.account`).
+        data_json: the data.
+    """
+
+    provider: str
+    account: str
+    data_json: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """Text, in any role."""
 
     text: str
+    provider_data: ProviderData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +61,7 @@ class Thinking:
 
     text: str
     signature: str
+    provider_data: ProviderData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,14 @@ class RedactedThinking:
     """Thinking that only the provider can read."""
 
     data: str
+    provider_data: ProviderData | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A part that is nothing but the provider's data; None when the data is for another provider than the one asked."""
+
+    provider_data: ProviderData | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +86,7 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+    provider_data: ProviderData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +99,7 @@ class ToolResult:
     is_error: bool = False
 
 
-Part: TypeAlias = Text | Image | Thinking | RedactedThinking | ToolCall | ToolResult
+Part: TypeAlias = Text | Image | Thinking | RedactedThinking | Opaque | ToolCall | ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +158,22 @@ class ResponseFormat:
     strict: bool | None = None
 
 
+class ReasoningEffort(StrEnum):
+    """How hard a reasoning model thinks."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+ALL_EFFORTS: frozenset[str] = frozenset(ReasoningEffort)
+"""Every value of `reasoning_effort`."""
+
+
 SAMPLING_PARAMS = (
     "temperature",
     "max_tokens",
@@ -136,27 +182,63 @@ SAMPLING_PARAMS = (
     "presence_penalty",
     "stop",
     "seed",
+    "reasoning_effort",
+    "parallel_tool_calls",
 )
-"""The sampling fields of a request, by their name in the contract."""
+"""The fields of an agent that a provider or a model may not have, by their name in the contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """A configured persona: the model, the instructions and the settings, apart from the question.
+
+    Attributes:
+        model: as named by the caller; may be empty, or have the provider in front.
+        provider: as named by the caller; may be empty.
+        sampling: the parameters of SAMPLING_PARAMS that are set, by name, as JSON values. `reasoning_effort` is a value
+            of ReasoningEffort.
+        drop_unsupported: leave out parameters that the provider does not have.
+        first_chunk_seconds: how long to wait for the first chunk; None: as the server is set.
+        next_chunk_seconds: how long to wait between two chunks; None: as the server is set.
+        provider_options: provider name to fields of the request to it; JSON values.
+        labels: the caller's labels, for the log.
+        user: the caller's id of the end user.
+    """
+
+    model: str = ""
+    provider: str = ""
+    instructions: str = field(default="", repr=False)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    drop_unsupported: bool = False
+    first_chunk_seconds: float | None = None
+    next_chunk_seconds: float | None = None
+    provider_options: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    user: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A validated question.
+    """A validated question to one provider.
 
     Attributes:
         model: the provider's own name for the model.
         messages: the whole conversation, system messages first, the question last.
-        sampling: the sampling parameters that the caller set, by name (see SAMPLING_PARAMS).
-        provider_options: fields to merge into the provider's request body, the caller's order kept.
+        sampling: as in AgentConfig.
+        provider_options: fields to merge into the provider's request body.
+        user: the caller's id of the end user; empty for none.
         api_key: the caller's own key for the provider; empty for the server's.
     """
 
     model: str
     messages: tuple[Message, ...]
-    sampling: dict[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
-    provider_options: dict[str, Any] = field(default_factory=dict)
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+    user: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from headwater_server.domain.failure import Failure
+from headwater_server.domain.messages import AgentConfig
+
 Context: TypeAlias = dict[str, str]
 """Key to value as JSON text."""
 
 
 class StepStatus(StrEnum):
-    """How far a step is; the names are those of the contract."""
+    """State of a step; the names are those of the contract."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -31,7 +34,7 @@ ENDED_STEP = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIP
 
 
 class RunStatus(StrEnum):
-    """How far a run is; the names are those of the contract."""
+    """State of a run; the names are those of the contract."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -39,21 +42,48 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class SkipReason(StrEnum):
+    """Why a step was skipped; the names are those of the contract."""
+
+    CONDITION_FALSE = "condition_false"
+    DEPENDENCY_FAILED = "dependency_failed"
+    DEPENDENCY_SKIPPED = "dependency_skipped"
+
+
 class EventType(StrEnum):
-    """The kind of an event; the names are those of the contract."""
+    """What happened; the names are those of the contract's oneof."""
 
     RUN_STARTED = "run_started"
     RUN_RESUMED = "run_resumed"
     STEP_STARTED = "step_started"
-    STEP_WAITING_FOR_WORKER = "step_waiting_for_worker"
-    CHUNK = "chunk"
+    STEP_WAITING = "step_waiting"
+    STEP_CHUNK = "step_chunk"
     STEP_COMPLETED = "step_completed"
     STEP_FAILED = "step_failed"
     STEP_RETRYING = "step_retrying"
     STEP_SKIPPED = "step_skipped"
     STEP_CANCELLED = "step_cancelled"
-    WARNING = "warning"
+    RUN_WARNING = "run_warning"
     RUN_FINISHED = "run_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often a failed attempt is repeated; the fields are those of the contract, with its defaults."""
+
+    initial_delay_seconds: float = 0.2
+    backoff: float = 2.0
+    max_delay_seconds: float = 60.0
+    max_attempts: int = 4
+
+    @property
+    def is_at_most_once(self) -> bool:
+        """Whether there is one attempt only: one that may have run is never repeated, also when its end is unknown."""
+        return self.max_attempts == 1
+
+    def delay_seconds(self, failures: int) -> float:
+        """The delay after so many failed attempts."""
+        return min(self.initial_delay_seconds * self.backoff ** (failures - 1), self.max_delay_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +100,8 @@ class Step:
     depends_on: tuple[str, ...] = ()
     condition: str = ""
     timeout_seconds: float | None = None
-    max_retries: int = 3
-    parallel: bool = True
+    retry_policy: RetryPolicy = RetryPolicy()
+    exclusive: bool = False
     description: str = ""
     metadata: str = ""
     queue: str = ""
@@ -82,14 +112,14 @@ class Workflow:
     """A definition.
 
     Attributes:
-        agent: the request that action steps are made of, as its author's transport wrote it; opaque here.
+        agent: answers the steps with an action.
         schedule_timeout_seconds: how long a step may wait for a worker.
     """
 
     name: str
     steps: tuple[Step, ...]
     description: str = ""
-    agent: bytes = b""
+    agent: AgentConfig = field(default_factory=AgentConfig)
     id: str = ""
     schedule_timeout_seconds: float = 3600.0
 
@@ -100,10 +130,12 @@ class StepState:
 
     Attributes:
         attempt: number of its latest attempt; 0 before the first.
-        failures: how many attempts have failed since the step last started over; those that a crash ended do not count.
+        failures: how many attempts have failed since it last started over; those that a crash ended do not count.
         result: JSON text; empty unless it completed.
-        error: why it failed, was skipped or is tried again.
-        cause: on a skipped step: the steps that failed or were cancelled and so led to it; empty when a condition did.
+        failure: why it failed, or why its last attempt did.
+        skip_reason: why it was skipped.
+        skipped_because_of: the steps that led to the skip: those that failed or were cancelled; or, when a condition
+            was the reason, those of its dependencies that were skipped.
         started: when its latest attempt began, in seconds since the epoch; 0 before.
         ended: when it ended; 0 before.
         queue: the queue that it waits for.
@@ -114,8 +146,9 @@ class StepState:
     attempt: int = 0
     failures: int = 0
     result: str = ""
-    error: str = ""
-    cause: tuple[str, ...] = ()
+    failure: Failure | None = None
+    skip_reason: SkipReason | None = None
+    skipped_because_of: tuple[str, ...] = ()
     started: float = 0.0
     ended: float = 0.0
     queue: str = ""
@@ -129,13 +162,15 @@ class RunState:
         steps: by name, in the order of the definition.
         context: the values that the run began with or handlers set, and the results under `NAME_result`.
         status: RUNNING until it has ended.
-        error: names the steps that failed.
+        failure: why it failed; its cause is the failure of the first of the steps that failed.
+        failed_steps: names of the steps that failed, in the order of the definition.
     """
 
     steps: dict[str, StepState]
     context: Context = field(default_factory=dict)
     status: RunStatus = RunStatus.RUNNING
-    error: str = ""
+    failure: Failure | None = None
+    failed_steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +188,20 @@ class Outcome:
     deleted: tuple[str, ...] = ()
 
 
-class StepError(Exception):
-    """An attempt of a step failed; `retryable` says whether another one may succeed."""
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.message = message
-        self.retryable = retryable
-
-
 @dataclass(slots=True)
 class RunEvent:
     """Something that happened in a run; fields that its type does not use are empty.
 
     Attributes:
         sequence: its number, which only rises; 0 until it has one.
+        workflow_name: on RUN_STARTED.
         omitted: on a chunk: characters of the step's output before it that are no longer kept.
+        failure: of an attempt, a step or the run.
+        because_of: on STEP_SKIPPED, as `StepState.skipped_because_of`.
+        delay_seconds: until the next attempt.
+        queue: the queue that a step waits for.
+        message: of a warning; `context_key` is the key of the context that it is about, or empty.
+        failed_steps: on RUN_FINISHED, as `RunState.failed_steps`.
         create_time: in seconds since the epoch; 0.0 until it is recorded.
     """
 
@@ -179,21 +212,26 @@ class RunEvent:
     thinking: str = ""
     omitted: int = 0
     result: str = ""
-    error: str = ""
+    workflow_name: str = ""
+    failure: Failure | None = None
+    skip_reason: SkipReason | None = None
+    because_of: tuple[str, ...] = ()
     delay_seconds: float = 0.0
     queue: str = ""
-    key: str = ""
+    message: str = ""
+    context_key: str = ""
     run_status: RunStatus | None = None
+    failed_steps: tuple[str, ...] = ()
     sequence: int = 0
     create_time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of a run's state. It must be durable before anything acts on it or a watcher sees it.
+    """A change of a run's state. It is made durable before the server acts on it or shows it to watchers.
 
     Attributes:
-        event: the event for the watchers.
+        event: what watchers get.
         step: the step as it is after the change; None when the change is the run's.
         context: the context's keys that it set.
         deleted: the context's keys that it deleted.

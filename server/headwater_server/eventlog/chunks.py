@@ -85,7 +85,7 @@ class ChunkBuffer:
         """The attempt has ended: all its chunks as one, with marks."""
         self._join()
         event = RunEvent(
-            EventType.CHUNK,
+            EventType.STEP_CHUNK,
             step=self.step,
             attempt=self.attempt,
             content=self._contents[0],
@@ -139,7 +139,7 @@ class ChunkBuffer:
         end = self._reach(first, stop)
         content, thinking = self._text(first, end)
         return RunEvent(
-            EventType.CHUNK,
+            EventType.STEP_CHUNK,
             step=self.step,
             attempt=self.attempt,
             content=content,

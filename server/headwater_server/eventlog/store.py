@@ -44,7 +44,7 @@ class Cursor:
     def advance(self, event: RunEvent) -> None:
         """The watcher gets this event."""
         self.position = event.sequence
-        if event.type is EventType.CHUNK:
+        if event.type is EventType.STEP_CHUNK:
             self._seen[event.step, event.attempt] = event.sequence
 
 
@@ -69,7 +69,7 @@ class EventStore:
         slots: list[tuple[int, RunEvent | ChunkBuffer]] = []
         for entry in entries:
             event = entry.event
-            if event.type is EventType.CHUNK:
+            if event.type is EventType.STEP_CHUNK:
                 buffer = ChunkBuffer.restore(entry)
                 self._buffers.setdefault(event.step, {})[event.attempt] = buffer
                 self._size += buffer.cost

@@ -1,8 +1,7 @@
 """One of several server processes: `python -m headwater_server.processes.server_process DESCRIPTOR`.
 
-It is started by the supervisor, which says on the control socket which process this is and with what settings; see
-`supervisor` for what is said there. The end of that socket is the end of the supervisor: then this process drains and
-ends, as on SIGTERM.
+The supervisor starts it, and sends its index and settings over the control socket; `supervisor` describes the messages.
+The end of that socket is the end of the supervisor: then this process drains and ends, as on SIGTERM.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ async def _serve(control: socket.socket, config: Config, identity: ProcessIdenti
 
 
 def _remove_socket(path: Path) -> None:
-    """What the supervisor can no longer do: the process that ends last takes the directory away."""
+    """Removes the directory when the supervisor no longer can: the process that ends last succeeds."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
         path.parent.rmdir()

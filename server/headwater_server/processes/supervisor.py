@@ -3,20 +3,20 @@
 Started as `python -m headwater_server.processes.supervisor DESCRIPTOR`.
 
 Theory of operation. `headwater serve --processes N` reads its settings and then becomes this program (`become`), which
-imports little: it serves nobody. It holds the port without listening, and starts N processes, each a new Python, never
-a fork of this one. With each it shares a socket pair, the control socket:
+imports little: it serves no calls. It holds the port without listening, and starts N processes, each a new Python,
+never a fork of this one. With each it shares a socket pair, the control socket:
 
 - the supervisor writes one line of JSON: which process this is (`index`, `count`), the directory of the processes' Unix
   sockets (`sockets`) and the settings (`config`);
 - the process writes one line of JSON, `{"failure": ""}` when it is ready, else why it cannot start;
 - then nothing. The socket stays open while both live, and the kernel closes it however one of them ends, so processes
-  never outlive a supervisor that was killed: they drain and give the port free.
+  never outlive a supervisor that was killed: they drain and free the port.
 
 Each process has a task here (`_keep`) that starts it, waits for its end and starts it again: at once, and with growing
-delays while it keeps dying young. SIGCHLD says that a process may have ended; which one is asked of all. SIGTERM and
-SIGINT are passed on as SIGTERM, each time they come. Between the look at `_stopping` and the entry in `_children` there
-is no await, so a signal finds every process that there is. What has not ended in time is killed, and `run` returns only
-when every process has ended and was waited for.
+delays while it dies soon after each start. SIGCHLD says that some process may have ended, so each one is checked.
+SIGTERM and SIGINT are passed on as SIGTERM, each time they come. No await stands between the check of `_stopping` and
+the entry in `_children`, so a signal finds every process. A process that has not ended in time is killed, and `run`
+returns only when every process has ended and was waited for.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Supervisor:
 
     Args:
         command: the program; the number of the descriptor of its control socket is added as the last argument.
-        hellos: what each process is told first, by its index; as many processes are started.
+        hellos: the first line for each process, by its index; as many processes are started.
         stop_seconds: how long a process may take to end after the first signal, before it is killed.
         on_ready: called once, when all are ready for the first time.
         delays: see DELAYS; the last one holds for all further starts.
@@ -93,7 +93,7 @@ class Supervisor:
         self._clean = True
 
     async def run(self) -> bool:
-        """Runs the processes until SIGTERM or SIGINT; whether all of them then ended by themselves and cleanly.
+        """Runs the processes until SIGTERM or SIGINT. Returns whether all of them then ended cleanly by themselves.
 
         Afterwards both signals are blocked: this program is on its way out. Raises StartError, when all processes have
         ended, for one that could not start and had never been ready.
@@ -133,7 +133,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
     async def _run_once(self, index: int) -> dict[str, Any]:
-        """Starts the process and waits for its end: what is to be logged of that."""
+        """Starts the process and waits for its end. Returns the facts for the log."""
         began = asyncio.get_running_loop().time()
         try:
             child = _Child(self._command)
@@ -254,10 +254,10 @@ def _in_words(end: dict[str, Any]) -> str:
 
 
 def become(config: dict[str, Any]) -> NoReturn:
-    """Makes this process the supervisor; nothing of what it had loaded stays in memory.
+    """Makes this process the supervisor; no loaded module stays in memory.
 
     Args:
-        config: `Config.to_json()`; it goes through a file without a name, for any length and nobody else's eyes.
+        config: `Config.to_json()`; it goes through a file without a name: any length fits, and no other user reads it.
     """
     with tempfile.TemporaryFile() as file:
         file.write(json.dumps(config).encode())
@@ -293,7 +293,7 @@ def _supervise(config: dict[str, Any]) -> bool:
         host = f"[{server['host']}]" if ":" in server["host"] else server["host"]
 
         def announce() -> None:
-            with suppress(OSError):  # whoever read our output has gone: no reason not to serve
+            with suppress(OSError):  # the reader of our output has gone: no reason not to serve
                 os.write(1, f"Headwater is listening on {host}:{server['port']}\n".encode())
 
         return asyncio.run(Supervisor(PROCESS, hellos, server["drain_seconds"] + CLOSING_SECONDS, announce).run())

@@ -1,7 +1,7 @@
-"""What every provider offers, and what a wire format has to say.
+"""The protocols of providers and of wire formats.
 
-A *provider* answers: it has transport, address and credential (see `credentials`). A *wire* is how it is asked: the
-body of a request and the decoding of the answer, without I/O. Several providers may share a wire, and one provider may
+A *provider* answers: it has transport, address and credential (see `credentials`). A *wire* is its format: the body of
+a request and the decoding of the answer, without I/O. Several providers may share a wire, and one provider may
 speak several.
 """
 
@@ -26,7 +26,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProviderInfo:
-    """What a provider can do with a model.
+    """The abilities of a provider with a model.
 
     Attributes:
         supported_params: the sampling parameters that the model takes (see `messages.SAMPLING_PARAMS`).
@@ -62,26 +62,33 @@ class ProviderStream(Protocol):
 
 
 class Provider(Protocol):
-    """Who answers."""
+    """Answers requests."""
 
     name: str
     type: str
     default_model: str
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
-        """The sampling parameters that the request's model takes, over the wire that would be used for it."""
+        """The sampling parameters that the request's model takes, over the wire that would be used for it.
+
+        Without `reasoning_effort` when it takes others than the request's.
+        """
+        ...
+
+    def account(self, request: ChatRequest) -> str:
+        """Fingerprint of the account that the request would use: the same only for the same address and key."""
         ...
 
     def stream(self, request: ChatRequest) -> ProviderStream:
         """Begins a reply.
 
-        Raises HeadwaterError, at once for what the provider cannot express (an image by URL, a strict tool), and
-        by `read` for all that the provider or the connection does wrong.
+        Raises HeadwaterError: at once for a request that the provider cannot express (an image by URL, a strict tool),
+        and by `read` for every fault of the provider or the connection.
         """
         ...
 
     async def info(self, model: str) -> ProviderInfo:
-        """What the provider can do with the model."""
+        """The abilities of the provider with the model."""
         ...
 
     async def models(self) -> list[ModelInfo]:
@@ -89,11 +96,11 @@ class Provider(Protocol):
         ...
 
     async def open(self) -> None:
-        """Starts what is to run before the first call. Raises HeadwaterError when that cannot start."""
+        """Starts the parts that must run before the first call. Raises HeadwaterError when one cannot start."""
         ...
 
     async def drain(self, seconds: float) -> None:
-        """Waits, up to `seconds`, for those outside this process who use what the provider runs."""
+        """Waits, up to `seconds`, for users in other processes of a program that the provider runs."""
         ...
 
     async def aclose(self) -> None:
@@ -136,8 +143,12 @@ class Wire(Protocol):
         """The sampling parameters that can be expressed for the model."""
         ...
 
+    def efforts(self, model: str) -> frozenset[str]:
+        """The values of `reasoning_effort` that can be expressed for the model; none when it has no such parameter."""
+        ...
+
     def call(self, request: ChatRequest) -> HttpCall:
-        """The request to make. Raises HeadwaterError (INVALID_REQUEST) for what the wire cannot express."""
+        """The request to make. Raises HeadwaterError (INVALID_REQUEST) for a field that the wire cannot express."""
         ...
 
     def decoder(self, content_type: str) -> Decoder:

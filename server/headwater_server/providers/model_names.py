@@ -1,4 +1,4 @@
-"""How names of models are read, whoever has the model."""
+"""Reads names of models, for every provider."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def base_name(model: str) -> str:
-    """The name without `@something` (a date, a deployment), which says nothing of what the model is."""
+    """The name without `@something` (a date, a deployment), which does not name the model."""
     return model.partition("@")[0]
 
 

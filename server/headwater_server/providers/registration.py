@@ -1,4 +1,4 @@
-"""What a type of provider says of itself: the one thing that a folder of this room hands to the rest of the server.
+"""The registration of a type of provider: the one thing that a folder of this room gives to the rest of the server.
 
 Reading the configuration needs all registrations, also in programs that ask no provider. So a registration imports
 settings and nothing heavy; its `build` imports the rest when it is called.
@@ -59,7 +59,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What a provider is built from, beside its settings.
+    """The parts that a provider is built from, beside its settings.
 
     Attributes:
         client: shared by all providers, and closed by its owner.
@@ -87,7 +87,7 @@ class ProviderType:
         flag: its switch of the command line.
         routes: the model names that belong to it.
         stands_in: it answers a request that names nothing only where no other provider is set up.
-        is_ready: whether a provider with these settings can answer though nobody set it up.
+        is_ready: whether a provider with these settings can answer without being set up.
     """
 
     name: str

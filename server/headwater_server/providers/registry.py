@@ -11,14 +11,14 @@ from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
 from headwater_server.providers.types import TYPES, type_of_model
 
-# Who answers when nobody is named: these in order, then those configured under other names, then the last.
+# The providers for a request that names none: these in order, then those configured under other names, then the last.
 FIRST = tuple(name for name, kind in TYPES.items() if not kind.stands_in)
 LAST = tuple(name for name, kind in TYPES.items() if kind.stands_in)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers, and the model by the provider's own name."""
+    """The provider that answers, and the model by the provider's own name."""
 
     provider: Provider
     model: str
@@ -29,10 +29,10 @@ class ProviderRegistry:
 
     Args:
         providers: those that can be named in a request, by name.
-        configured: names of those that were set up (a key, an address, a flag): what is listed, and what a request
-            that names nothing may be given to.
+        configured: names of those that were set up (a key, an address, a flag): they are listed, and they may answer a
+            request that names nothing.
         default_model: the model of a request that names neither model nor provider; empty: the default model of the
-            first that is configured of openai, anthropic, ollama, those with names of their own, local and scripted.
+            first that is configured of openai, anthropic, ollama, those with other names, local and scripted.
         models: model names that belong to a provider by configuration.
     """
 
@@ -53,7 +53,7 @@ class ProviderRegistry:
         return [self._providers[name] for name in sorted(self._configured)]
 
     def default(self) -> Route | None:
-        """Who answers a request that names neither model nor provider; None when nobody does."""
+        """The route of a request that names neither model nor provider; None when there is none."""
         if self._default_model:
             return self.resolve(self._default_model, "")
         own = sorted(self._configured.difference(FIRST, LAST))
@@ -63,10 +63,10 @@ class ProviderRegistry:
         return None
 
     def resolve(self, model: str, provider: str) -> Route:
-        """Who answers for this model and provider, either of which may be empty.
+        """The route for this model and provider, either of which may be empty.
 
-        Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider or model that nobody here has, INVALID_REQUEST when
-        nothing is named and there is no default.
+        Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider that is not here or a model that none here has,
+        INVALID_REQUEST when nothing is named and there is no default.
         """
         if provider:
             return self._of_provider(self._provider(provider), model)
@@ -86,7 +86,7 @@ class ProviderRegistry:
         return Route(self._providers[name], model)
 
     def provider(self, name: str) -> Provider:
-        """The provider of that name, or the one that answers when nobody is named.
+        """The provider of that name, or the default one for an empty name.
 
         Raises HeadwaterError as `resolve` does.
         """
@@ -113,12 +113,12 @@ class ProviderRegistry:
         )
 
     async def open(self) -> None:
-        """Starts what is to run before the first call. Raises HeadwaterError for what cannot start."""
+        """Starts the parts that must run before the first call. Raises HeadwaterError when one cannot start."""
         for provider in self._providers.values():
             await provider.open()
 
     async def drain(self, seconds: float) -> None:
-        """Waits, up to `seconds`, for those outside this process who use what runs here."""
+        """Waits, up to `seconds`, for users in other processes of programs that run here."""
         await asyncio.gather(*(provider.drain(seconds) for provider in self._providers.values()))
 
     async def aclose(self) -> None:

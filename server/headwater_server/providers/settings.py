@@ -1,4 +1,4 @@
-"""What the settings of every type of provider have in common; each type adds its own in its folder."""
+"""The common settings of every type of provider; each type adds its own in its folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ProviderSettings(BaseModel):
         return True
 
     def is_configured(self, chosen: Set[str]) -> bool:
-        """Whether somebody set the provider up, given the keys that are not defaults."""
+        """Whether the provider was set up, given the keys that are not defaults."""
         return False
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headwater_server.providers.http.client import HttpClient
 
 TYPES: Mapping[str, ProviderType] = {kind.name: kind for kind in (OPENAI, ANTHROPIC, OLLAMA, LOCAL, SCRIPTED)}
-"""By name. Who answers a request that names nothing is found in this order."""
+"""By name. The provider for a request that names nothing is found in this order."""
 
 
 def build_provider(name: str, settings: ProviderSettings, client: HttpClient, key: str = "") -> Provider:
@@ -32,7 +32,7 @@ def build_provider(name: str, settings: ProviderSettings, client: HttpClient, ke
 
 
 def type_of_model(model: str) -> str | None:
-    """The type of provider that has the model; None for a name that nothing is known of."""
+    """The type of provider that has the model; None for an unknown name."""
     name = base_name(model)
     for kind in TYPES.values():
         if name in kind.routes.names:

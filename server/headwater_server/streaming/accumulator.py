@@ -1,25 +1,55 @@
-"""Puts the pieces of a reply together: tool calls for the final chunk, the whole reply for Run."""
+"""Puts the pieces of a reply together: tool calls and the assistant message for its end, the whole reply for Run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
 
-from headwater_server.domain.chunks import Chunk, ToolCallDelta
-from headwater_server.domain.messages import ToolCall
+from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
+from headwater_server.domain.limits import MAX_MESSAGE_BYTES
+from headwater_server.domain.messages import (
+    Message,
+    Opaque,
+    Part,
+    ProviderData,
+    RedactedThinking,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+)
 
 CALL_COST = 512
 PIECE_COST = 32
+PART_COST = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom a provider's data belongs to: its name, and the fingerprint of its address and key."""
+
+    provider: str
+    fingerprint: str = ""
+
+    def data(self, data_json: str | None) -> ProviderData | None:
+        """The provider's data with its owner."""
+        return None if data_json is None else ProviderData(self.provider, self.fingerprint, data_json)
 
 
 class ToolCallAccumulator:
     """Collects the pieces of tool calls by their index.
 
+    Args:
+        account: who sends them.
+
     Attributes:
         size: characters so far, and for each call what its objects cost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, account: Account) -> None:
         self.size = 0
+        self._account = account
         self._calls: dict[int, _Call] = {}
 
     def add(self, deltas: Iterable[ToolCallDelta]) -> None:
@@ -33,20 +63,116 @@ class ToolCallAccumulator:
             call.name = call.name or delta.name
             call.arguments.append(delta.arguments)
             self.size += len(delta.id) + len(delta.name) + len(delta.arguments) + PIECE_COST
+            if delta.provider_data is not None:
+                call.provider_data = delta.provider_data
+                self.size += len(delta.provider_data)
 
     def complete(self) -> list[ToolCall]:
         """The calls, in the order in which they began. A call without arguments has `{}`."""
         calls = (self._calls[index] for index in sorted(self._calls))
-        return [ToolCall(call.id, call.name, "".join(call.arguments) or "{}") for call in calls]
+        data = self._account.data
+        return [ToolCall(c.id, c.name, "".join(c.arguments) or "{}", data(c.provider_data)) for c in calls]
 
 
 class _Call:
-    __slots__ = ("arguments", "id", "name")
+    __slots__ = ("arguments", "id", "name", "provider_data")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self.provider_data: str | None = None
+
+
+class MessageAccumulator:
+    """Collects a reply as the assistant message to append to the conversation.
+
+    Text of one block is one part; so is its thinking. Parts stand in the order in which they began.
+
+    Only a reply that ends in tool calls needs the message, and only a request with tools gets such a reply. So that
+    text alone costs nothing, collecting begins either with the reply or with its first call. In the second case, a
+    call that nobody allowed, the message lacks the text and the thinking before that call.
+
+    Args:
+        account: who answers.
+        from_start: whether to collect from the start of the reply.
+
+    Attributes:
+        collecting: whether to add what comes now.
+        overflowed: whether the reply is larger than any message. Then nothing of it is kept.
+    """
+
+    def __init__(self, account: Account, *, from_start: bool) -> None:
+        self.collecting = from_start
+        self.overflowed = False
+        self._account = account
+        self._size = 0
+        self._parts: dict[tuple[str, int], _Part] = {}
+
+    def add(self, delta: Delta) -> None:
+        """Adds the next delta."""
+        if self.overflowed:
+            return
+        self.collecting = True
+        if delta.thinking or delta.thinking_signature:
+            thinking = self._part("thinking", delta.block, delta.provider_data)
+            thinking.text.write(delta.thinking)
+            thinking.mark = delta.thinking_signature or thinking.mark
+        if delta.redacted_thinking:
+            redacted = self._part("redacted", len(self._parts), delta.provider_data)
+            redacted.mark = delta.redacted_thinking
+        if delta.content:
+            self._part("text", delta.block, delta.provider_data).text.write(delta.content)
+        for call in delta.tool_calls or ():
+            self._part("call", call.index, None)
+        if delta.provider_data is not None and not delta.says_something():
+            self._part("opaque", len(self._parts), delta.provider_data)
+        self._size += len(delta.content) + len(delta.thinking)
+        self._size += len(delta.thinking_signature) + len(delta.redacted_thinking)
+        if self._size > MAX_MESSAGE_BYTES:
+            self.overflowed, self.collecting = True, False
+            self._parts.clear()
+
+    def complete(self, calls: Sequence[ToolCall]) -> Message | None:
+        """The message with these calls, all that began; None when there is nothing in it."""
+        parts = tuple(self._complete(iter(calls)))
+        return Message(Role.ASSISTANT, parts) if parts else None
+
+    def _complete(self, calls: Iterator[ToolCall]) -> Iterator[Part]:
+        for (kind, _), part in self._parts.items():
+            data = self._account.data(part.data)
+            match kind:
+                case "thinking":
+                    yield Thinking(part.text.getvalue(), part.mark, data)
+                case "redacted":
+                    yield RedactedThinking(part.mark, data)
+                case "text":
+                    yield Text(part.text.getvalue(), data)
+                case "call":
+                    yield next(calls)
+                case _:
+                    yield Opaque(data)
+
+    def _part(self, kind: str, number: int, data: str | None) -> _Part:
+        part = self._parts.get((kind, number))
+        if part is None:
+            part = self._parts[kind, number] = _Part()
+            self._size += PART_COST
+        if data is not None and data != part.data:
+            self._size += len(data)
+            part.data = data
+        return part
+
+
+class _Part:
+    """A part under way: its text, its signature or encrypted data, the provider's data."""
+
+    __slots__ = ("data", "mark", "text")
+
+    def __init__(self) -> None:
+        self.text = StringIO()
+        self.mark = ""
+        self.data: str | None = None
 
 
 class ReplyAccumulator:

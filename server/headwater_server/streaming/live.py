@@ -22,13 +22,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, ProviderEvent, StreamStats, Usage
+from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, FinishReason, ProviderEvent, StreamStats, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.accumulator import ToolCallAccumulator
+from headwater_server.streaming.accumulator import Account, MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.merging import merge
 from headwater_server.streaming.watchdog import Watchdog
 
@@ -78,6 +78,24 @@ class Continuation:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """What is known of a stream before it runs.
+
+    Attributes:
+        account: fingerprint of the provider's address and key, for the data that it wants back.
+        collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
+        labels: the caller's labels.
+    """
+
+    account: str = ""
+    collects: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_TERMS = StreamTerms()
+
+
 class LiveStream:
     """One running stream, with one reader.
 
@@ -88,24 +106,35 @@ class LiveStream:
         source: the provider's reply, not yet begun.
         timeouts: how long the provider may be silent.
         after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
+        terms: what else is known of it.
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
     """
 
     def __init__(
-        self, stream_id: str, provider: str, model: str, source: Source, timeouts: Timeouts, after: int = 0
+        self,
+        stream_id: str,
+        provider: str,
+        model: str,
+        source: Source,
+        timeouts: Timeouts,
+        after: int = 0,
+        terms: StreamTerms = NO_TERMS,
     ) -> None:
         self.id = stream_id
         self.provider = provider
         self.model = model
+        self.labels = terms.labels
         self.created = time.time()
         self._source = source
         self._after = after
         self._sequence = after
         self._waiting: deque[Chunk] = deque()
         self._end: FinalChunk | HeadwaterError | None = None
-        self._tool_calls = ToolCallAccumulator()
+        account = Account(provider, terms.account)
+        self._tool_calls = ToolCallAccumulator(account)
+        self._message = MessageAccumulator(account, from_start=terms.collects)
         self._began = time.monotonic()
         self._first: float | None = None
         self._last = self._began
@@ -178,11 +207,14 @@ class LiveStream:
             if isinstance(event, Finish):
                 finish = event
                 break
-            deltas.append(event)
             if event.thinking:
                 self._thought = True
             if event.tool_calls:
                 self._tool_calls.add(event.tool_calls)
+            if self._message.collecting or event.tool_calls:
+                self._message.add(event)
+            if event.provider_data is None or event.says_something():
+                deltas.append(event)
         if deltas:
             self._last = time.monotonic()
             if self._first is None:
@@ -218,7 +250,10 @@ class LiveStream:
             tokens_per_second=self._tokens_per_second(finish.usage),
         )
         calls = self._tool_calls.complete()
-        return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, self._source.request_id)
+        if finish.reason is FinishReason.TOOL_CALLS and calls and self._message.overflowed:
+            raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply before its tool calls is over 3 MiB")
+        message = self._message.complete(calls)
+        return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, self._source.request_id, message)
 
     def _tokens_per_second(self, usage: Usage | None) -> float | None:
         """The pace of the writing: from the first delta to the last, without thinking that was not streamed."""

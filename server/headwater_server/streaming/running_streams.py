@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.domain.stream_id import new_stream_id
-from headwater_server.streaming.live import Continuation, LiveStream, Source, Timeouts
+from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms, Timeouts
 
 MAX_PROCESSES = 64
 
@@ -59,6 +59,7 @@ class RunningStreams:
         source: Source,
         timeouts: Timeouts,
         continues: Continuation | None = None,
+        terms: StreamTerms = NO_TERMS,
     ) -> AsyncIterator[LiveStream]:
         """Opens a new stream, or the next round of one, and closes it with all that it holds at the end of the block.
 
@@ -72,7 +73,7 @@ class RunningStreams:
             await source.aclose()
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
         stream_id, after = (continues.stream_id, continues.sequence) if continues else (new_stream_id(self._index), 0)
-        stream = LiveStream(stream_id, provider, model, source, timeouts, after)
+        stream = LiveStream(stream_id, provider, model, source, timeouts, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
         try:

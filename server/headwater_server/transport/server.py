@@ -98,7 +98,7 @@ class SiblingServer:
     """The server on this process's socket, for the calls that its siblings pass on, from `start` to `stop`.
 
     Args:
-        services: what belongs to this process.
+        services: the services of this process.
     """
 
     def __init__(self, services: Iterable[AddService]) -> None:

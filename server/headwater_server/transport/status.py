@@ -1,4 +1,4 @@
-"""The one table from a domain error to a gRPC status, with google.rpc details.
+"""From a domain error to a gRPC status with google.rpc details; the contract itself says which code a reason has.
 
 Sizes: gRPC sends status message and details as trailers, and past 8,192 bytes of them drops the whole status at
 random. So a message is at most 1 KiB after percent-encoding, and the details are at most 4 KiB.
@@ -8,40 +8,32 @@ from __future__ import annotations
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import EnumValueDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from headwater.v1 import error_pb2
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 
-DOMAIN = "headwater"
+DOMAIN = "headwater.ai"
 DETAILS_KEY = "grpc-status-details-bin"
 MAX_MESSAGE = 1024
 MAX_VIOLATIONS = 1500
 MAX_METADATA = 1200
 
+_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _facts_of(value: EnumValueDescriptor) -> error_pb2.ErrorFacts:
+    facts: error_pb2.ErrorFacts = value.GetOptions().Extensions[error_pb2.error_facts]  # type: ignore[index]  # its stub lacks the type
+    return facts
+
+
 CODES: dict[Reason, grpc.StatusCode] = {
-    Reason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
-    Reason.PROVIDER_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Reason.PROVIDER_AUTH_FAILED: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.PROVIDER_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Reason.PROVIDER_QUOTA_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Reason.PROVIDER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Reason.PROVIDER_REJECTED_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
-    Reason.CONTEXT_WINDOW_EXCEEDED: grpc.StatusCode.INVALID_ARGUMENT,
-    Reason.MODEL_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Reason.STREAM_INTERRUPTED: grpc.StatusCode.ABORTED,
-    Reason.STREAM_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Reason.STREAM_CANCELLED: grpc.StatusCode.CANCELLED,
-    Reason.STREAM_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Reason.REPLY_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Reason.SERVER_DRAINING: grpc.StatusCode.UNAVAILABLE,
-    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
-    Reason.RUN_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Reason.RUN_STATE: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.WORKFLOW_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    Reason.STEP_FAILED: grpc.StatusCode.ABORTED,
-    Reason.REQUEST_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason(value.name.removeprefix("ERROR_REASON_")): _STATUS_CODES[_facts_of(value).code]
+    for value in error_pb2.ErrorReason.DESCRIPTOR.values
+    if value.number != error_pb2.ERROR_REASON_UNSPECIFIED
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headwater_server.providers.scripted.provider import STORY
+from headwater_server.providers.scripted.words import STORY
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.projects import LANGUAGES, Program, build, serving
 

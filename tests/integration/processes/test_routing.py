@@ -13,7 +13,7 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_pb2, workflow_service_pb2
+from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workflow_pb2, workflow_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -51,8 +51,8 @@ async def soon(work: Any) -> Any:
 
 
 def two_words(**scripted: Any) -> PB.StreamRequest:
-    request = PB.StreamRequest(model="scripted/echo", prompt="one two")
-    request.provider_options["scripted"].update(scripted)
+    request = PB.StreamRequest(agent=agent_pb2.AgentConfig(model="scripted/echo"), prompt="one two")
+    request.agent.provider_options["scripted"].update(scripted)
     return request
 
 
@@ -132,9 +132,9 @@ async def test_a_workflow_with_a_handler_of_the_callers_runs_through_the_process
 async def test_a_worker_of_one_process_does_the_task_of_a_run_of_the_other_while_both_drain():
     with TwoProcesses() as server:
         async with both(server.target) as (zero, one):
-            worker = one.workers.Connect()
-            register = worker_service_pb2.Register(worker_id="w", queue="q", handlers=["double"])
-            await worker.write(worker_service_pb2.WorkerMessage(register=register))
+            worker = one.workers.Attach()
+            registration = worker_service_pb2.WorkerRegistration(worker_id="w", queue="q", handlers=["double"])
+            await worker.write(worker_service_pb2.AttachRequest(registration=registration))
             assert (await soon(worker.read())).WhichOneof("kind") == "registered"
             request = run_of({"name": "a", "handler": "double"})
             run_id = (await soon(zero.workflows.StartWorkflowRun(request))).run_id
@@ -144,8 +144,8 @@ async def test_a_worker_of_one_process_does_the_task_of_a_run_of_the_other_while
             server.process.send_signal(signal.SIGTERM)
             while server.log.count('"draining"') < 2:
                 await asyncio.sleep(0.01)
-            result = worker_service_pb2.TaskResult(task_id=task.task_id, value="4")
-            await worker.write(worker_service_pb2.WorkerMessage(result=result))
+            result = worker_service_pb2.TaskResult(task_id=task.task_id, result_json="4")
+            await worker.write(worker_service_pb2.AttachRequest(result=result))
             assert (await soon(worker.read())).ack.accepted
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await soon(worker.read())
@@ -186,7 +186,7 @@ async def test_many_calls_of_all_kinds_through_both_processes_leave_nothing_behi
                 run = run_of({"name": "a", "action": "one two"})
                 request = workflow_service_pb2.ExecuteWorkflowRequest(start=run)
                 events = [event async for event in stubs.workflows.ExecuteWorkflow(request)]
-                assert events[-1].run_status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED
+                assert events[-1].run_finished.status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED
                 leaving = stubs.workflows.ExecuteWorkflow(request)
                 await soon(leaving.read())
                 leaving.cancel()

@@ -165,7 +165,11 @@ def test_the_model_ends_with_its_server_even_when_that_is_killed(tmp_path):
 async def test_the_processes_of_one_server_share_one_model_also_when_the_one_that_runs_it_is_killed(tmp_path):
     with ServerProcess("--local", "--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}, processes=2) as server:
         family = psutil.Process(server.process.pid)
-        [model] = [process for process in family.children(recursive=True) if "providers.local.process" in str(process.cmdline())]
+        [model] = [
+            process
+            for process in family.children(recursive=True)
+            if "providers.local.process" in str(process.cmdline())
+        ]
         request = StreamRequest(prompt=PROMPT, model="local/smollm2", max_tokens=4)
         async with channel_to(server.target, 0) as zero, channel_to(server.target, 1) as one:
             for channel in (zero, one):
@@ -184,7 +188,11 @@ async def test_the_process_that_runs_the_model_ends_last(tmp_path):
     """After a signal the process that runs the model has nothing more to do, but the other one still reads a reply."""
     with ServerProcess("--local", "--scripted", variables={"XDG_RUNTIME_DIR": str(tmp_path)}, processes=2) as server:
         family = psutil.Process(server.process.pid)
-        [model] = [process for process in family.children(recursive=True) if "providers.local.process" in str(process.cmdline())]
+        [model] = [
+            process
+            for process in family.children(recursive=True)
+            if "providers.local.process" in str(process.cmdline())
+        ]
         other = 1 if await pid_of(server, 0) == model.ppid() else 0
         request = StreamRequest(prompt="Count from 1 to 100.", model="local/smollm2", max_tokens=80)
         async with channel_to(server.target, other) as channel:

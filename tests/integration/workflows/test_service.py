@@ -10,15 +10,17 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headwater.v1 import agent_service_pb2, workflow_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, error_pb2, workflow_pb2, workflow_service_pb2
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.stub import agent_stub, details, workflow_stub
 
 PB = workflow_pb2
 SVC = workflow_service_pb2
+ERR = error_pb2
 
 
 def definition(*steps: dict[str, Any], **fields: Any) -> PB.Workflow:
@@ -46,14 +48,14 @@ async def get(stub: Any, run_id: str) -> PB.WorkflowRun:
 def told(events: list[PB.WorkflowEvent]) -> list[str]:
     """The events without their chunks, as `step_completed a`."""
     return [
-        f"{PB.WorkflowEventType.Name(event.type).removeprefix('WORKFLOW_EVENT_TYPE_').lower()} {event.step}".strip()
+        f"{event.WhichOneof('event')} {event.step}".strip()
         for event in events
-        if event.type != PB.WORKFLOW_EVENT_TYPE_CHUNK
+        if event.WhichOneof("event") != "step_chunk"
     ]
 
 
 def text(events: list[PB.WorkflowEvent], step: str) -> str:
-    return "".join(event.content for event in events if event.step == step)
+    return "".join(event.step_chunk.content for event in events if event.step == step)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +80,9 @@ async def test_a_chain_streams_its_steps_and_hands_each_result_on(stub):
     assert text(events, "b") == 'three\n\n{"a": "one two"}'
     assert [event.sequence for event in events] == sorted({event.sequence for event in events})
     assert events[0].run_id.startswith("run_")
-    assert events[-1].run_status == PB.WORKFLOW_RUN_STATUS_COMPLETED
+    assert events[-1].run_finished.status == PB.WORKFLOW_RUN_STATUS_COMPLETED
     run = await get(stub, events[0].run_id)
-    assert json.loads(run.context) == {"a_result": "one two", "b_result": 'three\n\n{"a": "one two"}'}
+    assert json.loads(run.context_json) == {"a_result": "one two", "b_result": 'three\n\n{"a": "one two"}'}
     assert run.status == PB.WORKFLOW_RUN_STATUS_COMPLETED
     assert [step.attempt for step in run.steps] == [1, 1]
     assert run.workflow.steps[1].depends_on == ["a"]
@@ -103,7 +105,9 @@ async def test_a_watcher_that_comes_late_gets_every_event_and_each_step_as_one_c
     watch = SVC.WatchWorkflowRunRequest(run_id=events[0].run_id)
     late = [event async for event in stub.WatchWorkflowRun(watch)]
     assert told(late) == told(events)
-    assert [event.content for event in late if event.content and event.step == "a"] == ["one two three four"]
+    assert [event.step_chunk.content for event in late if event.step_chunk.content and event.step == "a"] == [
+        "one two three four"
+    ]
 
 
 async def test_a_watch_from_any_event_on_loses_nothing_and_doubles_nothing(stub):
@@ -124,22 +128,28 @@ async def test_a_condition_decides_and_skips_what_depends_on_it(stub):
         {"name": "asked", "action": "x", "condition": "has(context.nothing)"},
     )
     events = await execute(stub, start(workflow, context_json='{"score": 0.5}'))
-    assert {line for line in told(events) if "skipped" in line} == {
-        "step_skipped good", "step_skipped after", "step_skipped asked",
-    }  # fmt: skip
-    assert events[-1].run_status == PB.WORKFLOW_RUN_STATUS_COMPLETED
+    run = await get(stub, events[0].run_id)
+    assert {step.name: (step.skip_reason, list(step.skipped_because_of)) for step in run.steps} == {
+        "good": (PB.SKIP_REASON_CONDITION_FALSE, []),
+        "bad": (PB.SKIP_REASON_UNSPECIFIED, []),
+        "after": (PB.SKIP_REASON_DEPENDENCY_SKIPPED, ["good"]),
+        "asked": (PB.SKIP_REASON_CONDITION_FALSE, []),
+    }
+    assert events[-1].run_finished.status == PB.WORKFLOW_RUN_STATUS_COMPLETED
 
 
 async def test_a_key_that_a_condition_misses_fails_the_step_and_is_named(stub):
     events = await execute(stub, start(definition({"name": "a", "action": "x", "condition": "context.score < 1"})))
-    failed = next(event for event in events if event.type == PB.WORKFLOW_EVENT_TYPE_STEP_FAILED)
-    assert "score" in failed.error
-    assert events[-1].run_status == PB.WORKFLOW_RUN_STATUS_FAILED
+    failed = next(event for event in events if event.HasField("step_failed"))
+    assert "score" in failed.step_failed.failure.message
+    assert failed.step_failed.failure.reason == ERR.ERROR_REASON_STEP_FAILED
+    assert failed.step_failed.failure.non_retryable
+    assert events[-1].run_finished.status == PB.WORKFLOW_RUN_STATUS_FAILED
 
 
 async def test_a_failed_step_is_tried_again_and_then_fails_the_run_with_its_dependants_named(stub):
     workflow = definition(
-        {"name": "a", "action": "x", "max_retries": 2},
+        {"name": "a", "action": "x", "retry_policy": {"max_attempts": 3}},
         {"name": "b", "action": "x", "depends_on": ["a"]},
         {"name": "c", "action": "x", "depends_on": ["b"]},
         agent=scripted(fail_reason="PROVIDER_UNAVAILABLE"),
@@ -149,11 +159,47 @@ async def test_a_failed_step_is_tried_again_and_then_fails_the_run_with_its_depe
         "run_started", "step_started a", "step_retrying a", "step_started a", "step_retrying a", "step_started a",
         "step_failed a", "step_skipped b", "step_skipped c", "run_finished",
     ]  # fmt: skip
-    assert [event.delay_ms for event in events if event.delay_ms] == [200, 400]
-    assert "`a`" in events[-1].error
+    retrying = [event.step_retrying for event in events if event.HasField("step_retrying")]
+    assert [retry.delay.ToMilliseconds() for retry in retrying] == [200, 400]
+    reason = ERR.ERROR_REASON_PROVIDER_UNAVAILABLE
+    assert {retry.failure.reason for retry in retrying} == {reason}
+    finished = events[-1].run_finished
+    assert "step `a` failed" in finished.failure.message
+    assert finished.failure.reason == ERR.ERROR_REASON_STEP_FAILED
+    assert (finished.failure.cause.reason, finished.failure.cause.provider.provider) == (reason, "scripted")
+    assert finished.failed_steps == ["a"]
     run = await get(stub, events[0].run_id)
     assert [step.attempt for step in run.steps] == [3, 0, 0]
-    assert all("`a`" in step.error for step in run.steps[1:])
+    assert run.steps[0].failure == run.failure.cause == finished.failure.cause
+    assert run.failed_steps == ["a"]
+    for step in run.steps[1:]:
+        assert step.skip_reason == PB.SKIP_REASON_DEPENDENCY_FAILED
+        assert step.skipped_because_of == ["a"]
+    skipped = [event.step_skipped for event in events if event.HasField("step_skipped")]
+    assert [(skip.reason, list(skip.because_of)) for skip in skipped] == [(PB.SKIP_REASON_DEPENDENCY_FAILED, ["a"])] * 2
+
+
+async def test_a_definition_comes_back_with_its_defaults(stub):
+    workflow = definition({"name": "a", "action": "x", "retry_policy": {"initial_delay": "90s"}, "timeout": "1.5s"})
+    run = await get(stub, (await execute(stub, start(workflow)))[0].run_id)
+    expected = definition(
+        {
+            "name": "a",
+            "action": "x",
+            "timeout": "1.5s",
+            "retry_policy": {"initial_delay": "90s", "backoff": 2.0, "max_delay": "90s", "max_attempts": 4},
+        },
+        schedule_timeout="3600s",
+    )
+    assert run.workflow == expected
+
+
+async def test_every_event_has_the_id_of_its_run_and_its_time(stub):
+    events = await execute(stub, start(definition({"name": "a", "action": "one two"})))
+    assert {event.run_id for event in events} == {events[0].run_id}
+    assert events[0].run_started.workflow_name == "test"
+    assert all(event.HasField("create_time") for event in events)
+    assert {event.attempt for event in events if event.step} == {1}
 
 
 async def test_what_no_attempt_can_mend_is_not_tried_again(stub):
@@ -163,11 +209,14 @@ async def test_what_no_attempt_can_mend_is_not_tried_again(stub):
 
 async def test_a_step_past_its_timeout_is_tried_again(stub):
     workflow = definition(
-        {"name": "a", "action": "x", "timeout_ms": 100, "max_retries": 1}, agent=scripted(hang_after=1, text="x y")
+        {"name": "a", "action": "x", "timeout": "0.1s", "retry_policy": {"max_attempts": 2}},
+        agent=scripted(hang_after=1, text="x y"),
     )
     events = await execute(stub, start(workflow))
     assert told(events).count("step_started a") == 2
-    assert "0.1 s" in events[-2].error
+    failure = events[-2].step_failed.failure
+    assert failure.reason == ERR.ERROR_REASON_STEP_TIMEOUT
+    assert "0.1 s" in failure.message
 
 
 async def test_one_request_id_is_one_run(stub):
@@ -188,7 +237,7 @@ async def test_a_struct_is_a_context_too(stub):
     request.context.update({"n": 3, "text": "x"})
     events = await execute(stub, request)
     run = await get(stub, events[0].run_id)
-    assert '"n": 3,' in run.context
+    assert '"n": 3,' in run.context_json
     assert "step_completed a" in told(events)
 
 
@@ -198,7 +247,7 @@ async def test_numbers_come_back_as_they_were_sent(stub):
     )
     events = await execute(stub, start(definition({"name": "s", "action": "x"}), context_json=context))
     run = await get(stub, events[0].run_id)
-    assert run.context.startswith(context[:-1])
+    assert run.context_json.startswith(context[:-1])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +280,7 @@ async def test_every_mistake_of_a_definition_is_named_at_once(stub):
         {"name": "f", "handler": "unknown", "queue": "empty"},
         {"name": "g", "action": "x", "condition": "context.x <"},
         {"name": "h"},
-        agent={"model": "scripted/echo", "temperature": 9, "prompt": ""},
+        agent={"model": "scripted/echo", "temperature": 9},
     )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.StartWorkflowRun(start(workflow))
@@ -247,10 +296,10 @@ async def test_every_mistake_of_a_definition_is_named_at_once(stub):
 
 
 async def test_each_mistake_is_named_once(stub):
-    workflow = definition({"name": "a", "action": "x"}, name="n" * 257, id="i" * 257, schedule_timeout_ms=0)
+    workflow = definition({"name": "a", "action": "x"}, name="n" * 257, id="i" * 257, schedule_timeout="0s")
     answer = await stub.ValidateWorkflow(SVC.ValidateWorkflowRequest(workflow=workflow))
     assert sorted(violation.field for violation in answer.violations) == [
-        "workflow.id", "workflow.name", "workflow.schedule_timeout_ms",
+        "workflow.id", "workflow.name", "workflow.schedule_timeout",
     ]  # fmt: skip
 
 
@@ -260,11 +309,45 @@ async def test_the_size_of_a_context_is_in_bytes(stub):
         await stub.StartWorkflowRun(start(definition({"name": "a", "action": "x"}), context_json=context))
 
 
-@pytest.mark.parametrize("name", ["prompt", "api_key"])
-async def test_an_agent_holds_neither_a_question_nor_a_key(stub, name):
-    workflow = definition({"name": "a", "action": "x"}, agent={"model": "scripted/echo", name: "x"})
+@pytest.mark.parametrize(
+    "fields",
+    [{"tools": [{"function": {"name": "t"}}]}, {"tool_choice": {"mode": 2}}, {"parallel_tool_calls": False}],
+)
+async def test_an_agent_of_a_workflow_has_no_tools(stub, fields):
+    workflow = definition({"name": "a", "action": "x"}, agent={"model": "scripted/echo", **fields})
     answer = await stub.ValidateWorkflow(SVC.ValidateWorkflowRequest(workflow=workflow))
-    assert [violation.field for violation in answer.violations] == [f"workflow.agent.{name}"]
+    assert [(violation.field, violation.description) for violation in answer.violations] == [
+        (f"workflow.agent.{name}", "must be empty: the server cannot call a tool") for name in fields
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "field"),
+    [
+        (PB.Step(timeout=Duration()), "timeout"),
+        (PB.Step(timeout=Duration(seconds=-1)), "timeout"),
+        (PB.Step(timeout=Duration(seconds=366 * 86_400)), "timeout"),
+        (PB.Step(timeout=Duration(nanos=1_000_000_000)), "timeout"),
+        (PB.Step(timeout=Duration(seconds=1, nanos=-1)), "timeout"),
+        (PB.Step(retry_policy=PB.RetryPolicy(max_attempts=0)), "retry_policy.max_attempts"),
+        (PB.Step(retry_policy=PB.RetryPolicy(backoff=0.9)), "retry_policy.backoff"),
+        (PB.Step(retry_policy=PB.RetryPolicy(initial_delay=Duration(nanos=-1))), "retry_policy.initial_delay"),
+        (PB.Step(retry_policy=PB.RetryPolicy(max_delay=Duration(nanos=2_000_000_000))), "retry_policy.max_delay"),
+        (PB.Step(retry_policy=PB.RetryPolicy(max_delay=Duration(nanos=1))), "retry_policy.max_delay"),
+        (PB.Step(metadata_json="[]"), "metadata_json"),
+    ],
+)
+async def test_a_field_of_a_step_that_is_out_of_its_range_is_named(stub, step, field):
+    workflow = definition({"name": "first", "action": "x"}, {"name": "a", "action": "x"})
+    workflow.steps[1].MergeFrom(step)
+    answer = await stub.ValidateWorkflow(SVC.ValidateWorkflowRequest(workflow=workflow))
+    assert [violation.field for violation in answer.violations] == [f"workflow.steps[1].{field}"]
+
+
+async def test_an_instant_that_is_none_is_refused(stub):
+    request = SVC.ListWorkflowRunsRequest(min_create_time=Timestamp(nanos=-1))
+    with pytest.raises(grpc.aio.AioRpcError, match="min_create_time"):
+        await stub.ListWorkflowRuns(request)
 
 
 @pytest.mark.parametrize("rpc", ["WatchWorkflowRun", "GetWorkflowRun", "CancelWorkflowRun", "ResumeWorkflowRun"])
@@ -293,7 +376,7 @@ async def test_a_cancelled_run_ends_its_running_step_and_its_stream(server, stub
             )
             run_id = (await stub.StartWorkflowRun(start(workflow))).run_id
             async for event in stub.WatchWorkflowRun(SVC.WatchWorkflowRunRequest(run_id=run_id)):
-                if event.content:
+                if event.step_chunk.content:
                     break
             began = time.monotonic()
             await stub.CancelWorkflowRun(SVC.CancelWorkflowRunRequest(run_id=run_id))
@@ -344,7 +427,7 @@ async def test_runs_are_listed_newest_first_by_status_name_and_time(stub):
             {"name": "a", "action": "x", "condition": "true" if number % 2 else "context.missing"}, name="listed"
         )
         ids.append((await execute(stub, start(workflow)))[0].run_id)
-    request = SVC.ListWorkflowRunsRequest(workflow_name="listed", page_size=2, since=since)
+    request = SVC.ListWorkflowRunsRequest(workflow_name="listed", page_size=2, min_create_time=since)
     found: list[str] = []
     while True:
         page = await stub.ListWorkflowRuns(request)
@@ -356,7 +439,7 @@ async def test_runs_are_listed_newest_first_by_status_name_and_time(stub):
     assert found == ids[::-1]
     failed = SVC.ListWorkflowRunsRequest(workflow_name="listed", status=PB.WORKFLOW_RUN_STATUS_FAILED)
     assert [run.run_id for run in (await stub.ListWorkflowRuns(failed)).runs] == ids[::-2]
-    later = SVC.ListWorkflowRunsRequest(workflow_name="listed", since=Timestamp(seconds=since.seconds + 3600))
+    later = SVC.ListWorkflowRunsRequest(workflow_name="listed", min_create_time=Timestamp(seconds=since.seconds + 3600))
     assert not (await stub.ListWorkflowRuns(later)).runs
 
 
@@ -372,8 +455,8 @@ async def test_a_thousand_steps_with_twenty_branches(stub):
     began = time.monotonic()
     events = await execute(stub, start(definition(*steps, agent=scripted(text="ok"))))
     print(f"1,001 steps: {time.monotonic() - began:.2f} s")
-    assert events[-1].run_status == PB.WORKFLOW_RUN_STATUS_COMPLETED
-    assert sum(event.type == PB.WORKFLOW_EVENT_TYPE_STEP_COMPLETED for event in events) == 1001
+    assert events[-1].run_finished.status == PB.WORKFLOW_RUN_STATUS_COMPLETED
+    assert sum(event.HasField("step_completed") for event in events) == 1001
 
 
 async def test_two_hundred_runs_at_once(stub):
@@ -384,5 +467,5 @@ async def test_two_hundred_runs_at_once(stub):
     runs = await asyncio.gather(*(execute(stub, start(workflow)) for _ in range(200)))
     seconds = time.monotonic() - began
     print(f"200 runs of 5 steps: {seconds:.2f} s, {200 / seconds:.0f} runs/s")
-    assert all(events[-1].run_status == PB.WORKFLOW_RUN_STATUS_COMPLETED for events in runs)
+    assert all(events[-1].run_finished.status == PB.WORKFLOW_RUN_STATUS_COMPLETED for events in runs)
     assert len({events[0].run_id for events in runs}) == 200

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from copy import deepcopy
 
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import (
     EventType,
     RunEvent,
@@ -21,6 +23,7 @@ from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal.base import Change, JournalError, RunInfo
 
 RUN_ID = "run_1"
+NO = Failure(Reason.STEP_FAILED, "no")
 BEGUN = StoredEvent(RunEvent(EventType.RUN_STARTED, sequence=1, create_time=1.0))
 
 
@@ -95,18 +98,18 @@ def completed(step: str, attempt: int = 1, result: str = '"done"') -> Transition
 
 
 def failed(step: str, attempt: int = 1) -> Transition:
-    state = StepState(step, StepStatus.FAILED, attempt, failures=attempt, error="no")
-    return Transition(RunEvent(EventType.STEP_FAILED, step=step, attempt=attempt, error="no"), state)
+    state = StepState(step, StepStatus.FAILED, attempt, failures=attempt, failure=NO)
+    return Transition(RunEvent(EventType.STEP_FAILED, step=step, attempt=attempt, failure=NO), state)
 
 
 def retrying(step: str, attempt: int = 1) -> Transition:
-    state = StepState(step, StepStatus.RETRYING, attempt, failures=attempt, error="no")
-    event = RunEvent(EventType.STEP_RETRYING, step=step, attempt=attempt, error="no", delay_seconds=0.2)
+    state = StepState(step, StepStatus.RETRYING, attempt, failures=attempt, failure=NO)
+    event = RunEvent(EventType.STEP_RETRYING, step=step, attempt=attempt, failure=NO, delay_seconds=0.2)
     return Transition(event, state)
 
 
-def finished(status: RunStatus = RunStatus.COMPLETED, error: str = "") -> Transition:
-    return Transition(RunEvent(EventType.RUN_FINISHED, run_status=status, error=error))
+def finished(status: RunStatus = RunStatus.COMPLETED, failure: Failure | None = None) -> Transition:
+    return Transition(RunEvent(EventType.RUN_FINISHED, run_status=status, failure=failure))
 
 
 def resumed() -> Transition:

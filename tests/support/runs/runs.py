@@ -25,7 +25,7 @@ class FakeRecorder:
     def load(self) -> RunState:
         """A state as a new process finds it."""
         steps = {name: replace(step) for name, step in self.state.steps.items()}
-        return RunState(steps, dict(self.state.context), self.state.status, self.state.error)
+        return RunState(steps, dict(self.state.context), self.state.status, self.state.failure, self.state.failed_steps)
 
     async def record(self, transitions: Sequence[Transition]) -> None:
         assert not self._recording, "two calls at one moment"
@@ -40,9 +40,11 @@ class FakeRecorder:
                 self.state.context.pop(key, None)
             self.state.context.update(transition.context)
             if transition.event.type is EventType.RUN_RESUMED:
-                self.state.status, self.state.error = RunStatus.RUNNING, ""
+                self.state.status, self.state.failure, self.state.failed_steps = RunStatus.RUNNING, None, ()
             elif transition.event.run_status is not None:
-                self.state.status, self.state.error = transition.event.run_status, transition.event.error
+                self.state.status = transition.event.run_status
+                self.state.failure = transition.event.failure
+                self.state.failed_steps = transition.event.failed_steps
         self.calls.append([transition.event for transition in transitions])
         if len(self.calls) == self.crash_after:
             raise CrashError

@@ -109,7 +109,7 @@ def test_the_index_of_dropped_chunks_is_bounded_and_the_loss_stays_exact(monkeyp
     monkeypatch.setattr(event_store, "_DROP_AT_ONCE", 1000)
     store = EventStore(max_characters=10_000)
     speak(store, "abc" * 5000)
-    store.add_event(RunEvent(EventType.WARNING, sequence=15_001))
+    store.add_event(RunEvent(EventType.RUN_WARNING, sequence=15_001))
     speak(store, "ab" * 5000, first=15_002)
     assert len(store._slots) < 3000
     events = read_all(store)
@@ -124,7 +124,7 @@ def test_a_loss_is_told_before_anything_that_happened_after_it(monkeypatch: pyte
     monkeypatch.setattr(event_store, "_COMPACT_FROM", 8)
     store = EventStore(max_characters=2000)
     speak(store, "ab" * 50 + "a")
-    store.add_event(RunEvent(EventType.WARNING, sequence=102))
+    store.add_event(RunEvent(EventType.RUN_WARNING, sequence=102))
     speak(store, "c" * 100, first=103)
     speak(store, "dc" * 10, first=203)
     events = read_all(store)
@@ -179,7 +179,9 @@ def test_a_merged_chunk_comes_back_from_the_journal_as_it_was() -> None:
 
 
 def test_an_old_attempt_that_the_journal_has_is_void_when_a_new_one_started() -> None:
-    merged = StoredEvent(RunEvent(EventType.CHUNK, step="a", attempt=1, content="x", sequence=3), (ChunkMark(3, 1, 0),))
+    merged = StoredEvent(
+        RunEvent(EventType.STEP_CHUNK, step="a", attempt=1, content="x", sequence=3), (ChunkMark(3, 1, 0),)
+    )
     again = StoredEvent(RunEvent(EventType.STEP_STARTED, step="a", attempt=2, sequence=9))
     assert [event.sequence for event in replay([merged], 0)] == [3]
     assert [event.sequence for event in replay([merged, again], 0)] == [9]

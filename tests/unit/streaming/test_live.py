@@ -7,6 +7,7 @@ import contextlib
 import gc
 import weakref
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 
@@ -21,9 +22,9 @@ from headwater_server.domain.chunks import (
     Usage,
 )
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.messages import ToolCall
+from headwater_server.domain.messages import Message, Opaque, ProviderData, Role, Text, ToolCall
 from headwater_server.streaming import live
-from headwater_server.streaming.live import Continuation, LiveStream, Timeouts
+from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms, Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 
 Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
@@ -105,6 +106,69 @@ async def test_tool_calls_are_put_together_from_their_pieces():
         while isinstance(final := await stream.next(), Chunk):
             pass
     assert final.tool_calls == [ToolCall("a", "first", '{"x": 1}'), ToolCall("b", "second", "{}")]
+
+
+async def asks_for_a_call() -> AsyncIterator[ProviderEvent]:
+    yield Delta(content="Let me see.")
+    yield Delta(provider_data="{}")
+    yield Delta(tool_calls=[ToolCallDelta(0, "a", "f", "{}")])
+    yield Finish(FinishReason.TOOL_CALLS)
+
+
+async def last_of(script: Script, terms: StreamTerms) -> tuple[list[Chunk], FinalChunk]:
+    async with RunningStreams().open("fake", "m", FakeSource(script), Timeouts(), terms=terms) as stream:
+        chunks: list[Chunk] = []
+        while isinstance(chunk := await stream.next(), Chunk):
+            chunks.append(chunk)
+        return chunks, chunk
+
+
+async def test_a_reply_that_is_collected_ends_with_its_message():
+    chunks, final = await last_of(asks_for_a_call, StreamTerms(account="a1", collects=True))
+    data = ProviderData("fake", "a1", "{}")
+    parts = (Text("Let me see."), Opaque(data), ToolCall("a", "f", "{}"))
+    assert final.message == Message(Role.ASSISTANT, parts)
+    assert [chunk.sequence for chunk in chunks] == [1, 2]
+    assert final.sequence == 3
+
+
+async def test_a_call_that_nobody_allowed_is_in_the_message_all_the_same():
+    _, final = await last_of(asks_for_a_call, StreamTerms())
+    assert final.message == Message(Role.ASSISTANT, (ToolCall("a", "f", "{}"),))
+
+
+async def test_text_that_nobody_wants_whole_is_not_collected():
+    _, final = await last_of(two_words, StreamTerms())
+    assert final.message is None
+
+
+async def four_million_characters(end: FinishReason) -> AsyncIterator[ProviderEvent]:
+    for _ in range(16):
+        yield Delta(content="x" * 256 * 1024)
+    if end is FinishReason.TOOL_CALLS:
+        yield Delta(tool_calls=[ToolCallDelta(0, "a", "f", "{}")])
+    yield Finish(end)
+
+
+async def test_a_long_text_is_streamed_though_it_fits_into_no_message():
+    script = partial(four_million_characters, FinishReason.STOP)
+    chunks, final = await last_of(script, StreamTerms(collects=True))
+    assert sum(len(chunk.delta.content) for chunk in chunks) == 4 * 1024 * 1024
+    assert final.message is None
+
+
+async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_come():
+    source = FakeSource(partial(four_million_characters, FinishReason.TOOL_CALLS))
+    async with RunningStreams().open("fake", "m", source, Timeouts(), terms=StreamTerms(collects=True)) as stream:
+        text, error = await read_error(stream)
+    assert len(text) == 4 * 1024 * 1024
+    assert error.reason is Reason.REPLY_TOO_LARGE
+
+
+async def test_a_stream_has_its_callers_labels():
+    terms = StreamTerms(labels={"team": "red"})
+    async with RunningStreams().open("fake", "m", FakeSource(two_words), Timeouts(), terms=terms) as stream:
+        assert stream.labels == {"team": "red"}
 
 
 async def test_a_reply_without_its_finish_is_never_a_normal_stop():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
@@ -33,12 +34,26 @@ def test_every_reason_has_a_code_and_is_in_the_contract():
     assert {reason.value for reason in Reason} == names
 
 
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.INVALID_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
+        (Reason.PROVIDER_AUTH_FAILED, grpc.StatusCode.FAILED_PRECONDITION),
+        (Reason.STREAM_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
+        (Reason.REQUEST_ID_REUSED, grpc.StatusCode.ALREADY_EXISTS),
+        (Reason.TOOL_FAILED, grpc.StatusCode.ABORTED),
+    ],
+)
+def test_the_code_is_the_one_of_the_contract(reason, code):
+    assert CODES[reason] is code
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 async def test_an_error_has_code_message_and_error_info(reason):
     context, details = await sent(HeadwaterError(reason, "what and how", metadata={"provider": "openai"}))
     info = error_details_pb2.ErrorInfo()
     assert details.details[0].Unpack(info)
-    assert (info.reason, info.domain, dict(info.metadata)) == (reason.value, "headwater", {"provider": "openai"})
+    assert (info.reason, info.domain, dict(info.metadata)) == (reason.value, "headwater.ai", {"provider": "openai"})
     assert context.code is CODES[reason]
     assert details.code == context.code.value[0]
     assert details.message == context.message == "what and how"

@@ -273,7 +273,7 @@ func (ReasoningEffort) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
-// What to do with a parameter that the provider or the model does not have.
+// The treatment of a parameter that the provider or the model does not have.
 type UnsupportedParams int32
 
 const (
@@ -478,7 +478,7 @@ type Part struct {
 	//	*Part_ToolCall
 	//	*Part_ToolResult
 	Kind isPart_Kind `protobuf_oneof:"kind"`
-	// What the provider wants back with this part, unchanged. In an assistant message; copy it from the reply's
+	// The data that the provider wants back with this part, unchanged. In an assistant message; copy it from the reply's
 	// `message`.
 	ProviderData  *ProviderData `protobuf:"bytes,7,opt,name=provider_data,json=providerData,proto3" json:"provider_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -964,7 +964,7 @@ type ToolResult struct {
 	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
 	// Name of the tool. Required where the provider gave no id.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What it returned, as text.
+	// The result, as text.
 	Content string `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
 	// Set when the tool failed. The model gets `content`, or the failure's message when `content` is empty, marked as an
 	// error where the provider has such a mark.
@@ -1106,7 +1106,7 @@ type FunctionTool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 64 letters, digits, `_` or `-`; INVALID_ARGUMENT otherwise, and for a name used twice.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it does, for the model.
+	// Its purpose, for the model.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// JSON Schema of its arguments as JSON text: an object, sent on in this key order. Default: no arguments.
 	ParametersJson string `protobuf:"bytes,3,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"`
@@ -1430,7 +1430,7 @@ type AgentConfig struct {
 	ParallelToolCalls *bool `protobuf:"varint,14,opt,name=parallel_tool_calls,json=parallelToolCalls,proto3,oneof" json:"parallel_tool_calls,omitempty"`
 	// Form of the reply. Default: text.
 	ResponseFormat *ResponseFormat `protobuf:"bytes,15,opt,name=response_format,json=responseFormat,proto3" json:"response_format,omitempty"`
-	// What to do with a parameter that the provider does not have. Default: INVALID_ARGUMENT.
+	// The treatment of a parameter that the provider does not have. Default: INVALID_ARGUMENT.
 	UnsupportedParams UnsupportedParams `protobuf:"varint,16,opt,name=unsupported_params,json=unsupportedParams,proto3,enum=headwater.v1.UnsupportedParams" json:"unsupported_params,omitempty"`
 	// How long to wait for the provider.
 	Timeouts *Timeouts `protobuf:"bytes,17,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
@@ -1711,7 +1711,7 @@ func (x *Usage) GetReasoningTokens() int32 {
 	return 0
 }
 
-// What the server measured on a stream.
+// The server's measurements of a stream.
 type StreamStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the accepted request to the first chunk. Absent when nothing came before the final chunk.
@@ -1904,7 +1904,7 @@ type StreamChunk struct {
 	StopSequence *string `protobuf:"bytes,18,opt,name=stop_sequence,json=stopSequence,proto3,oneof" json:"stop_sequence,omitempty"`
 	// Tokens. Absent when the provider reported none.
 	Usage *Usage `protobuf:"bytes,19,opt,name=usage,proto3" json:"usage,omitempty"`
-	// What the server measured.
+	// The server's measurements.
 	Stats *StreamStats `protobuf:"bytes,20,opt,name=stats,proto3" json:"stats,omitempty"`
 	// The tool calls, complete, in the order in which they began.
 	ToolCalls []*ToolCall `protobuf:"bytes,21,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`

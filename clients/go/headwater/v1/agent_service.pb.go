@@ -195,7 +195,7 @@ type RunResponse struct {
 	StopSequence *string `protobuf:"bytes,7,opt,name=stop_sequence,json=stopSequence,proto3,oneof" json:"stop_sequence,omitempty"`
 	// Tokens. Absent when the provider reported none.
 	Usage *Usage `protobuf:"bytes,8,opt,name=usage,proto3" json:"usage,omitempty"`
-	// What the server measured.
+	// The server's measurements.
 	Stats *StreamStats `protobuf:"bytes,9,opt,name=stats,proto3" json:"stats,omitempty"`
 	// Further facts in the provider's own words, as in StreamChunk.
 	Metadata *structpb.Struct `protobuf:"bytes,10,opt,name=metadata,proto3" json:"metadata,omitempty"`
@@ -688,7 +688,7 @@ func (x *GetProviderInfoRequest) GetModel() string {
 	return ""
 }
 
-// What the provider and the model can do.
+// The abilities of the provider and the model.
 type GetProviderInfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Facts of the provider, with `model` set to the model asked for.
@@ -926,7 +926,7 @@ func (x *ProviderSummary) GetDefaultModel() string {
 	return ""
 }
 
-// What a provider can do.
+// The abilities of a provider.
 type ProviderInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, as in `AgentConfig.provider`.

@@ -62,7 +62,7 @@ const (
 	ErrorReason_ERROR_REASON_CONTEXT_WINDOW_EXCEEDED ErrorReason = 8
 	// NOT_FOUND. The provider does not have the model.
 	ErrorReason_ERROR_REASON_MODEL_NOT_FOUND ErrorReason = 9
-	// ABORTED. The stream was cut or failed after its first chunk. What had arrived is not the whole reply.
+	// ABORTED. The stream was cut or failed after its first chunk. The text that had arrived is not the whole reply.
 	ErrorReason_ERROR_REASON_STREAM_INTERRUPTED ErrorReason = 10
 	// DEADLINE_EXCEEDED. The first or the next chunk did not come in time.
 	ErrorReason_ERROR_REASON_STREAM_TIMEOUT ErrorReason = 11
@@ -248,7 +248,7 @@ func (x *ErrorFacts) GetStepRetryable() bool {
 // Why a step, a run, a task or a tool failed. A call that fails has a gRPC status instead.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What kind of failure. UNSPECIFIED from a worker or a caller: STEP_FAILED for a step, TOOL_FAILED for a tool.
+	// The kind of failure. UNSPECIFIED from a worker or a caller: STEP_FAILED for a step, TOOL_FAILED for a tool.
 	Reason ErrorReason `protobuf:"varint,1,opt,name=reason,proto3,enum=headwater.v1.ErrorReason" json:"reason,omitempty"`
 	// One sentence for people, at most 1,000 characters. A longer one is cut.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -345,7 +345,7 @@ func (x *Failure) GetCause() *Failure {
 	return nil
 }
 
-// What a provider said about a failure.
+// The provider's facts about a failure.
 type ProviderFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the provider.

@@ -224,7 +224,7 @@ type Workflow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name, for people and for ListWorkflowRuns. 1 to 256 characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it is for. Default: empty.
+	// Its purpose. Default: empty.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// The steps, 1 to 2,000. Where several can start at once, they start in this order.
 	Steps []*Step `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
@@ -336,7 +336,7 @@ type Step struct {
 	RetryPolicy *RetryPolicy `protobuf:"bytes,7,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
 	// The step runs alone: it waits until nothing else runs, and nothing starts beside it. Default: false.
 	Exclusive bool `protobuf:"varint,8,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
-	// What it is for. Default: empty.
+	// Its purpose. Default: empty.
 	Description string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
 	// Facts for its handler: a JSON object as text. Default: none.
 	MetadataJson string `protobuf:"bytes,10,opt,name=metadata_json,json=metadataJson,proto3" json:"metadata_json,omitempty"`
@@ -666,8 +666,8 @@ type WorkflowRun struct {
 	Workflow *Workflow `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Name of the workflow.
 	WorkflowName string `protobuf:"bytes,4,opt,name=workflow_name,json=workflowName,proto3" json:"workflow_name,omitempty"`
-	// The context as it is now, a JSON object as text: what the run was given, what handlers set, and under `NAME_result`
-	// the result of each step. Empty in lists.
+	// The context as it is now, a JSON object as text: the values that the run began with or handlers set, and under
+	// `NAME_result` the result of each step. Empty in lists.
 	ContextJson string `protobuf:"bytes,5,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
 	// The steps, in the order of the definition. Empty in lists.
 	Steps []*StepRun `protobuf:"bytes,6,rep,name=steps,proto3" json:"steps,omitempty"`
@@ -814,7 +814,7 @@ type WorkflowEvent struct {
 	Step string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	// Number of the step's attempt, from 1, on events of a step. 0: the step was never tried.
 	Attempt int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// What happened. A client ignores an event that it does not know.
+	// The kind of event. A client ignores an event that it does not know.
 	//
 	// Types that are valid to be assigned to Event:
 	//
@@ -1576,7 +1576,7 @@ func (*StepCancelledEvent) Descriptor() ([]byte, []int) {
 // Something to look at.
 type RunWarningEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What, for people.
+	// The text for people.
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	// The key of the context that two steps changed at the same time; the later change won. Empty for another warning.
 	ContextKey    string `protobuf:"bytes,2,opt,name=context_key,json=contextKey,proto3" json:"context_key,omitempty"`

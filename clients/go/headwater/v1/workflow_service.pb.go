@@ -78,7 +78,7 @@ func (x *ValidateWorkflowRequest) GetQueue() string {
 	return ""
 }
 
-// What is wrong with it.
+// The mistakes of the definition.
 type ValidateWorkflowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The mistakes. Empty: none.
@@ -129,7 +129,7 @@ type WorkflowViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path of the field, such as `workflow.steps[2].depends_on[0]`.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// What is wrong and what to do.
+	// The mistake and its cure.
 	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -179,7 +179,7 @@ func (x *WorkflowViolation) GetDescription() string {
 	return ""
 }
 
-// What to run.
+// The run to start.
 type StartWorkflowRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The definition. The run keeps it as it is now.
@@ -311,10 +311,10 @@ func (x *StartWorkflowRunResponse) GetRunId() string {
 	return ""
 }
 
-// What to run and watch.
+// The run to start and watch.
 type ExecuteWorkflowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to run.
+	// The run to start.
 	Start         *StartWorkflowRunRequest `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

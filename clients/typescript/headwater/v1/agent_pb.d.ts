@@ -109,7 +109,7 @@ export declare type Part = Message<"headwater.v1.Part"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * What the provider wants back with this part, unchanged. In an assistant message; copy it from the reply's
+   * The data that the provider wants back with this part, unchanged. In an assistant message; copy it from the reply's
    * `message`.
    *
    * @generated from field: headwater.v1.ProviderData provider_data = 7;
@@ -305,7 +305,7 @@ export declare type ToolResult = Message<"headwater.v1.ToolResult"> & {
   name: string;
 
   /**
-   * What it returned, as text.
+   * The result, as text.
    *
    * @generated from field: string content = 3;
    */
@@ -368,7 +368,7 @@ export declare type FunctionTool = Message<"headwater.v1.FunctionTool"> & {
   name: string;
 
   /**
-   * What it does, for the model.
+   * Its purpose, for the model.
    *
    * @generated from field: string description = 2;
    */
@@ -619,7 +619,7 @@ export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
   responseFormat?: ResponseFormat | undefined;
 
   /**
-   * What to do with a parameter that the provider does not have. Default: INVALID_ARGUMENT.
+   * The treatment of a parameter that the provider does not have. Default: INVALID_ARGUMENT.
    *
    * @generated from field: headwater.v1.UnsupportedParams unsupported_params = 16;
    */
@@ -722,7 +722,7 @@ export declare type Usage = Message<"headwater.v1.Usage"> & {
 export declare const UsageSchema: GenMessage<Usage>;
 
 /**
- * What the server measured on a stream.
+ * The server's measurements of a stream.
  *
  * @generated from message headwater.v1.StreamStats
  */
@@ -949,7 +949,7 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
   usage?: Usage | undefined;
 
   /**
-   * What the server measured.
+   * The server's measurements.
    *
    * @generated from field: headwater.v1.StreamStats stats = 20;
    */
@@ -1181,7 +1181,7 @@ export enum ReasoningEffort {
 export declare const ReasoningEffortSchema: GenEnum<ReasoningEffort>;
 
 /**
- * What to do with a parameter that the provider or the model does not have.
+ * The treatment of a parameter that the provider or the model does not have.
  *
  * @generated from enum headwater.v1.UnsupportedParams
  */

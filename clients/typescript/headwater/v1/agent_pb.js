@@ -202,7 +202,7 @@ export const UnsupportedParamsSchema = /*@__PURE__*/
   enumDesc(file_headwater_v1_agent, 4);
 
 /**
- * What to do with a parameter that the provider or the model does not have.
+ * The treatment of a parameter that the provider or the model does not have.
  *
  * @generated from enum headwater.v1.UnsupportedParams
  */

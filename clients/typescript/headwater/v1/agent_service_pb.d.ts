@@ -164,7 +164,7 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
   usage?: Usage | undefined;
 
   /**
-   * What the server measured.
+   * The server's measurements.
    *
    * @generated from field: headwater.v1.StreamStats stats = 9;
    */
@@ -391,7 +391,7 @@ export declare type GetProviderInfoRequest = Message<"headwater.v1.GetProviderIn
 export declare const GetProviderInfoRequestSchema: GenMessage<GetProviderInfoRequest>;
 
 /**
- * What the provider and the model can do.
+ * The abilities of the provider and the model.
  *
  * @generated from message headwater.v1.GetProviderInfoResponse
  */
@@ -513,7 +513,7 @@ export declare type ProviderSummary = Message<"headwater.v1.ProviderSummary"> & 
 export declare const ProviderSummarySchema: GenMessage<ProviderSummary>;
 
 /**
- * What a provider can do.
+ * The abilities of a provider.
  *
  * @generated from message headwater.v1.ProviderInfo
  */

@@ -54,7 +54,7 @@ export declare const ErrorFactsSchema: GenMessage<ErrorFacts>;
  */
 export declare type Failure = Message<"headwater.v1.Failure"> & {
   /**
-   * What kind of failure. UNSPECIFIED from a worker or a caller: STEP_FAILED for a step, TOOL_FAILED for a tool.
+   * The kind of failure. UNSPECIFIED from a worker or a caller: STEP_FAILED for a step, TOOL_FAILED for a tool.
    *
    * @generated from field: headwater.v1.ErrorReason reason = 1;
    */
@@ -110,7 +110,7 @@ export declare type Failure = Message<"headwater.v1.Failure"> & {
 export declare const FailureSchema: GenMessage<Failure>;
 
 /**
- * What a provider said about a failure.
+ * The provider's facts about a failure.
  *
  * @generated from message headwater.v1.ProviderFailure
  */
@@ -248,7 +248,7 @@ export enum ErrorReason {
   MODEL_NOT_FOUND = 9,
 
   /**
-   * ABORTED. The stream was cut or failed after its first chunk. What had arrived is not the whole reply.
+   * ABORTED. The stream was cut or failed after its first chunk. The text that had arrived is not the whole reply.
    *
    * @generated from enum value: ERROR_REASON_STREAM_INTERRUPTED = 10;
    */

@@ -28,7 +28,7 @@ export declare type Workflow = Message<"headwater.v1.Workflow"> & {
   name: string;
 
   /**
-   * What it is for. Default: empty.
+   * Its purpose. Default: empty.
    *
    * @generated from field: string description = 2;
    */
@@ -139,7 +139,7 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   exclusive: boolean;
 
   /**
-   * What it is for. Default: empty.
+   * Its purpose. Default: empty.
    *
    * @generated from field: string description = 9;
    */
@@ -327,8 +327,8 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
   workflowName: string;
 
   /**
-   * The context as it is now, a JSON object as text: what the run was given, what handlers set, and under `NAME_result`
-   * the result of each step. Empty in lists.
+   * The context as it is now, a JSON object as text: the values that the run began with or handlers set, and under
+   * `NAME_result` the result of each step. Empty in lists.
    *
    * @generated from field: string context_json = 5;
    */
@@ -432,7 +432,7 @@ export declare type WorkflowEvent = Message<"headwater.v1.WorkflowEvent"> & {
   attempt: number;
 
   /**
-   * What happened. A client ignores an event that it does not know.
+   * The kind of event. A client ignores an event that it does not know.
    *
    * @generated from oneof headwater.v1.WorkflowEvent.event
    */
@@ -759,7 +759,7 @@ export declare const StepCancelledEventSchema: GenMessage<StepCancelledEvent>;
  */
 export declare type RunWarningEvent = Message<"headwater.v1.RunWarningEvent"> & {
   /**
-   * What, for people.
+   * The text for people.
    *
    * @generated from field: string message = 1;
    */

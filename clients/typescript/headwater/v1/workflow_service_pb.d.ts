@@ -40,7 +40,7 @@ export declare type ValidateWorkflowRequest = Message<"headwater.v1.ValidateWork
 export declare const ValidateWorkflowRequestSchema: GenMessage<ValidateWorkflowRequest>;
 
 /**
- * What is wrong with it.
+ * The mistakes of the definition.
  *
  * @generated from message headwater.v1.ValidateWorkflowResponse
  */
@@ -73,7 +73,7 @@ export declare type WorkflowViolation = Message<"headwater.v1.WorkflowViolation"
   field: string;
 
   /**
-   * What is wrong and what to do.
+   * The mistake and its cure.
    *
    * @generated from field: string description = 2;
    */
@@ -87,7 +87,7 @@ export declare type WorkflowViolation = Message<"headwater.v1.WorkflowViolation"
 export declare const WorkflowViolationSchema: GenMessage<WorkflowViolation>;
 
 /**
- * What to run.
+ * The run to start.
  *
  * @generated from message headwater.v1.StartWorkflowRunRequest
  */
@@ -159,13 +159,13 @@ export declare type StartWorkflowRunResponse = Message<"headwater.v1.StartWorkfl
 export declare const StartWorkflowRunResponseSchema: GenMessage<StartWorkflowRunResponse>;
 
 /**
- * What to run and watch.
+ * The run to start and watch.
  *
  * @generated from message headwater.v1.ExecuteWorkflowRequest
  */
 export declare type ExecuteWorkflowRequest = Message<"headwater.v1.ExecuteWorkflowRequest"> & {
   /**
-   * What to run.
+   * The run to start.
    *
    * @generated from field: headwater.v1.StartWorkflowRunRequest start = 1;
    */

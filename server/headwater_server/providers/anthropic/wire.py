@@ -18,7 +18,9 @@ from headwater_server.domain.messages import (
     ChatRequest,
     Image,
     Message,
+    Opaque,
     Part,
+    ReasoningEffort,
     RedactedThinking,
     ResponseFormatType,
     Role,
@@ -51,7 +53,14 @@ VERSION = "2026-10-21"
 VERSION_WITH_SAMPLING = "2023-06-01"
 """The last version under which models that take temperature, top_p and top_k still get them."""
 
-_SAMPLING = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens", "stop": "stop_sequences"}
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "reasoning_effort": "reasoning_effort",
+    "parallel_tool_calls": "parallel_tool_calls",
+}
 _TOOL_CHOICES = {ToolChoiceMode.AUTO: "auto", ToolChoiceMode.NONE: "none", ToolChoiceMode.REQUIRED: "any"}
 
 _STOP_REASONS = {
@@ -80,7 +89,11 @@ class AnthropicWire:
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no penalties and no seed; newer models take no sampling parameters at all."""
         refused = set() if models.takes_sampling(model) else {"temperature", "top_p"}
-        return frozenset(set(_SAMPLING) - refused)
+        return frozenset(_SAMPLING) - refused - (set() if self.efforts(model) else {"reasoning_effort"})
+
+    def efforts(self, model: str) -> frozenset[str]:
+        """See Wire."""
+        return models.efforts(model)
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
@@ -89,16 +102,23 @@ class AnthropicWire:
             body["system"] = system
         body["messages"] = _messages(request)
         body["stream"] = True
-        body |= bodies.sampling(request, _SAMPLING, "Anthropic")
+        sampling = bodies.sampling(request, _SAMPLING, "Anthropic")
+        effort, parallel = sampling.pop("reasoning_effort", None), sampling.pop("parallel_tool_calls", None)
+        body |= sampling
         if request.tools:
             body["tools"] = [_tool(tool) for tool in request.tools]
-        if request.tool_choice:
-            body["tool_choice"] = _tool_choice(request.tool_choice)
+        if choice := _tool_choice(request.tool_choice, parallel):
+            body["tool_choice"] = choice
+        if effort:
+            body |= _effort(effort, request.model)
+        if request.user:
+            body["metadata"] = {"user_id": request.user}
         if form := request.response_format:
             if form.type is ResponseFormatType.JSON_OBJECT:
                 raise invalid("response_format.type", "Anthropic has no JSON object form; give a schema (JSON_SCHEMA)")
             # Anthropic always holds a reply to its schema, so that `strict` asks for nothing more.
-            body["output_config"] = {"format": {"type": "json_schema", "schema": form.schema}}
+            schema = {"format": {"type": "json_schema", "schema": form.schema}}
+            body["output_config"] = body.get("output_config", {}) | schema
         body = bodies.merge(body, bodies.without_api(request.provider_options))
         sampled = not body.keys().isdisjoint({"temperature", "top_p", "top_k"})
         version = VERSION_WITH_SAMPLING if sampled else VERSION
@@ -135,7 +155,7 @@ def _content(message: Message, field: str) -> list[dict[str, Any]]:
 
 
 def _block(part: Part, field: str) -> dict[str, Any] | None:
-    """A part as a content block; None for text that is empty and thinking that is not signed: both are refused."""
+    """A part as a content block; None for what is refused: empty text, thinking that is not signed."""
     match part:
         case Text():
             return {"type": "text", "text": part.text} if part.text else None
@@ -146,6 +166,8 @@ def _block(part: Part, field: str) -> dict[str, Any] | None:
             return signed if part.signature else None
         case RedactedThinking():
             return {"type": "redacted_thinking", "data": part.data}
+        case Opaque():
+            return None
         case ToolCall():
             arguments = bodies.arguments_object(part, field)
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
@@ -170,8 +192,22 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return ours
 
 
-def _tool_choice(choice: ToolChoice) -> dict[str, Any]:
-    return {"type": "tool", "name": choice.name} if choice.name else {"type": _TOOL_CHOICES[choice.mode]}
+def _tool_choice(choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any] | None:
+    """The choice, which also says whether several calls may come at once: they may unless it forbids them."""
+    ours = None
+    if choice is not None:
+        ours = {"type": "tool", "name": choice.name} if choice.name else {"type": _TOOL_CHOICES[choice.mode]}
+    if parallel is False and (ours is None or ours["type"] != "none"):
+        return (ours or {"type": "auto"}) | {"disable_parallel_tool_use": True}
+    return ours
+
+
+def _effort(effort: str, model: str) -> dict[str, Any]:
+    if effort == ReasoningEffort.NONE:
+        return {"thinking": {"type": "disabled"}}
+    least = "low" if effort == ReasoningEffort.MINIMAL else effort
+    thinking = {"thinking": {"type": "adaptive"}} if models.thinks_when_asked(model) else {}
+    return thinking | {"output_config": {"effort": least}}
 
 
 class _Block(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What makes a provider accept a call: keys and tokens, and where they come from.
+"""Credentials: the keys and tokens that make a provider accept a call, and their sources.
 
 Theory of operation. A provider has one `Credential`. Before each call it signs: it sees the method, the URL, the
 headers and the bytes of the body, may wait while a token is fetched, and returns the headers to add. When the provider
@@ -14,5 +14,5 @@ Where the clouds fit in:
   and keeps the token until shortly before it expires, like `CommandToken`. Until then `token_command` with `az account
   get-access-token` or `gcloud auth print-access-token` does the same.
 - AWS SigV4 is a credential beside `BearerToken`. It hashes the body and signs method, URL and headers, so a signature
-  belongs to one call; access keys come from a source of their own.
+  belongs to one call; access keys come from a separate source.
 """

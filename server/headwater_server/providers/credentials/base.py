@@ -1,4 +1,4 @@
-"""What a credential is, and the one that sends a token in the header `authorization`."""
+"""The protocol of credentials, and the credential that sends a token in the header `authorization`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OutgoingCall:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What was added to a call.
+    """The additions to a call.
 
     Attributes:
         headers: the headers to add.
@@ -37,7 +37,12 @@ class Credential(Protocol):
 
     @property
     def cure(self) -> str:
-        """What to do when the provider refuses the signature; empty where the caller knows."""
+        """The advice when the provider refuses the signature; empty where the caller knows."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A text that is the same as long as the account is the same, also when the token changes. It may be secret."""
         ...
 
     async def sign(self, call: OutgoingCall) -> Signature:
@@ -45,16 +50,21 @@ class Credential(Protocol):
         ...
 
     async def refused(self, signature: Signature) -> bool:
-        """The provider has answered 401: whether the next signature will be another one."""
+        """Notes that the provider has answered 401. Returns whether the next signature will be another one."""
         ...
 
 
 class TokenSource(Protocol):
-    """Where a key or token comes from."""
+    """The source of a key or token."""
 
     @property
     def cure(self) -> str:
-        """What to do when the provider refuses the token."""
+        """The advice when the provider refuses the token."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """See Credential."""
         ...
 
     async def token(self) -> str:
@@ -62,7 +72,7 @@ class TokenSource(Protocol):
         ...
 
     async def refused(self, token: str) -> bool:
-        """The provider has refused the token: whether the next one will be another."""
+        """Notes that the provider has refused the token. Returns whether the next one will be another."""
         ...
 
 
@@ -76,6 +86,11 @@ class BearerToken:
     def cure(self) -> str:
         """See Credential."""
         return self._source.cure
+
+    @property
+    def identity(self) -> str:
+        """See Credential."""
+        return self._source.identity
 
     async def sign(self, call: OutgoingCall) -> Signature:
         """See Credential."""
@@ -92,11 +107,12 @@ class StaticKey:
 
     Args:
         key: empty for a provider that wants none, or whose key is not set.
-        cure: what to set when the key is missing or refused; empty for a provider that wants none.
+        cure: the advice when the key is missing or refused; empty for a provider that wants none.
     """
 
     def __init__(self, key: str, cure: str = "") -> None:
         self.cure = cure
+        self.identity = key
         self._key = key
 
     async def token(self) -> str:

@@ -40,7 +40,7 @@ class CommandToken:
 
     The output is the token, or a JSON object with `token` and, where the token says so itself, `expires_in` (seconds)
     or `expiry` (RFC 3339, or seconds since 1970). The command runs without a shell, in the server's environment, with
-    nothing to read. What it writes to its standard error is dropped, since nobody knows what it quotes.
+    nothing to read. Its standard error is dropped, since it may quote secrets.
 
     Args:
         command: the program and its arguments.
@@ -57,6 +57,7 @@ class CommandToken:
         timeout_seconds: float = COMMAND_SECONDS,
     ) -> None:
         self.cure = f"check what token_command ({command[0]}) prints"
+        self.identity = " ".join(("command", *command))
         self._command = tuple(command)
         self._lifetime = lifetime_seconds
         self._provider = provider
@@ -90,7 +91,7 @@ class CommandToken:
         return token.text
 
     async def _run(self) -> bytes:
-        """What the command prints. It has ended when this returns or raises."""
+        """The output of the command. It has ended when this returns or raises."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -128,7 +129,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     """Ends the command and its children."""
     with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group that has ended
         os.killpg(process.pid, signal.SIGKILL)
-    with suppress(TimeoutError):  # a child in a session of its own may hold the pipe; it is not waited for
+    with suppress(TimeoutError):  # a child in another session may hold the pipe; it is not waited for
         async with asyncio.timeout(KILL_SECONDS):
             await process.wait()
 

@@ -23,6 +23,7 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.cure = f"check the key in {path}"
+        self.identity = f"file {path}"
         self._path = path
         self._looking: asyncio.Future[str] | None = None
         self._seen: tuple[int, ...] | None = None
@@ -49,7 +50,7 @@ class KeyFile:
     def _look(self) -> str:
         """Reads the file if it has changed; why that cannot be, else an empty text."""
         try:
-            # Without O_NONBLOCK, a named pipe that nobody writes to would hold the thread for ever.
+            # Without O_NONBLOCK, a named pipe without a writer would hold the thread for ever.
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
             with open(descriptor, "rb") as file:
                 facts = os.fstat(descriptor)

@@ -19,9 +19,9 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Does a piece of work when it is asked for; who asks while it is done, waits for the same outcome.
+    """Does a piece of work on request. Requests that come while it runs wait for the same outcome.
 
-    The work is cancelled when the last who waited for it has left.
+    The work is cancelled when the last waiting caller has left.
     """
 
     def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
@@ -29,7 +29,7 @@ class SingleFlight(Generic[T]):
         self._flight: _Flight[T] | None = None
 
     async def __call__(self) -> T:
-        """The outcome. Raises what the work raises, a HeadwaterError anew for each caller, who adds facts to it."""
+        """The outcome. Raises the work's error; a HeadwaterError is copied for each caller, since callers add facts."""
         flight = self._flight
         if flight is None or flight.task.done():
             flight = self._flight = _Flight(asyncio.ensure_future(self._run()))

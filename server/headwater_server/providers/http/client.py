@@ -16,7 +16,7 @@ MAX_CONNECTIONS = 10_000
 KEEPALIVE_SECONDS = 15.0
 
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
-"""What a failed connection raises: httpx's own errors, and those of aiohttp that its transport lets through."""
+"""The errors of a failed connection: httpx's own, and those of aiohttp that its transport lets through."""
 
 BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
 """Reads a body as it comes; empty at its end."""
@@ -35,7 +35,7 @@ class HttpClient:
     ~/.netrc are not used, since they would go where a provider's key belongs.
 
     It speaks to httpx's transports itself. httpx's own client would do all that this one must not, and is a sixth of
-    what a short stream costs.
+    the cost of a short stream.
 
     Args:
         user_agent: says to providers who asks.
@@ -58,7 +58,7 @@ class HttpClient:
             await transport.aclose()
 
     def request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> httpx.Request:
-        """What `send` takes."""
+        """A request for `send`."""
         extensions = {"timeout": {"connect": CONNECT_SECONDS}}
         return httpx.Request(
             method, _url(url), headers={**self._headers, **headers}, content=content, extensions=extensions
@@ -78,7 +78,7 @@ class HttpClient:
 
 @lru_cache(maxsize=256)
 def _url(text: str) -> httpx.URL:
-    """Parsed once for each of the few URLs: it is a twentieth of what a short stream costs."""
+    """Parses each of the few URLs once: parsing is a twentieth of the cost of a short stream."""
     return httpx.URL(text)
 
 
@@ -106,7 +106,7 @@ def body_reader(response: httpx.Response) -> BodyReader:
 
 
 def left_over(response: httpx.Response) -> bytes:
-    """What had arrived before the connection broke: once aiohttp's reader has its error, it gives it to nobody."""
+    """The bytes that had arrived before the connection broke: aiohttp's reader withholds them once it has an error."""
     content: aiohttp.StreamReader | None = response.extensions.get("body")
     if content is None or "content-encoding" in response.headers:
         return b""

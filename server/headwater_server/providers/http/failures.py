@@ -1,4 +1,4 @@
-"""What went wrong with a provider over HTTP, in words for callers and without the provider's key."""
+"""Failures of a provider over HTTP, in words for callers and without the provider's key."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def unreachable(error: BaseException) -> HeadwaterError:
 
 
 def why(error: BaseException | None) -> str:
-    """What went wrong: the system's words, or else the kind of the innermost error. The outer ones are mapped, and the
+    """The fault in the system's words, or else the kind of the innermost error. The outer ones are mapped, and the
     transport maps a refused connection to a timeout.
     """
     name = ""
@@ -71,7 +71,7 @@ def why(error: BaseException | None) -> str:
 
 
 def redacted(error: HeadwaterError, key: str) -> HeadwaterError:
-    """The error without the key, which some providers repeat in what they say."""
+    """The error without the key, which some providers repeat in their messages."""
     if key:
         error.message = without(key, error.message)
         error.args = (error.message,)

@@ -1,4 +1,4 @@
-"""A provider that is asked over HTTP: address, credential and transport; what is said is the wire's."""
+"""A provider over HTTP: address, credential and transport; the wire makes requests and reads answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from headwater_server.providers.http.client import TRANSPORT_ERRORS, HttpClient
 from headwater_server.providers.http.failures import refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.stream import HttpStream
+from headwater_server.providers.own_data import account_fingerprint
 
 MAX_ANSWER = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
@@ -29,10 +30,10 @@ class HttpProvider:
     Args:
         name: its name in configuration and requests.
         type: its kind.
-        base_url: where it is, up to what a wire's path is appended to, without a slash at the end.
-        credential: signs the calls of those who bring no key.
+        base_url: its address, to which a wire's path is appended; without a slash at the end.
+        credential: signs the calls that bring no key.
         client: shared by all providers, and closed by its owner.
-        wires: what it speaks, by the name of the API; the first is the default.
+        wires: its formats, by the name of the API; the first is the default.
         default_model: the model that is taken when none is named; empty for none.
         choose_api: the API for a model; None: the first wire.
         models_path: where it lists its models.
@@ -77,7 +78,16 @@ class HttpProvider:
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
         """The sampling parameters that the model takes over the wire that would be used."""
-        return self._wire(request).supported_params(request.model)
+        wire = self._wire(request)
+        supported = wire.supported_params(request.model)
+        effort = request.sampling.get("reasoning_effort")
+        return (
+            supported if effort is None or effort in wire.efforts(request.model) else supported - {"reasoning_effort"}
+        )
+
+    def account(self, request: ChatRequest) -> str:
+        """Fingerprint of address and key."""
+        return account_fingerprint(self._base_url, request.api_key or self._credential.identity)
 
     def stream(self, request: ChatRequest) -> HttpStream:
         """Begins a reply; see Provider.stream."""
@@ -89,7 +99,7 @@ class HttpProvider:
         return HttpStream(self._client, outgoing, wire, credential)
 
     async def info(self, model: str) -> ProviderInfo:
-        """What the provider can do with the model, as far as is known without asking it."""
+        """The abilities of the provider with the model, as far as they are known without a call."""
         model = model or self.default_model
         api = self._api(model)
         wire = self._wires[api]
@@ -126,10 +136,10 @@ class HttpProvider:
             raise unreachable(error) from error
 
     async def open(self) -> None:
-        """Starts nothing: who is asked runs elsewhere."""
+        """Starts nothing: the provider runs elsewhere."""
 
     async def drain(self, seconds: float) -> None:
-        """Waits for nothing: streams are waited for by those who read them."""
+        """Waits for nothing: the readers of streams wait for them."""
 
     async def aclose(self) -> None:
         """Frees nothing: the client is its owner's."""

@@ -69,7 +69,7 @@ class HttpStream:
         return events
 
     def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError:
-        """The error of a connection that broke, after the events of what had arrived until then."""
+        """The error of a connection that broke, after the events of the bytes that had arrived until then."""
         try:
             if self._response is not None and (data := left_over(self._response)):
                 self._decoder.feed(data, events)
@@ -80,7 +80,7 @@ class HttpStream:
         return cut
 
     def _raise_failure(self) -> None:
-        """Raises the error that has come, and lets go of it: its traceback leads back here."""
+        """Raises the error that has come, and drops the reference to it: its traceback refers to this stream."""
         failure, self._failure = self._failure, None
         try:
             if failure is not None:

@@ -1,4 +1,4 @@
-"""Whether the embedded model can run on this machine, and with what: CPU, package, model file."""
+"""Checks whether the embedded model can run on this machine: CPU, package, model file."""
 
 from __future__ import annotations
 

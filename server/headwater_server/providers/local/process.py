@@ -28,7 +28,7 @@ def main() -> None:
     """Serves the model until standard input ends."""
     settings = json.loads(sys.stdin.buffer.readline())
     _die_with_parent()
-    # Whatever writes to descriptor 1 in C must not get between the parent and our one line.
+    # Output of C code on descriptor 1 must not get between the parent and our one line.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = _serve(settings)
@@ -58,7 +58,7 @@ def _silence() -> None:
 
 def _serve(settings: dict[str, Any]) -> Any:
     """llama.cpp's HTTP server, listening on a free port of the loopback interface with the model loaded."""
-    import xllamacpp  # here, so that what it prints when it cannot be loaded is seen
+    import xllamacpp  # here, so that its output is seen when it cannot be loaded
 
     params = xllamacpp.CommonParams()
     params.model.path = settings["model_path"]

@@ -1,12 +1,12 @@
 """The provider `local`: a small model that runs on this machine, in a process that the server starts and ends.
 
-Theory of operation. llama.cpp's HTTP server runs as a child process (`process`) and speaks OpenAI Chat
-Completions, so that a reply is an ordinary reply over HTTP: `connect` makes the provider that asks it. What is added
-here is its life. The first call, or `start`, opens the connection; concurrent first calls share one opening, and a
-caller that leaves meanwhile does not end it. Opening means: take the lock of this host and start the process, or,
-while another server holds the lock, use the one that it has published (`share`). A process that dies is noticed,
-and the lock given up; whoever is asked next takes it and starts a new one. A call without a running process of our own
-looks for the lock again, so a server takes over when the one that it relied on is gone.
+Theory of operation. llama.cpp's HTTP server runs as a child process (`process`) and speaks OpenAI Chat Completions, so
+that a reply is an ordinary reply over HTTP: `connect` makes the provider that asks it. This module adds its life. The
+first call, or `start`, opens the connection; concurrent first calls share one opening, and a caller that leaves
+meanwhile does not end it. Opening takes the lock of this host and starts the process. While another server holds the
+lock, it uses the process that this server has published (`share`). When a process dies, its server releases the lock;
+the next server with a call takes it and starts a new process. A call in a server without a running process tries the
+lock again, so a server takes over when the one that it relied on is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
-from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
+from headwater_server.domain.messages import PROVIDER_KEY, SAMPLING_PARAMS, ChatRequest
 from headwater_server.providers.base import ModelInfo, Provider, ProviderInfo
 from headwater_server.providers.local.child import START_SECONDS, ModelProcess
 from headwater_server.providers.local.machine import availability, chat_template, default_threads, packaged_model
@@ -35,6 +35,7 @@ ENDED = "the process of the embedded model has ended; the next call starts it ag
 POLL_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.25
+SUPPORTED_PARAMS = frozenset(SAMPLING_PARAMS) - {"reasoning_effort"}
 
 _log = structlog.get_logger("headwater.local")
 
@@ -95,11 +96,15 @@ class LocalProvider:
         await self.connection()
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
-        """All of them."""
-        return frozenset(SAMPLING_PARAMS)
+        """All but the effort: the model does not reason."""
+        return SUPPORTED_PARAMS
+
+    def account(self, request: ChatRequest) -> str:
+        """Always the same: the model is this server's own."""
+        return ""
 
     def stream(self, request: ChatRequest) -> LocalStream:
-        """Begins a reply; see Provider.stream. What cannot be expressed is found while iterating."""
+        """Begins a reply; see Provider.stream. A request that cannot be expressed is refused while iterating."""
         if request.model != self.default_model:
             raise HeadwaterError(
                 Reason.MODEL_NOT_FOUND,
@@ -107,16 +112,16 @@ class LocalProvider:
                 metadata={"provider": self.name, "model": request.model[:100]},
             )
         if request.api_key:
-            raise invalid("api_key", f"the provider {self.name} takes no key; leave it out")
+            raise invalid(PROVIDER_KEY, f"the provider {self.name} takes no key; leave it out")
         return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:
-        """What the model can do; it is not started for that."""
+        """The abilities of the model, without starting it."""
         return ProviderInfo(
             name=self.name,
             type=self.type,
             model=model or self.default_model,
-            supported_params=tuple(sorted(SAMPLING_PARAMS)),
+            supported_params=tuple(sorted(SUPPORTED_PARAMS)),
             context_window=self._context,
         )
 
@@ -125,8 +130,8 @@ class LocalProvider:
         return [ModelInfo(self.default_model)]
 
     async def drain(self, seconds: float) -> None:
-        """Waits up to `seconds` until nobody reads a reply of the process that is run here, no other server either."""
-        with suppress(TimeoutError, HeadwaterError):  # who cannot be asked is not waited for
+        """Waits up to `seconds` until no server, this one or another, reads a reply of the process that runs here."""
+        with suppress(TimeoutError, HeadwaterError):  # users that cannot be counted are not waited for
             async with asyncio.timeout(seconds):
                 while self._process is not None and self._share.is_used():  # noqa: ASYNC110  a lock of several processes
                     await asyncio.sleep(POLL_SECONDS)
@@ -152,7 +157,7 @@ class LocalProvider:
         opening = self._opening
         try:
             return await asyncio.shield(opening)
-        except HeadwaterError as error:  # of its own for each caller, who adds to its metadata
+        except HeadwaterError as error:  # a copy for each caller, since callers add to its metadata
             raise self._unavailable(error.message) from error
         except asyncio.CancelledError:
             caller = asyncio.current_task()

@@ -1,12 +1,12 @@
-"""One embedded model a host: who runs it, and where the others find it.
+"""One embedded model a host: decides which server runs it, and tells the others its address.
 
 Theory of operation. The servers of one user that want the same model meet in a directory that only the user can enter.
-Whoever holds a lock on a file there runs the model's process and publishes its address and key beside it. The kernel
+The holder of a lock on a file there runs the model's process and publishes its address and key beside it. The kernel
 drops the lock however its holder ends, so the next server that asks can take it; the lock is never waited for. An
 address that a killed holder left behind is removed by the next holder before it starts its own process.
 
-Whoever reads a reply has a shared lock on a second file meanwhile, so that a holder that is about to end can see
-whether somebody still does.
+A server that reads a reply has a shared lock on a second file meanwhile, so that a holder that is about to end can see
+whether any reply is still read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Share:
 
     Args:
         directory: see `runtime_directory`; made when it is missing.
-        settings: what the process is started with. Servers with other settings have a process of their own.
+        settings: the settings of the process. Servers with other settings have another process.
     """
 
     def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
@@ -105,11 +105,11 @@ class Share:
         draft.replace(self._address_path)
 
     def address(self) -> Address | None:
-        """What the holder of the lock has published; None before it has."""
+        """The address and key that the holder of the lock has published; None before that."""
         try:
             return msgspec.json.decode(self._address_path.read_bytes(), type=Address)
         except (OSError, msgspec.MsgspecError):
-            return None  # not there yet, or not an address: whoever holds the lock publishes a new one
+            return None  # not there yet, or not an address: the holder of the lock publishes a new one
 
     def release(self) -> None:
         """Withdraws the address and gives the lock up, where this server holds it."""

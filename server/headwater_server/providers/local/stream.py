@@ -28,7 +28,7 @@ class LocalStream:
 
     A connection that fails before the first event is tried once more: a process that was just killed still looks alive
     for some milliseconds, and llama.cpp closes a kept connection after two streams without saying so. Asking twice
-    costs nobody anything.
+    costs nothing.
     """
 
     def __init__(self, provider: Connector, request: ChatRequest, share: Share) -> None:

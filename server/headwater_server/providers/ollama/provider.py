@@ -41,7 +41,7 @@ class OllamaProvider(HttpProvider):
         return _WithGpu(self, super().stream(request), request.model)
 
     async def info(self, model: str) -> ProviderInfo:
-        """What Ollama says of the model. Raises HeadwaterError when it cannot be asked or lacks the model."""
+        """Ollama's facts about the model. Raises HeadwaterError when it cannot be asked or lacks the model."""
         known = await super().info(model)
         shown = ollama.parse_show(await self.get("/api/show", {"model": known.model}))
         return ProviderInfo(

@@ -1,7 +1,7 @@
-"""Ollama's chat, and what else Ollama can be asked: its models, where they run, its version.
+"""Ollama's chat, and its answers to other questions: its models, where they run, its version.
 
 The reply is one JSON object a line; the last has `done` true. Tool calls come whole. An error after the first line is a
-line of its own.
+separate line.
 """
 
 from __future__ import annotations
@@ -54,6 +54,15 @@ _SAMPLING = {
     "presence_penalty": "presence_penalty",
     "stop": "stop",
     "seed": "seed",
+    "reasoning_effort": "think",
+}
+_EFFORTS: dict[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
 }
 
 _TOP_LEVEL = frozenset(
@@ -71,8 +80,12 @@ class OllamaWire:
     api = "chat"
 
     def supported_params(self, model: str) -> frozenset[str]:
-        """See Wire: all, for every model."""
+        """See Wire: the same for every model."""
         return frozenset(_SAMPLING)
+
+    def efforts(self, model: str) -> frozenset[str]:
+        """See Wire."""
+        return frozenset(_EFFORTS)
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
@@ -86,6 +99,8 @@ class OllamaWire:
         if request.response_format:
             body["format"] = _format(request.response_format)
         ours = {"options": bodies.sampling(request, _SAMPLING, "Ollama")}
+        if effort := ours["options"].pop("think", None):
+            body["think"] = _think(effort)
         options = bodies.without_api(request.provider_options)
         beside = {key: value for key, value in options.items() if key in _TOP_LEVEL}
         among = {"options": {key: value for key, value in options.items() if key not in _TOP_LEVEL}}
@@ -120,7 +135,7 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The message, and each tool result as a message of its own; thinking is not sent back."""
+    """The message, and each tool result as a separate message; thinking is not sent back."""
     for result in bodies.parts(message, ToolResult):
         name = result.name or names.get(result.tool_call_id, "")
         yield {"role": "tool", "tool_name": name, "content": result.content}
@@ -147,15 +162,22 @@ def _tools(request: ChatRequest) -> list[dict[str, Any]]:
     """The tools. Ollama has no choice of tools, but can be told of none."""
     choice = request.tool_choice
     if choice is not None and choice.mode is ToolChoiceMode.REQUIRED:
-        raise invalid("tool_choice.mode", "Ollama cannot force a tool call; use AUTO, or leave tool_choice out")
+        field = "tool_choice.function" if choice.name else "tool_choice.mode"
+        raise invalid(field, "Ollama cannot force a tool call; use AUTO, or leave tool_choice out")
     if choice is not None and choice.mode is ToolChoiceMode.NONE:
         return []
     return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools)]
 
 
+def _think(effort: str) -> bool | str:
+    if effort not in _EFFORTS:
+        raise invalid("reasoning_effort", f"Ollama has no {effort.upper()}; take HIGH or MAX")
+    return _EFFORTS[effort]
+
+
 def _tool(tool: Tool, field: str) -> dict[str, Any]:
     if tool.strict is not None:
-        raise invalid(f"{field}.strict", "Ollama has no strict tools; leave it out")
+        raise invalid(f"{field}.function.strict", "Ollama has no strict tools; leave it out")
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
@@ -226,7 +248,7 @@ class ChatDecoder(StreamDecoder[bytes]):
         return Delta(content=content, thinking=thinking, tool_calls=pieces or None)
 
     def _call(self, call: _ToolCall) -> ToolCallDelta | None:
-        # Each is a call of its own: older servers number none, and no call comes in pieces.
+        # Each is a complete call: older servers number none, and no call comes in pieces.
         arguments = without_surrogates(call.function.arguments or {})
         text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
         return self._calls.piece(len(self._calls), id=call.id or "", name=call.function.name, arguments=text)
@@ -278,7 +300,7 @@ _VERSION = JSONShape(_Version, "Ollama's version")
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What Ollama knows of a model: its abilities in Ollama's words, and the tokens of its context window."""
+    """Ollama's facts about a model: its abilities in Ollama's words, and the tokens of its context window."""
 
     capabilities: tuple[str, ...]
     context_length: int | None
@@ -304,7 +326,7 @@ def parse_tags(body: bytes) -> list[ModelInfo]:
 
 
 def parse_show(body: bytes) -> ModelFacts:
-    """What a model can do, from /api/show. Raises HeadwaterError for another answer."""
+    """The abilities of a model, from /api/show. Raises HeadwaterError for another answer."""
     shown = _SHOW.decode_answer(body)
     info = shown.model_info or {}
     length = info.get(f"{info.get('general.architecture')}.context_length")

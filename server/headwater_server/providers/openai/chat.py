@@ -16,6 +16,7 @@ import msgspec
 from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
+    ALL_EFFORTS,
     ChatRequest,
     Image,
     Message,
@@ -29,7 +30,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers.base import HttpCall
-from headwater_server.providers.openai import models
+from headwater_server.providers.openai import models, reasoning
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -53,6 +54,7 @@ _SAMPLING = {
     "presence_penalty": "presence_penalty",
     "stop": "stop",
     "seed": "seed",
+    "parallel_tool_calls": "parallel_tool_calls",
 }
 
 _FINISH_REASONS = {
@@ -68,29 +70,37 @@ class OpenAIChatWire:
 
     Args:
         genuine: OpenAI's own server, whose reasoning models refuse some parameters. Compatible servers know
-            `max_tokens` instead of `max_completion_tokens` and no obfuscation, and any name may be any model.
+            `max_tokens` instead of `max_completion_tokens`, no obfuscation and no effort of reasoning, and any name may
+            be any model.
     """
 
     api = "chat_completions"
 
     def __init__(self, *, genuine: bool) -> None:
         self._genuine = genuine
-        self._sampling = _SAMPLING | {"max_tokens": "max_completion_tokens" if genuine else "max_tokens"}
+        own = {"max_tokens": "max_completion_tokens", "reasoning_effort": "reasoning_effort"}
+        self._sampling = _SAMPLING | (own if genuine else {"max_tokens": "max_tokens"})
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire."""
         if not self._genuine:
             return frozenset(self._sampling)
-        refused = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
-        names = set(self._sampling) - (refused if models.is_reasoning(model) else set())
-        return frozenset(names if models.takes_stop(model) else names - {"stop"})
+        return frozenset(self._sampling) - models.refused_params(model)
+
+    def efforts(self, model: str) -> frozenset[str]:
+        """See Wire. A reasoning model is asked for any effort: OpenAI says which it has."""
+        return ALL_EFFORTS if self._genuine and models.is_reasoning(model) else frozenset()
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": [item for message in request.messages for item in _message(message)],
+            "messages": [
+                item
+                for number, message in enumerate(request.messages)
+                for item in _message(message, f"messages[{number}]")
+            ],
             "stream": True,
             "stream_options": stream_options,
         }
@@ -101,6 +111,8 @@ class OpenAIChatWire:
             body["tool_choice"] = _tool_choice(request.tool_choice)
         if request.response_format:
             body["response_format"] = _response_format(request.response_format)
+        if request.user and self._genuine:
+            body["safety_identifier"] = bodies.safety_identifier(request.user)
         return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
 
     def decoder(self, content_type: str) -> ChatDecoder:
@@ -115,8 +127,8 @@ class OpenAIChatWire:
         return response_error(status, headers, body)
 
 
-def _message(message: Message) -> Iterator[dict[str, Any]]:
-    """The message, and each tool result as a message of its own; thinking is not sent back."""
+def _message(message: Message, field: str) -> Iterator[dict[str, Any]]:
+    """The message, and each tool result as a separate message."""
     for result in bodies.parts(message, ToolResult):
         yield {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.content}
     images = any(isinstance(part, Image) for part in message.parts)
@@ -125,10 +137,15 @@ def _message(message: Message) -> Iterator[dict[str, Any]]:
         ours["content"] = [_content_part(part) for part in message.parts if isinstance(part, Text | Image)]
     elif message.text:
         ours["content"] = message.text
-    if calls := [_tool_call(call) for call in bodies.parts(message, ToolCall)]:
+    calls = [
+        _tool_call(part, f"{field}.parts[{number}]")
+        for number, part in enumerate(message.parts)
+        if isinstance(part, ToolCall)
+    ]
+    if calls:
         ours["tool_calls"] = calls
     if len(ours) > 1:
-        yield ours
+        yield ours | reasoning.fields_of_message(message, field)
     elif message.role is not Role.TOOL and not message.parts:
         yield ours | {"content": ""}
 
@@ -139,8 +156,9 @@ def _content_part(part: Text | Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": bodies.image_url(part)}}
 
 
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+def _tool_call(call: ToolCall, field: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function} | reasoning.fields_of_call(call, field)
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -175,12 +193,14 @@ class _ToolCall(msgspec.Struct):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    extra_content: Any = None
 
 
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
@@ -231,6 +251,7 @@ class ChatDecoder(StreamDecoder[ServerSentEvent]):
         self._finish_reason = ""
         self._usage: Usage | None = None
         self._last_call: object = None
+        self._details: reasoning.ReasoningDetails | None = None
 
     def _read(self, message: ServerSentEvent) -> Delta | None:
         if not message.data:
@@ -257,6 +278,7 @@ class ChatDecoder(StreamDecoder[ServerSentEvent]):
         if self._finish_reason:
             reason = _FINISH_REASONS.get(self._finish_reason, FinishReason.OTHER)
             self._finish(reason, self._finish_reason, self._usage)
+            self._kept = self._details.data_json() if self._details else None
 
     def _delta(self, said: _Delta) -> Delta | None:
         # Servers that send both fields of thinking repeat the one in the other.
@@ -264,9 +286,13 @@ class ChatDecoder(StreamDecoder[ServerSentEvent]):
         content, refusal = said.content or "", said.refusal or ""
         calls = [piece for call in said.tool_calls if (piece := self._piece(call))] if said.tool_calls else None
         self._refused = self._refused or bool(refusal)
+        if said.reasoning_details:
+            self._details = self._details or reasoning.ReasoningDetails()
+            self._details.add(said.reasoning_details)
         if not (content or thinking or refusal or calls):
             return None
-        return Delta(content=content, thinking=thinking, refusal=refusal, tool_calls=calls or None)
+        wanted = reasoning.WANTED_BACK if said.reasoning_content and self._details is None else None
+        return Delta(content, thinking, refusal=refusal, tool_calls=calls or None, provider_data=wanted)
 
     def _piece(self, call: _ToolCall) -> ToolCallDelta | None:
         function = call.function or _Function()
@@ -274,10 +300,13 @@ class ChatDecoder(StreamDecoder[ServerSentEvent]):
             key: object = call.index
         elif call.id:
             key = call.id
-        else:  # neither index nor id: a name begins a call, anything else goes on with the last
+        else:  # neither index nor id: a name begins a call, anything else continues the last
             key = ("unnumbered", len(self._calls)) if function.name else self._last_call
         self._last_call = key
-        return self._calls.piece(key, id=call.id or "", name=function.name or "", arguments=function.arguments or "")
+        piece = self._calls.piece(key, id=call.id or "", name=function.name or "", arguments=function.arguments or "")
+        if piece is not None and call.extra_content:
+            piece.provider_data = reasoning.extra_content_data(call.extra_content)
+        return piece
 
 
 class _WholeBody:

@@ -1,4 +1,4 @@
-"""What is known of OpenAI's models by their names: the API that they are asked over, and what they take."""
+"""Facts about OpenAI's models that follow from their names: the API for them, and the parameters that they take."""
 
 from __future__ import annotations
 
@@ -36,9 +36,17 @@ def is_reasoning(model: str) -> bool:
     return _REASONING_SERIES.match(name) is not None
 
 
-def takes_stop(model: str) -> bool:
-    """Whether the model takes stop sequences, over the API that has them."""
-    return not _NO_STOP.match(_name(model))
+def refused_params(model: str) -> frozenset[str]:
+    """The sampling parameters that the model does not take, over the API that has them."""
+    name = _name(model)
+    refused = {"stop"} if _NO_STOP.match(name) else set()
+    if is_reasoning(model):
+        refused |= {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+    else:
+        refused.add("reasoning_effort")
+    if _REASONING_SERIES.match(name):
+        refused.add("parallel_tool_calls")
+    return frozenset(refused)
 
 
 def _name(model: str) -> str:

@@ -15,10 +15,15 @@ import msgspec
 
 from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.json_text import to_json
+from headwater_server.domain.limits import MAX_JSON
 from headwater_server.domain.messages import (
+    ALL_EFFORTS,
     ChatRequest,
     Image,
     Message,
+    Opaque,
+    Part,
     ResponseFormat,
     ResponseFormatType,
     Role,
@@ -30,6 +35,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
+from headwater_server.providers.own_data import data_object
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -42,8 +48,15 @@ from headwater_server.providers.wires.decoder import (
 from headwater_server.providers.wires.errors import response_error, stream_error
 from headwater_server.providers.wires.json import JSONShape
 from headwater_server.providers.wires.sse import ServerSentEvent, SSEDecoder
+from headwater_server.providers.wires.surrogates import without_surrogates
 
-_SAMPLING = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_output_tokens"}
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_output_tokens",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "reasoning_effort": "reasoning",
+}
 
 
 class OpenAIResponsesWire:
@@ -51,7 +64,7 @@ class OpenAIResponsesWire:
 
     Args:
         genuine: OpenAI's own server, whose reasoning models take neither temperature nor top_p. Compatible servers
-            know no obfuscation, and any name may be any model.
+            know no obfuscation and no effort of reasoning, and any name may be any model.
     """
 
     api = "responses"
@@ -61,21 +74,40 @@ class OpenAIResponsesWire:
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no stop sequences, penalties or seed."""
-        if self._genuine and models.is_reasoning(model):
-            return frozenset({"max_tokens"})
-        return frozenset(_SAMPLING)
+        if not self._genuine:
+            return frozenset(_SAMPLING) - {"reasoning_effort"}
+        return frozenset(_SAMPLING) - models.refused_params(model)
+
+    def efforts(self, model: str) -> frozenset[str]:
+        """See Wire. A reasoning model is asked for any effort: OpenAI says which it has."""
+        return ALL_EFFORTS if self._reasons(model) else frozenset()
+
+    def _reasons(self, model: str) -> bool:
+        return self._genuine and models.is_reasoning(model)
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
         body: dict[str, Any] = {"model": request.model}
         if instructions := bodies.instructions(request):
             body["instructions"] = instructions
-        conversation = (message for message in request.messages if message.role is not Role.SYSTEM)
-        body["input"] = [item for message in conversation for item in _items(message)]
+        takes_reasoning = not self._genuine or self._reasons(request.model)
+        body["input"] = [
+            item
+            for number, message in enumerate(request.messages)
+            if message.role is not Role.SYSTEM
+            for item in _items(message, f"messages[{number}]", takes_reasoning)
+        ]
         body["stream"] = True
         if self._genuine:
             body["stream_options"] = {"include_obfuscation": False}
         body |= bodies.sampling(request, _SAMPLING, "Responses")
+        if "reasoning" in body:
+            body["reasoning"] = {"effort": body["reasoning"]}
+        if request.tools and self._reasons(request.model):
+            # Without these the model forgets at each tool call what it thought: we keep the reasoning, OpenAI does not.
+            body |= {"include": ["reasoning.encrypted_content"], "store": False}
+        if request.user and self._genuine:
+            body["safety_identifier"] = bodies.safety_identifier(request.user)
         if request.tools:
             body["tools"] = [_tool(tool) for tool in request.tools]
         if request.tool_choice:
@@ -94,19 +126,45 @@ class OpenAIResponsesWire:
         return response_error(status, headers, body)
 
 
-def _items(message: Message) -> Iterator[dict[str, Any]]:
-    """The message, its tool calls and its tool results, each an item; thinking is not sent back."""
-    for result in bodies.parts(message, ToolResult):
-        yield {"type": "function_call_output", "call_id": result.tool_call_id, "output": result.content}
-    ours = {"type": "message", "role": str(message.role)}  # llama.cpp knows no assistant message without a type
-    if any(isinstance(part, Image) for part in message.parts):
-        content = [_content_part(part) for part in message.parts if isinstance(part, Text | Image)]
-        yield ours | {"content": content}
-    elif message.text or not message.parts:
-        yield ours | {"content": message.text}
-    for call in bodies.parts(message, ToolCall):
-        arguments = call.arguments or "{}"
-        yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
+def _items(message: Message, field: str, takes_reasoning: bool) -> Iterator[dict[str, Any]]:
+    """The message in items, in the order of its parts: text, tool calls, tool results, and the provider's reasoning."""
+    said: list[Text | Image] = []
+    for number, part in enumerate(message.parts):
+        if isinstance(part, Text | Image):
+            said.append(part)
+        elif item := _item(part, f"{field}.parts[{number}]", takes_reasoning):
+            yield from _said(message, said)
+            said = []
+            yield item
+    yield from _said(message, said)
+    if not message.parts:
+        yield _message_item(message, "")
+
+
+def _item(part: Part, field: str, takes_reasoning: bool) -> dict[str, Any] | None:
+    match part:
+        case ToolResult():
+            return {"type": "function_call_output", "call_id": part.tool_call_id, "output": part.content}
+        case ToolCall():
+            arguments = part.arguments or "{}"
+            return {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": arguments}
+        case Opaque() if takes_reasoning:
+            item = data_object(part, field)
+            return item if item.get("type") == "reasoning" else None
+        case _:
+            return None
+
+
+def _said(message: Message, parts: list[Text | Image]) -> Iterator[dict[str, Any]]:
+    if any(isinstance(part, Image) for part in parts):
+        yield _message_item(message, [_content_part(part) for part in parts])
+    elif text := "".join(part.text for part in parts if isinstance(part, Text)):
+        yield _message_item(message, text)
+
+
+def _message_item(message: Message, content: Any) -> dict[str, Any]:
+    # llama.cpp knows no assistant message without a type
+    return {"type": "message", "role": str(message.role), "content": content}
 
 
 def _content_part(part: Text | Image) -> dict[str, Any]:
@@ -156,6 +214,10 @@ class _Item(msgspec.Struct):
     arguments: Any = None  # text for a function call; items of other types have what they like
 
 
+class _ReasoningEvent(msgspec.Struct):
+    item: dict[str, Any]
+
+
 class _ItemEvent(msgspec.Struct):
     item: _Item
     output_index: int | None = None
@@ -202,9 +264,13 @@ class _Error(msgspec.Struct):
 
 
 _TEXT_DELTA = JSONShape(_TextDelta, "a delta of a response")
+_REASONING = JSONShape(_ReasoningEvent, "a reasoning item of a response")
 _ITEM = JSONShape(_ItemEvent, "an output item of a response")
 _END = JSONShape(_End, "the end of a response")
 _ERROR = JSONShape(_Error, "an error event of a response")
+
+_REASONING_FIELDS = ("type", "id", "summary", "content", "encrypted_content")
+"""What OpenAI takes back of an item of reasoning."""
 
 _INCOMPLETE_REASONS = {
     "max_output_tokens": FinishReason.LENGTH,
@@ -247,6 +313,8 @@ class ResponsesDecoder(StreamDecoder[ServerSentEvent]):
     def _item_event(self, name: str, data: bytes) -> Delta | None:
         event = _ITEM.decode(data)
         item = event.item
+        if item.type == "reasoning" and name == "response.output_item.done":
+            return _reasoning(data)
         if item.type != "function_call":
             return None
         key = _key(event.output_index, item.id)
@@ -288,6 +356,15 @@ _READERS: dict[str, Callable[[ResponsesDecoder, str, bytes], Delta | None]] = {
 
 def _key(output_index: int | None, item_id: str | None) -> object:
     return item_id if output_index is None else output_index
+
+
+def _reasoning(data: bytes) -> Delta | None:
+    """The whole item of reasoning to hand back; nothing where the server keeps it, and the item says nothing here."""
+    item = _REASONING.decode(data).item
+    if not item.get("encrypted_content"):
+        return None
+    text = to_json(without_surrogates({key: item[key] for key in _REASONING_FIELDS if key in item}))
+    return Delta(provider_data=text) if len(text) <= MAX_JSON else None
 
 
 def _call(piece: ToolCallDelta | None, event_type: str) -> Delta | None:

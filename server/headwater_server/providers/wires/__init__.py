@@ -1,1 +1,1 @@
-"""What several wire formats share, without I/O: framing, decoding, JSON, errors."""
+"""Common parts of several wire formats, without I/O: framing, decoding, JSON, errors."""

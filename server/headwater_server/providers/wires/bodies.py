@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ from headwater_server.domain.errors import invalid
 from headwater_server.domain.messages import ChatRequest, Image, Message, Part, Role, Tool, ToolCall
 from headwater_server.providers.wires.json import parse_json
 from headwater_server.providers.wires.surrogates import without_surrogates
+
+MAX_SAFETY_IDENTIFIER = 64
 
 P = TypeVar("P", bound=Part)
 
@@ -62,6 +65,11 @@ def image_url(image: Image) -> str:
     return image.url or f"data:{image.media_type};base64,{base64_text(image)}"
 
 
+def safety_identifier(user: str) -> str:
+    """The caller's id of the end user as OpenAI takes one, at most 64 characters: a longer one as its hash."""
+    return user if len(user) <= MAX_SAFETY_IDENTIFIER else hashlib.sha256(user.encode()).hexdigest()
+
+
 def tool_parameters(tool: Tool) -> dict[str, Any]:
     """The JSON Schema of a tool's arguments; every wire wants one also where there are none."""
     return tool.parameters or {"type": "object", "properties": {}}
@@ -74,6 +82,6 @@ def arguments_object(call: ToolCall, field: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        raise invalid(f"{field}.tool_call.arguments", "must be the text of a JSON object for this provider")
+        raise invalid(f"{field}.tool_call.arguments_json", "must be the text of a JSON object for this provider")
     cleaned: dict[str, Any] = without_surrogates(arguments)
     return cleaned

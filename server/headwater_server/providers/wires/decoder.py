@@ -1,4 +1,4 @@
-"""What the decoders of all wires share.
+"""The common part of the decoders of all wires.
 
 Theory of operation. A framing (SSE, NDJSON) cuts bytes into messages. A wire reads each message into at most one
 delta, and says with `_finish` when a message ends the reply. Round that, this module joins surrogate halves, completes
@@ -53,6 +53,7 @@ class StreamDecoder(ABC, Generic[Message]):
         self._calls = ToolCalls()
         self._refused = False
         self._final: Finish | None = None
+        self._kept: str | None = None
         self._ended = False
 
     def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
@@ -70,10 +71,13 @@ class StreamDecoder(ABC, Generic[Message]):
 
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
-        """What a message says."""
+        """Reads a message."""
 
     def _at_end(self) -> None:
-        """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`."""
+        """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
+
+        Data that the provider wants back with the whole reply it leaves in `_kept`.
+        """
 
     def _finish(
         self,
@@ -113,6 +117,8 @@ class StreamDecoder(ABC, Generic[Message]):
         events.extend(self._joiner.flush())
         if self._final is None:
             return
+        if self._kept is not None:
+            events.append(Delta(provider_data=self._kept))
         if self._final.reason is FinishReason.TOOL_CALLS and (empty := self._calls.empty_arguments()):
             events.append(Delta(tool_calls=empty, event_type=self._final.event_type))
         events.append(self._final)

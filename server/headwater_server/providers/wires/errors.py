@@ -1,4 +1,4 @@
-"""What an error of a provider means.
+"""The meaning of a provider's error.
 
 The tables are asked in order: the error's code, its type, the HTTP status. They hold only codes and types that decide
 by themselves; `invalid_request_error` comes with 400, 401 and 404 alike, so that it counts last, where an error inside
@@ -80,7 +80,7 @@ _WAITING_HELPS = (Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_UNAVAILABLE)
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What the provider says of an error; empty where it says nothing."""
+    """The provider's facts about an error; empty where it gives none."""
 
     message: str = ""
     type: str = ""
@@ -95,7 +95,7 @@ def response_error(status: int, headers: Mapping[str, str], body: bytes) -> Head
     Args:
         status: the HTTP status.
         headers: of the answer; names in lower case, or a mapping that ignores case.
-        body: of the answer, whatever it is.
+        body: of the answer, in any form.
     """
     report = _read_body(body)
     reason = _classify(report, status)
@@ -163,7 +163,7 @@ def _read_error(error: Any, request_id: Any) -> _Report:
         type=_word(error.get("type")),
         code=_word(detailed) or _word(error.get("code")),
         request_id=_word(request_id),
-        # A web framework's own 404 is `{"detail": ...}`: nobody was asked for a model.
+        # A web framework's own 404 is `{"detail": ...}`: it does not speak of a model.
         is_error_object=not error.keys().isdisjoint({"message", "code", "type"}),
     )
 

@@ -2,7 +2,7 @@
 
 msgspec decodes straight into the struct and skips the rest, but refuses lone surrogates (`"\\ud83d"` in one delta,
 `"\\ude00"` in the next), which real servers send. Such a text, and no other, is parsed again by the standard library;
-what comes out may then hold surrogates, and `surrogates` deals with them.
+the result may then hold surrogates, and `surrogates` handles them.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class JSONShape(Generic[T]):
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Any JSON value, by the standard library. Raises ValueError (also for NaN) or RecursionError for what is none."""
+    """Any JSON value, by the standard library. Raises ValueError (also for NaN) or RecursionError for other text."""
     return json.loads(data, parse_constant=_refuse_constant)
 
 

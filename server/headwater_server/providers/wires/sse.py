@@ -1,8 +1,8 @@
 """Server-sent events, sans-IO: bytes in, events out, by the parsing rules of the WHATWG HTML standard.
 
 Theory of operation. Bytes go in as they were read. Whole lines are cut off in one `splitlines`, which for bytes knows
-CR, LF and CRLF and nothing else (for str it would also cut at U+2028, U+0085 and others, which are data here). What
-follows the last line end waits as a list of pieces and is joined once, when its line end comes: a line that arrives in
+CR, LF and CRLF and nothing else (for str it would also cut at U+2028, U+0085 and others, which are data here). The rest
+after the last line end waits as a list of pieces and is joined once, when its line end comes: a line that arrives in
 many reads costs time in proportion to its length. A CR at the end of a read ends its line at once; an LF at the start
 of the next read then belongs to it.
 

@@ -2,9 +2,9 @@ r"""Halves of surrogate pairs: joined where a pair was split over two deltas, re
 
 JSON writes a character beyond the basic plane as two escapes, and servers that cut their output by bytes or UTF-16
 units send them in two deltas: `"\ud83d"`, then `"\ude00"`. A half cannot be encoded as UTF-8, so none may leave a
-decoder. At most one half waits at a time: a high one at the very end of a delta. When the next delta goes on with the
-same kind of text in the same block, the two are joined; anything else shows that the half is alone, and it comes out
-as U+FFFD before what follows, so that nothing changes its order.
+decoder. At most one half waits at a time: a high one at the very end of a delta. When the next delta continues the
+same kind of text in the same block, the two are joined. Anything else shows that the half is alone, and it comes out
+as U+FFFD before the next delta, so that the order stays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def without_surrogates(value: Any) -> Any:
 
 
 class _Slot(NamedTuple):
-    """A place in a delta that holds running text; two deltas with the same key go on with the same text."""
+    """A place in a delta that holds running text; two deltas with the same key continue the same text."""
 
     key: tuple[str, int]
     owner: Delta | ToolCallDelta
@@ -59,7 +59,7 @@ class SurrogateJoiner:
                 text = text[:-1]
             setattr(owner, field, _clean(text))
         _clean_the_rest(delta)
-        if _says_something(delta):
+        if delta.says_something() or delta.provider_data is not None:
             passed_on.append(delta)
         return passed_on
 
@@ -115,11 +115,6 @@ def _clean_the_rest(delta: Delta) -> None:
         call.name = _clean(call.name)
     if delta.tool_calls is not None:
         delta.tool_calls = [call for call in delta.tool_calls if call.id or call.name or call.arguments] or None
-
-
-def _says_something(delta: Delta) -> bool:
-    marks = delta.thinking_signature or delta.redacted_thinking or delta.tool_calls
-    return bool(delta.content or delta.thinking or delta.refusal or marks)
 
 
 def _clean(text: str) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, FinishReason, StreamStats, ToolCallDelta, Usage
-from headwater_server.domain.messages import ToolCall
 from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
+from headwater_server.transport.convert.durations import duration
+from headwater_server.transport.convert.messages import chat_message, tool_call
 from headwater_server.transport.convert.structs import dict_to_struct
 
 MAX_INT32 = 2**31 - 1
@@ -32,8 +32,8 @@ def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     create_time.seconds, create_time.nanos = seconds, int((chunk.create_time - seconds) * 1_000_000) * 1000
     if delta.event_type:
         message.event_type = delta.event_type
-    if delta.content and not chunk.merged:
-        message.token = delta.content
+    if delta.block:
+        message.block_index = delta.block
     rarer = delta.thinking or delta.tool_calls or delta.refusal or delta.thinking_signature or delta.redacted_thinking
     if rarer:
         _add_rarer(message, delta)
@@ -63,8 +63,9 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
         stop_sequence=finish.stop_sequence,
         usage=_usage(finish.usage),
         stats=_stats(final.stats),
-        tool_calls=map(_tool_call, final.tool_calls),
+        tool_calls=map(tool_call, final.tool_calls),
         provider_request_id=final.provider_request_id,
+        message=chat_message(final.message) if final.message and finish.reason is FinishReason.TOOL_CALLS else None,
     )
 
 
@@ -87,7 +88,7 @@ def run_response(
         content=reply.content,
         thinking=reply.thinking,
         refusal=reply.refusal,
-        tool_calls=map(_tool_call, final.tool_calls),
+        tool_calls=map(tool_call, final.tool_calls),
         finish_reason=_FINISH_REASONS[finish.reason],
         provider_finish_reason=finish.provider_reason,
         stop_sequence=finish.stop_sequence,
@@ -98,6 +99,7 @@ def run_response(
         model=stream.model,
         provider=stream.provider,
         provider_request_id=final.provider_request_id,
+        message=chat_message(final.message) if final.message else None,
     )
 
 
@@ -109,6 +111,7 @@ def stream_info(stream: LiveStream) -> agent_service_pb2.StreamInfo:
         provider=stream.provider,
         create_time=timestamp(stream.created),
         chunk_count=stream.chunk_count,
+        labels=stream.labels,
     )
 
 
@@ -140,11 +143,7 @@ def timestamp(seconds: float) -> Timestamp:
 
 
 def _tool_call_delta(delta: ToolCallDelta) -> agent_pb2.ToolCallDelta:
-    return agent_pb2.ToolCallDelta(index=delta.index, id=delta.id, name=delta.name, arguments=delta.arguments)
-
-
-def _tool_call(call: ToolCall) -> agent_pb2.ToolCall:
-    return agent_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+    return agent_pb2.ToolCallDelta(index=delta.index, id=delta.id, name=delta.name, arguments_json=delta.arguments)
 
 
 def _usage(usage: Usage | None) -> agent_pb2.Usage | None:
@@ -168,8 +167,8 @@ def _count(value: int | None) -> int | None:
 def _stats(stats: StreamStats) -> agent_pb2.StreamStats:
     first = stats.time_to_first_token_seconds
     return agent_pb2.StreamStats(
-        time_to_first_token_ms=None if first is None else math.ceil(first * 1000),
-        duration_ms=math.ceil(stats.duration_seconds * 1000),
+        time_to_first_token=None if first is None else duration(first),
+        duration=duration(stats.duration_seconds),
         chunk_count=stats.chunk_count,
         tokens_per_second=stats.tokens_per_second,
     )

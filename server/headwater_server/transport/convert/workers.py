@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2
-from headwater_server.domain.errors import FieldViolation, invalid_request
+from headwater.v1 import error_pb2, worker_service_pb2
+from headwater_server.domain.errors import FieldViolation, Reason, invalid_request
+from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.json_text import MAX_DEPTH, parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
-from headwater_server.domain.workflow import Outcome, StepError
+from headwater_server.domain.workflow import Outcome
 from headwater_server.transport.convert import workflows as workflow_messages
+from headwater_server.transport.convert.agents import agent_message
+from headwater_server.transport.convert.durations import duration
+from headwater_server.transport.convert.failures import parse_failure
 from headwater_server.workflows.engine.steps import json_object
 from headwater_server.workflows.workers.tasks import Assign
 
@@ -20,33 +24,46 @@ MAX_CONCURRENCY = 10_000
 MAX_HELD_TASKS = 20_000
 MAX_CHUNK_CHARACTERS = 64 * 1024
 MAX_RESULT_BYTES = 1024 * 1024
-MAX_ERROR_CHARACTERS = 1_000
+MAX_FEATURES = 100
+MAX_FEATURE_CHARACTERS = 64
+
+FEATURES: frozenset[str] = frozenset()
+"""Optional parts of the protocol that this server knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A checked Register."""
+    """A checked WorkerRegistration.
+
+    Attributes:
+        features: the optional parts of the protocol that worker and server both know.
+    """
 
     worker_id: str
     queue: str
     handlers: frozenset[str]
     concurrency: int
     held_task_ids: tuple[str, ...]
+    client_version: str
+    features: tuple[str, ...]
 
 
-def parse_register(message: worker_service_pb2.Register) -> Registration:
-    """Who a worker is. Raises HeadwaterError (INVALID_REQUEST) that names every bad field."""
+def parse_registration(message: worker_service_pb2.WorkerRegistration) -> Registration:
+    """A worker and its handlers. Raises HeadwaterError (INVALID_REQUEST) that names every bad field."""
     bad = [*_bad_name("worker_id", message.worker_id), *_bad_name("queue", message.queue)]
     if not 1 <= len(message.handlers) <= MAX_HANDLERS:
-        bad.append(FieldViolation("register.handlers", f"must have 1 to {MAX_HANDLERS} names"))
+        bad.append(FieldViolation("registration.handlers", f"must have 1 to {MAX_HANDLERS} names"))
     for index, name in enumerate(message.handlers[:MAX_HANDLERS]):
         bad += _bad_name(f"handlers[{index}]", name)
     if not 0 <= message.concurrency <= MAX_CONCURRENCY:
-        bad.append(FieldViolation("register.concurrency", f"must be 1 to {MAX_CONCURRENCY}, or 0 for 1"))
+        bad.append(FieldViolation("registration.concurrency", f"must be 1 to {MAX_CONCURRENCY}, or 0 for 1"))
     if len(message.task_ids) > MAX_HELD_TASKS:
-        bad.append(FieldViolation("register.task_ids", f"must have at most {MAX_HELD_TASKS} ids"))
+        bad.append(FieldViolation("registration.task_ids", f"must have at most {MAX_HELD_TASKS} ids"))
     for index, task_id in enumerate(message.task_ids[:MAX_HELD_TASKS]):
         bad += _bad_name(f"task_ids[{index}]", task_id)
+    if len(message.client_version) > MAX_NAME:
+        bad.append(FieldViolation("registration.client_version", f"is longer than {MAX_NAME} characters"))
+    bad += _bad_features(message.features)
     if bad:
         raise invalid_request(bad)
     return Registration(
@@ -55,12 +72,42 @@ def parse_register(message: worker_service_pb2.Register) -> Registration:
         frozenset(message.handlers),
         message.concurrency or 1,
         tuple(message.task_ids),
+        message.client_version,
+        tuple(name for name in dict.fromkeys(message.features) if name in FEATURES),
+    )
+
+
+def _bad_features(features: Sequence[str]) -> Iterator[FieldViolation]:
+    if len(features) > MAX_FEATURES:
+        yield FieldViolation("registration.features", f"must have at most {MAX_FEATURES} names")
+    for index, name in enumerate(features[:MAX_FEATURES]):
+        if not 1 <= len(name) <= MAX_FEATURE_CHARACTERS:
+            text = f"must have 1 to {MAX_FEATURE_CHARACTERS} characters"
+            yield FieldViolation(f"registration.features[{index}]", text)
+
+
+def registered(
+    registration: Registration,
+    heartbeat_interval_seconds: float,
+    heartbeat_timeout_seconds: float,
+    unwanted: Sequence[str],
+    server_version: str,
+) -> worker_service_pb2.AttachResponse:
+    """The answer to a registration."""
+    return worker_service_pb2.AttachResponse(
+        registered=worker_service_pb2.WorkerRegistered(
+            heartbeat_interval=duration(heartbeat_interval_seconds),
+            heartbeat_timeout=duration(heartbeat_timeout_seconds),
+            unwanted_task_ids=unwanted,
+            server_version=server_version,
+            features=registration.features,
+        )
     )
 
 
 def _bad_name(field: str, name: str) -> Iterator[FieldViolation]:
     if not 1 <= len(name) <= MAX_NAME:
-        yield FieldViolation(f"register.{field}", f"must have 1 to {MAX_NAME} characters")
+        yield FieldViolation(f"registration.{field}", f"must have 1 to {MAX_NAME} characters")
 
 
 def check_chunk(message: worker_service_pb2.TaskChunk) -> None:
@@ -74,36 +121,36 @@ def check_chunk(message: worker_service_pb2.TaskChunk) -> None:
         raise invalid_request(bad)
 
 
-def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | StepError:
+def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure:
     """How a task ended. A result that is not as the contract wants it is a failure of its step, which says why."""
     kind = message.WhichOneof("outcome")
-    if kind == "error":
-        return _step_error(message.error)
-    if kind is None:
-        return StepError("its worker sent neither a value nor an error", retryable=False)
     try:
-        _parse("value", message.value)
-        changes = _parse("context_changes", message.context_changes or "{}", MAX_DEPTH + 1)
+        if kind == "failure":
+            return _parse_failure(message.failure)
+        if kind is None:
+            raise final_step_error("its worker sent neither a result nor a failure")
+        _parse("result_json", message.result_json)
+        changes = _parse("context_changes_json", message.context_changes_json or "{}", MAX_DEPTH + 1)
         if not isinstance(changes, dict):
-            _refuse("context_changes", 'must be a JSON object, such as {"key": "value"}')
+            _refuse("context_changes_json", 'must be a JSON object, such as {"key": "value"}')
         deleted = tuple(dict.fromkeys(message.deleted_keys))
         if sum(len(key) for key in deleted) > MAX_RESULT_BYTES:
             _refuse("deleted_keys", f"are larger than {MAX_RESULT_BYTES} bytes")
         for key in deleted:
             if key in changes:
-                _refuse("deleted_keys", f"has `{key[:MAX_NAME]}`, which is in context_changes too")
+                _refuse("deleted_keys", f"has `{key[:MAX_NAME]}`, which is in context_changes_json too")
     except StepError as error:
-        return error
-    return Outcome(message.value.strip(), {key: to_json(value) for key, value in changes.items()}, deleted)
+        return error.failure
+    return Outcome(message.result_json.strip(), {key: to_json(value) for key, value in changes.items()}, deleted)
 
 
-def _step_error(error: worker_service_pb2.TaskError) -> StepError:
-    message = error.message or "its handler failed and did not say why"
-    if error.type and error.type not in message:
-        message = f"{error.type}: {message}"
-    if len(message) > MAX_ERROR_CHARACTERS:
-        message = message[: MAX_ERROR_CHARACTERS - 3] + "..."
-    return StepError(message, retryable=error.retryable)
+def _parse_failure(message: error_pb2.Failure) -> Failure:
+    """Raises StepError for one with a bad delay."""
+    try:
+        failure = parse_failure(message, Reason.STEP_FAILED)
+    except ValueError as error:
+        raise final_step_error(f"its worker sent a failure that {error}") from error
+    return failure if failure.message else replace(failure, message="its handler failed and gave no message")
 
 
 def _parse(field: str, text: str, depth: int = MAX_DEPTH) -> Any:
@@ -118,27 +165,27 @@ def _parse(field: str, text: str, depth: int = MAX_DEPTH) -> Any:
 
 
 def _refuse(field: str, description: str) -> NoReturn:
-    raise StepError(f"its worker sent a result whose {field} {description}", retryable=False)
+    raise final_step_error(f"its worker sent a result whose {field} {description}")
 
 
-def task(assign: Assign) -> worker_service_pb2.Task:
+def task(assign: Assign) -> worker_service_pb2.WorkerTask:
     """A task as a message. Raises StepError when it is too large to be sent."""
     spec = assign.task
-    message = worker_service_pb2.Task(
+    message = worker_service_pb2.WorkerTask(
         task_id=assign.task_id,
         run_id=spec.run_id,
         workflow_name=spec.workflow_name,
         step=workflow_messages.step(spec.step),
         attempt=spec.attempt,
-        context=json_object(spec.context),
-        dependency_results=json_object(spec.dependencies),
-        agent=agent_service_pb2.StreamRequest.FromString(spec.agent) if spec.agent else None,
+        idempotency_key=spec.idempotency_key,
+        context_json=json_object(spec.context),
+        dependency_results_json=json_object(spec.dependencies),
+        agent=agent_message(spec.agent),
     )
     if message.ByteSize() > MAX_MESSAGE_BYTES:
-        raise StepError(
+        raise final_step_error(
             f"it has {message.ByteSize()} bytes of context, results and definition, "
             f"more than {MAX_MESSAGE_BYTES} bytes, which a message may have; "
-            "keep references in the context, not contents",
-            retryable=False,
+            "keep references in the context, not contents"
         )
     return message

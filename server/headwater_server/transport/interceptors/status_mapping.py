@@ -10,7 +10,7 @@ A caller that leaves shows here in one of two ways: gRPC cancels the handler's t
 write, the write raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end:
 CANCELLED.
 
-The facts of an error that may be logged go on the call's line (`call_log`).
+The facts of an error that may be logged are on the call's line (`call_log`).
 """
 
 from __future__ import annotations

@@ -103,8 +103,8 @@ class Relay:
 
         Args:
             owner: the sibling that answers.
-            method: what it is asked.
-            requests: what the caller says, or has said.
+            method: the method of the call.
+            requests: the caller's requests, as they come or all at once.
             context: the caller's call.
             write: takes each answer.
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from headwater.v1 import agent_service_pb2
 from headwater_server.domain.chunks import FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.failure import StepError
+from headwater_server.domain.messages import AgentConfig
+from headwater_server.transport.convert.failures import failure_of
+from headwater_server.transport.convert.requests import ParsedRequest, user_message
 from headwater_server.transport.services.opening import StreamOpener
 
 MAX_TEXT = 1024 * 1024
@@ -18,16 +21,20 @@ class Actions:
     def __init__(self, opener: StreamOpener) -> None:
         self._opener = opener
 
-    async def act(self, agent: bytes, prompt: str, on_chunk: Callable[[str, str], Awaitable[None]]) -> str:
+    async def act(self, agent: AgentConfig, prompt: str, on_chunk: Callable[[str, str], Awaitable[None]]) -> str:
         """The whole reply to a prompt; `on_chunk` gets text and thinking as they come.
 
-        Raises HeadwaterError, also for a reply of more than 1 MiB.
+        Raises StepError, also for a reply of more than 1 MiB.
         """
-        request = agent_service_pb2.StreamRequest.FromString(agent)
-        request.prompt = prompt
+        try:
+            return await self._answer(ParsedRequest(agent, (user_message(prompt),)), on_chunk)
+        except HeadwaterError as error:
+            raise StepError(failure_of(error)) from error
+
+    async def _answer(self, request: ParsedRequest, on_chunk: Callable[[str, str], Awaitable[None]]) -> str:
         text: list[str] = []
         size = 0
-        async with self._opener.open(request) as opened:
+        async with self._opener.open_stream(request) as opened:
             while not isinstance(chunk := await opened.stream.next(), FinalChunk):
                 piece = chunk.delta.content + chunk.delta.refusal
                 size += len(piece)

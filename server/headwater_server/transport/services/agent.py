@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 
 import structlog
 
@@ -12,12 +13,13 @@ from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
+from headwater_server.domain.messages import PROVIDER_KEY
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert import paging, replies
-from headwater_server.transport.convert.requests import refuse_continuation
+from headwater_server.transport.convert.requests import ParsedRequest, parse_run_request, parse_stream_request
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.services.opening import Opened, StreamOpener, naming
 
@@ -41,8 +43,10 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._version = version
 
     @asynccontextmanager
-    async def _accept(self, request: agent_service_pb2.StreamRequest) -> AsyncIterator[Opened]:
-        async with self._opener.open(request) as opened:
+    async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
+        if request.agent.labels:
+            structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
+        async with self._opener.open_stream(request, whole=whole) as opened:
             stream = opened.stream
             structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
             try:
@@ -63,7 +67,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
         """Writes a reply chunk by chunk."""
-        async with self._accept(request) as accepted:
+        parsed = parse_stream_request(request, _keys(context), self._opener.allow_caller_api_keys)
+        async with self._accept(parsed) as accepted:
             stream = accepted.stream
             message = _message(await self._first(stream, context))
             replies.introduce(message, stream, accepted.dropped)
@@ -73,11 +78,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             await context.write(message)
 
     async def Run(  # noqa: N802
-        self, request: agent_service_pb2.StreamRequest, context: Context
+        self, request: agent_service_pb2.RunRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
-        refuse_continuation(request)
-        async with self._accept(request) as accepted:
+        parsed = parse_run_request(request, _keys(context), self._opener.allow_caller_api_keys)
+        async with self._accept(parsed, whole=True) as accepted:
             reply = ReplyAccumulator()
             chunk = await self._first(accepted.stream, context)
             while not isinstance(chunk, FinalChunk):
@@ -132,10 +137,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> agent_service_pb2.ListProvidersResponse:
         """Lists the configured providers."""
         default = self._providers.default()
+        page, next_token = paging.page_by_name(
+            self._providers.configured(), attrgetter("name"), request.page_size, request.page_token
+        )
         return agent_service_pb2.ListProvidersResponse(
-            providers=[replies.provider_summary(provider) for provider in self._providers.configured()],
+            providers=map(replies.provider_summary, page),
             default_provider=default.provider.name if default else "",
             default_model=default.model if default else "",
+            next_page_token=next_token,
         )
 
     async def ListModels(  # noqa: N802
@@ -147,11 +156,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         provider = self._providers.provider(request.provider)
         with naming(provider=provider.name):
             found = await provider.models()
+        page, next_token = paging.page_by_name(found, attrgetter("name"), request.page_size, request.page_token)
         models = [
-            agent_service_pb2.Model(name=model.name, provider=provider.name, capabilities=model.capabilities)
-            for model in found
+            agent_service_pb2.ModelInfo(name=model.name, provider=provider.name, capabilities=model.capabilities)
+            for model in page
         ]
-        return agent_service_pb2.ListModelsResponse(models=models)
+        return agent_service_pb2.ListModelsResponse(models=models, next_page_token=next_token)
+
+
+def _keys(context: Context) -> list[str]:
+    """The caller's own keys for the provider."""
+    return [str(value) for key, value in context.invocation_metadata() or () if key == PROVIDER_KEY]
 
 
 def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:

@@ -1,17 +1,21 @@
-"""From a request of the contract to a running stream of a provider, for callers and for steps of workflows."""
+"""From a parsed request to a running stream of a provider, for callers and for steps of workflows."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from headwater.v1 import agent_service_pb2
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.providers.registry import ProviderRegistry, fit_params
-from headwater_server.streaming.live import LiveStream, Timeouts
+from headwater_server.domain.messages import PROVIDER_KEY, AgentConfig, ChatRequest, Message, Role, Text
+from headwater_server.providers.own_data import only_data_of
+from headwater_server.providers.registry import ProviderRegistry, Route, fit_params
+from headwater_server.streaming.live import LiveStream, StreamTerms, Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
-from headwater_server.transport.convert.requests import parse_options, parse_request, without_instructions
+from headwater_server.transport.convert.requests import ParsedRequest
+
+_MESSAGE = re.compile(r"messages\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +33,83 @@ class StreamOpener:
         providers: who can answer.
         streams: owns the running streams.
         timeouts: how long a provider may be silent, where the caller does not say.
-        allow_caller_api_keys: whether a request may bring its own key.
+        allow_caller_api_keys: whether a request may bring a key for the provider.
     """
 
     def __init__(
         self, providers: ProviderRegistry, streams: RunningStreams, timeouts: Timeouts, allow_caller_api_keys: bool
     ) -> None:
+        self.allow_caller_api_keys = allow_caller_api_keys
         self._providers = providers
         self._streams = streams
         self._timeouts = timeouts
-        self._allow_caller_api_keys = allow_caller_api_keys
 
     @asynccontextmanager
-    async def open(self, request: agent_service_pb2.StreamRequest) -> AsyncIterator[Opened]:
-        """The stream, closed when the block is left. Raises HeadwaterError."""
-        ask = parse_request(request, self._timeouts, self._allow_caller_api_keys)
-        route = self._providers.resolve(ask.model, ask.provider)
-        provider = route.provider
-        chat = replace(ask.request, model=route.model, provider_options=parse_options(request, provider.name))
-        chat, dropped = fit_params(provider, chat, ask.drop_unsupported)
-        with naming(provider=provider.name, model=route.model):
-            try:
-                source = provider.stream(chat)
-            except HeadwaterError as error:
-                if request.instructions:
-                    error.violations = tuple(map(without_instructions, error.violations))
-                raise
-        async with self._streams.open(provider.name, route.model, source, ask.timeouts, ask.continues) as stream:
+    async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
+        """The stream, closed when the block is left. Raises HeadwaterError.
+
+        Args:
+            request: what is asked.
+            whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
+        """
+        agent = request.agent
+        with _fields_of(agent):
+            route = self._providers.resolve(agent.model, agent.provider)
+            provider = route.provider
+            chat, dropped = fit_params(provider, _chat(request, route), agent.drop_unsupported)
+            account = provider.account(chat)
+            with naming(provider=provider.name, model=route.model):
+                source = provider.stream(only_data_of(chat, provider.name, account))
+        # Fields of the provider's own can bring tools too.
+        collects = whole or bool(chat.tools or chat.provider_options)
+        terms = StreamTerms(account, collects, agent.labels)
+        timeouts = self._timeouts_of(agent)
+        async with self._streams.open(provider.name, route.model, source, timeouts, request.continues, terms) as stream:
             yield Opened(stream, dropped)
+
+    def _timeouts_of(self, agent: AgentConfig) -> Timeouts:
+        first, following, server = agent.first_chunk_seconds, agent.next_chunk_seconds, self._timeouts
+        return Timeouts(
+            first_chunk_seconds=server.first_chunk_seconds if first is None else first,
+            next_chunk_seconds=server.next_chunk_seconds if following is None else following,
+        )
+
+
+def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
+    agent = request.agent
+    instructions = (Message(Role.SYSTEM, (Text(agent.instructions),)),) if agent.instructions else ()
+    return ChatRequest(
+        model=route.model,
+        messages=(*instructions, *request.messages),
+        sampling=agent.sampling,
+        tools=agent.tools,
+        tool_choice=agent.tool_choice,
+        response_format=agent.response_format,
+        provider_options=agent.provider_options.get(route.provider.name, {}),
+        user=agent.user,
+        api_key=request.provider_key,
+    )
+
+
+@contextmanager
+def _fields_of(agent: AgentConfig) -> Iterator[None]:
+    """Names the bad fields of an error as the caller has sent them: most are the agent's, and its instructions are no
+    message of the conversation.
+    """
+    before = 1 if agent.instructions else 0
+
+    def rename(field: str) -> str:
+        message = _MESSAGE.match(field)
+        if message is None:
+            return field if field == PROVIDER_KEY else f"agent.{field}"
+        return f"messages[{int(message[1]) - before}]{field[message.end() :]}"
+
+    try:
+        yield
+    except HeadwaterError as error:
+        if error.violations:
+            raise error.renamed(rename) from error
+        raise
 
 
 @contextmanager

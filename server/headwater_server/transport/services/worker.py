@@ -1,8 +1,8 @@
-"""The WorkerService: one call for each connected worker.
+"""The WorkerService: one call for each attached worker.
 
 Theory of operation. Three things can end a call, and each has its own waiter: the worker (it leaves, or says something
-wrong: the reading task), the connection (the writing task), and the server (it drains, or the worker has connected
-again). Whatever it is, the pool is told that the worker is disconnected before the call ends.
+wrong: the reading task), the connection (the writing task), and the server (it drains, or the worker has attached
+again). In each case the session is closed in the pool before the call ends.
 
 Memory is bounded without losing a message: tasks that wait to be written are references, made into messages one at a
 time; a task that is cancelled before it was written is dropped with its cancellation; and as acknowledgements are what
@@ -21,12 +21,13 @@ import structlog
 
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.failure import StepError
 from headwater_server.domain.limits import MAX_NAME
-from headwater_server.domain.workflow import StepError
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
 from headwater_server.transport.handlers import Context
-from headwater_server.workflows.workers.pool import WorkerPool, WorkerSession
+from headwater_server.workflows.workers.pool import WorkerPool
+from headwater_server.workflows.workers.session import WorkerSession
 from headwater_server.workflows.workers.tasks import Assign, Cancel, ToWorker
 
 HEARTBEATS_PER_TIMEOUT = 3
@@ -36,14 +37,16 @@ MAX_WAITING_ACKS = 1_000
 RECONNECT_AFTER_SECONDS = 0.5
 
 RememberHandlers = Callable[[str, Collection[str]], Awaitable[None]]
-Requests = AsyncIterator[worker_service_pb2.WorkerMessage]
+Requests = AsyncIterator[worker_service_pb2.AttachRequest]
+
+log = structlog.get_logger("headwater.workers")
 
 
 class _Outbox:
     """What waits to be written to one worker, in order."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[tuple[str, str], ToWorker | worker_service_pb2.ResultAck] = OrderedDict()
+        self._waiting: OrderedDict[tuple[str, str], ToWorker | worker_service_pb2.TaskResultAck] = OrderedDict()
         self._acks = 0
         self._last_acks = False
         self._changed = asyncio.Event()
@@ -60,7 +63,7 @@ class _Outbox:
         """Waits while too many acknowledgements wait."""
         await self._room.wait()
         self._acks += ("Ack", task_id) not in self._waiting
-        self._waiting["Ack", task_id] = worker_service_pb2.ResultAck(task_id=task_id, accepted=accepted)
+        self._waiting["Ack", task_id] = worker_service_pb2.TaskResultAck(task_id=task_id, accepted=accepted)
         if self._acks >= MAX_WAITING_ACKS:
             self._room.clear()
         self._changed.set()
@@ -70,7 +73,7 @@ class _Outbox:
         self._last_acks = True
         self._changed.set()
 
-    async def next(self) -> ToWorker | worker_service_pb2.ResultAck | None:
+    async def next(self) -> ToWorker | worker_service_pb2.TaskResultAck | None:
         """The oldest message; None after the last one."""
         while True:
             while not self._waiting:
@@ -91,23 +94,24 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     Args:
         pool: has the tasks.
-        remember_handlers: notes that names were registered on a queue; awaited before a worker is told that it is
-            known.
+        remember_handlers: notes that names were registered on a queue; awaited before the worker gets its answer.
+        version: of this server, for workers.
     """
 
-    def __init__(self, pool: WorkerPool, remember_handlers: RememberHandlers) -> None:
+    def __init__(self, pool: WorkerPool, remember_handlers: RememberHandlers, version: str) -> None:
         self._pool = pool
         self._remember_handlers = remember_handlers
+        self._version = version
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
         """Takes no more workers, and ends the calls of those that are connected."""
         self._draining.set()
 
-    async def Connect(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
+    async def Attach(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, requests: Requests, context: Context
     ) -> None:
-        """Serves one worker as long as it is connected."""
+        """Serves one worker as long as it is attached."""
         if self._draining.is_set():
             raise _draining()
         registration = await self._register(requests)
@@ -121,7 +125,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             outbox.send,
         )
         try:
-            await self._serve(requests, context, session, outbox)
+            await self._serve(requests, context, session, outbox, self._registered(registration, session))
         finally:
             session.disconnected()
 
@@ -135,18 +139,26 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             message = first.result() if first.done() else None
         finally:
             await _end(first, draining)
-        if message is None or message.WhichOneof("kind") != "register":
-            raise invalid("register", f"must be the first message, within {REGISTER_SECONDS:g} s")
-        registration = worker_messages.parse_register(message.register)
+        if message is None or message.WhichOneof("kind") != "registration":
+            raise invalid("registration", f"must be the first message, within {REGISTER_SECONDS:g} s")
+        registration = worker_messages.parse_registration(message.registration)
         await self._remember_handlers(registration.queue, registration.handlers)
         structlog.contextvars.bind_contextvars(
             worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
         )
+        log.info("worker attached", client_version=registration.client_version, features=list(registration.features))
         return registration
 
-    async def _serve(self, requests: Requests, context: Context, session: WorkerSession, outbox: _Outbox) -> None:
+    async def _serve(
+        self,
+        requests: Requests,
+        context: Context,
+        session: WorkerSession,
+        outbox: _Outbox,
+        registered: worker_service_pb2.AttachResponse,
+    ) -> None:
         reading = asyncio.ensure_future(_read(requests, session, outbox))
-        writing = asyncio.ensure_future(_write(context, self._registered(session), session, outbox))
+        writing = asyncio.ensure_future(_write(context, registered, session, outbox))
         draining = asyncio.ensure_future(self._draining.wait())
         replaced = asyncio.ensure_future(session.replaced.wait())
         try:
@@ -159,17 +171,15 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             if writing.done():
                 return writing.result()
             if replaced.done():
-                raise invalid("register.worker_id", "has connected again elsewhere; give each worker an id of its own")
+                raise invalid("registration.worker_id", "has attached again elsewhere; give each worker another id")
             raise _draining()
         finally:
             await _end(reading, writing, draining, replaced)
 
-    def _registered(self, session: WorkerSession) -> worker_service_pb2.Registered:
-        timeout_ms = round(self._pool.heartbeat_timeout_seconds * 1000)
-        return worker_service_pb2.Registered(
-            heartbeat_interval_ms=max(1, timeout_ms // HEARTBEATS_PER_TIMEOUT),
-            heartbeat_timeout_ms=timeout_ms,
-            unwanted_task_ids=session.unwanted,
+    def _registered(self, registration: Registration, session: WorkerSession) -> worker_service_pb2.AttachResponse:
+        timeout = self._pool.heartbeat_timeout_seconds
+        return worker_messages.registered(
+            registration, timeout / HEARTBEATS_PER_TIMEOUT, timeout, session.unwanted, self._version
         )
 
 
@@ -193,46 +203,46 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
                 if not 1 <= len(task_id) <= MAX_NAME:
                     raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
                 await outbox.acknowledge(task_id, session.result(task_id, worker_messages.parse_result(message.result)))
-            case "register":
-                raise invalid("register", "must be the first message only; connect again to register other handlers")
+            case "registration":
+                raise invalid("registration", "must be the first message only; attach again to register other handlers")
             case None:
-                raise invalid("kind", "none is set; send register, heartbeat, chunk or result")
+                raise invalid("kind", "none is set; send registration, heartbeat, chunk or result")
 
 
 async def _write(
-    context: Context, registered: worker_service_pb2.Registered, session: WorkerSession, outbox: _Outbox
+    context: Context, registered: worker_service_pb2.AttachResponse, session: WorkerSession, outbox: _Outbox
 ) -> None:
     """Writes to the worker, until it has left or that fails."""
-    await _put(context, worker_service_pb2.ServerMessage(registered=registered))
+    await _put(context, registered)
     while (message := await outbox.next()) is not None:
         match message:
             case Assign() as assign:
                 try:
                     task = worker_messages.task(assign)
                 except StepError as error:
-                    session.result(assign.task_id, error)
+                    session.result(assign.task_id, error.failure)
                     continue
-                await _put(context, worker_service_pb2.ServerMessage(task=task))
+                await _put(context, worker_service_pb2.AttachResponse(task=task))
             case Cancel(task_id):
-                cancel = worker_service_pb2.CancelTask(task_id=task_id)
-                await _put(context, worker_service_pb2.ServerMessage(cancel=cancel))
-            case worker_service_pb2.ResultAck() as ack:
-                await _put(context, worker_service_pb2.ServerMessage(ack=ack))
+                cancellation = worker_service_pb2.TaskCancellation(task_id=task_id)
+                await _put(context, worker_service_pb2.AttachResponse(cancellation=cancellation))
+            case worker_service_pb2.TaskResultAck() as ack:
+                await _put(context, worker_service_pb2.AttachResponse(ack=ack))
 
 
-async def _put(context: Context, message: worker_service_pb2.ServerMessage) -> None:
+async def _put(context: Context, message: worker_service_pb2.AttachResponse) -> None:
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await context.write(message)
     except TimeoutError as error:
         raise HeadwaterError(
-            Reason.STREAM_INTERRUPTED, f"the worker has taken no message for {WRITE_SECONDS:g} s; connect again"
+            Reason.STREAM_INTERRUPTED, f"the worker has taken no message for {WRITE_SECONDS:g} s; attach again"
         ) from error
 
 
 def _draining() -> HeadwaterError:
     return HeadwaterError(
         Reason.SERVER_DRAINING,
-        "this server is about to end; connect again",
+        "the server is shutting down; attach again",
         retry_after_seconds=RECONNECT_AFTER_SECONDS,
     )

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import structlog
 
 from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.errors import invalid
-from headwater_server.domain.limits import MAX_NAME
+from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.transport.convert import paging
-from headwater_server.transport.convert import workflows as workflow_messages
+from headwater_server.transport.convert.run_events import run_event
+from headwater_server.transport.convert.runs import (
+    parse_context,
+    parse_min_create_time,
+    parse_status,
+    run_summary,
+    workflow_run,
+)
+from headwater_server.transport.convert.workflows import parse_workflow
 from headwater_server.transport.handlers import Context
-from headwater_server.workflows.engine.runs import Runs, StartRequest
+from headwater_server.workflows.engine.run_calls import StartRequest
+from headwater_server.workflows.engine.runs import Runs
+from headwater_server.workflows.journal.base import RunSummary
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
@@ -27,7 +38,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_service_pb2.ValidateWorkflowResponse:
         """Names every mistake of a definition."""
         _check_length("queue", request.queue)
-        workflow, violations = workflow_messages.parse_workflow(request.workflow)
+        workflow, violations = parse_workflow(request.workflow)
         violations += await self._runs.validate(workflow, request.queue)
         return workflow_service_pb2.ValidateWorkflowResponse(
             violations=[
@@ -39,7 +50,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.StartWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.StartWorkflowRunResponse:
         """Starts a run."""
-        run_id = await self._runs.start(_start_request(request))
+        run_id = await self._runs.start_run(_start_request(request))
         structlog.contextvars.bind_contextvars(run_id=run_id)
         return workflow_service_pb2.StartWorkflowRunResponse(run_id=run_id)
 
@@ -47,7 +58,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.ExecuteWorkflowRequest, context: Context
     ) -> None:
         """Starts a run and writes its events."""
-        await self._write_events(await self._runs.start(_start_request(request.start)), 0, context)
+        await self._write_events(await self._runs.start_run(_start_request(request.start)), 0, context)
 
     async def WatchWorkflowRun(  # type: ignore[override]  # noqa: N802
         self, request: workflow_service_pb2.WatchWorkflowRunRequest, context: Context
@@ -59,21 +70,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     async def _write_events(self, run_id: str, after: int, context: Context) -> None:
         structlog.contextvars.bind_contextvars(run_id=run_id)
-        first = True
-        async with aclosing(self._runs.watch(run_id, after)) as events:
+        async with aclosing(self._runs.watch_run(run_id, after)) as events:
             async for event in events:
-                message = workflow_messages.run_event(event)
-                if first:
-                    message.run_id = run_id
-                    first = False
-                await context.write(message)
+                await context.write(run_event(run_id, event))
 
     async def GetWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.GetWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.GetWorkflowRunResponse:
-        """Says how far a run is."""
-        view = await self._runs.get(_run_id(request.run_id))
-        return workflow_service_pb2.GetWorkflowRunResponse(run=workflow_messages.workflow_run(view))
+        """Returns a run as it is now."""
+        view = await self._runs.get_run(_run_id(request.run_id))
+        return workflow_service_pb2.GetWorkflowRunResponse(run=workflow_run(view))
 
     async def ListWorkflowRuns(  # noqa: N802
         self, request: workflow_service_pb2.ListWorkflowRunsRequest, context: Context
@@ -81,38 +87,49 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """Lists runs."""
         size = paging.page_size(request.page_size)
         before = paging.page_start(request.page_token)
-        status = workflow_messages.parse_status(request.status)
-        since = request.since.seconds + request.since.nanos / 1e9
-        found = await self._runs.page(before, size + 1, status, request.workflow_name, since)
-        page = found[:size]
-        return workflow_service_pb2.ListWorkflowRunsResponse(
-            runs=map(workflow_messages.run_summary, page),
-            next_page_token=paging.page_token(page[-1].position) if len(found) > size else "",
-        )
+        status = parse_status(request.status)
+        since = parse_min_create_time(request)
+        found = await self._runs.list_runs(before, size + 1, status, request.workflow_name, since)
+        return _page(found, size)
 
     async def CancelWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.CancelWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.CancelWorkflowRunResponse:
         """Ends a run."""
-        await self._runs.cancel(_run_id(request.run_id))
+        await self._runs.cancel_run(_run_id(request.run_id))
         return workflow_service_pb2.CancelWorkflowRunResponse()
 
     async def ResumeWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.ResumeWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.ResumeWorkflowRunResponse:
-        """Goes on with a run."""
-        sequence = await self._runs.resume(_run_id(request.run_id))
+        """Continues a run."""
+        sequence = await self._runs.resume_run(_run_id(request.run_id))
         return workflow_service_pb2.ResumeWorkflowRunResponse(sequence=sequence)
+
+
+def _page(found: Sequence[RunSummary], size: int) -> workflow_service_pb2.ListWorkflowRunsResponse:
+    """At most `size` of the runs found, and no more than fit into one message."""
+    page = workflow_service_pb2.ListWorkflowRunsResponse()
+    bytes_left = MAX_MESSAGE_BYTES
+    for summary in found[:size]:
+        message = run_summary(summary)
+        bytes_left -= message.ByteSize() + 100  # and its frame, and the token
+        if bytes_left < 0:
+            break
+        page.runs.append(message)
+    if len(page.runs) < len(found):
+        page.next_page_token = paging.page_token(found[len(page.runs) - 1].position)
+    return page
 
 
 def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> StartRequest:
     for name in ("queue", "request_id"):
         _check_length(name, getattr(message, name))
-    workflow, violations = workflow_messages.parse_workflow(message.workflow)
+    workflow, violations = parse_workflow(message.workflow)
     body = message.SerializeToString(deterministic=True)
     return StartRequest(
         workflow=workflow,
-        context=workflow_messages.parse_context(message),
+        context=parse_context(message),
         queue=message.queue,
         request_id=message.request_id,
         fingerprint=hashlib.sha256(body).hexdigest(),
@@ -122,7 +139,7 @@ def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> Sta
 
 def _run_id(run_id: str) -> str:
     if not run_id:
-        raise invalid("run_id", "is empty; it is on the first event of a run, and in ListWorkflowRuns")
+        raise invalid("run_id", "is empty; it is on every event of a run, and in ListWorkflowRuns")
     structlog.contextvars.bind_contextvars(run_id=run_id[:100])
     return run_id
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
-from headwater_server.domain.workflow import StepError
+from headwater_server.domain.failure import cut, final_step_error
 from headwater_server.workflows.definition.condition_syntax import CURE, ConditionSyntaxError, Reading, read
 
 if TYPE_CHECKING:
     import cel
 
 MAX_CONDITION_CHARACTERS = 1_000
+SHOWN_CHARACTERS = 500  # so that the message of a failure has room for what is wrong
 MAX_DEPTH = 100
 """Most levels of nesting in a value of the context that a condition reads."""
 MAX_CHARACTERS = 262_144
@@ -55,7 +56,7 @@ def check(condition: str) -> str | None:
 def evaluate(condition: str, context: Mapping[str, str]) -> bool:
     """Whether a condition holds in a context of JSON texts.
 
-    Raises StepError (not retryable) when it cannot be evaluated: a key is missing, types do not fit, it is not a bool.
+    Raises StepError (final) when it gives no answer: a key is missing, types do not fit, it is not a bool.
     """
     try:
         compiled = _compile(condition)
@@ -64,7 +65,7 @@ def evaluate(condition: str, context: Mapping[str, str]) -> bool:
         if not isinstance(answer, bool):
             raise _UnusableError(f"it gives {_type_name(answer)}, not a bool; compare it with something")
     except (ConditionSyntaxError, _UnusableError) as error:
-        raise StepError(f"its condition `{condition[:MAX_CONDITION_CHARACTERS]}`: {error}", retryable=False) from error
+        raise final_step_error(f"its condition `{cut(condition, SHOWN_CHARACTERS)}`: {error}") from error
     return answer
 
 

@@ -10,12 +10,15 @@ from itertools import islice
 from typing import NoReturn, TypeAlias
 
 from headwater_server.domain.errors import FieldViolation
-from headwater_server.domain.workflow import Step, Workflow
+from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
 from headwater_server.workflows.definition import conditions
 
 MAX_STEPS = 2_000
 MAX_NAME_CHARACTERS = 256
-MAX_RETRIES = 100
+MAX_ATTEMPTS = 101
+MAX_BACKOFF = 100
+MAX_DELAY_SECONDS = 86_400
+MAX_TIMEOUT_SECONDS = 365 * 86_400
 MAX_VIOLATIONS = 1_000
 MAX_CYCLES = 10
 MAX_HINTS = 10
@@ -67,19 +70,34 @@ def _workflow_mistakes(workflow: Workflow) -> Iterator[_Mistake]:
         yield "steps", "there are none; add one with an action or a handler"
     if len(workflow.steps) > MAX_STEPS:
         yield "steps", f"there are {len(workflow.steps):,}, at most {MAX_STEPS:,} are allowed; split the workflow"
-    if not workflow.schedule_timeout_seconds > 0:
-        yield "schedule_timeout_ms", "must be at least 1; leave it out for an hour"
+    if not 0 < workflow.schedule_timeout_seconds <= MAX_TIMEOUT_SECONDS:
+        seconds = workflow.schedule_timeout_seconds
+        yield "schedule_timeout", f"is {seconds:g} s, must be above 0, at most 365 days; leave it out for an hour"
 
 
 def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
     if step.condition and (wrong := conditions.check(step.condition)) is not None:
         yield "condition", wrong
-    if step.timeout_seconds is not None and not step.timeout_seconds > 0:
-        yield "timeout_ms", "must be at least 1; leave it out for no limit"
-    if not 0 <= step.max_retries <= MAX_RETRIES:
-        yield "max_retries", f"is {step.max_retries}, must be 0 to {MAX_RETRIES}"
+    if step.timeout_seconds is not None and not 0 < step.timeout_seconds <= MAX_TIMEOUT_SECONDS:
+        yield "timeout", f"is {step.timeout_seconds:g} s, must be above 0, at most 365 days; leave it out for no limit"
+    for path, text in _policy_mistakes(step.retry_policy):
+        yield f"retry_policy.{path}", text
     if step.metadata and (wrong := _not_an_object(step.metadata)):
-        yield "metadata", f"{wrong}; write a JSON object such as {{}}"
+        yield "metadata_json", f"{wrong}; write a JSON object such as {{}}"
+
+
+def _policy_mistakes(policy: RetryPolicy) -> Iterator[_Mistake]:
+    first, last = policy.initial_delay_seconds, policy.max_delay_seconds
+    if not 0 <= first <= MAX_DELAY_SECONDS:
+        yield "initial_delay", f"is {first:g} s, must be 0 to 1 day"
+    if not 1 <= policy.backoff <= MAX_BACKOFF:
+        yield "backoff", f"is {policy.backoff:g}, must be 1 to {MAX_BACKOFF}"
+    if not 0 <= last <= MAX_DELAY_SECONDS:
+        yield "max_delay", f"is {last:g} s, must be 0 to 1 day"
+    elif last < first:
+        yield "max_delay", f"is {last:g} s, must be at least initial_delay, which is {first:g} s"
+    if not 1 <= policy.max_attempts <= MAX_ATTEMPTS:
+        yield "max_attempts", f"is {policy.max_attempts}, must be 1 to {MAX_ATTEMPTS}; 1 tries the step at most once"
 
 
 class _Names:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headwater_server.domain.workflow import Context, Outcome, Step, StepError
+from headwater_server.domain.failure import StepError, final_step_error
+from headwater_server.domain.workflow import Context, Outcome, Step
 
 MAX_CONTEXT_BYTES = 1_048_576
 """Most bytes of UTF-8 that a context may have, keys and values together."""
@@ -66,7 +67,7 @@ class SharedContext:
     def merge(self, step: Step, outcome: Outcome, seen: int) -> Merge:
         """Adds the outcome of a step that has seen the merges up to number `seen`.
 
-        Raises StepError (not retryable), and changes nothing, when it would pass a limit.
+        Raises StepError (final), and changes nothing, when it would pass a limit.
         """
         changes = dict(outcome.changes)
         deleted = tuple(key for key in dict.fromkeys(outcome.deleted) if key not in changes)
@@ -106,8 +107,7 @@ class SharedContext:
 
 
 def _too_large(step: Step, what: str, size: int, limit: int) -> StepError:
-    return StepError(
-        f"with the outcome of step `{step.name}`, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
-        "keep large data elsewhere and pass a reference",
-        retryable=False,
+    return final_step_error(
+        f"with what step `{step.name}` brought, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
+        "keep large data elsewhere and pass a reference"
     )

@@ -2,8 +2,8 @@
 
 A step waits for a number of dependencies; when the number is 0 it is either skipped or put in a heap of ready steps,
 ordered as in the definition. Each dependency is followed once, so the cost of a run is that of its steps and edges.
-A step is in progress from its first attempt to its end, delays between attempts included: a step that is not parallel
-begins when nothing is in progress, and nothing begins while it is.
+A step is in progress from its first attempt to its end, delays between attempts included: an exclusive step begins
+when nothing is in progress, and nothing begins while it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.workflow import (
     ENDED_STEP,
     EventType,
@@ -20,8 +22,8 @@ from headwater_server.domain.workflow import (
     RunEvent,
     RunState,
     RunStatus,
+    SkipReason,
     Step,
-    StepError,
     StepState,
     StepStatus,
     Transition,
@@ -30,11 +32,12 @@ from headwater_server.domain.workflow import (
 from headwater_server.workflows.definition import conditions
 from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext, utf8_size
 
-FIRST_DELAY_SECONDS = 0.2
-MAX_DELAY_SECONDS = 60.0
 MAX_NAMES = 100
-"""Most names that a skipped step remembers as its cause."""
+"""Most names in `skipped_because_of` and `failed_steps`."""
 
+_AT_MOST_ONCE = (
+    "whether the attempt ran is unknown, and the step is at most once (max_attempts is 1), so it is not tried again"
+)
 _IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
 
 
@@ -83,8 +86,8 @@ class Progress:
         """The results of the steps that a step depends on."""
         return {name: self._now[name].result for name in step.depends_on}
 
-    def take_up(self, moment: Moment) -> None:
-        """Begins from the state, in which a crash may have left steps in progress. Call it once, before all others."""
+    def resume_steps(self, moment: Moment) -> None:
+        """Begins from the state: a crash may have left steps in progress. To be called once, before all others."""
         for step in self._definition:
             if self._now[step.name].status in ENDED_STEP:
                 continue
@@ -94,10 +97,19 @@ class Progress:
                 self._dependants[name].append(step)
         begun = [step for step in self._definition if self._now[step.name].status in _IN_PROGRESS]
         self._in_progress.update(step.name for step in begun)
-        self._due.extend(step.name for step in begun)  # a crash ended the attempt, or the delay
         for step in [step for step in self._definition if self._waits_for.get(step.name) == 0]:
             if step.name not in self._in_progress and not self._make_ready(moment, step):
                 self._release(moment, step)
+        for step in begun:
+            self._resume_step(moment, step)
+
+    def _resume_step(self, moment: Moment, step: Step) -> None:
+        """A step was in progress when a crash came. One that waited for a worker never ran."""
+        if step.retry_policy.is_at_most_once and self._now[step.name].status is StepStatus.RUNNING:
+            lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
+            self._fail(moment, step, _at_most_once(lost))
+        else:
+            self._due.append(step.name)
 
     def delay_over(self, name: str) -> None:
         """The next attempt of a step may begin."""
@@ -110,17 +122,17 @@ class Progress:
             self._begin(moment, self._definition[self._position[name]])
         while self._ready:
             step = self._definition[self._ready[0]]
-            if self._in_progress and not (step.parallel and self._parallel()):
+            if self._in_progress and (step.exclusive or self._exclusive_in_progress()):
                 return
             heapq.heappop(self._ready)
             if self._condition_holds(moment, step):
                 self._in_progress.add(step.name)
                 self._begin(moment, step)
 
-    def _parallel(self) -> bool:
-        """Whether what is in progress lets others run beside it: one step that does not is always alone."""
-        return len(self._in_progress) > 1 or all(
-            self._definition[self._position[name]].parallel for name in self._in_progress
+    def _exclusive_in_progress(self) -> bool:
+        """Whether an exclusive step is in progress; it is always alone."""
+        return len(self._in_progress) == 1 and any(
+            self._definition[self._position[name]].exclusive for name in self._in_progress
         )
 
     def _condition_holds(self, moment: Moment, step: Step) -> bool:
@@ -130,9 +142,9 @@ class Progress:
             if conditions.evaluate(step.condition, self._context.snapshot()[1]):
                 return True
         except StepError as error:
-            self._fail(moment, step, error.message)
+            self._fail(moment, step, error.failure)
         else:
-            event = RunEvent(EventType.STEP_SKIPPED, step=step.name, error="its condition is false")
+            event = RunEvent(EventType.STEP_SKIPPED, step=step.name, skip_reason=SkipReason.CONDITION_FALSE)
             self._end(moment, event, StepStatus.SKIPPED)
             self._release(moment, step)
         return False
@@ -141,70 +153,74 @@ class Progress:
         state = self._now[step.name]
         attempt = state.attempt + 1
         self._seen[step.name], context = self._context.snapshot()
-        after = replace(state, status=StepStatus.RUNNING, attempt=attempt, error="", queue="", ended=0.0)
+        after = replace(state, status=StepStatus.RUNNING, attempt=attempt, failure=None, queue="", ended=0.0)
         moment.note(RunEvent(EventType.STEP_STARTED, step=step.name, attempt=attempt), after)
         self._now[step.name] = after
         moment.attempts.append((step, attempt, context))
 
-    def conclude(self, moment: Moment, name: str, outcome: Outcome | StepError, *, retry: bool) -> None:
+    def conclude(self, moment: Moment, name: str, outcome: Outcome | Failure, *, retry: bool) -> None:
         """An attempt has ended. Without `retry`, a step that would be tried again is left in progress."""
         step = self._definition[self._position[name]]
         if isinstance(outcome, Outcome):
             try:
                 merge = self._context.merge(step, outcome, self._seen[name])
             except StepError as error:
-                failure = error
+                failure = error.failure
             else:
                 self._complete(moment, step, outcome, merge)
                 return
         else:
             failure = outcome
         failures = self._now[name].failures + 1
-        if not failure.retryable or failures > step.max_retries:
+        if step.retry_policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
+            failure = _at_most_once(failure)
+        if failure.non_retryable or failures >= step.retry_policy.max_attempts:
             self._now[name] = replace(self._now[name], failures=failures)
-            self._fail(moment, step, failure.message)
+            self._fail(moment, step, failure)
         elif retry:
-            self._retry(moment, step, failure.message, failures)
+            self._retry(moment, step, failure, failures)
 
     def _complete(self, moment: Moment, step: Step, outcome: Outcome, merge: Merge) -> None:
         event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result)
-        self._end(moment, event, StepStatus.COMPLETED, merge=merge)
+        self._end(moment, event, StepStatus.COMPLETED, merge)
         for conflict in merge.conflicts:
             text = (
                 f"steps `{conflict.other}` and `{step.name}` ran at the same time and both changed the context's key "
                 f"`{conflict.key}`; `{step.name}` ended later, so its change stays"
             )
             attempt = self._now[step.name].attempt
-            moment.note(RunEvent(EventType.WARNING, step=step.name, attempt=attempt, key=conflict.key, error=text))
+            moment.note(
+                RunEvent(EventType.RUN_WARNING, step=step.name, attempt=attempt, context_key=conflict.key, message=text)
+            )
         self._release(moment, step)
 
-    def _fail(self, moment: Moment, step: Step, error: str) -> None:
-        self._end(moment, RunEvent(EventType.STEP_FAILED, step=step.name, error=error), StepStatus.FAILED)
+    def _fail(self, moment: Moment, step: Step, failure: Failure) -> None:
+        self._end(moment, RunEvent(EventType.STEP_FAILED, step=step.name, failure=failure), StepStatus.FAILED)
         self._release(moment, step)
 
-    def _retry(self, moment: Moment, step: Step, error: str, failures: int) -> None:
+    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int) -> None:
         state = self._now[step.name]
-        delay = min(FIRST_DELAY_SECONDS * 2 ** (failures - 1), MAX_DELAY_SECONDS)
-        after = replace(state, status=StepStatus.RETRYING, failures=failures, error=error, queue="")
+        delay = max(step.retry_policy.delay_seconds(failures), failure.retry_delay_seconds or 0.0)
+        after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=failure, queue="")
         event = RunEvent(
-            EventType.STEP_RETRYING, step=step.name, attempt=state.attempt, error=error, delay_seconds=delay
+            EventType.STEP_RETRYING, step=step.name, attempt=state.attempt, failure=failure, delay_seconds=delay
         )
         moment.note(event, after)
         self._now[step.name] = after
         moment.delays.append((step, delay))
 
-    def _end(
-        self,
-        moment: Moment,
-        event: RunEvent,
-        status: StepStatus,
-        *,
-        cause: tuple[str, ...] = (),
-        merge: Merge = NOTHING,
-    ) -> None:
+    def _end(self, moment: Moment, event: RunEvent, status: StepStatus, merge: Merge = NOTHING) -> None:
         state = self._now[event.step]
         event.attempt = state.attempt
-        after = replace(state, status=status, result=event.result, error=event.error, cause=cause, queue="")
+        after = replace(
+            state,
+            status=status,
+            result=event.result,
+            failure=event.failure,
+            skip_reason=event.skip_reason,
+            skipped_because_of=event.because_of,
+            queue="",
+        )
         moment.note(event, after, merge)
         self._now[event.step] = after
         self._in_progress.discard(event.step)
@@ -226,11 +242,13 @@ class Progress:
         if not missed:
             heapq.heappush(self._ready, self._position[step.name])
             return True
-        names = {name for state in missed for name in _cause(state)}
-        cause = tuple(sorted(names, key=self._position.__getitem__)[:MAX_NAMES])
-        error = f"{_listed(cause)} failed" if cause else f"{_listed([state.name for state in missed])} was skipped"
-        event = RunEvent(EventType.STEP_SKIPPED, step=step.name, error=error)
-        self._end(moment, event, StepStatus.SKIPPED, cause=cause)
+        failed = {name for state in missed for name in _failed_names(state)}
+        reason = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
+        names = sorted(failed or {state.name for state in missed}, key=self._position.__getitem__)
+        event = RunEvent(
+            EventType.STEP_SKIPPED, step=step.name, skip_reason=reason, because_of=tuple(names[:MAX_NAMES])
+        )
+        self._end(moment, event, StepStatus.SKIPPED)
         return False
 
     def cancel(self, moment: Moment) -> None:
@@ -243,19 +261,34 @@ class Progress:
     def finish(self, moment: Moment, *, cancelled: bool = False) -> None:
         """Ends the run. Call it when every step has ended."""
         failed = [state for state in self._now.values() if state.status is StepStatus.FAILED]
-        status, error = RunStatus.COMPLETED, ""
+        names = tuple(state.name for state in failed[:MAX_NAMES])
+        event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.COMPLETED, failed_steps=names)
         if cancelled:
-            status = RunStatus.CANCELLED
+            event.run_status = RunStatus.CANCELLED
         elif failed:
-            status = RunStatus.FAILED
-            error = f"step `{failed[0].name}` failed: {failed[0].error}"
-            if len(failed) > 1:
-                error = f"{len(failed)} steps failed: {_listed([state.name for state in failed])}"
-        moment.note(RunEvent(EventType.RUN_FINISHED, error=error, run_status=status))
+            event.run_status, event.failure = RunStatus.FAILED, _run_failure(failed)
+        moment.note(event)
 
 
-def _cause(state: StepState) -> tuple[str, ...]:
-    return state.cause if state.status is StepStatus.SKIPPED else (state.name,)
+def _failed_names(state: StepState) -> tuple[str, ...]:
+    """The steps that failed or were cancelled and so kept this one from completing."""
+    if state.status is not StepStatus.SKIPPED:
+        return (state.name,)
+    return state.skipped_because_of if state.skip_reason is SkipReason.DEPENDENCY_FAILED else ()
+
+
+def _run_failure(failed: Sequence[StepState]) -> Failure:
+    cause = failed[0].failure
+    message = f"{len(failed)} steps failed: {_listed([state.name for state in failed])}"
+    if len(failed) == 1:
+        message = f"step `{failed[0].name}` failed" + (f": {cause.text}" if cause else "")
+    return Failure(Reason.STEP_FAILED, message, cause=cause)
+
+
+def _at_most_once(failure: Failure) -> Failure:
+    """The failure of a step that is not tried again although the end of its attempt is unknown."""
+    message = f"{failure.message}; {_AT_MOST_ONCE}"
+    return replace(failure, message=message, non_retryable=True)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,14 +1,14 @@
 """The log of a run: numbers each event, makes it durable, and shows it to watchers.
 
-Theory of operation. Each event gets its number at once, so the order of numbers is the order in which the events
-happened. Watchers see the `visible` events: those before the first one that is not durable yet, and no number beyond
+Theory of operation. Whatever happens gets its number at once, so the order of numbers is the order in which things
+happened. Watchers see what is `visible`: events up to the first one that is not durable yet, and no number beyond
 those that the journal has reserved. A new process continues after the reserved numbers, so a number is never used
 twice, though most chunks are never written one by one.
 
-Records that come while a commit runs wait for it, and are committed together. A task of the log makes the commits. So a
-caller that is cancelled while it waits changes nothing: its record still becomes durable and visible. When a commit
-fails, the content of the journal is unknown, and the log is broken: events that were not durable are never shown, and
-every caller that records gets the error. The run can be resumed from the journal.
+What is recorded while a commit runs waits for it, and is committed together. Commits are made by a task of the log's
+own: a caller that is cancelled while it waits changes nothing, its record still becomes durable and visible. When a
+commit fails, nobody knows what the journal has; the log is broken then: what was not durable is never shown, and
+the caller of `record` gets the error. The run can be resumed from the journal.
 
 Watchers do not wait in queues. Each is a cursor on the one store, reads the events after it, and waits for news only
 when it has all. No watcher can hold up the run.
@@ -33,7 +33,7 @@ from headwater_server.domain.workflow import (
 from headwater_server.eventlog.chunks import MAX_EVENT_CHARACTERS
 from headwater_server.eventlog.store import MAX_CHARACTERS, Cursor, EventStore
 from headwater_server.eventlog.stored_events import StoredEvent
-from headwater_server.workflows.journal.base import Change, Journal, JournalError
+from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunChange
 
 RESERVE = 1000
 RESERVE_BELOW = 500
@@ -56,9 +56,7 @@ class _Batch:
     deleted: dict[str, None] = field(default_factory=dict)
     events: list[StoredEvent] = field(default_factory=list)
     void: list[tuple[str, int]] = field(default_factory=list)
-    status: RunStatus | None = None
-    error: str = ""
-    ended: float = 0.0
+    status: RunChange | None = None
 
 
 class RunLog:
@@ -125,7 +123,7 @@ class RunLog:
             await _wait(self._commits)
             self._check()
 
-    async def chunk(self, step: str, attempt: int, content: str, thinking: str) -> None:
+    async def add_chunk(self, step: str, attempt: int, content: str, thinking: str) -> None:
         """Adds a piece of the output of a running attempt; one of any other attempt is void, and is ignored.
 
         Waits only when the reserved numbers are used up. Raises JournalError when no more could be reserved.
@@ -186,9 +184,9 @@ class RunLog:
             self._attempts[event.step] = event.attempt
             batch.void.append((event.step, event.attempt))
         elif event.type is EventType.RUN_RESUMED:
-            batch.status, batch.error, batch.ended = RunStatus.RUNNING, "", 0.0
-        elif event.type is EventType.RUN_FINISHED:
-            batch.status, batch.error, batch.ended = event.run_status, event.error, now
+            batch.status = RunChange(RunStatus.RUNNING)
+        elif event.run_status is not None:
+            batch.status = RunChange(event.run_status, event.failure, event.failed_steps, now)
         self._used += 1
         event.sequence, event.create_time = self._used, now
         self._store.add_event(event)
@@ -228,8 +226,6 @@ class RunLog:
             events=batch.events,
             reserved=self._promised if self._promised > before else 0,
             status=batch.status,
-            error=batch.error,
-            ended=batch.ended,
         )
         self._uncommitted = batch.first
         try:

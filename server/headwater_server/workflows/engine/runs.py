@@ -1,9 +1,9 @@
-"""All runs of this server: starts, watches, cancels and resumes them, also after a crash.
+"""All runs of this server: they are started, watched, cancelled and resumed here, also after a crash.
 
-Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. Every
-event goes through the log, which makes it durable before any watcher sees it. So the journal always has at least the
-events that a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be
-resumed from the journal alone. A run that has ended is read from the journal.
+Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. What
+happens goes through the log, which makes it durable before watchers see it; so the journal always has at least what
+a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be resumed from
+the journal alone. A run that has ended is read from the journal.
 """
 
 from __future__ import annotations
@@ -19,59 +19,29 @@ from typing import Any, TypeVar
 import structlog
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
-from headwater_server.domain.workflow import (
-    Context,
-    EventType,
-    RunEvent,
-    RunState,
-    RunStatus,
-    StepState,
-    Workflow,
-)
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.definition import graph
+from headwater_server.workflows.engine.retention import remove_old_runs
+from headwater_server.workflows.engine.run_calls import (
+    RunView,
+    StartRequest,
+    invalid_workflow,
+    run_broken,
+    run_completed,
+    run_not_found,
+    run_state_error,
+)
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunInfo, RunSummary
-
-PRUNE_EVERY_SECONDS = 3600.0
+from headwater_server.workflows.journal.base import Change, Journal, RunInfo, RunSummary
 
 T = TypeVar("T")
 
 log = structlog.get_logger("headwater.workflows")
-
-
-@dataclass(frozen=True, slots=True)
-class StartRequest:
-    """A caller's request to start a run.
-
-    Attributes:
-        context: the values that the run begins with.
-        queue: the queue of handlers of steps that name none; may be empty.
-        request_id: the caller's own id of the request; may be empty.
-        fingerprint: of the request; tells whether the same id came with another body.
-        violations: mistakes of the definition that the caller of `start` has found already.
-    """
-
-    workflow: Workflow
-    context: Context
-    queue: str
-    request_id: str
-    fingerprint: str
-    violations: tuple[FieldViolation, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """A run as it is now. `ended` is 0.0 while it runs."""
-
-    info: RunInfo
-    state: RunState
-    sequence: int
-    ended: float
 
 
 @dataclass(slots=True)
@@ -105,8 +75,8 @@ class Runs:
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._active: dict[str, _Active] = {}
-        self._taking_up = asyncio.Lock()
-        self._begun: set[asyncio.Task[Any]] = set()  # finish although their callers have left
+        self._activating = asyncio.Lock()
+        self._begun: set[asyncio.Task[Any]] = set()  # what is done to its end, though its caller has left
         self._draining = False
         self._pruning: asyncio.Task[None] | None = None
 
@@ -114,12 +84,14 @@ class Runs:
         return len(self._active)
 
     async def open(self) -> None:
-        """Resumes the runs that an earlier process left, and begins to remove old ones."""
+        """Resumes what an earlier process left, and begins to remove what is old."""
         for run_id in await self._journal.unfinished():
-            await self._take_up(run_id)
+            await self._activate(run_id)
         if self._active:
             log.info("runs resumed", runs=len(self._active))
-        self._pruning = asyncio.create_task(self._prune(), name="headwater retention")
+        self._pruning = asyncio.create_task(
+            remove_old_runs(self._journal, self._retention_seconds, self._clock), name="headwater retention"
+        )
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition."""
@@ -127,8 +99,8 @@ class Runs:
         known = {name: await self._journal.handlers(name) | self._runner.handlers(name) for name in queues if name}
         return graph.violations(workflow, lambda name: known.get(name, frozenset()), queue)
 
-    async def start(self, request: StartRequest) -> str:
-        """Starts a run; its id.
+    async def start_run(self, request: StartRequest) -> str:
+        """Starts a run and returns its id.
 
         Raises HeadwaterError: WORKFLOW_INVALID with every mistake, REQUEST_ID_REUSED, SERVER_DRAINING.
         """
@@ -158,7 +130,8 @@ class Runs:
         return info.run_id
 
     async def _create(self, info: RunInfo, state: RunState) -> None:
-        started = StoredEvent(RunEvent(EventType.RUN_STARTED, sequence=1, create_time=info.created))
+        event = RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name, sequence=1, create_time=info.created)
+        started = StoredEvent(event)
         await self._journal.create(info, state, Change(events=[started], reserved=1))
         self._drive(info, state, RunLog(self._journal, info.run_id, 1, [started], self._clock))
 
@@ -183,7 +156,7 @@ class Runs:
             )
         return run_id
 
-    async def watch(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
+    async def watch_run(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """The events of a run after the one numbered `after`, to its end.
 
         Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
@@ -192,7 +165,7 @@ class Runs:
         active = self._active.get(run_id)  # it may have been resumed meanwhile
         if active is None:
             if stored is None:
-                raise _not_found(run_id)
+                raise run_not_found(run_id)
             entries = await self._journal.events(run_id, after)
             for event in replay(entries, after):
                 yield event
@@ -204,71 +177,71 @@ class Runs:
                     yield event
             has_ended = active.state.status is not RunStatus.RUNNING
         if not has_ended:
-            raise draining() if self._draining else _broken(run_id)
+            raise draining() if self._draining else run_broken(run_id)
 
-    async def get(self, run_id: str) -> RunView:
+    async def get_run(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""
         active = await self._running(run_id)
         if active is not None:
             return RunView(active.info, active.state, active.log.sequence, 0.0)
         stored = await self._journal.load(run_id)
         if stored is None:
-            raise _not_found(run_id)
+            raise run_not_found(run_id)
         return RunView(stored.info, stored.state, stored.sequence, stored.ended)
 
     async def _running(self, run_id: str) -> _Active | None:
-        """The run if it is active. Waits for the end of one whose last event is already visible."""
+        """The run if it is active; one whose end was just shown has ended when this returns."""
         active = self._active.get(run_id)
         if active is not None and active.state.status is not RunStatus.RUNNING:
             await asyncio.wait([active.task])
             active = self._active.get(run_id)
         return active
 
-    async def page(
+    async def list_runs(
         self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
     ) -> list[RunSummary]:
         """Runs, newest first; see `Journal.page`."""
         return await self._journal.page(before, size, status, workflow_name, since)
 
-    async def cancel(self, run_id: str) -> None:
+    async def cancel_run(self, run_id: str) -> None:
         """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
-        is_left = run_id not in self._active and (await self.get(run_id)).state.status is RunStatus.RUNNING
+        is_left = run_id not in self._active and (await self.get_run(run_id)).state.status is RunStatus.RUNNING
         if is_left and not self._draining:
-            await self._whole(self._take_up(run_id, cancel=True))
+            await self._whole(self._activate(run_id, cancel=True))
         active = self._active.get(run_id)
         if active is not None:
             active.scheduler.cancel()
             await asyncio.wait([active.task])
-        status = (await self.get(run_id)).state.status
+        status = (await self.get_run(run_id)).state.status
         if status is RunStatus.RUNNING:
-            raise draining() if self._draining else _broken(run_id)
+            raise draining() if self._draining else run_broken(run_id)
         if status is not RunStatus.CANCELLED:
-            raise _state(run_id, f"the run has {status.value}, so there is nothing to cancel")
+            raise run_state_error(run_id, f"the run has {status.value}, so there is nothing to cancel")
 
-    async def resume(self, run_id: str) -> int:
-        """Resumes a run that failed or was cancelled, and returns the number of its latest event before that.
+    async def resume_run(self, run_id: str) -> int:
+        """Continues a run that failed or was cancelled; returns the number of its latest event before that.
 
         Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING.
         """
-        view = await self.get(run_id)
+        view = await self.get_run(run_id)
         if view.state.status is RunStatus.COMPLETED:
-            raise _completed(run_id)
+            raise run_completed(run_id)
         if run_id not in self._active:
             if self._draining:
                 raise draining()
-            await self._whole(self._take_up(run_id))
+            await self._whole(self._activate(run_id))
         return view.sequence
 
-    async def _take_up(self, run_id: str, *, cancel: bool = False) -> None:
-        """Makes a run of the journal active that no task drives; with `cancel` only to end it."""
-        async with self._taking_up:
+    async def _activate(self, run_id: str, *, cancel: bool = False) -> None:
+        """Makes a run active that only the journal has; with `cancel` only to end it."""
+        async with self._activating:
             stored = await self._journal.load(run_id)
             if run_id in self._active:
                 return
             if stored is None:
-                raise _not_found(run_id)
+                raise run_not_found(run_id)
             if stored.state.status is RunStatus.COMPLETED:  # meanwhile
-                raise _completed(run_id)
+                raise run_completed(run_id)
             entries = await self._journal.events(run_id, 0)
             run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
             await run_log.record(prepare_resume(stored.info.workflow, stored.state))
@@ -287,7 +260,7 @@ class Runs:
     async def _run(self, run_id: str, scheduler: Scheduler) -> None:
         try:
             await scheduler.run()
-        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state
+        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps what was durable
             log.error("fault", run_id=run_id, **fault_facts(error))
         finally:
             active = self._active.pop(run_id)
@@ -315,44 +288,3 @@ class Runs:
         if self._begun:
             await asyncio.wait(self._begun)
         await self.drain(0)
-
-    async def _prune(self) -> None:
-        while True:
-            try:
-                removed = await self._journal.prune(self._clock() - self._retention_seconds)
-            except JournalError as error:
-                log.error("fault", **fault_facts(error))  # the next time it may go better
-            else:
-                if removed:
-                    log.info("old runs removed", runs=removed)
-            await asyncio.sleep(PRUNE_EVERY_SECONDS)
-
-
-def invalid_workflow(violations: list[FieldViolation]) -> HeadwaterError:
-    """The error for a definition with mistakes."""
-    message = "; ".join(f"{v.field}: {v.description}" for v in violations)
-    return HeadwaterError(Reason.WORKFLOW_INVALID, message, violations=violations)
-
-
-def _not_found(run_id: str) -> HeadwaterError:
-    return HeadwaterError(
-        Reason.RUN_NOT_FOUND,
-        "no run has this id; it may be so old that it was removed, ListWorkflowRuns shows those that are kept",
-        metadata={"run_id": run_id[:100]},
-    )
-
-
-def _state(run_id: str, message: str) -> HeadwaterError:
-    return HeadwaterError(Reason.RUN_STATE, message, metadata={"run_id": run_id})
-
-
-def _completed(run_id: str) -> HeadwaterError:
-    return _state(run_id, "the run has completed, so there is nothing to resume")
-
-
-def _broken(run_id: str) -> HeadwaterError:
-    return HeadwaterError(
-        Reason.INTERNAL,
-        "Headwater failed while it drove the run; its log says why, and ResumeWorkflowRun continues the run",
-        metadata={"run_id": run_id},
-    )

@@ -1,11 +1,11 @@
 """Runs the steps of one workflow: starts attempts, records every change, and ends the run.
 
-Theory of operation. The scheduler works moment by moment. A moment begins when something has happened: an attempt has
-ended, a delay is over, a caller cancels. The scheduler then draws every conclusion: it merges the outcome of a step,
-skips steps that can no longer run, and evaluates the conditions of steps whose turn has come. The conclusions are in
-private memory (`progress`) and in a list of transitions. One call of `record` makes the list durable. After that the
-list is published in the state that others read, and the new attempts start. Events in the meantime belong to the next
-moment. So a crash leaves the state between two moments, and a step that was reported complete stays complete.
+Theory of operation. The scheduler goes from moment to moment. A moment begins when something has happened: an attempt
+has ended, a delay is over, or the run is cancelled. It draws every conclusion from that (merges the outcome of a step,
+skips what can no longer run, evaluates the conditions of steps that can start), in its own memory (`progress`) and as a
+list of transitions. One call of `record` makes the list durable. Only then is it published in the state that others
+read, and only then do the attempts start that the moment began. What happens meanwhile belongs to the next moment. So a
+crash leaves the state between two moments, and a step whose completion anybody heard of is complete for ever.
 
 There is no clock, randomness or I/O here, and no order that depends on the addresses of objects: ended attempts are
 taken in the order in which the event loop reports them. Time passes only in `asyncio.sleep`. So the same outcomes in
@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
     RunEvent,
     RunState,
     RunStatus,
+    SkipReason,
     Step,
-    StepError,
+    StepState,
     StepStatus,
     Transition,
     Workflow,
@@ -41,8 +43,6 @@ Raises StepError when it fails. Any other exception counts as a failure that may
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""
-
-MAX_ERROR_CHARACTERS = 1_000
 
 
 class Scheduler:
@@ -86,7 +86,7 @@ class Scheduler:
         """Runs until the run has ended, or has stopped.
 
         When its task is cancelled, or `record` fails, the attempts are cancelled and waited for, and nothing more is
-        recorded: the run can be resumed from its last record.
+        recorded: the run can be resumed from what was.
         """
         try:
             await self._run()
@@ -95,7 +95,7 @@ class Scheduler:
 
     async def _run(self) -> None:
         moment = Moment()
-        self._progress.take_up(moment)
+        self._progress.resume_steps(moment)
         while True:
             if not (self._stopping or self._cancelling):
                 self._progress.begin(moment)
@@ -145,7 +145,9 @@ class Scheduler:
                 self._state.context.pop(key, None)
             self._state.context.update(transition.context)
             if transition.event.run_status is not None:
-                self._state.status, self._state.error = transition.event.run_status, transition.event.error
+                self._state.status = transition.event.run_status
+                self._state.failure = transition.event.failure
+                self._state.failed_steps = transition.event.failed_steps
 
     def _act(self, moment: Moment) -> None:
         for step, attempt, context in moment.attempts:
@@ -191,27 +193,28 @@ class Scheduler:
 
 
 def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
-    """Prepares a run that is resumed for a scheduler: changes its state, and returns the transitions to record first.
+    """Makes a run ready for a scheduler again: changes its state, and returns what is to be recorded first.
 
     In a run that has ended, the steps that failed, were cancelled, or were skipped because of those, start over; they
-    are in `Transition.also`. A run that has not ended needs no change.
+    are in `Transition.also`. In one that has not, the scheduler knows what to do.
     """
     if state.status is RunStatus.RUNNING:
         return [Transition(RunEvent(EventType.RUN_RESUMED))]
-    state.status, state.error = RunStatus.RUNNING, ""
+    state.status, state.failure, state.failed_steps = RunStatus.RUNNING, None, ()
     again = []
     for step in workflow.steps:
         before = state.steps[step.name]
-        if before.status in {StepStatus.FAILED, StepStatus.CANCELLED} or before.cause:
-            after = replace(before, status=StepStatus.PENDING, failures=0, error="", cause=(), ended=0.0, queue="")
+        failed = before.status in {StepStatus.FAILED, StepStatus.CANCELLED}
+        if failed or before.skip_reason is SkipReason.DEPENDENCY_FAILED:
+            after = StepState(step.name, attempt=before.attempt, started=before.started)
             state.steps[step.name] = after
             again.append(after)
     return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(again))]
 
 
-def _failure(outcome: BaseException | None) -> StepError:
+def _failure(outcome: BaseException | None) -> Failure:
     if isinstance(outcome, StepError):
-        return outcome
+        return outcome.failure
     if outcome is None:
-        return StepError("the attempt was cancelled, but the run was not", retryable=True)
-    return StepError(f"{type(outcome).__name__}: {outcome}"[:MAX_ERROR_CHARACTERS], retryable=True)
+        return Failure(Reason.INTERNAL, "the attempt was cancelled, though the run was not")
+    return Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__)

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
     RunEvent,
     RunState,
     Step,
-    StepError,
     StepStatus,
     Transition,
 )
@@ -26,18 +27,8 @@ from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
-Act: TypeAlias = Callable[[bytes, str, OnChunk], Awaitable[str]]
-"""Asks the agent (as `Workflow.agent` has it) a prompt; gives text and thinking as they come, then the whole text."""
-
-_MAY_SUCCEED_LATER = frozenset(
-    {
-        Reason.PROVIDER_RATE_LIMITED,
-        Reason.PROVIDER_UNAVAILABLE,
-        Reason.STREAM_INTERRUPTED,
-        Reason.STREAM_TIMEOUT,
-        Reason.INTERNAL,
-    }
-)
+Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
+"""Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole text. Raises StepError."""
 
 MAX_ACTIONS = 256
 """Prompts that are answered at once; the others wait, before their time runs."""
@@ -58,11 +49,11 @@ class StepRunner:
         self._actions = asyncio.Semaphore(MAX_ACTIONS)
 
     def handlers(self, queue: str) -> frozenset[str]:
-        """The names that workers of the queue have, which are connected now."""
+        """The names that the connected workers of the queue have."""
         return self._workers.handlers(queue)
 
     def drain(self) -> None:
-        """Fails no attempt from now on: this server's shutdown may be the cause. The next process starts them over."""
+        """From now on this server itself may be the cause of a failure, so no attempt fails that can start over."""
         self._draining = True
 
     def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
@@ -76,7 +67,7 @@ class StepRunner:
                     return await self._handle(info, state, run_log, step, attempt, context, dependencies)
                 return await self._ask(info, run_log, step, attempt, dependencies)
             except StepError as error:
-                if self._draining:  # the next process starts the attempt over
+                if self._draining and not step.retry_policy.is_at_most_once:  # the next process starts it over
                     raise asyncio.CancelledError from error
                 raise
 
@@ -86,7 +77,7 @@ class StepRunner:
         self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, dependencies: Mapping[str, str]
     ) -> Outcome:
         async def on_chunk(content: str, thinking: str) -> None:
-            await run_log.chunk(step.name, attempt, content, thinking)
+            await run_log.add_chunk(step.name, attempt, content, thinking)
 
         limit = asyncio.timeout(None)
         try:
@@ -95,12 +86,11 @@ class StepRunner:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
                 prompt = f"{step.action}\n\n{json_object(dependencies)}" if dependencies else step.action
                 text = await self._act(info.workflow.agent, prompt, on_chunk)
-        except HeadwaterError as error:
-            raise StepError(error.message, retryable=error.reason in _MAY_SUCCEED_LATER) from error
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise StepError(f"took longer than {step.timeout_seconds:g} seconds", retryable=True) from error
+            message = f"the model took longer than {step.timeout_seconds:g} s"
+            raise StepError(Failure(Reason.STEP_TIMEOUT, message)) from error
         return Outcome(json.dumps(text, ensure_ascii=False))
 
     async def _handle(
@@ -113,19 +103,19 @@ class StepRunner:
         context: Mapping[str, str],
         dependencies: Mapping[str, str],
     ) -> Outcome:
-        async def tell(kind: EventType, status: StepStatus, queue: str) -> None:
+        async def report(kind: EventType, status: StepStatus, queue: str) -> None:
             now = replace(state.steps[step.name], status=status, queue=queue)
             await run_log.record([Transition(RunEvent(kind, step=step.name, attempt=attempt, queue=queue), now)])
             state.steps[step.name] = now
 
         async def on_waiting(queue: str) -> None:
-            await tell(EventType.STEP_WAITING_FOR_WORKER, StepStatus.WAITING_FOR_WORKER, queue)
+            await report(EventType.STEP_WAITING, StepStatus.WAITING_FOR_WORKER, queue)
 
         async def on_started() -> None:
-            await tell(EventType.STEP_STARTED, StepStatus.RUNNING, "")
+            await report(EventType.STEP_STARTED, StepStatus.RUNNING, "")
 
         async def on_chunk(content: str, thinking: str) -> None:
-            await run_log.chunk(step.name, attempt, content, thinking)
+            await run_log.add_chunk(step.name, attempt, content, thinking)
 
         task = TaskSpec(
             run_id=info.run_id,
@@ -136,7 +126,7 @@ class StepRunner:
             dependencies=dependencies,
             agent=info.workflow.agent,
         )
-        return await self._workers.execute(
+        return await self._workers.run_task(
             task,
             step.queue or info.queue,
             schedule_timeout_seconds=info.workflow.schedule_timeout_seconds,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
 
@@ -27,7 +28,7 @@ class RunInfo:
         workflow: the definition it began with.
         queue: the queue of its handlers; may be empty.
         request_id: the caller's id of the request that started it; may be empty.
-        fingerprint: of that request; tells whether the same id came with another body.
+        fingerprint: of that request; it differs when the same id came with another body.
         created: when it was accepted, in seconds since the epoch.
     """
 
@@ -48,9 +49,26 @@ class RunSummary:
     workflow_name: str
     queue: str
     status: RunStatus
-    error: str
+    failure: Failure | None
+    failed_steps: tuple[str, ...]
     created: float
     ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """A run's new status, and what goes with it.
+
+    Attributes:
+        failure: as `RunState.failure`.
+        failed_steps: as `RunState.failed_steps`.
+        ended: in seconds since the epoch; 0.0 while it runs.
+    """
+
+    status: RunStatus
+    failure: Failure | None = None
+    failed_steps: tuple[str, ...] = ()
+    ended: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +78,10 @@ class Change:
     Attributes:
         steps: steps as they are now.
         context: keys of the context that were set.
-        deleted: keys that were deleted before that; one that is in both moves to the context's end.
+        deleted: keys that were deleted before that; one that is in both starts over at the context's end.
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.
-        error: with `status`.
-        ended: with `status`, in seconds since the epoch; 0.0 while it runs.
     """
 
     steps: Sequence[StepState] = ()
@@ -73,9 +89,7 @@ class Change:
     deleted: Sequence[str] = ()
     events: Sequence[StoredEvent] = ()
     reserved: int = 0
-    status: RunStatus | None = None
-    error: str = ""
-    ended: float = 0.0
+    status: RunChange | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,58 +5,68 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import msgspec
 
-from headwater_server.domain.workflow import (
-    EventType,
-    RunEvent,
-    RunState,
-    RunStatus,
-    Step,
-    StepState,
-    StepStatus,
-    Workflow,
-)
+from headwater_server.domain.failure import Failure
+from headwater_server.domain.workflow import RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
-from headwater_server.workflows.journal.base import RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.base import Change, RunChange, RunInfo, RunSummary, StoredRun
 
 Row: TypeAlias = dict[str, object]
 
 _EVENT_FIELDS = (
-    "sequence", "step", "attempt", "content", "thinking", "omitted", "result", "error", "delay_seconds", "queue", "key",
-    "create_time",
+    "sequence", "type", "step", "attempt", "content", "thinking", "omitted", "result", "create_time",
 )  # fmt: skip
-_STEP_FIELDS = ("name", "attempt", "failures", "result", "error", "started", "ended", "queue")
+_EVENT_FACTS = (
+    "workflow_name", "failure", "skip_reason", "because_of", "delay_seconds", "queue", "message", "context_key",
+    "run_status", "failed_steps",
+)  # fmt: skip
+_STEP_FIELDS = ("name", "status", "attempt", "failures", "result", "skip_reason", "started", "ended", "queue")
 
 
 def run_row(info: RunInfo, state: RunState) -> Row:
     """A row of `runs`."""
-    workflow = asdict(info.workflow)
-    agent = workflow.pop("agent")
     return {
         "run_id": info.run_id,
         "workflow_name": info.workflow.name,
-        "workflow": json.dumps(workflow),
-        "agent": agent,
+        "workflow": _to_json(info.workflow),
         "queue": info.queue,
         "request_id": info.request_id or None,
         "fingerprint": info.fingerprint,
         "created": info.created,
         "status": state.status.value,
-        "error": state.error,
+        "failure": _to_json(state.failure),
+        "failed_steps": _to_json(state.failed_steps),
         "ended": 0.0,
         "reserved": 0,
+    }
+
+
+def run_change_row(run_id: str, change: Change) -> Row:
+    """What a change does to a row of `runs`; `status` is None when it does nothing to the run's own state."""
+    status = change.status or RunChange(RunStatus.RUNNING)
+    return {
+        "run_id": run_id,
+        "reserved": change.reserved,
+        "status": change.status.status.value if change.status else None,
+        "failure": _to_json(status.failure),
+        "failed_steps": _to_json(status.failed_steps),
+        "ended": status.ended,
     }
 
 
 def step_row(run_id: str, step: StepState) -> Row:
     """A row of `steps`, without its place."""
     row: Row = {name: getattr(step, name) for name in _STEP_FIELDS}
-    return {**row, "run_id": run_id, "status": step.status.value, "cause": json.dumps(step.cause)}
+    return {
+        **row,
+        "run_id": run_id,
+        "failure": _to_json(step.failure),
+        "skipped_because_of": _to_json(step.skipped_because_of),
+    }
 
 
 def event_row(run_id: str, stored: StoredEvent) -> Row:
@@ -66,8 +76,7 @@ def event_row(run_id: str, stored: StoredEvent) -> Row:
     return {
         **row,
         "run_id": run_id,
-        "type": event.type.value,
-        "run_status": event.run_status.value if event.run_status else None,
+        "facts": _to_json({name: value for name in _EVENT_FACTS if (value := getattr(event, name))}),
         "marks": _encode_marks(stored.marks) if stored.marks else None,
     }
 
@@ -76,7 +85,7 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
     """A run out of its rows, the steps and the context in their order."""
     info = RunInfo(
         run_id=run["run_id"],
-        workflow=_workflow(json.loads(run["workflow"]), run["agent"]),
+        workflow=msgspec.convert(json.loads(run["workflow"]), Workflow),
         queue=run["queue"],
         request_id=run["request_id"] or "",
         fingerprint=run["fingerprint"],
@@ -86,7 +95,8 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
         {row["name"]: _step_state(row) for row in steps},
         {row["key"]: row["value"] for row in context},
         RunStatus(run["status"]),
-        run["error"],
+        _failure(run["failure"]),
+        _names(run["failed_steps"]),
     )
     return StoredRun(info, state, run["reserved"], run["sequence"], run["ended"])
 
@@ -94,28 +104,36 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
 def run_summary(row: sqlite3.Row) -> RunSummary:
     """A run in a list, out of its columns."""
     values: dict[str, Any] = dict(row)
-    return RunSummary(**{**values, "status": RunStatus(values["status"])})
+    values["status"] = RunStatus(values["status"])
+    values["failure"], values["failed_steps"] = _failure(values["failure"]), _names(values["failed_steps"])
+    return RunSummary(**values)
 
 
 def stored_event(row: sqlite3.Row) -> StoredEvent:
     """An event out of its row."""
-    status = row["run_status"]
-    event = RunEvent(
-        EventType(row["type"]),
-        run_status=RunStatus(status) if status else None,
-        **{name: row[name] for name in _EVENT_FIELDS},
-    )
+    fields = {**{name: row[name] for name in _EVENT_FIELDS}, **json.loads(row["facts"])}
+    event = msgspec.convert(fields, RunEvent)
     return StoredEvent(event, _decode_marks(row["marks"]) if row["marks"] else ())
-
-
-def _workflow(fields: dict[str, Any], agent: bytes) -> Workflow:
-    steps = tuple(Step(**{**step, "depends_on": tuple(step["depends_on"])}) for step in fields.pop("steps"))
-    return Workflow(**fields, steps=steps, agent=agent)
 
 
 def _step_state(row: sqlite3.Row) -> StepState:
     fields = {name: row[name] for name in _STEP_FIELDS}
-    return StepState(**fields, status=StepStatus(row["status"]), cause=tuple(json.loads(row["cause"])))
+    for name in ("failure", "skipped_because_of"):
+        fields[name] = json.loads(row[name])
+    return msgspec.convert(fields, StepState)
+
+
+def _to_json(value: object) -> str:
+    """Plain data as JSON text. Numbers stay what they are, keys keep their order."""
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+
+
+def _failure(text: str) -> Failure | None:
+    return msgspec.convert(json.loads(text), Failure | None)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _encode_marks(marks: Sequence[ChunkMark]) -> bytes:

@@ -10,7 +10,15 @@ from headwater_server.workflows.journal.base import JournalError
 
 APPLICATION_ID = 0x48445754  # says in the file's header whose it is
 
-_VERSION_1 = (
+FIRST_VERSION = 2
+"""The oldest schema that is understood.
+
+Schema 1 was never released. It kept a run's agent as the bytes of a message that no longer exists, which only
+`transport` could have read. A run without its agent must not continue with another one, so such a journal is refused
+instead of converted.
+"""
+
+_VERSION_2 = (
     """
     CREATE TABLE runs (
         position INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, so that pages stay right when runs go
@@ -21,7 +29,8 @@ _VERSION_1 = (
         fingerprint TEXT NOT NULL,
         created REAL NOT NULL,
         status TEXT NOT NULL,
-        error TEXT NOT NULL,
+        failure TEXT NOT NULL,  -- JSON
+        failed_steps TEXT NOT NULL,  -- a JSON array
         ended REAL NOT NULL,
         reserved INTEGER NOT NULL  -- numbers of events up to this one may have been used
     ) STRICT
@@ -31,8 +40,7 @@ _VERSION_1 = (
     """
     CREATE TABLE definitions (  -- apart from the runs, whose rows are written again with each commit
         run_id TEXT PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
-        workflow TEXT NOT NULL,  -- JSON, without its agent
-        agent BLOB NOT NULL
+        workflow TEXT NOT NULL  -- JSON
     ) STRICT
     """,
     """
@@ -44,8 +52,9 @@ _VERSION_1 = (
         attempt INTEGER NOT NULL,
         failures INTEGER NOT NULL,
         result TEXT NOT NULL,
-        error TEXT NOT NULL,
-        cause TEXT NOT NULL,  -- a JSON array
+        failure TEXT NOT NULL,  -- JSON
+        skip_reason TEXT,
+        skipped_because_of TEXT NOT NULL,  -- a JSON array
         started REAL NOT NULL,
         ended REAL NOT NULL,
         queue TEXT NOT NULL,
@@ -72,13 +81,9 @@ _VERSION_1 = (
         thinking TEXT NOT NULL,
         omitted INTEGER NOT NULL,
         result TEXT NOT NULL,
-        error TEXT NOT NULL,
-        delay_seconds REAL NOT NULL,
-        queue TEXT NOT NULL,
-        key TEXT NOT NULL,
-        run_status TEXT,
+        facts TEXT NOT NULL,  -- what only some types have: a JSON object
         create_time REAL NOT NULL,
-        marks BLOB,  -- of a merged chunk: see sqlite_rows
+        marks BLOB,  -- of a merged chunk: see rows
         PRIMARY KEY (run_id, sequence)
     ) STRICT
     """,
@@ -92,26 +97,40 @@ _VERSION_1 = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
-"""Statements that bring the schema from version n, which is 0 when empty, to n + 1. Never changed, only added to."""
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2,)
+"""Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
 
 
-def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Brings the database at `path` to the newest version, each step in a separate transaction.
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Sequence[Sequence[str]] = MIGRATIONS,
+    first: int = FIRST_VERSION,
+) -> None:
+    """Brings the database at `path` to the newest version, each step in its own transaction.
 
-    Raises JournalError for a database of a newer version, or of another program.
+    Raises JournalError for a database that is older than the version `first`, newer than the newest, or of another
+    program.
     """
+    newest = first + len(migrations) - 1
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables and owner != APPLICATION_ID:
         raise JournalError(f"the database {path} belongs to another program; choose another folder with --data-dir")
-    if version > len(migrations):
+    if version > newest:
         raise JournalError(
-            f"a newer Headwater wrote the journal {path} (schema {version}, this one knows {len(migrations)}); "
+            f"a newer Headwater wrote the journal {path} (schema {version}, this one knows {newest}); "
             "upgrade Headwater, or choose another folder with --data-dir"
         )
-    for target, statements in enumerate(migrations[version:], version + 1):
+    if 0 < version < first:
+        raise JournalError(
+            f"an older Headwater wrote the journal {path} (schema {version}), and this one cannot read its runs; "
+            "move the file away, or choose another folder with --data-dir"
+        )
+    for target, statements in enumerate(migrations, first):
+        if target <= version:
+            continue
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in statements:

@@ -12,36 +12,43 @@ from headwater_server.workflows.journal import rows
 from headwater_server.workflows.journal.base import Change, RunInfo, RunSummary, StoredRun
 
 _INSERT_RUN = """
-    INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, error, ended, reserved)
-    VALUES (:run_id, :workflow_name, :queue, :request_id, :fingerprint, :created, :status, :error, :ended, :reserved)
+    INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, failure, failed_steps,
+        ended, reserved)
+    VALUES (:run_id, :workflow_name, :queue, :request_id, :fingerprint, :created, :status, :failure, :failed_steps,
+        :ended, :reserved)
 """
-_INSERT_DEFINITION = "INSERT INTO definitions (run_id, workflow, agent) VALUES (:run_id, :workflow, :agent)"
+_INSERT_DEFINITION = "INSERT INTO definitions (run_id, workflow) VALUES (:run_id, :workflow)"
 _UPDATE_RUN = """
     UPDATE runs SET reserved = max(reserved, :reserved), status = coalesce(:status, status),
-        error = iif(:status IS NULL, error, :error), ended = iif(:status IS NULL, ended, :ended)
+        failure = iif(:status IS NULL, failure, :failure),
+        failed_steps = iif(:status IS NULL, failed_steps, :failed_steps),
+        ended = iif(:status IS NULL, ended, :ended)
     WHERE run_id = :run_id
 """
 _INSERT_STEP = """
-    INSERT INTO steps (run_id, name, place, status, attempt, failures, result, error, cause, started, ended, queue)
-    VALUES (:run_id, :name, :place, :status, :attempt, :failures, :result, :error, :cause, :started, :ended, :queue)
+    INSERT INTO steps (run_id, name, place, status, attempt, failures, result, failure, skip_reason, skipped_because_of,
+        started, ended, queue)
+    VALUES (:run_id, :name, :place, :status, :attempt, :failures, :result, :failure, :skip_reason, :skipped_because_of,
+        :started, :ended, :queue)
 """
 _UPDATE_STEP = """
-    UPDATE steps SET status = :status, attempt = :attempt, failures = :failures, result = :result, error = :error,
-        cause = :cause, started = :started, ended = :ended, queue = :queue
+    UPDATE steps SET status = :status, attempt = :attempt, failures = :failures, result = :result,
+        failure = :failure, skip_reason = :skip_reason, skipped_because_of = :skipped_because_of,
+        started = :started, ended = :ended, queue = :queue
     WHERE run_id = :run_id AND name = :name
 """
 _INSERT_EVENT = """
-    INSERT INTO events (run_id, sequence, type, step, attempt, content, thinking, omitted, result, error,
-        delay_seconds, queue, key, run_status, create_time, marks)
-    VALUES (:run_id, :sequence, :type, :step, :attempt, :content, :thinking, :omitted, :result, :error,
-        :delay_seconds, :queue, :key, :run_status, :create_time, :marks)
+    INSERT INTO events (run_id, sequence, type, step, attempt, content, thinking, omitted, result, facts,
+        create_time, marks)
+    VALUES (:run_id, :sequence, :type, :step, :attempt, :content, :thinking, :omitted, :result, :facts,
+        :create_time, :marks)
 """
 _SET_KEY = """
     INSERT INTO context (run_id, key, value) VALUES (?, ?, ?)
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
 """
 _PAGE = """
-    SELECT position, run_id, workflow_name, queue, status, error, created, ended FROM runs
+    SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended FROM runs
     WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
         AND (:name = '' OR workflow_name = :name) AND created >= :since
     ORDER BY position DESC LIMIT :size
@@ -77,13 +84,7 @@ class ChangeRows:
         """The rows of a change of a run."""
         return cls(
             run_id=run_id,
-            run={
-                "run_id": run_id,
-                "reserved": change.reserved,
-                "status": change.status.value if change.status else None,
-                "error": change.error,
-                "ended": change.ended,
-            },
+            run=rows.run_change_row(run_id, change),
             steps=[rows.step_row(run_id, step) for step in change.steps],
             context=[(run_id, key, value) for key, value in change.context.items()],
             deleted=[(run_id, key) for key in change.deleted],

@@ -1,14 +1,17 @@
 """Gives tasks to workers: tasks wait here for a free worker, and are watched until they end.
 
-Theory of operation. All of it happens on one event loop, and only `execute` and `chunk` ever wait, so nothing needs a
-lock. Waiting tasks stand in a line for each queue and handler. When a worker gets room (it connects, it is heard again,
-or one of its tasks ends) it takes the oldest task of the lines whose handler it has. When a task comes, the least
-loaded worker with room takes it. So while a task waits, no worker that could do it has room.
+Theory of operation. All of it happens on one event loop, and only `run_task` and `chunk` ever wait, so nothing needs a
+lock. Tasks that wait stand in a line for each queue and handler. Whenever a worker has room (it connects, it speaks
+again, one of its tasks ends) it takes the oldest task of those lines whose handler it has; whenever a task comes, the
+least loaded worker with room takes it. So while a task waits, no worker that could do it has room.
+
+A worker gets a task only after the journal says that the attempt runs. So an attempt that the journal shows as waiting
+has surely not run, and can start over after a crash even where a step is at most once.
 
 A worker is known by its id; a session is one connection of it. A worker that is cut off keeps its tasks, and connects
 again. A worker that was not heard for the heartbeat timeout is dead, connected or not: its tasks fail, so that they can
-be tried elsewhere. A task has another id in each attempt, and messages of a worker count only for tasks that it holds
-now, so late messages of a dead worker change nothing.
+be tried elsewhere. A task has another id in each attempt, and a worker may only speak about the tasks that it has now:
+so what a dead worker says later changes nothing.
 
 Silence is counted in ticks of this loop, not by the clock. When the server itself pauses for long, that is one tick,
 and the heartbeats that came in the meantime are read before a worker counts as dead.
@@ -18,12 +21,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import OrderedDict
 from collections.abc import Iterable
 
-from headwater_server.domain.workflow import Outcome, StepError
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError, final_step_error
+from headwater_server.domain.workflow import Outcome
+from headwater_server.workflows.workers.session import WorkerSession
 from headwater_server.workflows.workers.tasks import (
-    Assign,
     Attempt,
     Cancel,
     Link,
@@ -34,72 +38,13 @@ from headwater_server.workflows.workers.tasks import (
     TaskSpec,
     Worker,
 )
-
-__all__ = ["TaskSpec", "WorkerPool", "WorkerSession"]
+from headwater_server.workflows.workers.waiting import WaitingTasks
 
 TICKS = 10
 """Ticks that make up the heartbeat timeout."""
 
 WAITING_GRACE_SECONDS = 0.1
-"""A task that finds a worker within this time has not waited: the run need not report and store it."""
-
-
-class WorkerSession:
-    """One connection of a worker; `WorkerPool.connect` makes it.
-
-    Attributes:
-        unwanted: the tasks that the worker holds and the server no longer wants.
-        replaced: is set when the worker has connected again, over another connection.
-    """
-
-    def __init__(self, pool: WorkerPool, worker: Worker, link: Link, unwanted: tuple[str, ...]) -> None:
-        self.unwanted = unwanted
-        self.replaced = link.replaced
-        self._pool = pool
-        self._worker = worker
-        self._link = link
-
-    @property
-    def _is_current(self) -> bool:
-        return self._worker.link is self._link
-
-    def heard(self) -> None:
-        """Notes that a message of the worker came."""
-        if self._is_current:
-            self._pool._heard(self._worker)
-
-    async def chunk(self, task_id: str, content: str, thinking: str) -> None:
-        """Passes on output of a task, once its run knows that the task has started; drops that of an unwanted one."""
-        attempt = self._worker.tasks.get(task_id) if self._is_current else None
-        if attempt is None:
-            return
-        attempt.spoke = True
-        self._worker.held_up += 1
-        try:
-            await attempt.ready.wait()
-            if not attempt.outcome.done():
-                await attempt.on_chunk(content, thinking)
-        except Exception as error:  # noqa: BLE001  a fault of this run, raised by its `execute`; others use the worker too
-            attempt.end(error)
-        finally:
-            self._worker.held_up -= 1
-            self._worker.silent = 0
-
-    def result(self, task_id: str, outcome: Outcome | StepError) -> bool:
-        """Ends a task. Returns whether that counts: False when the task is not, or no longer, this worker's."""
-        attempt = self._worker.tasks.pop(task_id, None) if self._is_current else None
-        if attempt is None:
-            return False
-        accepted = not attempt.outcome.done()
-        attempt.end(outcome)
-        self._pool._serve(self._worker)
-        return accepted
-
-    def disconnected(self) -> None:
-        """Notes that the connection is gone. The worker keeps its tasks for the heartbeat timeout."""
-        if self._is_current:
-            self._worker.link = None
-            self._pool._drop_if_idle(self._worker)
+"""A task that finds a worker within this time has not waited: the run need not show and store it."""
 
 
 class WorkerPool:
@@ -113,7 +58,7 @@ class WorkerPool:
         self.heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._workers: dict[str, Worker] = {}
         self._queues: dict[str, dict[str, Worker]] = {}
-        self._lines: dict[str, dict[str, OrderedDict[int, Attempt]]] = {}  # by queue, then handler
+        self._waiting = WaitingTasks()
         self._numbers = itertools.count(1)
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -134,8 +79,9 @@ class WorkerPool:
     ) -> WorkerSession:
         """Connects a worker, for the first time or again. It may get tasks, through `send`, before this returns.
 
-        It keeps the earlier tasks that it still holds. An earlier task that it does not know never reached it and is
-        sent again. If that task already had output, the worker has lost it, and the attempt fails.
+        Of the tasks that it had before, it keeps those that it still holds. One that it does not know is sent again.
+        When it had output already, the worker has lost it, and the attempt fails; so does one that was sent and is at
+        most once.
         """
         worker = self._workers.get(worker_id)
         if worker is None:
@@ -152,16 +98,16 @@ class WorkerPool:
         for task_id, attempt in list(worker.tasks.items()):
             if task_id not in held:
                 _repeat(worker, attempt)
-        self._serve(worker)
+        self.serve(worker)
         if self._ticking is None:
             self._tick_later()
         return WorkerSession(self, worker, link, unwanted)
 
     def handlers(self, queue: str) -> frozenset[str]:
-        """The names that workers of the queue have, which are connected now."""
+        """The names that the connected workers of the queue have."""
         return frozenset().union(*(worker.handlers for worker in self._queues.get(queue, {}).values()))
 
-    async def execute(
+    async def run_task(
         self,
         task: TaskSpec,
         queue: str,
@@ -172,9 +118,9 @@ class WorkerPool:
         on_started: OnStarted,
         on_chunk: OnChunk,
     ) -> Outcome:
-        """Lets a worker of the queue do a task, and returns its outcome.
+        """Has a worker of the queue do a task, and returns its outcome.
 
-        Cancelling this cancels the task: its worker gets a message, and its answer is not waited for.
+        When this is cancelled, so is the task: its worker gets a cancellation, which it need not answer.
 
         Args:
             task: the task.
@@ -185,26 +131,27 @@ class WorkerPool:
             on_started: called when one has taken it after `on_waiting`.
             on_chunk: called with each piece of its output, never before those two.
 
-        Raises StepError: it failed, no worker came, the worker vanished, or it took too long.
+        Raises StepError: it failed, no worker came, the worker was lost, or it took too long.
         """
         attempt = Attempt(next(self._numbers), task, queue, on_chunk)
         try:
             self._submit(attempt)
             if not await _within(attempt.assigned, min(WAITING_GRACE_SECONDS, schedule_timeout_seconds)):
+                attempt.held_back = True
                 await on_waiting(queue)
                 if not await _within(attempt.assigned, schedule_timeout_seconds):
-                    raise StepError(
+                    raise final_step_error(
                         f"no worker of the queue `{queue}` took it within {schedule_timeout_seconds:g} s: "
                         f"start one that has the handler `{task.step.handler}`",
-                        retryable=False,
+                        Reason.STEP_TIMEOUT,
                     )
                 await on_started()
-            attempt.ready.set()
+                attempt.held_back = False
+                attempt.send()
             if not await _within(attempt.outcome, timeout_seconds):
-                raise StepError(f"it took longer than {timeout_seconds:g} s", retryable=True)
+                raise StepError(Failure(Reason.STEP_TIMEOUT, f"it took longer than {timeout_seconds:g} s"))
             return attempt.outcome.result()
         finally:
-            attempt.ready.set()
             self._withdraw(attempt)
 
     def _submit(self, attempt: Attempt) -> None:
@@ -216,50 +163,39 @@ class WorkerPool:
         if free:
             self._assign(min(free, key=lambda worker: worker.load), attempt)
         else:
-            lines = self._lines.setdefault(attempt.queue, {})
-            lines.setdefault(attempt.handler, OrderedDict())[attempt.number] = attempt
+            self._waiting.add(attempt)
 
     def _withdraw(self, attempt: Attempt) -> None:
-        """Gives the attempt up, if it has no outcome."""
-        self._leave_line(attempt)
+        """Its outcome is no longer wanted, if it has none."""
+        self._waiting.discard(attempt)
         attempt.outcome.cancel()
         worker = attempt.worker
         if worker is not None and worker.tasks.pop(attempt.id, None) is not None:
-            worker.tell(Cancel(attempt.id))
-            self._serve(worker)
-            self._drop_if_idle(worker)
-
-    def _leave_line(self, attempt: Attempt) -> None:
-        lines = self._lines.get(attempt.queue, {})
-        line = lines.get(attempt.handler)
-        if line is not None and line.pop(attempt.number, None) is not None and not line:
-            del lines[attempt.handler]
-            if not lines:
-                del self._lines[attempt.queue]
+            worker.send(Cancel(attempt.id))
+            self.serve(worker)
+            self.drop_if_idle(worker)
 
     def _assign(self, worker: Worker, attempt: Attempt) -> None:
         attempt.worker = worker
         worker.tasks[attempt.id] = attempt
         worker.served = next(self._numbers)
         attempt.assigned.set_result(None)
-        worker.tell(Assign(attempt.id, attempt.task))
+        attempt.send()
 
-    def _serve(self, worker: Worker) -> None:
-        """Gives a worker the tasks that wait for it, oldest first, as far as it has room."""
+    def serve(self, worker: Worker) -> None:
+        """Gives a worker what waits for it, oldest first, as far as it has room. For its session."""
         while worker.has_room:
-            lines = self._lines.get(worker.queue, {})
-            oldest = min((next(iter(line)) for name, line in lines.items() if name in worker.handlers), default=None)
-            if oldest is None:
+            attempt = self._waiting.pop_oldest(worker.queue, worker.handlers)
+            if attempt is None:
                 return
-            attempt = next(line[oldest] for line in lines.values() if oldest in line)
-            self._leave_line(attempt)
             self._assign(worker, attempt)
 
-    def _heard(self, worker: Worker) -> None:
+    def heard(self, worker: Worker) -> None:
+        """The worker has said something. For its session."""
         worker.silent = 0
         if worker.dead:
             worker.dead = False
-            self._serve(worker)
+            self.serve(worker)
 
     def _tick_later(self) -> None:
         self._ticking = asyncio.get_running_loop().call_later(self.heartbeat_timeout_seconds / TICKS, self._tick)
@@ -277,17 +213,12 @@ class WorkerPool:
         worker.dead = True
         lost, worker.tasks = worker.tasks, {}
         for attempt in lost.values():
-            worker.tell(Cancel(attempt.id))
-            attempt.end(
-                StepError(
-                    f"its worker vanished: nothing was heard of it for {self.heartbeat_timeout_seconds:g} s",
-                    retryable=True,
-                )
-            )
-        self._drop_if_idle(worker)
+            worker.send(Cancel(attempt.id))
+            attempt.end(_lost(f"its worker was lost: it sent nothing for {self.heartbeat_timeout_seconds:g} s"))
+        self.drop_if_idle(worker)
 
-    def _drop_if_idle(self, worker: Worker) -> None:
-        """Forgets a worker that is not connected and has no task."""
+    def drop_if_idle(self, worker: Worker) -> None:
+        """Forgets a worker that is not connected and has nothing to come back for. For its session."""
         if worker.link is None and not worker.tasks and self._workers.get(worker.id) is worker:
             del self._workers[worker.id]
             self._leave_queue(worker)
@@ -299,12 +230,16 @@ class WorkerPool:
 
 
 def _repeat(worker: Worker, attempt: Attempt) -> None:
-    """Sends a task again that its worker does not know after a reconnect; fails it when the worker has lost it."""
-    if attempt.spoke:
+    """For a task that its worker does not know after a reconnect."""
+    if attempt.spoke or (attempt.was_sent and attempt.task.step.retry_policy.is_at_most_once):
         del worker.tasks[attempt.id]
-        attempt.end(StepError("its worker has lost it: it started again under the same id", retryable=True))
+        attempt.end(_lost("its worker no longer knows it: it was started again under the same id, or never got it"))
     else:
-        worker.tell(Assign(attempt.id, attempt.task))
+        attempt.send()
+
+
+def _lost(message: str) -> StepError:
+    return StepError(Failure(Reason.WORKER_LOST, message))
 
 
 async def _within(future: asyncio.Future[None] | asyncio.Future[Outcome], seconds: float | None) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import Outcome, Step
 
 OnWaiting: TypeAlias = Callable[[str], Awaitable[None]]
-"""Is called with the queue's name when no worker is free."""
+"""Called with the queue's name when no worker is free."""
 
 OnStarted: TypeAlias = Callable[[], Awaitable[None]]
-"""Is called when a worker has taken a task that had to wait."""
+"""Called when a worker has taken a task that had to wait, before the worker gets it."""
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 """Gets content and thinking as they come."""
@@ -27,7 +29,7 @@ class TaskSpec:
     Attributes:
         context: the run's context as it is at the start of the attempt.
         dependencies: the results of the steps that this one depends on, by name.
-        agent: as `Workflow.agent`.
+        agent: the workflow's agent.
     """
 
     run_id: str
@@ -36,7 +38,13 @@ class TaskSpec:
     attempt: int
     context: Mapping[str, str] = field(default_factory=dict)
     dependencies: Mapping[str, str] = field(default_factory=dict)
-    agent: bytes = b""
+    agent: AgentConfig = field(default_factory=AgentConfig)
+
+    @property
+    def idempotency_key(self) -> str:
+        """Equal in all attempts of this step of this run, and different for every other step of any run."""
+        name = hashlib.sha256(self.step.name.encode()).hexdigest()[:32]  # short and ASCII, so that it fits a header
+        return f"{self.run_id}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +67,30 @@ Send: TypeAlias = Callable[[ToWorker], None]
 
 
 class Attempt:
-    """A task from `execute` until it has an outcome or is given up.
+    """A task from `WorkerPool.run_task` until it has an outcome or is no longer wanted.
 
     Attributes:
         number: rises with each task: the order of the lines.
-        worker: the worker that has it.
+        worker: has it.
+        held_back: the journal says that it waits, so its worker does not get it yet.
+        was_sent: its worker may have got it.
         spoke: whether it has had output.
         assigned: is done when a worker has it.
-        ready: is set when the run knows that it has started; chunks wait for that.
     """
 
-    __slots__ = ("assigned", "id", "number", "on_chunk", "outcome", "queue", "ready", "spoke", "task", "worker")
+    __slots__ = (
+        "assigned",
+        "held_back",
+        "id",
+        "number",
+        "on_chunk",
+        "outcome",
+        "queue",
+        "spoke",
+        "task",
+        "was_sent",
+        "worker",
+    )
 
     def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk) -> None:
         loop = asyncio.get_running_loop()
@@ -79,9 +100,10 @@ class Attempt:
         self.queue = queue
         self.on_chunk = on_chunk
         self.worker: Worker | None = None
+        self.held_back = False
+        self.was_sent = False
         self.spoke = False
         self.assigned: asyncio.Future[None] = loop.create_future()
-        self.ready = asyncio.Event()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
 
     @property
@@ -89,13 +111,21 @@ class Attempt:
         """Name of the handler that it needs."""
         return self.task.step.handler
 
+    def send(self) -> None:
+        """Gives it to its worker, unless that must wait: for the journal, or until the worker is connected again."""
+        worker = self.worker
+        if worker is None or worker.link is None or self.held_back or self.id not in worker.tasks:
+            return
+        self.was_sent = True
+        worker.send(Assign(self.id, self.task))
+
     def end(self, outcome: Outcome | Exception) -> None:
         """Ends it; only the first outcome counts."""
         if self.outcome.done():
             return
         if isinstance(outcome, Exception):
             self.outcome.set_exception(outcome)
-            self.outcome.exception()  # marks it as read: the task that waited for it may be gone
+            self.outcome.exception()  # it may be no longer wanted, and that is no mistake
         else:
             self.outcome.set_result(outcome)
 
@@ -142,7 +172,7 @@ class Worker:
         """A key to sort by: the least loaded worker first, then the one that has waited longest for a task."""
         return len(self.tasks) / self.concurrency, self.served
 
-    def tell(self, message: ToWorker) -> None:
+    def send(self, message: ToWorker) -> None:
         """Sends something, if it is connected."""
         if self.link is not None:
             self.link.send(message)

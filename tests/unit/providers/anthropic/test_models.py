@@ -1,10 +1,11 @@
-"""What is known of Anthropic's models by their names."""
+"""Facts about Anthropic's models that follow from their names."""
 
 from __future__ import annotations
 
 import pytest
 
-from headwater_server.providers.anthropic.models import takes_sampling
+from headwater_server.domain.messages import ALL_EFFORTS
+from headwater_server.providers.anthropic.models import efforts, takes_sampling
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,23 @@ def test_a_model_on_anthropics_api_that_takes_temperature(model: str) -> None:
 )  # fmt: skip
 def test_a_model_on_anthropics_api_that_takes_no_temperature(model: str) -> None:
     assert not takes_sampling(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "lacking"),
+    [
+        ("claude-opus-4-8", set()),
+        ("claude-opus-5", set()),
+        ("claude-haiku-5-5", set()),
+        ("claude-sonnet-4-6", {"xhigh"}),
+        ("claude-opus-5-5", {"none"}),
+        ("claude-sonnet-5-5@2026", {"none"}),
+        ("claude-fable-5-1", {"none"}),
+        ("claude-mythos-preview", {"none"}),
+        ("claude-sonnet-4-5", set(ALL_EFFORTS) - {"none"}),
+        ("claude-3-5-haiku-latest", set(ALL_EFFORTS)),
+        ("smollm2", set(ALL_EFFORTS)),
+    ],
+)
+def test_the_efforts_that_a_model_lacks(model: str, lacking: set[str]) -> None:
+    assert ALL_EFFORTS - efforts(model) == lacking

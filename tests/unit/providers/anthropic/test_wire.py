@@ -10,6 +10,8 @@ import pytest
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import (
+    Opaque,
+    ProviderData,
     ResponseFormat,
     ResponseFormatType,
     Thinking,
@@ -80,9 +82,60 @@ def test_sampling_by_option_needs_the_older_version_too() -> None:
 
 
 def test_which_parameters_a_model_takes() -> None:
-    assert WIRE.supported_params("claude-sonnet-4-6") == {"max_tokens", "stop", "temperature", "top_p"}
-    assert WIRE.supported_params("claude-opus-5-5") == {"max_tokens", "stop"}
-    assert WIRE.supported_params("smollm2") == {"max_tokens", "stop", "temperature", "top_p"}
+    always = {"max_tokens", "stop", "parallel_tool_calls"}
+    assert WIRE.supported_params("claude-sonnet-4-6") == always | {"temperature", "top_p", "reasoning_effort"}
+    assert WIRE.supported_params("claude-opus-5-5") == always | {"reasoning_effort"}
+    assert WIRE.supported_params("smollm2") == always | {"temperature", "top_p"}
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "fields"),
+    [
+        ("claude-opus-4-8", "high", {"output_config": {"effort": "high"}}),
+        ("claude-opus-4-8", "minimal", {"output_config": {"effort": "low"}}),
+        ("claude-opus-4-8", "none", {"thinking": {"type": "disabled"}}),
+        ("claude-opus-4-6", "max", {"output_config": {"effort": "max"}, "thinking": {"type": "adaptive"}}),
+        ("claude-sonnet-4-5", "none", {"thinking": {"type": "disabled"}}),
+    ],
+)
+def test_an_effort_is_asked_in_anthropics_words(model: str, effort: str, fields: dict[str, Any]) -> None:
+    assert effort in WIRE.efforts(model)
+    plain = WIRE.call(ask(model=model)).body
+    assert WIRE.call(ask(model=model, sampling={"reasoning_effort": effort})).body == plain | fields
+
+
+def test_an_effort_stands_beside_the_form_of_the_reply() -> None:
+    form = ResponseFormat(ResponseFormatType.JSON_SCHEMA, {"type": "object"})
+    request = ask(model="claude-opus-5", sampling={"reasoning_effort": "low"}, response_format=form)
+    schema = {"type": "json_schema", "schema": {"type": "object"}}
+    assert WIRE.call(request).body["output_config"] == {"effort": "low", "format": schema}
+
+
+@pytest.mark.parametrize(
+    ("parallel", "choice", "sent"),
+    [
+        (False, None, {"type": "auto", "disable_parallel_tool_use": True}),
+        (False, ToolChoice(ToolChoiceMode.REQUIRED), {"type": "any", "disable_parallel_tool_use": True}),
+        (False, ToolChoice(ToolChoiceMode.NONE), {"type": "none"}),
+        (True, ToolChoice(ToolChoiceMode.AUTO), {"type": "auto"}),
+        (True, None, None),
+    ],
+)
+def test_several_calls_at_once_are_forbidden_with_the_choice(parallel: bool, choice: Any, sent: Any) -> None:
+    request = ask(tools=(BARE_TOOL,), tool_choice=choice, sampling={"parallel_tool_calls": parallel})
+    assert WIRE.call(request).body.get("tool_choice") == sent
+
+
+def test_the_end_user_is_named_for_anthropic() -> None:
+    assert WIRE.call(ask(user="u-1")).body["metadata"] == {"user_id": "u-1"}
+
+
+def test_data_of_the_provider_alone_is_no_block() -> None:
+    data = ProviderData("anthropic", "a1", "{}")
+    assert WIRE.call(ask(user("Hi"), assistant(Opaque(data), "Yes?"), user("x"))).body["messages"][1] == {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "Yes?"}],
+    }
 
 
 def test_a_parameter_that_anthropic_does_not_have_is_refused_by_name() -> None:
@@ -132,7 +185,9 @@ def test_messages_of_one_role_are_merged_and_empty_ones_left_out() -> None:
 def test_arguments_that_are_no_object_are_refused_by_name(arguments: str) -> None:
     with pytest.raises(HeadwaterError) as caught:
         WIRE.call(ask(user("a"), assistant("b", ToolCall("c", "f", arguments))))
-    assert [violation.field for violation in caught.value.violations] == ["messages[1].parts[1].tool_call.arguments"]
+    assert [violation.field for violation in caught.value.violations] == [
+        "messages[1].parts[1].tool_call.arguments_json"
+    ]
 
 
 def test_images_go_as_data_or_by_url() -> None:

@@ -11,6 +11,7 @@ from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCall
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
     SAMPLING_PARAMS,
+    ReasoningEffort,
     ResponseFormat,
     ResponseFormatType,
     Tool,
@@ -60,7 +61,8 @@ def test_sampling_parameters_are_options_of_the_model() -> None:
         "stop": ("a",),
         "seed": 7,
     }
-    assert WIRE.supported_params("any") == set(sampling) == set(SAMPLING_PARAMS)
+    assert WIRE.supported_params("any") == {*sampling, "reasoning_effort"}
+    assert WIRE.supported_params("any") == set(SAMPLING_PARAMS) - {"parallel_tool_calls"}
     assert WIRE.call(ask(sampling=sampling)).body["options"] == {
         "temperature": 0.0,
         "num_predict": 5,
@@ -70,6 +72,20 @@ def test_sampling_parameters_are_options_of_the_model() -> None:
         "stop": ["a"],
         "seed": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("effort", "think"),
+    [("none", False), ("minimal", "low"), ("low", "low"), ("medium", "medium"), ("high", "high"), ("max", "max")],
+)
+def test_an_effort_is_ollamas_think(effort: str, think: bool | str) -> None:
+    body = WIRE.call(ask(sampling={"reasoning_effort": effort})).body
+    assert body["think"] == think
+    assert "options" not in body
+
+
+def test_an_effort_that_ollama_does_not_have() -> None:
+    assert WIRE.efforts("any") == frozenset(ReasoningEffort) - {"xhigh"}
 
 
 def test_provider_options_are_options_of_the_model_but_for_those_that_stand_beside() -> None:
@@ -114,7 +130,9 @@ def test_a_call_of_an_older_server_has_no_id_to_send() -> None:
 def test_arguments_that_are_no_object_are_refused_by_name() -> None:
     with pytest.raises(HeadwaterError) as caught:
         WIRE.call(ask(user("a"), assistant(ToolCall("c", "f", "1"))))
-    assert [violation.field for violation in caught.value.violations] == ["messages[1].parts[0].tool_call.arguments"]
+    assert [violation.field for violation in caught.value.violations] == [
+        "messages[1].parts[0].tool_call.arguments_json"
+    ]
 
 
 def test_images_stand_beside_the_text_in_base64() -> None:
@@ -145,7 +163,7 @@ def test_tools() -> None:
 def test_a_strict_tool_is_refused_by_name(strict: bool) -> None:
     with pytest.raises(HeadwaterError) as caught:
         WIRE.call(ask(tools=(BARE_TOOL, Tool("f", "", {}, strict=strict))))
-    assert [violation.field for violation in caught.value.violations] == ["tools[1].strict"]
+    assert [violation.field for violation in caught.value.violations] == ["tools[1].function.strict"]
 
 
 def test_no_tools_are_sent_where_none_may_be_called() -> None:
@@ -155,7 +173,7 @@ def test_no_tools_are_sent_where_none_may_be_called() -> None:
 def test_a_forced_call_is_refused_by_name() -> None:
     with pytest.raises(HeadwaterError) as caught:
         WIRE.call(ask(tools=(BARE_TOOL,), tool_choice=ToolChoice(ToolChoiceMode.REQUIRED, "now")))
-    assert [violation.field for violation in caught.value.violations] == ["tool_choice.mode"]
+    assert [violation.field for violation in caught.value.violations] == ["tool_choice.function"]
 
 
 def test_response_formats() -> None:

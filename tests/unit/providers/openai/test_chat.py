@@ -12,6 +12,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
     SAMPLING_PARAMS,
     ChatRequest,
+    ReasoningEffort,
     ResponseFormat,
     ResponseFormatType,
     Tool,
@@ -69,8 +70,9 @@ def test_sampling_parameters_are_sent_as_they_were_set() -> None:
         "presence_penalty": 0.5,
         "stop": ["a", "b"],
         "seed": 7,
+        "parallel_tool_calls": False,
     }
-    assert set(sampling) == set(SAMPLING_PARAMS)
+    assert set(sampling) == set(SAMPLING_PARAMS) - {"reasoning_effort"}
     sent = body(ask(sampling=sampling))
     assert {name: sent[name] for name in sampling} == sampling
 
@@ -82,11 +84,35 @@ def test_openai_itself_has_another_name_for_max_tokens() -> None:
 
 
 def test_which_parameters_a_model_takes() -> None:
-    everything = frozenset(SAMPLING_PARAMS)
-    assert WIRE.supported_params("o3") == everything
-    assert OPENAI.supported_params("gpt-4o") == everything
-    assert OPENAI.supported_params("gpt-5") == {"max_tokens", "stop", "seed"}
-    assert OPENAI.supported_params("o4-mini") == {"max_tokens", "seed"}
+    all_but_effort = frozenset(SAMPLING_PARAMS) - {"reasoning_effort"}
+    assert WIRE.supported_params("o3") == all_but_effort
+    assert OPENAI.supported_params("gpt-4o") == all_but_effort
+    assert OPENAI.supported_params("gpt-5") == {"max_tokens", "stop", "seed", "reasoning_effort", "parallel_tool_calls"}
+    assert OPENAI.supported_params("o4-mini") == {"max_tokens", "seed", "reasoning_effort"}
+
+
+def test_only_a_reasoning_model_of_openai_takes_an_effort() -> None:
+    assert OPENAI.efforts("gpt-5") == frozenset(ReasoningEffort)
+    assert OPENAI.efforts("gpt-4o") == WIRE.efforts("gpt-5") == frozenset()
+    request = ask(model="gpt-5", sampling={"reasoning_effort": "minimal"})
+    assert OPENAI.call(request).body["reasoning_effort"] == "minimal"
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_whether_several_calls_may_come_at_once(parallel: bool) -> None:
+    request = ask(tools=(WEATHER,), sampling={"parallel_tool_calls": parallel})
+    assert WIRE.call(request).body["parallel_tool_calls"] is parallel
+
+
+def test_the_end_user_is_named_for_openai_alone() -> None:
+    assert OPENAI.call(ask(user="u-1")).body["safety_identifier"] == "u-1"
+    assert "safety_identifier" not in WIRE.call(ask(user="u-1")).body
+
+
+def test_an_end_user_with_a_long_name_is_named_by_its_hash() -> None:
+    sent = OPENAI.call(ask(user="u" * 65)).body["safety_identifier"]
+    assert len(sent) == 64
+    assert sent != OPENAI.call(ask(user="u" * 66)).body["safety_identifier"]
 
 
 def test_a_tool_round() -> None:

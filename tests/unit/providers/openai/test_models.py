@@ -1,10 +1,10 @@
-"""What is known of OpenAI's models by their names."""
+"""Facts about OpenAI's models that follow from their names."""
 
 from __future__ import annotations
 
 import pytest
 
-from headwater_server.providers.openai.models import api_of, is_reasoning, takes_stop
+from headwater_server.providers.openai.models import api_of, is_reasoning, refused_params
 
 RESPONSES = [
     "o1-pro", "o3-pro-2025-06-10", "o4-mini-deep-research", "computer-use-preview", "gpt-5-codex", "gpt-5.1-codex-max",
@@ -39,4 +39,17 @@ def test_a_model_that_does_not_reason(model: str) -> None:
 
 def test_o3_and_o4_mini_take_no_stop_sequences() -> None:
     refusing = ["o3", "o3-2025-04-16", "o4-mini", "o4-mini-2025-04-16"]
-    assert [model for model in [*refusing, "o1", "o3-mini", "gpt-5", "gpt-4o"] if not takes_stop(model)] == refusing
+    others = ["o1", "o3-mini", "gpt-5", "gpt-4o"]
+    assert [model for model in [*refusing, *others] if "stop" in refused_params(model)] == refusing
+
+
+@pytest.mark.parametrize(
+    ("model", "refused"),
+    [
+        ("gpt-4o", {"reasoning_effort"}),
+        ("gpt-5", {"temperature", "top_p", "frequency_penalty", "presence_penalty"}),
+        ("o1", {"temperature", "top_p", "frequency_penalty", "presence_penalty", "parallel_tool_calls"}),
+    ],
+)
+def test_the_parameters_that_a_model_refuses(model: str, refused: set[str]) -> None:
+    assert refused_params(model) == refused

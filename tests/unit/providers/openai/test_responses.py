@@ -10,9 +10,13 @@ import pytest
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
+    Opaque,
+    ProviderData,
+    ReasoningEffort,
     ResponseFormat,
     ResponseFormatType,
     Tool,
+    ToolCall,
     ToolChoice,
     ToolChoiceMode,
 )
@@ -26,6 +30,7 @@ from tests.unit.providers.conversations import (
     TOOL_ROUND,
     WEATHER,
     ask,
+    assistant,
     system,
     user,
 )
@@ -71,9 +76,72 @@ def test_a_parameter_that_responses_does_not_have_is_refused_by_name(name: str) 
 
 
 def test_which_parameters_a_model_takes() -> None:
-    assert OPENAI.supported_params("gpt-6-sol") == {"max_tokens"}
-    assert OPENAI.supported_params("gpt-4.1") == {"max_tokens", "temperature", "top_p"}
-    assert WIRE.supported_params("gpt-6-sol") == {"max_tokens", "temperature", "top_p"}
+    sampling = {"max_tokens", "temperature", "top_p", "parallel_tool_calls"}
+    assert OPENAI.supported_params("gpt-6-sol") == {"max_tokens", "parallel_tool_calls", "reasoning_effort"}
+    assert OPENAI.supported_params("gpt-4.1") == sampling
+    assert WIRE.supported_params("gpt-6-sol") == sampling
+
+
+def test_an_effort_is_a_field_of_reasoning() -> None:
+    assert OPENAI.efforts("gpt-6-sol") == frozenset(ReasoningEffort)
+    assert OPENAI.efforts("gpt-4.1") == WIRE.efforts("gpt-6-sol") == frozenset()
+    request = ask(model="gpt-6-sol", sampling={"reasoning_effort": "low"})
+    assert OPENAI.call(request).body["reasoning"] == {"effort": "low"}
+
+
+def test_whether_several_calls_may_come_at_once() -> None:
+    body = WIRE.call(ask(tools=(BARE_TOOL,), sampling={"parallel_tool_calls": False})).body
+    assert body["parallel_tool_calls"] is False
+
+
+def test_the_end_user_is_named_for_openai_alone() -> None:
+    assert OPENAI.call(ask(user="u-1")).body["safety_identifier"] == "u-1"
+    assert "safety_identifier" not in WIRE.call(ask(user="u-1")).body
+
+
+def test_a_reasoning_model_with_tools_sends_its_reasoning_to_us_and_keeps_none() -> None:
+    body = OPENAI.call(ask(model="gpt-6-sol", tools=(BARE_TOOL,))).body
+    assert (body["include"], body["store"]) == (["reasoning.encrypted_content"], False)
+
+
+@pytest.mark.parametrize(
+    ("wire", "fields"),
+    [
+        (OPENAI, {"model": "gpt-6-sol"}),
+        (OPENAI, {"model": "gpt-4.1", "tools": (BARE_TOOL,)}),
+        (WIRE, {"model": "gpt-6-sol", "tools": (BARE_TOOL,)}),
+    ],
+    ids=["no tools", "no reasoning", "another server"],
+)
+def test_no_other_request_asks_for_reasoning_to_hand_back(wire: OpenAIResponsesWire, fields: dict[str, Any]) -> None:
+    assert wire.call(ask(**fields)).body.keys().isdisjoint({"include", "store"})
+
+
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+KEPT = Opaque(ProviderData("openai", "a1", json.dumps(REASONING)))
+
+
+def test_reasoning_is_handed_back_before_the_calls_that_came_of_it() -> None:
+    said = assistant(KEPT, "Checking.", ToolCall("c1", "now", "{}"))
+    body = OPENAI.call(ask(user("Hi"), said, model="gpt-6-sol", tools=(BARE_TOOL,))).body
+    assert body["input"][1:] == [
+        REASONING,
+        {"type": "message", "role": "assistant", "content": "Checking."},
+        {"type": "function_call", "call_id": "c1", "name": "now", "arguments": "{}"},
+    ]
+
+
+def test_a_model_that_does_not_reason_gets_no_reasoning_back() -> None:
+    body = OPENAI.call(ask(user("Hi"), assistant(KEPT, "Yes?"), model="gpt-4.1")).body
+    assert body["input"][1:] == [{"type": "message", "role": "assistant", "content": "Yes?"}]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "1", '{"a": NaN}', "[" * 100_000, '{"a": "\\ud800"}'])
+def test_data_that_was_changed_is_refused_by_name(text: str) -> None:
+    changed = Opaque(ProviderData("openai", "a1", text))
+    with pytest.raises(HeadwaterError) as caught:
+        OPENAI.call(ask(user("Hi"), assistant("Yes?", changed), model="gpt-6-sol"))
+    assert [v.field for v in caught.value.violations] == ["messages[1].parts[1].provider_data.data_json"]
 
 
 def test_a_tool_round() -> None:
@@ -238,6 +306,31 @@ def test_arguments_that_come_only_when_the_item_is_done_count() -> None:
         ToolCallDelta(0, arguments='{"a":1}'),
         ToolCallDelta(1, "call_2", "f", '{"a":1}'),
     ]
+
+
+def test_the_whole_reasoning_is_kept_for_the_provider_once_it_is_encrypted() -> None:
+    done = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    outcome = read(
+        event("response.output_item.added", output_index=0, item=done | {"encrypted_content": "gA"}),
+        event("response.output_item.done", output_index=0, item=done | {"status": "completed"}),
+        event("response.output_item.done", output_index=1, item=function_call(id="fc_1", arguments="{}")),
+    )
+    kept, call = outcome.deltas
+    assert json.loads(kept.provider_data or "") == done
+    assert not kept.says_something()
+    assert call.tool_calls
+
+
+@pytest.mark.parametrize("content", [None, "", "x" * 1_100_000])
+def test_reasoning_that_cannot_be_handed_back_is_not_kept(content: str | None) -> None:
+    item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": content}
+    assert read(event("response.output_item.done", output_index=0, item=item)).events == []
+
+
+def test_half_of_a_surrogate_pair_in_reasoning_is_replaced() -> None:
+    item = {"type": "reasoning", "id": "\ud83d", "encrypted_content": "gAAA"}
+    [kept] = read(event("response.output_item.done", output_index=0, item=item)).deltas
+    assert json.loads(kept.provider_data or "")["id"] == "\ufffd"
 
 
 def test_items_of_other_types_are_no_calls() -> None:

@@ -24,7 +24,9 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers.base import Provider
-from headwater_server.providers.scripted.provider import MAX_CHARACTERS, STORY, ScriptedProvider
+from headwater_server.providers.scripted.options import MAX_CHARACTERS
+from headwater_server.providers.scripted.provider import ScriptedProvider
+from headwater_server.providers.scripted.words import STORY
 from tests.support.upstream.replies import events_of
 
 PROVIDER: Provider = ScriptedProvider()

@@ -35,3 +35,33 @@ def test_no_token_is_the_first_page_and_the_last_page_has_none():
 def test_a_token_of_somebody_else_is_refused(token):
     with pytest.raises(HeadwaterError, match="page_token"):
         paging.page_start(token)
+
+
+def names(size: int = 0, token: str = "") -> tuple[list[str], str]:
+    return paging.page_by_name(["c", "ä", "a", "b"], str, size, token)
+
+
+def test_a_list_by_name_comes_in_pages_that_follow_each_other():
+    first, token = names(3)
+    second, last = names(3, token)
+    assert (first, second, last) == (["a", "b", "c"], ["ä"], "")
+
+
+def test_a_page_by_name_that_is_just_full_is_the_last():
+    assert names(4) == (["a", "b", "c", "ä"], "")
+
+
+def test_a_page_by_name_continues_after_a_name_that_is_gone():
+    _, token = names(2)
+    assert paging.page_by_name(["a", "c", "d"], str, 0, token) == (["c", "d"], "")
+
+
+@pytest.mark.parametrize("token", ["x", "!!!!", paging.page_token(7), "é", "bmFtZTo="])
+def test_a_token_of_another_list_is_refused(token):
+    with pytest.raises(HeadwaterError, match="page_token"):
+        names(2, token)
+
+
+def test_a_negative_size_of_a_page_by_name_is_refused():
+    with pytest.raises(HeadwaterError, match="page_size"):
+        names(-1)

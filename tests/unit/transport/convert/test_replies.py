@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,18 +21,31 @@ from headwater_server.domain.chunks import (
     ToolCallDelta,
     Usage,
 )
-from headwater_server.domain.messages import ToolCall
+from headwater_server.domain.errors import FieldViolation
+from headwater_server.domain.messages import (
+    Message,
+    Opaque,
+    ProviderData,
+    RedactedThinking,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+)
 from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.transport.convert import replies
+from headwater_server.transport.convert.messages import parse_message
 
 WHEN = 1_700_000_000.5
 WHEN_SENT = Timestamp(seconds=1_700_000_000, nanos=500_000_000)
 MAX_INT32 = 2**31 - 1
-SPOKEN = {"content": "Hi", "token": "Hi"}
+SPOKEN = {"content": "Hi"}
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", created=WHEN, chunk_count=7)
+STREAM: Any = SimpleNamespace(
+    id="s-1", provider="openai", model="gpt-4o", created=WHEN, chunk_count=7, labels={"team": "red"}
+)
 
 
 def struct(**values: Any) -> Struct:
@@ -55,19 +69,22 @@ def final(finish: Finish, **fields: Any) -> FinalChunk:
     )
 
 
-STATS_SENT = agent_pb2.StreamStats(time_to_first_token_ms=250, duration_ms=1500, chunk_count=7, tokens_per_second=12.5)
+STATS_SENT = agent_pb2.StreamStats(
+    time_to_first_token=Duration(nanos=250_000_000),
+    duration=Duration(seconds=1, nanos=500_000_000),
+    chunk_count=7,
+    tokens_per_second=12.5,
+)
 
 
-def test_a_chunk_of_text_says_it_as_content_and_as_token():
+def test_a_chunk_of_text():
     assert sent(Delta(content="Hi", event_type="content_block_delta")) == expected(
-        **SPOKEN, event_type="content_block_delta"
+        content="Hi", event_type="content_block_delta"
     )
 
 
-def test_a_merged_chunk_of_text_has_no_token():
-    message = sent(Delta(content="Hi there"), merged=True)
-    assert message == expected(content="Hi there")
-    assert not message.HasField("token")
+def test_a_chunk_says_its_block_and_nothing_of_what_the_provider_wants_back():
+    assert sent(Delta(content="Hi", block=4, provider_data="{}")) == expected(content="Hi", block_index=4)
 
 
 @pytest.mark.parametrize(
@@ -81,18 +98,16 @@ def test_a_merged_chunk_of_text_has_no_token():
             Delta(tool_calls=[ToolCallDelta(0, "id", "name", "{}"), ToolCallDelta(1, arguments='{"a":')]),
             {
                 "tool_call_deltas": [
-                    agent_pb2.ToolCallDelta(index=0, id="id", name="name", arguments="{}"),
-                    agent_pb2.ToolCallDelta(index=1, arguments='{"a":'),
+                    agent_pb2.ToolCallDelta(index=0, id="id", name="name", arguments_json="{}"),
+                    agent_pb2.ToolCallDelta(index=1, arguments_json='{"a":'),
                 ]
             },
         ),
     ],
     ids=["thinking", "signature", "redacted", "refusal", "tool calls"],
 )
-def test_a_chunk_without_text_has_its_own_field_and_no_token(delta, fields):
-    message = sent(delta)
-    assert message == expected(**fields)
-    assert not message.HasField("token")
+def test_a_chunk_without_text_has_its_own_field(delta, fields):
+    assert sent(delta) == expected(**fields)
 
 
 def test_a_chunk_that_says_everything_loses_nothing():
@@ -112,8 +127,9 @@ def test_a_chunk_that_says_everything_loses_nothing():
         thinking_signature="sig",
         redacted_thinking="enc",
         refusal="no",
-        tool_call_deltas=[agent_pb2.ToolCallDelta(index=2, id="id", name="name", arguments="{}")],
+        tool_call_deltas=[agent_pb2.ToolCallDelta(index=2, id="id", name="name", arguments_json="{}")],
         event_type="event",
+        block_index=4,
     )
 
 
@@ -123,7 +139,7 @@ def test_a_chunk_that_says_everything_loses_nothing():
         (Delta(content="Hi", refusal="no"), {"refusal": "no"}),
         (
             Delta(content="Hi", tool_calls=[ToolCallDelta(0, "id", "name", "{}")]),
-            {"tool_call_deltas": [agent_pb2.ToolCallDelta(index=0, id="id", name="name", arguments="{}")]},
+            {"tool_call_deltas": [agent_pb2.ToolCallDelta(index=0, id="id", name="name", arguments_json="{}")]},
         ),
     ],
     ids=["refusal", "tool calls"],
@@ -142,7 +158,9 @@ def test_a_final_chunk_says_all_that_is_known():
         metadata={"gpu": True, "eval_duration": 12, "nested": {"a": [1, "b"]}},
     )
     call = ToolCall("id", "name", '{"a": 1}')
-    assert replies.final_chunk(final(finish, tool_calls=[call], provider_request_id="req_1")) == agent_pb2.StreamChunk(
+    message = Message(Role.ASSISTANT, (call,))
+    end = final(finish, tool_calls=[call], provider_request_id="req_1", message=message)
+    assert replies.final_chunk(end) == agent_pb2.StreamChunk(
         sequence=8,
         create_time=WHEN_SENT,
         event_type="message_stop",
@@ -160,9 +178,52 @@ def test_a_final_chunk_says_all_that_is_known():
             reasoning_tokens=6,
         ),
         stats=STATS_SENT,
-        tool_calls=[agent_pb2.ToolCall(id="id", name="name", arguments='{"a": 1}')],
+        tool_calls=[agent_pb2.ToolCall(id="id", name="name", arguments_json='{"a": 1}')],
         provider_request_id="req_1",
+        message={"role": "ROLE_ASSISTANT", "parts": [{"tool_call": CALL_SENT}]},
     )
+
+
+REPLY = Message(
+    Role.ASSISTANT,
+    (
+        Thinking("hm", "sig"),
+        RedactedThinking("enc"),
+        Opaque(ProviderData("openai", "a1", '{"id":"rs_1"}')),
+        Text("Hi"),
+        ToolCall("id", "name", '{"a": 1}', ProviderData("openai", "a1", '{"x":1}')),
+    ),
+)
+CALL_SENT = agent_pb2.ToolCall(id="id", name="name", arguments_json='{"a": 1}')
+REPLY_SENT = agent_pb2.ChatMessage(
+    role=agent_pb2.ROLE_ASSISTANT,
+    parts=[
+        {"thinking": {"text": "hm", "signature": "sig"}},
+        {"redacted_thinking": {"data": "enc"}},
+        {"provider_data": {"provider": "openai", "account": "a1", "data_json": '{"id":"rs_1"}'}},
+        {"text": "Hi"},
+        {"tool_call": CALL_SENT, "provider_data": {"provider": "openai", "account": "a1", "data_json": '{"x":1}'}},
+    ],
+)
+
+
+def test_a_reply_that_ends_in_tool_calls_has_the_message_to_append():
+    assert replies.final_chunk(final(Finish(FinishReason.TOOL_CALLS), message=REPLY)).message == REPLY_SENT
+
+
+def test_the_message_to_append_is_read_again_as_it_was():
+    bad: list[FieldViolation] = []
+    assert parse_message(REPLY_SENT, "messages[0]", bad) == REPLY
+    assert not bad
+
+
+def test_any_other_reply_of_a_stream_has_no_message():
+    assert not replies.final_chunk(final(Finish(FinishReason.LENGTH), message=REPLY)).HasField("message")
+
+
+def test_any_reply_of_a_run_has_its_message():
+    end = final(Finish(FinishReason.STOP), message=REPLY)
+    assert replies.run_response(STREAM, ReplyAccumulator(), end, []).message == REPLY_SENT
 
 
 def test_a_final_chunk_leaves_out_what_is_not_known():
@@ -173,9 +234,9 @@ def test_a_final_chunk_leaves_out_what_is_not_known():
         create_time=WHEN_SENT,
         is_final=True,
         finish_reason=agent_pb2.FINISH_REASON_STOP,
-        stats=agent_pb2.StreamStats(),
+        stats=agent_pb2.StreamStats(duration=Duration()),
     )
-    assert not any(message.HasField(name) for name in ("stop_sequence", "usage", "metadata", "token"))
+    assert not any(message.HasField(name) for name in ("stop_sequence", "usage", "metadata", "message"))
 
 
 @pytest.mark.parametrize("reason", list(FinishReason))
@@ -192,11 +253,6 @@ def test_a_count_of_zero_is_sent_and_one_that_was_not_reported_is_absent():
 def test_a_nonsensical_count_is_held_within_an_int32():
     usage = replies.final_chunk(final(Finish(FinishReason.STOP, usage=Usage(2**40, -(2**40))))).usage
     assert (usage.input_tokens, usage.output_tokens) == (MAX_INT32, -MAX_INT32)
-
-
-def test_a_part_of_a_millisecond_counts_as_one():
-    stats = replies.final_chunk(final(Finish(FinishReason.STOP), stats=StreamStats(0.0001, 0.0101, 1, None))).stats
-    assert stats == agent_pb2.StreamStats(time_to_first_token_ms=1, duration_ms=11, chunk_count=1)
 
 
 def test_the_first_chunk_says_who_answers_and_what_was_dropped():
@@ -242,7 +298,7 @@ def test_a_run_says_the_whole_reply():
         content="Hi you",
         thinking="hm",
         refusal="no",
-        tool_calls=[agent_pb2.ToolCall(id="id", name="name", arguments="{}")],
+        tool_calls=[agent_pb2.ToolCall(id="id", name="name", arguments_json="{}")],
         finish_reason=agent_pb2.FINISH_REASON_LENGTH,
         provider_finish_reason="length",
         stop_sequence="END",
@@ -265,7 +321,7 @@ def test_a_run_leaves_out_what_is_not_known():
         model="gpt-4o",
         provider="openai",
     )
-    assert not any(message.HasField(name) for name in ("stop_sequence", "usage", "metadata"))
+    assert not any(message.HasField(name) for name in ("stop_sequence", "usage", "metadata", "message"))
 
 
 def test_a_run_does_not_write_what_was_dropped_into_the_finish():
@@ -276,7 +332,7 @@ def test_a_run_does_not_write_what_was_dropped_into_the_finish():
 
 def test_a_running_stream_is_told_with_its_age_and_length():
     assert replies.stream_info(STREAM) == agent_service_pb2.StreamInfo(
-        stream_id="s-1", model="gpt-4o", provider="openai", create_time=WHEN_SENT, chunk_count=7
+        stream_id="s-1", model="gpt-4o", provider="openai", create_time=WHEN_SENT, chunk_count=7, labels={"team": "red"}
     )
 
 

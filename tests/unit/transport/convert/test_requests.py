@@ -1,4 +1,4 @@
-"""From the contract's request to the domain: every mistake is named, and nothing is invented."""
+"""From the contract's requests to the domain: every mistake is named, and nothing is invented."""
 
 from __future__ import annotations
 
@@ -7,61 +7,55 @@ import math
 import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
+from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
+    AgentConfig,
     Image,
     Message,
+    Opaque,
+    ProviderData,
     RedactedThinking,
-    ResponseFormatType,
     Role,
     Text,
     Thinking,
     ToolCall,
-    ToolChoiceMode,
     ToolResult,
 )
-from headwater_server.streaming.live import Timeouts
-from headwater_server.transport.convert.requests import Ask, parse_options, parse_request, without_instructions
+from headwater_server.domain.stream_id import new_stream_id
+from headwater_server.streaming.live import Continuation
+from headwater_server.transport.convert.requests import ParsedRequest, parse_run_request, parse_stream_request
 
-SERVER = Timeouts(300, 120)
+DATA = {"provider": "openai", "account": "a1", "data_json": "{}"}
 
 
-def parse(allow_caller_api_keys: bool = False, **fields: object) -> Ask:
+def parse(*keys: str, allow_caller_api_keys: bool = False, **fields: object) -> ParsedRequest:
     request = agent_service_pb2.StreamRequest(**fields)  # type: ignore[arg-type]
-    return parse_request(request, SERVER, allow_caller_api_keys)
+    return parse_stream_request(request, keys, allow_caller_api_keys)
 
 
-def violations(**fields: object) -> dict[str, str]:
+def violations(*keys: str, allow_caller_api_keys: bool = False, **fields: object) -> dict[str, str]:
     """The bad fields of a request, and what is said of them."""
     with pytest.raises(HeadwaterError) as caught:
-        parse(**fields)
+        parse(*keys, allow_caller_api_keys=allow_caller_api_keys, **fields)
     assert caught.value.reason is Reason.INVALID_REQUEST
     return {v.field: v.description for v in caught.value.violations}
 
 
-def test_a_prompt_and_instructions_become_messages_around_the_conversation():
-    earlier = agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, content="Yes?")
-    ask = parse(prompt="Hi", instructions="Be brief.", messages=[earlier])
-    assert ask.request.messages == (
-        Message(Role.SYSTEM, (Text("Be brief."),)),
-        Message(Role.ASSISTANT, (Text("Yes?"),)),
-        Message(Role.USER, (Text("Hi"),)),
+def test_a_prompt_comes_after_the_conversation():
+    earlier = agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, content="Yes?")
+    assert parse(prompt="Hi", messages=[earlier]) == ParsedRequest(
+        AgentConfig(), (Message(Role.ASSISTANT, (Text("Yes?"),)), Message(Role.USER, (Text("Hi"),)))
     )
 
 
-def test_what_nobody_set_is_not_there():
-    ask = parse(prompt="Hi")
-    assert ask.request.sampling == {}
-    assert ask.request.tool_choice is None
-    assert ask.request.response_format is None
-    assert ask.timeouts == SERVER
+def test_a_run_is_asked_as_a_stream_is():
+    fields = {"prompt": "Hi", "agent": {"model": "m", "temperature": 0.5}}
+    request = agent_service_pb2.RunRequest(**fields)
+    assert parse_run_request(request, (), False) == parse(**fields)
 
 
-def test_what_somebody_set_is_there_even_when_it_is_zero():
-    ask = parse(prompt="Hi", temperature=0.0, seed=0, presence_penalty=-0.5, stop=["a", "b"], max_tokens=7, top_p=1)
-    assert ask.request.sampling == {
-        "temperature": 0, "top_p": 1, "presence_penalty": -0.5, "max_tokens": 7, "seed": 0, "stop": ["a", "b"],
-    }  # fmt: skip
+def message(role: int, *parts: dict[str, object]) -> dict[str, object]:
+    return {"messages": [{"role": role, "parts": list(parts)}]}
 
 
 @pytest.mark.parametrize(
@@ -69,53 +63,40 @@ def test_what_somebody_set_is_there_even_when_it_is_zero():
     [
         ({}, "prompt", "is empty"),
         ({"prompt": " \n"}, "prompt", "is empty"),
-        ({"prompt": "x", "temperature": 2.5}, "temperature", "from 0 up to 2, is 2.5"),
-        ({"prompt": "x", "temperature": math.nan}, "temperature", "is nan"),
-        ({"prompt": "x", "top_p": 0.0}, "top_p", "above 0"),
-        ({"prompt": "x", "frequency_penalty": -3}, "frequency_penalty", "from -2 up to 2"),
-        ({"prompt": "x", "presence_penalty": math.inf}, "presence_penalty", "is inf"),
-        ({"prompt": "x", "max_tokens": 0}, "max_tokens", "at least 1"),
-        ({"prompt": "x", "stop": ["a", ""]}, "stop[1]", "is empty"),
-        ({"prompt": "x", "model": "m" * 257}, "model", "longer than 256"),
-        ({"prompt": "x", "provider": "p" * 257}, "provider", "longer than 256"),
-        ({"prompt": "x", "api_key": "sk-mine"}, "api_key", "allow_caller_api_keys"),
-        ({"prompt": "x", "unsupported_params": 9}, "unsupported_params", "not a value"),
-        ({"prompt": "x", "timeouts": {"first_chunk_ms": 0}}, "timeouts.first_chunk_ms", "milliseconds, is 0"),
-        ({"prompt": "x", "timeouts": {"next_chunk_ms": -1}}, "timeouts.next_chunk_ms", "milliseconds, is -1"),
-        ({"prompt": "x", "tools": [{"name": "a b"}]}, "tools[0].name", "letters"),
-        ({"prompt": "x", "tools": [{"name": "a"}, {"name": "a"}]}, "tools[1].name", "must differ"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": "{"}]}, "tools[0].parameters", "is not JSON"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": "[]"}]}, "tools[0].parameters", "must be a JSON object"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": '{"a":NaN}'}]}, "tools[0].parameters", "a number that JSON does not have"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": "[" * 100_000}]}, "tools[0].parameters", "too deep"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": '{"a":1e999}'}]}, "tools[0].parameters", "a number"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": '{"a":"\\ud800"}'}]}, "tools[0].parameters", "surrogate"),
+        ({"prompt": "x", "agent": {"temperature": 2.5}}, "agent.temperature", "from 0 up to 2, is 2.5"),
         ({"messages": [{"role": 2, "content": "x"}] * 10_001}, "messages", "more than 10000"),
-        ({"messages": [{"role": 2, "parts": [{"text": "x"}] * 10_001}]}, "messages", "more than 10000 parts"),
+        (message(2, *[{"text": "x"}] * 10_001), "messages", "more than 10000 parts"),
         ({"messages": [{"role": 2, "parts": [{"text": "x"}] * 101}] * 100}, "messages", "more than 10000 parts"),
-        ({"prompt": "x", "tools": [{"name": "a", "parameters": "[" * 1_100_000}]}, "tools", "more than 1048576"),
-        ({"messages": [{"role": 3, "parts": [{"tool_call": {"name": "a", "arguments": "1" * 1_100_000}}]}]}, "messages", "arguments"),
-        ({"prompt": "x", "stop": ["x"] * 10_001}, "stop", "more than 10000"),
-        ({"prompt": "x", "api_key": "k\n"}, "api_key", "printable"),
-        ({"prompt": "x", "tool_choice": {"mode": 1}}, "tool_choice", "without tools"),
-        ({"prompt": "x", "tools": [{"name": "a"}], "tool_choice": {"mode": 1, "name": "a"}}, "tool_choice.name", "only for"),
-        ({"prompt": "x", "tools": [{"name": "a"}], "tool_choice": {"mode": 3, "name": "b"}}, "tool_choice.name", "not the name"),
-        ({"prompt": "x", "tools": [{"name": "a"}], "tool_choice": {"mode": 77}}, "tool_choice.mode", "not a value"),
-        ({"prompt": "x", "response_format": {"type": 3}}, "response_format.schema", "is not JSON"),
-        ({"prompt": "x", "response_format": {"type": 2, "schema": "{}"}}, "response_format.schema", "only for"),
-        ({"prompt": "x", "response_format": {"type": 3, "schema": "{}", "name": "a b"}}, "response_format.name", "letters"),
-        ({"prompt": "x", "response_format": {"type": 8}}, "response_format.type", "not a value"),
+        (message(3, {"tool_call": {"name": "a", "arguments_json": "1" * 1_100_000}}), "messages", "arguments"),
         ({"messages": [{"content": "x"}]}, "messages[0].role", "must be ROLE_"),
         ({"messages": [{"role": 2}]}, "messages[0].content", "is empty"),
         ({"messages": [{"role": 2, "content": "x", "parts": [{"text": "y"}]}]}, "messages[0].content", "one of them"),
         ({"messages": [{"role": 4, "content": "x"}]}, "messages[0].content", "tool_result"),
-        ({"messages": [{"role": 2, "parts": [{}]}]}, "messages[0].parts[0]", "says nothing"),
-        ({"messages": [{"role": 2, "parts": [{"tool_call": {}}]}]}, "messages[0].parts[0].tool_call", "role user"),
-        ({"messages": [{"role": 2, "parts": [{"image": {}}]}]}, "messages[0].parts[0].image", "neither"),
-        ({"messages": [{"role": 2, "parts": [{"image": {"url": "file:///etc"}}]}]}, "messages[0].parts[0].image.url", "https"),
-        ({"messages": [{"role": 2, "parts": [{"image": {"data": b"x"}}]}]}, "messages[0].parts[0].image.media_type", "image/png"),
-        ({"messages": [{"role": 3, "parts": [{"tool_call": {}}]}]}, "messages[0].parts[0].tool_call.name", "is empty"),
-        ({"messages": [{"role": 4, "parts": [{"tool_result": {}}]}]}, "messages[0].parts[0].tool_result.tool_call_id", "give the id"),
+        (message(2, {"text": "x"}, {}), "messages[0].parts[1]", "says nothing"),
+        (message(2, {"tool_call": {}}), "messages[0].parts[0].tool_call", "role user"),
+        (message(2, {"image": {}}), "messages[0].parts[0].image", "neither"),
+        (message(2, {"image": {"url": "file:///etc"}}), "messages[0].parts[0].image.url", "https"),
+        (message(2, {"image": {"data": b"x"}}), "messages[0].parts[0].image.media_type", "image/png"),
+        (message(3, {"tool_call": {}}), "messages[0].parts[0].tool_call.name", "is empty"),
+        (message(4, {"tool_result": {}}), "messages[0].parts[0].tool_result.tool_call_id", "give the id"),
+        (
+            message(4, {"tool_result": {"name": "f", "failure": {"retry_delay": {"seconds": -1}}}}),
+            "messages[0].parts[0].tool_result.failure",
+            "must be 0 to 1 day",
+        ),
+        (message(2, {"text": "x", "provider_data": DATA}), "messages[0].parts[0].provider_data", "role user"),
+        (message(3, {"provider_data": DATA | {"provider": ""}}), "messages[0].parts[0].provider_data.provider", "empty"),
+        (message(3, {"provider_data": DATA | {"data_json": ""}}), "messages[0].parts[0].provider_data.data_json", "empty"),
+        (message(3, {"provider_data": DATA | {"account": "a" * 257}}), "messages[0].parts[0].provider_data.account", "256"),
+        (
+            message(3, {"provider_data": DATA | {"data_json": "1" * 1_100_000}}),
+            "messages[0].parts[0].provider_data.data_json",
+            "1048576",
+        ),
+        ({"prompt": "x", "continues_stream_id": "s", "continues_sequence": 1}, "continues_stream_id", "id of a stream"),
+        ({"prompt": "x", "continues_sequence": 1}, "continues_stream_id", "id of a stream"),
+        ({"prompt": "x", "continues_stream_id": new_stream_id(0)}, "continues_sequence", "is 0"),
+        ({"prompt": "x", "continues_stream_id": new_stream_id(0), "continues_sequence": -4}, "continues_sequence", "is -4"),
     ],
 )  # fmt: skip
 def test_a_bad_field_is_named_with_its_cure(fields, field, words):
@@ -123,52 +104,35 @@ def test_a_bad_field_is_named_with_its_cure(fields, field, words):
 
 
 def test_all_mistakes_are_named_at_once():
-    bad = violations(temperature=9, max_tokens=-1, tools=[{"name": ""}])
-    assert set(bad) == {"prompt", "temperature", "max_tokens", "tools[0].name"}
+    bad = violations("a key", agent={"temperature": 9, "tools": [{"function": {"name": ""}}]}, continues_sequence=-1)
+    assert set(bad) == {
+        "prompt",
+        "agent.temperature",
+        "agent.tools[0].function.name",
+        "continues_stream_id",
+        "continues_sequence",
+        "headwater-provider-key",
+    }
 
 
 def test_a_caller_may_bring_a_key_where_the_server_allows_it():
-    ask = parse(allow_caller_api_keys=True, prompt="x", api_key="sk-mine")
-    assert ask.request.api_key == "sk-mine"
-    assert "sk-mine" not in repr(ask)
+    parsed = parse("sk-mine", allow_caller_api_keys=True, prompt="x")
+    assert parsed.provider_key == "sk-mine"
+    assert "sk-mine" not in repr(parsed)
 
 
-def test_the_callers_timeouts_go_over_the_servers():
-    assert parse(prompt="x", timeouts={"next_chunk_ms": 1500}).timeouts == Timeouts(300, 1.5)
-
-
-def test_options_become_json_with_integers_and_sorted_keys():
-    request = agent_service_pb2.StreamRequest(prompt="x")
-    request.provider_options["ollama"].update({"num_ctx": 8192, "a": [1.5, None, True, {"z": "s", "b": 2}]})
-    options = parse_options(request, "ollama")
-    assert options == {"a": [1.5, None, True, {"b": 2, "z": "s"}], "num_ctx": 8192}
-    assert list(options) == ["a", "num_ctx"]
-    assert isinstance(options["num_ctx"], int)
-
-
-def test_options_that_json_does_not_have_are_refused():
-    request = agent_service_pb2.StreamRequest(prompt="x")
-    request.provider_options["openai"].fields["t"].number_value = math.nan
-    with pytest.raises(HeadwaterError, match=r"provider_options\.openai"):
-        parse_options(request, "openai")
-
-
-def test_schemas_keep_their_order_and_their_numbers():
-    text = '{"zebra": 9007199254740993, "apple": 3.0}'
-    ask = parse(
-        prompt="x", tools=[{"name": "a", "parameters": text, "strict": True}], tool_choice={"mode": 3, "name": "a"}
-    )
-    [tool] = ask.request.tools
-    assert list(tool.parameters.items()) == [("zebra", 9007199254740993), ("apple", 3.0)]
-    assert tool.strict is True
-    assert ask.request.tool_choice is not None
-    assert ask.request.tool_choice.mode is ToolChoiceMode.REQUIRED
-
-
-def test_a_schema_for_the_reply():
-    form = parse(prompt="x", response_format={"type": 3, "schema": '{"type": "object"}'}).request.response_format
-    assert form is not None
-    assert (form.type, form.schema, form.name) == (ResponseFormatType.JSON_SCHEMA, {"type": "object"}, "response")
+@pytest.mark.parametrize(
+    ("keys", "allowed", "words"),
+    [
+        (("sk-mine",), False, "allow_caller_api_keys"),
+        (("k\n",), True, "printable"),
+        (("ключ",), True, "printable"),
+        (("k" * 4097,), True, "4096"),
+        (("one", "two"), True, "more than once"),
+    ],
+)
+def test_a_bad_key_is_named_as_the_caller_sends_it(keys, allowed, words):
+    assert words in violations(*keys, allow_caller_api_keys=allowed, prompt="x")["headwater-provider-key"]
 
 
 def test_every_kind_of_part_has_its_place():
@@ -180,36 +144,40 @@ def test_every_kind_of_part_has_its_place():
             "parts": [
                 {"thinking": {"text": "hm", "signature": "s"}},
                 {"redacted_thinking": {"data": "d"}},
-                {"tool_call": {"id": "c1", "name": "f", "arguments": '{"a":1}'}},
+                {"provider_data": DATA},
+                {"tool_call": {"id": "c1", "name": "f", "arguments_json": '{"a":1}'}, "provider_data": DATA},
             ],
         },
-        {"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1", "content": "42", "is_error": True}}]},
+        {"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1", "content": "42"}}]},
     ]
-    assert parse(messages=messages).request.messages == (
+    data = ProviderData("openai", "a1", "{}")
+    call = ToolCall("c1", "f", '{"a":1}', data)
+    assert parse(messages=messages).messages == (
         Message(Role.USER, (Text("see"), Image(data=b"\x89PNG", media_type="image/png"))),
         Message(Role.USER, (Image(url="https://example.com/a.png"),)),
-        Message(Role.ASSISTANT, (Thinking("hm", "s"), RedactedThinking("d"), ToolCall("c1", "f", '{"a":1}'))),
-        Message(Role.TOOL, (ToolResult("c1", "", "42", True),)),
+        Message(Role.ASSISTANT, (Thinking("hm", "s"), RedactedThinking("d"), Opaque(data), call)),
+        Message(Role.TOOL, (ToolResult("c1", "", "42"),)),
     )
 
 
-def test_a_violation_counts_messages_as_the_caller_does():
-    ours = FieldViolation("messages[3].parts[0].image.url", "Ollama takes no URLs")
-    assert without_instructions(ours).field == "messages[2].parts[0].image.url"
-    assert without_instructions(FieldViolation("tools[1].name", "x")).field == "tools[1].name"
+@pytest.mark.parametrize(
+    ("result", "content"),
+    [
+        ({"content": "no such city", "failure": {"message": "KeyError"}}, "no such city"),
+        ({"failure": {"message": "timed out", "type": "TimeoutError"}}, "TimeoutError: timed out"),
+        ({"failure": {"message": "timed out"}}, "timed out"),
+        ({"failure": {}}, "the tool failed"),
+    ],
+)
+def test_the_model_gets_the_content_of_a_failed_tool_or_else_why_it_failed(result, content):
+    parsed = parse(messages=[{"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1"} | result}]}])
+    assert parsed.messages[0].parts == (ToolResult("c1", "", content, True),)
 
 
-def test_options_of_a_provider_that_does_not_answer_are_never_looked_at():
-    request = agent_service_pb2.StreamRequest(prompt="x")
-    request.provider_options["other"].fields["t"].number_value = math.nan
-    assert parse_options(request, "openai") == {}
-
-
-def test_huge_options_are_refused():
-    request = agent_service_pb2.StreamRequest(prompt="x")
-    request.provider_options["openai"].update({"a": "x" * 300_000})
-    with pytest.raises(HeadwaterError, match=r"provider_options\.openai: has more than 262144 bytes"):
-        parse_options(request, "openai")
+def test_a_later_round_names_the_stream_and_its_last_number():
+    stream_id = new_stream_id(3)
+    parsed = parse(prompt="x", continues_stream_id=stream_id, continues_sequence=17)
+    assert parsed.continues == Continuation(stream_id, 17)
 
 
 def test_a_request_that_is_wrong_everywhere_is_not_read_to_its_end():
@@ -217,3 +185,10 @@ def test_a_request_that_is_wrong_everywhere_is_not_read_to_its_end():
     with pytest.raises(HeadwaterError) as caught:
         parse(messages=messages)
     assert 100 < len(caught.value.violations) < 200
+
+
+def test_a_number_that_json_does_not_have_is_no_option():
+    request = agent_service_pb2.StreamRequest(prompt="x")
+    request.agent.provider_options["openai"].fields["t"].number_value = math.nan
+    with pytest.raises(HeadwaterError, match=r"agent\.provider_options\.openai"):
+        parse_stream_request(request, (), False)

@@ -36,7 +36,7 @@ class Server:
     Attributes:
         act: the work of the method.
         ended: is set when it has ended.
-        lines: what was logged, without the seconds of calls.
+        lines: the log, without the seconds of calls.
     """
 
     def __init__(self, kind: str = "unary_unary", behaviour: Any = None) -> None:

@@ -14,7 +14,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from structlog.testing import capture_logs
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_pb2, workflow_service_pb2
+from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workflow_pb2, workflow_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -64,7 +64,7 @@ class Process:
             runs = Runs(journal, StepRunner(pool, Actions(opener).act), 3600)
             self._stack.push_async_callback(runs.close)
             await runs.open()
-            services = RunServices(WorkflowService(runs), WorkerService(pool, journal.remember_handlers))
+            services = RunServices(WorkflowService(runs), WorkerService(pool, journal.remember_handlers, "1"))
         self.server = ProcessServer(self.identity, StreamServices(opener, providers, self.streams, "1"), services)
         self._stack.push_async_callback(self.server.stop)
         await self.server.start("127.0.0.1", 0)
@@ -93,8 +93,8 @@ async def soon(work: Awaitable[Any]) -> Any:
 
 def hanging(**fields: Any) -> PB.StreamRequest:
     """A request that is answered with one word and nothing more."""
-    request = PB.StreamRequest(model="scripted/echo", prompt="one two", **fields)
-    request.provider_options["scripted"].update({"hang_after": 1})
+    request = PB.StreamRequest(agent=agent_pb2.AgentConfig(model="scripted/echo"), prompt="one two", **fields)
+    request.agent.provider_options["scripted"].update({"hang_after": 1})
     return request
 
 
@@ -173,8 +173,10 @@ async def test_the_next_round_runs_where_the_first_did(processes):
 
 
 async def test_the_chunks_of_a_round_elsewhere_are_those_of_one_here(processes):
-    request = PB.StreamRequest(model="scripted/echo", prompt="one two", continues_sequence=41)
-    request.provider_options["scripted"].update({"delay_ms": 20})
+    request = PB.StreamRequest(
+        agent=agent_pb2.AgentConfig(model="scripted/echo"), prompt="one two", continues_sequence=41
+    )
+    request.agent.provider_options["scripted"].update({"delay_ms": 20})
     replies = []
     for index in (0, 1):
         request.continues_stream_id = f"str_{index}_{'a' * 22}"
@@ -304,26 +306,26 @@ async def test_a_run_that_one_process_started_is_known_to_all(processes):
     for process in processes:
         events = [event async for event in process.workflows.WatchWorkflowRun(watch)]
         told.append([event.sequence for event in events])
-        assert events[-1].type == workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_FINISHED
+        assert events[-1].HasField("run_finished")
     assert told[0] == told[1] == told[2]
     runs = await soon(processes[2].workflows.ListWorkflowRuns(workflow_service_pb2.ListWorkflowRunsRequest()))
     assert [run.run_id for run in runs.runs] == [run_id]
 
 
 async def test_a_worker_of_one_process_does_the_task_of_a_run_from_another(processes):
-    worker = processes[1].workers.Connect()
-    register = worker_service_pb2.Register(worker_id="w", queue="q", handlers=["double"])
-    await worker.write(worker_service_pb2.WorkerMessage(register=register))
+    worker = processes[1].workers.Attach()
+    registration = worker_service_pb2.WorkerRegistration(worker_id="w", queue="q", handlers=["double"])
+    await worker.write(worker_service_pb2.AttachRequest(registration=registration))
     assert (await soon(worker.read())).WhichOneof("kind") == "registered"
     request = workflow_service_pb2.ExecuteWorkflowRequest(start=workflow(handler="double"))
     run = processes[2].workflows.ExecuteWorkflow(request)
     task = (await soon(worker.read())).task
     assert task.step.handler == "double"
-    result = worker_service_pb2.TaskResult(task_id=task.task_id, value='"4"')
-    await worker.write(worker_service_pb2.WorkerMessage(result=result))
+    result = worker_service_pb2.TaskResult(task_id=task.task_id, result_json='"4"')
+    await worker.write(worker_service_pb2.AttachRequest(result=result))
     assert (await soon(worker.read())).ack.accepted
     events = [event async for event in run]
-    assert events[-1].run_status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED
+    assert events[-1].run_finished.status == workflow_pb2.WORKFLOW_RUN_STATUS_COMPLETED
     await worker.done_writing()
     assert await soon(worker.read()) is grpc.aio.EOF
 
@@ -331,8 +333,8 @@ async def test_a_worker_of_one_process_does_the_task_of_a_run_from_another(proce
 async def test_the_errors_of_the_owner_of_the_runs(processes):
     get = workflow_service_pb2.GetWorkflowRunRequest(run_id="run_none")
     assert await refusal(processes[2].workflows.GetWorkflowRun(get)) == (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
-    worker = processes[1].workers.Connect()
-    await worker.write(worker_service_pb2.WorkerMessage(heartbeat=worker_service_pb2.Heartbeat()))
+    worker = processes[1].workers.Attach()
+    await worker.write(worker_service_pb2.AttachRequest(heartbeat=worker_service_pb2.WorkerHeartbeat()))
     assert await refusal(worker) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
@@ -360,7 +362,7 @@ async def _code(call: Any) -> grpc.StatusCode:
 
 async def test_streams_of_a_process_go_on_while_the_owner_of_the_runs_is_away(processes):
     await processes[0].close()
-    request = PB.StreamRequest(model="scripted/echo", prompt="one two")
+    request = PB.StreamRequest(agent=agent_pb2.AgentConfig(model="scripted/echo"), prompt="one two")
     reply = await soon(processes[1].agents.Run(request))
     assert reply.content == "one two"
 

@@ -9,28 +9,32 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
+from headwater.v1 import error_pb2, worker_service_pb2, worker_service_pb2_grpc
 from headwater.v1.worker_service_pb2 import (
-    Heartbeat,
-    Register,
-    ServerMessage,
+    AttachRequest,
+    AttachResponse,
     TaskChunk,
-    TaskError,
     TaskResult,
-    WorkerMessage,
+    WorkerHeartbeat,
+    WorkerRegistration,
 )
-from headwater_server.domain.workflow import Outcome, Step, StepError
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.messages import AgentConfig
+from headwater_server.domain.workflow import Outcome, Step
 from headwater_server.transport.convert import workers as worker_messages
-from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services import worker as worker_service
 from headwater_server.transport.services.worker import WorkerService
-from headwater_server.workflows.workers.pool import TaskSpec, WorkerPool
-from headwater_server.workflows.workers.tasks import Assign, Cancel
+from headwater_server.workflows.workers.pool import WorkerPool
+from headwater_server.workflows.workers.tasks import Assign, Cancel, TaskSpec
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -42,11 +46,8 @@ class Site:
     def __init__(self, heartbeat_timeout_seconds: float = 60.0) -> None:
         self.pool = WorkerPool(heartbeat_timeout_seconds)
         self.remembered: list[tuple[str, frozenset[str]]] = []
-        self.service = WorkerService(self.pool, self.remember)
-        self.server = grpc.aio.server(
-            interceptors=interceptors(),
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)],
-        )
+        self.service = WorkerService(self.pool, self.remember, "1.2.3")
+        self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)])
         self.chunks: list[tuple[str, str]] = []
 
     async def remember(self, queue: str, names: Collection[str]) -> None:
@@ -65,14 +66,14 @@ class Site:
         await self.server.stop(None)
         self.pool.close()
 
-    def execute(self, spec: TaskSpec | None = None) -> asyncio.Task[Outcome]:
+    def run_task(self, spec: TaskSpec | None = None) -> asyncio.Task[Outcome]:
         async def nothing(*_: object) -> None: ...
 
         async def on_chunk(content: str, thinking: str) -> None:
             self.chunks.append((content, thinking))
 
         return asyncio.create_task(
-            self.pool.execute(
+            self.pool.run_task(
                 spec or TaskSpec("run", "workflow", Step("step", handler="h"), 1),
                 "q",
                 schedule_timeout_seconds=30,
@@ -94,18 +95,20 @@ class Caller:
     """A worker as any language has it: the generated stub, and nothing else."""
 
     def __init__(self, site: Site) -> None:
-        self.call = site.stub.Connect()
+        self.call = site.stub.Attach()
 
     async def say(self, **kind: Any) -> None:
-        await self.call.write(WorkerMessage(**kind))
+        await self.call.write(AttachRequest(**kind))
 
-    async def register(self, **fields: Any) -> worker_service_pb2.Registered:
-        await self.say(register=Register(**({"worker_id": "w", "queue": "q", "handlers": ["h"]} | fields)))
+    async def register(self, **fields: Any) -> worker_service_pb2.WorkerRegistered:
+        await self.say(
+            registration=WorkerRegistration(**({"worker_id": "w", "queue": "q", "handlers": ["h"]} | fields))
+        )
         return (await self.hear("registered")).registered
 
-    async def hear(self, kind: str) -> ServerMessage:
+    async def hear(self, kind: str) -> AttachResponse:
         message = await asyncio.wait_for(self.call.read(), 10)
-        assert isinstance(message, ServerMessage), message
+        assert isinstance(message, AttachResponse), message
         assert message.WhichOneof("kind") == kind
         return message
 
@@ -134,9 +137,24 @@ class Caller:
 async def test_a_worker_is_registered_and_its_handlers_are_remembered_first(site: Site) -> None:
     answer = await Caller(site).register(handlers=["b", "a"], task_ids=["old"])
     assert site.remembered == [("q", frozenset({"a", "b"}))]
-    assert answer.heartbeat_timeout_ms == 60_000
-    assert answer.heartbeat_interval_ms == 20_000
+    assert answer.heartbeat_timeout.ToMilliseconds() == 60_000
+    assert answer.heartbeat_interval.ToMilliseconds() == 20_000
     assert list(answer.unwanted_task_ids) == ["old"]
+    assert answer.server_version == "1.2.3"
+
+
+async def test_a_registration_is_logged_with_the_version_of_the_worker(site: Site) -> None:
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        answer = await Caller(site).register(client_version="headwater-go/0.1.0", features=["not yet", "nor this"])
+    assert not answer.features
+    (line,) = [line for line in lines if line["event"] == "worker attached"]
+    assert (line["worker_id"], line["queue"], line["handlers"]) == ("w", "q", 1)
+    assert (line["client_version"], line["features"]) == ("headwater-go/0.1.0", [])
+
+
+async def test_features_that_both_sides_know_are_in_use(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_messages, "FEATURES", frozenset({"b", "c"}))
+    assert list((await Caller(site).register(features=["a", "b", "b"])).features) == ["b"]
 
 
 async def test_a_worker_whose_handlers_cannot_be_remembered_is_not_registered(site: Site) -> None:
@@ -145,64 +163,71 @@ async def test_a_worker_whose_handlers_cannot_be_remembered_is_not_registered(si
 
     site.service._remember_handlers = broken
     caller = Caller(site)
-    await caller.say(register=Register(worker_id="w", queue="q", handlers=["h"]))
+    await caller.say(registration=WorkerRegistration(worker_id="w", queue="q", handlers=["h"]))
     assert (await caller.status())[:2] == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert not site.pool._workers
 
 
 async def test_every_mistake_of_a_register_is_named_at_once(site: Site) -> None:
     caller = Caller(site)
-    await caller.say(register=Register(worker_id="", queue="q" * 257, handlers=["ok", ""], concurrency=-1))
+    await caller.say(
+        registration=WorkerRegistration(worker_id="", queue="q" * 257, handlers=["ok", ""], concurrency=-1)
+    )
     fields = await caller.refused_fields()
     assert list(fields) == [
-        "register.worker_id",
-        "register.queue",
-        "register.handlers[1]",
-        "register.concurrency",
+        "registration.worker_id",
+        "registration.queue",
+        "registration.handlers[1]",
+        "registration.concurrency",
     ]
 
 
 @pytest.mark.parametrize(
     ("field", "fields"),
     [
-        ("register.handlers", {"handlers": []}),
-        ("register.handlers", {"handlers": ["h"] * 1001}),
-        ("register.concurrency", {"concurrency": 10_001}),
-        ("register.task_ids", {"task_ids": ["t"] * 20_001}),
-        ("register.task_ids[0]", {"task_ids": ["t" * 257]}),
+        ("registration.handlers", {"handlers": []}),
+        ("registration.handlers", {"handlers": ["h"] * 1001}),
+        ("registration.concurrency", {"concurrency": 10_001}),
+        ("registration.task_ids", {"task_ids": ["t"] * 20_001}),
+        ("registration.task_ids[0]", {"task_ids": ["t" * 257]}),
+        ("registration.client_version", {"client_version": "v" * 257}),
+        ("registration.features", {"features": ["f"] * 101}),
+        ("registration.features[1]", {"features": ["f", "f" * 65]}),
     ],
 )
 async def test_a_bad_register_is_refused(site: Site, field: str, fields: dict[str, Any]) -> None:
     caller = Caller(site)
     good = {"worker_id": "w", "queue": "q", "handlers": ["h"]}
-    await caller.say(register=Register(**(good | fields)))
+    await caller.say(registration=WorkerRegistration(**(good | fields)))
     assert list(await caller.refused_fields()) == [field]
 
 
-@pytest.mark.parametrize("kind", [{"heartbeat": Heartbeat()}, {}, {"result": TaskResult(task_id="t", value="1")}])
+@pytest.mark.parametrize(
+    "kind", [{"heartbeat": WorkerHeartbeat()}, {}, {"result": TaskResult(task_id="t", result_json="1")}]
+)
 async def test_the_first_message_must_be_register(site: Site, kind: dict[str, Any]) -> None:
     caller = Caller(site)
     await caller.say(**kind)
-    assert list(await caller.refused_fields()) == ["register"]
+    assert list(await caller.refused_fields()) == ["registration"]
 
 
 async def test_a_worker_that_leaves_before_it_registers_is_told_so(site: Site) -> None:
     caller = Caller(site)
     await caller.call.done_writing()
-    assert list(await caller.refused_fields()) == ["register"]
+    assert list(await caller.refused_fields()) == ["registration"]
 
 
 async def test_a_caller_that_says_nothing_is_not_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_service, "REGISTER_SECONDS", 0.05)
-    assert list(await Caller(site).refused_fields()) == ["register"]
+    assert list(await Caller(site).refused_fields()) == ["registration"]
 
 
 @pytest.mark.parametrize(
     ("field", "kind"),
     [
-        ("register", {"register": Register(worker_id="w", queue="q", handlers=["h"])}),
+        ("registration", {"registration": WorkerRegistration(worker_id="w", queue="q", handlers=["h"])}),
         ("kind", {}),
-        ("result.task_id", {"result": TaskResult(value="1")}),
+        ("result.task_id", {"result": TaskResult(result_json="1")}),
         ("chunk.content", {"chunk": TaskChunk(task_id="t", content="x" * (64 * KIB + 1))}),
         ("chunk.thinking", {"chunk": TaskChunk(task_id="t", thinking="x" * (64 * KIB + 1))}),
     ],
@@ -219,27 +244,34 @@ async def test_a_task_brings_all_that_its_handler_needs(site: Site) -> None:
     caller = Caller(site)
     await caller.register()
     step = Step("s", action="label", handler="h", depends_on=("a",), metadata='{"k": 1}', timeout_seconds=1.5)
-    spec = TaskSpec("run", "flow", step, 3, {"n": "3.0", "é": '"x"'}, {"a": "10000000000000000000000000000000"})
-    running = site.execute(spec)
+    results, agent = {"a": "10000000000000000000000000000000"}, AgentConfig("m", "openai")
+    spec = TaskSpec("run", "flow", step, 3, {"n": "3.0", "é": '"x"'}, results, agent)
+    running = site.run_task(spec)
     task = (await caller.hear("task")).task
     assert (task.run_id, task.workflow_name, task.attempt) == ("run", "flow", 3)
-    assert (task.step.name, task.step.action, task.step.metadata) == ("s", "label", '{"k": 1}')
-    assert task.context == '{"n": 3.0, "é": "x"}'
-    assert task.dependency_results == '{"a": 10000000000000000000000000000000}'
+    assert (task.step.name, task.step.action, task.step.metadata_json) == ("s", "label", '{"k": 1}')
+    assert task.context_json == '{"n": 3.0, "é": "x"}'
+    assert task.dependency_results_json == '{"a": 10000000000000000000000000000000}'
+    assert (task.agent.model, task.agent.provider) == ("m", "openai")
+    assert task.step.timeout.ToMilliseconds() == 1500
+    assert task.step.retry_policy.max_attempts == 4
+    assert task.idempotency_key == spec.idempotency_key
     running.cancel()
-    assert (await caller.hear("cancel")).cancel.task_id == task.task_id
+    assert (await caller.hear("cancellation")).cancellation.task_id == task.task_id
 
 
 async def test_chunks_and_a_result_reach_the_run_in_order_and_the_result_is_acknowledged(site: Site) -> None:
     caller = Caller(site)
     await caller.register()
-    running = site.execute()
+    running = site.run_task()
     task_id = await caller.task_id()
     await caller.say(chunk=TaskChunk(task_id=task_id, content="a"))
     await caller.say(chunk=TaskChunk(task_id="unknown", content="dropped"))
     await caller.say(chunk=TaskChunk(task_id=task_id, content="b", thinking="t"))
     changes = '{"i": 3, "f": 3.0, "big": 1000000000000000000000000000000, "o": {"z": 1, "a": null}}'
-    await caller.say(result=TaskResult(task_id=task_id, value=" 3.0 ", context_changes=changes, deleted_keys=["d"]))
+    await caller.say(
+        result=TaskResult(task_id=task_id, result_json=" 3.0 ", context_changes_json=changes, deleted_keys=["d"])
+    )
     assert await running == Outcome(
         "3.0",
         {"i": "3", "f": "3.0", "big": "1000000000000000000000000000000", "o": '{"z": 1, "a": null}'},
@@ -253,23 +285,25 @@ async def test_chunks_and_a_result_reach_the_run_in_order_and_the_result_is_ackn
 async def test_a_result_that_nobody_wants_is_acknowledged_too(site: Site) -> None:
     caller = Caller(site)
     await caller.register()
-    await caller.say(result=TaskResult(task_id="unknown", value="1"))
+    await caller.say(result=TaskResult(task_id="unknown", result_json="1"))
     ack = (await caller.hear("ack")).ack
     assert (ack.task_id, ack.accepted) == ("unknown", False)
 
 
-def test_the_error_of_a_handler_is_passed_on_with_its_kind_and_cut() -> None:
-    def parsed(**fields: Any) -> StepError:
-        outcome = worker_messages.parse_result(TaskResult(task_id="t", error=TaskError(**fields)))
-        assert isinstance(outcome, StepError)
+def test_the_failure_of_a_handler_is_passed_on_as_it_is() -> None:
+    def parsed(**fields: Any) -> Failure:
+        outcome = worker_messages.parse_result(TaskResult(task_id="t", failure=error_pb2.Failure(**fields)))
+        assert isinstance(outcome, Failure)
         return outcome
 
-    error = parsed(message="no", type="ValueError", retryable=True)
-    assert (error.message, error.retryable) == ("ValueError: no", True)
-    assert parsed(message="ValueError: no", type="ValueError").message == "ValueError: no"
-    assert not parsed(message="no").retryable
+    assert parsed(message="no", type="ValueError") == Failure(Reason.STEP_FAILED, "no", "ValueError")
+    assert parsed(message="no", non_retryable=True).non_retryable
+    assert parsed(message="no", retry_delay=Duration(seconds=2)).retry_delay_seconds == 2
+    assert parsed(message="no", cause=error_pb2.Failure(message="why")).cause == Failure(Reason.STEP_FAILED, "why")
+    limited = error_pb2.ERROR_REASON_PROVIDER_RATE_LIMITED
+    assert parsed(message="no", reason=limited).reason is Reason.PROVIDER_RATE_LIMITED
     assert len(parsed(message="x" * 2000).message) == 1000
-    assert parsed().message
+    assert parsed().message == "its handler failed and gave no message"
 
 
 DEEP = 101
@@ -278,33 +312,34 @@ DEEP = 101
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        (TaskResult(), "neither a value nor an error"),
-        (TaskResult(value=""), "value is not JSON"),
-        (TaskResult(value="{"), "value is not JSON"),
-        (TaskResult(value="1 2"), "value is not JSON"),
-        (TaskResult(value="NaN"), "NaN"),
-        (TaskResult(value="[-Infinity]"), "-Infinity"),
-        (TaskResult(value="1e999"), "1e999 is too large"),
-        (TaskResult(value="9" * 5000), "number"),
-        (TaskResult(value=r'"\ud800"'), "surrogate"),
-        (TaskResult(value="[" * DEEP + "]" * DEEP), "nested more than 100"),
-        (TaskResult(value='{"a":' * DEEP + "1" + "}" * DEEP), "nested more than 100"),
-        (TaskResult(value="[" * 100_000 + "]" * 100_000), "nested more than 100"),
-        (TaskResult(value='"' + "x" * MIB + '"'), "more than 1048576"),
-        (TaskResult(value='"' + "é" * (MIB // 2) + '"'), "more than 1048576"),
-        (TaskResult(value="1", context_changes="[]"), "context_changes must be a JSON object"),
-        (TaskResult(value="1", context_changes="{"), "context_changes is not JSON"),
-        (TaskResult(value="1", context_changes='{"k": NaN}'), "it has a number"),
-        (TaskResult(value="1", context_changes='{"k": 1}', deleted_keys=["k"]), "deleted_keys has `k`"),
-        (TaskResult(value="1", deleted_keys=["k" * MIB, "kk"]), "deleted_keys are larger"),
+        (TaskResult(), "neither a result nor a failure"),
+        (TaskResult(failure=error_pb2.Failure(retry_delay=Duration(seconds=-1))), "a retry_delay of -1 s"),
+        (TaskResult(result_json=""), "result_json is not JSON"),
+        (TaskResult(result_json="{"), "result_json is not JSON"),
+        (TaskResult(result_json="1 2"), "result_json is not JSON"),
+        (TaskResult(result_json="NaN"), "NaN"),
+        (TaskResult(result_json="[-Infinity]"), "-Infinity"),
+        (TaskResult(result_json="1e999"), "1e999 is too large"),
+        (TaskResult(result_json="9" * 5000), "number"),
+        (TaskResult(result_json=r'"\ud800"'), "surrogate"),
+        (TaskResult(result_json="[" * DEEP + "]" * DEEP), "nested more than 100"),
+        (TaskResult(result_json='{"a":' * DEEP + "1" + "}" * DEEP), "nested more than 100"),
+        (TaskResult(result_json="[" * 100_000 + "]" * 100_000), "nested more than 100"),
+        (TaskResult(result_json='"' + "x" * MIB + '"'), "more than 1048576"),
+        (TaskResult(result_json='"' + "é" * (MIB // 2) + '"'), "more than 1048576"),
+        (TaskResult(result_json="1", context_changes_json="[]"), "context_changes_json must be a JSON object"),
+        (TaskResult(result_json="1", context_changes_json="{"), "context_changes_json is not JSON"),
+        (TaskResult(result_json="1", context_changes_json='{"k": NaN}'), "it has a number"),
+        (TaskResult(result_json="1", context_changes_json='{"k": 1}', deleted_keys=["k"]), "deleted_keys has `k`"),
+        (TaskResult(result_json="1", deleted_keys=["k" * MIB, "kk"]), "deleted_keys are larger"),
     ],
 )
 def test_a_result_that_is_not_as_agreed_fails_its_step_for_good(message: TaskResult, said: str) -> None:
-    error = worker_messages.parse_result(message)
-    assert isinstance(error, StepError)
-    assert said in error.message
-    assert len(error.message) < 500
-    assert not error.retryable
+    failure = worker_messages.parse_result(message)
+    assert isinstance(failure, Failure)
+    assert said in failure.message
+    assert len(failure.message) < 500
+    assert failure.non_retryable
 
 
 JSON_LIKE = st.one_of(
@@ -319,7 +354,7 @@ JSON_LIKE = st.one_of(
 
 @given(JSON_LIKE, JSON_LIKE)
 def test_whatever_a_worker_sends_is_an_error_or_json_that_every_language_reads(value: str, changes: str) -> None:
-    outcome = worker_messages.parse_result(TaskResult(value=value, context_changes=changes))
+    outcome = worker_messages.parse_result(TaskResult(result_json=value, context_changes_json=changes))
     if isinstance(outcome, Outcome):
         for text in (outcome.result, *outcome.changes.values()):
             json.dumps(json.loads(text), allow_nan=False, ensure_ascii=False).encode()
@@ -329,7 +364,7 @@ def test_whatever_a_worker_sends_is_an_error_or_json_that_every_language_reads(v
     "text", ["null", "0", "-0.0", "3", "3.0", '"é\\u0000"', "[" * 100 + "]" * 100, '{"a": {"a": [1, true]}}', "1e300"]
 )
 def test_a_result_comes_through_as_it_was_written(text: str) -> None:
-    outcome = worker_messages.parse_result(TaskResult(value=text, context_changes=f'{{"k": {text}}}'))
+    outcome = worker_messages.parse_result(TaskResult(result_json=text, context_changes_json=f'{{"k": {text}}}'))
     assert isinstance(outcome, Outcome)
     assert outcome.result == text
     assert outcome.changes["k"] in (text, text.replace("1e300", "1e+300"))
@@ -339,28 +374,28 @@ def test_a_task_that_no_message_holds_is_an_error_that_says_so() -> None:
     spec = TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "é" * (3 * MIB // 2) + '"'})
     with pytest.raises(StepError, match="more than 3145728 bytes") as caught:
         worker_messages.task(Assign("t", spec))
-    assert not caught.value.retryable
+    assert caught.value.failure.non_retryable
 
 
 async def test_a_task_that_no_message_holds_fails_and_its_worker_goes_on(site: Site) -> None:
     caller = Caller(site)
     await caller.register()
     with pytest.raises(StepError, match="more than 3145728 bytes"):
-        await site.execute(TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "x" * (3 * MIB) + '"'}))
-    running = site.execute()
-    await caller.say(result=TaskResult(task_id=await caller.task_id(), value="1"))
+        await site.run_task(TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "x" * (3 * MIB) + '"'}))
+    running = site.run_task()
+    await caller.say(result=TaskResult(task_id=await caller.task_id(), result_json="1"))
     assert (await running).result == "1"
 
 
-async def test_a_worker_that_is_cut_off_takes_up_its_task_over_another_call(site: Site) -> None:
+async def test_a_worker_that_is_cut_off_keeps_its_task_over_another_call(site: Site) -> None:
     first = Caller(site)
     await first.register()
-    running = site.execute()
+    running = site.run_task()
     task_id = await first.task_id()
     first.call.cancel()
     second = Caller(site)
     assert not (await second.register(task_ids=[task_id])).unwanted_task_ids
-    await second.say(result=TaskResult(task_id=task_id, value="1"))
+    await second.say(result=TaskResult(task_id=task_id, result_json="1"))
     assert (await running).result == "1"
 
 
@@ -368,32 +403,32 @@ async def test_a_second_worker_under_the_same_id_ends_the_call_of_the_first(site
     first, second = Caller(site), Caller(site)
     await first.register()
     await second.register()
-    assert list(await first.refused_fields()) == ["register.worker_id"]
-    running = site.execute()
-    await second.say(result=TaskResult(task_id=await second.task_id(), value="1"))
+    assert list(await first.refused_fields()) == ["registration.worker_id"]
+    running = site.run_task()
+    await second.say(result=TaskResult(task_id=await second.task_id(), result_json="1"))
     await running
 
 
 async def test_heartbeats_keep_a_worker_alive_and_silence_does_not() -> None:
     async with Site(0.3) as site:
         caller = Caller(site)
-        interval = (await caller.register()).heartbeat_interval_ms / 1000
-        running = site.execute()
+        interval = (await caller.register()).heartbeat_interval.ToTimedelta().total_seconds()
+        running = site.run_task()
         await caller.task_id()
         for _ in range(6):
             await asyncio.sleep(interval)
-            await caller.say(heartbeat=Heartbeat())
+            await caller.say(heartbeat=WorkerHeartbeat())
         assert not running.done()
-        with pytest.raises(StepError, match="vanished"):
+        with pytest.raises(StepError, match="its worker was lost"):
             await running
 
 
 async def test_a_worker_that_closes_its_side_gets_its_acks_and_then_the_end(site: Site) -> None:
     caller = Caller(site)
     await caller.register()
-    running = site.execute()
+    running = site.run_task()
     task_id = await caller.task_id()
-    await caller.say(result=TaskResult(task_id=task_id, value="1"))
+    await caller.say(result=TaskResult(task_id=task_id, result_json="1"))
     await caller.call.done_writing()
     assert (await caller.hear("ack")).ack.accepted
     assert await caller.call.read() is grpc.aio.EOF
@@ -417,11 +452,11 @@ async def test_a_worker_that_takes_no_message_is_disconnected(site: Site, monkey
     caller = Caller(site)
     await caller.register(concurrency=20)
     running = [
-        site.execute(TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "x" * MIB + '"'}))
+        site.run_task(TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "x" * MIB + '"'}))
         for _ in range(20)
     ]
     while site.pool._workers["w"].link is not None:
-        await caller.say(heartbeat=Heartbeat())
+        await caller.say(heartbeat=WorkerHeartbeat())
         await asyncio.sleep(0.01)
     for task in running:
         task.cancel()
@@ -437,7 +472,7 @@ async def test_from_a_worker_that_reads_no_acks_nothing_more_is_read(
     taken: list[str] = []
     parse_result = worker_messages.parse_result
 
-    def counted(message: TaskResult) -> Outcome | StepError:
+    def counted(message: TaskResult) -> Outcome | Failure:
         taken.append(message.task_id)
         return parse_result(message)
 
@@ -448,7 +483,7 @@ async def test_from_a_worker_that_reads_no_acks_nothing_more_is_read(
 
     async def flood() -> None:
         for number in range(200_000):
-            await caller.say(result=TaskResult(task_id=f"{number:0250}", value="1"))
+            await caller.say(result=TaskResult(task_id=f"{number:0250}", result_json="1"))
 
     flooding = asyncio.create_task(flood())
     before = -1

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headwater_server.domain.workflow import StepError
+from headwater_server.domain.failure import StepError
 from headwater_server.workflows.definition import condition_syntax, conditions
 from headwater_server.workflows.definition.condition_syntax import FUNCTIONS, METHODS, TYPES
 from headwater_server.workflows.definition.conditions import check, evaluate
@@ -17,9 +17,9 @@ def texts(values: dict[str, object]) -> dict[str, str]:
 def error_of(condition: str, context: dict[str, str]) -> str:
     with pytest.raises(StepError) as caught:
         evaluate(condition, context)
-    assert not caught.value.retryable
-    assert caught.value.message.startswith(f"its condition `{condition}`: ")
-    return caught.value.message.removeprefix(f"its condition `{condition}`: ")
+    assert caught.value.failure.non_retryable
+    assert caught.value.failure.message.startswith(f"its condition `{condition}`: ")
+    return caught.value.failure.message.removeprefix(f"its condition `{condition}`: ")
 
 
 @pytest.mark.parametrize(

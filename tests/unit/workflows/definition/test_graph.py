@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from headwater_server.domain.workflow import Step, Workflow
+from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
 from headwater_server.workflows.definition.graph import violations
 
 
@@ -13,6 +15,10 @@ def mistakes(*steps: Step, queue: str = "q", known: tuple[str, ...] = (), name: 
 
 def action(name: str, *depends_on: str) -> Step:
     return Step(name, action="do", depends_on=depends_on)
+
+
+def retried(**policy: Any) -> Step:
+    return Step("b", action="x", retry_policy=RetryPolicy(**policy))
 
 
 def test_a_good_workflow_has_no_mistakes() -> None:
@@ -30,19 +36,32 @@ def test_a_good_workflow_has_no_mistakes() -> None:
         (action("b", "a", "a"), "depends_on[1]", "`a` is there twice; take one out"),
         (action("b", "b"), "depends_on[0]", "the step depends on itself; take it out"),
         (Step("b", action="x", condition="1 +"), "condition", "is not CEL: Syntax error: mismatched input '<EOF>' (line 1, column 4)"),
-        (Step("b", action="x", timeout_seconds=0.0), "timeout_ms", "must be at least 1; leave it out for no limit"),
-        (Step("b", action="x", timeout_seconds=float("nan")), "timeout_ms", "must be at least 1; leave it out for no limit"),
-        (Step("b", action="x", max_retries=101), "max_retries", "is 101, must be 0 to 100"),
-        (Step("b", action="x", max_retries=-1), "max_retries", "is -1, must be 0 to 100"),
-        (Step("b", action="x", metadata="[]"), "metadata", "is JSON, but not an object; write a JSON object such as {}"),
-        (Step("b", action="x", metadata='{"a": NaN}'), "metadata", "is not JSON (NaN is not a JSON value); write a JSON object such as {}"),
-        (Step("b", action="x", metadata="[" * 100_000), "metadata", "is nested too deeply; write a JSON object such as {}"),
+        (Step("b", action="x", timeout_seconds=0.0), "timeout", "is 0 s, must be above 0, at most 365 days; leave it out for no limit"),
+        (Step("b", action="x", timeout_seconds=float("nan")), "timeout", "is nan s, must be above 0, at most 365 days; leave it out for no limit"),
+        (Step("b", action="x", timeout_seconds=31_536_001.0), "timeout", "is 3.1536e+07 s, must be above 0, at most 365 days; leave it out for no limit"),
+        (retried(max_attempts=102), "retry_policy.max_attempts", "is 102, must be 1 to 101; 1 tries the step at most once"),
+        (retried(max_attempts=0), "retry_policy.max_attempts", "is 0, must be 1 to 101; 1 tries the step at most once"),
+        (retried(backoff=0.5), "retry_policy.backoff", "is 0.5, must be 1 to 100"),
+        (retried(backoff=float("nan")), "retry_policy.backoff", "is nan, must be 1 to 100"),
+        (retried(initial_delay_seconds=-1.0), "retry_policy.initial_delay", "is -1 s, must be 0 to 1 day"),
+        (retried(max_delay_seconds=86_401.0), "retry_policy.max_delay", "is 86401 s, must be 0 to 1 day"),
+        (retried(initial_delay_seconds=61.0), "retry_policy.max_delay", "is 60 s, must be at least initial_delay, which is 61 s"),
+        (Step("b", action="x", metadata="[]"), "metadata_json", "is JSON, but not an object; write a JSON object such as {}"),
+        (Step("b", action="x", metadata='{"a": NaN}'), "metadata_json", "is not JSON (NaN is not a JSON value); write a JSON object such as {}"),
+        (Step("b", action="x", metadata="[" * 100_000), "metadata_json", "is nested too deeply; write a JSON object such as {}"),
         (Step("b", handler="h", queue="else"), "handler", "no worker of queue `else` has ever registered a handler `h`, nor any other; start a worker for it first"),
         (Step("b", handler="gret"), "handler", "no worker of queue `q` has ever registered a handler `gret`; there are `greet`, `x`; did you mean `greet`?"),
     ],
 )  # fmt: skip
 def test_a_mistake_has_its_place_and_its_cure(step: Step, field: str, text: str) -> None:
     assert mistakes(action("a"), step, known=("greet", "x")) == [(f"workflow.steps[1].{field}", text)]
+
+
+def test_the_time_for_a_worker_has_its_range() -> None:
+    found = violations(Workflow("w", (action("a"),), schedule_timeout_seconds=0), lambda _: frozenset(), "")
+    assert [(violation.field, violation.description) for violation in found] == [
+        ("workflow.schedule_timeout", "is 0 s, must be above 0, at most 365 days; leave it out for an hour")
+    ]
 
 
 def test_a_handler_needs_a_queue() -> None:
@@ -72,13 +91,15 @@ def test_cycles_apart_from_each_other_are_all_shown() -> None:
 
 
 def test_all_mistakes_come_at_once() -> None:
-    found = mistakes(action("a", "x"), Step("b"), Step("c", handler="h", max_retries=-1), name="")
+    found = mistakes(
+        action("a", "x"), Step("b"), Step("c", handler="h", retry_policy=RetryPolicy(max_attempts=0)), name=""
+    )
     assert [field for field, _ in found] == [
         "workflow.name",
         "workflow.steps[0].depends_on[0]",
         "workflow.steps[1].action",
         "workflow.steps[2].handler",
-        "workflow.steps[2].max_retries",
+        "workflow.steps[2].retry_policy.max_attempts",
     ]
 
 

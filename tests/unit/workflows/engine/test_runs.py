@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.workflow import EventType, RunStatus, Step, StepStatus, Workflow
-from headwater_server.workflows.engine.runs import Runs, StartRequest
+from headwater_server.domain.failure import Failure, StepError, final_step_error
+from headwater_server.domain.messages import AgentConfig
+from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
+from headwater_server.workflows.engine.run_calls import StartRequest
+from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk, StepRunner
 from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
-Act = Callable[[bytes, str, OnChunk], Awaitable[str]]
+Act = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
 
 
 class FaultyJournal(SqliteJournal):
@@ -37,7 +41,7 @@ class FaultyJournal(SqliteJournal):
         super()._write(batch)
 
 
-async def answer(agent: bytes, prompt: str, on_chunk: OnChunk) -> str:
+async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
     return prompt
 
 
@@ -46,10 +50,10 @@ def request(*steps: Step, request_id: str = "") -> StartRequest:
 
 
 @asynccontextmanager
-async def opened(directory, act: Act = answer):
+async def opened(directory, act: Act = answer, clock: Callable[[], float] = time.time):
     journal = await FaultyJournal.open(directory)
     pool = WorkerPool(1.0)
-    runs = Runs(journal, StepRunner(pool, act), 3600)
+    runs = Runs(journal, StepRunner(pool, act), 3600, clock)
     try:
         await runs.open()
         yield runs, journal, pool
@@ -60,11 +64,11 @@ async def opened(directory, act: Act = answer):
 
 
 async def events(runs: Runs, run_id: str) -> list[str]:
-    return [f"{event.type.value} {event.step}".strip() async for event in runs.watch(run_id, 0)]
+    return [f"{event.type.value} {event.step}".strip() async for event in runs.watch_run(run_id, 0)]
 
 
 async def status(runs: Runs, run_id: str) -> RunStatus:
-    return (await runs.get(run_id)).state.status
+    return (await runs.get_run(run_id)).state.status
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -75,15 +79,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def events_begin(runs: Runs, run_id: str) -> None:
     """Waits until its step runs."""
-    async with aclosing(runs.watch(run_id, 0)) as stream:
+    async with aclosing(runs.watch_run(run_id, 0)) as stream:
         async for event in stream:
             if event.type is EventType.STEP_STARTED:
                 return
 
 
 async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -> str:
-    """A run whose journal failed in mid-run: no task drives it, and the journal has it as running."""
-    run_id = await runs.start(request())
+    """A run whose journal failed in mid-run: nobody drives it, and the journal has it as running."""
+    run_id = await runs.start_run(request())
     await events_begin(runs, run_id)
     journal.full = True
     go_on.set()
@@ -96,7 +100,7 @@ async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -
 async def broken(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: bytes, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
         await go_on.wait()
         return prompt
 
@@ -106,11 +110,11 @@ async def broken(tmp_path):
 
 async def test_a_run_whose_caller_leaves_while_it_is_stored_is_driven_all_the_same(tmp_path):
     async with opened(tmp_path) as (runs, journal, _):
-        starting = asyncio.create_task(runs.start(request(request_id="r")))
+        starting = asyncio.create_task(runs.start_run(request(request_id="r")))
         await journal.creating.wait()
         starting.cancel()
         await asyncio.wait([starting])
-        run_id = await runs.start(request(request_id="r"))
+        run_id = await runs.start_run(request(request_id="r"))
         assert await events(runs, run_id) == ["run_started", "step_started a", "step_completed a", "run_finished"]
 
 
@@ -123,41 +127,41 @@ async def test_a_watcher_of_a_run_that_nobody_drives_is_told_so(broken):
 
 async def test_a_run_that_nobody_drives_can_be_resumed(broken):
     runs, run_id = broken
-    await runs.resume(run_id)
+    await runs.resume_run(run_id)
     assert (await events(runs, run_id))[-1] == "run_finished"
 
 
 async def test_a_run_that_nobody_drives_can_be_cancelled(broken):
     runs, run_id = broken
-    await runs.cancel(run_id)
+    await runs.cancel_run(run_id)
     assert await status(runs, run_id) is RunStatus.CANCELLED
 
 
 async def test_a_run_that_completes_while_a_second_caller_resumes_it_stays_completed(tmp_path):
     calls = 0
 
-    async def act(agent: bytes, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
         nonlocal calls
         calls += 1
         if calls == 1:
-            raise HeadwaterError(Reason.INVALID_REQUEST, "no")
+            raise final_step_error("no")
         return prompt
 
     async with opened(tmp_path, act) as (runs, _, _):
-        run_id = await runs.start(request())
+        run_id = await runs.start_run(request())
         await events(runs, run_id)
-        get, waiting = runs.get, asyncio.Event()
+        get, waiting = runs.get_run, asyncio.Event()
 
         async def slow_get(run_id: str):
             view = await get(run_id)
             await waiting.wait()
             return view
 
-        runs.get = slow_get
-        second = asyncio.create_task(runs.resume(run_id))
+        runs.get_run = slow_get
+        second = asyncio.create_task(runs.resume_run(run_id))
         await asyncio.sleep(0.05)
-        runs.get = get
-        await runs.resume(run_id)
+        runs.get_run = get
+        await runs.resume_run(run_id)
         await events(runs, run_id)
         waiting.set()
         with pytest.raises(HeadwaterError) as caught:
@@ -167,13 +171,14 @@ async def test_a_run_that_completes_while_a_second_caller_resumes_it_stays_compl
 
 
 async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr("headwater_server.workflows.engine.runs.PRUNE_EVERY_SECONDS", 0.01)
-    async with opened(tmp_path) as (runs, journal, _):
-        await events(runs, run_id := await runs.start(request()))
+    monkeypatch.setattr("headwater_server.workflows.engine.retention.PRUNE_EVERY_SECONDS", 0.01)
+    later = 0.0
+    async with opened(tmp_path, clock=lambda: time.time() + later) as (runs, journal, _):
+        await events(runs, run_id := await runs.start_run(request()))
         journal.full = True
         await asyncio.sleep(0.05)
         journal.full = False
-        runs._retention_seconds = -1.0
+        later = 7200.0
 
         async with asyncio.timeout(10):
             while await journal.load(run_id) is not None:
@@ -183,15 +188,15 @@ async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monk
 async def test_a_drain_waits_for_what_runs_and_not_for_a_step_beside_it_that_has_no_worker(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: bytes, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
         await go_on.wait()
         return prompt
 
     async with opened(tmp_path, act) as (runs, journal, _):
         await journal.remember_handlers("q", ["h"])
-        run_id = await runs.start(request(Step("a", action="x"), Step("b", handler="h")))
+        run_id = await runs.start_run(request(Step("a", action="x"), Step("b", handler="h")))
         waits = StepStatus.WAITING_FOR_WORKER
-        state = (await runs.get(run_id)).state
+        state = (await runs.get_run(run_id)).state
         await until(lambda: state.steps["b"].status is waits)
         draining = asyncio.create_task(runs.drain(60))
         await asyncio.sleep(0)
@@ -208,12 +213,12 @@ async def test_a_drain_waits_for_what_runs_and_not_for_a_step_beside_it_that_has
 async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_waited_for(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: bytes, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
         await go_on.wait()
-        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "gone")
+        raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
 
     async with opened(tmp_path, act) as (runs, journal, _):
-        run_id = await runs.start(request())
+        run_id = await runs.start_run(request())
         await events_begin(runs, run_id)
         draining = asyncio.create_task(runs.drain(60))
         await asyncio.sleep(0)
@@ -227,10 +232,52 @@ async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_wa
         assert stored.state.steps["a"].failures == 0
 
 
+async def test_a_step_that_is_at_most_once_and_fails_during_a_drain_has_failed(tmp_path):
+    go_on = asyncio.Event()
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+        await go_on.wait()
+        raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
+
+    async with opened(tmp_path, act) as (runs, journal, _):
+        run_id = await runs.start_run(request(Step("a", action="x", retry_policy=RetryPolicy(max_attempts=1))))
+        await events_begin(runs, run_id)
+        draining = asyncio.create_task(runs.drain(60))
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(5):
+            await draining
+        stored = await journal.load(run_id)
+        assert stored is not None
+        assert stored.state.status is RunStatus.FAILED
+        assert stored.state.steps["a"].failure == Failure(Reason.PROVIDER_UNAVAILABLE, "gone")
+
+
+async def test_a_step_that_is_at_most_once_and_outlasts_a_drain_fails_in_the_next_process(tmp_path):
+    calls: list[str] = []
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+        calls.append(prompt)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with opened(tmp_path, act) as (runs, _, _):
+        run_id = await runs.start_run(request(Step("a", action="x", retry_policy=RetryPolicy(max_attempts=1))))
+        await until(lambda: calls == ["x"])
+        await runs.drain(0)
+    async with opened(tmp_path, act) as (runs, _, _):
+        assert (await events(runs, run_id))[-3:] == ["run_resumed", "step_failed a", "run_finished"]
+        state = (await runs.get_run(run_id)).state
+        assert state.failed_steps == ("a",)
+        assert state.steps["a"].failure.reason is Reason.INTERNAL
+        assert "at most once" in state.failure.message
+    assert calls == ["x"]
+
+
 async def test_the_last_number_of_an_ended_run_is_known_without_its_events(tmp_path, monkeypatch):
     async with opened(tmp_path) as (runs, journal, _):
-        run_id = await runs.start(request())
-        last = [event async for event in runs.watch(run_id, 0)][-1]
+        run_id = await runs.start_run(request())
+        last = [event async for event in runs.watch_run(run_id, 0)][-1]
         assert last.type is EventType.RUN_FINISHED
         monkeypatch.setattr(journal, "events", None)
-        assert (await runs.get(run_id)).sequence == last.sequence
+        assert (await runs.get_run(run_id)).sequence == last.sequence

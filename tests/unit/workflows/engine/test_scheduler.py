@@ -4,16 +4,20 @@ import ast
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
+    RetryPolicy,
     RunState,
     RunStatus,
+    SkipReason,
     Step,
-    StepError,
     StepStatus,
     Workflow,
 )
@@ -27,6 +31,15 @@ Handler = Callable[[Step, int, Mapping[str, str]], Awaitable[Outcome]]
 
 async def one(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
     return Outcome("1")
+
+
+def failing(message: str, reason: Reason = Reason.STEP_FAILED, **facts: Any) -> StepError:
+    return StepError(Failure(reason, message, **facts))
+
+
+def why(failure: Failure | None) -> str:
+    assert failure is not None
+    return failure.message
 
 
 def workflow(*steps: Step) -> Workflow:
@@ -64,7 +77,7 @@ async def _soon(work: Awaitable[None]) -> None:
 def fails(*names: str, retryable: bool = False) -> Handler:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         if step.name in names:
-            raise StepError("no", retryable=retryable)
+            raise failing("no", non_retryable=not retryable)
         return Outcome("1")
 
     return handler
@@ -111,41 +124,103 @@ def test_a_retryable_failure_is_tried_again_after_delays_that_double() -> None:
 
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         started.append(round(asyncio.get_running_loop().time(), 1))
-        raise StepError("busy", retryable=True)
+        raise failing("busy")
 
     journal = run(workflow(Step("a")), handler)
     assert started == [0.0, 0.2, 0.6, 1.4]
     retries = [event for call in journal.calls for event in call if event.type is EventType.STEP_RETRYING]
-    assert [(event.attempt, event.error, event.delay_seconds) for event in retries] == [
+    assert [(event.attempt, why(event.failure), event.delay_seconds) for event in retries] == [
         (1, "busy", 0.2),
         (2, "busy", 0.4),
         (3, "busy", 0.8),
     ]
-    assert journal.state.error == "step `a` failed: busy"
+    assert why(journal.state.failure) == "step `a` failed: busy"
+
+
+def delays(journal: FakeRecorder) -> list[float]:
+    return [event.delay_seconds for call in journal.calls for event in call if event.type is EventType.STEP_RETRYING]
+
+
+def test_a_retry_policy_says_how_long_each_delay_is_and_how_many_attempts_there_are() -> None:
+    policy = RetryPolicy(initial_delay_seconds=1, backoff=3, max_delay_seconds=10, max_attempts=6)
+    journal = run(workflow(Step("a", retry_policy=policy)), fails("a", retryable=True))
+    assert delays(journal) == [1, 3, 9, 10, 10]
+    assert journal.state.steps["a"].attempt == 6
+
+
+def test_the_longest_policy_that_is_allowed_overflows_nothing() -> None:
+    policy = RetryPolicy(initial_delay_seconds=86_400, backoff=100, max_delay_seconds=86_400, max_attempts=101)
+    journal = run(workflow(Step("a", retry_policy=policy)), fails("a", retryable=True))
+    assert delays(journal) == [86_400] * 100
+
+
+def test_the_next_attempt_waits_at_least_as_long_as_the_failure_asks() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        raise failing("busy", Reason.PROVIDER_RATE_LIMITED, retry_delay_seconds=0.3)
+
+    assert delays(run(workflow(Step("a")), handler)) == [0.3, 0.4, 0.8]
+
+
+def test_a_lost_attempt_of_a_step_that_is_at_most_once_fails_it() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        raise failing("its worker was lost", Reason.WORKER_LOST)
+
+    once, more = RetryPolicy(max_attempts=1), RetryPolicy(max_attempts=2)
+    journal = run(workflow(Step("once", retry_policy=once), Step("more", retry_policy=more)), handler)
+    assert [step.attempt for step in journal.state.steps.values()] == [1, 2]
+    failure = journal.state.steps["once"].failure
+    assert failure is not None
+    assert (failure.reason, failure.non_retryable) == (Reason.WORKER_LOST, True)
+    assert failure.message == (
+        "its worker was lost; whether the attempt ran is unknown, and the step is at most once (max_attempts is 1), "
+        "so it is not tried again"
+    )
+
+
+def test_a_step_that_is_at_most_once_and_ran_when_a_crash_came_fails_and_skips_what_depends_on_it() -> None:
+    once = RetryPolicy(max_attempts=1)
+    definition = workflow(
+        Step("ran", retry_policy=once),
+        Step("waited", retry_policy=once),
+        Step("new", retry_policy=once),
+        Step("after", depends_on=("ran", "new")),
+    )
+    journal = FakeRecorder(definition)
+    for name, status in (("ran", StepStatus.RUNNING), ("waited", StepStatus.WAITING_FOR_WORKER)):
+        journal.state.steps[name].attempt, journal.state.steps[name].status = 1, status
+    run(definition, journal=journal)
+    steps = journal.state.steps
+    assert [step.status.value for step in steps.values()] == ["failed", "completed", "completed", "skipped"]
+    assert [step.attempt for step in steps.values()] == [1, 2, 1, 0]
+    failure = steps["ran"].failure
+    assert failure is not None
+    assert failure.reason is Reason.INTERNAL
+    assert failure.message.startswith("the server stopped during the attempt; whether the attempt ran is unknown")
+    assert journal.state.failed_steps == ("ran",)
 
 
 def test_no_delay_is_longer_than_a_minute() -> None:
-    journal = run(workflow(Step("a", max_retries=12)), fails("a", retryable=True))
-    delays = [event.delay_seconds for call in journal.calls for event in call if event.type is EventType.STEP_RETRYING]
-    assert delays[7:10] == [25.6, 51.2, 60.0]
-    assert delays[-1] == 60.0
+    journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=13))), fails("a", retryable=True))
+    assert delays(journal)[7:10] == [25.6, 51.2, 60.0]
+    assert delays(journal)[-1] == 60.0
 
 
 def test_any_other_exception_is_a_retryable_failure_with_its_type() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         raise ZeroDivisionError("by zero")
 
-    journal = run(workflow(Step("a", max_retries=1)), handler)
+    journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=2))), handler)
     assert journal.state.steps["a"].attempt == 2
-    assert journal.state.steps["a"].error == "ZeroDivisionError: by zero"
+    assert journal.state.steps["a"].failure == Failure(Reason.INTERNAL, "by zero", type="ZeroDivisionError")
+    assert why(journal.state.failure) == "step `a` failed: ZeroDivisionError: by zero"
 
 
 def test_an_attempt_that_cancels_itself_has_failed() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         raise asyncio.CancelledError
 
-    journal = run(workflow(Step("a", max_retries=0)), handler)
-    assert journal.state.steps["a"].error == "the attempt was cancelled, but the run was not"
+    journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=1))), handler)
+    assert why(journal.state.steps["a"].failure) == "the attempt was cancelled, though the run was not"
 
 
 def test_a_failure_skips_what_depends_on_it_through_any_distance_and_nothing_else() -> None:
@@ -164,16 +239,21 @@ def test_a_failure_skips_what_depends_on_it_through_any_distance_and_nothing_els
     assert [steps[name].status.value for name in "abcdef"] == [
         *("failed", "failed", "skipped", "skipped", "completed", "completed")
     ]
-    assert (steps["c"].cause, steps["c"].error) == (("a", "b"), "`a`, `b` failed")
-    assert steps["d"].cause == ("a", "b")
-    assert journal.state.error == "2 steps failed: `a`, `b`"
+    for name in "cd":
+        assert steps[name].skip_reason is SkipReason.DEPENDENCY_FAILED
+        assert steps[name].skipped_because_of == ("a", "b")
+    assert journal.state.failed_steps == ("a", "b")
+    assert journal.state.failure is not None
+    assert journal.state.failure.cause == steps["a"].failure
+    assert why(journal.state.failure) == "2 steps failed: `a`, `b`"
 
 
 def test_a_false_condition_skips_and_fails_nothing() -> None:
     journal = run(workflow(Step("a", condition="false"), Step("b", depends_on=("a",))))
     steps = journal.state.steps
-    assert (steps["a"].status, steps["a"].error) == (StepStatus.SKIPPED, "its condition is false")
-    assert (steps["b"].status, steps["b"].cause, steps["b"].error) == (StepStatus.SKIPPED, (), "`a` was skipped")
+    assert {step.status for step in steps.values()} == {StepStatus.SKIPPED}
+    assert (steps["a"].skip_reason, steps["a"].skipped_because_of) == (SkipReason.CONDITION_FALSE, ())
+    assert (steps["b"].skip_reason, steps["b"].skipped_because_of) == (SkipReason.DEPENDENCY_SKIPPED, ("a",))
     assert journal.state.status is RunStatus.COMPLETED
 
 
@@ -189,10 +269,10 @@ def test_a_condition_on_a_missing_key_fails_the_step_without_an_attempt() -> Non
     journal = run(workflow(Step("a", condition="context.score < 0.8")))
     step = journal.state.steps["a"]
     assert (step.status, step.attempt) == (StepStatus.FAILED, 0)
-    assert "no key `score`; has(context.score) asks" in step.error
+    assert "no key `score`; has(context.score) asks" in why(step.failure)
 
 
-def test_a_step_that_is_not_parallel_is_alone_even_between_its_attempts() -> None:
+def test_an_exclusive_step_is_alone_even_between_its_attempts() -> None:
     running: list[str] = []
     seen: list[tuple[str, ...]] = []
 
@@ -202,10 +282,10 @@ def test_a_step_that_is_not_parallel_is_alone_even_between_its_attempts() -> Non
         seen.append(tuple(running))
         running.remove(step.name)
         if step.name == "alone" and attempt == 1:
-            raise StepError("again", retryable=True)
+            raise failing("again")
         return Outcome("1")
 
-    journal = run(workflow(Step("a"), Step("alone", parallel=False), Step("b"), Step("c")), handler)
+    journal = run(workflow(Step("a"), Step("alone", exclusive=True), Step("b"), Step("c")), handler)
     assert seen == [("a",), ("alone",), ("alone",), ("b", "c"), ("c",)]
     assert journal.state.status is RunStatus.COMPLETED
 
@@ -230,8 +310,8 @@ def test_two_steps_that_set_one_key_differently_at_the_same_time_raise_a_warning
         return Outcome("0", {"key": "1" if step.name == "a" else second})
 
     journal = run(workflow(Step("a"), Step("b")), handler)
-    warnings = [event for call in journal.calls for event in call if event.type is EventType.WARNING]
-    assert [(event.step, event.key) for event in warnings] == ([("b", "key")] if warned else [])
+    warnings = [event for call in journal.calls for event in call if event.type is EventType.RUN_WARNING]
+    assert [(event.step, event.context_key) for event in warnings] == ([("b", "key")] if warned else [])
     assert journal.state.context["key"] == second
 
 
@@ -240,7 +320,7 @@ def test_steps_that_set_one_key_one_after_the_other_raise_no_warning() -> None:
         return Outcome("0", {"key": f'"{step.name}"'})
 
     journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
-    assert not any(event.type is EventType.WARNING for call in journal.calls for event in call)
+    assert not any(event.type is EventType.RUN_WARNING for call in journal.calls for event in call)
 
 
 def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None:
@@ -250,7 +330,7 @@ def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None
     journal = run(workflow(Step("a")), handler)
     assert journal.state.steps["a"].attempt == 1
     assert journal.state.context == {}
-    assert "with the outcome of step `a`, the context would have 1,048,588 bytes" in journal.state.error
+    assert "with what step `a` brought, the context would have 1,048,588 bytes" in why(journal.state.failure)
 
 
 def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:
@@ -258,7 +338,7 @@ def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message(
         return Outcome("0", {"big": f'"{"文" * 400_000}"'})
 
     journal = run(workflow(Step("a")), handler)
-    assert "the context would have 1,200,014 bytes" in journal.state.error
+    assert "the context would have 1,200,014 bytes" in why(journal.state.failure)
 
 
 def test_all_results_together_have_a_limit() -> None:
@@ -267,7 +347,7 @@ def test_all_results_together_have_a_limit() -> None:
 
     journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
     assert journal.state.steps["a"].status is StepStatus.COMPLETED
-    assert "the results of all steps would have 1,200,000 bytes" in journal.state.steps["b"].error
+    assert "the results of all steps would have 1,200,000 bytes" in why(journal.state.steps["b"].failure)
 
 
 def test_cancelling_interrupts_what_runs_and_waits_for_its_cleanup() -> None:
@@ -275,7 +355,7 @@ def test_cancelling_interrupts_what_runs_and_waits_for_its_cleanup() -> None:
 
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         if step.name == "busy":
-            raise StepError("busy", retryable=True)
+            raise failing("busy")
         try:
             await asyncio.sleep(1_000)
         finally:
@@ -316,7 +396,7 @@ def test_a_step_whose_attempt_fails_while_it_is_cancelled_is_cancelled() -> None
         try:
             await asyncio.sleep(1_000)
         finally:
-            raise StepError("cleanup failed", retryable=False)
+            raise failing("cleanup failed", non_retryable=True)
 
     async def during(scheduler: Scheduler) -> None:
         await asyncio.sleep(0.1)
@@ -330,7 +410,7 @@ def test_a_step_whose_attempt_fails_while_it_is_cancelled_is_cancelled() -> None
 def test_a_failure_at_the_moment_of_the_cancelling_is_not_tried_again() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         await asyncio.sleep(1)
-        raise StepError("busy", retryable=True)
+        raise failing("busy")
 
     async def during(scheduler: Scheduler) -> None:
         await asyncio.sleep(1.001)  # the record before took 0.001 seconds
@@ -358,7 +438,7 @@ def test_a_step_sees_neither_in_context_nor_condition_what_one_before_has_delete
 def test_stopping_starts_nothing_more_and_loses_no_result() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         if step.name == "busy":
-            raise StepError("busy", retryable=True)
+            raise failing("busy")
         await asyncio.sleep(1)
         return Outcome("1")
 
@@ -366,7 +446,9 @@ def test_stopping_starts_nothing_more_and_loses_no_result() -> None:
         await asyncio.sleep(0.1)
         scheduler.stop()
 
-    definition = workflow(Step("a"), Step("busy", max_retries=50), Step("b", depends_on=("a",)))
+    definition = workflow(
+        Step("a"), Step("busy", retry_policy=RetryPolicy(max_attempts=51)), Step("b", depends_on=("a",))
+    )
     journal = run(definition, handler, during=during)
     steps = journal.state.steps
     assert [steps[name].status.value for name in ("a", "busy", "b")] == ["completed", "retrying", "pending"]
@@ -395,9 +477,11 @@ def test_a_failed_run_is_resumed_from_its_failed_steps() -> None:
     state: RunState = journal.load()
     (transition,) = prepare_resume(definition, state)
     assert transition.event.type is EventType.RUN_RESUMED
-    assert [(step.name, step.status.value, step.cause, step.failures, step.error) for step in transition.also] == [
-        ("bad", "pending", (), 0, ""),
-        ("after", "pending", (), 0, ""),
+    assert [
+        (step.name, step.status.value, step.skip_reason, step.failures, step.failure) for step in transition.also
+    ] == [
+        ("bad", "pending", None, 0, None),
+        ("after", "pending", None, 0, None),
     ]
     assert state.steps["ok"].status is StepStatus.COMPLETED
     assert state.steps["off"].status is StepStatus.SKIPPED
@@ -453,6 +537,8 @@ def test_the_scheduler_knows_no_clock_randomness_or_files(module: object) -> Non
     imported |= {str(node.module) for node in ast.walk(source) if isinstance(node, ast.ImportFrom)}
     allowed = {"__future__", "asyncio", "heapq", "collections", "collections.abc", "dataclasses", "functools", "typing"}
     own = {
+        "headwater_server.domain.errors",
+        "headwater_server.domain.failure",
         "headwater_server.domain.workflow",
         "headwater_server.workflows.definition",
         "headwater_server.workflows.engine.context",

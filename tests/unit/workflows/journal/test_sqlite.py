@@ -17,22 +17,56 @@ from pathlib import Path
 
 import pytest
 
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, ProviderFacts
+from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType, Tool
 from headwater_server.domain.workflow import (
     EventType,
+    RetryPolicy,
     RunEvent,
     RunState,
     RunStatus,
+    SkipReason,
     Step,
     StepState,
     StepStatus,
     Workflow,
 )
 from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
-from headwater_server.workflows.journal.base import Change, JournalError, JournalLockedError, RunInfo, RunSummary
+from headwater_server.workflows.journal.base import (
+    Change,
+    JournalError,
+    JournalLockedError,
+    RunChange,
+    RunInfo,
+    RunSummary,
+)
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from tests.support.runs.run_log import BEGUN, run_info, run_state
 
 STRANGE = 'Ω\0"\n\u2028𝄞'
+FAILURE = Failure(
+    Reason.PROVIDER_RATE_LIMITED,
+    STRANGE,
+    "RateLimit",
+    non_retryable=True,
+    retry_delay_seconds=2.5,
+    provider=ProviderFacts("openai", "m", 429, "busy", "req"),
+    cause=Failure(Reason.INTERNAL, "before"),
+)
+AGENT = AgentConfig(
+    "m",
+    "openai",
+    STRANGE,
+    {"temperature": 1.0, "seed": 1, "stop": ["a"], "reasoning_effort": "low"},
+    (Tool("t", "d", {"z": 9007199254740993, "a": [3.0, 10**30]}),),
+    response_format=ResponseFormat(ResponseFormatType.JSON_SCHEMA, {"b": 1, "a": 2}),
+    drop_unsupported=True,
+    first_chunk_seconds=1.5,
+    provider_options={"openai": {"k": None, STRANGE: {"n": 3.0}}},
+    labels={"team": "x"},
+    user="u",
+)
 
 
 @pytest.fixture
@@ -58,18 +92,33 @@ def event(number: int) -> StoredEvent:
 async def test_every_field_of_a_run_comes_back(journal: SqliteJournal) -> None:
     step = Step(
         name=STRANGE, action="do", handler="h", depends_on=("x", "y"), condition="context.k", timeout_seconds=0.1,
-        max_retries=0, parallel=False, description="d", metadata='{"k": 3.0}', queue="q2",
+        retry_policy=RetryPolicy(0.5, 1.5, 7.0, 1), exclusive=True, description="d", metadata='{"k": 3.0}', queue="q2",
     )  # fmt: skip
     steps = (step, Step("x"), Step("y", timeout_seconds=None))
-    workflow = Workflow(STRANGE, steps, "about", bytes(range(256)), "id", 12.5)
+    workflow = Workflow(STRANGE, steps, "about", AGENT, "id", 12.5)
     info = RunInfo("run", workflow, "q", "request", "print", 1700000000.123456)
     state = RunState(
         {
-            STRANGE: StepState(STRANGE, StepStatus.SKIPPED, 3, 2, '"r"', "e", ("x", "y"), 1.5, 2.5, "q3"),
+            STRANGE: StepState(
+                STRANGE,
+                StepStatus.SKIPPED,
+                3,
+                2,
+                '"r"',
+                FAILURE,
+                SkipReason.DEPENDENCY_FAILED,
+                ("x", "y"),
+                1.5,
+                2.5,
+                "q3",
+            ),
             "x": StepState("x"),
             "y": StepState("y"),
         },
         {"z": "1", "a": "1.0", STRANGE: f'"{STRANGE}"'},
+        RunStatus.FAILED,
+        FAILURE,
+        ("x", "y"),
     )
     await journal.create(info, state, Change(events=[BEGUN], reserved=7))
     stored = await journal.load("run")
@@ -77,16 +126,19 @@ async def test_every_field_of_a_run_comes_back(journal: SqliteJournal) -> None:
     assert (stored.info, stored.state, stored.reserved, stored.ended) == (info, state, 7, 0.0)
     assert list(stored.state.context) == list(state.context)
     assert list(stored.state.steps) == list(state.steps)
+    schema = stored.info.workflow.agent.tools[0].parameters
+    assert (list(schema), str(schema["a"])) == (["z", "a"], str([3.0, 10**30]))
 
 
 async def test_every_field_of_an_event_comes_back(journal: SqliteJournal) -> None:
     await create(journal, "run")
     full = RunEvent(
-        EventType.WARNING, step=STRANGE, attempt=2, content="c" + STRANGE, thinking="t", omitted=5, result="3.0", error="e",
-        delay_seconds=0.2, queue="q", key="k", run_status=RunStatus.FAILED, sequence=9, create_time=1.25,
+        EventType.RUN_WARNING, step=STRANGE, attempt=2, content="c" + STRANGE, thinking="t", omitted=5, result="3.0",
+        workflow_name="w", failure=FAILURE, skip_reason=SkipReason.CONDITION_FALSE, because_of=("x", "y"), delay_seconds=0.2,
+        queue="q", message="m", context_key="k", run_status=RunStatus.FAILED, failed_steps=("z",), sequence=9, create_time=1.25,
     )  # fmt: skip
     marks = (ChunkMark(3, 1, 0), ChunkMark(4, 1, 40_000), ChunkMark(1_000_009, 2_000_000_000, 40_001))
-    events = [StoredEvent(full), StoredEvent(RunEvent(EventType.CHUNK, sequence=10), marks)]
+    events = [StoredEvent(full), StoredEvent(RunEvent(EventType.STEP_CHUNK, sequence=10), marks)]
     await journal.commit("run", Change(events=events))
     assert await journal.events("run", 0) == [BEGUN, *events]
     assert await journal.events("run", 9) == events[1:]
@@ -95,7 +147,7 @@ async def test_every_field_of_an_event_comes_back(journal: SqliteJournal) -> Non
 async def test_marks_of_small_chunks_take_three_bytes_each(tmp_path: Path, journal: SqliteJournal) -> None:
     await create(journal, "run")
     marks = tuple(ChunkMark(10 + i, 5 * i, 0) for i in range(1000))
-    chunk = StoredEvent(RunEvent(EventType.CHUNK, sequence=1009), marks)
+    chunk = StoredEvent(RunEvent(EventType.STEP_CHUNK, sequence=1009), marks)
     await journal.commit("run", Change(events=[chunk]))
     with closing(sqlite3.connect(tmp_path / "headwater.db")) as connection:
         ((size,),) = connection.execute("SELECT length(marks) FROM events WHERE marks IS NOT NULL").fetchall()
@@ -107,7 +159,7 @@ async def test_a_commit_changes_what_it_names_and_nothing_else(journal: SqliteJo
     state = run_state(info)
     state.context = {"gone": "1", "kept": "2", "changed": "3", "again": "4"}
     await journal.create(info, state, Change(events=[BEGUN], reserved=1))
-    done = StepState("b", StepStatus.COMPLETED, 1, 0, '"r"', "", (), 1.0, 2.0)
+    done = StepState("b", StepStatus.COMPLETED, 1, 0, '"r"', started=1.0, ended=2.0)
     await journal.commit(
         "run",
         Change(
@@ -123,18 +175,20 @@ async def test_a_commit_changes_what_it_names_and_nothing_else(journal: SqliteJo
     assert (stored.reserved, stored.state.status) == (1000, RunStatus.RUNNING)
 
 
-async def test_the_status_changes_with_its_error_and_time_and_back(journal: SqliteJournal) -> None:
+async def test_the_status_changes_with_its_failure_and_time_and_back(journal: SqliteJournal) -> None:
     await create(journal, "run")
-    await journal.commit("run", Change(status=RunStatus.FAILED, error="step `a` failed", ended=9.0))
+    await journal.commit("run", Change(status=RunChange(RunStatus.FAILED, FAILURE, ("a",), 9.0)))
     await journal.commit("run", Change(reserved=5))
     stored = await journal.load("run")
     assert stored is not None
-    assert (stored.state.status, stored.state.error, stored.ended) == (RunStatus.FAILED, "step `a` failed", 9.0)
+    assert (stored.state.status, stored.state.failure, stored.ended) == (RunStatus.FAILED, FAILURE, 9.0)
+    assert stored.state.failed_steps == ("a",)
     assert await journal.unfinished() == []
-    await journal.commit("run", Change(status=RunStatus.RUNNING))
+    await journal.commit("run", Change(status=RunChange(RunStatus.RUNNING)))
     stored = await journal.load("run")
     assert stored is not None
-    assert (stored.state.status, stored.state.error, stored.ended) == (RunStatus.RUNNING, "", 0.0)
+    assert (stored.state.status, stored.state.failure, stored.ended) == (RunStatus.RUNNING, None, 0.0)
+    assert stored.state.failed_steps == ()
     assert await journal.unfinished() == ["run"]
 
 
@@ -222,21 +276,21 @@ async def test_a_list_has_what_matches(journal: SqliteJournal) -> None:
     for i, name in enumerate(["x", "y", "x"]):
         info = RunInfo(f"run{i}", Workflow(name, (Step("a", action="b"),)), "q", "", "f", float(i))
         await journal.create(info, run_state(info), Change(events=[BEGUN]))
-    await journal.commit("run0", Change(status=RunStatus.FAILED, error="e", ended=7.0))
+    await journal.commit("run0", Change(status=RunChange(RunStatus.FAILED, FAILURE, ("a",), 7.0)))
     assert ids(await journal.page(0, 9, None, "x", 0.0)) == ["run2", "run0"]
     assert ids(await journal.page(0, 9, None, "", 1.0)) == ["run2", "run1"]
     (failed,) = await journal.page(0, 9, RunStatus.FAILED, "", 0.0)
-    assert failed == RunSummary(failed.position, "run0", "x", "q", RunStatus.FAILED, "e", 0.0, 7.0)
+    assert failed == RunSummary(failed.position, "run0", "x", "q", RunStatus.FAILED, FAILURE, ("a",), 0.0, 7.0)
 
 
 async def test_pruning_removes_everything_of_old_runs_and_nothing_else(tmp_path: Path, journal: SqliteJournal) -> None:
     for i in range(120):
         await create(journal, f"old{i}")
-        change = Change(context={"k": "1"}, status=RunStatus.COMPLETED, ended=5.0)
+        change = Change(context={"k": "1"}, status=RunChange(RunStatus.COMPLETED, ended=5.0))
         await journal.commit(f"old{i}", change)
     await create(journal, "running")
     await create(journal, "young")
-    await journal.commit("young", Change(context={"k": "1"}, status=RunStatus.FAILED, ended=11.0))
+    await journal.commit("young", Change(context={"k": "1"}, status=RunChange(RunStatus.FAILED, ended=11.0)))
     assert await journal.prune(10.0) == 120
     assert ids(await journal.page(0, 999, None, "", 0.0)) == ["young", "running"]
     with closing(sqlite3.connect(tmp_path / "headwater.db")) as connection:
@@ -248,7 +302,7 @@ async def test_pruning_removes_everything_of_old_runs_and_nothing_else(tmp_path:
 async def test_the_position_of_a_pruned_run_is_not_used_again(journal: SqliteJournal) -> None:
     await create(journal, "one")
     (one,) = await journal.page(0, 1, None, "", 0.0)
-    await journal.commit("one", Change(status=RunStatus.COMPLETED, ended=5.0))
+    await journal.commit("one", Change(status=RunChange(RunStatus.COMPLETED, ended=5.0)))
     await journal.prune(10.0)
     await create(journal, "two")
     (two,) = await journal.page(0, 1, None, "", 0.0)
@@ -368,7 +422,7 @@ async def test_a_full_disk_is_an_error_with_its_cure_and_nothing_is_half_kept(jo
 
 async def test_text_that_is_not_unicode_is_an_error_of_its_writer_alone(journal: SqliteJournal) -> None:
     await create(journal, "run")
-    broken = RunEvent(EventType.WARNING, error="\ud800", sequence=2)
+    broken = RunEvent(EventType.RUN_WARNING, message="\ud800", sequence=2)
     with pytest.raises(UnicodeEncodeError):
         await journal.commit("run", Change(events=[StoredEvent(broken)]))
     await journal.commit("run", Change(events=[event(2)]))
@@ -454,7 +508,7 @@ async def test_it_syncs_at_every_commit(journal: SqliteJournal) -> None:
         ),
         (
             b"SQLite format 3\0" + b"\xff" * 5000,
-            "restore the file from a copy, or move it away to begin with an empty one",
+            "restore the file from a copy, or move it away to start with an empty one",
         ),
     ],
 )

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from headwater_server.domain.workflow import Outcome, Step, StepError
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.workflow import Outcome, RetryPolicy, Step
 from headwater_server.workflows.workers import pool as workers
-from headwater_server.workflows.workers.pool import TICKS, TaskSpec, WorkerPool, WorkerSession
-from headwater_server.workflows.workers.tasks import Assign, Cancel, ToWorker
+from headwater_server.workflows.workers.pool import TICKS, WorkerPool
+from headwater_server.workflows.workers.session import WorkerSession
+from headwater_server.workflows.workers.tasks import Assign, Cancel, TaskSpec, ToWorker
 
 LONG = 60.0
 
@@ -43,17 +46,23 @@ class Hosted:
 
 
 class Run:
-    """One call of `execute` in a separate task, and the reports to its run."""
+    """One call of `run_task`, and what it called back."""
 
     def __init__(
-        self, pool: WorkerPool, name: str = "step", handler: str = "h", queue: str = "q", **limits: Any
+        self,
+        pool: WorkerPool,
+        name: str = "step",
+        handler: str = "h",
+        queue: str = "q",
+        policy: RetryPolicy | None = None,
+        **limits: Any,
     ) -> None:
         self.told: list[tuple[str, ...]] = []
         self.before_started: Callable[[], Awaitable[None]] | None = None
         limits = {"schedule_timeout_seconds": LONG, "timeout_seconds": None} | limits
         self.task = asyncio.create_task(
-            pool.execute(
-                TaskSpec("run", "workflow", Step(name, handler=handler), 1),
+            pool.run_task(
+                TaskSpec("run", "workflow", Step(name, handler=handler, retry_policy=policy or RetryPolicy()), 1),
                 queue,
                 on_waiting=self._waiting,
                 on_started=self._started,
@@ -76,10 +85,10 @@ class Run:
     async def result(self) -> Outcome:
         return await asyncio.wait_for(self.task, 10)
 
-    async def error(self) -> StepError:
+    async def failure(self) -> Failure:
         with pytest.raises(StepError) as caught:
             await self.result()
-        return caught.value
+        return caught.value.failure
 
     async def until_told(self, *what: str) -> None:
         while what not in self.told:
@@ -178,30 +187,32 @@ async def test_no_chunk_overtakes_the_news_that_its_step_has_started(
     run.before_started = written.wait  # type: ignore[assignment]
     await run.until_told("waiting", "q")
     worker = Hosted(pool, "w")
-    speaking = asyncio.create_task(worker.session.chunk(await worker.task(), "text", "thought"))
     await asyncio.sleep(0.01)
-    assert run.told == [("waiting", "q")]
+    worker.session.disconnected()
+    worker.connect()
+    await asyncio.sleep(0.01)
+    assert (run.told, worker.got.empty()) == ([("waiting", "q")], True)
     written.set()
-    await speaking
+    await worker.session.chunk(await worker.task(), "text", "thought")
     assert run.told == [("waiting", "q"), ("started",), ("chunk", "text", "thought")]
     run.task.cancel()
 
 
 async def test_without_a_worker_in_time_the_step_fails_for_good_and_says_what_is_missing(pool: WorkerPool) -> None:
-    error = await Run(pool, schedule_timeout_seconds=0.01).error()
-    assert not error.retryable
-    assert "`q`" in error.message
-    assert "`h`" in error.message
-    assert not pool._lines
+    failure = await Run(pool, schedule_timeout_seconds=0.01).failure()
+    assert (failure.reason, failure.non_retryable) == (Reason.STEP_TIMEOUT, True)
+    assert "`q`" in failure.message
+    assert "`h`" in failure.message
+    assert not pool._waiting._lines
 
 
 async def test_a_task_that_takes_too_long_is_cancelled_at_its_worker_and_may_be_retried(pool: WorkerPool) -> None:
     worker = Hosted(pool, "w")
     run = Run(pool, timeout_seconds=0.02)
     task = await worker.task()
-    error = await run.error()
-    assert error.retryable
-    assert error.message == "it took longer than 0.02 s"
+    failure = await run.failure()
+    assert (failure.reason, failure.non_retryable) == (Reason.STEP_TIMEOUT, False)
+    assert failure.message == "it took longer than 0.02 s"
     assert await worker.got.get() == Cancel(task)
     assert not worker.session.result(task, Outcome("1"))
 
@@ -217,9 +228,9 @@ async def test_the_time_a_task_waits_does_not_count_as_its_own(pool: WorkerPool)
 async def test_a_failed_task_fails_its_step_as_the_worker_says(pool: WorkerPool) -> None:
     worker = Hosted(pool, "w")
     run = Run(pool)
-    assert worker.session.result(await worker.task(), StepError("no", retryable=True))
-    error = await run.error()
-    assert (error.message, error.retryable) == ("no", True)
+    assert worker.session.result(await worker.task(), Failure(Reason.STEP_FAILED, "no", type="Bad"))
+    failure = await run.failure()
+    assert failure == Failure(Reason.STEP_FAILED, "no", type="Bad")
 
 
 async def test_cancelling_a_task_tells_its_worker_and_gives_its_place_to_the_next(pool: WorkerPool) -> None:
@@ -237,7 +248,7 @@ async def test_a_cancelled_task_that_waits_is_forgotten(pool: WorkerPool) -> Non
     await asyncio.sleep(0)
     run.task.cancel()
     await asyncio.wait([run.task])
-    assert not pool._lines
+    assert not pool._waiting._lines
     assert Hosted(pool, "w").got.empty()
 
 
@@ -272,16 +283,16 @@ async def test_a_silent_worker_is_dead_and_its_late_answer_is_refused(impatient:
     worker = Hosted(impatient, "w")
     run = Run(impatient)
     task = await worker.task()
-    error = await run.error()
-    assert error.retryable
-    assert "vanished" in error.message
+    failure = await run.failure()
+    assert (failure.reason, failure.non_retryable) == (Reason.WORKER_LOST, False)
+    assert failure.message == "its worker was lost: it sent nothing for 0.05 s"
     assert await worker.got.get() == Cancel(task)
     assert not worker.session.result(task, Outcome("1"))
 
 
 async def test_a_silent_worker_gets_no_task_until_it_speaks_again(impatient: WorkerPool) -> None:
     worker = Hosted(impatient, "w")
-    await Run(impatient).error()
+    await Run(impatient).failure()
     while not worker.got.empty():
         worker.got.get_nowait()
     run = Run(impatient)
@@ -350,7 +361,7 @@ async def test_one_that_does_not_come_back_in_time_loses_them(impatient: WorkerP
     run = Run(impatient)
     task = await worker.task()
     worker.session.disconnected()
-    assert "vanished" in (await run.error()).message
+    assert (await run.failure()).reason is Reason.WORKER_LOST
     assert not impatient._workers
     assert worker.connect(task).unwanted == (task,)
 
@@ -380,14 +391,49 @@ async def test_a_task_that_never_reached_its_worker_is_sent_again(pool: WorkerPo
     await run.result()
 
 
-async def test_a_task_whose_worker_began_anew_after_output_fails_for_a_retry(pool: WorkerPool) -> None:
+async def test_a_task_whose_worker_was_started_again_after_output_fails_for_a_retry(pool: WorkerPool) -> None:
     worker = Hosted(pool, "w")
     run = Run(pool)
     await worker.session.chunk(await worker.task(), "half", "")
     worker.session.disconnected()
     worker.connect()
-    assert (await run.error()).retryable
+    assert (await run.failure()).reason is Reason.WORKER_LOST
     assert worker.got.empty()
+
+
+async def test_a_task_that_is_at_most_once_is_not_sent_again_to_a_worker_that_may_have_had_it(pool: WorkerPool) -> None:
+    worker = Hosted(pool, "w")
+    run = Run(pool, policy=RetryPolicy(max_attempts=1))
+    await worker.task()
+    worker.session.disconnected()
+    worker.connect()
+    assert (await run.failure()).reason is Reason.WORKER_LOST
+    assert worker.got.empty()
+
+
+async def test_a_task_that_is_at_most_once_is_sent_to_a_worker_that_was_away_when_it_was_to_get_it(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WAITING_GRACE_SECONDS", 0.001)
+    run, written = Run(pool, policy=RetryPolicy(max_attempts=1)), asyncio.Event()
+    run.before_started = written.wait  # type: ignore[assignment]
+    await run.until_told("waiting", "q")
+    worker = Hosted(pool, "w")
+    worker.session.disconnected()
+    written.set()
+    await run.until_told("started")
+    worker.connect()
+    await worker.step()
+    assert (await run.result()).result == '"done"'
+
+
+def test_the_idempotency_key_is_that_of_a_step_of_a_run_in_all_its_attempts() -> None:
+    def key(run_id: str, name: str, attempt: int) -> str:
+        return TaskSpec(run_id, "workflow", Step(name), attempt).idempotency_key
+
+    assert key("r1", "größe", 1) == key("r1", "größe", 2)
+    assert len({key("r1", "a", 1), key("r1", "b", 1), key("r2", "a", 1)}) == 3
+    assert key("r1", "größe", 1).isascii()
 
 
 async def test_a_second_connection_replaces_the_first(pool: WorkerPool) -> None:

@@ -1,0 +1,59 @@
+"""Data that providers want back with the parts of a conversation, and whom it may be sent to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from headwater_server.domain.errors import invalid
+from headwater_server.domain.messages import ChatRequest, Image, Message, Part, ProviderData, ToolResult
+
+
+def account_fingerprint(base_url: str, key: str) -> str:
+    """Tells accounts apart, without a way back to address or key: 16 hexadecimal digits."""
+    return hashlib.blake2b(base_url.encode(), key=hashlib.sha256(key.encode()).digest(), digest_size=8).hexdigest()
+
+
+def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatRequest:
+    """The request with the data of this provider and account alone; that of others is left out."""
+
+    def is_foreign(part: Part) -> bool:
+        data = provider_data(part)
+        return data is not None and (data.provider, data.account) != (provider, account)
+
+    if not any(is_foreign(part) for message in request.messages for part in message.parts):
+        return request
+
+    def own(message: Message) -> Message:
+        parts = (_without_data(part) if is_foreign(part) else part for part in message.parts)
+        return Message(message.role, tuple(parts))
+
+    return replace(request, messages=tuple(own(message) for message in request.messages))
+
+
+def provider_data(part: Part) -> ProviderData | None:
+    """What the provider wants back with the part."""
+    return None if isinstance(part, Image | ToolResult) else part.provider_data
+
+
+def _without_data(part: Part) -> Part:
+    return part if isinstance(part, Image | ToolResult) else replace(part, provider_data=None)
+
+
+def data_object(part: Part, field: str) -> dict[str, Any]:
+    """The provider's data of a part as an object; empty when there is none.
+
+    Raises HeadwaterError (INVALID_REQUEST) for text that is no JSON object: only a caller can have changed it.
+    """
+    data = provider_data(part)
+    if data is None:
+        return {}
+    try:
+        return msgspec.json.decode(data.data_json.encode(), type=dict[str, Any])
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        raise invalid(
+            f"{field}.provider_data.data_json", "is not as the provider sent it; copy it from the reply's message"
+        ) from None

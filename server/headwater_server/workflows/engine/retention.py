@@ -1,0 +1,28 @@
+"""Old runs are removed from the journal, hour by hour."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from headwater_server.telemetry.logging import fault_facts
+from headwater_server.workflows.journal.base import Journal, JournalError
+
+PRUNE_EVERY_SECONDS = 3600.0
+
+log = structlog.get_logger("headwater.workflows")
+
+
+async def remove_old_runs(journal: Journal, retention_seconds: float, clock: Callable[[], float]) -> None:
+    """Removes runs that ended longer ago than the retention, now and every hour, until it is cancelled."""
+    while True:
+        try:
+            removed = await journal.prune(clock() - retention_seconds)
+        except JournalError as error:
+            log.error("fault", **fault_facts(error))  # tried again in an hour
+        else:
+            if removed:
+                log.info("old runs removed", runs=removed)
+        await asyncio.sleep(PRUNE_EVERY_SECONDS)

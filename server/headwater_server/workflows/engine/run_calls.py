@@ -1,0 +1,74 @@
+"""What callers of `Runs` pass and get: the request that starts a run, the view of a run, and the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
+from headwater_server.domain.workflow import Context, RunState, Workflow
+from headwater_server.workflows.journal.base import RunInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What a caller wants to run.
+
+    Attributes:
+        context: what the run begins with.
+        queue: the queue of handlers of steps that name none; may be empty.
+        request_id: the caller's own id of the request; may be empty.
+        fingerprint: of the request; it differs when the same id came with another body.
+        violations: mistakes of the definition that were found on the way here.
+    """
+
+    workflow: Workflow
+    context: Context
+    queue: str
+    request_id: str
+    fingerprint: str
+    violations: tuple[FieldViolation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it is now. `ended` is 0.0 while it runs."""
+
+    info: RunInfo
+    state: RunState
+    sequence: int
+    ended: float
+
+
+def invalid_workflow(violations: Sequence[FieldViolation]) -> HeadwaterError:
+    """The error for a definition with mistakes."""
+    message = "; ".join(f"{v.field}: {v.description}" for v in violations)
+    return HeadwaterError(Reason.WORKFLOW_INVALID, message, violations=violations)
+
+
+def run_not_found(run_id: str) -> HeadwaterError:
+    """The error for a run that the journal does not have."""
+    return HeadwaterError(
+        Reason.RUN_NOT_FOUND,
+        "no run has this id; it may be so old that it was removed, ListWorkflowRuns shows those that are kept",
+        metadata={"run_id": run_id[:100]},
+    )
+
+
+def run_state_error(run_id: str, message: str) -> HeadwaterError:
+    """The error for what cannot be done in the run's state."""
+    return HeadwaterError(Reason.RUN_STATE, message, metadata={"run_id": run_id})
+
+
+def run_completed(run_id: str) -> HeadwaterError:
+    """The error for resuming a completed run."""
+    return run_state_error(run_id, "the run has completed, so there is nothing to resume")
+
+
+def run_broken(run_id: str) -> HeadwaterError:
+    """The error for a run that this server left although it does not drain."""
+    return HeadwaterError(
+        Reason.INTERNAL,
+        "Headwater failed while it drove the run; its log says why, and ResumeWorkflowRun continues",
+        metadata={"run_id": run_id},
+    )

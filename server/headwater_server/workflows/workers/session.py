@@ -1,0 +1,69 @@
+"""One connection of a worker, as its call sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.workflow import Outcome
+from headwater_server.workflows.workers.tasks import Link, Worker
+
+if TYPE_CHECKING:
+    from headwater_server.workflows.workers.pool import WorkerPool
+
+
+class WorkerSession:
+    """One connection of a worker; `WorkerPool.connect` makes it.
+
+    Attributes:
+        unwanted: of the tasks that the worker holds those that are no longer wanted.
+        replaced: is set when the worker has connected again, over another connection.
+    """
+
+    def __init__(self, pool: WorkerPool, worker: Worker, link: Link, unwanted: tuple[str, ...]) -> None:
+        self.unwanted = unwanted
+        self.replaced = link.replaced
+        self._pool = pool
+        self._worker = worker
+        self._link = link
+
+    @property
+    def _is_current(self) -> bool:
+        return self._worker.link is self._link
+
+    def heard(self) -> None:
+        """The worker has said something."""
+        if self._is_current:
+            self._pool.heard(self._worker)
+
+    async def chunk(self, task_id: str, content: str, thinking: str) -> None:
+        """Passes on output of a task; drops that of an unwanted one."""
+        attempt = self._worker.tasks.get(task_id) if self._is_current else None
+        if attempt is None:
+            return
+        attempt.spoke = True
+        self._worker.held_up += 1
+        try:
+            if not attempt.outcome.done():
+                await attempt.on_chunk(content, thinking)
+        except Exception as error:  # noqa: BLE001  a fault of this run, raised by `run_task`; other runs use the worker too
+            attempt.end(error)
+        finally:
+            self._worker.held_up -= 1
+            self._worker.silent = 0
+
+    def result(self, task_id: str, outcome: Outcome | Failure) -> bool:
+        """A task has ended; returns whether that counts: False when the worker does not have the task, or no longer."""
+        attempt = self._worker.tasks.pop(task_id, None) if self._is_current else None
+        if attempt is None:
+            return False
+        accepted = not attempt.outcome.done()
+        attempt.end(StepError(outcome) if isinstance(outcome, Failure) else outcome)
+        self._pool.serve(self._worker)
+        return accepted
+
+    def disconnected(self) -> None:
+        """The connection is gone. The worker keeps its tasks for the heartbeat timeout."""
+        if self._is_current:
+            self._worker.link = None
+            self._pool.drop_if_idle(self._worker)

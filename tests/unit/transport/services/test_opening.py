@@ -1,0 +1,231 @@
+"""From a parsed request to the provider: who is asked, with what, and how its refusals name the caller's fields."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ToolCallDelta
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.failure import StepError
+from headwater_server.domain.messages import AgentConfig, ChatRequest, Message, ProviderData, Role, Text, ToolCall
+from headwater_server.providers.base import ProviderStream, Wire
+from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.provider import Endpoint, HttpProvider
+from headwater_server.providers.ollama.wire import OllamaWire
+from headwater_server.providers.openai.chat import OpenAIChatWire
+from headwater_server.providers.own_data import account_fingerprint
+from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.transport.convert.requests import parse_stream_request
+from headwater_server.transport.services.actions import Actions
+from headwater_server.transport.services.opening import StreamOpener
+
+ADDRESS = "https://provider.test/v1"
+PIXEL = {"image": {"url": "https://example.com/a.png"}}
+
+
+class CannedReply:
+    """A reply that came at once."""
+
+    request_id = ""
+
+    def __init__(self, *events: Delta | Finish) -> None:
+        self._events = [list(events)]
+
+    async def read(self) -> list[Any]:
+        return self._events.pop() if self._events else []
+
+    async def aclose(self) -> None:
+        pass
+
+
+class StubProvider(HttpProvider):
+    """Builds the request as the wire does, remembers it, and answers with a canned reply."""
+
+    def __init__(self, wire: Wire, *events: Delta | Finish) -> None:
+        super().__init__(
+            name="stub",
+            type="openai",
+            endpoint=Endpoint(ADDRESS, "sk-server"),
+            client=HttpClient("test"),
+            wires={"chat": wire},
+            default_model="m",
+            models_path="/models",
+            parse_models=lambda _: [],
+        )
+        self.wire = wire
+        self.asked: list[ChatRequest] = []
+        self.events = events or (Finish(FinishReason.STOP),)
+
+    def stream(self, request: ChatRequest) -> ProviderStream:  # type: ignore[override]
+        self.wire.call(request)
+        self.asked.append(request)
+        return CannedReply(*self.events)
+
+
+class Opening:
+    """An opener with one provider."""
+
+    def __init__(self, wire: Wire | None = None, *events: Delta | Finish) -> None:
+        self.provider = StubProvider(wire or OpenAIChatWire(genuine=False), *events)
+        self.streams = RunningStreams()
+        registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}))
+        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), True)
+
+    async def read(self, *keys: str, whole: bool = False, **fields: Any) -> FinalChunk:
+        """The end of the reply to a request."""
+        request = parse_stream_request(agent_service_pb2.StreamRequest(**fields), keys, True)
+        async with self.opener.open_stream(request, whole=whole) as opened:
+            while isinstance(chunk := await opened.stream.next(), Chunk):
+                pass
+        await self.streams.close()
+        return chunk
+
+    async def refused(self, **fields: Any) -> HeadwaterError:
+        with pytest.raises(HeadwaterError) as caught:
+            await self.read(**fields)
+        assert caught.value.reason is Reason.INVALID_REQUEST
+        return caught.value
+
+
+async def test_the_provider_gets_the_agent_and_the_conversation():
+    opening = Opening()
+    await opening.read(
+        "sk-mine",
+        agent={"model": "stub/m1", "instructions": "Be brief.", "temperature": 0, "user": "u-1"},
+        messages=[{"role": "ROLE_ASSISTANT", "content": "Yes?"}],
+        prompt="Hi",
+    )
+    assert opening.provider.asked == [
+        ChatRequest(
+            "m1",
+            (
+                Message(Role.SYSTEM, (Text("Be brief."),)),
+                Message(Role.ASSISTANT, (Text("Yes?"),)),
+                Message(Role.USER, (Text("Hi"),)),
+            ),
+            sampling={"temperature": 0},
+            user="u-1",
+            api_key="sk-mine",
+        )
+    ]
+
+
+HI: dict[str, Any] = {"content": "Hi"}
+SEE: dict[str, Any] = {"parts": [{"text": "see"}, PIXEL]}
+
+
+@pytest.mark.parametrize(
+    ("agent", "message", "field"),
+    [
+        ({"reasoning_effort": "REASONING_EFFORT_XHIGH"}, HI, "agent.reasoning_effort"),
+        ({"tools": [{"function": {"name": "f", "strict": True}}]}, HI, "agent.tools[0].function.strict"),
+        ({"tools": [{"function": {"name": "f"}}], "tool_choice": {"mode": 3}}, HI, "agent.tool_choice.mode"),
+        ({"tools": [{"function": {"name": "f"}}], "tool_choice": {"function": "f"}}, HI, "agent.tool_choice.function"),
+        ({"tools": [{"function": {"name": "f"}}], "parallel_tool_calls": True}, HI, "agent.parallel_tool_calls"),
+        ({}, SEE, "messages[0].parts[1].image.url"),
+        ({"instructions": "Be brief."}, SEE, "messages[0].parts[1].image.url"),
+    ],
+)
+async def test_what_the_provider_cannot_express_is_named_as_the_caller_sent_it(agent, message, field):
+    opening = Opening(OllamaWire())
+    error = await opening.refused(agent=agent, messages=[{"role": "ROLE_USER"} | message])
+    assert [violation.field for violation in error.violations] == [field]
+    assert error.message.startswith(f"{field}: ")
+    assert opening.provider.asked == []
+
+
+async def test_a_model_that_is_not_there_is_a_field_of_the_agent():
+    opening = Opening()
+    opening.provider.default_model = ""
+    assert [v.field for v in (await opening.refused(agent={"provider": "stub"}, prompt="Hi")).violations] == [
+        "agent.model"
+    ]
+
+
+async def test_an_effort_that_the_model_does_not_have_is_left_out_where_the_caller_says_so():
+    opening = Opening(OllamaWire())
+    agent = {"reasoning_effort": 6, "seed": 1, "unsupported_params": 2}
+    request = parse_stream_request(agent_service_pb2.StreamRequest(agent=agent, prompt="Hi"), (), True)
+    async with opening.opener.open_stream(request) as opened:
+        assert opened.dropped == ["reasoning_effort"]
+    assert opening.provider.asked[0].sampling == {"seed": 1}
+
+
+ASKS_FOR_A_CALL = (
+    Delta(content="Let me see.", provider_data="{}"),
+    Delta(tool_calls=[ToolCallDelta(0, "c1", "f", "{}")]),
+    Finish(FinishReason.TOOL_CALLS),
+)
+TOOLS = {"tools": [{"function": {"name": "f"}}]}
+
+
+async def test_what_the_provider_wants_back_returns_to_its_account_and_to_no_other():
+    opening = Opening(None, *ASKS_FOR_A_CALL)
+    final = await opening.read("sk-mine", agent=TOOLS, prompt="Hi")
+    owner = account_fingerprint(ADDRESS, "sk-mine")
+    data = ProviderData("stub", owner, "{}")
+    assert final.message is not None
+    assert final.message.parts == (Text("Let me see.", data), ToolCall("c1", "f", "{}"))
+
+    part = {"text": "Let me see.", "provider_data": {"provider": "stub", "account": owner, "data_json": "{}"}}
+    messages = [{"role": "ROLE_ASSISTANT", "parts": [part]}]
+    await opening.read("sk-mine", agent=TOOLS, messages=messages, prompt="Hi")
+    await opening.read(agent=TOOLS, messages=messages, prompt="Hi")
+    same, other = (asked.messages[0].parts for asked in opening.provider.asked[1:])
+    assert same == (Text("Let me see.", data),)
+    assert other == (Text("Let me see."),)
+
+
+def options(**fields: Any) -> dict[str, Any]:
+    agent = agent_pb2.AgentConfig()
+    agent.provider_options["stub"].update(fields)
+    return {"provider_options": agent.provider_options}
+
+
+@pytest.mark.parametrize("agent", [TOOLS, options(tools=[{"type": "web_search"}])], ids=["tools", "options"])
+async def test_a_reply_that_may_end_in_calls_is_collected_from_its_start(agent):
+    final = await Opening(None, *ASKS_FOR_A_CALL).read(agent=agent, prompt="Hi")
+    assert final.message is not None
+    assert final.message.text == "Let me see."
+
+
+async def test_a_reply_of_text_is_collected_only_where_it_is_wanted_whole():
+    opening = Opening(None, Delta(content="Hi."), Finish(FinishReason.STOP))
+    assert (await opening.read(prompt="Hi")).message is None
+    whole = await opening.read(prompt="Hi", whole=True)
+    assert whole.message == Message(Role.ASSISTANT, (Text("Hi."),))
+
+
+async def test_the_callers_limits_go_over_the_servers(monkeypatch):
+    class Never(CannedReply):
+        async def read(self) -> list[Any]:
+            return await asyncio.get_running_loop().create_future()
+
+    opening = Opening()
+    monkeypatch.setattr(opening.provider, "stream", lambda _: Never())
+    with pytest.raises(HeadwaterError, match=r"no first chunk within 0\.01 seconds"):
+        await opening.read(agent={"timeouts": {"first_chunk": {"nanos": 10_000_000}}}, prompt="Hi")
+
+
+async def on_chunk(content: str, thinking: str) -> None:
+    pass
+
+
+async def test_an_action_is_a_prompt_to_the_workflows_agent():
+    opening = Opening(None, Delta(content="Hi."), Finish(FinishReason.STOP))
+    assert await Actions(opening.opener).act(AgentConfig(model="stub/m1"), "Say hi", on_chunk) == "Hi."
+    [asked] = opening.provider.asked
+    assert (asked.model, asked.messages) == ("m1", (Message(Role.USER, (Text("Say hi"),)),))
+
+
+async def test_an_action_that_fails_says_why_as_data():
+    opening = Opening(OllamaWire())
+    with pytest.raises(StepError) as caught:
+        await Actions(opening.opener).act(AgentConfig(sampling={"parallel_tool_calls": True}), "Hi", on_chunk)
+    assert (caught.value.failure.reason, caught.value.failure.non_retryable) == (Reason.INVALID_REQUEST, True)
