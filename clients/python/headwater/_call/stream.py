@@ -136,7 +136,7 @@ class AgentStream:
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
         """Begin the first round, or the next."""
         prepared = self._prepared
-        channel = open_channel(prepared.server)
+        channel = await open_channel(prepared.server)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
             merge_struct(prepared.request.agent.provider_options[provider], prepared.options)

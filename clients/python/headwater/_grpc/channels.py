@@ -26,7 +26,7 @@ import weakref
 from collections.abc import AsyncGenerator, Hashable
 from typing import TYPE_CHECKING, Protocol
 
-from headwater._grpc.loading import grpc
+from headwater._grpc.loading import grpc, is_loaded, load
 from headwater._grpc.server import Server
 from headwater.exceptions import ForkError
 
@@ -75,7 +75,7 @@ class OpenChannel:
         # Channels of one process share a connection to a server unless each is told to have a pool for itself.
         pool = [("grpc.use_local_subchannel_pool", 1)] if server.owner is not None else []
         self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy, *pool])
-        # These import gRPC, as it is found now: prepared by the line above.
+        # Not at the top: these modules import gRPC.
         from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
         from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
         from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -165,12 +165,15 @@ def channels_of_running_loop() -> LoopChannels:
     return channels
 
 
-def open_channel(server: Server) -> OpenChannel:
-    """The running loop's channel to a server, opened if need be.
+async def open_channel(server: Server) -> OpenChannel:
+    """The running loop's channel to a server, opened if need be. The first call of a process loads gRPC.
 
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
     """
+    check_fork()
+    if not is_loaded():
+        await asyncio.to_thread(load)
     return channels_of_running_loop().to(server)
 
 

@@ -124,7 +124,7 @@ class Attachment:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, though nobody wanted that.
         """
-        call = open_channel(self._server).workers.Attach(metadata=self._server.headers())
+        call = (await open_channel(self._server)).workers.Attach(metadata=self._server.headers())
         # A task of its own, to be cancelled by who leaves: a call that is cancelled by itself, before it is connected,
         # lets its writer wait for ever.
         self._reading = asyncio.create_task(self._read(call, registration, registered))

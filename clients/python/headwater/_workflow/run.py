@@ -208,7 +208,7 @@ class WorkflowStream:
     async def _start(self) -> RunWatch[WorkflowEvent]:
         if self._beginning is not None:
             raise RuntimeError("another task already waits for the first event of this stream")
-        open_channel(self._server).streams.add(self)
+        (await open_channel(self._server)).streams.add(self)
         self._session, beginning = self._begin()
         self._beginning = portal().submit(beginning)
         begun = await result_of(self._beginning)

@@ -121,7 +121,7 @@ class RunWatch(Generic[T]):
     async def _read(self) -> workflow_pb2.WorkflowEvent | None:
         """The next event; None at the end of the events."""
         if self._call is None:
-            channel = open_channel(self._server)
+            channel = await open_channel(self._server)
             self._loop = asyncio.get_running_loop()
             self._called = self._loop.time()
             request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
@@ -152,7 +152,7 @@ class RunWatch(Generic[T]):
     async def _get_run(self) -> workflow_pb2.WorkflowRun:
         """The run after its last event, which the server must have."""
         request = workflow_service_pb2.GetWorkflowRunRequest(run_id=self.run_id)
-        get = open_channel(self._server).workflows.GetWorkflowRun
+        get = (await open_channel(self._server)).workflows.GetWorkflowRun
         return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
 
     def cancel(self) -> None:
