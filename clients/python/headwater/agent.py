@@ -83,8 +83,8 @@ class Agent(Settings):
             signature, which needs pydantic (`pip install 'headwater[tools]'`).
         parallel_tool_calls: whether the model may ask for several calls at once; None for the provider's default.
         max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
-        tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model is
-            told. None for no limit.
+        tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model
+            learns it. None for no limit.
         base_url: not taken; the error says where the address of a provider belongs.
 
     Raises:
