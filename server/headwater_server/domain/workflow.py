@@ -51,7 +51,7 @@ class SkipReason(StrEnum):
 
 
 class EventType(StrEnum):
-    """What happened; the names are those of the contract's oneof."""
+    """The kind of an event; the names are those of the contract's oneof."""
 
     RUN_STARTED = "run_started"
     RUN_RESUMED = "run_resumed"
@@ -231,7 +231,7 @@ class Transition:
     """A change of a run's state. It is made durable before the server acts on it or shows it to watchers.
 
     Attributes:
-        event: what watchers get.
+        event: the event for the watchers.
         step: the step as it is after the change; None when the change is the run's.
         context: the context's keys that it set.
         deleted: the context's keys that it deleted.

@@ -1,9 +1,9 @@
-"""All runs of this server: they are started, watched, cancelled and resumed here, also after a crash.
+"""All runs of this server: starts, watches, cancels and resumes them, also after a crash.
 
-Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. What
-happens goes through the log, which makes it durable before watchers see it; so the journal always has at least what
-a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be resumed from
-the journal alone. A run that has ended is read from the journal.
+Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. Every
+event goes through the log, which makes it durable before any watcher sees it. So the journal always has at least the
+events that a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be
+resumed from the journal alone. A run that has ended is read from the journal.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Runs:
         self._clock = clock
         self._active: dict[str, _Active] = {}
         self._activating = asyncio.Lock()
-        self._begun: set[asyncio.Task[Any]] = set()  # what is done to its end, though its caller has left
+        self._begun: set[asyncio.Task[Any]] = set()  # finish although their callers have left
         self._draining = False
         self._pruning: asyncio.Task[None] | None = None
 

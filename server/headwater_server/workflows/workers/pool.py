@@ -10,8 +10,8 @@ has surely not run, and can start over after a crash even where a step is at mos
 
 A worker is known by its id; a session is one connection of it. A worker that is cut off keeps its tasks, and connects
 again. A worker that was not heard for the heartbeat timeout is dead, connected or not: its tasks fail, so that they can
-be tried elsewhere. A task has another id in each attempt, and a worker may only speak about the tasks that it has now:
-so what a dead worker says later changes nothing.
+be tried elsewhere. A task has another id in each attempt, and messages of a worker count only for tasks that it holds
+now, so late messages of a dead worker change nothing.
 
 Silence is counted in ticks of this loop, not by the clock. When the server itself pauses for long, that is one tick,
 and the heartbeats that came in the meantime are read before a worker counts as dead.
@@ -230,7 +230,7 @@ class WorkerPool:
 
 
 def _repeat(worker: Worker, attempt: Attempt) -> None:
-    """For a task that its worker does not know after a reconnect."""
+    """Sends a task again that its worker does not know after a reconnect; fails it when the worker has lost it."""
     if attempt.spoke or (attempt.was_sent and attempt.task.step.retry_policy.is_at_most_once):
         del worker.tasks[attempt.id]
         attempt.end(_lost("its worker no longer knows it: it was started again under the same id, or never got it"))

@@ -1,4 +1,4 @@
-"""From a parsed request to the provider: who is asked, with what, and how its refusals name the caller's fields."""
+"""From a parsed request to the provider: the choice, the request to it, and the caller's fields in its refusals."""
 
 from __future__ import annotations
 

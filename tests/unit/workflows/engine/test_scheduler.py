@@ -330,7 +330,7 @@ def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None
     journal = run(workflow(Step("a")), handler)
     assert journal.state.steps["a"].attempt == 1
     assert journal.state.context == {}
-    assert "with what step `a` brought, the context would have 1,048,588 bytes" in why(journal.state.failure)
+    assert "with the outcome of step `a`, the context would have 1,048,588 bytes" in why(journal.state.failure)
 
 
 def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:
