@@ -27,7 +27,7 @@ PART_COST = 256
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom a provider's data belongs to: its name, and the fingerprint of its address and key."""
+    """The owner of a provider's data: its name, and the fingerprint of its address and key."""
 
     provider: str
     fingerprint: str = ""
@@ -41,7 +41,7 @@ class ToolCallAccumulator:
     """Collects the pieces of tool calls by their index.
 
     Args:
-        account: who sends them.
+        account: the owner of the data in them.
 
     Attributes:
         size: characters so far, and for each call what its objects cost.
@@ -91,10 +91,10 @@ class MessageAccumulator:
 
     Only a reply that ends in tool calls needs the message, and only a request with tools gets such a reply. So that
     text alone costs nothing, collecting begins either with the reply or with its first call. In the second case, a
-    call that nobody allowed, the message lacks the text and the thinking before that call.
+    call without tools in the request, the message lacks the text and the thinking before that call.
 
     Args:
-        account: who answers.
+        account: the owner of the data in the reply.
         from_start: whether to collect from the start of the reply.
 
     Attributes:
