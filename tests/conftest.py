@@ -17,7 +17,7 @@ BOTH_WAYS = {
     "integration/workflows/test_guide.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
-    "integration/languages/test_stubs.py",
+    "integration/languages/test_projects.py",
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
@@ -23,6 +24,20 @@ PYTHON_BIN = Path(sys.executable).parent
 PROTOC = [sys.executable, "-m", "grpc_tools.protoc"]
 PACKAGE = "headwater/v1"
 NOTICE = "Generated from protos/headwater/v1. Do not edit: `make gen` writes it."
+
+LAZY_CLASSES = '''
+
+def __getattr__(name: str) -> Any:
+    if name not in _GRPC_CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_GRPC_CLASSES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+'''
 
 ERROR_DETAILS = "google/rpc/error_details.proto"
 """The details of an error. Python, Go and Java have packages for them; the TypeScript package includes them."""
@@ -66,8 +81,12 @@ def generate_python(out: Path, files: list[FileDescriptorProto]) -> None:
 
 
 def python_front_door(files: list[FileDescriptorProto]) -> str:
-    """The text of `headwater/v1/__init__.py`: every message, enum, extension and gRPC class by its name."""
-    imports = []
+    """The text of `headwater/v1/__init__.py`: every message, enum, extension and gRPC class by its name.
+
+    The gRPC classes are imported when they are first asked for, because their modules import gRPC.
+    """
+    imports = ["from importlib import import_module\nfrom typing import TYPE_CHECKING, Any\n\n"]
+    lazy: dict[str, list[str]] = {}
     exported = []
     for file in files:
         module = file.name.removesuffix(".proto").replace("/", ".")
@@ -77,10 +96,18 @@ def python_front_door(files: list[FileDescriptorProto]) -> str:
             for service in file.service
             for name in (f"{service.name}Servicer", f"{service.name}Stub", f"add_{service.name}Servicer_to_server")
         ]
-        imports += [python_import(f"{module}_pb2", types), python_import(f"{module}_pb2_grpc", classes)]
+        imports.append(python_import(f"{module}_pb2", types))
+        if classes:
+            lazy[f"{module}_pb2_grpc"] = classes
         exported += types + classes
+    for_checkers = "".join(python_import(module, names) for module, names in lazy.items())
     names = "".join(f'    "{name}",\n' for name in sorted(exported))
-    return f'"""{NOTICE}"""\n\n{"".join(imports)}\n__all__ = [\n{names}]\n'
+    homes = "".join(f'    "{name}": "{module}",\n' for module in lazy for name in sorted(lazy[module]))
+    return (
+        f'"""{NOTICE}"""\n\n{"".join(imports)}\n'
+        f"if TYPE_CHECKING:\n{textwrap.indent(for_checkers, '    ')}\n"
+        f"__all__ = [\n{names}]\n\n_GRPC_CLASSES = {{\n{homes}}}\n{LAZY_CLASSES}"
+    )
 
 
 def python_import(module: str, names: list[str]) -> str:

@@ -6,19 +6,21 @@
         print(chunk.content, end="", flush=True)
 
 Names are loaded when they are first used, so that the generated contract (`headwater.v1`) can be imported alone.
+Importing and making agents changes nothing in the program; the first call imports gRPC.
 """
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headwater.agent import Agent, AgentResponse, AgentStream, Image
+    from headwater.connection import Connection
     from headwater.exceptions import (
         AuthenticationError,
         ContextWindowError,
+        Failure,
         ForkError,
         HeadwaterError,
         MessageTooLargeError,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     )
     from headwater.tools import tool
     from headwater.workflow import (
+        RetryPolicy,
+        SkipReason,
         Step,
         StepResult,
         StepStatus,
@@ -63,15 +67,14 @@ if TYPE_CHECKING:
         WorkflowStream,
     )
 
-# gRPC's core writes its notes ("Got goaway ...") to standard error unless it is told otherwise before it is imported.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 __all__ = [
     "Agent",
     "AgentResponse",
     "AgentStream",
     "AuthenticationError",
+    "Connection",
     "ContextWindowError",
+    "Failure",
     "ForkError",
     "HeadwaterError",
     "Image",
@@ -81,8 +84,10 @@ __all__ = [
     "ProviderError",
     "ProviderNotFoundError",
     "ProviderRateLimitError",
+    "RetryPolicy",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "SkipReason",
     "Step",
     "StepExecutionError",
     "StepResult",
@@ -114,6 +119,8 @@ __all__ = [
 ]
 
 _WORKFLOW = (
+    "RetryPolicy",
+    "SkipReason",
     "Step",
     "StepResult",
     "StepStatus",
@@ -132,6 +139,7 @@ _MODULES = {
     **dict.fromkeys(("Agent", "AgentResponse", "AgentStream", "Image"), "agent"),
     **dict.fromkeys(("StreamChunk", "StreamingManager", "StreamingResponse"), "streaming"),
     **dict.fromkeys(("collect_stream", "create_mock_stream", "stream_to_string"), "streaming"),
+    "Connection": "connection",
     "tool": "tools",
     **dict.fromkeys(_WORKFLOW, "workflow"),
 }

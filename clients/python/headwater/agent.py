@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-import threading
-import uuid
 import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from headwater._call.history import Exchange, History
+from headwater._call.arguments import (
+    ReasoningEffort,
+    check_labels,
+    check_options,
+    message_count,
+    parallel_calls,
+    provider_key,
+    refuse_base_url,
+    tool_rounds,
+)
+from headwater._call.history import Exchange
 from headwater._call.request import (
     PreparedCall,
     ResponseFormatLike,
-    Server,
     UnsupportedParams,
-    build_request,
-    check_options,
+    add_choices,
+    build_agent,
     check_size,
     conversation,
-    message_count,
-    refuse_base_url,
-    resolve_server,
-    sampling,
-    tool_rounds,
+    merge_struct,
+    with_context,
 )
 from headwater._call.response import AgentResponse, collect_response
+from headwater._call.settings import Settings
 from headwater._call.signatures import takes_arguments_of
 from headwater._call.stream import AgentStream
 from headwater._grpc.errors import CallersNames
 from headwater._grpc.portal import portal
-from headwater._grpc.service import fetch_provider_info, fetch_providers
+from headwater._grpc.service import fetch_provider_info, list_providers
+from headwater._grpc.unary import CALL_SECONDS
 from headwater._tools.calls import Toolbox
-from headwater._tools.tool import Tool, ToolLike, to_tools
+from headwater._tools.tool import ToolLike, to_tools
 from headwater._values.messages import Image, MessageLike, Prompt
-from headwater._values.validation import header, invalid, seconds, struct, text
+from headwater._values.validation import invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
-from headwater.v1.agent_pb2 import Message
+from headwater.v1.agent_pb2 import ChatMessage
+from headwater.v1.agent_service_pb2 import StreamRequest
 
 __all__ = ["Agent", "AgentResponse", "AgentStream", "Image"]
 
 
-class Agent:
+class Agent(Settings):
     """A persona with instructions, a model and a memory of its conversation.
 
     Making one does no I/O, and it needs no closing: agents of one server share a connection on each event loop. An
     agent may be used from several threads and event loops at once. Each parameter is an attribute too, which may be
     changed at any time and counts from the next call on; a bad value is refused at once or by that call. All but
-    `name`, `target`, `token`, `max_tool_rounds` and `tool_timeout` can be set for a single call as well.
+    `name`, `target`, `connection`, `token`, `max_tool_rounds` and `tool_timeout` can be set for a single call as well.
 
     A copy, also one that was pickled, has the settings and a history of its own, empty at first.
 
@@ -60,13 +67,21 @@ class Agent:
         max_tokens: most tokens of a reply; None for the provider's default.
         timeout: seconds that a call may take in all; None for no limit.
         target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
-        token: lets this caller into the server. The connection is not encrypted: keep it inside a network you trust.
+        connection: a `Connection` to the server instead of a target, to share it and to say when it closes.
+        token: lets this caller into the server, instead of the connection's token. The connection is not encrypted:
+            keep it inside a network you trust.
+        reasoning_effort: how hard a reasoning model thinks: "none", "minimal", "low", "medium", "high", "xhigh" or
+            "max"; None for the provider's default.
+        labels: for the server's log, such as `{"team": "billing"}`: at most 16, keys of 1 to 63 lower-case letters,
+            digits, `_`, `-` or `.`, values of at most 256 characters. A call may add more. The provider gets none.
+        user: your id of the end user, at most 256 characters, for providers that take one to find abuse.
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
         tools: what the model may call while it replies: functions, sync or async, with or without `@tool`. A call then
             goes on until the model has said all it wants to say. The schema of a function's arguments comes from its
             signature, which needs pydantic (`pip install 'headwater[tools]'`).
+        parallel_tool_calls: whether the model may ask for several calls at once; None for the provider's default.
         max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
         tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model is
             told. None for no limit.
@@ -77,113 +92,12 @@ class Agent:
         ToolError: for a tool made of a function, when pydantic is not installed.
     """
 
-    def __init__(
-        self,
-        name: str = "Agent",
-        instructions: str = "",
-        model: str | None = None,
-        provider: str | None = None,
-        *,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        timeout: float | None = None,
-        target: str | None = None,
-        token: str | None = None,
-        history: int = 20,
-        api_key: str | None = None,
-        tools: Iterable[ToolLike] = (),
-        max_tool_rounds: int = 10,
-        tool_timeout: float | None = 60.0,
-        base_url: str | None = None,
-    ) -> None:
-        if base_url is not None:
-            refuse_base_url()
-        self.name = text("name", name)
-        self.instructions = text("instructions", instructions)
-        self.model = None if model is None else text("model", model)
-        self.provider = None if provider is None else text("provider", provider)
-        sampling({"temperature": temperature, "max_tokens": max_tokens})
-        self.temperature = temperature
-        self.max_tokens = max_tokens
-        self.timeout = None if timeout is None else seconds("timeout", timeout)
-        self.target = target
-        if target is not None:
-            resolve_server(target, None)
-        self.token = token
-        self.api_key = api_key
-        self._tools = to_tools(tools)
-        self.max_tool_rounds = tool_rounds(max_tool_rounds)
-        self.tool_timeout = None if tool_timeout is None else seconds("tool_timeout", tool_timeout)
-        self._begin(message_count(history))
-
     def _begin(self, history: int) -> None:
-        """What an agent has for itself, beside its settings."""
-        self.id = uuid.uuid4().hex
-        self._history = History(history)
+        super()._begin(history)
         self._streams: weakref.WeakSet[AgentStream] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._providers: dict[tuple[str, str], str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("id", "_history", "_streams", "_lock", "_providers")
-        return {name: value for name, value in vars(self).items() if name not in own} | {"history": self.history}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        settings = dict(state)
-        self._begin(settings.pop("history"))
-        vars(self).update(settings)
-
-    @property
-    def history(self) -> int:
-        """Most messages that are kept and sent with a call; fewer than before: older ones are forgotten."""
-        return self._history.limit
-
-    @history.setter
-    def history(self, messages: int) -> None:
-        self._history.set_limit(message_count(messages))
-
-    @property
-    def token(self) -> str | None:
-        """Lets this caller into the server."""
-        return self._token
-
-    @token.setter
-    def token(self, token: str | None) -> None:
-        self._token = header("token", token) if token else None
-
-    @property
-    def api_key(self) -> str | None:
-        """The caller's own key for the provider."""
-        return self._api_key
-
-    @api_key.setter
-    def api_key(self, api_key: str | None) -> None:
-        self._api_key = header("api_key", api_key) if api_key else None
-
-    @property
-    def tools(self) -> tuple[Tool[..., Any], ...]:
-        """What the model may call; assign a list of functions or tools to change it."""
-        return self._tools
-
-    @tools.setter
-    def tools(self, tools: Iterable[ToolLike]) -> None:
-        self._tools = to_tools(tools)
-
-    def add_tool(self, tool: ToolLike, /) -> None:
-        """Let the model call one more tool, from the next call on.
-
-        Args:
-            tool: a function, sync or async, with or without `@tool`, or a tool such as `calculator_tool`.
-
-        Raises:
-            ValidationError: for a function that cannot be described, and for a name that the agent has already.
-            ToolError: for a tool made of a function, when pydantic is not installed.
-        """
-        with self._lock:
-            self._tools = to_tools([*self._tools, tool])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
+        return {name: value for name, value in super().__getstate__().items() if name != "_streams"}
 
     def stream(
         self,
@@ -197,17 +111,21 @@ class Agent:
         presence_penalty: float | None = None,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
+        reasoning_effort: ReasoningEffort | None = None,
         instructions: str | None = None,
         context: Mapping[str, Any] | None = None,
         messages: Sequence[MessageLike] | None = None,
         history: int | None = None,
         tools: Iterable[ToolLike] | None = None,
+        parallel_tool_calls: bool | None = None,
         response_format: ResponseFormatLike | None = None,
         model: str | None = None,
         provider: str | None = None,
         timeout: float | None = None,
         unsupported_params: UnsupportedParams | None = None,
         provider_options: Mapping[str, Mapping[str, Any]] | None = None,
+        labels: Mapping[str, str] | None = None,
+        user: str | None = None,
         api_key: str | None = None,
         base_url: str | None = None,
         **options: Any,
@@ -232,6 +150,7 @@ class Agent:
             presence_penalty: -2 to 2.
             stop: one or several sequences that end the reply.
             seed: for replies that repeat, as far as the provider can.
+            reasoning_effort: how hard a reasoning model thinks, instead of the agent's.
             instructions: instead of the agent's.
             context: facts, appended to the instructions as `key: value` lines.
             messages: a conversation instead of the history, as dicts with `role` and `content`; the prompt follows it.
@@ -239,6 +158,7 @@ class Agent:
             history: most messages of the conversation that this call sends, of those that the agent keeps; with 0 it
                 sends none and leaves the history as it is.
             tools: instead of the agent's; an empty list for none.
+            parallel_tool_calls: whether the model may ask for several calls at once; needs tools.
             response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, or a JSON Schema.
             model: instead of the agent's.
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
@@ -247,6 +167,8 @@ class Agent:
             unsupported_params: "error" (default) or "drop", in any case: what becomes of a parameter that the
                 provider lacks.
             provider_options: for each provider, fields of its own API.
+            labels: for the server's log, added to the agent's.
+            user: your id of the end user, instead of the agent's.
             api_key: the caller's own key for the provider, where the server allows it.
             base_url: not taken; the error says where the address of a provider belongs.
             **options: fields of the API of the provider in use, JSON values. Where no `provider` is named, the server
@@ -266,10 +188,8 @@ class Agent:
         before = exchange.messages if exchange else given
         model, provider = self._model_and_provider(model, provider)
         toolbox = self._toolbox(tools)
-        request = build_request(
-            messages=[*before, *([asked] if asked is not None else [])],
-            instructions=self.instructions if instructions is None else instructions,
-            context=context,
+        config = build_agent(
+            instructions=with_context(self.instructions if instructions is None else instructions, context),
             model=model,
             provider=provider,
             sampling_values={
@@ -281,24 +201,31 @@ class Agent:
                 "stop": stop,
                 "seed": seed,
             },
+            reasoning_effort=self.reasoning_effort if reasoning_effort is None else reasoning_effort,
+            labels={**check_labels(self.labels), **check_labels(labels)},
+            user=self.user if user is None else user,
+        )
+        add_choices(
+            config,
             response_format=response_format,
             unsupported_params=unsupported_params,
             provider_options=provider_options,
-            api_key=self._api_key if api_key is None else api_key,
             toolbox=toolbox,
+            parallel_tool_calls=self._parallel_calls(parallel_tool_calls, toolbox),
         )
         extra = struct("options", options) if options else None
         if extra is not None and provider:
-            for key, value in extra.fields.items():
-                request.provider_options[provider].fields[key].CopyFrom(value)
+            merge_struct(config.provider_options[provider], extra)
             extra = None
+        request = StreamRequest(agent=config, messages=[*before, *([asked] if asked is not None else [])])
         check_size(request)
         limit = self.timeout if timeout is None else timeout
+        limit = None if limit is None else seconds("timeout", limit)
         names = CallersNames(
             len(exchange.messages) if exchange else 0, len(before) if asked is not None else None, frozenset(options)
         )
-        limit = None if limit is None else seconds("timeout", limit)
-        call = PreparedCall(self._server(), request, limit, extra, names, toolbox)
+        key = provider_key(self._api_key if api_key is None else api_key)
+        call = PreparedCall(self._server(), request, limit, extra, names, toolbox, key)
         stream = AgentStream(call, exchange, self._find_provider)
         with self._lock:
             self._streams.add(stream)
@@ -357,7 +284,8 @@ class Agent:
 
     async def alist_available_providers(self) -> list[str]:
         """As `list_available_providers`, without blocking."""
-        return await fetch_providers(self._server(), self.timeout)
+        found = await list_providers(self._server(), self.timeout or CALL_SECONDS)
+        return [provider.name for provider in found.providers]
 
     def list_available_providers(self) -> list[str]:
         """Names of the providers that are configured in the server.
@@ -366,30 +294,6 @@ class Agent:
             HeadwaterError: as `stream` raises them.
         """
         return portal().call(self.alist_available_providers())
-
-    def set_provider(self, name: str, model: str | None = None) -> None:
-        """Use another provider from the next call on.
-
-        Args:
-            name: its name in the server.
-            model: one of its models; None for its default. The agent's earlier model is forgotten.
-        """
-        if not text("name", name):
-            raise invalid("name", "is empty; write the name of a provider")
-        self.model = None if model is None else text("model", model)
-        self.provider = name
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation that is kept, oldest first, in the form that `messages=` takes; a copy.
-
-        A reply of which only a part came has `interrupted: True`.
-        """
-        return self._history.as_dicts()
-
-    def clear_memory(self) -> None:
-        """Forget the conversation, and what calls that are still running would add to it."""
-        self._history.clear()
 
     async def aclose(self) -> None:
         """End the streams of this agent that are still running. It can be used again afterwards."""
@@ -406,10 +310,7 @@ class Agent:
     ) -> None:
         await self.aclose()
 
-    def _server(self) -> Server:
-        return resolve_server(self.target, self._token)
-
-    def _exchange(self, asked: Message | None, has_messages: bool, limit: int | None) -> Exchange | None:
+    def _exchange(self, asked: ChatMessage | None, has_messages: bool, limit: int | None) -> Exchange | None:
         """A call's part in the history; None when it has none."""
         if limit is not None and message_count(limit) and has_messages:
             raise invalid("history", "has no place beside messages=, which are sent instead of it")
@@ -423,6 +324,11 @@ class Agent:
         limit = None if self.tool_timeout is None else seconds("tool_timeout", self.tool_timeout)
         return Toolbox({tool.name: tool for tool in offered}, limit, tool_rounds(self.max_tool_rounds))
 
+    def _parallel_calls(self, given: bool | None, toolbox: Toolbox | None) -> bool | None:
+        if given is not None and toolbox is None:
+            raise invalid("parallel_tool_calls", "has no meaning without tools; give tools=, or leave it out")
+        return parallel_calls(self.parallel_tool_calls if given is None else given)
+
     def _model_and_provider(self, model: str | None, provider: str | None) -> tuple[str | None, str | None]:
         if model is None and (provider is None or provider == (self.provider or "")):
             model = self.model
@@ -430,9 +336,9 @@ class Agent:
 
     async def _find_provider(self, call: PreparedCall) -> str:
         """The provider that will answer a call that names none; the server routes, so it is asked, once a model."""
-        key = (call.server.target, call.request.model)
+        key = (call.server.target, call.request.agent.model)
         if key not in self._providers:
-            info = await fetch_provider_info(call.server, "", call.request.model, call.timeout)
+            info = await fetch_provider_info(call.server, "", call.request.agent.model, call.timeout)
             self._providers[key] = info.name
         return self._providers[key]
 

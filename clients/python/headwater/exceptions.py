@@ -1,9 +1,10 @@
-"""What can go wrong, as exceptions; every one of them is a `HeadwaterError`."""
+"""What can go wrong, as exceptions, each a `HeadwaterError`; and `Failure`, what went wrong in a step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import grpc
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthenticationError",
     "ContextWindowError",
+    "Failure",
     "ForkError",
     "HeadwaterError",
     "MessageTooLargeError",
@@ -32,6 +34,33 @@ __all__ = [
     "WorkflowTimeoutError",
     "WorkflowValidationError",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step, a run or a tool failed; `str()` is its message.
+
+    Attributes:
+        reason: name of the condition, such as `STEP_FAILED` or `PROVIDER_RATE_LIMITED` (error.proto lists them).
+        message: one sentence for people.
+        type: kind of the exception, such as `ValueError`; empty when none was raised.
+        non_retryable: no further attempt could succeed.
+        retry_delay: seconds to wait before another attempt at least; None when nobody said.
+        provider: facts of a provider that failed: `provider`, `model`, `http_status`, `code` and `request_id`, as far
+            as they are known.
+        cause: the failure that led to this one.
+    """
+
+    reason: str
+    message: str
+    type: str = ""
+    non_retryable: bool = False
+    retry_delay: float | None = None
+    provider: Mapping[str, Any] | None = None
+    cause: Failure | None = None
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class HeadwaterError(Exception):
@@ -184,8 +213,17 @@ class ToolError(HeadwaterError):
         partial_response: the text that had arrived; None when unknown.
     """
 
-    def __init__(self, message: str, partial_response: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        partial_response: str | None = None,
+        *,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
         self.partial_response = partial_response
 
 
@@ -211,6 +249,7 @@ class StepExecutionError(WorkflowError):
     Attributes:
         step: name of the step; None when unknown.
         run_id: id of the run; None when unknown.
+        failure: why it failed, as facts; None when unknown.
     """
 
     def __init__(
@@ -219,6 +258,7 @@ class StepExecutionError(WorkflowError):
         *,
         step: str | None = None,
         run_id: str | None = None,
+        failure: Failure | None = None,
         reason: str | None = None,
         code: grpc.StatusCode | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -227,6 +267,7 @@ class StepExecutionError(WorkflowError):
         super().__init__(message, reason=reason, code=code, metadata=metadata, retry_after=retry_after)
         self.step = step
         self.run_id = run_id
+        self.failure = failure
 
 
 class NonRetryableError(HeadwaterError):

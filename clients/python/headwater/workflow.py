@@ -19,8 +19,9 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._call.request import Server
+from headwater._call.request import build_agent
 from headwater._grpc.portal import portal
+from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
@@ -32,21 +33,24 @@ from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
     AgentSettings,
-    agent_message,
     check_workflow,
     refuse,
     start_request,
     workflow_message,
 )
-from headwater._workflow.result import StepResult, StepStatus, WorkflowResult, to_result
+from headwater._workflow.result import SkipReason, StepResult, StepStatus, WorkflowResult, to_result
+from headwater._workflow.retry_policy import RetryPolicy
 from headwater._workflow.run import Begun, Session, WorkflowStream
 from headwater._workflow.service import cancel_run, check_reached, get_run, run_id_of
 from headwater.agent import Agent
-from headwater.exceptions import ValidationError, WorkflowCancelledError, WorkflowTimeoutError
+from headwater.exceptions import Failure, ValidationError, WorkflowCancelledError, WorkflowTimeoutError
 from headwater.v1 import workflow_pb2
 
 __all__ = [
+    "Failure",
     "Handler",
+    "RetryPolicy",
+    "SkipReason",
     "Step",
     "StepResult",
     "StepStatus",
@@ -101,10 +105,13 @@ class WorkflowAgent(Agent):
     def register_handler(self, name: str, handler: Handler) -> None:
         """Give a function a name under which steps can ask for it; the last one registered under a name counts.
 
-        It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `attempt`) and
-        the context, a dict that it may change in place. What it returns becomes the step's result and, unless it wrote
-        that key itself, `context["NAME_result"]`. An async generator yields text, which every watcher of the run sees
-        as it comes; the whole text is its result.
+        It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `run_id`,
+        `attempt`, `idempotency_key`) and the context, a dict that it may change in place. What it returns becomes the
+        step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text,
+        which every watcher of the run sees as it comes; the whole text is its result.
+
+        A step may run more than once: pass `step.idempotency_key` to services that must act once. An exception with
+        an attribute `retry_after` asks for a pause of so many seconds before the next attempt.
 
         Args:
             name: 1 to 256 characters.
@@ -302,7 +309,15 @@ class WorkflowAgent(Agent):
 
     def _settings(self) -> AgentSettings:
         return AgentSettings(
-            agent_message(self.instructions, self.model, self.provider, self.temperature, self.max_tokens),
+            build_agent(
+                instructions=self.instructions,
+                model=self.model,
+                provider=self.provider,
+                sampling_values={"temperature": self.temperature, "max_tokens": self.max_tokens},
+                reasoning_effort=self.reasoning_effort,
+                labels=self.labels,
+                user=self.user,
+            ),
             self.timeout,
             bool(self.tools),
             bool(self.api_key),

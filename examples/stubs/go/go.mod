@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/headwater-ai/headwater/clients/go v0.1.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa
 	google.golang.org/grpc v1.83.2
 )
 
@@ -11,8 +12,7 @@ require (
 	golang.org/x/net v0.58.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
 	golang.org/x/text v0.41.0 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace github.com/headwater-ai/headwater/clients/go => ../../../clients/go
+replace github.com/headwater-ai/headwater/clients/go => ../headwater/clients/go

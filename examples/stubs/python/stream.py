@@ -1,14 +1,42 @@
-"""Streams a reply with nothing but the generated stub: python stream.py PROMPT [PROVIDER]"""
+"""Streams a reply, leaves another one early and reads a typed error, with the bare stub: python stream.py PROMPT"""
 
 import os
 import sys
 
 import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status import rpc_status
 
-from headwater.v1 import AgentServiceStub, StreamRequest
+from headwater.v1 import AgentConfig, AgentServiceStub, RunRequest, StreamRequest
 
-prompt, provider = (*sys.argv[1:], "")[:2]
-with grpc.insecure_channel(os.environ.get("HEADWATER_TARGET", "localhost:50051")) as channel:
-    for chunk in AgentServiceStub(channel).Stream(StreamRequest(prompt=prompt, provider=provider)):
+
+def stream(agents: AgentServiceStub, prompt: str) -> None:
+    for chunk in agents.Stream(StreamRequest(prompt=prompt)):
         print(chunk.content, end="", flush=True)
-print()
+    print()
+
+
+def leave(agents: AgentServiceStub, prompt: str) -> None:
+    call = agents.Stream(StreamRequest(prompt=prompt))
+    print("Left after:", next(call).content)
+    call.cancel()  # else the server writes on
+
+
+def read_error(agents: AgentServiceStub, prompt: str) -> None:
+    try:
+        agents.Run(RunRequest(prompt=prompt, agent=AgentConfig(temperature=9)))
+    except grpc.RpcError as error:
+        status = rpc_status.from_call(error)
+        info, bad = ErrorInfo(), BadRequest()
+        for detail in status.details if status else ():
+            if detail.Unpack(info):
+                print(info.reason, info.domain)
+            elif detail.Unpack(bad):
+                for violation in bad.field_violations:
+                    print(f"{violation.field}: {violation.description}")
+
+
+with grpc.insecure_channel(os.environ.get("HEADWATER_TARGET", "localhost:50051")) as channel:
+    agents = AgentServiceStub(channel)
+    for part in (stream, leave, read_error):
+        part(agents, sys.argv[1])

@@ -1,10 +1,35 @@
-// Streams a reply with nothing but the generated stub: node dist/stream.js PROMPT [PROVIDER]
-import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+// Streams a reply, leaves another one early and reads a typed error, with the bare stub: node dist/stream.js PROMPT
+import { BadRequestSchema, ErrorInfoSchema } from "@headwater-ai/headwater/google/rpc";
+import { ConnectError, createClient, createGrpcTransport } from "@headwater-ai/headwater/grpc";
 import { AgentService } from "@headwater-ai/headwater/v1";
 
-const [prompt, provider] = process.argv.slice(2);
 const target = process.env.HEADWATER_TARGET ?? "localhost:50051";
-const client = createClient(AgentService, createGrpcTransport({ baseUrl: `http://${target}` }));
-for await (const chunk of client.stream({ prompt, provider })) process.stdout.write(chunk.content);
-process.stdout.write("\n");
+const agents = createClient(AgentService, createGrpcTransport({ baseUrl: `http://${target}` }));
+
+async function stream(prompt: string): Promise<void> {
+  for await (const chunk of agents.stream({ prompt })) process.stdout.write(chunk.content);
+  process.stdout.write("\n");
+}
+
+async function leave(prompt: string): Promise<void> {
+  const leaving = new AbortController();
+  for await (const chunk of agents.stream({ prompt }, { signal: leaving.signal })) {
+    console.log("Left after:", chunk.content);
+    break;
+  }
+  leaving.abort(); // else the server writes on
+}
+
+async function readError(prompt: string): Promise<void> {
+  try {
+    await agents.run({ prompt, agent: { temperature: 9 } });
+  } catch (caught) {
+    const error = ConnectError.from(caught);
+    for (const info of error.findDetails(ErrorInfoSchema)) console.log(info.reason, info.domain);
+    for (const bad of error.findDetails(BadRequestSchema))
+      for (const { field, description } of bad.fieldViolations) console.log(`${field}: ${description}`);
+  }
+}
+
+const prompt = process.argv[2] ?? "";
+for (const part of [stream, leave, readError]) await part(prompt);

@@ -25,9 +25,9 @@ import (
 )
 
 // fetch gets the page at the context's `url`, each line a chunk, and sets `content_type` in the context.
-func fetch(ctx context.Context, task *hw.Task, emit func(string) error) (any, map[string]any, error) {
+func fetch(ctx context.Context, task *hw.WorkerTask, emit func(string) error) (any, map[string]any, error) {
 	var given struct{ URL string }
-	if err := json.Unmarshal([]byte(task.Context), &given); err != nil {
+	if err := json.Unmarshal([]byte(task.ContextJson), &given); err != nil {
 		return nil, nil, permanent{err}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, given.URL, nil)
@@ -57,9 +57,9 @@ func fetch(ctx context.Context, task *hw.Task, emit func(string) error) (any, ma
 }
 
 // count counts the words in the results of the steps before it, which must be texts.
-func count(_ context.Context, task *hw.Task, _ func(string) error) (any, map[string]any, error) {
+func count(_ context.Context, task *hw.WorkerTask, _ func(string) error) (any, map[string]any, error) {
 	var texts map[string]string
-	if err := json.Unmarshal([]byte(task.DependencyResults), &texts); err != nil {
+	if err := json.Unmarshal([]byte(task.DependencyResultsJson), &texts); err != nil {
 		return nil, nil, permanent{err}
 	}
 	words := 0
@@ -90,11 +90,12 @@ func main() {
 	stop, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	w := &worker{
 		handlers: map[string]handler{"fetch": fetch, "count": count},
-		register: &hw.Register{
+		registration: &hw.WorkerRegistration{
 			WorkerId: rand.Text(), Queue: flag.Arg(0), Handlers: []string{"fetch", "count"}, Concurrency: int32(*concurrency),
+			ClientVersion: "headwater-go-example/0.1.0",
 		},
 		slots: make(chan struct{}, *concurrency),
-		out:   make(chan *hw.WorkerMessage, 64),
+		out:   make(chan *hw.AttachRequest, 64),
 		tasks: map[string]*held{},
 	}
 	if err := w.run(stop, hw.NewWorkerServiceClient(conn)); err != nil {

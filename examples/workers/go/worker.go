@@ -21,25 +21,25 @@ const maxResult = 1 << 20 // bytes that the server takes as a result, and as cha
 
 // A handler does a task until its context is cancelled. It returns the result and the keys of the run's context that it
 // changed; emit appends at most 64 Ki characters to the step's output. An error is retryable unless it is permanent.
-type handler func(ctx context.Context, task *hw.Task, emit func(string) error) (any, map[string]any, error)
+type handler func(ctx context.Context, task *hw.WorkerTask, emit func(string) error) (any, map[string]any, error)
 
 type permanent struct{ error }
 
 // A task is held from its arrival until its result is acknowledged or the task is cancelled.
 type held struct {
 	cancel context.CancelFunc
-	sent   *hw.WorkerMessage // its result, once that was sent
+	sent   *hw.AttachRequest // its result, once that was sent
 }
 
 type worker struct {
-	handlers map[string]handler
-	register *hw.Register
-	slots    chan struct{}
-	out      chan *hw.WorkerMessage // chunks and results; while the server is away it fills up, and handlers wait
-	working  sync.WaitGroup
-	mu       sync.Mutex // guards tasks and stopping
-	tasks    map[string]*held
-	stopping bool
+	handlers     map[string]handler
+	registration *hw.WorkerRegistration
+	slots        chan struct{}
+	out          chan *hw.AttachRequest // chunks and results; while the server is away it fills up, and handlers wait
+	working      sync.WaitGroup
+	mu           sync.Mutex // guards tasks and stopping
+	tasks        map[string]*held
+	stopping     bool
 }
 
 // run serves until stop is done, or the server refuses the worker.
@@ -52,7 +52,7 @@ func (w *worker) run(stop context.Context, client hw.WorkerServiceClient) error 
 		close(w.out) // every result is in it
 	})
 	for {
-		err := w.connect(stop, client)
+		err := w.attach(stop, client)
 		if stop.Err() != nil {
 			return nil
 		}
@@ -69,51 +69,51 @@ func (w *worker) run(stop context.Context, client hw.WorkerServiceClient) error 
 	}
 }
 
-// connect serves over one connection, until that ends.
-func (w *worker) connect(stop context.Context, client hw.WorkerServiceClient) error {
+// attach serves over one connection, until that ends.
+func (w *worker) attach(stop context.Context, client hw.WorkerServiceClient) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var sending sync.WaitGroup
 	defer func() { cancel(); sending.Wait() }()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(5*time.Second, cancel) })() // a handler may not want to end
-	stream, err := client.Connect(ctx)
+	stream, err := client.Attach(ctx)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
-	w.register.TaskIds = slices.Collect(maps.Keys(w.tasks))
+	w.registration.TaskIds = slices.Collect(maps.Keys(w.tasks))
 	w.mu.Unlock()
 	// When a Send fails the call has ended, and Recv says why.
-	_ = stream.Send(&hw.WorkerMessage{Kind: &hw.WorkerMessage_Register{Register: w.register}})
+	_ = stream.Send(&hw.AttachRequest{Kind: &hw.AttachRequest_Registration{Registration: w.registration}})
 	for {
 		message, err := stream.Recv()
 		if err != nil {
 			return err
 		}
 		switch kind := message.Kind.(type) {
-		case *hw.ServerMessage_Registered:
-			log.Printf("worker %s serves %s", w.register.WorkerId, w.register.Queue)
+		case *hw.AttachResponse_Registered:
+			log.Printf("worker %s serves %s", w.registration.WorkerId, w.registration.Queue)
 			w.forget(kind.Registered.UnwantedTaskIds...)
-			interval := time.Duration(kind.Registered.HeartbeatIntervalMs) * time.Millisecond
+			interval := kind.Registered.HeartbeatInterval.AsDuration()
 			sending.Go(func() { w.send(ctx, stream, interval*4/5) })
-		case *hw.ServerMessage_Task:
+		case *hw.AttachResponse_Task:
 			w.start(stop, kind.Task)
-		case *hw.ServerMessage_Cancel:
-			w.forget(kind.Cancel.TaskId)
-		case *hw.ServerMessage_Ack:
+		case *hw.AttachResponse_Cancellation:
+			w.forget(kind.Cancellation.TaskId)
+		case *hw.AttachResponse_Ack:
 			w.forget(kind.Ack.TaskId)
 		}
 	}
 }
 
 // send writes heartbeats and what handlers have to say; first the results that were sent before and not acknowledged.
-func (w *worker) send(ctx context.Context, stream hw.WorkerService_ConnectClient, interval time.Duration) {
+func (w *worker) send(ctx context.Context, stream hw.WorkerService_AttachClient, interval time.Duration) {
 	for _, result := range w.unacknowledged() {
 		_ = stream.Send(result)
 	}
 	beat := time.NewTicker(interval)
 	defer beat.Stop()
 	for {
-		message := &hw.WorkerMessage{Kind: &hw.WorkerMessage_Heartbeat{Heartbeat: &hw.Heartbeat{}}}
+		message := &hw.AttachRequest{Kind: &hw.AttachRequest_Heartbeat{Heartbeat: &hw.WorkerHeartbeat{}}}
 		select {
 		case <-ctx.Done():
 			return
@@ -134,7 +134,7 @@ func (w *worker) send(ctx context.Context, stream hw.WorkerService_ConnectClient
 }
 
 // keep notes that a result is sent now; false when the task was cancelled.
-func (w *worker) keep(result *hw.WorkerMessage) bool {
+func (w *worker) keep(result *hw.AttachRequest) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	task, wanted := w.tasks[result.GetResult().TaskId]
@@ -144,7 +144,7 @@ func (w *worker) keep(result *hw.WorkerMessage) bool {
 	return wanted
 }
 
-func (w *worker) unacknowledged() (results []*hw.WorkerMessage) {
+func (w *worker) unacknowledged() (results []*hw.AttachRequest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, task := range w.tasks {
@@ -166,7 +166,7 @@ func (w *worker) forget(ids ...string) {
 	}
 }
 
-func (w *worker) start(stop context.Context, task *hw.Task) {
+func (w *worker) start(stop context.Context, task *hw.WorkerTask) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopping || w.tasks[task.TaskId] != nil {
@@ -177,11 +177,11 @@ func (w *worker) start(stop context.Context, task *hw.Task) {
 	w.working.Go(func() {
 		w.slots <- struct{}{} // waits for a handler that was cancelled and has not ended yet
 		defer func() { <-w.slots }()
-		w.out <- &hw.WorkerMessage{Kind: &hw.WorkerMessage_Result{Result: w.work(ctx, task)}}
+		w.out <- &hw.AttachRequest{Kind: &hw.AttachRequest_Result{Result: w.work(ctx, task)}}
 	})
 }
 
-func (w *worker) work(ctx context.Context, task *hw.Task) *hw.TaskResult {
+func (w *worker) work(ctx context.Context, task *hw.WorkerTask) *hw.TaskResult {
 	value, changes, err := w.call(ctx, task)
 	var text, changed []byte
 	if err == nil {
@@ -190,12 +190,12 @@ func (w *worker) work(ctx context.Context, task *hw.Task) *hw.TaskResult {
 		err = errors.New("its worker was stopped")
 	}
 	if err == nil {
-		value := &hw.TaskResult_Value{Value: string(text)}
-		return &hw.TaskResult{TaskId: task.TaskId, Outcome: value, ContextChanges: string(changed)}
+		value := &hw.TaskResult_ResultJson{ResultJson: string(text)}
+		return &hw.TaskResult{TaskId: task.TaskId, Outcome: value, ContextChangesJson: string(changed)}
 	}
 	why := []rune(err.Error()) // valid UTF-8, of which the server keeps 1,000 characters
-	failure := &hw.TaskError{Message: string(why[:min(len(why), 1000)]), Retryable: !errors.As(err, new(permanent))}
-	return &hw.TaskResult{TaskId: task.TaskId, Outcome: &hw.TaskResult_Error{Error: failure}}
+	failure := &hw.Failure{Message: string(why[:min(len(why), 1000)]), NonRetryable: errors.As(err, new(permanent))}
+	return &hw.TaskResult{TaskId: task.TaskId, Outcome: &hw.TaskResult_Failure{Failure: failure}}
 }
 
 func encode(value any, changes map[string]any) (text, changed []byte, err error) {
@@ -212,7 +212,7 @@ func encode(value any, changes map[string]any) (text, changed []byte, err error)
 }
 
 // call runs the handler. Its panic is an error, so that one bad task does not end the others.
-func (w *worker) call(ctx context.Context, task *hw.Task) (value any, changes map[string]any, err error) {
+func (w *worker) call(ctx context.Context, task *hw.WorkerTask) (value any, changes map[string]any, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("panic: %v", fault)
@@ -221,7 +221,7 @@ func (w *worker) call(ctx context.Context, task *hw.Task) (value any, changes ma
 	return w.handlers[task.Step.Handler](ctx, task, func(text string) error {
 		chunk := &hw.TaskChunk{TaskId: task.TaskId, Content: string([]rune(text))} // valid UTF-8
 		select {
-		case w.out <- &hw.WorkerMessage{Kind: &hw.WorkerMessage_Chunk{Chunk: chunk}}:
+		case w.out <- &hw.AttachRequest{Kind: &hw.AttachRequest_Chunk{Chunk: chunk}}:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

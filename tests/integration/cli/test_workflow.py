@@ -429,9 +429,9 @@ def test_names_and_text_of_others_cannot_steer_the_terminal(target, tmp_path, co
 async def until_registered(target: str, queue: str, handler: str) -> None:
     """A worker that makes itself known and goes away again."""
 
-    async def messages() -> AsyncIterator[worker_service_pb2.WorkerMessage]:
-        register = worker_service_pb2.Register(worker_id=f"{queue}-1", queue=queue, handlers=[handler])
-        yield worker_service_pb2.WorkerMessage(register=register)
+    async def messages() -> AsyncIterator[worker_service_pb2.AttachRequest]:
+        register = worker_service_pb2.WorkerRegistration(worker_id=f"{queue}-1", queue=queue, handlers=[handler])
+        yield worker_service_pb2.AttachRequest(register=register)
 
     async with grpc.aio.insecure_channel(target) as channel:
         call = WorkerServiceStub(channel).Connect(messages())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from headwater._workflow import service as workflow_service
+from headwater._workflow import patience, watch
 from headwater.exceptions import (
     ServerUnavailableError,
     StepExecutionError,
@@ -336,7 +336,7 @@ async def test_a_server_that_restarts_is_waited_for(agent: WorkflowAgent) -> Non
 
 
 async def test_patience_has_an_end_that_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow_service, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
     with FakeWorkflowService(script=one_step()[:3]) as service:
         task = asyncio.create_task(WorkflowAgent(target=service.target).execute_workflow(a_workflow()))
         await asyncio.to_thread(service.wait_for, lambda: service.watches)
@@ -467,8 +467,8 @@ async def test_a_watch_that_was_connected_for_long_starts_its_patience_anew(
     connected_seconds: float,
     waits: bool,
 ) -> None:
-    monkeypatch.setattr(workflow_service, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(workflow_service, "CONNECTED_SECONDS", connected_seconds)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "CONNECTED_SECONDS", connected_seconds)
     service.cut_after = [(0, UNAVAILABLE, "")] * 8
     if waits:
         assert (await agent.execute_workflow(a_workflow())).successful

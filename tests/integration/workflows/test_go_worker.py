@@ -12,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -19,7 +20,7 @@ import grpc.aio
 import pytest
 
 from headwater.v1 import worker_service_pb2_grpc
-from headwater.v1.worker_service_pb2 import Registered, ResultAck, ServerMessage, Task, WorkerMessage
+from headwater.v1.worker_service_pb2 import AttachRequest, AttachResponse, TaskResultAck, WorkerRegistered, WorkerTask
 from headwater.workflow import StepStatus, Workflow, WorkflowAgent
 from tests.support.servers.server import ServerProcess, clean_environment
 
@@ -356,7 +357,7 @@ async def test_the_worker_comes_back_to_a_server_that_was_killed(tmp_path, start
 
 async def test_a_worker_that_the_server_refuses_ends_with_its_words(server, start):
     worker = await start(server.target, "q" * 257, registered=False)
-    assert "register.queue: must have 1 to 256 characters" in await worker.line("InvalidArgument")
+    assert "registration.queue: must have 1 to 256 characters" in await worker.line("InvalidArgument")
     assert await worker.process.wait() == 1
 
 
@@ -366,7 +367,7 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer):
     def __init__(self) -> None:
         self.connections: asyncio.Queue[Connection] = asyncio.Queue()
 
-    async def Connect(self, requests, context):  # type: ignore[override]  # noqa: N802
+    async def Attach(self, requests, context):  # type: ignore[override]  # noqa: N802
         connection = Connection(context)
         self.connections.put_nowait(connection)
         await connection.cut.wait()
@@ -378,11 +379,11 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer):
 
 
 class Connection:
-    def __init__(self, context: grpc.aio.ServicerContext[WorkerMessage, ServerMessage]) -> None:
+    def __init__(self, context: grpc.aio.ServicerContext[AttachRequest, AttachResponse]) -> None:
         self._context = context
         self.cut = asyncio.Event()
 
-    async def read(self, kind: str) -> WorkerMessage:
+    async def read(self, kind: str) -> AttachRequest:
         """The next message, of this kind. Heartbeats that come before are passed over."""
         async with asyncio.timeout(SECONDS):
             while (message := await self._context.read()).WhichOneof("kind") == "heartbeat" != kind:
@@ -390,8 +391,8 @@ class Connection:
         assert message.WhichOneof("kind") == kind, message
         return message
 
-    async def write(self, **kind: Registered | Task | ResultAck) -> None:
-        await self._context.write(ServerMessage(**kind))  # type: ignore[arg-type]
+    async def write(self, **kind: WorkerRegistered | WorkerTask | TaskResultAck) -> None:
+        await self._context.write(AttachResponse(**kind))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -410,49 +411,54 @@ async def scripted() -> AsyncIterator[tuple[str, Scripted]]:
 async def test_tasks_are_kept_over_reconnects_until_their_result_is_acknowledged(scripted, start, pages):
     target, service = scripted
     worker = await start(target, registered=False)
-    soon = Registered(heartbeat_interval_ms=50)
+    soon = WorkerRegistered(heartbeat_interval=timedelta(milliseconds=50))
 
     connection = await service.next()
-    first = (await connection.read("register")).register
+    first = (await connection.read("registration")).registration
     assert (first.queue, sorted(first.handlers), first.concurrency) == ("go", ["count", "fetch"], 4)
     assert list(first.task_ids) == []
     await connection.write(registered=soon)
     for _ in range(3):
         await connection.read("heartbeat")
-    task = Task(task_id="1", context=json.dumps({"url": pages.url}))
+    task = WorkerTask(task_id="1", context_json=json.dumps({"url": pages.url}))
     task.step.handler = "fetch"
     await connection.write(task=task)
     request = await pages.next()
     connection.cut.set()  # in the middle of the task
 
     connection = await service.next()
-    second = (await connection.read("register")).register
+    second = (await connection.read("registration")).registration
     assert (second.worker_id, list(second.task_ids)) == (first.worker_id, ["1"])
     await connection.write(registered=soon)
     await request.begin("well\n")
     await request.end()
     assert (await connection.read("chunk")).chunk.content == "well\n"
     result = (await connection.read("result")).result
-    assert (result.value, json.loads(result.context_changes)) == ('"well\\n"', {"content_type": "text/plain"})
+    assert (result.result_json, json.loads(result.context_changes_json)) == (
+        '"well\\n"',
+        {"content_type": "text/plain"},
+    )
     connection.cut.set()  # before the acknowledgement
 
     connection = await service.next()
-    assert list((await connection.read("register")).register.task_ids) == ["1"]
+    assert list((await connection.read("registration")).registration.task_ids) == ["1"]
     await connection.write(registered=soon)
     assert (await connection.read("result")).result == result
-    await connection.write(ack=ResultAck(task_id="1", accepted=True))
+    await connection.write(ack=TaskResultAck(task_id="1", accepted=True))
     task.task_id = "2"
     await connection.write(task=task)  # taken after the acknowledgement
     request = await pages.next()
     connection.cut.set()
 
     connection = await service.next()
-    assert list((await connection.read("register")).register.task_ids) == ["2"]
-    await connection.write(registered=Registered(heartbeat_interval_ms=50, unwanted_task_ids=["2"]))
+    assert list((await connection.read("registration")).registration.task_ids) == ["2"]
+    await connection.write(
+        registered=WorkerRegistered(heartbeat_interval=timedelta(milliseconds=50), unwanted_task_ids=["2"])
+    )
     await request.abandoned()
     connection.cut.set()
 
     connection = await service.next()
-    assert list((await connection.read("register")).register.task_ids) == []
+    assert list((await connection.read("registration")).registration.task_ids) == []
     connection.cut.set()
     assert await worker.end() == 0

@@ -24,7 +24,7 @@ import pytest
 
 import headwater
 from headwater import ServerUnavailableError, ValidationError
-from headwater._call.request import Server
+from headwater._grpc.server import Server
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
@@ -525,7 +525,7 @@ async def test_nobody_who_waits_for_a_failure_keeps_a_worker_from_closing(site: 
 CHILD = """
     import asyncio, os, sys
     from headwater._worker.handlers import run_handler
-    from headwater._call.request import Server
+    from headwater._grpc.server import Server
     from headwater._worker.worker import Worker
 
     async def main():

@@ -74,7 +74,7 @@ async def fail(context: Any, code: grpc.StatusCode, message: str, *details: Prot
 
 def error_info(reason: str, **metadata: str) -> ErrorInfo:
     """The detail that every error of Headwater carries."""
-    return ErrorInfo(reason=reason, domain="headwater", metadata=metadata)
+    return ErrorInfo(reason=reason, domain="headwater.ai", metadata=metadata)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
+from tests.support.runs.events import event
 from tests.support.servers.service_thread import ServiceThread
 from tests.support.services.fake_agent_service import error_info, fail
 
@@ -41,7 +42,7 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
 
     Attributes:
         script: events that happen at once when a run starts; the run stays as it is after the last, unless that is
-            RUN_FINISHED.
+            run_finished.
         context: a run's context at its end; empty: as it was at the start.
         violations: the mistakes that any definition has.
         starts: the requests so far.
@@ -84,12 +85,12 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
         self.loop.call_soon_threadsafe(self._happen, self.run, events)
 
     def _happen(self, run: FakeRun, events: Any) -> None:
-        for event in events:
+        for happened in events:
             numbered = PB.WorkflowEvent()
-            numbered.CopyFrom(event)
+            numbered.CopyFrom(happened)
             numbered.sequence = run.events[-1].sequence + 1 if run.events else 1
-            if event.type == PB.WORKFLOW_EVENT_TYPE_RUN_FINISHED:
-                run.status = event.run_status
+            if happened.HasField("run_finished"):
+                run.status = happened.run_finished.status
             run.events.append(numbered)
         self._changed.set()
         self._changed = asyncio.Event()
@@ -118,14 +119,14 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
         while True:
             changed = self._changed
             while number < len(run.events):
-                event = run.events[number]
+                following = run.events[number]
                 number += 1
-                if event.sequence <= request.after_sequence:
+                if following.sequence <= request.after_sequence:
                     continue
                 if cut is not None and sent == cut[0]:
                     details = (error_info(cut[2]),) if cut[2] else ()
                     await fail(context, cut[1], "it was cut", *details)
-                yield event
+                yield following
                 sent += 1
             if run.status != RUNNING:
                 return
@@ -136,20 +137,20 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
         steps = {
             step.name: PB.StepRun(name=step.name, status=PB.STEP_STATUS_PENDING) for step in run.request.workflow.steps
         }
-        for event in run.events:
-            if event.type == PB.WORKFLOW_EVENT_TYPE_STEP_COMPLETED:
-                steps[event.step].status = PB.STEP_STATUS_COMPLETED
-                steps[event.step].result = event.result
-            elif event.type == PB.WORKFLOW_EVENT_TYPE_STEP_FAILED:
-                steps[event.step].status = PB.STEP_STATUS_FAILED
-                steps[event.step].error = event.error
+        for past in run.events:
+            if past.HasField("step_completed"):
+                steps[past.step].status = PB.STEP_STATUS_COMPLETED
+                steps[past.step].result_json = past.step_completed.result_json
+            elif past.HasField("step_failed"):
+                steps[past.step].status = PB.STEP_STATUS_FAILED
+                steps[past.step].failure.CopyFrom(past.step_failed.failure)
         return workflow_service_pb2.GetWorkflowRunResponse(
             run=PB.WorkflowRun(
                 run_id=request.run_id,
                 status=run.status,
                 workflow=run.request.workflow,
                 workflow_name=run.request.workflow.name,
-                context=self.context or run.request.context_json,
+                context_json=self.context or run.request.context_json,
                 steps=steps.values(),
                 queue=run.request.queue,
                 sequence=run.events[-1].sequence if run.events else 0,
@@ -173,7 +174,7 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
             await fail(context, grpc.StatusCode.FAILED_PRECONDITION, "it has completed", error_info("RUN_STATE"))
         if run.status != RUNNING:
             run.status = RUNNING
-            self._happen(run, [PB.WorkflowEvent(type=PB.WORKFLOW_EVENT_TYPE_RUN_RESUMED)])
+            self._happen(run, [event("run_resumed")])
         return workflow_service_pb2.ResumeWorkflowRunResponse(sequence=sequence)
 
     async def ValidateWorkflow(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -198,22 +199,17 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(self, server)
 
 
-def event(kind: str, step: str = "", **fields: Any) -> PB.WorkflowEvent:
-    """An event, numbered when it happens."""
-    return PB.WorkflowEvent(type=PB.WorkflowEventType.Value(f"WORKFLOW_EVENT_TYPE_{kind}"), step=step, **fields)
-
-
 def finished(status: int = COMPLETED) -> PB.WorkflowEvent:
     """The last event of a run."""
-    return event("RUN_FINISHED", run_status=status)
+    return event("run_finished", status=status)
 
 
 def one_step(text: str = "Hello", step: str = "ask") -> list[PB.WorkflowEvent]:
     """A run of one action that goes well."""
     return [
-        event("RUN_STARTED"),
-        event("STEP_STARTED", step, attempt=1),
-        event("CHUNK", step, attempt=1, content=text),
-        event("STEP_COMPLETED", step, attempt=1, result=f'"{text}"'),
+        event("run_started"),
+        event("step_started", step, attempt=1),
+        event("step_chunk", step, attempt=1, content=text),
+        event("step_completed", step, attempt=1, result_json=f'"{text}"'),
         finished(),
     ]

@@ -1,7 +1,8 @@
-"""Parts for the tests of the stub programs: the programs themselves, built once, and a server that streams known text.
+"""Builds the projects of examples/stubs outside the repository, as docs/clients.md says, and runs them.
 
-A program is built in a copy of `clients/<language>` and `examples/stubs/<language>` under `.tools/stubs/<language>/`,
-with the commands of examples/stubs/README.md. The copy is built again only when a file of the two folders has changed.
+Each project stands beside a copy of the parts of this repository that its language needs, named `headwater`, as it would
+beside a clone. It is built once for all test processes, and again only when a file of it, of its copy or of the page
+has changed.
 """
 
 from __future__ import annotations
@@ -10,69 +11,73 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-import grpc.aio
-
-from headwater.v1 import AgentServiceServicer, StreamChunk, StreamRequest, add_AgentServiceServicer_to_server
-
 ROOT = Path(__file__).resolve().parents[3]
-BUILDS = ROOT / ".tools" / "stubs"
+PAGE = ROOT / "docs" / "clients.md"
+PROJECTS = ROOT / "examples" / "stubs"
+BUILDS = Path(tempfile.gettempdir()) / f"headwater-stubs-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
 BUILD_TIMEOUT_SECONDS = 540
-LEFT_BY_BUILDS = shutil.ignore_patterns("node_modules", "dist", "target")
+KEPT = {"target"}
+"""Folders that a new build uses again: Rust compiles its libraries for a minute."""
+LEFT_BY_BUILDS = {"node_modules", "dist", "build", "target", "googleapis", ".venv", "__pycache__", "headwater.egg-info"}
 
 
 @dataclass(frozen=True)
 class Language:
-    """A language, what must be on PATH for it, the commands that build its program (folder, command) and run it."""
+    """A language.
+
+    Attributes:
+        name: its folder in examples/stubs.
+        heading: its heading in docs/clients.md.
+        toolchain: the programs that must be on PATH for it.
+        sources: the files and folders of this repository that its project depends on.
+    """
 
     name: str
-    toolchain: tuple[str, ...] = ()
-    builds: tuple[tuple[str, str], ...] = ()
-    run: tuple[str, ...] = ()
+    heading: str
+    toolchain: tuple[str, ...]
+    sources: tuple[str, ...]
 
     def missing(self) -> list[str]:
         """The programs of the toolchain that are not on PATH."""
         return [program for program in self.toolchain if shutil.which(program) is None]
 
+    @property
+    def project(self) -> Path:
+        """Its folder in the repository."""
+        return PROJECTS / self.name
 
+    def blocks(self) -> list[tuple[str, str, str]]:
+        """The blocks of its section of the page: kind, title and text."""
+        section = re.search(rf"^## {re.escape(self.heading)}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
+        assert section, f"docs/clients.md has no section {self.heading}"
+        return re.findall(r'^```(\w+)(?: title="([\w./]+)")?\n(.*?)^```', section[1], re.M | re.S)
+
+    def commands(self) -> list[str]:
+        """Its commands on the page, in order. The last one runs the program."""
+        return [line for kind, _, text in self.blocks() if kind == "bash" for line in text.splitlines()]
+
+
+PYTHON_PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "server", "clients/python")
 LANGUAGES = {
     language.name: language
     for language in (
-        Language("python", run=(sys.executable, "stream.py")),
-        Language(
-            "go",
-            toolchain=("go",),
-            builds=(("examples/stubs/go", "go build -buildvcs=false -o dist/stream ."),),
-            run=("dist/stream",),
-        ),
-        Language(
-            "typescript",
-            toolchain=("node", "npm"),
-            builds=(
-                ("examples/stubs/typescript", "npm ci --no-audit --no-fund"),
-                ("examples/stubs/typescript", "npm run build"),
-            ),
-            run=("node", "dist/stream.js"),
-        ),
-        Language(
-            "java",
-            toolchain=("java", "mvn"),
-            builds=(("clients/java", "mvn --quiet --batch-mode package dependency:copy-dependencies"),),
-            run=(
-                "java",
-                "-cp",
-                "../../../clients/java/target/*:../../../clients/java/target/dependency/*",
-                "Stream.java",
-            ),
-        ),
+        Language("python", "Python", ("python3",), PYTHON_PACKAGE),
+        Language("go", "Go", ("go",), ("clients/go",)),
+        Language("typescript", "TypeScript", ("node", "npm"), ("clients/typescript",)),
+        Language("java", "Java", ("java", "mvn"), ("clients/java", "protos")),
+        Language("cpp", "C++", ("cmake", "g++", "protoc", "grpc_cpp_plugin"), ("protos",)),
+        Language("rust", "Rust", ("cargo", "protoc"), ("protos",)),
     )
 }
 
@@ -106,67 +111,81 @@ class Program:
 def build(language: Language) -> Program:
     """Builds the program of a language unless it is built already. Raises AssertionError with the compiler's words."""
     place = BUILDS / language.name
-    sources = [f"clients/{language.name}", f"examples/stubs/{language.name}"]
+    folder = place / "stream"
+    *builds, run = [line for line in language.commands() if not line.startswith("sudo apt-get")]
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes side by side build once
+        fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = place / "built"
-        fingerprint = _fingerprint(sources)
+        fingerprint = _fingerprint([*map(ROOT.joinpath, language.sources), language.project, PAGE])
         if not stamp.exists() or stamp.read_text() != fingerprint:
             stamp.unlink(missing_ok=True)
-            for source in sources:
-                shutil.rmtree(place / source, ignore_errors=True)
-                shutil.copytree(ROOT / source, place / source, ignore=LEFT_BY_BUILDS)
-            for folder, command in language.builds:
-                _run(command, place / folder)
+            lay_out(language, place)
+            for command in builds:
+                run_in(folder, command)
             stamp.write_text(fingerprint)
-    return Program(language.run, place / "examples" / "stubs" / language.name)
+    program, *arguments = shlex.split(run)
+    assert arguments[-1:] == ["Hello"], run
+    return Program((program, *arguments[:-1]), folder)
 
 
-def _run(command: str, folder: Path) -> None:
-    result = subprocess.run(
-        command.split(), cwd=folder, capture_output=True, text=True, timeout=BUILD_TIMEOUT_SECONDS, check=False
+def lay_out(language: Language, place: Path, project: str = "stream") -> None:
+    """Copies the sources of the language to `place/headwater`, and the project to `place/<project>`."""
+    shutil.rmtree(place / "headwater", ignore_errors=True)
+    for source in language.sources:
+        _copy(ROOT / source, place / "headwater" / source)
+    folder = place / project
+    for entry in folder.iterdir() if folder.exists() else ():
+        if entry.is_dir() and entry.name not in KEPT:
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
+    _copy(language.project, folder)
+
+
+def run_in(folder: Path, command: str) -> str:
+    """Runs a command that builds and returns its output. Raises AssertionError with that when it fails."""
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PIP_CONSTRAINT": str(ROOT / ".ci" / "constraints.txt"),
+        # `install` writes to this folder, not to the one that other clones share.
+        "MAVEN_OPTS": f"-Dmaven.repo.local={BUILDS / 'maven'}",
+        "npm_config_audit": "false",
+        "npm_config_fund": "false",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_SECONDS,
+        check=False,
     )
-    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
-def _fingerprint(sources: list[str]) -> str:
+def files_of(source: Path) -> Iterator[Path]:
+    """The files below a folder that no build has left there, or the file itself, in order."""
+    if source.is_file():
+        yield source
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(set(folders) - LEFT_BY_BUILDS)
+        yield from (Path(folder, name) for name in sorted(files))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file or a folder. The copies are new, so that build tools see that they changed."""
+    for path in files_of(source):
+        copied = target / path.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copied)
+
+
+def _fingerprint(sources: list[Path]) -> str:
     digest = hashlib.sha256()
-    for source in sources:
-        for folder, folders, files in os.walk(ROOT / source):
-            folders[:] = sorted(set(folders) - LEFT_BY_BUILDS(folder, folders))
-            for name in sorted(files):
-                path = Path(folder, name)
-                digest.update(f"{path.relative_to(ROOT)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path in (path for source in sources for path in files_of(source)):
+        digest.update(f"{path.relative_to(ROOT)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-class _KnownReply(AgentServiceServicer):
-    """Knows one provider, `scripted`, and one reply."""
-
-    def __init__(self, chunks: list[str], go_on: asyncio.Event) -> None:
-        self.chunks = chunks
-        self.go_on = go_on
-
-    async def Stream(  # noqa: N802
-        self, request: StreamRequest, context: grpc.aio.ServicerContext[StreamRequest, StreamChunk]
-    ) -> AsyncIterator[StreamChunk]:
-        if request.provider not in ("", "scripted"):
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no provider named {request.provider}")
-        for chunk in self.chunks:
-            yield StreamChunk(content=chunk)
-            await self.go_on.wait()
-        yield StreamChunk(is_final=True)
-
-
-@asynccontextmanager
-async def serving(chunks: list[str], *, go_on: asyncio.Event) -> AsyncIterator[str]:
-    """Serves these chunks on a free loopback port, all but the first once `go_on` is set. Gives the target."""
-    server = grpc.aio.server()
-    add_AgentServiceServicer_to_server(_KnownReply(chunks, go_on), server)  # type: ignore[abstract]  # answers Stream only
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
+from headwater._values.durations import seconds_of
+from headwater._values.json_values import json_object
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
 
@@ -20,12 +21,19 @@ _FINISH_REASONS: dict[int, str] = {
 _WHOLE = 2**53  # beyond it a double no longer holds every whole number
 
 
-def to_chunk(message: agent_pb2.StreamChunk) -> StreamChunk:
-    """The caller's chunk. Fields that say nothing leave no trace in its metadata."""
+def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
+    """The caller's chunk. Fields that say nothing leave no trace in its metadata.
+
+    Args:
+        message: the chunk as it came.
+        before: `sequence` of the chunk before it, 0 for the first: only a chunk of one delta has a `token`.
+    """
     metadata: dict[str, Any] = struct_to_dict(message.metadata) if message.HasField("metadata") else {}
     metadata["sequence"] = message.sequence
     if message.event_type:
         metadata["event_type"] = message.event_type
+    if message.block_index:
+        metadata["block_index"] = message.block_index
     if message.thinking:
         metadata["thinking"] = message.thinking
     if message.thinking_signature:
@@ -36,7 +44,7 @@ def to_chunk(message: agent_pb2.StreamChunk) -> StreamChunk:
         metadata["refusal"] = message.refusal
     if message.tool_call_deltas:
         metadata["tool_call_deltas"] = [
-            {"index": delta.index, "id": delta.id, "name": delta.name, "arguments": delta.arguments}
+            {"index": delta.index, "id": delta.id, "name": delta.name, "arguments": delta.arguments_json}
             for delta in message.tool_call_deltas
         ]
     if message.stream_id:
@@ -47,8 +55,9 @@ def to_chunk(message: agent_pb2.StreamChunk) -> StreamChunk:
         metadata["provider"] = message.provider
     if message.is_final:
         _add_final_facts(message, metadata)
-    token = message.token if message.HasField("token") else None
-    return StreamChunk(message.content, token, metadata, message.is_final)
+    content = message.content
+    token = content if content and message.sequence == before + 1 else None
+    return StreamChunk(content, token, metadata, message.is_final)
 
 
 def _add_final_facts(message: agent_pb2.StreamChunk, metadata: dict[str, Any]) -> None:
@@ -63,17 +72,19 @@ def _add_final_facts(message: agent_pb2.StreamChunk, metadata: dict[str, Any]) -
     if message.HasField("stats"):
         metadata["stats"] = _stats(message.stats)
     if message.tool_calls:
-        metadata["tool_calls"] = [
-            {"id": call.id, "name": call.name, "arguments": _arguments(call.arguments)} for call in message.tool_calls
-        ]
+        metadata["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.provider_request_id:
         metadata["provider_request_id"] = message.provider_request_id
 
 
+def _call(call: agent_pb2.ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "name": call.name, "arguments": _arguments(call.arguments_json)}
+
+
 def _stats(stats: agent_pb2.StreamStats) -> dict[str, Any]:
-    facts: dict[str, Any] = {"duration": stats.duration_ms / 1000, "chunk_count": stats.chunk_count}
-    if stats.HasField("time_to_first_token_ms"):
-        facts["time_to_first_token"] = stats.time_to_first_token_ms / 1000
+    facts: dict[str, Any] = {"duration": seconds_of(stats.duration), "chunk_count": stats.chunk_count}
+    if stats.HasField("time_to_first_token"):
+        facts["time_to_first_token"] = seconds_of(stats.time_to_first_token)
     if stats.HasField("tokens_per_second"):
         facts["tokens_per_second"] = stats.tokens_per_second
     return facts
@@ -81,11 +92,8 @@ def _stats(stats: agent_pb2.StreamStats) -> dict[str, Any]:
 
 def _arguments(text: str) -> dict[str, Any] | str:
     """Arguments of a tool call; as the model wrote them when they are not a JSON object."""
-    try:
-        arguments = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        return text
-    return arguments if isinstance(arguments, dict) else text
+    arguments = json_object(text)
+    return text if arguments is None else arguments
 
 
 def struct_to_dict(struct: Struct) -> dict[str, Any]:

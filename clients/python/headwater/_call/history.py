@@ -22,8 +22,8 @@ from headwater.v1 import agent_pb2
 class Turn:
     """A prompt with its reply: one message, or with tools several; `interrupted` marks one that is only a part."""
 
-    prompt: agent_pb2.Message
-    reply: tuple[agent_pb2.Message, ...]
+    prompt: agent_pb2.ChatMessage
+    reply: tuple[agent_pb2.ChatMessage, ...]
     interrupted: bool
 
     def __len__(self) -> int:
@@ -32,20 +32,22 @@ class Turn:
     def in_short(self) -> Turn:
         """The same with the words of the reply only, as one message."""
         spoken = [part for message in self.reply for part in message.parts if part.text]
-        return Turn(self.prompt, (agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=spoken),), self.interrupted)
+        return Turn(
+            self.prompt, (agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=spoken),), self.interrupted
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A call's view of the history: what it sends, and where its own turn goes."""
 
-    messages: Sequence[agent_pb2.Message]
-    prompt: agent_pb2.Message
+    messages: Sequence[agent_pb2.ChatMessage]
+    prompt: agent_pb2.ChatMessage
     _history: History
     _replaces: Turn | None
     _epoch: int
 
-    def end(self, reply: Sequence[agent_pb2.Message], *, interrupted: bool) -> None:
+    def end(self, reply: Sequence[agent_pb2.ChatMessage], *, interrupted: bool) -> None:
         """Add prompt and reply, unless the history was cleared since the call was made."""
         self._history._ended.append((self._epoch, Turn(self.prompt, tuple(reply), interrupted), self._replaces))
 
@@ -66,7 +68,7 @@ class History:
             self.limit = limit
             self._take_ended()
 
-    def begin(self, prompt: agent_pb2.Message, limit: int | None = None) -> Exchange | None:
+    def begin(self, prompt: agent_pb2.ChatMessage, limit: int | None = None) -> Exchange | None:
         """The view of a call that asks `prompt` and sends `limit` messages at most; None when nothing is kept.
 
         An interrupted turn with the same prompt at the end of the history is what this call tries again: it is not
@@ -110,7 +112,7 @@ class History:
         self._turns = _newest(self._turns, self.limit)
 
     @staticmethod
-    def _newest(turns: list[Turn], limit: int) -> list[agent_pb2.Message]:
+    def _newest(turns: list[Turn], limit: int) -> list[agent_pb2.ChatMessage]:
         """The last messages that may be sent: they begin with a question, and no tool call lacks its result."""
         spoken = [Turn(turn.prompt, closed(turn.reply), turn.interrupted) for turn in turns]
         newest = _newest([turn for turn in spoken if turn.reply], limit)
@@ -131,7 +133,7 @@ def _newest(turns: list[Turn], limit: int) -> list[Turn]:
     return turns[first:]
 
 
-def closed(reply: Sequence[agent_pb2.Message]) -> tuple[agent_pb2.Message, ...]:
+def closed(reply: Sequence[agent_pb2.ChatMessage]) -> tuple[agent_pb2.ChatMessage, ...]:
     """The reply up to the last words of the model, so that no call lacks its result and no result a word on it."""
     while reply:
         *before, last = reply
@@ -141,78 +143,44 @@ def closed(reply: Sequence[agent_pb2.Message]) -> tuple[agent_pb2.Message, ...]:
     return ()
 
 
-def _without_open_calls(reply: agent_pb2.Message) -> agent_pb2.Message:
+def _without_open_calls(reply: agent_pb2.ChatMessage) -> agent_pb2.ChatMessage:
     """The reply without its tool calls: nobody has answered them, and providers refuse a call without its result."""
     if not any(part.HasField("tool_call") for part in reply.parts):
         return reply
     spoken = [part for part in reply.parts if not part.HasField("tool_call")]
     if not any(part.text for part in spoken):
         spoken = []  # thinking that led to a call only
-    return agent_pb2.Message(role=reply.role, parts=spoken)
+    return agent_pb2.ChatMessage(role=reply.role, parts=spoken)
 
 
 class Reply:
-    """Puts a reply together from its chunks, as the assistant's message and as plain text.
-
-    Parts keep the order in which they came. Thinking is kept with its signature only: without one no provider takes it
-    back. The words of a refusal count as text.
-    """
+    """What a reply says: its text as it comes, and at its end the message to send back."""
 
     def __init__(self) -> None:
-        self._parts: list[agent_pb2.Part | list[str]] = []  # a list: the pieces of one text
-        self._text: list[str] | None = None  # the text that the next content continues
-        self._thinking: list[str] = []
-        self._calls: dict[int, agent_pb2.Part] = {}
+        self._text: list[str] = []
+        self._message: agent_pb2.ChatMessage | None = None
 
     @property
     def text(self) -> str:
-        """The text so far."""
-        return "".join(["".join(part) for part in self._parts if isinstance(part, list)])
+        """The text so far. The words of a refusal count as text."""
+        return "".join(self._text)
 
-    def message(self, *, interrupted: bool) -> agent_pb2.Message | None:
-        """The assistant's message; None when there is nothing to keep. Unfinished tool calls are left out."""
-        parts = [agent_pb2.Part(text="".join(part)) if isinstance(part, list) else part for part in self._parts]
-        if interrupted:
-            parts = [part for part in parts if not part.HasField("tool_call")]
-        if not any(part.text or part.HasField("tool_call") for part in parts):
-            return None
-        return agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=parts)
+    def message(self, *, interrupted: bool) -> agent_pb2.ChatMessage | None:
+        """The assistant's message; None when there is nothing to keep.
+
+        The server makes the message of a reply that ends in tool calls, with all that the provider wants back. Any
+        other reply, and the part of one that was interrupted, is its text.
+        """
+        if self._message is not None and not interrupted:
+            return self._message
+        text = self.text
+        return agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=[agent_pb2.Part(text=text)]) if text else None
 
     def add(self, chunk: agent_pb2.StreamChunk) -> None:
         """Append a chunk."""
-        if chunk.thinking:
-            self._text = None
-            self._thinking.append(chunk.thinking)
-        if chunk.thinking_signature:
-            thinking = agent_pb2.Thinking(text="".join(self._thinking), signature=chunk.thinking_signature)
-            self._thinking = []
-            self._add_part(agent_pb2.Part(thinking=thinking))
-        if chunk.redacted_thinking:
-            redacted = agent_pb2.RedactedThinking(data=chunk.redacted_thinking)
-            self._add_part(agent_pb2.Part(redacted_thinking=redacted))
         if chunk.content:
-            self._add_text(chunk.content)
+            self._text.append(chunk.content)
         if chunk.refusal:
-            self._add_text(chunk.refusal)
-        # A delta only marks the place of its call; the final chunk has the calls whole.
-        for delta in chunk.tool_call_deltas:
-            self._call(delta.index)
-        for index, call in enumerate(chunk.tool_calls):
-            self._call(index).tool_call.CopyFrom(call)
-
-    def _call(self, index: int) -> agent_pb2.Part:
-        part = self._calls.get(index)
-        if part is None:
-            part = self._calls[index] = agent_pb2.Part(tool_call=agent_pb2.ToolCall())
-            self._add_part(part)
-        return part
-
-    def _add_text(self, piece: str) -> None:
-        if self._text is None:
-            self._text = []
-            self._parts.append(self._text)
-        self._text.append(piece)
-
-    def _add_part(self, part: agent_pb2.Part) -> None:
-        self._text = None
-        self._parts.append(part)
+            self._text.append(chunk.refusal)
+        if chunk.is_final and chunk.HasField("message"):
+            self._message = chunk.message

@@ -2,66 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
+from headwater._call.arguments import check_labels, check_user, effort, sampling
 from headwater._grpc.errors import CallersNames
+from headwater._grpc.server import Server
 from headwater._tools.calls import Toolbox
+from headwater._values.json_values import json_text
 from headwater._values.messages import to_messages, user_message
-from headwater._values.validation import finite, header, int32, invalid, json_text, struct, text
+from headwater._values.validation import invalid, struct, text
 from headwater.exceptions import MessageTooLargeError
 from headwater.v1 import agent_pb2, agent_service_pb2
 
-DEFAULT_TARGET = "localhost:50051"
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that a server takes."""
+PROVIDER_KEY_HEADER = "headwater-provider-key"
 
 UnsupportedParams: TypeAlias = Literal["error", "drop", "ERROR", "DROP"]
 ResponseFormatLike: TypeAlias = str | Mapping[str, Any]
 
-_FLOATS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_INTS = ("max_tokens", "seed")
 _UNSUPPORTED_PARAMS = {
     "error": agent_pb2.UNSUPPORTED_PARAMS_ERROR,
     "drop": agent_pb2.UNSUPPORTED_PARAMS_DROP,
 }
-_NO_OPTIONS = {
-    name: f"is a setting of the agent, not of a call: Agent({name}=...)"
-    for name in ("name", "target", "token", "tool_timeout", "max_tool_rounds")
-}
-_NO_OPTIONS["system"] = "is called instructions"
-_ENDPOINT = r"(?:\[[^\]/]+\]|[^:/\[\],]+):\d{1,5}"
-_ADDRESS = re.compile(rf"(?:dns:(?://[^/]*/)?)?{_ENDPOINT}|ipv[46]:{_ENDPOINT}(?:,{_ENDPOINT})*")
-_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
 _SCHEMA_KEYS = ("$schema", "$ref", "properties", "anyOf", "oneOf", "allOf", "enum", "items")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where a call goes, and the token that lets it in."""
-
-    target: str
-    token: str | None
-
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """The metadata of a call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
-
-    def __repr__(self) -> str:
-        return f"Server({self.target!r})"
 
 
 @dataclass(slots=True)
 class PreparedCall:
     """A checked call.
 
-    `options` are those whose provider is not known yet; `names` are for its errors; `toolbox` has the tools that it
-    offers and runs, None for none.
+    Attributes:
+        server: where it goes.
+        request: what is sent.
+        timeout: seconds; None for no limit.
+        options: those whose provider is not known yet.
+        names: for its errors.
+        toolbox: the tools that it offers and runs; None for none.
+        provider_key: the caller's own key for the provider, which never stands in a message; empty for none.
     """
 
     server: Server
@@ -70,88 +52,15 @@ class PreparedCall:
     options: Struct | None
     names: CallersNames
     toolbox: Toolbox | None = None
+    provider_key: str = field(default="", repr=False)
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of the call."""
+        key = ((PROVIDER_KEY_HEADER, self.provider_key),) if self.provider_key else ()
+        return (*self.server.headers(), *key)
 
 
-def resolve_server(target: str | None, token: str | None) -> Server:
-    """The server of a call: `target`, else HEADWATER_TARGET, else localhost:50051."""
-    address = target if target is not None else os.environ.get("HEADWATER_TARGET") or DEFAULT_TARGET
-    name = "target" if target is not None else "HEADWATER_TARGET"
-    if not isinstance(address, str) or not address.isascii() or not address.isprintable() or " " in address:
-        raise invalid(name, "must be an address such as localhost:50051")
-    if not _names_a_port(address):
-        raise invalid(name, f"must be HOST:PORT, such as localhost:50051, not {address!r}")
-    return Server(address, header("token", token) if token else None)
-
-
-def _names_a_port(address: str) -> bool:
-    """False where gRPC would try port 443; True too for the forms that need no port, such as unix:PATH."""
-    if address.startswith(_WITHOUT_PORT):
-        return True
-    return _ADDRESS.fullmatch(address) is not None and 0 < int(address.rpartition(":")[2]) < 2**16
-
-
-def refuse_base_url() -> NoReturn:
-    """Providers belong to the server's configuration; the error shows how."""
-    raise invalid(
-        "base_url",
-        "providers are configured in the server. Write there\n"
-        "    [providers.NAME]\n"
-        '    type = "openai"\n'
-        '    base_url = "https://..."\n'
-        '    api_key_env = "NAME_API_KEY"\n'
-        'and call with provider="NAME".',
-    )
-
-
-def check_options(options: Iterable[str]) -> None:
-    """Refuse keywords that are no options of a provider: a token must not leave the house."""
-    for name in options:
-        if name in _NO_OPTIONS:
-            raise invalid(name, f"{_NO_OPTIONS[name]}; a provider's field of this name goes into provider_options=")
-
-
-def message_count(value: Any) -> int:
-    """How many messages of the history a call sends."""
-    count = int32("history", value)
-    if count < 0:
-        raise invalid("history", "must be 0 or more messages")
-    return count
-
-
-def tool_rounds(value: Any) -> int:
-    """How often a model may ask for tools in one call."""
-    count = int32("max_tool_rounds", value)
-    if count < 1:
-        raise invalid("max_tool_rounds", "must be at least 1")
-    return count
-
-
-def sampling(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling fields that are set (not None), checked for type; their ranges are the provider's matter."""
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        if name in _FLOATS:
-            checked[name] = finite(name, value)
-        elif name in _INTS:
-            checked[name] = int32(name, value)
-        else:
-            checked[name] = _stop(value)
-    return checked
-
-
-def _stop(value: Any) -> list[str]:
-    if not isinstance(value, str | list | tuple):
-        raise invalid("stop", "must be a str or a list of str")
-    sequences = [value] if isinstance(value, str) else value
-    stop = [text(f"stop[{index}]", sequence) for index, sequence in enumerate(sequences)]
-    if "" in stop:
-        raise invalid("stop", "holds an empty sequence; leave it out")
-    return stop
-
-
-def conversation(prompt: Any, messages: Any) -> tuple[list[agent_pb2.Message], agent_pb2.Message | None]:
+def conversation(prompt: Any, messages: Any) -> tuple[list[agent_pb2.ChatMessage], agent_pb2.ChatMessage | None]:
     """The messages that a caller gave in place of the history, and the prompt as a message, if there is one."""
     given = to_messages(messages) if messages is not None else []
     if not prompt and not given:
@@ -159,42 +68,54 @@ def conversation(prompt: Any, messages: Any) -> tuple[list[agent_pb2.Message], a
     return given, user_message(prompt) if prompt else None
 
 
-def build_request(
+def build_agent(
     *,
-    messages: Iterable[agent_pb2.Message],
     instructions: str,
-    context: Any,
     model: str | None,
     provider: str | None,
     sampling_values: Mapping[str, Any],
+    reasoning_effort: Any = None,
+    labels: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> agent_pb2.AgentConfig:
+    """The persona that answers, as far as it needs no tools."""
+    config = agent_pb2.AgentConfig(
+        model=text("model", model or ""),
+        provider=text("provider", provider or ""),
+        instructions=text("instructions", instructions),
+        labels=check_labels(labels),
+        user=check_user(user),
+        **sampling(sampling_values),
+    )
+    if reasoning_effort is not None:
+        config.reasoning_effort = effort(reasoning_effort)
+    return config
+
+
+def add_choices(
+    config: agent_pb2.AgentConfig,
+    *,
     response_format: Any,
     unsupported_params: Any,
     provider_options: Any,
-    api_key: str | None,
     toolbox: Toolbox | None,
-) -> agent_service_pb2.StreamRequest:
-    """The request of a call."""
-    request = agent_service_pb2.StreamRequest(
-        model=text("model", model or ""),
-        provider=text("provider", provider or ""),
-        instructions=_with_context(text("instructions", instructions), context),
-        api_key=header("api_key", api_key) if api_key else "",
-        messages=messages,
-        **sampling(sampling_values),
-    )
+    parallel_tool_calls: bool | None,
+) -> None:
+    """Add what only a call has: tools, the form of the reply, options."""
     if toolbox is not None:
-        request.tools.extend(tool.definition() for tool in toolbox.tools.values())
+        config.tools.extend(tool.definition() for tool in toolbox.tools.values())
+        if parallel_tool_calls is not None:
+            config.parallel_tool_calls = parallel_tool_calls
     if response_format is not None:
-        request.response_format.CopyFrom(_response_format(response_format))
+        config.response_format.CopyFrom(_response_format(response_format))
     if unsupported_params is not None:
         choice = unsupported_params.lower() if isinstance(unsupported_params, str) else None
         if choice not in _UNSUPPORTED_PARAMS:
             raise invalid("unsupported_params", 'must be "error" or "drop"')
-        request.unsupported_params = _UNSUPPORTED_PARAMS[choice]
+        config.unsupported_params = _UNSUPPORTED_PARAMS[choice]
     if provider_options is not None:
         for name, options in struct_by_provider(provider_options).items():
-            request.provider_options[name].CopyFrom(options)
-    return request
+            config.provider_options[name].CopyFrom(options)
 
 
 def struct_by_provider(provider_options: Any) -> dict[str, Struct]:
@@ -207,6 +128,12 @@ def struct_by_provider(provider_options: Any) -> dict[str, Struct]:
     }
 
 
+def merge_struct(into: Struct, options: Struct) -> None:
+    """Set the members of one Struct in another."""
+    for key, value in options.fields.items():
+        into.fields[key].CopyFrom(value)
+
+
 def check_size(request: agent_service_pb2.StreamRequest) -> None:
     """Refuse a request that no server would take."""
     size = request.ByteSize()
@@ -217,7 +144,7 @@ def check_size(request: agent_service_pb2.StreamRequest) -> None:
         )
 
 
-def _with_context(instructions: str, context: Any) -> str:
+def with_context(instructions: str, context: Any) -> str:
     if context is None:
         return instructions
     if not isinstance(context, Mapping):
@@ -250,7 +177,7 @@ def _schema_format(spec: Any) -> agent_pb2.ResponseFormat:
         raise invalid("response_format.json_schema", "must be a dict with `schema`, a JSON Schema")
     result = agent_pb2.ResponseFormat(
         type=agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
-        schema=json_text("response_format.json_schema.schema", schema),
+        schema_json=json_text("response_format.json_schema.schema", schema),
         name=text("response_format.json_schema.name", spec.get("name") or ""),
     )
     strict = spec.get("strict")

@@ -1,4 +1,4 @@
-"""Several methods with the arguments of one, written once."""
+"""Methods that take the arguments of another method, without writing those again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ R = TypeVar("R")
 def takes_arguments_of(
     source: Callable[Concatenate[Any, P], Any],
 ) -> Callable[[Callable[..., R]], Callable[Concatenate[Any, P], R]]:
-    """Give a method that hands its arguments on the signature of the one that it hands them to."""
+    """Give a method the signature of `source`, to which it passes its arguments; for `help()` and type checkers."""
 
     def decorate(method: Callable[..., R]) -> Callable[Concatenate[Any, P], R]:
         result = inspect.signature(method).return_annotation

@@ -17,21 +17,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-import grpc
-from google.protobuf.struct_pb2 import Struct
-
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
-from headwater._call.request import PreparedCall, check_size
-from headwater._grpc.channels import channels_of_running_loop
+from headwater._call.request import PreparedCall, check_size, merge_struct
+from headwater._grpc.channels import open_channel
 from headwater._grpc.errors import to_exception
+from headwater._grpc.loading import grpc
 from headwater._tools.calls import run_calls
 from headwater._tools.rounds import ToolRounds
 from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
 from headwater.streaming import StreamChunk
 
 if TYPE_CHECKING:
-    from headwater.v1.agent_pb2 import Message
+    from headwater.v1.agent_pb2 import ChatMessage
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
     from headwater.v1.agent_service_pb2 import StreamRequest
 
@@ -59,6 +57,7 @@ class AgentStream:
         self._find_provider = find_provider
         self._reply = Reply()
         self._started = False  # a chunk has come
+        self._sequence = 0  # of the chunk before
         self._complete = False  # the final chunk has come
         self._ended = False
         self._reading = False
@@ -136,19 +135,18 @@ class AgentStream:
 
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
         """Begin the first round, or the next."""
-        channels = channels_of_running_loop()
         prepared = self._prepared
+        channel = open_channel(prepared.server)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
-            _merge(prepared.request.provider_options[provider], prepared.options)
+            merge_struct(prepared.request.agent.provider_options[provider], prepared.options)
             prepared.options = None
             check_size(prepared.request)
         elif self._started:  # the results of tools came to it
             check_size(prepared.request)
-        stub = channels.stub(prepared.server.target)
-        call = stub.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.server.headers())
+        call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.headers())
         self._work = self._call = call
-        channels.streams.add(self)
+        channel.streams.add(self)
         if self._ended:  # closed just now
             call.cancel()
         for key, value in await call.initial_metadata():
@@ -180,7 +178,8 @@ class AgentStream:
                 for name in ("stream_id", "model", "provider"):
                     message.ClearField(name)
         self._started = True
-        chunk = to_chunk(message)
+        chunk = to_chunk(message, self._sequence)
+        self._sequence = message.sequence
         if message.is_final:
             if self._rounds is not None:
                 self._rounds.end_round(message, chunk, self._text())
@@ -207,6 +206,7 @@ class AgentStream:
         reply = ended.message(interrupted=False)
         assert reply is not None  # noqa: S101  it has calls
         chunk = rounds.add_results(reply, ended.text, results, self._loop.time() - began)
+        self._sequence = rounds.sequence
         self._call = None
         request = self._prepared.request
         request.messages.extend(rounds.messages[-2:])
@@ -247,7 +247,7 @@ class AgentStream:
         if exchange is None:
             return
         reply = self._reply.message(interrupted=interrupted)
-        said: Sequence[Message] = [] if self._rounds is None else self._rounds.messages
+        said: Sequence[ChatMessage] = [] if self._rounds is None else self._rounds.messages
         said = [*said, reply] if reply is not None else closed(said)
         if said:
             exchange.end(said, interrupted=interrupted)
@@ -306,8 +306,3 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
         return False
-
-
-def _merge(into: Struct, options: Struct) -> None:
-    for key, value in options.fields.items():
-        into.fields[key].CopyFrom(value)

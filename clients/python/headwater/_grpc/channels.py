@@ -1,5 +1,7 @@
 """One channel for each event loop and server, shared by all agents, closed when its loop is.
 
+A `Connection` has channels of its own, one for each loop that uses it; it can close them earlier.
+
 Theory of operation. A grpc.aio channel belongs to the loop it was made on: carried into a second `asyncio.run` it fails
 with "Event loop is closed". Nobody tells a library that a loop is about to close, with one exception: asyncio closes
 async generators that were begun on a loop before it closes the loop (`shutdown_asyncgens`; `asyncio.run` does this, and
@@ -18,22 +20,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from typing import TYPE_CHECKING, Protocol
 
-import grpc
-
+from headwater._grpc.loading import grpc
+from headwater._grpc.server import Server
 from headwater.exceptions import ForkError
-from headwater.v1 import agent_service_pb2_grpc
 
 if TYPE_CHECKING:
     from headwater.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+    from headwater.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
+    from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceAsyncStub
 
 _LATE_COMPLETIONS_SECONDS = 0.05
+_CLOSE_SECONDS = 5.0
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     # A reader that stops must stop the server soon: no probe that grows the window, and a small look-ahead.
@@ -58,41 +61,73 @@ class Cancellable(Protocol):
         """End it now."""
 
 
+class OpenChannel:
+    """A channel to a server, the stubs over it, and the streams that run over it.
+
+    Attributes:
+        owner: the connection that it belongs to; None for a channel that all agents of a target share.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.owner = server.owner
+        self.streams: weakref.WeakSet[Cancellable] = weakref.WeakSet()
+        proxy = [("grpc.enable_http_proxy", 0)] if server.target.startswith(_LOOPBACK) else []
+        # Channels of one process share a connection to a server unless each is told to have a pool for itself.
+        pool = [("grpc.use_local_subchannel_pool", 1)] if server.owner is not None else []
+        self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy, *pool])
+        # These import gRPC, as it is found now: prepared by the line above.
+        from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+        from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
+        from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+
+        self.agents: AgentServiceAsyncStub = AgentServiceStub(self.channel)
+        self.workflows: WorkflowServiceAsyncStub = WorkflowServiceStub(self.channel)
+        self.workers: WorkerServiceAsyncStub = WorkerServiceStub(self.channel)
+
+    async def close(self) -> None:
+        """End the streams and close the channel."""
+        for stream in list(self.streams):
+            stream.cancel()
+        await self.channel.close()
+
+
 class LoopChannels:
-    """The channels of one event loop, by target, and the streams that run over them."""
+    """The channels of one event loop, by owner and target."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.streams: weakref.WeakSet[Cancellable] = weakref.WeakSet()
-        self._channels: dict[str, tuple[grpc.aio.Channel, AgentServiceAsyncStub]] = {}
-        self._owner = _close_with_loop(loop, self)
+        self._open: dict[tuple[Hashable, str], OpenChannel] = {}
+        self._closer = _close_with_loop(loop, self)
         # Runs it to its yield; that it was begun on the running loop is what makes asyncio close it.
         with contextlib.suppress(StopIteration):
-            self._owner.__anext__().send(None)
+            self._closer.__anext__().send(None)
 
-    def stub(self, target: str) -> AgentServiceAsyncStub:
-        """The service at `target`, over the channel that this loop has to it."""
-        self.channel(target)
-        return self._channels[target][1]
+    def to(self, server: Server) -> OpenChannel:
+        """The channel that this loop has to a server, opened if need be."""
+        key = server.owner, server.target
+        found = self._open.get(key)
+        if found is None:
+            found = self._open[key] = OpenChannel(server)
+        return found
 
-    def channel(self, target: str) -> grpc.aio.Channel:
-        """The channel that this loop has to `target`, for the stubs of the other services."""
-        if target not in self._channels:
-            proxy = [("grpc.enable_http_proxy", 0)] if target.startswith(_LOOPBACK) else []
-            channel = grpc.aio.insecure_channel(target, options=[*_OPTIONS, *proxy])
-            self._channels[target] = channel, agent_service_pb2_grpc.AgentServiceStub(channel)
-        return self._channels[target][0]
+    def has(self, owner: Hashable) -> bool:
+        """Whether a channel of this owner is open."""
+        return any(channel.owner == owner for channel in list(self._open.values()))
 
     def abandon(self) -> None:
         """Let go of the channels of a loop that is closed already; they close as they are freed."""
-        self._channels.clear()
+        self._open.clear()
 
     async def close(self) -> None:
-        """End the streams and close the channels."""
-        for stream in list(self.streams):
-            stream.cancel()
-        for channel, _ in self._channels.values():
+        """End all streams and close all channels."""
+        opened = list(self._open.values())
+        self._open.clear()
+        for channel in opened:
             await channel.close()
-        self._channels.clear()
+
+    async def close_owned(self, owner: Hashable) -> None:
+        """End the streams and close the channels of one owner."""
+        for key in [key for key, channel in self._open.items() if channel.owner == owner]:
+            await self._open.pop(key).close()
 
 
 _loops: dict[asyncio.AbstractEventLoop, LoopChannels] = {}
@@ -130,13 +165,30 @@ def channels_of_running_loop() -> LoopChannels:
     return channels
 
 
-def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """False for gRPC's false alarm: before 1.80 each of several loops tries to read a wake-up that was for one."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, BlockingIOError) and "PollerCompletionQueue" in record.getMessage())
+def open_channel(server: Server) -> OpenChannel:
+    """The running loop's channel to a server, opened if need be.
+
+    Raises:
+        ForkError: in a process that was forked while its parent had a channel open.
+    """
+    return channels_of_running_loop().to(server)
 
 
-logging.getLogger("asyncio").addFilter(_is_worth_logging)
+async def close_owned(owner: Hashable) -> None:
+    """Close the channels of an owner on every loop. A loop that does not run closes its own when it is closed."""
+    here = asyncio.get_running_loop()
+    elsewhere: list[asyncio.Future[None]] = []
+    with _lock:
+        loops = list(_loops.items())
+    for loop, channels in loops:
+        if loop is not here and loop.is_running() and channels.has(owner):
+            with contextlib.suppress(RuntimeError):  # it was closed in this moment, and its channels with it
+                closing = asyncio.run_coroutine_threadsafe(channels.close_owned(owner), loop)
+                elsewhere.append(asyncio.wrap_future(closing))
+    if here in _loops:
+        await _loops[here].close_owned(owner)
+    if elsewhere:
+        await asyncio.wait(elsewhere, timeout=_CLOSE_SECONDS)  # a loop that is blocked closes its own later
 
 
 def check_fork() -> None:

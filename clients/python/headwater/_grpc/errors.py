@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from grpc_status import rpc_status
 
+from headwater._values.durations import seconds_of
 from headwater.exceptions import (
     AuthenticationError,
     ContextWindowError,
@@ -25,12 +25,16 @@ from headwater.exceptions import (
     StreamExpiredError,
     StreamInterruptedError,
     StreamTimeoutError,
+    ToolError,
     ValidationError,
     WorkflowError,
     WorkflowValidationError,
 )
 
-DOMAIN = "headwater"
+if TYPE_CHECKING:
+    import grpc
+
+DOMAIN = "headwater.ai"
 
 BY_REASON: dict[str, type[HeadwaterError]] = {
     "INVALID_REQUEST": ValidationError,
@@ -53,26 +57,28 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "RUN_STATE": WorkflowError,
     "WORKFLOW_INVALID": WorkflowValidationError,
     "STEP_FAILED": StepExecutionError,
+    "STEP_TIMEOUT": StepExecutionError,
+    "WORKER_LOST": StepExecutionError,
+    "TOOL_FAILED": ToolError,
     "REQUEST_ID_REUSED": ValidationError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.
-_BY_CODE_WITH_UNKNOWN_REASON: dict[grpc.StatusCode, type[HeadwaterError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: ValidationError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerOverloadedError,
-    grpc.StatusCode.UNAVAILABLE: ServerUnavailableError,
-    grpc.StatusCode.ABORTED: StreamInterruptedError,
-    grpc.StatusCode.CANCELLED: StreamInterruptedError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: StreamTimeoutError,
-    grpc.StatusCode.OUT_OF_RANGE: StreamExpiredError,
-    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
-    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
+_BY_CODE_WITH_UNKNOWN_REASON: dict[str, type[HeadwaterError]] = {
+    "INVALID_ARGUMENT": ValidationError,
+    "RESOURCE_EXHAUSTED": ServerOverloadedError,
+    "UNAVAILABLE": ServerUnavailableError,
+    "ABORTED": StreamInterruptedError,
+    "CANCELLED": StreamInterruptedError,
+    "DEADLINE_EXCEEDED": StreamTimeoutError,
+    "OUT_OF_RANGE": StreamExpiredError,
+    "UNAUTHENTICATED": AuthenticationError,
+    "PERMISSION_DENIED": AuthenticationError,
 }
 
 # No ErrorInfo: not Headwater spoke, but gRPC itself or a proxy on the way.
-_BY_BARE_CODE = _BY_CODE_WITH_UNKNOWN_REASON | {grpc.StatusCode.RESOURCE_EXHAUSTED: MessageTooLargeError}
-_LOST_CONNECTION = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
-
+_BY_BARE_CODE = _BY_CODE_WITH_UNKNOWN_REASON | {"RESOURCE_EXHAUSTED": MessageTooLargeError}
+_LOST_CONNECTION = {"UNAVAILABLE", "INTERNAL", "UNKNOWN"}
 
 _MESSAGE = re.compile(r"messages\[(\d{1,9})\]")
 _PART = re.compile(r"\.(?:parts|content)(\[\d+\])?(?:\.(?:image|tool_call|tool_result)(?=\.))?")
@@ -95,6 +101,7 @@ class CallersNames:
 
     def of(self, path: str) -> str:
         """The caller's name of a field of the request."""
+        path = path.removeprefix("agent.")
         message, option = _MESSAGE.match(path), _OPTION.fullmatch(path)
         if message is not None:
             index, rest = int(message[1]), path[message.end() :]
@@ -103,6 +110,8 @@ class CallersNames:
             if index == self.prompt:
                 return f"prompt{rest}"
             return f"history[{index}]{rest}" if index < self.history else f"messages[{index}]{rest}"
+        if path == "headwater-provider-key":
+            return "api_key"
         if option is not None and option[2] in self.options:
             return f"{option[2]}{option[3]} (an option of {option[1]})"
         return path
@@ -131,12 +140,12 @@ def to_exception(
     metadata = dict(info.metadata) if info else {}
     kind: type[HeadwaterError]
     if info is not None:
-        kind = BY_REASON.get(info.reason) or _BY_CODE_WITH_UNKNOWN_REASON.get(code, HeadwaterError)
-    elif started and code in _LOST_CONNECTION:
+        kind = BY_REASON.get(info.reason) or _BY_CODE_WITH_UNKNOWN_REASON.get(code.name, HeadwaterError)
+    elif started and code.name in _LOST_CONNECTION:
         kind, message = StreamInterruptedError, f"the connection to {target} was lost in mid-stream: {message}"
     else:
-        kind = _BY_BARE_CODE.get(code, HeadwaterError)
-        message = _bare_message(code, message, target)
+        kind = _BY_BARE_CODE.get(code.name, HeadwaterError)
+        message = _bare_message(code.name, message, target)
     if names is not None and issubclass(kind, ValidationError):
         message, violations = _renamed(message, violations, names)
     result = kind(message, reason=info.reason if info else None, code=code, metadata=metadata, retry_after=retry_after)
@@ -155,18 +164,20 @@ def _renamed(message: str, violations: list[tuple[str, str]], names: CallersName
     return message, renamed
 
 
-def _bare_message(code: grpc.StatusCode, message: str, target: str) -> str:
-    if code is grpc.StatusCode.UNAVAILABLE:
+def _bare_message(code: str, message: str, target: str) -> str:
+    if code == "UNAVAILABLE":
         return f"no Headwater server answers at {target}; start one with `headwater serve`, or set target= ({message})"
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code == "DEADLINE_EXCEEDED":
         return f"no complete answer from {target} within the timeout of the call; allow more with timeout="
-    if code is grpc.StatusCode.UNIMPLEMENTED:
+    if code == "UNIMPLEMENTED":
         return f"the server at {target} does not offer this call; it may be older than this client ({message})"
     return f"{message} (from {target})"
 
 
 def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[str, str]], float | None]:
     """What the status carries beside its code: ErrorInfo, the violations and the seconds to wait."""
+    from grpc_status import rpc_status  # imports gRPC
+
     try:
         # types-grpcio asks for a sync call; from_call reads code, details and trailing metadata, which both have.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
@@ -188,7 +199,7 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[
             elif detail.Is(RetryInfo.DESCRIPTOR):
                 retry = RetryInfo()
                 detail.Unpack(retry)
-                retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+                retry_after = seconds_of(retry.retry_delay)
         except DecodeError:
             continue  # one detail is broken; the others still count
     return info, violations, retry_after

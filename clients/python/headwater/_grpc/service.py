@@ -1,20 +1,13 @@
-"""The calls of the service that are no streams."""
+"""The calls of AgentService that are no streams."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
-
-import grpc
-
-from headwater._call.request import Server
-from headwater._grpc.channels import channels_of_running_loop
-from headwater._grpc.errors import to_exception
+from headwater._grpc.channels import open_channel
+from headwater._grpc.server import Server
+from headwater._grpc.unary import CALL_SECONDS, answer
 from headwater.v1 import agent_service_pb2
 
-T = TypeVar("T")
-
-_PATIENCE_SECONDS = 30.0  # where the caller set no timeout: these answers take no model
+_LARGEST_PAGE = 1_000
 
 
 async def fetch_provider_info(
@@ -22,25 +15,33 @@ async def fetch_provider_info(
 ) -> agent_service_pb2.ProviderInfo:
     """What the provider and the model can do; with empty names, those that would answer."""
     request = agent_service_pb2.GetProviderInfoRequest(provider=provider, model=model)
-    stub = channels_of_running_loop().stub(server.target)
-    answer = await _answer(
-        stub.GetProviderInfo(request, timeout=timeout or _PATIENCE_SECONDS, metadata=server.headers()), server
-    )
-    return answer.provider
+    info = open_channel(server).agents.GetProviderInfo
+    return (await answer(server, info, request, timeout or CALL_SECONDS)).provider
 
 
-async def fetch_providers(server: Server, timeout: float | None) -> list[str]:
-    """Names of the configured providers."""
-    stub = channels_of_running_loop().stub(server.target)
-    request = agent_service_pb2.ListProvidersRequest()
-    answer = await _answer(
-        stub.ListProviders(request, timeout=timeout or _PATIENCE_SECONDS, metadata=server.headers()), server
-    )
-    return [provider.name for provider in answer.providers]
+async def list_providers(
+    server: Server, timeout: float | None = CALL_SECONDS
+) -> agent_service_pb2.ListProvidersResponse:
+    """The configured providers, those of all pages in one answer."""
+    request = agent_service_pb2.ListProvidersRequest(page_size=_LARGEST_PAGE)
+    ask = open_channel(server).agents.ListProviders
+    found = await answer(server, ask, request, timeout)
+    while found.next_page_token:
+        request.page_token = found.next_page_token
+        page = await answer(server, ask, request, timeout)
+        found.providers.extend(page.providers)
+        found.next_page_token = page.next_page_token
+    return found
 
 
-async def _answer(call: Awaitable[T], server: Server) -> T:
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        raise to_exception(error, target=server.target) from None
+async def list_models(server: Server, provider: str) -> agent_service_pb2.ListModelsResponse:
+    """The models of a provider, those of all pages in one answer; of the default provider with an empty name."""
+    request = agent_service_pb2.ListModelsRequest(provider=provider, page_size=_LARGEST_PAGE)
+    ask = open_channel(server).agents.ListModels
+    found = await answer(server, ask, request)
+    while found.next_page_token:
+        request.page_token = found.next_page_token
+        page = await answer(server, ask, request)
+        found.models.extend(page.models)
+        found.next_page_token = page.next_page_token
+    return found

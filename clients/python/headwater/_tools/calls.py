@@ -2,26 +2,24 @@
 
 Theory of operation. Whatever goes wrong with a call (no such tool, bad arguments, an exception, too slow) is its
 result, marked as an error, and the model decides what to do about it. An async tool runs as a task on the loop that
-reads the stream. A sync one runs in a daemon thread of its own and not in the loop's executor: `asyncio.run` would wait
-for that one's threads, and a stream that is left must end at once. Such a thread cannot be stopped: when nobody waits
-for it any more it runs on to its own end, and what it returns is dropped.
+reads the stream. A sync one runs in a thread (`_values.threads`), which cannot be stopped: a stream that is left ends
+at once, the thread when the function returns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from headwater._tools.schema import ArgumentsError
 from headwater._tools.tool import Tool
+from headwater._values.messages import tool_result
+from headwater._values.threads import CannotRunError, in_thread
 from headwater.v1 import agent_pb2
 
 MAX_PARALLEL = 32
@@ -52,73 +50,54 @@ async def run_calls(toolbox: Toolbox, calls: Sequence[agent_pb2.ToolCall]) -> li
 
 
 async def _run(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> agent_pb2.ToolResult:
-    content, is_error = await _outcome(toolbox, call, gate)
+    content, is_error, kind = await _outcome(toolbox, call, gate)
     if len(content) > MAX_RESULT_CHARACTERS:
         content = f"the result has {len(content):,} characters; a tool may return {MAX_RESULT_CHARACTERS:,}"
-        is_error = True
-    return agent_pb2.ToolResult(tool_call_id=call.id, name=call.name, content=_clean(content), is_error=is_error)
+        is_error, kind = True, ""
+    return tool_result(call.id, call.name, _clean(content), is_error=is_error, kind=kind)
 
 
-async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool]:
+async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool, str]:
+    """What the model gets, whether that is an error, and the kind of the exception."""
     tool = toolbox.tools.get(call.name)
     if tool is None:
-        return f"there is no tool {call.name!r}; there are {', '.join(toolbox.tools)}", True
+        return f"there is no tool {call.name!r}; there are {', '.join(toolbox.tools)}", True, ""
     limit = asyncio.timeout(None)
     try:
-        arguments = tool.bind(call.arguments)
+        arguments = tool.bind(call.arguments_json)
         async with gate, limit:
             if toolbox.timeout_seconds is not None:
                 limit.reschedule(asyncio.get_running_loop().time() + toolbox.timeout_seconds)
-            return to_text(await _call(tool.function, arguments)), False
+            return to_text(await _call(tool.function, arguments)), False, ""
+    except CannotRunError as error:
+        return str(error), True, ""
     except ArgumentsError as error:
-        return f"bad arguments for {call.name}: {error}", True
+        return f"bad arguments for {call.name}: {error}", True, ""
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        return f"{call.name} was cancelled", True  # by itself
+        return f"{call.name} was cancelled", True, ""  # by itself
     except Exception as error:  # noqa: BLE001  the model is told
         if limit.expired():
-            return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True
-        return f"{type(error).__name__}: {error}", True
+            return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True, "TimeoutError"
+        return f"{type(error).__name__}: {error}", True, type(error).__name__
 
 
 async def _call(function: Callable[..., Any], arguments: inspect.BoundArguments) -> Any:
     if _is_async(function):
         return await function(*arguments.args, **arguments.kwargs)
-    result = await _in_thread(functools.partial(function, *arguments.args, **arguments.kwargs))
-    return await result if inspect.isawaitable(result) else result
+    ended = await in_thread("tool", functools.partial(function, *arguments.args, **arguments.kwargs))
+    error = ended.error
+    if error is None:
+        return await ended.value if inspect.isawaitable(ended.value) else ended.value
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        raise error
+    raise RuntimeError(f"{type(error).__name__}: {error}")  # SystemExit of a tool ends the tool, not the program
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-async def _in_thread(function: Callable[[], Any]) -> Any:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def deliver(result: Any, error: BaseException | None) -> None:
-        if not done.done():
-            done.set_result((result, error))
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = context.run(function)
-        except BaseException as raised:  # noqa: BLE001  raised again where it is waited for
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(deliver, result, error)
-
-    threading.Thread(target=work, name="headwater-tool", daemon=True).start()
-    result, error = await done
-    if error is None:
-        return result
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        raise error
-    raise RuntimeError(f"{type(error).__name__}: {error}")  # SystemExit of a tool ends the tool, not the program
 
 
 def to_text(result: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headwater._tools.calls import Toolbox
-from headwater._tools.tool import json_object
+from headwater._values.json_values import json_object
 from headwater.exceptions import ToolError
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
@@ -44,7 +44,7 @@ class ToolRounds:
     def __init__(self, toolbox: Toolbox) -> None:
         self.toolbox = toolbox
         self.calls: list[agent_pb2.ToolCall] = []
-        self.messages: list[agent_pb2.Message] = []
+        self.messages: list[agent_pb2.ChatMessage] = []
         self.text = ""
         self.sequence = 0
         self._facts: list[dict[str, Any]] = []
@@ -88,7 +88,7 @@ class ToolRounds:
                 chunk.metadata["stats"] = _stats(rounds, self._tool_seconds)
 
     def add_results(
-        self, reply: agent_pb2.Message, text: str, results: Sequence[agent_pb2.ToolResult], seconds: float
+        self, reply: agent_pb2.ChatMessage, text: str, results: Sequence[agent_pb2.ToolResult], seconds: float
     ) -> StreamChunk:
         """Take note of what the calls returned; the chunk that says so.
 
@@ -99,17 +99,17 @@ class ToolRounds:
             seconds: how long they took in all.
         """
         for part in reply.parts:  # what is no JSON object a provider may refuse to read again; its result tells why
-            if part.HasField("tool_call") and json_object(part.tool_call.arguments) is None:
-                part.tool_call.arguments = "{}"
+            if part.HasField("tool_call") and json_object(part.tool_call.arguments_json) is None:
+                part.tool_call.arguments_json = "{}"
         parts = [agent_pb2.Part(tool_result=result) for result in results]
-        self.messages += [reply, agent_pb2.Message(role=agent_pb2.ROLE_TOOL, parts=parts)]
+        self.messages += [reply, agent_pb2.ChatMessage(role=agent_pb2.ROLE_TOOL, parts=parts)]
         self.text += text
         self.calls = []
         self.sequence += 1
         self._tool_seconds += seconds
         shown = [
-            {"id": result.tool_call_id, "name": result.name, "content": result.content, "is_error": result.is_error}
-            for result in results
+            {"id": r.tool_call_id, "name": r.name, "content": r.content, "is_error": r.HasField("failure")}
+            for r in results
         ]
         return StreamChunk("", None, {"sequence": self.sequence, "tool_results": shown})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,8 @@ from headwater._tools.schema import (
     own_name,
     read_signature,
 )
-from headwater._values.validation import invalid, json_text, text
+from headwater._values.json_values import json_object, json_text
+from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
 P = ParamSpec("P")
@@ -105,7 +105,8 @@ class Tool(Generic[P, R]):
     def definition(self) -> agent_pb2.Tool:
         """What a request says of it."""
         parameters = self._given_json if self._given is not None else json_text(self._field, self.parameters)
-        return agent_pb2.Tool(name=self.name, description=self.description, parameters=parameters)
+        function = agent_pb2.FunctionTool(name=self.name, description=self.description, parameters_json=parameters)
+        return agent_pb2.Tool(function=function)
 
     def bind(self, arguments: str) -> inspect.BoundArguments:
         """The arguments of a call, from the model's JSON text, checked. Raises ArgumentsError."""
@@ -174,12 +175,3 @@ def to_tools(tools: Any) -> tuple[Tool[..., Any], ...]:
         made.definition()  # its mistakes belong here, not into a call
         result.append(made)
     return tuple(result)
-
-
-def json_object(arguments: str) -> dict[str, Any] | None:
-    """The arguments of a call, from JSON text; None for what is no JSON object."""
-    try:
-        value = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

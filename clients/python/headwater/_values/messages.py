@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from headwater._values.validation import invalid, json_text, text
+from headwater._values.failures import failure_message
+from headwater._values.json_values import json_text
+from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
 _ROLES: dict[str, agent_pb2.Role] = {
@@ -28,17 +30,19 @@ _KEYS: dict[agent_pb2.Role, tuple[str, ...]] = {
     agent_pb2.ROLE_TOOL: ("role", "content", "tool_call_id", "name", "is_error"),
 }
 _PART_KEYS: dict[str, tuple[str, ...]] = {
-    "text": ("type", "text"),
+    "text": ("type", "text", "provider_data"),
     "input_text": ("type", "text"),
     "output_text": ("type", "text"),
     "image": ("type", "data", "media_type", "url"),
     "image_url": ("type", "image_url"),
-    "thinking": ("type", "thinking", "signature"),
-    "redacted_thinking": ("type", "data"),
-    "tool_call": ("type", "id", "name", "arguments", "function"),
+    "thinking": ("type", "thinking", "signature", "provider_data"),
+    "redacted_thinking": ("type", "data", "provider_data"),
+    "provider_data": ("type", "provider_data"),
+    "tool_call": ("type", "id", "name", "arguments", "function", "provider_data"),
     "tool_result": ("type", "tool_call_id", "name", "content", "is_error"),
 }
-_TOOL_CALL_KEYS = ("type", "id", "index", "name", "arguments", "function")
+_TOOL_CALL_KEYS = ("type", "id", "index", "name", "arguments", "function", "provider_data")
+_PROVIDER_DATA_KEYS = ("provider", "account", "data_json")
 _ROLE_NAMES = {role: name for name, role in _ROLES.items() if name != "developer"}
 
 
@@ -52,25 +56,25 @@ class Image:
 
 
 PartLike: TypeAlias = str | Image | Mapping[str, Any] | agent_pb2.Part
-MessageLike: TypeAlias = Mapping[str, Any] | agent_pb2.Message
+MessageLike: TypeAlias = Mapping[str, Any] | agent_pb2.ChatMessage
 Prompt: TypeAlias = str | Sequence[PartLike]
 
 
-def user_message(prompt: Prompt) -> agent_pb2.Message:
+def user_message(prompt: Prompt) -> agent_pb2.ChatMessage:
     """The user message of a prompt."""
-    return agent_pb2.Message(role=agent_pb2.ROLE_USER, parts=_parts("prompt", prompt))
+    return agent_pb2.ChatMessage(role=agent_pb2.ROLE_USER, parts=_parts("prompt", prompt))
 
 
-def to_messages(messages: Any) -> list[agent_pb2.Message]:
+def to_messages(messages: Any) -> list[agent_pb2.ChatMessage]:
     """The conversation that a caller wrote."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
         raise invalid("messages", "must be a list of messages, each a dict with `role` and `content`")
     return [_message(f"messages[{index}]", message) for index, message in enumerate(messages)]
 
 
-def _message(name: str, value: Any) -> agent_pb2.Message:
-    if isinstance(value, agent_pb2.Message):
-        message = agent_pb2.Message()
+def _message(name: str, value: Any) -> agent_pb2.ChatMessage:
+    if isinstance(value, agent_pb2.ChatMessage):
+        message = agent_pb2.ChatMessage()
         message.CopyFrom(value)  # the caller may change theirs before it is sent
         return message
     if not isinstance(value, Mapping):
@@ -81,7 +85,7 @@ def _message(name: str, value: Any) -> agent_pb2.Message:
     _check_keys(name, value, _KEYS[role])
     content = value.get("content")
     if role == agent_pb2.ROLE_TOOL and (value.get("tool_call_id") or value.get("name")):
-        return agent_pb2.Message(role=role, parts=[_tool_result(name, {**value, "content": content})])
+        return agent_pb2.ChatMessage(role=role, parts=[_tool_result(name, {**value, "content": content})])
     parts = _parts(f"{name}.content", content) if content is not None else []
     if role == agent_pb2.ROLE_TOOL and not all(part.HasField("tool_result") for part in parts):
         raise invalid(f"{name}.tool_call_id", "is missing; a tool message needs the id of the call that it answers")
@@ -93,7 +97,7 @@ def _message(name: str, value: Any) -> agent_pb2.Message:
     ]
     if not parts:
         raise invalid(f"{name}.content", "is empty; write a text or a list of parts")
-    return agent_pb2.Message(role=role, parts=parts)
+    return agent_pb2.ChatMessage(role=role, parts=parts)
 
 
 def _check_keys(name: str, value: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -123,27 +127,46 @@ def _part(name: str, part: Any) -> agent_pb2.Part:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if isinstance(kind, str) and kind in _PART_KEYS:
         _check_keys(name, part, _PART_KEYS[kind])
-    if kind in ("text", "input_text", "output_text"):
-        return agent_pb2.Part(text=text(f"{name}.text", part.get("text")))
-    if kind == "image":
-        return agent_pb2.Part(image=_image(name, part))
-    if kind == "image_url":
-        url = part.get("image_url")
-        if isinstance(url, Mapping):
-            _check_keys(f"{name}.image_url", url, ("url",))
-        return agent_pb2.Part(image=_image(name, {"url": url.get("url") if isinstance(url, Mapping) else url}))
-    if kind == "thinking":
-        thinking, signature = text(f"{name}.thinking", part.get("thinking")), part.get("signature", "")
-        return agent_pb2.Part(
-            thinking=agent_pb2.Thinking(text=thinking, signature=text(f"{name}.signature", signature))
-        )
-    if kind == "redacted_thinking":
-        return agent_pb2.Part(redacted_thinking=agent_pb2.RedactedThinking(data=text(f"{name}.data", part.get("data"))))
-    if kind == "tool_call":
-        return agent_pb2.Part(tool_call=_tool_call(name, part))
-    if kind == "tool_result":
-        return _tool_result(name, part)
-    raise invalid(name, "must be a str, an Image, or a dict with the type text, image or image_url")
+    else:
+        raise invalid(name, "must be a str, an Image, or a dict with the type text, image or image_url")
+    result = _part_of_kind(name, kind, part)
+    if part.get("provider_data") is not None:
+        result.provider_data.CopyFrom(_provider_data(f"{name}.provider_data", part["provider_data"]))
+    return result
+
+
+def _part_of_kind(name: str, kind: str, part: Mapping[str, Any]) -> agent_pb2.Part:
+    match kind:
+        case "image":
+            return agent_pb2.Part(image=_image(name, part))
+        case "image_url":
+            url = part.get("image_url")
+            if isinstance(url, Mapping):
+                _check_keys(f"{name}.image_url", url, ("url",))
+            return agent_pb2.Part(image=_image(name, {"url": url.get("url") if isinstance(url, Mapping) else url}))
+        case "thinking":
+            thinking = text(f"{name}.thinking", part.get("thinking"))
+            signature = text(f"{name}.signature", part.get("signature", ""))
+            return agent_pb2.Part(thinking=agent_pb2.Thinking(text=thinking, signature=signature))
+        case "redacted_thinking":
+            data = text(f"{name}.data", part.get("data"))
+            return agent_pb2.Part(redacted_thinking=agent_pb2.RedactedThinking(data=data))
+        case "tool_call":
+            return agent_pb2.Part(tool_call=_tool_call(name, part))
+        case "tool_result":
+            return _tool_result(name, part)
+        case "provider_data":
+            return agent_pb2.Part()
+        case _:
+            return agent_pb2.Part(text=text(f"{name}.text", part.get("text")))
+
+
+def _provider_data(name: str, value: Any) -> agent_pb2.ProviderData:
+    """What a provider wants back, as `Agent.messages` shows it."""
+    if not isinstance(value, Mapping):
+        raise invalid(name, "must be a dict with provider, account and data_json, as it came")
+    _check_keys(name, value, _PROVIDER_DATA_KEYS)
+    return agent_pb2.ProviderData(**{key: text(f"{name}.{key}", value.get(key, "")) for key in _PROVIDER_DATA_KEYS})
 
 
 def _image(name: str, image: Mapping[str, Any]) -> agent_pb2.Image:
@@ -184,7 +207,7 @@ def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
     return agent_pb2.ToolCall(
         id=text(f"{name}.id", call.get("id", "")),
         name=text(f"{name}.name", function.get("name")),
-        arguments=text(f"{name}.arguments", arguments)
+        arguments_json=text(f"{name}.arguments", arguments)
         if isinstance(arguments, str)
         else json_text(f"{name}.arguments", arguments),
     )
@@ -192,28 +215,40 @@ def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
 
 def _tool_result(name: str, result: Mapping[str, Any]) -> agent_pb2.Part:
     content = result.get("content")
+    written = text(f"{name}.content", content) if isinstance(content, str) else json_text(f"{name}.content", content)
     return agent_pb2.Part(
-        tool_result=agent_pb2.ToolResult(
-            tool_call_id=text(f"{name}.tool_call_id", result.get("tool_call_id", "")),
-            name=text(f"{name}.name", result.get("name", "")),
-            content=text(f"{name}.content", content)
-            if isinstance(content, str)
-            else json_text(f"{name}.content", content),
+        tool_result=tool_result(
+            text(f"{name}.tool_call_id", result.get("tool_call_id", "")),
+            text(f"{name}.name", result.get("name", "")),
+            written,
             is_error=bool(result.get("is_error", False)),
         )
     )
 
 
-def to_dict(message: agent_pb2.Message) -> dict[str, Any]:
+def tool_result(call_id: str, name: str, content: str, *, is_error: bool, kind: str = "") -> agent_pb2.ToolResult:
+    """The result of a call; of one that failed, `content` is the reason and `kind` that of the exception."""
+    failure = failure_message(content, reason="TOOL_FAILED", kind=kind) if is_error else None
+    return agent_pb2.ToolResult(tool_call_id=call_id, name=name, content=content, failure=failure)
+
+
+def to_dict(message: agent_pb2.ChatMessage) -> dict[str, Any]:
     """A message as callers write it; the inverse of what `messages=` takes."""
     parts = [_part_to_dict(part) for part in message.parts]
-    content: Any = parts
-    if len(parts) == 1 and parts[0]["type"] == "text":
+    content: Any = parts or message.content
+    if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         content = parts[0]["text"]
     return {"role": _ROLE_NAMES[message.role], "content": content}
 
 
 def _part_to_dict(part: agent_pb2.Part) -> dict[str, Any]:
+    shown = _kind_to_dict(part)
+    if part.HasField("provider_data"):
+        shown["provider_data"] = {key: getattr(part.provider_data, key) for key in _PROVIDER_DATA_KEYS}
+    return shown
+
+
+def _kind_to_dict(part: agent_pb2.Part) -> dict[str, Any]:
     kind = part.WhichOneof("kind")
     if kind == "image":
         if part.image.url:
@@ -225,14 +260,14 @@ def _part_to_dict(part: agent_pb2.Part) -> dict[str, Any]:
         return {"type": "redacted_thinking", "data": part.redacted_thinking.data}
     if kind == "tool_call":
         call = part.tool_call
-        return {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments}
+        return {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments_json}
     if kind == "tool_result":
         result = part.tool_result
         return {
             "type": "tool_result",
             "tool_call_id": result.tool_call_id,
             "name": result.name,
-            "content": result.content,
-            "is_error": result.is_error,
+            "content": result.content or result.failure.message,
+            "is_error": result.HasField("failure"),
         }
-    return {"type": "text", "text": part.text}
+    return {"type": "text", "text": part.text} if kind else {"type": "provider_data"}

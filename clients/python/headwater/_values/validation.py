@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import numbers
 from collections.abc import Mapping
@@ -71,16 +70,6 @@ def header(field: str, value: Any) -> str:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or value != value.strip():
         raise invalid(field, "must be a str of printable ASCII characters, with no space or line break around it")
     return value
-
-
-def json_text(field: str, value: Any) -> str:
-    """A JSON value as text, keys in the caller's order."""
-    try:
-        return text(field, json.dumps(value, ensure_ascii=False, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, ValidationError):
-            raise
-        raise invalid(field, f"must be a JSON value ({error})") from None
 
 
 def struct(field: str, value: Any) -> Struct:

@@ -1,10 +1,8 @@
 """Runs one handler `(agent, step, context)` for a task.
 
-Theory of operation. The portal's loop only looks after it, so that heartbeats go on whatever a handler does. A handler
-that is an async function or an async generator runs on the caller's loop, in a task of its own; any other runs in a
-thread of its own, and what it returns may still be a coroutine or an async iterator: that is then awaited on the
-caller's loop. Exceptions of a handler travel as values, never through a future or a loop: so `StopIteration` does no
-harm, and `SystemExit` ends only the handler.
+Theory of operation. The portal's loop only looks after it, so that heartbeats continue whatever a handler does. A
+handler that is an async function or an async generator runs on the caller's loop, in a task. Any other runs in a
+thread, and what it returns may still be a coroutine or an async iterator: that is then awaited on the caller's loop.
 """
 
 from __future__ import annotations
@@ -21,11 +19,14 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any
 
+from headwater._values.failures import failure_message, failure_of
+from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
+from headwater._values.threads import CannotRunError, Ended, in_thread
 from headwater._worker.chunks import ChunkRelay, Emit
-from headwater._worker.runners import CannotRunError, Ended, in_thread, on_loop
-from headwater._worker.values import MAX_BYTES, NotJsonError, SharedContext, check_text, json_text
+from headwater._worker.runners import on_loop
+from headwater._worker.shared_context import SharedContext
 from headwater.exceptions import NonRetryableError
-from headwater.v1 import worker_service_pb2
+from headwater.v1 import error_pb2, worker_service_pb2
 
 log = logging.getLogger("headwater.worker")
 
@@ -42,6 +43,9 @@ class HandlerStep:
         metadata: what `add_step(metadata=...)` was given.
         attempt: number of this attempt, from 1.
         description: what it is for.
+        run_id: id of the run.
+        idempotency_key: the same in all attempts of this step of this run, and different for every other step: for
+            calls to other services that must take effect once.
     """
 
     name: str
@@ -51,6 +55,8 @@ class HandlerStep:
     metadata: dict[str, Any]
     attempt: int
     description: str
+    run_id: str
+    idempotency_key: str
 
 
 class _HandlerError(Exception):
@@ -64,7 +70,7 @@ class _HandlerError(Exception):
 async def run_handler(
     handler: Callable[..., Any],
     agent: Any,
-    task: worker_service_pb2.Task,
+    task: worker_service_pb2.WorkerTask,
     emit: Emit,
     loop: asyncio.AbstractEventLoop,
 ) -> worker_service_pb2.TaskResult:
@@ -90,60 +96,48 @@ async def run_handler(
 async def _result(
     handler: Callable[..., Any],
     agent: Any,
-    task: worker_service_pb2.Task,
+    task: worker_service_pb2.WorkerTask,
     relay: ChunkRelay,
     loop: asyncio.AbstractEventLoop,
 ) -> worker_service_pb2.TaskResult:
     step = _step(task)
-    context = SharedContext(task.context)
+    context = SharedContext(task.context_json)
     try:
         value = await _run(handler, (agent, step, context.values), step, relay, loop)
-        text = json_text(f"the result of step {step.name!r}", value)
+        text = exact_json(f"the result of step {step.name!r}", value)
         changes, deleted = context.changes()
     except (NotJsonError, CannotRunError) as error:
         log.warning("step %r of run %s failed: %s", step.name, task.run_id, error)
-        return failed(task, str(error), retryable=False)
+        return failed(task, failure_message(str(error), non_retryable=True))
     except _HandlerError as raised:
         cause = raised.error
         if isinstance(cause, NonRetryableError):  # meant to be read: what it says is all
             log.warning("step %r of run %s failed: %s", step.name, task.run_id, cause)
-            return failed(task, str(cause), retryable=False)
-        where = (step.handler, step.name, task.run_id, type(cause).__name__)
-        log.warning("handler %r of step %r of run %s raised %s", *where, exc_info=cause)
-        retryable = isinstance(cause, Exception | asyncio.CancelledError)
-        return failed(task, _message(cause), retryable=retryable, kind=type(cause).__name__)
+        else:
+            where = (step.handler, step.name, task.run_id, type(cause).__name__)
+            log.warning("handler %r of step %r of run %s raised %s", *where, exc_info=cause)
+        return failed(task, failure_of(cause))
     return worker_service_pb2.TaskResult(
-        task_id=task.task_id, value=text, context_changes=changes, deleted_keys=deleted
+        task_id=task.task_id, result_json=text, context_changes_json=changes, deleted_keys=deleted
     )
 
 
-def failed(
-    task: worker_service_pb2.Task, message: str, *, retryable: bool, kind: str = ""
-) -> worker_service_pb2.TaskResult:
+def failed(task: worker_service_pb2.WorkerTask, failure: error_pb2.Failure) -> worker_service_pb2.TaskResult:
     """The result of a task that failed."""
-    text = message.encode(errors="replace").decode()
-    error = worker_service_pb2.TaskError(message=text[:1000], retryable=retryable, type=kind)
-    return worker_service_pb2.TaskResult(task_id=task.task_id, error=error)
+    return worker_service_pb2.TaskResult(task_id=task.task_id, failure=failure)
 
 
-def _message(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as broken:  # noqa: BLE001  its own __str__ raises: say that
-        text = f"(its text cannot be had: {type(broken).__name__})"
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name
-
-
-def _step(task: worker_service_pb2.Task) -> HandlerStep:
+def _step(task: worker_service_pb2.WorkerTask) -> HandlerStep:
     return HandlerStep(
         name=task.step.name,
         action=task.step.action,
         handler=task.step.handler,
         depends_on=list(task.step.depends_on),
-        metadata=json.loads(task.step.metadata) if task.step.metadata else {},
+        metadata=json.loads(task.step.metadata_json) if task.step.metadata_json else {},
         attempt=task.attempt,
         description=task.step.description,
+        run_id=task.run_id,
+        idempotency_key=task.idempotency_key,
     )
 
 

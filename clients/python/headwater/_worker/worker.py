@@ -4,8 +4,8 @@ Theory of operation. Everything here happens on the portal's loop; the public me
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work goes on;
-the next Register names those tasks, the server says which of them are no longer wanted, and results that were not
-acknowledged are sent again. To add handlers, a worker leaves and connects anew.
+the next registration names those tasks, the server says which of them are no longer wanted, and results that were not
+acknowledged are sent again. To add handlers, a worker leaves and attaches again.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import functools
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
-import grpc
-
-from headwater._call.request import Server
 from headwater._grpc.errors import to_exception
+from headwater._grpc.loading import grpc
 from headwater._grpc.portal import portal
+from headwater._grpc.server import Server
+from headwater._values.failures import failure_message, failure_of
+from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.chunks import Emit
-from headwater._worker.connection import Connection, Outbox
 from headwater._worker.handlers import failed
 from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
 T = TypeVar("T")
 
-TaskHandler: TypeAlias = Callable[[worker_service_pb2.Task, Emit], Awaitable[worker_service_pb2.TaskResult]]
+TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitable[worker_service_pb2.TaskResult]]
 """Does a task, on the portal's loop."""
 
 _FIRST_PAUSE_SECONDS = 0.1
@@ -41,14 +42,16 @@ _CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
     {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.FAILED_PRECONDITION,
+        "INVALID_ARGUMENT",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "UNIMPLEMENTED",
+        "NOT_FOUND",
+        "FAILED_PRECONDITION",
     }
 )
+
+CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
 log = logging.getLogger("headwater.worker")
 
@@ -79,7 +82,7 @@ class Worker:
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
         self._outbox = Outbox()
-        self._connection: Connection | None = None
+        self._attachment: Attachment | None = None
         self._registered = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: HeadwaterError | None = None
@@ -148,8 +151,8 @@ class Worker:
         self._handlers.update(handlers)
         if new:
             self._registered.clear()
-            if self._connection is not None:
-                self._connection.leave()
+            if self._attachment is not None:
+                self._attachment.leave()
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -162,8 +165,8 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=_CLOSE_SECONDS)
-        if self._connection is not None:
-            self._connection.leave()
+        if self._attachment is not None:
+            self._attachment.leave()
         if self._main is not None:
             await asyncio.wait([self._main], timeout=_CLOSE_SECONDS)
             self._main.cancel()
@@ -174,7 +177,7 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         try:
             while not self._closing.is_set():
-                if await self._connect():
+                if await self._attach():
                     pause = _FIRST_PAUSE_SECONDS
                     continue
                 with contextlib.suppress(TimeoutError):
@@ -192,19 +195,20 @@ class Worker:
             for task in self._tasks.values():
                 task.cancel()
 
-    async def _connect(self) -> bool:
+    async def _attach(self) -> bool:
         """One connection; whether to connect again at once. Raises HeadwaterError when that makes no sense."""
         names = sorted(self._handlers)
-        register = worker_service_pb2.Register(
+        registration = worker_service_pb2.WorkerRegistration(
             worker_id=self.worker_id,
             queue=self.queue,
             handlers=names,
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
+            client_version=CLIENT_VERSION,
         )
         was_registered = False
 
-        def registered(answer: worker_service_pb2.Registered) -> None:
+        def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
             was_registered = True
             for task_id in answer.unwanted_task_ids:
@@ -213,11 +217,11 @@ class Worker:
             if names == sorted(self._handlers):
                 self._registered.set()
             else:  # more were added in the meantime
-                connection.leave()
+                attachment.leave()
 
-        connection = self._connection = Connection(self._server, self._outbox, self._take)
+        attachment = self._attachment = Attachment(self._server, self._outbox, self._take)
         try:
-            await connection.run(register, registered)
+            await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
             self._lost(to_exception(error, target=self._server.target))
         except ServerUnavailableError as error:
@@ -225,25 +229,25 @@ class Worker:
         else:
             return True
         finally:
-            self._connection = None
+            self._attachment = None
             self._registered.clear()
         return was_registered
 
     def _lost(self, error: HeadwaterError) -> None:
-        if error.code in _FINAL:
+        if error.code is not None and error.code.name in _FINAL:
             raise error
         self._last_error = error
         log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
 
-    def _take(self, message: worker_service_pb2.ServerMessage) -> None:
+    def _take(self, message: worker_service_pb2.AttachResponse) -> None:
         match message.WhichOneof("kind"):
             case "task":
                 task = message.task
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
                     work.add_done_callback(functools.partial(self._worked, task))
-            case "cancel":
-                self._forget(message.cancel.task_id)
+            case "cancellation":
+                self._forget(message.cancellation.task_id)
             case "ack":
                 self._results.pop(message.ack.task_id, None)
 
@@ -253,33 +257,34 @@ class Worker:
         if task is not None:
             task.cancel()
 
-    async def _work(self, task: worker_service_pb2.Task) -> worker_service_pb2.TaskResult:
+    async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
         async with self._slots:
             handler = self._handlers.get(task.step.handler)
             if handler is None:
-                return failed(task, f"this worker has no handler {task.step.handler!r}", retryable=True)
+                return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
             try:
                 result = await handler(task, functools.partial(self._emit, task.task_id))
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
                 log.warning("step %r of run %s failed", task.step.name, task.run_id, exc_info=error)
-                return failed(task, f"{type(error).__name__}: {error}", retryable=True, kind=type(error).__name__)
+                return failed(task, failure_of(error))
         result.task_id = task.task_id
         if result.ByteSize() > _MAX_RESULT_BYTES:
-            return failed(task, f"its result has {result.ByteSize():,} bytes, more than 1 MiB", retryable=False)
+            text = f"its result has {result.ByteSize():,} bytes, more than 1 MiB"
+            return failed(task, failure_message(text, non_retryable=True))
         return result
 
-    def _worked(self, task: worker_service_pb2.Task, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
+    def _worked(self, task: worker_service_pb2.WorkerTask, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
         del self._tasks[task.task_id]
         if not work.cancelled():
             result = work.result()
         elif self._closing.is_set():
-            result = failed(task, "its worker was closed", retryable=True)
+            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
         else:
             return
         self._results[task.task_id] = result
-        self._outbox.put(worker_service_pb2.WorkerMessage(result=result))
+        self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
     async def _emit(self, task_id: str, content: str, thinking: str) -> None:
         for start in range(0, max(len(content), len(thinking)), _CHUNK_CHARACTERS):
@@ -288,7 +293,7 @@ class Worker:
             chunk = worker_service_pb2.TaskChunk(
                 task_id=task_id, content=content[start:end], thinking=thinking[start:end]
             )
-            self._outbox.put(worker_service_pb2.WorkerMessage(chunk=chunk))
+            self._outbox.put(worker_service_pb2.AttachRequest(chunk=chunk))
 
 
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:

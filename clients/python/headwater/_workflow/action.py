@@ -7,48 +7,39 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from headwater._call.arguments import effort_name
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.request import ACTION_HANDLER
-from headwater._workflow.service import may_pass
-from headwater.exceptions import HeadwaterError, NonRetryableError, ServerOverloadedError
 from headwater.v1 import worker_service_pb2
 
 if TYPE_CHECKING:
     from headwater.agent import Agent
 
-_MAY_SUCCEED_LATER = {
-    "PROVIDER_RATE_LIMITED",
-    "PROVIDER_UNAVAILABLE",
-    "STREAM_INTERRUPTED",
-    "STREAM_TIMEOUT",
-    "INTERNAL",
-}
-
 
 def task_handlers(
     agent: Agent, handlers: Mapping[str, Callable[..., Any]], loop: asyncio.AbstractEventLoop, *, actions: bool
 ) -> dict[str, TaskHandler]:
-    """What a worker hosts for an agent: its handlers, looked up anew for each task, and its action steps if wanted."""
+    """What a worker hosts for an agent: its handlers, looked up again for each task, and its action steps if wanted."""
 
     def hosting(name: str) -> TaskHandler:
-        def handle(task: worker_service_pb2.Task, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
+        def handle(task: worker_service_pb2.WorkerTask, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
             return run_handler(handlers[name], agent, task, emit, loop)
 
         return handle
 
-    def act(task: worker_service_pb2.Task, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
+    def act(task: worker_service_pb2.WorkerTask, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
         return run_handler(_action(task), agent, task, emit, loop)
 
     return {name: hosting(name) for name in list(handlers)} | ({ACTION_HANDLER: act} if actions else {})
 
 
-def _action(task: worker_service_pb2.Task) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
+def _action(task: worker_service_pb2.WorkerTask) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
     """A handler that asks the model of the run's agent, with the tools of the agent here."""
     prompt, settings = task.step.action, task.agent
-    if task.dependency_results not in ("", "{}"):
-        prompt += f"\n\n{task.dependency_results}"
+    if task.dependency_results_json not in ("", "{}"):
+        prompt += f"\n\n{task.dependency_results_json}"
 
     async def ask(agent: Agent, step: Any, context: Any) -> AsyncIterator[str]:
         stream = agent.stream(
@@ -59,18 +50,12 @@ def _action(task: worker_service_pb2.Task) -> Callable[[Agent, Any, Any], AsyncI
             provider=settings.provider,
             temperature=settings.temperature if settings.HasField("temperature") else None,
             max_tokens=settings.max_tokens if settings.HasField("max_tokens") else None,
+            reasoning_effort=effort_name(settings.reasoning_effort),
+            labels=dict(settings.labels),
+            user=settings.user,
         )
-        try:
-            async with aclosing(stream):
-                async for chunk in stream:
-                    yield chunk.content + str(chunk.metadata.get("refusal", ""))
-        except HeadwaterError as error:
-            if _may_succeed_later(error):
-                raise
-            raise NonRetryableError(str(error)) from error
+        async with aclosing(stream):
+            async for chunk in stream:
+                yield chunk.content + str(chunk.metadata.get("refusal", ""))
 
     return ask
-
-
-def _may_succeed_later(error: HeadwaterError) -> bool:
-    return error.reason in _MAY_SUCCEED_LATER or may_pass(error) or isinstance(error, ServerOverloadedError)

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from headwater._values.json_values import checked_json
 from headwater._values.validation import invalid
-from headwater._worker.values import NotJsonError, json_text
-from headwater.exceptions import ValidationError
 
 
 def context_text(context: Any) -> str:
@@ -21,10 +20,7 @@ def context_text(context: Any) -> str:
         return "{}"
     if not isinstance(context, MutableMapping):  # it will hold the final context
         raise invalid("context", f"must be a dict, not {type(context).__name__}")
-    try:
-        return json_text("context", dict(context))
-    except NotJsonError as error:
-        raise ValidationError(str(error), [("context", str(error))]) from None
+    return checked_json("context", dict(context))
 
 
 def update(own: MutableMapping[str, Any], final: Mapping[str, Any]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
+import graphlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from headwater._values.validation import int32, invalid, seconds, text
-from headwater._worker.values import NotJsonError, json_text
-from headwater.exceptions import ValidationError
+from headwater._values.durations import to_duration
+from headwater._values.json_values import checked_json
+from headwater._values.validation import invalid, seconds, text
+from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
 from headwater.v1 import workflow_pb2
 
 Violation = tuple[str, str]
@@ -19,9 +20,7 @@ Violation = tuple[str, str]
 
 MAX_STEPS = 2_000
 MAX_NAME = 256
-MAX_RETRIES = 100
-LONGEST_SECONDS = 2_147_483
-DEFAULT_RETRIES = 3
+LONGEST_SECONDS = 365 * 86_400
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,16 @@ class Step:
     depends_on: tuple[str, ...] = ()
     condition: str = ""
     timeout: float | None = None
-    max_retries: int = DEFAULT_RETRIES
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     parallel: bool = True
     description: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
+
+    @property
+    def max_retries(self) -> int:
+        """How often a failed attempt is repeated: the attempts of `retry_policy` less the first."""
+        return self.retry_policy.max_attempts - 1
 
 
 class Workflow:
@@ -95,6 +99,7 @@ class Workflow:
         description: str = "",
         metadata: Mapping[str, Any] | None = None,
         queue: str | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> Step:
         """Add a step. It needs an `action`, a `handler` or both.
 
@@ -107,11 +112,14 @@ class Workflow:
             condition: a CEL expression over `context`, such as `context.score < 0.8`; the step is skipped unless it is
                 true.
             timeout: seconds that one attempt may take; None for no limit.
-            max_retries: how often a failed attempt is repeated, 0 to 100; None: 3.
+            max_retries: how often a failed attempt is repeated, 0 to 100; None: as `retry_policy` says. With 0 the step
+                is at most once: an attempt that was lost is not repeated either.
             parallel: False: the step runs alone.
             description: what it is for.
             metadata: JSON values for its handler (`step.metadata`).
             queue: the queue of a fleet of workers that have the handler; None: this process has it.
+            retry_policy: when and how often a failed attempt is repeated; None: 4 attempts, the later ones after 0.2,
+                0.4 and 0.8 seconds.
 
         Raises:
             ValidationError: for an argument of the wrong type; how steps fit together is checked by `validate`.
@@ -123,7 +131,7 @@ class Workflow:
             depends_on=_names("depends_on", depends_on),
             condition=_optional("condition", condition),
             timeout=None if timeout is None else _limit("timeout", timeout),
-            max_retries=_retries(max_retries),
+            retry_policy=to_retry_policy(retry_policy, max_retries),
             parallel=_flag("parallel", parallel),
             description=text("description", description),
             metadata=_metadata(metadata),
@@ -200,25 +208,15 @@ def _closest(name: str, names: Collection[str]) -> str:
 
 def find_cycle(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
     """The names along one cycle, the first again at the end; empty when there is none. A step on itself is no cycle."""
-    done: set[str] = set()
-    for start in depends_on:
-        path: dict[str, None] = {}
-        waiting = [(start, iter(depends_on[start]))] if start not in done else []
-        if waiting:
-            path[start] = None
-        while waiting:
-            name, rest = waiting[-1]
-            following = next((n for n in rest if n in depends_on and n not in done and n != name), None)
-            if following is None:
-                waiting.pop()
-                path.pop(name)
-                done.add(name)
-            elif following in path:
-                names = list(path)
-                return [*names[names.index(following) :], following]
-            else:
-                path[following] = None
-                waiting.append((following, iter(depends_on[following])))
+    known = {name: [n for n in names if n in depends_on and n != name] for name, names in depends_on.items()}
+    try:
+        graphlib.TopologicalSorter(known).prepare()
+    except graphlib.CycleError as error:
+        names: list[str] = error.args[1]
+        cycle = names[:0:-1]  # graphlib goes from what comes first to what depends on it
+        position = {name: index for index, name in enumerate(depends_on)}
+        first = min(range(len(cycle)), key=lambda index: position[cycle[index]])
+        return [*cycle[first:], *cycle[:first], cycle[first]]
     return []
 
 
@@ -230,7 +228,7 @@ def to_message(workflow: Workflow, to_step: Callable[[Step], workflow_pb2.Step])
         description=workflow.description,
         id=workflow.id,
         steps=map(to_step, workflow.steps),
-        schedule_timeout_ms=None if limit is None else milliseconds(limit),
+        schedule_timeout=None if limit is None else to_duration(limit),
     )
 
 
@@ -242,18 +240,13 @@ def step_message(step: Step) -> workflow_pb2.Step:
         handler=step.handler,
         depends_on=step.depends_on,
         condition=step.condition,
-        timeout_ms=None if step.timeout is None else milliseconds(step.timeout),
-        max_retries=step.max_retries,
-        parallel=step.parallel,
+        timeout=None if step.timeout is None else to_duration(step.timeout),
+        retry_policy=step.retry_policy.to_message(),
+        exclusive=not step.parallel,
         description=step.description,
-        metadata=json_text("metadata", dict(step.metadata)) if step.metadata else "",
+        metadata_json=checked_json("metadata", dict(step.metadata)) if step.metadata else "",
         queue=step.queue,
     )
-
-
-def milliseconds(limit: float) -> int:
-    """A limit as the contract has it, at least 1."""
-    return math.ceil(limit * 1000)
 
 
 def _limit(name: str, value: Any) -> float:
@@ -265,13 +258,6 @@ def _limit(name: str, value: Any) -> float:
 
 def _optional(name: str, value: Any) -> str:
     return "" if value is None else text(name, value)
-
-
-def _retries(value: Any) -> int:
-    retries = DEFAULT_RETRIES if value is None else int32("max_retries", value)
-    if not 0 <= retries <= MAX_RETRIES:
-        raise invalid("max_retries", f"must be 0 to {MAX_RETRIES}")
-    return retries
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -295,8 +281,5 @@ def _metadata(value: Any) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
-    try:
-        json_text("metadata", dict(value))
-    except NotJsonError as error:
-        raise ValidationError(str(error), [("metadata", str(error))]) from None
+    checked_json("metadata", dict(value))
     return copy.deepcopy(dict(value))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
-from headwater._workflow.result import StepStatus, seconds_of, status_of_run
+from headwater._values.durations import seconds_of
+from headwater._values.failures import to_failure
+from headwater._workflow.result import SkipReason, StepStatus, skipped_in_words, status_of_run, to_skip_reason
+from headwater.exceptions import Failure
 from headwater.v1 import workflow_pb2
+
+_Failed: TypeAlias = workflow_pb2.StepFailedEvent | workflow_pb2.StepRetryingEvent | workflow_pb2.RunFinishedEvent
 
 
 class WorkflowEventType(StrEnum):
@@ -45,11 +50,15 @@ class WorkflowEvent:
         thinking: thinking of a chunk.
         omitted_characters: characters of the step's output before this chunk that the server no longer has.
         result: on `step_completed`: the step's result.
-        error: what went wrong, or why a step is skipped.
+        error: in words, what went wrong, or why a step is skipped.
+        failure: why a step or the run failed, as facts.
+        skip_reason: on `step_skipped`: why.
+        because_of: on `step_skipped`: names of the steps that led to it, at most 100.
         delay: on `step_retrying`: seconds until the next attempt.
         queue: on `step_waiting_for_worker`: the queue.
         key: on a `warning` about the context: its key.
         status: on `run_finished`: how the run ended.
+        failed_steps: on `run_finished`: names of the steps that failed, at most 100.
     """
 
     type: WorkflowEventType
@@ -67,32 +76,82 @@ class WorkflowEvent:
     queue: str = ""
     key: str = ""
     status: StepStatus | None = None
+    failure: Failure | None = None
+    skip_reason: SkipReason | None = None
+    because_of: tuple[str, ...] = ()
+    failed_steps: tuple[str, ...] = ()
 
 
-_PREFIX = "WORKFLOW_EVENT_TYPE_"
 _TYPES = {
-    workflow_pb2.WorkflowEventType.Value(_PREFIX + kind.name): kind
-    for kind in WorkflowEventType
-    if kind is not WorkflowEventType.UNKNOWN
+    "run_started": WorkflowEventType.RUN_STARTED,
+    "run_resumed": WorkflowEventType.RUN_RESUMED,
+    "step_started": WorkflowEventType.STEP_STARTED,
+    "step_waiting": WorkflowEventType.STEP_WAITING_FOR_WORKER,
+    "step_chunk": WorkflowEventType.CHUNK,
+    "step_completed": WorkflowEventType.STEP_COMPLETED,
+    "step_failed": WorkflowEventType.STEP_FAILED,
+    "step_retrying": WorkflowEventType.STEP_RETRYING,
+    "step_skipped": WorkflowEventType.STEP_SKIPPED,
+    "step_cancelled": WorkflowEventType.STEP_CANCELLED,
+    "run_warning": WorkflowEventType.WARNING,
+    "run_finished": WorkflowEventType.RUN_FINISHED,
 }
 
 
-def to_event(message: workflow_pb2.WorkflowEvent, run_id: str) -> WorkflowEvent:
+def to_event(run_id: str, message: workflow_pb2.WorkflowEvent) -> WorkflowEvent:
     """An event as the service sends it."""
+    kind = message.WhichOneof("event")
     return WorkflowEvent(
-        type=_TYPES.get(message.type, WorkflowEventType.UNKNOWN),
-        run_id=run_id,
+        type=_TYPES.get(kind or "", WorkflowEventType.UNKNOWN),
+        run_id=message.run_id or run_id,
         sequence=message.sequence,
         timestamp=seconds_of(message.create_time),
         step=message.step,
         attempt=message.attempt,
-        content=message.content,
-        thinking=message.thinking,
-        omitted_characters=message.omitted_characters,
-        result=json.loads(message.result) if message.result else None,
-        error=message.error,
-        delay=message.delay_ms / 1000,
-        queue=message.queue,
-        key=message.key,
-        status=status_of_run(message.run_status) if message.run_status else None,
+        **_facts(message, kind),
     )
+
+
+def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, Any]:
+    """What an event of this kind says."""
+    match kind:
+        case "step_chunk":
+            chunk = message.step_chunk
+            return {
+                "content": chunk.content,
+                "thinking": chunk.thinking,
+                "omitted_characters": chunk.omitted_characters,
+            }
+        case "step_completed":
+            result = message.step_completed.result_json
+            return {"result": json.loads(result) if result else None}
+        case "step_failed":
+            return _failure(message.step_failed)
+        case "step_retrying":
+            return {**_failure(message.step_retrying), "delay": seconds_of(message.step_retrying.delay)}
+        case "step_skipped":
+            skipped = message.step_skipped
+            return {
+                "error": skipped_in_words(skipped.reason, skipped.because_of),
+                "skip_reason": to_skip_reason(skipped.reason),
+                "because_of": tuple(skipped.because_of),
+            }
+        case "step_waiting":
+            return {"queue": message.step_waiting.queue}
+        case "run_warning":
+            return {"error": message.run_warning.message, "key": message.run_warning.context_key}
+        case "run_finished":
+            finished = message.run_finished
+            return {
+                **_failure(finished),
+                "status": status_of_run(finished.status),
+                "failed_steps": tuple(finished.failed_steps),
+            }
+        case _:
+            return {}
+
+
+def _failure(event: _Failed) -> dict[str, Any]:
+    if not event.HasField("failure"):
+        return {}
+    return {"error": event.failure.message, "failure": to_failure(event.failure)}

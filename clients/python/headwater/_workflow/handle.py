@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
-from headwater._call.request import Server
+from headwater._grpc.server import Server
 from headwater._values.validation import int32
-from headwater._workflow.events import WorkflowEvent
+from headwater._workflow.events import WorkflowEvent, to_event
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater._workflow.run import WorkflowStream
-from headwater._workflow.service import RunWatch, cancel_run, get_result, get_run
+from headwater._workflow.service import cancel_run, get_run
+from headwater._workflow.watch import RunWatch
 from headwater.exceptions import WorkflowError
 
 ProgressCallback: TypeAlias = Callable[[WorkflowEvent], Awaitable[None] | None]
 
 
 class WorkflowRunHandle:
-    """A run that goes on by itself. `WorkflowAgent.start_workflow` makes it.
+    """A run that continues by itself. `WorkflowAgent.start_workflow` makes it.
 
     Its handlers run in this process as long as the event loop that started it runs, or until `WorkflowAgent.aclose`.
     Dropping the handle touches nothing.
@@ -43,22 +45,23 @@ class WorkflowRunHandle:
         return self.id
 
     async def result(self) -> WorkflowResult:
-        """Wait for the end of the run. A run that was cancelled has a result too. Who stops waiting does not end it.
+        """Wait for the end of the run. A run that was cancelled has a result too. To stop waiting does not end it.
 
         Raises:
             HeadwaterError: the server was lost, or the event loop that started the run has ended; the message says
-                how to go on.
+                how to continue.
         """
         if self._task.cancelled():
             raise WorkflowError(
-                f"the event loop that started run {self.id} has ended, and nobody hosts its handlers; go on with "
+                f"the event loop that started run {self.id} has ended, and nobody hosts its handlers; continue with "
                 f"`await agent.resume_workflow({self.id!r})`"
             )
         return await asyncio.shield(self._task)
 
-    def events(self, after_sequence: int = 0) -> RunWatch:
+    def events(self, after_sequence: int = 0) -> RunWatch[WorkflowEvent]:
         """The events of the run, from the first or after one, then as they come, to its end."""
-        return RunWatch(self._server, self.id, int32("after_sequence", after_sequence))
+        convert = functools.partial(to_event, self.id)
+        return RunWatch(self._server, self.id, convert, int32("after_sequence", after_sequence))
 
     async def status(self) -> WorkflowResult:
         """How far the run is."""
@@ -74,7 +77,7 @@ class WorkflowRunHandle:
 
 
 def _look_at(task: asyncio.Task[WorkflowResult]) -> None:
-    """What went wrong is told by `result`; that nobody asks is no fault."""
+    """`result` raises what went wrong. When it is not called, asyncio shall not complain."""
     if not task.cancelled():
         task.exception()
 
@@ -86,10 +89,8 @@ class WorkflowProgress:
     """
 
     def __init__(self, server: Server, run_id: str, callback: ProgressCallback | None) -> None:
-        self._server = server
-        self._run_id = run_id
         self._callback = callback
-        self._watch = RunWatch(server, run_id)
+        self._watch = RunWatch(server, run_id, functools.partial(to_event, run_id))
 
     def __aiter__(self) -> WorkflowProgress:
         return self
@@ -108,7 +109,9 @@ class WorkflowProgress:
     async def _read_to_end(self) -> WorkflowResult:
         async for _ in self:
             pass
-        return await get_result(self._server, self._run_id)
+        if self._watch.run is None:
+            raise WorkflowError(f"the watch of run {self._watch.run_id} was closed before the run had ended")
+        return to_result(self._watch.run)
 
     async def aclose(self) -> None:
         """Watch no more."""

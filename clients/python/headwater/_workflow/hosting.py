@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headwater._call.request import Server
+from headwater._grpc.server import Server
 from headwater._worker.worker import TaskHandler, Worker
 
 CONCURRENCY = 1_000

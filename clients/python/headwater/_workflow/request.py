@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from headwater._call.request import build_request
 from headwater._values.validation import invalid
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
 from headwater.exceptions import WorkflowValidationError
-from headwater.v1 import agent_service_pb2, workflow_pb2, workflow_service_pb2
+from headwater.v1 import agent_pb2, workflow_pb2, workflow_service_pb2
 
 ACTION_HANDLER = "headwater.action"
 """Name under which an agent that has tools serves its own action steps."""
@@ -28,29 +27,10 @@ class AgentSettings:
         has_api_key: it has a key that must not be stored with a run.
     """
 
-    message: agent_service_pb2.StreamRequest
+    message: agent_pb2.AgentConfig
     timeout: float | None
     has_tools: bool
     has_api_key: bool
-
-
-def agent_message(
-    instructions: str, model: str | None, provider: str | None, temperature: float | None, max_tokens: int | None
-) -> agent_service_pb2.StreamRequest:
-    """The settings of an agent that travel with a run."""
-    return build_request(
-        messages=(),
-        instructions=instructions,
-        context=None,
-        model=model,
-        provider=provider,
-        sampling_values={"temperature": temperature, "max_tokens": max_tokens},
-        response_format=None,
-        unsupported_params=None,
-        provider_options=None,
-        api_key=None,
-        toolbox=None,
-    )
 
 
 def check_workflow(workflow: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from headwater.exceptions import StepExecutionError, WorkflowError
+from headwater._values.durations import seconds_of
+from headwater._values.failures import to_failure
+from headwater.exceptions import Failure, StepExecutionError, WorkflowError
 from headwater.v1 import workflow_pb2
 
 _LONGEST_CELL = 60
@@ -27,6 +29,15 @@ class StepStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class SkipReason(StrEnum):
+    """Why a step was skipped. A server that is newer than this client may have others: they are `unknown`."""
+
+    UNKNOWN = "unknown"
+    CONDITION_FALSE = "condition_false"
+    DEPENDENCY_FAILED = "dependency_failed"
+    DEPENDENCY_SKIPPED = "dependency_skipped"
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What came of a step.
@@ -35,10 +46,13 @@ class StepResult:
         name: name of the step.
         status: how far it is.
         result: the handler's return value, or the text of an action; None unless it completed.
-        error: why it failed, was skipped or is tried again; None otherwise.
+        error: in words, why it failed, was skipped or is tried again; None otherwise.
         duration: seconds of its latest attempt; None until that has ended.
         attempts: number of its latest attempt, 0 before the first. One that a crash ended counts too.
         queue: the queue that it waits for; None when it does not wait.
+        failure: why it failed or is tried again, as facts, with the causes; None otherwise.
+        skip_reason: why it was skipped; None unless it was.
+        skipped_because_of: names of the steps that led to the skip, at most 100.
     """
 
     name: str
@@ -48,6 +62,9 @@ class StepResult:
     duration: float | None = None
     attempts: int = 0
     queue: str | None = None
+    failure: Failure | None = None
+    skip_reason: SkipReason | None = None
+    skipped_because_of: tuple[str, ...] = ()
 
     @property
     def successful(self) -> bool:
@@ -67,7 +84,8 @@ class WorkflowResult:
         duration: seconds from its start to its end; None while it runs.
         step_results: by name of the step, in the order of the definition.
         context: what the run was given, what handlers set, and under `NAME_result` the result of each step.
-        error: why it failed; None otherwise.
+        error: in words, why it failed; None otherwise.
+        failure: why it failed, as facts; its cause is the failure of the first step that failed. None otherwise.
     """
 
     run_id: str
@@ -78,6 +96,7 @@ class WorkflowResult:
     step_results: Mapping[str, StepResult]
     context: dict[str, Any]
     error: str | None = None
+    failure: Failure | None = None
 
     @property
     def successful(self) -> bool:
@@ -97,7 +116,7 @@ class WorkflowResult:
         """Raise unless the run completed; gives the result itself.
 
         Raises:
-            StepExecutionError: a step failed; `step` names the first, `run_id` the run.
+            StepExecutionError: a step failed; `step` names the first, `failure` says why, `run_id` names the run.
             WorkflowError: the run was cancelled, or has not ended.
         """
         if self.successful:
@@ -108,7 +127,8 @@ class WorkflowResult:
                 f"step `{name}` of run {self.run_id} failed: {step.error}",
                 step=name,
                 run_id=self.run_id,
-                reason="STEP_FAILED",
+                failure=step.failure,
+                reason="STEP_FAILED" if step.failure is None else step.failure.reason,
             )
         detail = f": {self.error}" if self.error else ""
         raise WorkflowError(f"run {self.run_id} is not complete, it is {self.status.value}{detail}")
@@ -158,23 +178,61 @@ def to_result(run: workflow_pb2.WorkflowRun) -> WorkflowResult:
         status=status,
         duration=None if status is StepStatus.RUNNING else _run_duration(run),
         step_results=steps,
-        context=json.loads(run.context or "{}"),
-        error=run.error or None,
+        context=json.loads(run.context_json or "{}"),
+        error=run.failure.message or None,
+        failure=to_failure(run.failure) if run.HasField("failure") else None,
     )
 
 
 def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
-    name = workflow_pb2.StepStatus.Name(step.status)
     ended = step.HasField("start_time") and step.HasField("end_time")
     return StepResult(
         name=step.name,
-        status=StepStatus[name.removeprefix("STEP_STATUS_")],
-        result=json.loads(step.result) if step.result else None,
-        error=step.error or None,
+        status=status_of_step(step.status),
+        result=json.loads(step.result_json) if step.result_json else None,
+        error=error_of(step) or None,
         duration=max(seconds_of(step.end_time) - seconds_of(step.start_time), 0.0) if ended else None,
         attempts=step.attempt,
         queue=step.queue or None,
+        failure=to_failure(step.failure) if step.HasField("failure") else None,
+        skip_reason=to_skip_reason(step.skip_reason) if step.skip_reason else None,
+        skipped_because_of=tuple(step.skipped_because_of),
     )
+
+
+def status_of_step(number: int) -> StepStatus:
+    """The status of a step from the contract's number."""
+    name = workflow_pb2.StepStatus.Name(workflow_pb2.StepStatus.ValueType(number))
+    return StepStatus[name.removeprefix("STEP_STATUS_")]
+
+
+def to_skip_reason(number: int) -> SkipReason:
+    """Why a step was skipped, from the contract's number."""
+    known = workflow_pb2.SkipReason.DESCRIPTOR.values_by_number.get(number)
+    if known is None or not number:
+        return SkipReason.UNKNOWN
+    return SkipReason(known.name.removeprefix("SKIP_REASON_").lower())
+
+
+def error_of(step: workflow_pb2.StepRun) -> str:
+    """In words, why a step failed, was skipped or is tried again; empty otherwise."""
+    if step.skip_reason:
+        return skipped_in_words(step.skip_reason, step.skipped_because_of)
+    return step.failure.message
+
+
+def skipped_in_words(reason: int, because_of: Sequence[str]) -> str:
+    """Why a step was skipped, for people."""
+    names = ", ".join(f"`{name}`" for name in because_of)
+    match to_skip_reason(reason):
+        case SkipReason.CONDITION_FALSE:
+            return "its condition is false"
+        case SkipReason.DEPENDENCY_FAILED:
+            return f"{names or 'a step it depends on'} failed"
+        case SkipReason.DEPENDENCY_SKIPPED:
+            return f"{names or 'a step it depends on'} was skipped"
+        case _:
+            return "for a reason that this client does not know"
 
 
 def _run_duration(run: workflow_pb2.WorkflowRun) -> float:
@@ -182,9 +240,3 @@ def _run_duration(run: workflow_pb2.WorkflowRun) -> float:
     ends = [seconds_of(step.end_time) for step in run.steps if step.HasField("end_time")]
     end = seconds_of(run.end_time) if run.HasField("end_time") else max(ends, default=0.0)
     return max(end - seconds_of(run.create_time), 0.0)
-
-
-def seconds_of(timestamp: Any) -> float:
-    """A point in time in seconds since the epoch."""
-    moment: float = timestamp.seconds + timestamp.nanos / 1e9
-    return moment

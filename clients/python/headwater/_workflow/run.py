@@ -14,22 +14,24 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from headwater._call.request import Server
-from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.channels import open_channel
 from headwater._grpc.portal import portal
+from headwater._grpc.server import Server
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.context import update as update_context
 from headwater._workflow.definition import Violation
-from headwater._workflow.events import WorkflowEvent
+from headwater._workflow.events import WorkflowEvent, to_event
 from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.request import merged_violations, refuse
-from headwater._workflow.result import StepStatus, WorkflowResult
-from headwater._workflow.service import RunWatch, cancel_run, check_reached, get_result, resume_run, start_run, validate
+from headwater._workflow.result import WorkflowResult, to_result
+from headwater._workflow.service import cancel_run, check_reached, resume_run, start_run, validate
+from headwater._workflow.watch import RunWatch
 from headwater.exceptions import (
     ForkError,
     HeadwaterError,
@@ -43,8 +45,6 @@ T = TypeVar("T")
 
 GIVE_UP_SECONDS = 2.0
 """How long a caller that leaves waits for the end of its run."""
-
-RESUMED_PAUSE_SECONDS = 0.05
 
 log = logging.getLogger("headwater")
 
@@ -165,7 +165,7 @@ class WorkflowStream:
         self._cancels = cancels
         self._session: Session | None = None
         self._beginning: concurrent.futures.Future[Begun] | None = None
-        self._watch: RunWatch | None = None
+        self._watch: RunWatch[WorkflowEvent] | None = None
         self._giving_up: concurrent.futures.Future[None] | None = None
         self._ended = False
 
@@ -191,13 +191,9 @@ class WorkflowStream:
     async def _next(self) -> WorkflowEvent | None:
         """The next event; None when the run has ended and all is put away, or the stream was closed."""
         watch = self._watch or await self._start()
-        while (event := await anext(watch, None)) is None and not self._ended:
-            result = await get_result(self._server, watch.run_id)
-            if result.status is not StepStatus.RUNNING:
-                await self._finish(result)
-                return None
-            await asyncio.sleep(RESUMED_PAUSE_SECONDS)  # somebody has resumed it
-            watch = self._watch = RunWatch(self._server, watch.run_id, watch.after, patient=True)
+        event = await anext(watch, None)
+        if event is None and watch.run is not None and not self._ended:
+            await self._finish(to_result(watch.run))
         return event
 
     async def begin(self) -> str:
@@ -209,15 +205,16 @@ class WorkflowStream:
             self.cancel()
             raise
 
-    async def _start(self) -> RunWatch:
+    async def _start(self) -> RunWatch[WorkflowEvent]:
         if self._beginning is not None:
             raise RuntimeError("another task already waits for the first event of this stream")
-        channels_of_running_loop().streams.add(self)
+        open_channel(self._server).streams.add(self)
         self._session, beginning = self._begin()
         self._beginning = portal().submit(beginning)
         begun = await result_of(self._beginning)
         self.run_id = begun.run_id
-        self._watch = RunWatch(self._server, begun.run_id, begun.after, patient=True)
+        convert = functools.partial(to_event, begun.run_id)
+        self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True)
         return self._watch
 
     async def _finish(self, result: WorkflowResult) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import click
 from google.protobuf.json_format import MessageToJson
 
+from headwater._grpc.server import resolve_server
+from headwater._grpc.service import list_models, list_providers
 from headwater.agent import Agent
 from headwater.cli.options import server_options
 from headwater.cli.output import Printer, closing_line, table
-from headwater.cli.query import ask
 from headwater.exceptions import HeadwaterError
-from headwater.v1 import agent_service_pb2
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,9 +98,9 @@ def chat(**settings: Any) -> None:
 @click.command()
 @server_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def providers(as_json: bool, **settings: Any) -> None:
+def providers(as_json: bool, target: str | None, token: str | None) -> None:
     """List the providers that the server has, and which answers when none is named."""
-    answer = asyncio.run(ask("ListProviders", agent_service_pb2.ListProvidersRequest(), **settings))
+    answer = asyncio.run(list_providers(resolve_server(target, token)))
     if as_json:
         click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
         return
@@ -113,9 +113,9 @@ def providers(as_json: bool, **settings: Any) -> None:
 @click.argument("provider", default="")
 @server_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def models(provider: str, as_json: bool, **settings: Any) -> None:
+def models(provider: str, as_json: bool, target: str | None, token: str | None) -> None:
     """List the models of PROVIDER, or of the server's default provider."""
-    answer = asyncio.run(ask("ListModels", agent_service_pb2.ListModelsRequest(provider=provider), **settings))
+    answer = asyncio.run(list_models(resolve_server(target, token), provider))
     if as_json:
         click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
         return

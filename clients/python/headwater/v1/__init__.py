@@ -1,5 +1,8 @@
 """Generated from protos/headwater/v1. Do not edit: `make gen` writes it."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headwater.v1.agent_pb2 import (
     AgentConfig,
     ChatMessage,
@@ -45,11 +48,6 @@ from headwater.v1.agent_service_pb2 import (
     StreamInfo,
     StreamRequest,
 )
-from headwater.v1.agent_service_pb2_grpc import (
-    AgentServiceServicer,
-    AgentServiceStub,
-    add_AgentServiceServicer_to_server,
-)
 from headwater.v1.error_pb2 import (
     ErrorFacts,
     ErrorReason,
@@ -68,11 +66,6 @@ from headwater.v1.worker_service_pb2 import (
     WorkerRegistered,
     WorkerRegistration,
     WorkerTask,
-)
-from headwater.v1.worker_service_pb2_grpc import (
-    WorkerServiceServicer,
-    WorkerServiceStub,
-    add_WorkerServiceServicer_to_server,
 )
 from headwater.v1.workflow_pb2 import (
     RetryPolicy,
@@ -114,11 +107,23 @@ from headwater.v1.workflow_service_pb2 import (
     WatchWorkflowRunRequest,
     WorkflowViolation,
 )
-from headwater.v1.workflow_service_pb2_grpc import (
-    WorkflowServiceServicer,
-    WorkflowServiceStub,
-    add_WorkflowServiceServicer_to_server,
-)
+
+if TYPE_CHECKING:
+    from headwater.v1.agent_service_pb2_grpc import (
+        AgentServiceServicer,
+        AgentServiceStub,
+        add_AgentServiceServicer_to_server,
+    )
+    from headwater.v1.worker_service_pb2_grpc import (
+        WorkerServiceServicer,
+        WorkerServiceStub,
+        add_WorkerServiceServicer_to_server,
+    )
+    from headwater.v1.workflow_service_pb2_grpc import (
+        WorkflowServiceServicer,
+        WorkflowServiceStub,
+        add_WorkflowServiceServicer_to_server,
+    )
 
 __all__ = [
     "AgentConfig",
@@ -223,3 +228,27 @@ __all__ = [
     "add_WorkflowServiceServicer_to_server",
     "error_facts",
 ]
+
+_GRPC_CLASSES = {
+    "AgentServiceServicer": "headwater.v1.agent_service_pb2_grpc",
+    "AgentServiceStub": "headwater.v1.agent_service_pb2_grpc",
+    "add_AgentServiceServicer_to_server": "headwater.v1.agent_service_pb2_grpc",
+    "WorkerServiceServicer": "headwater.v1.worker_service_pb2_grpc",
+    "WorkerServiceStub": "headwater.v1.worker_service_pb2_grpc",
+    "add_WorkerServiceServicer_to_server": "headwater.v1.worker_service_pb2_grpc",
+    "WorkflowServiceServicer": "headwater.v1.workflow_service_pb2_grpc",
+    "WorkflowServiceStub": "headwater.v1.workflow_service_pb2_grpc",
+    "add_WorkflowServiceServicer_to_server": "headwater.v1.workflow_service_pb2_grpc",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _GRPC_CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_GRPC_CLASSES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,11 +9,12 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from headwater._call.chunks import to_chunk
+from headwater._values.durations import to_duration
 from headwater.v1 import agent_pb2
 
 
 def metadata(**fields: Any) -> dict[str, Any]:
-    return to_chunk(agent_pb2.StreamChunk(sequence=1, **fields)).metadata
+    return to_chunk(agent_pb2.StreamChunk(sequence=1, **fields), 0).metadata
 
 
 def final(**fields: Any) -> dict[str, Any]:
@@ -22,13 +23,28 @@ def final(**fields: Any) -> dict[str, Any]:
 
 def test_a_chunk_of_text_says_no_more_than_its_text_and_place() -> None:
     before = time.time()
-    chunk = to_chunk(agent_pb2.StreamChunk(content="Hi", token="Hi", sequence=7))
+    chunk = to_chunk(agent_pb2.StreamChunk(content="Hi", sequence=7), 6)
     assert (chunk.content, chunk.token, chunk.metadata, chunk.is_final) == ("Hi", "Hi", {"sequence": 7}, False)
     assert before <= chunk.timestamp <= time.time()
 
 
-def test_a_merged_chunk_has_no_token() -> None:
-    assert to_chunk(agent_pb2.StreamChunk(content="Hi there", sequence=2)).token is None
+@pytest.mark.parametrize(
+    ("content", "sequence", "before", "token"),
+    [
+        ("Hi", 1, 0, "Hi"),  # the first delta
+        ("Hi", 2, 0, None),  # two deltas at the beginning
+        ("Hi", 8, 7, "Hi"),
+        ("Hi there", 9, 7, None),  # merged
+        ("", 8, 7, None),  # a delta without text
+    ],
+)
+def test_only_a_chunk_of_one_delta_has_a_token(content: str, sequence: int, before: int, token: str | None) -> None:
+    assert to_chunk(agent_pb2.StreamChunk(content=content, sequence=sequence), before).token == token
+
+
+def test_the_block_is_named_where_it_is_not_the_first() -> None:
+    assert metadata(block_index=0) == {"sequence": 1}
+    assert metadata(block_index=2) == {"sequence": 1, "block_index": 2}
 
 
 def test_the_first_chunk_names_stream_model_and_provider() -> None:
@@ -46,7 +62,7 @@ def test_what_a_delta_says_beside_text(name: str) -> None:
 
 
 def test_pieces_of_tool_calls() -> None:
-    delta = agent_pb2.ToolCallDelta(index=1, id="call_1", name="add", arguments='{"a"')
+    delta = agent_pb2.ToolCallDelta(index=1, id="call_1", name="add", arguments_json='{"a"')
     assert metadata(tool_call_deltas=[delta])["tool_call_deltas"] == [
         {"index": 1, "id": "call_1", "name": "add", "arguments": '{"a"'}
     ]
@@ -70,7 +86,7 @@ def test_the_finish_reason_is_a_word(number: agent_pb2.FinishReason, word: str) 
 
 def test_a_finish_reason_of_a_newer_server_is_other() -> None:
     newer = agent_pb2.StreamChunk.FromString(agent_pb2.StreamChunk(is_final=True).SerializeToString() + b"\x80\x01\x63")
-    assert to_chunk(newer).metadata["finish_reason"] == "other"
+    assert to_chunk(newer, 0).metadata["finish_reason"] == "other"
 
 
 def test_a_count_reported_as_zero_is_zero_and_one_not_reported_is_absent() -> None:
@@ -80,14 +96,19 @@ def test_a_count_reported_as_zero_is_zero_and_one_not_reported_is_absent() -> No
 
 
 def test_stats_are_in_seconds() -> None:
-    stats = agent_pb2.StreamStats(time_to_first_token_ms=250, duration_ms=1500, chunk_count=3, tokens_per_second=12.5)
+    stats = agent_pb2.StreamStats(
+        time_to_first_token=to_duration(0.25), duration=to_duration(1.5), chunk_count=3, tokens_per_second=12.5
+    )
     assert final(stats=stats)["stats"] == {
         "time_to_first_token": 0.25,
         "duration": 1.5,
         "chunk_count": 3,
         "tokens_per_second": 12.5,
     }
-    assert final(stats=agent_pb2.StreamStats(duration_ms=2))["stats"] == {"duration": 0.002, "chunk_count": 0}
+    assert final(stats=agent_pb2.StreamStats(duration=to_duration(0.002)))["stats"] == {
+        "duration": 0.002,
+        "chunk_count": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -101,7 +122,7 @@ def test_stats_are_in_seconds() -> None:
     ],
 )
 def test_arguments_of_a_tool_call_are_a_dict_or_what_the_model_wrote(text: str, arguments: Any) -> None:
-    call = agent_pb2.ToolCall(id="call_1", name="add", arguments=text)
+    call = agent_pb2.ToolCall(id="call_1", name="add", arguments_json=text)
     assert final(tool_calls=[call])["tool_calls"] == [{"id": "call_1", "name": "add", "arguments": arguments}]
 
 

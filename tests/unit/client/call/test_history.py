@@ -7,16 +7,17 @@ import threading
 from typing import Any
 
 from headwater._call.history import History, Reply
+from headwater._values.messages import to_messages
 from headwater.v1 import agent_pb2
 from headwater.v1.agent_pb2 import StreamChunk
 
 
-def user(text: str) -> agent_pb2.Message:
-    return agent_pb2.Message(role=agent_pb2.ROLE_USER, parts=[agent_pb2.Part(text=text)])
+def user(text: str) -> agent_pb2.ChatMessage:
+    return agent_pb2.ChatMessage(role=agent_pb2.ROLE_USER, parts=[agent_pb2.Part(text=text)])
 
 
-def assistant(text: str) -> agent_pb2.Message:
-    return agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[agent_pb2.Part(text=text)])
+def assistant(text: str) -> agent_pb2.ChatMessage:
+    return agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=[agent_pb2.Part(text=text)])
 
 
 def talk(history: History, prompt: str, reply: str, *, interrupted: bool = False) -> None:
@@ -161,7 +162,7 @@ def reply_of(*chunks: StreamChunk) -> Reply:
     return reply
 
 
-def parts(message: agent_pb2.Message | None) -> list[tuple[str, Any]]:
+def parts(message: agent_pb2.ChatMessage | None) -> list[tuple[str, Any]]:
     assert message is not None
     found = []
     for part in message.parts:
@@ -170,39 +171,30 @@ def parts(message: agent_pb2.Message | None) -> list[tuple[str, Any]]:
     return found
 
 
-def test_the_parts_of_a_reply_keep_the_order_in_which_they_came() -> None:
-    call = agent_pb2.ToolCall(id="1", name="add", arguments="{}")
-    reply = reply_of(
-        StreamChunk(thinking="Let me "),
-        StreamChunk(thinking="see."),
-        StreamChunk(thinking_signature="sig"),
-        StreamChunk(redacted_thinking="data"),
-        StreamChunk(content="I will "),
-        StreamChunk(content="add."),
-        StreamChunk(tool_call_deltas=[agent_pb2.ToolCallDelta(index=0, id="1", name="add", arguments="{}")]),
-        StreamChunk(content="Done."),
-        StreamChunk(is_final=True, tool_calls=[call]),
-    )
-    assert parts(reply.message(interrupted=False)) == [
-        ("thinking", agent_pb2.Thinking(text="Let me see.", signature="sig")),
-        ("redacted_thinking", agent_pb2.RedactedThinking(data="data")),
-        ("text", "I will add."),
-        ("tool_call", call),
-        ("text", "Done."),
-    ]
-    assert reply.text == "I will add.Done."
-
-
-def test_thinking_without_a_signature_is_not_kept() -> None:
-    reply = reply_of(StreamChunk(thinking="Hm."), StreamChunk(content="Yes."))
+def test_a_reply_of_text_is_one_text_without_its_thinking() -> None:
+    reply = reply_of(StreamChunk(thinking="Hm."), StreamChunk(content="Ye"), StreamChunk(content="s."))
     assert parts(reply.message(interrupted=False)) == [("text", "Yes.")]
 
 
-def test_tool_calls_that_came_whole_are_kept() -> None:
-    call = agent_pb2.ToolCall(name="add", arguments="{}")
-    assert parts(reply_of(StreamChunk(is_final=True, tool_calls=[call])).message(interrupted=False)) == [
-        ("tool_call", call)
-    ]
+def test_a_reply_that_ends_in_calls_is_the_message_that_the_server_made() -> None:
+    call = agent_pb2.ToolCall(id="1", name="add", arguments_json="{}")
+    data = agent_pb2.ProviderData(provider="gemini", account="a", data_json='{"thought_signature": "x"}')
+    made = agent_pb2.ChatMessage(
+        role=agent_pb2.ROLE_ASSISTANT,
+        parts=[
+            agent_pb2.Part(thinking=agent_pb2.Thinking(text="Let me see.", signature="sig")),
+            agent_pb2.Part(text="I will add."),
+            agent_pb2.Part(tool_call=call, provider_data=data),
+            agent_pb2.Part(provider_data=data),
+        ],
+    )
+    reply = reply_of(
+        StreamChunk(thinking="Let me see."),
+        StreamChunk(content="I will add."),
+        StreamChunk(is_final=True, tool_calls=[call], message=made),
+    )
+    assert reply.message(interrupted=False) == made
+    assert reply.text == "I will add."
 
 
 def test_an_interrupted_reply_keeps_its_text_without_unfinished_calls() -> None:
@@ -220,33 +212,54 @@ def test_the_words_of_a_refusal_are_kept() -> None:
     assert parts(reply_of(StreamChunk(refusal="I cannot.")).message(interrupted=False)) == [("text", "I cannot.")]
 
 
+def test_what_a_provider_wants_back_is_kept_and_sent() -> None:
+    history = History(20)
+    data = agent_pb2.ProviderData(provider="openrouter", account="a", data_json="[1]")
+    exchange = history.begin(user("a"))
+    assert exchange is not None
+    reply = agent_pb2.ChatMessage(
+        role=agent_pb2.ROLE_ASSISTANT,
+        parts=[agent_pb2.Part(text="A", provider_data=data), agent_pb2.Part(provider_data=data)],
+    )
+    exchange.end([reply], interrupted=False)
+    again = history.begin(user("b"))
+    assert again is not None
+    assert again.messages[1] == reply
+    shown = {"provider": "openrouter", "account": "a", "data_json": "[1]"}
+    assert history.as_dicts()[1]["content"] == [
+        {"type": "text", "text": "A", "provider_data": shown},
+        {"type": "provider_data", "provider_data": shown},
+    ]
+    assert to_messages(history.as_dicts())[1] == reply
+
+
 def test_a_tool_call_is_never_sent_without_its_result() -> None:
     history = History(20)
-    call = agent_pb2.Part(tool_call=agent_pb2.ToolCall(id="1", name="add", arguments="{}"))
+    call = agent_pb2.Part(tool_call=agent_pb2.ToolCall(id="1", name="add", arguments_json="{}"))
     talk(history, "a", "A")
     exchange = history.begin(user("b"))
     assert exchange is not None
-    exchange.end([agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[call])], interrupted=False)
+    exchange.end([agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=[call])], interrupted=False)
     assert sends(history, "c") == ["a", "A"]
     exchange = history.begin(user("d"))
     assert exchange is not None
     said = agent_pb2.Part(text="Adding.")
-    exchange.end([agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[said, call])], interrupted=False)
+    exchange.end([agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=[said, call])], interrupted=False)
     assert sends(history, "e") == ["a", "A", "d", "Adding."]
 
 
-def called(name: str, text: str = "") -> agent_pb2.Message:
+def called(name: str, text: str = "") -> agent_pb2.ChatMessage:
     parts = [agent_pb2.Part(text=text)] if text else []
-    call = agent_pb2.Part(tool_call=agent_pb2.ToolCall(id=name, name=name, arguments="{}"))
-    return agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, parts=[*parts, call])
+    call = agent_pb2.Part(tool_call=agent_pb2.ToolCall(id=name, name=name, arguments_json="{}"))
+    return agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=[*parts, call])
 
 
-def told(name: str, content: str) -> agent_pb2.Message:
+def told(name: str, content: str) -> agent_pb2.ChatMessage:
     result = agent_pb2.ToolResult(tool_call_id=name, name=name, content=content)
-    return agent_pb2.Message(role=agent_pb2.ROLE_TOOL, parts=[agent_pb2.Part(tool_result=result)])
+    return agent_pb2.ChatMessage(role=agent_pb2.ROLE_TOOL, parts=[agent_pb2.Part(tool_result=result)])
 
 
-def talk_with_tools(history: History, prompt: str, *reply: agent_pb2.Message, interrupted: bool = False) -> None:
+def talk_with_tools(history: History, prompt: str, *reply: agent_pb2.ChatMessage, interrupted: bool = False) -> None:
     exchange = history.begin(user(prompt))
     assert exchange is not None
     exchange.end(reply, interrupted=interrupted)

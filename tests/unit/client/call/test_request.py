@@ -10,12 +10,13 @@ import math
 import pickle
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 
 from headwater import Agent, Image, MessageTooLargeError, ValidationError
+from headwater._call.arguments import ReasoningEffort
 from headwater.v1 import agent_pb2, agent_service_pb2
 
 PNG = b"\x89PNG"
@@ -24,6 +25,11 @@ PNG = b"\x89PNG"
 def sent(prompt: Any = "Hi", agent: Agent | None = None, **arguments: Any) -> agent_service_pb2.StreamRequest:
     """The request that a call would send."""
     return (agent or Agent()).stream(prompt, **arguments)._prepared.request
+
+
+def asked(agent: Agent | None = None, **arguments: Any) -> agent_pb2.AgentConfig:
+    """The agent of that request."""
+    return sent(agent=agent, **arguments).agent
 
 
 def refused(field: str, cure: str, make: Callable[[], object]) -> None:
@@ -41,12 +47,13 @@ def parts(request: agent_service_pb2.StreamRequest) -> list[dict[str, Any]]:
 
 def test_a_prompt_alone_sends_nothing_else() -> None:
     assert sent() == agent_service_pb2.StreamRequest(
-        messages=[agent_pb2.Message(role=agent_pb2.ROLE_USER, parts=[agent_pb2.Part(text="Hi")])]
+        agent=agent_pb2.AgentConfig(),
+        messages=[agent_pb2.ChatMessage(role=agent_pb2.ROLE_USER, parts=[agent_pb2.Part(text="Hi")])],
     )
 
 
 def test_sampling_keywords_are_sent_as_given_and_zero_is_a_value() -> None:
-    request = sent(
+    request = asked(
         temperature=0, max_tokens=5, top_p=0.5, frequency_penalty=-1, presence_penalty=1.5, stop=["a", "b"], seed=0
     )
     assert (request.temperature, request.HasField("temperature")) == (0.0, True)
@@ -54,23 +61,66 @@ def test_sampling_keywords_are_sent_as_given_and_zero_is_a_value() -> None:
     assert (request.max_tokens, request.top_p) == (5, 0.5)
     assert (request.frequency_penalty, request.presence_penalty) == (-1.0, 1.5)
     assert list(request.stop) == ["a", "b"]
-    assert list(sent(stop="end").stop) == ["end"]
+    assert list(asked(stop="end").stop) == ["end"]
 
 
 def test_a_call_overrides_the_agent() -> None:
     agent = Agent(instructions="Be brief.", model="m", provider="p", temperature=0.5, max_tokens=9, api_key="k")
-    plain = sent(agent=agent)
+    plain = asked(agent)
     assert (plain.instructions, plain.model, plain.provider) == ("Be brief.", "m", "p")
-    assert (plain.temperature, plain.max_tokens, plain.api_key) == (0.5, 9, "k")
-    other = sent(agent=agent, temperature=1, max_tokens=1, model="n", api_key="l")
-    assert (other.temperature, other.max_tokens, other.model, other.api_key) == (1, 1, "n", "l")
-    assert (sent(agent=agent, instructions="Rhyme.").instructions, sent(agent=agent, instructions="").instructions) == (
+    assert (plain.temperature, plain.max_tokens) == (0.5, 9)
+    other = asked(agent, temperature=1, max_tokens=1, model="n")
+    assert (other.temperature, other.max_tokens, other.model) == (1, 1, "n")
+    assert (asked(agent, instructions="Rhyme.").instructions, asked(agent, instructions="").instructions) == (
         "Rhyme.",
         "",
     )
 
 
-@pytest.mark.parametrize("name", ["token", "target", "name", "system"])
+def headers(agent: Agent, **arguments: Any) -> dict[str, str]:
+    return dict(agent.stream("Hi", **arguments)._prepared.headers())
+
+
+def test_the_callers_key_for_the_provider_is_metadata_and_never_in_a_message() -> None:
+    agent = Agent(api_key="key-secret", token="tok")
+    assert headers(agent) == {"authorization": "Bearer tok", "headwater-provider-key": "key-secret"}
+    assert headers(agent, api_key="other") == {"authorization": "Bearer tok", "headwater-provider-key": "other"}
+    assert b"key-secret" not in sent(agent=agent).SerializeToString()
+    assert headers(Agent()) == {}
+
+
+def noop(a: int) -> int:
+    return a
+
+
+def test_how_hard_the_model_thinks_and_whether_it_may_call_tools_at_once() -> None:
+    agent = Agent(reasoning_effort="low", tools=[noop], parallel_tool_calls=False)
+    assert (asked(agent).reasoning_effort, asked(agent).parallel_tool_calls) == (agent_pb2.REASONING_EFFORT_LOW, False)
+    other = asked(agent, reasoning_effort="max", parallel_tool_calls=True)
+    assert (other.reasoning_effort, other.parallel_tool_calls) == (agent_pb2.REASONING_EFFORT_MAX, True)
+    assert not asked(agent, tools=[]).HasField("parallel_tool_calls")
+    assert asked().reasoning_effort == agent_pb2.REASONING_EFFORT_UNSPECIFIED
+
+
+def test_every_effort_of_the_contract_can_be_asked_for() -> None:
+    names = {
+        value.name.removeprefix("REASONING_EFFORT_").lower() for value in agent_pb2.ReasoningEffort.DESCRIPTOR.values
+    }
+    assert names - {"unspecified"} == set(get_args(ReasoningEffort))
+    for name in names - {"unspecified"}:
+        assert asked(reasoning_effort=name).reasoning_effort == agent_pb2.ReasoningEffort.Value(
+            f"REASONING_EFFORT_{name.upper()}"
+        )
+
+
+def test_labels_of_a_call_are_added_to_those_of_the_agent() -> None:
+    agent = Agent(labels={"team": "billing", "env": "test"}, user="u-1")
+    assert (dict(asked(agent).labels), asked(agent).user) == ({"team": "billing", "env": "test"}, "u-1")
+    other = asked(agent, labels={"env": "live", "job.id": "7"}, user="u-2")
+    assert (dict(other.labels), other.user) == ({"team": "billing", "env": "live", "job.id": "7"}, "u-2")
+
+
+@pytest.mark.parametrize("name", ["token", "target", "connection", "name", "system"])
 def test_a_setting_of_the_agent_is_never_an_option_of_the_provider(name: str) -> None:
     cure = "instructions" if name == "system" else f"Agent({name}=...)"
     refused(name, cure, lambda: Agent().stream("Hi", **{name: "secret"}))
@@ -86,10 +136,10 @@ def test_settings_may_be_changed_at_any_time() -> None:
     agent.token, agent.api_key, agent.history = "two", "l", 4
     assert (agent.token, agent.api_key, agent.history) == ("two", "l", 4)
     call = agent.stream("Hi")._prepared
-    assert (call.server.headers(), call.request.api_key) == ((("authorization", "Bearer two"),), "l")
+    assert call.headers() == (("authorization", "Bearer two"), ("headwater-provider-key", "l"))
     agent.token = agent.api_key = None
     call = agent.stream("Hi")._prepared
-    assert (call.server.headers(), call.request.api_key) == ((), "")
+    assert call.headers() == ()
 
 
 @pytest.mark.parametrize(("name", "value"), [("token", "a\n"), ("api_key", "ü"), ("history", -1), ("history", "20")])
@@ -127,31 +177,31 @@ def test_words_for_unsupported_params_may_be_written_as_the_contract_does() -> N
 
 def test_another_provider_does_not_get_the_agents_model() -> None:
     agent = Agent(model="llama3.2", provider="ollama")
-    assert (sent(agent=agent, provider="openai").model, sent(agent=agent, provider="ollama").model) == ("", "llama3.2")
-    assert sent(agent=agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
+    assert (asked(agent, provider="openai").model, asked(agent, provider="ollama").model) == ("", "llama3.2")
+    assert asked(agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
 
 
 def test_a_model_that_implies_its_provider_is_not_sent_to_another() -> None:
     agent = Agent(model="scripted/story")
-    assert (sent(agent=agent, provider="openai").model, sent(agent=agent, provider="openai").provider) == ("", "openai")
-    assert sent(agent=agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
-    assert sent(agent=agent).model == "scripted/story"
+    assert (asked(agent, provider="openai").model, asked(agent, provider="openai").provider) == ("", "openai")
+    assert asked(agent, provider="openai", model="gpt-4o-mini").model == "gpt-4o-mini"
+    assert asked(agent).model == "scripted/story"
 
 
 def test_set_provider_forgets_the_model() -> None:
     agent = Agent(model="llama3.2", provider="ollama")
     agent.set_provider("anthropic")
-    assert (sent(agent=agent).provider, sent(agent=agent).model) == ("anthropic", "")
+    assert (asked(agent).provider, asked(agent).model) == ("anthropic", "")
     agent.set_provider("openai", "gpt-4o-mini")
-    assert (sent(agent=agent).provider, sent(agent=agent).model) == ("openai", "gpt-4o-mini")
+    assert (asked(agent).provider, asked(agent).model) == ("openai", "gpt-4o-mini")
 
 
 def test_context_is_appended_to_the_instructions_line_by_line() -> None:
     agent = Agent(instructions="Be brief.")
-    request = sent(agent=agent, context={"city": "Köln", "year": 2024, "tags": ["a", "b"], "open": True, "end": None})
+    request = asked(agent, context={"city": "Köln", "year": 2024, "tags": ["a", "b"], "open": True, "end": None})
     assert request.instructions == 'Be brief.\ncity: Köln\nyear: 2024\ntags: ["a", "b"]\nopen: true\nend: null'
-    assert sent(context={"city": "Köln"}).instructions == "city: Köln"
-    assert sent(agent=agent, context={}).instructions == "Be brief."
+    assert asked(context={"city": "Köln"}).instructions == "city: Köln"
+    assert asked(agent, context={}).instructions == "Be brief."
 
 
 def test_a_prompt_may_have_several_parts() -> None:
@@ -187,7 +237,7 @@ def test_messages_are_taken_as_other_sdks_write_them() -> None:
             {"role": "user", "content": [{"type": "text", "text": "1 + 2?"}]},
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "call_1", "content": "3"},
-            agent_pb2.Message(role=agent_pb2.ROLE_ASSISTANT, content="3"),
+            agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, content="3"),
         ],
     )
     assert [MessageToDict(message) for message in request.messages] == [
@@ -195,7 +245,7 @@ def test_messages_are_taken_as_other_sdks_write_them() -> None:
         {"role": "ROLE_USER", "parts": [{"text": "1 + 2?"}]},
         {
             "role": "ROLE_ASSISTANT",
-            "parts": [{"toolCall": {"id": "call_1", "name": "add", "arguments": '{"b": 1, "a": 2}'}}],
+            "parts": [{"toolCall": {"id": "call_1", "name": "add", "argumentsJson": '{"b": 1, "a": 2}'}}],
         },
         {"role": "ROLE_TOOL", "parts": [{"toolResult": {"toolCallId": "call_1", "content": "3"}}]},
         {"role": "ROLE_ASSISTANT", "content": "3"},
@@ -210,7 +260,7 @@ def test_messages_may_stand_without_a_prompt() -> None:
 def test_tool_calls_may_be_written_as_chunks_have_them() -> None:
     calls = [{"id": "call_1", "name": "add", "arguments": {"b": 1, "a": 2}}]
     request = sent(messages=[{"role": "assistant", "content": "", "tool_calls": calls}])
-    assert request.messages[0].parts[0].tool_call.arguments == '{"b": 1, "a": 2}'
+    assert request.messages[0].parts[0].tool_call.arguments_json == '{"b": 1, "a": 2}'
 
 
 def test_keys_that_say_nothing_are_taken_as_sdks_dump_them() -> None:
@@ -239,12 +289,12 @@ SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type"
         ("json", {"type": "RESPONSE_FORMAT_TYPE_JSON_OBJECT"}),
         ("json_object", {"type": "RESPONSE_FORMAT_TYPE_JSON_OBJECT"}),
         ({"type": "json_object"}, {"type": "RESPONSE_FORMAT_TYPE_JSON_OBJECT"}),
-        (SCHEMA, {"type": "RESPONSE_FORMAT_TYPE_JSON_SCHEMA", "schema": json.dumps(SCHEMA)}),
+        (SCHEMA, {"type": "RESPONSE_FORMAT_TYPE_JSON_SCHEMA", "schemaJson": json.dumps(SCHEMA)}),
         (
             {"type": "json_schema", "json_schema": {"name": "facts", "schema": SCHEMA, "strict": True}},
             {
                 "type": "RESPONSE_FORMAT_TYPE_JSON_SCHEMA",
-                "schema": json.dumps(SCHEMA),
+                "schemaJson": json.dumps(SCHEMA),
                 "name": "facts",
                 "strict": True,
             },
@@ -252,24 +302,24 @@ SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type"
     ],
 )
 def test_response_formats(given: Any, expected: dict[str, Any]) -> None:
-    assert MessageToDict(sent(response_format=given).response_format) == expected
+    assert MessageToDict(asked(response_format=given).response_format) == expected
 
 
 def test_any_other_keyword_is_an_option_of_the_provider_in_use() -> None:
-    request = sent(provider="ollama", num_ctx=8192, provider_options={"ollama": {"num_ctx": 1, "mirostat": 2}})
+    request = asked(provider="ollama", num_ctx=8192, provider_options={"ollama": {"num_ctx": 1, "mirostat": 2}})
     assert MessageToDict(request)["providerOptions"] == {"ollama": {"num_ctx": 8192.0, "mirostat": 2.0}}
-    assert MessageToDict(sent(agent=Agent(provider="openai"), logprobs=True))["providerOptions"] == {
+    assert MessageToDict(asked(Agent(provider="openai"), logprobs=True))["providerOptions"] == {
         "openai": {"logprobs": True}
     }
 
 
 def test_unsupported_params() -> None:
-    assert sent(unsupported_params="error").unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_ERROR
-    assert sent(unsupported_params="drop").unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
+    assert asked(unsupported_params="error").unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_ERROR
+    assert asked(unsupported_params="drop").unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP
 
 
 def test_what_a_caller_changes_afterwards_is_not_sent() -> None:
-    message = agent_pb2.Message(role=agent_pb2.ROLE_USER, content="Hi")
+    message = agent_pb2.ChatMessage(role=agent_pb2.ROLE_USER, content="Hi")
     stream = Agent().stream("", messages=[message])
     message.content = "Ho"
     assert stream._prepared.request.messages[0].content == "Hi"
@@ -315,6 +365,25 @@ HALF = "\ud83d"
         ("options.a[0].b", "finite", {"a": [{"b": math.nan}]}),
         ("api_key", "ASCII", {"api_key": "schlüssel"}),
         ("api_key", "line break", {"api_key": "key\n"}),
+        ("api_key", "4,096", {"api_key": "k" * 4097}),
+        ("reasoning_effort", "one of none, minimal, low", {"reasoning_effort": "hard"}),
+        ("reasoning_effort", "one of", {"reasoning_effort": 3}),
+        ("parallel_tool_calls", "tools=", {"parallel_tool_calls": True}),
+        ("parallel_tool_calls", "True, False", {"parallel_tool_calls": 1, "tools": [noop]}),
+        ("labels", "dict", {"labels": ["a"]}),
+        ("labels", "lower-case", {"labels": {"Team": "a"}}),
+        ("labels", "lower-case", {"labels": {"x" * 64: "a"}}),
+        ("labels", "lower-case", {"labels": {1: "a"}}),
+        ("labels", "at most 16", {"labels": {f"k{number}": "" for number in range(17)}}),
+        ("labels.team", "str", {"labels": {"team": 1}}),
+        ("labels.team", "256", {"labels": {"team": "x" * 257}}),
+        ("user", "256", {"user": "u" * 257}),
+        ("user", "str", {"user": 7}),
+        (
+            "messages[0].content[0].provider_data",
+            "data_json",
+            {"messages": [{"role": "assistant", "content": [{"type": "text", "text": "a", "provider_data": "x"}]}]},
+        ),
         ("model", "str", {"model": 4}),
         ("base_url", "[providers.NAME]", {"base_url": "http://localhost:8000/v1"}),
         ("messages", "list", {"messages": "Hi"}),
@@ -390,6 +459,10 @@ def test_a_bad_prompt_is_refused_at_once(field: str, cure: str, prompt: Any) -> 
         ("target", "HOST:PORT", {"target": "dns:///localhost"}),
         ("target", "HOST:PORT", {"target": "ipv4:127.0.0.1"}),
         ("token", "ASCII", {"token": "geheim\n"}),
+        ("reasoning_effort", "one of", {"reasoning_effort": "hard"}),
+        ("labels", "lower-case", {"labels": {"Team": "a"}}),
+        ("user", "256", {"user": "u" * 257}),
+        ("parallel_tool_calls", "True, False", {"parallel_tool_calls": "yes"}),
         ("instructions", "str", {"instructions": None}),
         ("base_url", "api_key_env", {"base_url": "http://localhost:8000/v1"}),
     ],
@@ -445,7 +518,7 @@ def test_no_secret_is_in_a_representation() -> None:
     agent = Agent(token="tok-secret", api_key="key-secret")
     stream = agent.stream("Hi")
     agent.token, agent.api_key = "new-secret", "new-secret"
-    assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared.server)
+    assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared) + repr(stream._prepared.server)
 
 
 @pytest.mark.parametrize("method", [Agent.arun, Agent.run, Agent.stream_sync])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,12 +13,7 @@ from headwater.cli.workflow.run_progress import RunProgress, in_order, took
 from headwater.cli.workflow.run_tree import draw
 from headwater.v1 import workflow_pb2
 from headwater.v1.workflow_pb2 import Workflow, WorkflowEvent
-
-
-def event(kind: str, step: str = "", at: float = 0.0, **fields: Any) -> WorkflowEvent:
-    message = WorkflowEvent(type=f"WORKFLOW_EVENT_TYPE_{kind}", step=step, **fields)
-    message.create_time.FromNanoseconds(int((1_000_000 + at) * 1e9))
-    return message
+from tests.support.runs.events import event
 
 
 def run(**steps: list[str]) -> RunProgress:
@@ -58,15 +52,15 @@ def test_a_step_stands_under_the_last_of_those_it_waits_for():
 def test_the_tree_shows_how_far_each_step_is():
     progress = after(
         run(a=[], b=[], c=[], d=[], e=[]),
-        event("RUN_STARTED"),
-        event("STEP_STARTED", "a", attempt=1),
-        event("STEP_COMPLETED", "a", 1.5, attempt=1, result='"fine"'),
-        event("STEP_STARTED", "b", 8.0, attempt=1),
-        event("CHUNK", "b", attempt=1, content="first line\nsecond"),
-        event("CHUNK", "b", attempt=1, content=" line\n\n"),
-        event("STEP_WAITING_FOR_WORKER", "c", attempt=1, queue="fleet"),
-        event("STEP_RETRYING", "d", attempt=1, error="no luck", delay_ms=200),
-        event("STEP_FAILED", "e", attempt=4, error="boom"),
+        event("run_started"),
+        event("step_started", "a", attempt=1),
+        event("step_completed", "a", at=1.5, attempt=1, result_json='"fine"'),
+        event("step_started", "b", at=8.0, attempt=1),
+        event("step_chunk", "b", attempt=1, content="first line\nsecond"),
+        event("step_chunk", "b", attempt=1, content=" line\n\n"),
+        event("step_waiting", "c", attempt=1, queue="fleet"),
+        event("step_retrying", "d", attempt=1, error="no luck", delay=0.2),
+        event("step_failed", "e", attempt=4, error="boom"),
     )
     head, *rows = drawn(progress)
     assert "w  running  2 of 5 steps  10.0 s" in head
@@ -80,7 +74,9 @@ def test_the_tree_shows_how_far_each_step_is():
 
 
 def test_of_a_long_line_the_end_is_shown():
-    progress = after(run(a=[]), event("STEP_STARTED", "a", 9.0), event("CHUNK", "a", content="x" * 100 + " 日本 end"))
+    progress = after(
+        run(a=[]), event("step_started", "a", at=9.0), event("step_chunk", "a", content="x" * 100 + " 日本 end")
+    )
     (row,) = drawn(progress, width=40)[1:]
     assert row.startswith("a  running  1.0 s  …x")
     assert row.endswith("x 日本 end")
@@ -88,7 +84,7 @@ def test_of_a_long_line_the_end_is_shown():
 
 def test_a_run_with_more_steps_than_lines_shows_what_is_under_way():
     progress = run(**{f"s{number}": [] for number in range(2_000)})
-    after(progress, event("STEP_STARTED", "s900", 10.0), event("STEP_FAILED", "s1500", error="boom"))
+    after(progress, event("step_started", "s900", at=10.0), event("step_failed", "s1500", error="boom"))
     assert drawn(progress, height=10)[1:] == ["s1500  failed  boom", "s900  running  0.0 s", "and 1998 pending"]
 
 
@@ -96,7 +92,7 @@ def test_a_run_with_more_steps_than_lines_shows_what_is_under_way():
 def test_the_picture_is_never_higher_than_the_terminal(height):
     progress = run(**{f"s{number}": [f"s{number - 1}"] if number else [] for number in range(50)})
     for number in range(50):
-        progress.apply(event("STEP_STARTED", f"s{number}"))
+        progress.apply(event("step_started", f"s{number}", at=0.0))
     assert len(drawn(progress, height=height)) <= max(height - 1, 2)
 
 
@@ -109,8 +105,8 @@ def test_somebody_elses_text_cannot_steer_the_terminal():
     name = "a\x1b]0;title\x07\u202e\nb"
     progress = after(
         run(**{name: []}),
-        event("STEP_STARTED", name, 10.0),
-        event("CHUNK", name, content="c\x1b[2J\x9b\x7f d"),
+        event("step_started", name, at=10.0),
+        event("step_chunk", name, content="c\x1b[2J\x9b\x7f d"),
     )
     (row,) = drawn(progress)[1:]
     assert row == "a\ufffd]0;title\ufffd\ufffd b  running  0.0 s  c\ufffd[2J\ufffd\ufffd d"
@@ -123,11 +119,11 @@ def test_markup_in_text_is_only_text():
 def test_chunks_of_an_earlier_attempt_are_void():
     progress = after(
         run(a=[]),
-        event("STEP_STARTED", "a", attempt=1),
-        event("CHUNK", "a", attempt=1, content="old"),
-        event("STEP_STARTED", "a", attempt=2),
-        event("CHUNK", "a", attempt=1, content="late"),
-        event("CHUNK", "a", attempt=2, content="new"),
+        event("step_started", "a", attempt=1),
+        event("step_chunk", "a", attempt=1, content="old"),
+        event("step_started", "a", attempt=2),
+        event("step_chunk", "a", attempt=1, content="late"),
+        event("step_chunk", "a", attempt=2, content="new"),
     )
     assert progress.steps["a"].tail == "new"
 
@@ -135,13 +131,13 @@ def test_chunks_of_an_earlier_attempt_are_void():
 def test_a_resumed_run_begins_anew_with_what_had_not_completed():
     progress = after(
         run(a=[], b=["a"], c=["b"], d=["a"], e=["d"]),
-        event("STEP_COMPLETED", "a", result="1"),
-        event("STEP_FAILED", "b", error="boom"),
-        event("STEP_SKIPPED", "c", error="`b` failed"),
-        event("STEP_SKIPPED", "d", error="its condition is false"),
-        event("STEP_SKIPPED", "e", error="`d` was skipped"),
-        event("RUN_FINISHED", run_status="WORKFLOW_RUN_STATUS_FAILED", error="step `b` failed"),
-        event("RUN_RESUMED"),
+        event("step_completed", "a", result_json="1"),
+        event("step_failed", "b", error="boom"),
+        event("step_skipped", "c", reason="SKIP_REASON_DEPENDENCY_FAILED", because_of=["b"]),
+        event("step_skipped", "d", reason="SKIP_REASON_CONDITION_FALSE"),
+        event("step_skipped", "e", reason="SKIP_REASON_DEPENDENCY_SKIPPED", because_of=["d"]),
+        event("run_finished", status="WORKFLOW_RUN_STATUS_FAILED", error="step `b` failed"),
+        event("run_resumed"),
     )
     pending, skipped = StepStatus.PENDING, StepStatus.SKIPPED
     assert [step.status for step in progress.steps.values()] == [
@@ -153,7 +149,7 @@ def test_a_resumed_run_begins_anew_with_what_had_not_completed():
 
 def test_an_event_of_a_newer_server_changes_nothing():
     before = drawn(run(a=[]))
-    assert drawn(after(run(a=[]), WorkflowEvent(type=99, step="a"))) == before  # type: ignore[arg-type]
+    assert drawn(after(run(a=[]), WorkflowEvent(step="a"))) == before
 
 
 def test_steps_of_a_cycle_are_left_out_of_the_order():
@@ -179,18 +175,18 @@ def lines(capsys: pytest.CaptureFixture[str], *events: WorkflowEvent) -> list[st
 def test_each_event_is_a_line(capsys):
     assert lines(
         capsys,
-        event("RUN_STARTED"),
-        event("STEP_STARTED", "a", attempt=1),
-        event("STEP_RETRYING", "a", attempt=1, error="no\nluck", delay_ms=200),
-        event("STEP_STARTED", "a", attempt=2),
-        event("STEP_COMPLETED", "a", 1.5, attempt=2, result='{"x": 1}'),
-        event("STEP_WAITING_FOR_WORKER", "b", attempt=1, queue="fleet"),
-        event("STEP_FAILED", "b", attempt=1, error="boom"),
-        event("STEP_SKIPPED", "c", error="`b` failed"),
-        event("STEP_CANCELLED", "d"),
-        event("WARNING", "e", error="two steps changed `k`", key="k"),
-        event("RUN_RESUMED"),
-        WorkflowEvent(type=99, step="a"),  # type: ignore[arg-type]
+        event("run_started"),
+        event("step_started", "a", attempt=1),
+        event("step_retrying", "a", attempt=1, error="no\nluck", delay=0.2),
+        event("step_started", "a", attempt=2),
+        event("step_completed", "a", at=1.5, attempt=2, result_json='{"x": 1}'),
+        event("step_waiting", "b", attempt=1, queue="fleet"),
+        event("step_failed", "b", attempt=1, error="boom"),
+        event("step_skipped", "c", reason="SKIP_REASON_DEPENDENCY_FAILED", because_of=["b"]),
+        event("step_cancelled", "d"),
+        event("run_warning", "e", message="two steps changed `k`", context_key="k"),
+        event("run_resumed"),
+        WorkflowEvent(step="a"),
     ) == [
         "a: started",
         "a: attempt 1 failed: no luck; again in 0.2 s",
@@ -201,20 +197,20 @@ def test_each_event_is_a_line(capsys):
         "c: skipped: `b` failed",
         "d: cancelled",
         "warning: e: two steps changed `k`",
-        "the run goes on; what running steps have said is void",
+        "the run continues; what running steps have said is void",
     ]
 
 
 def test_text_is_gathered_into_whole_lines(capsys):
     assert lines(
         capsys,
-        event("STEP_STARTED", "a", attempt=1),
-        event("CHUNK", "a", attempt=1, content="one"),
-        event("CHUNK", "b", attempt=1, content="other\n"),
-        event("CHUNK", "a", attempt=1, content=" two\nthr", omitted_characters=1_234),
-        event("CHUNK", "a", attempt=1, content="ee"),
-        event("STEP_COMPLETED", "a", 1.0, attempt=1, result='"one two\\nthree"'),
-        event("CHUNK", "b", attempt=1, content="last"),
+        event("step_started", "a", attempt=1),
+        event("step_chunk", "a", attempt=1, content="one"),
+        event("step_chunk", "b", attempt=1, content="other\n"),
+        event("step_chunk", "a", attempt=1, content=" two\nthr", omitted_characters=1_234),
+        event("step_chunk", "a", attempt=1, content="ee"),
+        event("step_completed", "a", at=1.0, attempt=1, result_json='"one two\\nthree"'),
+        event("step_chunk", "b", attempt=1, content="last"),
     ) == [
         "a: started",
         "b | other",
@@ -227,18 +223,18 @@ def test_text_is_gathered_into_whole_lines(capsys):
 
 
 def test_a_line_without_end_is_cut(capsys):
-    found = lines(capsys, *(event("CHUNK", "a", attempt=1, content="x" * 900) for _ in range(3)))
+    found = lines(capsys, *(event("step_chunk", "a", attempt=1, content="x" * 900) for _ in range(3)))
     assert [len(line) for line in found] == [1_004, 1_004, 704]
 
 
 def test_lines_hold_no_control_characters_and_no_line_feeds(capsys):
-    assert lines(capsys, event("STEP_FAILED", "a\nb\x1b", error="c\r\nd\x07")) == ["a b\ufffd: failed: c d\ufffd"]
+    assert lines(capsys, event("step_failed", "a\nb\x1b", error="c\r\nd\x07")) == ["a b\ufffd: failed: c d\ufffd"]
 
 
 def test_json_has_the_names_of_the_contract(capsys):
-    JsonLines().show(event("STEP_STARTED", "a\x1b\n", sequence=3, attempt=1, run_id="run_1"))
+    JsonLines().show(event("step_started", "a\x1b\n", sequence=3, attempt=1, run_id="run_1"))
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "\x1b" not in out
     found = json.loads(out)
-    assert (found["type"], found["step"], found["run_id"]) == ("WORKFLOW_EVENT_TYPE_STEP_STARTED", "a\x1b\n", "run_1")
+    assert (found["step_started"], found["step"], found["run_id"]) == ({}, "a\x1b\n", "run_1")

@@ -29,17 +29,20 @@ def test_every_field_of_the_contract_can_be_written():
 name: plan
 description: what for
 id: "7"
-schedule_timeout_ms: 5000
+schedule_timeout: 5s
 agent:
   model: scripted/echo
   temperature: 0.5
+  reasoning_effort: REASONING_EFFORT_LOW
+  labels: {team: billing}
   unsupported_params: UNSUPPORTED_PARAMS_DROP
   provider_options: {scripted: {text: hi, usage: {input_tokens: 3}, tool_calls: [{name: f}]}}
 steps:
 - name: a
   action: ask
-- {name: b, handler: h, depends_on: [a], condition: context.x > 1, timeout_ms: 10, max_retries: 0, parallel: false,
-   description: d, metadata: '{"k": 1}', queue: q}
+- {name: b, handler: h, depends_on: [a], condition: context.x > 1, timeout: 0.01s, exclusive: true,
+   retry_policy: {initial_delay: 1s, backoff: 1.5, max_delay: 60s, max_attempts: 1},
+   description: d, metadata_json: '{"k": 1}', queue: q}
 """
     read = MessageToDict(WorkflowFile(text.encode()).workflow, preserving_proto_field_name=True)
     options = {"text": "hi", "usage": {"input_tokens": 3.0}, "tool_calls": [{"name": "f"}]}
@@ -47,26 +50,31 @@ steps:
         "name": "plan",
         "description": "what for",
         "id": "7",
-        "schedule_timeout_ms": 5000,
+        "schedule_timeout": "5s",
         "agent": {
             "model": "scripted/echo",
             "temperature": 0.5,
+            "reasoning_effort": "REASONING_EFFORT_LOW",
+            "labels": {"team": "billing"},
             "unsupported_params": "UNSUPPORTED_PARAMS_DROP",
             "provider_options": {"scripted": options},
         },
         "steps": [
             {"name": "a", "action": "ask"},
             {
-                "name": "b", "handler": "h", "depends_on": ["a"], "condition": "context.x > 1", "timeout_ms": 10,
-                "max_retries": 0, "parallel": False, "description": "d", "metadata": '{"k": 1}', "queue": "q",
+                "name": "b", "handler": "h", "depends_on": ["a"], "condition": "context.x > 1", "timeout": "0.010s",
+                "retry_policy": {"initial_delay": "1s", "backoff": 1.5, "max_delay": "60s", "max_attempts": 1},
+                "exclusive": True, "description": "d", "metadata_json": '{"k": 1}', "queue": "q",
             },
         ],
     }  # fmt: skip
 
 
 def test_json_and_the_names_of_its_mapping_are_taken_too():
-    read = WorkflowFile(b'{"name": "x", "scheduleTimeoutMs": 5, "steps": [{"name": "a", "dependsOn": ["b"]}]}').workflow
-    assert (read.schedule_timeout_ms, read.steps[0].depends_on) == (5, ["b"])
+    read = WorkflowFile(
+        b'{"name": "x", "scheduleTimeout": "5s", "steps": [{"name": "a", "dependsOn": ["b"]}]}'
+    ).workflow
+    assert (read.schedule_timeout.seconds, read.steps[0].depends_on) == (5, ["b"])
 
 
 def test_an_alias_stands_for_what_its_anchor_has():
@@ -98,15 +106,22 @@ def test_every_mistake_is_found_at_once():
         ("action: 1:30", "steps[0].action", "YAML reads `1:30` as a number, so put it in quotes"),
         ("action: 2025-03-01", "steps[0].action", "YAML reads `2025-03-01` as a date; put it in quotes"),
         ("action: [hi]", "steps[0].action", "must be text, not a list"),
-        ("metadata: {a: 1}", "steps[0].metadata", "must be text, not a mapping; write it as JSON text in quotes"),
+        (
+            "metadata_json: {a: 1}",
+            "steps[0].metadata_json",
+            "must be text, not a mapping; write it as JSON text in quotes",
+        ),
         ("depends_on: b", "steps[0].depends_on", "must be a list, such as [b]"),
         ("depends_on: [b, 3]", "steps[0].depends_on[1]", "put it in quotes"),
         ("depends_on: [~]", "steps[0].depends_on[0]", "is empty"),
-        ("timeout_ms: 1e3", "steps[0].timeout_ms", "must be a whole number"),
-        ("timeout_ms: 1.5", "steps[0].timeout_ms", "must be a whole number"),
-        ("timeout_ms: 99999999999", "steps[0].timeout_ms", "must be a whole number"),
-        ("timeout_ms: true", "steps[0].timeout_ms", "must be a whole number"),
-        ('parallel: "no"', "steps[0].parallel", "must be true or false, not `no`"),
+        ("timeout: 30", "steps[0].timeout", "such as 30s or 0.5s, not `30`"),
+        ("timeout: 5m", "steps[0].timeout", "such as 30s or 0.5s, not `5m`"),
+        ("timeout: -1s", "steps[0].timeout", "such as 30s or 0.5s, not `-1s`"),
+        ("timeout: [1s]", "steps[0].timeout", "such as 30s or 0.5s"),
+        ("retry_policy: {max_attempts: 1.5}", "steps[0].retry_policy.max_attempts", "must be a whole number"),
+        ("retry_policy: {max_attempts: 99999999999}", "steps[0].retry_policy.max_attempts", "must be a whole number"),
+        ("retry_policy: 3", "steps[0].retry_policy", "must be a mapping"),
+        ('exclusive: "no"', "steps[0].exclusive", "must be true or false, not `no`"),
         ("on: 1", "steps[0]", "YAML reads the key `on` as a truth value; put it in quotes"),
         ("<<: {action: hi}", "steps[0]", "write the fields out one by one"),
         ("? [a]\n  : b", "steps[0]", "has a key that is no name"),

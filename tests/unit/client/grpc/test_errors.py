@@ -17,6 +17,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from headwater import exceptions
 from headwater._grpc.errors import BY_REASON, CallersNames, to_exception
+from headwater._values.failures import FACTS
 from headwater.exceptions import (
     AuthenticationError,
     ContextWindowError,
@@ -57,12 +58,20 @@ def bare(code: grpc.StatusCode, message: str = "it failed") -> AioRpcError:
 
 
 def info(reason: str, **metadata: str) -> ErrorInfo:
-    return ErrorInfo(reason=reason, domain="headwater", metadata=metadata)
+    return ErrorInfo(reason=reason, domain="headwater.ai", metadata=metadata)
 
 
 def test_the_table_has_every_reason_of_the_contract_and_no_other() -> None:
     names = {name.removeprefix("ERROR_REASON_") for name in error_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
     assert set(BY_REASON) == names
+
+
+def test_the_contract_says_which_failures_can_pass() -> None:
+    facts = {reason: (found.code, found.retryable, found.step_retryable) for reason, found in FACTS.items()}
+    assert facts["PROVIDER_RATE_LIMITED"] == (8, True, True)
+    assert facts["STREAM_INTERRUPTED"] == (10, False, True)
+    assert facts["PROVIDER_QUOTA_EXHAUSTED"] == (8, False, False)
+    assert set(facts) - {"UNSPECIFIED"} == set(BY_REASON)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +261,7 @@ def test_an_error_without_a_message_says_its_code() -> None:
     assert "INTERNAL" in str(to_exception(bare(Code.INTERNAL, ""), target=TARGET))
 
 
-ALL = [getattr(exceptions, name) for name in exceptions.__all__]
+ALL = [getattr(exceptions, name) for name in exceptions.__all__ if name.endswith("Error")]
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -74,9 +74,9 @@ def test_the_schema_comes_from_signature_and_docstring() -> None:
 
 
 def test_the_definition_that_is_sent_has_name_description_and_schema_as_text() -> None:
-    sent = double.definition()
+    sent = double.definition().function
     assert (sent.name, sent.description) == ("double", "Twice a number.")
-    assert sent.parameters.startswith("{")
+    assert sent.parameters_json.startswith("{")
 
 
 def test_arguments_become_what_the_function_expects() -> None:

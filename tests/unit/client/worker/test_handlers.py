@@ -19,11 +19,19 @@ from typing import Any
 import pytest
 
 from headwater import StreamChunk
+from headwater._values import threads
 from headwater._worker import handlers, runners
 from headwater._worker.handlers import run_handler
-from headwater.exceptions import NonRetryableError
-from headwater.v1 import workflow_pb2
-from headwater.v1.worker_service_pb2 import Task, TaskResult
+from headwater.exceptions import (
+    HeadwaterError,
+    NonRetryableError,
+    ProviderError,
+    ProviderRateLimitError,
+    ServerUnavailableError,
+    ValidationError,
+)
+from headwater.v1 import error_pb2, workflow_pb2
+from headwater.v1.worker_service_pb2 import TaskResult, WorkerTask
 
 AGENT = object()
 CONTEXT = '{"text": "a", "int": 3, "float": 3.0, "big": 1000000000000000000000000000000, "nested": {"z": 1, "a": [1]}}'
@@ -37,9 +45,11 @@ class Ran:
 
     async def __call__(self, handler: Callable[..., Any], context: str = CONTEXT, loop: Any = None) -> TaskResult:
         step = workflow_pb2.Step(
-            name="s", action="label", handler="h", depends_on=["a"], description="d", metadata='{"k": [1]}'
+            name="s", action="label", handler="h", depends_on=["a"], description="d", metadata_json='{"k": [1]}'
         )
-        task = Task(task_id="t", run_id="run", step=step, attempt=2, context=context)
+        task = WorkerTask(
+            task_id="t", run_id="run", step=step, attempt=2, context_json=context, idempotency_key="run/s"
+        )
         result = await asyncio.wait_for(
             run_handler(handler, AGENT, task, self.emit, loop or asyncio.get_running_loop()), 20
         )
@@ -51,19 +61,19 @@ class Ran:
 
     async def value(self, handler: Callable[..., Any]) -> Any:
         result = await self(handler)
-        assert result.WhichOneof("outcome") == "value", result
-        return json.loads(result.value)
+        assert result.WhichOneof("outcome") == "result_json", result
+        return json.loads(result.result_json)
 
     async def changes(self, handler: Callable[..., Any]) -> tuple[str, list[str]]:
         result = await self(handler)
-        assert result.WhichOneof("outcome") == "value", result
-        return result.context_changes, list(result.deleted_keys)
+        assert result.WhichOneof("outcome") == "result_json", result
+        return result.context_changes_json, list(result.deleted_keys)
 
     async def error(self, handler: Callable[..., Any], **how: Any) -> tuple[str, bool]:
         result = await self(handler, **how)
-        assert result.WhichOneof("outcome") == "error", result
-        assert not result.context_changes
-        return result.error.message, result.error.retryable
+        assert result.WhichOneof("outcome") == "failure", result
+        assert not result.context_changes_json
+        return result.failure.message, not result.failure.non_retryable
 
 
 @pytest.fixture
@@ -145,6 +155,7 @@ async def test_a_handler_gets_its_agent_its_step_and_the_context(ran: Ran) -> No
     agent, step, context = seen
     assert agent is AGENT
     assert (step.name, step.action, step.handler, step.attempt, step.description) == ("s", "label", "h", 2, "d")
+    assert (step.run_id, step.idempotency_key) == ("run", "run/s")
     assert (step.depends_on, step.metadata) == (["a"], {"k": [1]})
     assert type(context) is dict
     assert json.dumps(context) == CONTEXT
@@ -236,8 +247,8 @@ async def test_an_int_is_not_the_float_of_its_value(ran: Ran) -> None:
         return [3, 3.0, 10**30]
 
     result = await ran(handler)
-    assert result.context_changes == '{"int": 3.0, "float": 3}'
-    assert result.value == "[3, 3.0, 1000000000000000000000000000000]"
+    assert result.context_changes_json == '{"int": 3.0, "float": 3}'
+    assert result.result_json == "[3, 3.0, 1000000000000000000000000000000]"
 
 
 async def test_a_key_that_is_written_with_an_equal_value_counts_as_written(ran: Ran) -> None:
@@ -248,7 +259,7 @@ async def test_a_key_that_is_written_with_an_equal_value_counts_as_written(ran: 
 
 
 async def test_a_handler_without_a_value_gives_null(ran: Ran) -> None:
-    assert (await ran(lambda agent, step, context: None)).value == "null"
+    assert (await ran(lambda agent, step, context: None)).result_json == "null"
 
 
 class Colour(str, enum.Enum):  # noqa: UP042  the older form, whose values are str
@@ -476,7 +487,7 @@ async def test_async_handlers_run_on_the_callers_loop_and_others_on_none(ran: Ra
         where.append(threading.current_thread())
 
     with CallersLoop() as loop:
-        assert json.loads((await ran(async_, loop=loop)).value) == "x"
+        assert json.loads((await ran(async_, loop=loop)).result_json) == "x"
         await ran(sync, loop=loop)
     assert where[0] is loop
     assert where[1].daemon
@@ -586,7 +597,7 @@ async def test_cancelling_ends_a_generator_in_a_thread_at_its_next_yield(ran: Ra
 async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
     ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "MAX_STUCK_THREADS", 2)
+    monkeypatch.setattr(threads, "MAX_STUCK_THREADS", 2)
     go = threading.Event()
 
     def stuck(agent: Any, step: Any, context: Any) -> None:
@@ -602,7 +613,7 @@ async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
     assert "do not return" in message
     assert not retryable
     go.set()
-    while runners._stuck.add(0):
+    while threads._stuck.add(0):
         await asyncio.sleep(0.001)
     assert await ran.value(sync_function) == "value"
 
@@ -611,11 +622,11 @@ async def test_a_stuck_thread_does_not_keep_the_interpreter_from_ending() -> Non
     script = """
 import asyncio, time
 from headwater._worker.handlers import run_handler
-from headwater.v1.worker_service_pb2 import Task
+from headwater.v1.worker_service_pb2 import WorkerTask
 async def emit(content, thinking): ...
 async def main():
     loop = asyncio.get_running_loop()
-    running = asyncio.create_task(run_handler(lambda a, s, c: time.sleep(60), None, Task(context="{}"), emit, loop))
+    running = asyncio.create_task(run_handler(lambda a, s, c: time.sleep(60), None, WorkerTask(context_json="{}"), emit, loop))
     await asyncio.sleep(0.2)
     running.cancel()
 asyncio.run(main())
@@ -661,3 +672,88 @@ async def test_a_handler_may_return_the_stream_of_an_agent(ran: Ran) -> None:
     for handler in (lambda agent, step, context: LikeAStream(), asynchronous):
         assert await ran.value(handler) == "one two"
     assert "".join(ran.chunks) == "one twoone two"
+
+
+class RateLimitedError(Exception):
+    retry_after = 7.5
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "kind", "final"),
+    [
+        (ValueError("no"), "STEP_FAILED", "ValueError", False),
+        (NonRetryableError("never"), "STEP_FAILED", "NonRetryableError", True),
+        (ValidationError("temperature: is hot"), "STEP_FAILED", "ValidationError", True),
+        (ProviderError("busy", reason="PROVIDER_UNAVAILABLE"), "PROVIDER_UNAVAILABLE", "ProviderError", False),
+        (ProviderError("no", reason="PROVIDER_REJECTED_REQUEST"), "PROVIDER_REJECTED_REQUEST", "ProviderError", True),
+        (ServerUnavailableError("away"), "STEP_FAILED", "ServerUnavailableError", False),
+        (HeadwaterError("new", reason="OF_A_NEWER_SERVER"), "STEP_FAILED", "HeadwaterError", False),
+        (SystemExit(3), "STEP_FAILED", "SystemExit", True),
+    ],
+)
+async def test_a_failure_says_its_reason_and_whether_another_attempt_can_help(
+    ran: Ran, error: BaseException, reason: str, kind: str, final: bool
+) -> None:
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        raise error
+
+    failure = (await ran(handler)).failure
+    assert error_pb2.ErrorReason.Name(failure.reason) == f"ERROR_REASON_{reason}"
+    assert (failure.type, failure.non_retryable) == (kind, final)
+    assert not failure.HasField("retry_delay")
+
+
+async def test_a_failure_has_the_facts_of_its_provider_and_its_causes(ran: Ran) -> None:
+    facts = {"provider": "openai", "model": "m", "http_status": "429", "provider_code": "slow_down"}
+
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        try:
+            raise ProviderRateLimitError("slow down", reason="PROVIDER_RATE_LIMITED", metadata=facts, retry_after=1.5)
+        except ProviderRateLimitError as error:
+            raise RuntimeError("no answer") from error
+
+    failure = (await ran(handler)).failure
+    assert (failure.message, failure.cause.message) == ("RuntimeError: no answer", "slow down")
+    assert not failure.HasField("provider")
+    assert failure.cause.provider == error_pb2.ProviderFailure(
+        provider="openai", model="m", http_status=429, code="slow_down"
+    )
+    assert failure.cause.retry_delay.ToMilliseconds() == 1500
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "milliseconds"),
+    [
+        (7.5, 7500),
+        (0, 0),
+        (10**9, 86_400_000),
+        (-1, None),
+        (math.nan, None),
+        ("soon", None),
+        (True, None),
+        (None, None),
+    ],
+)
+async def test_an_exception_may_say_how_long_to_wait(ran: Ran, retry_after: Any, milliseconds: int | None) -> None:
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        error = RateLimitedError("slow down")
+        error.retry_after = retry_after
+        raise error
+
+    failure = (await ran(handler)).failure
+    assert (failure.retry_delay.ToMilliseconds() if failure.HasField("retry_delay") else None) == milliseconds
+
+
+async def test_a_long_chain_of_causes_is_cut(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: Any, depth: int = 20) -> None:
+        try:
+            if depth:
+                handler(agent, step, context, depth - 1)
+            raise ValueError("the first")
+        except ValueError as error:
+            raise ValueError(str(depth)) from error
+
+    failure, depth = (await ran(handler)).failure, 0
+    while failure.HasField("cause"):
+        failure, depth = failure.cause, depth + 1
+    assert depth == 8

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
+import re
 from importlib import import_module
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
+from headwater._workflow.definition import step_message
 from headwater.exceptions import ValidationError
-from headwater.workflow import Step, Workflow, WorkflowAgent
+from headwater.workflow import RetryPolicy, Step, Workflow, WorkflowAgent
 
 
 def steps(**depends_on: str | list[str]) -> Workflow:
@@ -62,10 +66,12 @@ def test_metadata_is_kept_as_it_was():
         ({"condition": True}, "condition: must be a str"),
         ({"timeout": 0}, "timeout: must be above 0 seconds"),
         ({"timeout": "1"}, "timeout: must be a number"),
-        ({"timeout": 2_147_484}, "timeout: must be at most 2,147,483 seconds"),
+        ({"timeout": 31_536_001}, "timeout: must be at most 31,536,000 seconds"),
         ({"max_retries": -1}, "max_retries: must be 0 to 100"),
         ({"max_retries": 101}, "max_retries: must be 0 to 100"),
         ({"max_retries": True}, "max_retries: must be an int"),
+        ({"retry_policy": 3}, "retry_policy: must be a RetryPolicy"),
+        ({"retry_policy": RetryPolicy(), "max_retries": 1}, "max_retries: has no place beside retry_policy="),
         ({"parallel": 1}, "parallel: must be True or False"),
         ({"metadata": [1]}, "metadata: must be a dict"),
         ({"metadata": {"k": {1}}}, 'metadata["k"] is a value of type set, which JSON does not have'),
@@ -216,3 +222,36 @@ def test_what_cannot_be_called_is_no_callback():
 
 def test_an_agent_shows_its_own_class():
     assert repr(WorkflowAgent(name="a")) == "WorkflowAgent(name='a', model=None, provider=None)"
+
+
+def test_how_often_and_when_a_failed_attempt_is_repeated():
+    workflow = Workflow("w")
+    assert workflow.add_step("a", "Do it").retry_policy == RetryPolicy(0.2, 2.0, None, 4)
+    once = workflow.add_step("b", "Do it", max_retries=0)
+    assert (once.retry_policy.max_attempts, once.max_retries) == (1, 0)
+    step = workflow.add_step("c", "Do it", parallel=False, timeout=1.5, retry_policy=RetryPolicy(1, 3, 9.5, 7))
+    assert step.max_retries == 6
+    message = step_message(step)
+    assert MessageToDict(message.retry_policy) == {
+        "initialDelay": "1s", "backoff": 3.0, "maxDelay": "9.500s", "maxAttempts": 7,
+    }  # fmt: skip
+    assert (message.exclusive, message.timeout.ToMilliseconds()) == (True, 1500)
+    assert not step_message(once).exclusive
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"initial_delay": -1}, "initial_delay: must be 0 to 86,400 seconds"),
+        ({"initial_delay": "1s"}, "initial_delay: must be a number"),
+        ({"backoff": 0.5}, "backoff: must be 1 to 100"),
+        ({"backoff": math.inf}, "backoff: must be a finite number"),
+        ({"max_delay": 86_401}, "max_delay: must be 0 to 86,400 seconds"),
+        ({"initial_delay": 2, "max_delay": 1}, "max_delay: must be at least initial_delay, 2 seconds"),
+        ({"max_attempts": 0}, "max_attempts: must be 1 to 101"),
+        ({"max_attempts": 2.5}, "max_attempts: must be an int"),
+    ],
+)
+def test_a_bad_retry_policy_is_refused_at_once(arguments, says):
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        RetryPolicy(**arguments)

@@ -21,7 +21,7 @@ from headwater.cli.workflow import sources
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from headwater._call.request import Server
+    from headwater._grpc.server import Server
     from headwater.cli.workflow.file import WorkflowFile
     from headwater.cli.workflow.watching import Watch
     from headwater.v1 import workflow_pb2
@@ -245,7 +245,7 @@ def cancel(run_id: str, as_json: bool, target: str | None, token: str | None) ->
 
 
 def _server(target: str | None, token: str | None) -> Server:
-    from headwater._call.request import resolve_server
+    from headwater._grpc.server import resolve_server
 
     return resolve_server(target, token)
 

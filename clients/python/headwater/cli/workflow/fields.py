@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,6 +11,9 @@ from google.protobuf.descriptor import FieldDescriptor
 
 TAG = "tag:yaml.org,2002:"
 """Before the names of YAML's own types."""
+
+DURATION = re.compile(r"\d{1,12}(\.\d{1,9})?s")
+"""A Duration in protobuf's JSON, from 0."""
 
 READ_AS = {"bool": "a truth value", "int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
 _INTS = {

@@ -191,15 +191,23 @@ class _Reader:
             self._enter(node, path, depth)
             return None
         if message.full_name.startswith("google.protobuf."):
-            if message.name == "Struct" and not isinstance(node, yaml.MappingNode):
-                self._wrong(node, path, "must be a mapping of names to values")
-            return self._anything(node, path, depth)
+            return self._well_known(node, message.name, path, depth)
         return self.message(node, message, path, depth)
+
+    def _well_known(self, node: yaml.Node, name: str, path: str, depth: int) -> Any:
+        """A Duration or a Struct, each in the form of protobuf's JSON."""
+        if name == "Duration":
+            if not isinstance(node, yaml.ScalarNode) or not fields.DURATION.fullmatch(node.value):
+                shown = f", not `{node.value[:40]}`" if isinstance(node, yaml.ScalarNode) else ""
+                self._wrong(node, path, f"must be a number of seconds with an s, such as 30s or 0.5s{shown}")
+        elif not isinstance(node, yaml.MappingNode):
+            self._wrong(node, path, "must be a mapping of names to values")
+        return self._anything(node, path, depth)
 
     def _scalar(self, node: yaml.Node, field: FieldDescriptor, path: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             what = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
-            cure = "; write it as JSON text in quotes" if field.name == "metadata" else ""
+            cure = "; write it as JSON text in quotes" if field.name.endswith("_json") else ""
             self._wrong(node, path, f"must be {fields.wanted(field)}, not {what}{cure}")
             return None
         value = self._plain(node, path)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from headwater._workflow.result import seconds_of, status_of_run
+from headwater._values.durations import seconds_of
+from headwater._workflow.result import error_of, status_of_run, status_of_step
 from headwater.cli.output import UNSAFE_IN_LINE, one_line, table
 from headwater.cli.workflow.run_lines import result_line
 from headwater.cli.workflow.run_progress import took
@@ -26,7 +27,7 @@ def run_table(runs: Iterable[workflow_pb2.WorkflowRun]) -> str:
             status_of_run(run.status).value,
             _moment(run.create_time),
             took(seconds_of(run.create_time), seconds_of(run.end_time)) or "-",
-            one_line(run.error, _LONGEST_CELL),
+            one_line(run.failure.message, _LONGEST_CELL),
         )
         for run in runs
     ]
@@ -43,7 +44,7 @@ def run_text(run: workflow_pb2.WorkflowRun) -> str:
         ("started", _moment(run.create_time)),
         ("ended", _moment(run.end_time) if run.HasField("end_time") else ""),
         ("event", str(run.sequence)),
-        ("error", run.error),
+        ("error", run.failure.message),
     ]
     head = "\n".join(f"{name + ':':10}{one_line(value)}" for name, value in facts if value)
     rows = [_step_row(step) for step in run.steps]
@@ -54,15 +55,15 @@ def result_text(run: workflow_pb2.WorkflowRun) -> str:
     """What came of the steps, and what else is in the context."""
     parts = [f"{one_line(run.run_id)}: {status_of_run(run.status).value}"]
     for step in run.steps:
-        if step.result:
-            value = json.loads(step.result)
+        if step.result_json:
+            value = json.loads(step.result_json)
             text = value if isinstance(value, str) else _pretty(value)
             parts.append(f"{one_line(step.name)}:\n{_indented(text)}")
-        elif step.error:
-            parts.append(f"{one_line(step.name)}: {_status(step)}: {one_line(step.error)}")
-    context = json.loads(run.context or "{}")
+        elif error := error_of(step):
+            parts.append(f"{one_line(step.name)}: {_status(step)}: {one_line(error)}")
+    context = json.loads(run.context_json or "{}")
     for step in run.steps:
-        if step.result and context.get(f"{step.name}_result") == json.loads(step.result):
+        if step.result_json and context.get(f"{step.name}_result") == json.loads(step.result_json):
             del context[f"{step.name}_result"]
     if context:
         parts.append(f"context:\n{_indented(_pretty(context))}")
@@ -75,24 +76,23 @@ def result_json(run: workflow_pb2.WorkflowRun) -> str:
         {
             "run_id": run.run_id,
             "status": workflow_pb2.WorkflowRunStatus.Name(run.status),
-            "error": run.error,
-            "results": {step.name: json.loads(step.result) for step in run.steps if step.result},
-            "context": json.loads(run.context or "{}"),
+            "error": run.failure.message,
+            "results": {step.name: json.loads(step.result_json) for step in run.steps if step.result_json},
+            "context": json.loads(run.context_json or "{}"),
         }
     )
 
 
 def _step_row(step: workflow_pb2.StepRun) -> tuple[str, ...]:
-    detail = f"waits for a worker of queue {step.queue}" if step.queue else step.error
+    detail = f"waits for a worker of queue {step.queue}" if step.queue else error_of(step)
     if step.status == workflow_pb2.STEP_STATUS_COMPLETED:
-        detail = result_line(step.result, _LONGEST_CELL)
+        detail = result_line(step.result_json, _LONGEST_CELL)
     time = took(seconds_of(step.start_time), seconds_of(step.end_time))
     return one_line(step.name), _status(step), str(step.attempt), time or "-", one_line(detail, _LONGEST_CELL)
 
 
 def _status(step: workflow_pb2.StepRun) -> str:
-    name = workflow_pb2.StepStatus.Name(step.status)
-    return name.removeprefix("STEP_STATUS_").lower().replace("_", " ")
+    return status_of_step(step.status).value.replace("_", " ")
 
 
 def _moment(timestamp: Any) -> str:

@@ -9,7 +9,6 @@ from google.protobuf.json_format import MessageToJson
 
 from headwater.cli.output import one_line
 from headwater.cli.workflow.run_progress import RunProgress, StepProgress, took
-from headwater.v1 import workflow_pb2
 from headwater.v1.workflow_pb2 import WorkflowEvent
 
 _LONGEST_LINE = 1_000
@@ -42,55 +41,58 @@ class Lines:
     def show(self, event: WorkflowEvent) -> None:
         """Takes an event in, and prints it."""
         self._progress.apply(event)
-        if event.type == workflow_pb2.WORKFLOW_EVENT_TYPE_CHUNK:
+        kind = event.WhichOneof("event")
+        if kind == "step_chunk":
             self._say(event)
-        elif event.type == workflow_pb2.WORKFLOW_EVENT_TYPE_WARNING:
-            click.echo(one_line(f"warning: {event.step}: {event.error}" if event.step else f"warning: {event.error}"))
+        elif kind == "run_warning":
+            text = event.run_warning.message
+            click.echo(one_line(f"warning: {event.step}: {text}" if event.step else f"warning: {text}"))
         elif event.step:
             self._end_line(event.step)
-            words = self._words(event, self._progress.steps[event.step])
+            words = self._words(event, kind, self._progress.steps[event.step]) if kind else ""
             if words:
                 click.echo(f"{one_line(event.step)}: {words}")
-        elif event.type == workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_RESUMED:
+        elif kind == "run_resumed":
             self._unfinished.clear()
-            click.echo("the run goes on; what running steps have said is void")
+            click.echo("the run continues; what running steps have said is void")
 
     def close(self) -> None:
         """Prints what steps have said in a line that is not ended."""
         for step in list(self._unfinished):
             self._end_line(step)
 
-    def _words(self, event: WorkflowEvent, step: StepProgress) -> str:
+    def _words(self, event: WorkflowEvent, kind: str, step: StepProgress) -> str:
         attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
         time = took(step.started, step.ended)
         after = f" after {time}" if time else ""
-        match event.type:
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_STARTED:
+        match kind:
+            case "step_started":
                 self._spoke.discard(step.name)
                 return f"started{attempt}"
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER:
-                return f"waits for a worker of queue {one_line(event.queue)}{attempt}"
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_RETRYING:
-                return f"attempt {event.attempt} failed: {one_line(event.error)}; again in {event.delay_ms / 1000:g} s"
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_COMPLETED:
-                result = "" if step.name in self._spoke else f": {result_line(event.result, _LONGEST_RESULT)}"
+            case "step_waiting":
+                return f"waits for a worker of queue {one_line(step.queue)}{attempt}"
+            case "step_retrying":
+                return f"attempt {event.attempt} failed: {one_line(step.error)}; again in {step.delay:g} s"
+            case "step_completed":
+                result = "" if step.name in self._spoke else f": {result_line(step.result, _LONGEST_RESULT)}"
                 return f"completed{after}{result}"
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_FAILED:
-                return f"failed{after}: {one_line(event.error)}"
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_SKIPPED:
-                return f"skipped: {one_line(event.error)}"
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_CANCELLED:
+            case "step_failed":
+                return f"failed{after}: {one_line(step.error)}"
+            case "step_skipped":
+                return f"skipped: {one_line(step.error)}"
+            case "step_cancelled":
                 return "cancelled"
             case _:
                 return ""
 
     def _say(self, event: WorkflowEvent) -> None:
-        if event.omitted_characters:
-            self._print(event.step, f"({event.omitted_characters:,} characters are no longer kept)")
-        if not event.content:
+        chunk = event.step_chunk
+        if chunk.omitted_characters:
+            self._print(event.step, f"({chunk.omitted_characters:,} characters are no longer kept)")
+        if not chunk.content:
             return
         self._spoke.add(event.step)
-        *whole, rest = (self._unfinished.get(event.step, "") + event.content).split("\n")
+        *whole, rest = (self._unfinished.get(event.step, "") + chunk.content).split("\n")
         for line in whole:
             self._print(event.step, line)
         while len(rest) > _LONGEST_LINE:

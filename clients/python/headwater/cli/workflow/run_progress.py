@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import graphlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from headwater._workflow.result import StepStatus, seconds_of, status_of_run
+from headwater._values.durations import seconds_of
+from headwater._workflow.result import StepStatus, error_of, skipped_in_words, status_of_run, status_of_step
 from headwater.v1 import workflow_pb2
 from headwater.v1.workflow_pb2 import WorkflowEvent
 
@@ -44,6 +47,10 @@ class StepProgress:
         self.status, self.error, self.queue, self.tail, self.thinking = status, "", "", "", ""
         self.ended = self.delay = 0.0
 
+    def end(self, status: StepStatus, now: float, *, error: str = "", result: str = "") -> None:
+        """The step has ended."""
+        self.status, self.ended, self.error, self.result = status, now, error, result
+
 
 @dataclass
 class RunProgress:
@@ -70,24 +77,24 @@ class RunProgress:
         self.started = seconds_of(run.create_time)
         for message in run.steps:
             step = self._step(message.name)
-            name = workflow_pb2.StepStatus.Name(message.status)
-            step.status = StepStatus[name.removeprefix("STEP_STATUS_")]
-            step.attempt, step.error, step.queue = message.attempt, message.error, message.queue
+            step.status = status_of_step(message.status)
+            step.attempt, step.error, step.queue = message.attempt, error_of(message), message.queue
             step.started, step.ended = seconds_of(message.start_time), seconds_of(message.end_time)
-            step.result = message.result
+            step.result = message.result_json
 
     def apply(self, event: WorkflowEvent) -> None:
         """Takes an event in. Of a kind that is not known, it changes nothing."""
         now = seconds_of(event.create_time)
-        match event.type:
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_STARTED:
+        match event.WhichOneof("event"):
+            case "run_started":
                 self.status, self.started = StepStatus.RUNNING, now
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_RESUMED:
+            case "run_resumed":
                 self._resume()
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_FINISHED:
-                self.status, self.error, self.ended = status_of_run(event.run_status), event.error, now
-            case _ if event.step:
-                self._apply_to_step(event, self._step(event.step), now)
+            case "run_finished":
+                finished = event.run_finished
+                self.status, self.error, self.ended = status_of_run(finished.status), finished.failure.message, now
+            case str() as kind if event.step:
+                self._apply_to_step(event, kind, self._step(event.step), now)
 
     def count(self, *statuses: StepStatus) -> int:
         """How many steps are so far."""
@@ -106,45 +113,44 @@ class RunProgress:
                 step.begin(StepStatus.PENDING)
                 reset.add(step.name)
 
-    def _apply_to_step(self, event: WorkflowEvent, step: StepProgress, now: float) -> None:
-        match event.type:
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_STARTED:
+    def _apply_to_step(self, event: WorkflowEvent, kind: str, step: StepProgress, now: float) -> None:
+        match kind:
+            case "step_started":
                 step.begin(StepStatus.RUNNING)
                 step.attempt, step.started = event.attempt, now
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_WAITING_FOR_WORKER:
+            case "step_waiting":
                 step.begin(StepStatus.WAITING_FOR_WORKER)
-                step.attempt, step.queue = event.attempt, event.queue
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_RETRYING:
+                step.attempt, step.queue = event.attempt, event.step_waiting.queue
+            case "step_retrying":
                 step.begin(StepStatus.RETRYING)
-                step.error, step.delay = event.error, event.delay_ms / 1000
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_CHUNK if event.attempt >= step.attempt:
+                step.error, step.delay = event.step_retrying.failure.message, seconds_of(event.step_retrying.delay)
+            case "step_chunk" if event.attempt >= step.attempt:
                 step.attempt = event.attempt
-                step.tail = (step.tail + event.content)[-_TAIL:]
-                step.thinking = (step.thinking + event.thinking)[-_TAIL:]
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_COMPLETED:
-                step.status, step.result, step.ended = StepStatus.COMPLETED, event.result, now
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_FAILED:
-                step.status, step.error, step.ended = StepStatus.FAILED, event.error, now
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_SKIPPED:
-                step.status, step.error, step.ended = StepStatus.SKIPPED, event.error, now
-            case workflow_pb2.WORKFLOW_EVENT_TYPE_STEP_CANCELLED:
-                step.status, step.error, step.ended = StepStatus.CANCELLED, event.error, now
+                step.tail = (step.tail + event.step_chunk.content)[-_TAIL:]
+                step.thinking = (step.thinking + event.step_chunk.thinking)[-_TAIL:]
+            case "step_completed":
+                step.end(StepStatus.COMPLETED, now, result=event.step_completed.result_json)
+            case "step_failed":
+                step.end(StepStatus.FAILED, now, error=event.step_failed.failure.message)
+            case "step_skipped":
+                skipped = event.step_skipped
+                step.end(StepStatus.SKIPPED, now, error=skipped_in_words(skipped.reason, skipped.because_of))
+            case "step_cancelled":
+                step.end(StepStatus.CANCELLED, now)
 
 
 def in_order(steps: Iterable[StepProgress]) -> list[StepProgress]:
     """Steps so that each comes after those it depends on; those of a cycle, which no server takes, are left out."""
     by_name = {step.name: step for step in steps}
-    waits_for = {name: {other for other in step.depends_on if other in by_name} for name, step in by_name.items()}
-    followers: dict[str, list[str]] = {}
-    for name, others in waits_for.items():
-        for other in others:
-            followers.setdefault(other, []).append(name)
-    order = [name for name, others in waits_for.items() if not others]
-    for name in order:  # grows as it is read
-        for follower in followers.get(name, ()):
-            waits_for[follower].discard(name)
-            if not waits_for[follower]:
-                order.append(follower)
+    sorter = graphlib.TopologicalSorter(dict.fromkeys(by_name, ()))
+    for name, step in by_name.items():
+        sorter.add(name, *(other for other in step.depends_on if other in by_name))
+    with contextlib.suppress(graphlib.CycleError):  # those that are not in a cycle, nor after one, come all the same
+        sorter.prepare()
+    order: list[str] = []
+    while ready := sorter.get_ready():
+        order += ready
+        sorter.done(*ready)
     return [by_name[name] for name in order]
 
 

@@ -28,7 +28,6 @@ from headwater._workflow.result import StepStatus
 from headwater.cli.output import one_line
 from headwater.cli.workflow.run_lines import result_line
 from headwater.cli.workflow.run_progress import ENDED, RunProgress, StepProgress, in_order, took
-from headwater.v1 import workflow_pb2
 from headwater.v1.workflow_pb2 import WorkflowEvent
 
 _REFRESH_SECONDS = 0.1
@@ -78,8 +77,8 @@ class LiveTree:
     def show(self, event: WorkflowEvent) -> None:
         """Takes an event in; it is drawn within a tenth of a second."""
         self._progress.apply(event)
-        if event.type == workflow_pb2.WORKFLOW_EVENT_TYPE_WARNING:
-            self._warnings.append(one_line(f"warning: {event.step}: {event.error}", _LONGEST_DETAIL))
+        if event.WhichOneof("event") == "run_warning":
+            self._warnings.append(one_line(f"warning: {event.step}: {event.run_warning.message}", _LONGEST_DETAIL))
 
     def close(self) -> None:
         """The last picture is drawn at the end of the context."""

@@ -11,14 +11,12 @@ from typing import Any, NoReturn, Protocol
 
 import click
 
-from headwater._call.request import Server
+from headwater._grpc.server import Server
 from headwater._workflow.result import StepStatus, status_of_run
-from headwater._workflow.service import get_run
+from headwater._workflow.watch import RunWatch
 from headwater.cli.output import fail, one_line
 from headwater.cli.workflow.run_lines import JsonLines, Lines
 from headwater.cli.workflow.run_progress import RunProgress, took
-from headwater.cli.workflow.runs import events
-from headwater.v1 import workflow_pb2
 from headwater.v1.workflow_pb2 import WorkflowEvent
 
 EXIT_CODES = {StepStatus.COMPLETED: 0, StepStatus.FAILED: 1, StepStatus.CANCELLED: 9, StepStatus.RUNNING: 10}
@@ -74,22 +72,23 @@ class Watch:
                 await self._show(tree, progress, after, patient)
         else:
             await self._show(Lines(progress), progress, after, patient)
-        if progress.status in (None, StepStatus.RUNNING):
-            run = await get_run(self._server, self.run_id)
-            progress.status, progress.error = status_of_run(run.status), run.error
         if not self._as_json:
             self._say_the_end(progress)
         return EXIT_CODES.get(progress.status or StepStatus.RUNNING, 1)
 
     async def _show(self, display: Display, progress: RunProgress, after: int, patient: bool) -> None:
+        advice = f"{self.run_id} continues when the server is back; {self._command('watch')}"
+        watch = RunWatch(self._server, self.run_id, lambda e: e, after, patient=patient, advice=advice, note=_note)
         try:
-            async with aclosing(events(self._server, self.run_id, after, _note, patient=patient)) as found:
-                async for event in found:
+            async with aclosing(watch):
+                async for event in watch:
                     if self._as_json:
                         _remember_end(progress, event)
                     display.show(event)
         finally:
             display.close()
+        if watch.run is not None and progress.status in (None, StepStatus.RUNNING):
+            progress.status, progress.error = status_of_run(watch.run.status), watch.run.failure.message
 
     def _say_the_end(self, progress: RunProgress) -> None:
         status = progress.status or StepStatus.RUNNING
@@ -97,11 +96,11 @@ class Watch:
         reason = f": {one_line(progress.error)}" if progress.error else ""
         click.echo(f"{self.run_id} {_verb(status)}{f' after {time}' if time else ''}{reason}")
         if status in (StepStatus.FAILED, StepStatus.CANCELLED):
-            click.echo(f"to go on from there: {self._command('resume')}", err=True)
+            click.echo(f"to continue from there: {self._command('resume')}", err=True)
 
     def _detached(self) -> NoReturn:
         """Says what becomes of a run that is left, and ends the process."""
-        click.echo(f"\n{self.run_id} goes on", err=True)
+        click.echo(f"\n{self.run_id} continues", err=True)
         click.echo(f"  to watch:  {self._command('watch')}", err=True)
         click.echo(f"  to cancel: {self._command('cancel')}", err=True)
         sys.exit(DETACHED)
@@ -112,7 +111,7 @@ class Watch:
 
 
 def _remember_end(progress: RunProgress, event: WorkflowEvent) -> None:
-    if event.type in (workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_FINISHED, workflow_pb2.WORKFLOW_EVENT_TYPE_RUN_RESUMED):
+    if event.WhichOneof("event") in ("run_finished", "run_resumed"):
         progress.apply(event)
 
 

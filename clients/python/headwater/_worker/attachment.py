@@ -1,4 +1,4 @@
-"""One connection of a worker to its server, from Register to its end.
+"""One connection of a worker to its server, from its registration to its end.
 
 Theory of operation. Reading is what tells how a connection ends; writing, whose errors say less, only stops. To leave,
 a worker sends all that it has, closes its side and reads on: the server acknowledges what has come and ends the call.
@@ -16,27 +16,27 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable
 from typing import TypeAlias
 
-import grpc
-
-from headwater._call.request import Server
-from headwater._grpc.channels import channels_of_running_loop
+from headwater._grpc.channels import open_channel
+from headwater._grpc.loading import grpc
+from headwater._grpc.server import Server
+from headwater._values.durations import seconds_of
 from headwater.exceptions import ServerUnavailableError
-from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
+from headwater.v1 import worker_service_pb2
 
 MAX_WAITING_CHARACTERS = 256 * 1024
 _MESSAGE_COST = 100
 _LEAVE_SECONDS = 2.0
 _EARLY = 0.8  # of the heartbeat interval: when a heartbeat is sent
 
-Take: TypeAlias = Callable[[worker_service_pb2.ServerMessage], None]
-Call: TypeAlias = "grpc.aio.StreamStreamCall[worker_service_pb2.WorkerMessage, worker_service_pb2.ServerMessage]"
+Take: TypeAlias = Callable[[worker_service_pb2.AttachResponse], None]
+Call: TypeAlias = "grpc.aio.StreamStreamCall[worker_service_pb2.AttachRequest, worker_service_pb2.AttachResponse]"
 
 
 class Outbox:
     """What waits to be sent, over reconnects too."""
 
     def __init__(self) -> None:
-        self._waiting: deque[worker_service_pb2.WorkerMessage] = deque()
+        self._waiting: deque[worker_service_pb2.AttachRequest] = deque()
         self._size = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -49,19 +49,19 @@ class Outbox:
         """Waits while very much waits."""
         await self._room.wait()
 
-    def put(self, message: worker_service_pb2.WorkerMessage) -> None:
+    def put(self, message: worker_service_pb2.AttachRequest) -> None:
         """Adds at the end."""
         self._waiting.append(message)
         self._resized(_size(message))
         self.changed.set()
 
-    def take(self) -> worker_service_pb2.WorkerMessage:
+    def take(self) -> worker_service_pb2.AttachRequest:
         """Takes the oldest."""
         message = self._waiting.popleft()
         self._resized(-_size(message))
         return message
 
-    def put_back(self, message: worker_service_pb2.WorkerMessage) -> None:
+    def put_back(self, message: worker_service_pb2.AttachRequest) -> None:
         """Undoes `take`."""
         self._waiting.appendleft(message)
         self._resized(_size(message))
@@ -75,7 +75,7 @@ class Outbox:
         for message in chunks:
             self.put(message)
         for result in results:
-            self.put(worker_service_pb2.WorkerMessage(result=result))
+            self.put(worker_service_pb2.AttachRequest(result=result))
 
     def _resized(self, by: int) -> None:
         self._size += by
@@ -85,17 +85,17 @@ class Outbox:
             self._room.clear()
 
 
-def _size(message: worker_service_pb2.WorkerMessage) -> int:
+def _size(message: worker_service_pb2.AttachRequest) -> int:
     return len(message.chunk.content) + len(message.chunk.thinking) + _MESSAGE_COST
 
 
-class Connection:
-    """One call of Connect.
+class Attachment:
+    """One call of Attach.
 
     Args:
         server: where.
         outbox: what to send.
-        take: gets each message after Registered.
+        take: gets each message after `registered`.
     """
 
     def __init__(self, server: Server, outbox: Outbox, take: Take) -> None:
@@ -115,8 +115,8 @@ class Connection:
 
     async def run(
         self,
-        register: worker_service_pb2.Register,
-        registered: Callable[[worker_service_pb2.Registered], None],
+        registration: worker_service_pb2.WorkerRegistration,
+        registered: Callable[[worker_service_pb2.WorkerRegistered], None],
     ) -> None:
         """Serves until the connection ends.
 
@@ -124,11 +124,10 @@ class Connection:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, though nobody wanted that.
         """
-        channel = channels_of_running_loop().channel(self._server.target)
-        call = worker_service_pb2_grpc.WorkerServiceStub(channel).Connect(metadata=self._server.headers())
+        call = open_channel(self._server).workers.Attach(metadata=self._server.headers())
         # A task of its own, to be cancelled by who leaves: a call that is cancelled by itself, before it is connected,
         # lets its writer wait for ever.
-        self._reading = asyncio.create_task(self._read(call, register, registered))
+        self._reading = asyncio.create_task(self._read(call, registration, registered))
         try:
             await asyncio.wait([self._reading])
         finally:
@@ -146,14 +145,14 @@ class Connection:
     async def _read(
         self,
         call: Call,
-        register: worker_service_pb2.Register,
-        registered: Callable[[worker_service_pb2.Registered], None],
+        registration: worker_service_pb2.WorkerRegistration,
+        registered: Callable[[worker_service_pb2.WorkerRegistered], None],
     ) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):  # the call has ended; reading tells how
-            await call.write(worker_service_pb2.WorkerMessage(register=register))
-        while isinstance(message := await call.read(), worker_service_pb2.ServerMessage):
+            await call.write(worker_service_pb2.AttachRequest(registration=registration))
+        while isinstance(message := await call.read(), worker_service_pb2.AttachResponse):
             if message.HasField("registered"):
-                interval = message.registered.heartbeat_interval_ms / 1000
+                interval = seconds_of(message.registered.heartbeat_interval)
                 self._writing = asyncio.create_task(self._write(call, interval * _EARLY))
                 self._writing.add_done_callback(self._wrote)
                 registered(message.registered)
@@ -178,14 +177,14 @@ class Connection:
         if not writing.cancelled() and writing.exception() is not None and self._reading is not None:
             self._reading.cancel()
 
-    async def _put(self, call: Call, message: worker_service_pb2.WorkerMessage) -> None:
+    async def _put(self, call: Call, message: worker_service_pb2.AttachRequest) -> None:
         try:
             await call.write(message)
         except BaseException:
             self._outbox.put_back(message)
             raise
 
-    async def _next(self, interval: float) -> worker_service_pb2.WorkerMessage | None:
+    async def _next(self, interval: float) -> worker_service_pb2.AttachRequest | None:
         """What to send next; a heartbeat after an interval of silence; None for nothing when it is time to leave."""
         if not self._outbox and not self._leaving:
             self._outbox.changed.clear()
@@ -193,5 +192,5 @@ class Connection:
                 async with asyncio.timeout(interval):
                     await self._outbox.changed.wait()
             except TimeoutError:
-                return worker_service_pb2.WorkerMessage(heartbeat=worker_service_pb2.Heartbeat())
+                return worker_service_pb2.AttachRequest(heartbeat=worker_service_pb2.WorkerHeartbeat())
         return self._outbox.take() if self._outbox else None

@@ -1,15 +1,19 @@
-"""What may pass between a handler and the run: JSON values, and nothing that would come back as something else.
+"""JSON, checked: the one place that turns Python values into JSON text and back.
 
-Only `None`, `bool`, `int`, `float`, `str`, `list` and `dict` themselves are taken. Their subclasses are refused too (an
-enum, a NumPy number, an OrderedDict, a named tuple): the next step would get the plain value and behave differently.
+`json_text` writes what `json.dumps` takes: tuples and enums too, for requests. `exact_json` writes what comes back as
+the same value, for the results and the context of workflows: only `None`, `bool`, `int`, `float`, `str`, `list` and
+`dict` themselves. Their subclasses are refused (an enum, a NumPy number, an OrderedDict, a named tuple): the next step
+would get the plain value and behave differently.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Any
+
+from headwater._values.validation import invalid, text
+from headwater.exceptions import ValidationError
 
 MAX_BYTES = 1024 * 1024
 """Most bytes of a result, and of all changes of the context together."""
@@ -30,7 +34,7 @@ class NotJsonError(Exception):
     """A value that cannot be sent; the message names where it is and the cure."""
 
 
-def json_text(path: str, value: Any) -> str:
+def exact_json(path: str, value: Any) -> str:
     """The value as JSON text, keys in their order.
 
     Args:
@@ -41,14 +45,14 @@ def json_text(path: str, value: Any) -> str:
         NotJsonError: it holds something that is not JSON, is nested too deep or is too large.
     """
     _Check().value(path, value, 1)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    check_size(path, text)
-    return text
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    check_size(path, written)
+    return written
 
 
-def check_size(path: str, text: str) -> None:
+def check_size(path: str, written: str) -> None:
     """Raises NotJsonError for text over 1 MiB."""
-    size = len(text) if text.isascii() else len(text.encode())
+    size = len(written) if written.isascii() else len(written.encode())
     if size > MAX_BYTES:
         raise NotJsonError(
             f"{path} has {size:,} bytes as JSON, more than {MAX_BYTES:,}; store it elsewhere and keep where it is"
@@ -88,7 +92,7 @@ class _Check:
             return
         for key, item in value.items():
             check_key(path, key)
-            self.value(_cut(f"{path}[{_quoted(key)}]"), item, depth + 1)
+            self.value(_cut(f"{path}[{quoted(key)}]"), item, depth + 1)
 
 
 def check_key(path: str, key: Any) -> None:
@@ -98,10 +102,10 @@ def check_key(path: str, key: Any) -> None:
     check_text(f"{path}, a key of it,", key)
 
 
-def check_text(path: str, text: str) -> None:
+def check_text(path: str, value: str) -> None:
     """Raises NotJsonError for a str that is not text."""
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError as error:
         raise NotJsonError(f"{path} has half of a surrogate pair at {error.start}; drop it") from None
 
@@ -121,9 +125,10 @@ def _a(kind: type) -> str:
     return f"a value of type {kind.__name__}"
 
 
-def _quoted(key: str) -> str:
-    text = json.dumps(key, ensure_ascii=False)
-    return text if len(text) <= 100 else f'{text[:100]}..."'
+def quoted(key: str) -> str:
+    """A key as JSON, cut for an error."""
+    written = json.dumps(key, ensure_ascii=False)
+    return written if len(written) <= 100 else f'{written[:100]}..."'
 
 
 def _cut(path: str) -> str:
@@ -135,49 +140,28 @@ def _shown(key: Any) -> str:
     return repr(key)[:100] if isinstance(key, int | float | tuple | bytes | None) else "that is no text"
 
 
-class SharedContext:
-    """The context of a run as a plain dict for one handler, and what the handler did to it.
-
-    Attributes:
-        values: what the handler gets and changes.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.values: dict[str, Any] = json.loads(text) if text else {}
-        self._before = dict(self.values)
-        self._texts = {key: _dump(value) for key, value in self.values.items()}
-
-    def changes(self) -> tuple[str, list[str]]:
-        """The keys that were set or changed inside, with their values as a JSON object, and the keys that were deleted.
-
-        Raises:
-            NotJsonError: one of them cannot be sent.
-        """
-        values = dict(self.values)
-        changed = {}
-        for key, value in values.items():
-            check_key("context", key)
-            if self._is_changed(key, value):
-                changed[key] = json_text(f"context[{_quoted(key)}]", value)
-        text = _joined(changed) if changed else ""
-        check_size("what the handler set in context, all together,", text)
-        return text, [key for key in self._before if key not in values]
-
-    def _is_changed(self, key: str, value: Any) -> bool:
-        if key not in self._before or value is not self._before[key]:
-            return True
-        if isinstance(value, dict | list):  # the same object, but perhaps with something else inside
-            return _dump(value) != self._texts[key]
-        return False
-
-
-def _joined(texts: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in texts.items()) + "}"
-
-
-def _dump(value: Any) -> str | None:
-    """To compare with; None for what is not JSON, which the one who writes it finds out."""
+def checked_json(field: str, value: Any) -> str:
+    """As `exact_json`, for an argument: what is wrong with it is a ValidationError of the field."""
     try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
+        return exact_json(field, value)
+    except NotJsonError as error:
+        raise ValidationError(str(error), [(field, str(error))]) from None
+
+
+def json_text(field: str, value: Any) -> str:
+    """A JSON value as text, keys in the caller's order. Raises ValidationError."""
+    try:
+        return text(field, json.dumps(value, ensure_ascii=False, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, ValidationError):
+            raise
+        raise invalid(field, f"must be a JSON value ({error})") from None
+
+
+def json_object(written: str) -> dict[str, Any] | None:
+    """The JSON object that a text holds; None for one that holds none. An empty text is an empty object."""
+    try:
+        value = json.loads(written or "{}")
+    except (ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None

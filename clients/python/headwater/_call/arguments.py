@@ -1,0 +1,146 @@
+"""Checks of what a caller gives an agent or a call. Each raises ValidationError naming the argument."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NoReturn, TypeAlias, cast
+
+from headwater._values.validation import finite, header, int32, invalid, text
+from headwater.v1 import agent_pb2
+
+MAX_KEY = 4_096
+MAX_LABELS = 16
+MAX_LABEL = 256
+MAX_USER = 256
+
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+_FLOATS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+_INTS = ("max_tokens", "seed")
+_NO_OPTIONS = {
+    name: f"is a setting of the agent, not of a call: Agent({name}=...)"
+    for name in ("name", "target", "connection", "token", "tool_timeout", "max_tool_rounds")
+}
+_NO_OPTIONS["system"] = "is called instructions"
+_REASONING_EFFORTS: dict[str, agent_pb2.ReasoningEffort] = {
+    value.name.removeprefix("REASONING_EFFORT_").lower(): value.number  # type: ignore[misc]
+    for value in agent_pb2.ReasoningEffort.DESCRIPTOR.values
+    if value.number
+}
+_LABEL = re.compile(r"[a-z0-9_.-]{1,63}")
+
+
+def refuse_base_url() -> NoReturn:
+    """Providers belong to the server's configuration; the error shows how."""
+    raise invalid(
+        "base_url",
+        "providers are configured in the server. Write there\n"
+        "    [providers.NAME]\n"
+        '    type = "openai"\n'
+        '    base_url = "https://..."\n'
+        '    api_key_env = "NAME_API_KEY"\n'
+        'and call with provider="NAME".',
+    )
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Refuse keywords that are no options of a provider: a token must not leave the house."""
+    for name in options:
+        if name in _NO_OPTIONS:
+            raise invalid(name, f"{_NO_OPTIONS[name]}; a provider's field of this name goes into provider_options=")
+
+
+def message_count(value: Any) -> int:
+    """How many messages of the history a call sends."""
+    count = int32("history", value)
+    if count < 0:
+        raise invalid("history", "must be 0 or more messages")
+    return count
+
+
+def tool_rounds(value: Any) -> int:
+    """How often a model may ask for tools in one call."""
+    count = int32("max_tool_rounds", value)
+    if count < 1:
+        raise invalid("max_tool_rounds", "must be at least 1")
+    return count
+
+
+def sampling(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling fields that are set (not None), checked for type; their ranges are the provider's matter."""
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name in _FLOATS:
+            checked[name] = finite(name, value)
+        elif name in _INTS:
+            checked[name] = int32(name, value)
+        else:
+            checked[name] = _stop(value)
+    return checked
+
+
+def _stop(value: Any) -> list[str]:
+    if not isinstance(value, str | list | tuple):
+        raise invalid("stop", "must be a str or a list of str")
+    sequences = [value] if isinstance(value, str) else value
+    stop = [text(f"stop[{index}]", sequence) for index, sequence in enumerate(sequences)]
+    if "" in stop:
+        raise invalid("stop", "holds an empty sequence; leave it out")
+    return stop
+
+
+def effort(value: Any) -> agent_pb2.ReasoningEffort:
+    """How hard the model thinks, as the contract has it."""
+    number = _REASONING_EFFORTS.get(value) if isinstance(value, str) else None
+    if number is None:
+        raise invalid("reasoning_effort", f"must be one of {', '.join(_REASONING_EFFORTS)}, not {value!r:.80}")
+    return number
+
+
+def effort_name(number: agent_pb2.ReasoningEffort) -> ReasoningEffort | None:
+    """The same as a caller writes it; None for the provider's default."""
+    names = {value: name for name, value in _REASONING_EFFORTS.items()}
+    return cast("ReasoningEffort | None", names.get(number))
+
+
+def check_labels(value: Any) -> dict[str, str]:
+    """Labels of a call for the server's log."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid("labels", f"must be a dict of str, not {type(value).__name__}")
+    if len(value) > MAX_LABELS:
+        raise invalid("labels", f"must be at most {MAX_LABELS}, not {len(value)}, those of the agent included")
+    for key, label in value.items():
+        if not isinstance(key, str) or not _LABEL.fullmatch(key):
+            cure = "must be 1 to 63 lower-case letters, digits, `_`, `-` or `.`"
+            raise invalid("labels", f"has the key {str(key)[:80]!a}, which {cure}")
+        if len(text(f"labels.{key}", label)) > MAX_LABEL:
+            raise invalid(f"labels.{key}", f"must be at most {MAX_LABEL} characters, not {len(label)}")
+    return dict(value)
+
+
+def check_user(value: Any) -> str:
+    """The caller's id of the end user. The error does not repeat it."""
+    user = "" if value is None else text("user", value)
+    if len(user) > MAX_USER:
+        raise invalid("user", f"must be at most {MAX_USER} characters, not {len(user)}")
+    return user
+
+
+def parallel_calls(value: Any) -> bool | None:
+    """Whether the model may ask for several calls at once; None: as the provider does."""
+    if value is not None and not isinstance(value, bool):
+        raise invalid("parallel_tool_calls", f"must be True, False or None, not {type(value).__name__}")
+    return value
+
+
+def provider_key(value: Any) -> str:
+    """The caller's own key for a provider. The error does not repeat it: it is a secret."""
+    key = header("api_key", value) if value else ""
+    if len(key) > MAX_KEY:
+        raise invalid("api_key", f"must be at most {MAX_KEY:,} characters")
+    return key

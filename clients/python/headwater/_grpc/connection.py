@@ -1,0 +1,65 @@
+"""One server that agents and workflows share; `headwater.connection` shows its use."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from headwater._grpc.channels import close_owned
+from headwater._grpc.server import Server, check_target, resolve_server
+from headwater._values.validation import header
+
+
+class Connection:
+    """One server, and what lets this program in.
+
+    Making one does no I/O: the first call connects. It may be used from several threads and event loops at once, and
+    has one channel on each loop, which ends with the loop if `close` does not end it before. A copy, also one that was
+    pickled, has the same settings and channels of its own.
+
+    Args:
+        target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
+        token: lets this program into the server; an agent may have another. The connection is not encrypted: keep it
+            inside a network you trust.
+
+    Raises:
+        ValidationError: for a bad value; the message names it.
+    """
+
+    def __init__(self, target: str | None = None, *, token: str | None = None) -> None:
+        self._target = None if target is None else check_target("target", target)
+        self._token = header("token", token) if token else None
+        self._owner = object()
+
+    @property
+    def target(self) -> str:
+        """Address of the server, as the next call would use it."""
+        return self.server_of_call().target
+
+    def server_of_call(self, token: str | None = None) -> Server:
+        """Where a call goes; `token` counts instead of the connection's."""
+        return resolve_server(self._target, token or self._token, self._owner)
+
+    async def close(self) -> None:
+        """End the streams over this connection and close its channels, on every event loop.
+
+        The next call connects again.
+        """
+        await close_owned(self._owner)
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_target": self._target, "_token": self._token}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _owner=object())
+
+    def __repr__(self) -> str:
+        return f"Connection({self._target!r})"

@@ -1,0 +1,64 @@
+"""Where a call goes: the address of a server, and what lets the caller in."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from headwater._values.validation import header, invalid
+
+DEFAULT_TARGET = "localhost:50051"
+
+_ENDPOINT = r"(?:\[[^\]/]+\]|[^:/\[\],]+):\d{1,5}"
+_ADDRESS = re.compile(rf"(?:dns:(?://[^/]*/)?)?{_ENDPOINT}|ipv[46]:{_ENDPOINT}(?:,{_ENDPOINT})*")
+_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server of a call.
+
+    Attributes:
+        target: its address.
+        token: lets the caller in; None for none.
+        owner: whose channel carries the call: a `Connection`'s own; None for the one that is shared by target.
+    """
+
+    target: str
+    token: str | None = None
+    owner: Hashable = None
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def __repr__(self) -> str:
+        return f"Server({self.target!r})"
+
+
+def resolve_server(target: str | None, token: str | None, owner: Hashable = None) -> Server:
+    """The server of a call: `target`, else HEADWATER_TARGET, else localhost:50051. Raises ValidationError."""
+    if target is not None:
+        address = check_target("target", target)
+    else:
+        address = check_target("HEADWATER_TARGET", os.environ.get("HEADWATER_TARGET") or DEFAULT_TARGET)
+    return Server(address, header("token", token) if token else None, owner)
+
+
+def check_target(name: str, address: Any) -> str:
+    """An address that gRPC can connect to. Raises ValidationError."""
+    if not isinstance(address, str) or not address.isascii() or not address.isprintable() or " " in address:
+        raise invalid(name, "must be an address such as localhost:50051")
+    if not _names_a_port(address):
+        raise invalid(name, f"must be HOST:PORT, such as localhost:50051, not {address!r}")
+    return address
+
+
+def _names_a_port(address: str) -> bool:
+    """False where gRPC would try port 443; True too for the forms that need no port, such as unix:PATH."""
+    if address.startswith(_WITHOUT_PORT):
+        return True
+    return _ADDRESS.fullmatch(address) is not None and 0 < int(address.rpartition(":")[2]) < 2**16

@@ -1,0 +1,91 @@
+"""Runs a blocking function of the caller in a thread, for tools and for handlers of steps.
+
+An exception of the function comes back as a value, never through a future or a loop: so `StopIteration` does no harm,
+and `SystemExit` ends only the function.
+
+A thread cannot be stopped: when the wait for it is cancelled, it runs to its end, and what it returns is dropped. The
+threads are daemons and none of the loop's executor: `asyncio.run` would wait for those. Too many that do not return are
+an error, before the process has no threads left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MAX_STUCK_THREADS = 64
+
+
+class CannotRunError(Exception):
+    """A function cannot be run here, and no further attempt would change that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a function ended: with a value, or with an exception."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class _StuckThreads:
+    """Counts the threads that nobody waits for and that have not returned."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def add(self, number: int) -> int:
+        with self._lock:
+            self._count += number
+            return self._count
+
+
+_stuck = _StuckThreads()
+
+
+async def in_thread(name: str, function: Callable[[], Any]) -> Ended:
+    """Run a function in a thread of its own, with the context variables of the caller.
+
+    Raises:
+        CannotRunError: too many earlier ones do not return.
+    """
+    if _stuck.add(0) >= MAX_STUCK_THREADS:
+        raise CannotRunError(
+            f"{MAX_STUCK_THREADS} functions of this process were given up and do not return; give what they wait for a "
+            "timeout, or write async functions, which can be stopped"
+        )
+    ended: concurrent.futures.Future[Ended] = concurrent.futures.Future()
+    context = contextvars.copy_context()
+    lock = threading.Lock()
+
+    def main() -> None:
+        try:
+            how = Ended(context.run(function))
+        except BaseException as error:  # noqa: BLE001  the caller gets it as a value
+            how = Ended(error=error)
+        with lock:
+            resolve(ended, how)
+            if ended.cancelled():
+                _stuck.add(-1)
+
+    threading.Thread(target=main, name=f"headwater-{name}"[:100], daemon=True).start()
+    try:
+        return await asyncio.wrap_future(ended)
+    except asyncio.CancelledError:
+        with lock:
+            if ended.cancel() or ended.cancelled():  # it runs on
+                _stuck.add(1)
+        raise
+
+
+def resolve(future: concurrent.futures.Future[Ended], how: Ended) -> None:
+    """Set the result, if somebody still waits for it."""
+    with contextlib.suppress(concurrent.futures.InvalidStateError):
+        future.set_result(how)

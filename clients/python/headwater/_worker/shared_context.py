@@ -1,0 +1,57 @@
+"""The context of a run, as one handler sees and changes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from headwater._values.json_values import check_key, check_size, exact_json, quoted
+
+
+class SharedContext:
+    """The context of a run as a plain dict for one handler, and what the handler did to it.
+
+    Attributes:
+        values: what the handler gets and changes.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.values: dict[str, Any] = json.loads(text) if text else {}
+        self._before = dict(self.values)
+        self._texts = {key: _dump(value) for key, value in self.values.items()}
+
+    def changes(self) -> tuple[str, list[str]]:
+        """The keys that were set or changed inside, with their values as a JSON object, and the keys that were deleted.
+
+        Raises:
+            NotJsonError: one of them cannot be sent.
+        """
+        values = dict(self.values)
+        changed = {}
+        for key, value in values.items():
+            check_key("context", key)
+            if self._is_changed(key, value):
+                changed[key] = exact_json(f"context[{quoted(key)}]", value)
+        text = _joined(changed) if changed else ""
+        check_size("what the handler set in context, all together,", text)
+        return text, [key for key in self._before if key not in values]
+
+    def _is_changed(self, key: str, value: Any) -> bool:
+        if key not in self._before or value is not self._before[key]:
+            return True
+        if isinstance(value, dict | list):  # the same object, but perhaps with something else inside
+            return _dump(value) != self._texts[key]
+        return False
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in texts.items()) + "}"
+
+
+def _dump(value: Any) -> str | None:
+    """To compare with; None for what is not JSON, which the one who writes it finds out."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return None

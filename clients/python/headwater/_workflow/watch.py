@@ -1,0 +1,172 @@
+"""The one watch of a run: its events to its end, over lost connections too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+from headwater._grpc.channels import open_channel
+from headwater._grpc.errors import to_exception
+from headwater._grpc.loading import grpc
+from headwater._grpc.server import Server
+from headwater._grpc.unary import answer
+from headwater._workflow.patience import Patience, answer_patiently, may_pass
+from headwater.exceptions import HeadwaterError
+from headwater.v1 import workflow_pb2, workflow_service_pb2
+
+T = TypeVar("T")
+
+CONNECTED_SECONDS = 10.0
+"""A call that lived so long had reached the server, even if nothing happened in the run."""
+RESUMED_PAUSE_SECONDS = 0.05
+
+
+def advice_for(run_id: str) -> str:
+    """What becomes of a run whose server is away."""
+    return (
+        f"run {run_id} continues when the server is back, its handlers with `await agent.resume_workflow({run_id!r})`"
+    )
+
+
+class RunWatch(Generic[T]):
+    """The events of a run as they come, to its end. Leaving it does not touch the run.
+
+    It belongs to the event loop that asked for the first event. When the events end and the run has been resumed
+    meanwhile, it continues with those that follow.
+
+    Args:
+        server: where the run is.
+        run_id: which run.
+        convert: makes of a message what the reader gets.
+        after: sequence of the last event that is known; 0: from the first.
+        patient: the server has just answered, so it is waited for from the start; else one that does not answer at
+            first is reported at once.
+        advice: for the error after a minute without any answer: what becomes of the run; None for words for code.
+        note: is called with a line when the connection is lost, and when it is there again.
+
+    Attributes:
+        after: sequence of the last event that came.
+        run: the run as it was at its end; None before.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        run_id: str,
+        convert: Callable[[workflow_pb2.WorkflowEvent], T],
+        after: int = 0,
+        *,
+        patient: bool = False,
+        advice: str | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.after = after
+        self.run: workflow_pb2.WorkflowRun | None = None
+        self._server = server
+        self._convert = convert
+        self._advice = advice or advice_for(run_id)
+        self._note = note or (lambda _: None)
+        self._ended = False
+        self._known = patient
+        self._lost = False
+        self._patience: Patience | None = None
+        self._called = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._call: grpc.aio.UnaryStreamCall[Any, workflow_pb2.WorkflowEvent] | None = None
+
+    def __aiter__(self) -> RunWatch[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            message = await self._next()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._ended or (task and task.cancelling()):
+                self.cancel()
+                raise
+            message = None  # closed under the reader
+        except BaseException:
+            self.cancel()
+            raise
+        if message is None:
+            self._ended = True
+            raise StopAsyncIteration
+        return self._convert(message)
+
+    async def _next(self) -> workflow_pb2.WorkflowEvent | None:
+        """The next event; None when the run has ended or the watch was closed."""
+        while not self._ended:
+            try:
+                message = await self._read()
+            except grpc.aio.AioRpcError as error:
+                self._call = None
+                if not self._ended:
+                    await self._pause(to_exception(error, target=self._server.target))
+                continue
+            if message is not None:
+                self._heard(message.sequence)
+                return message
+            self._call = None
+            self.run = await self._get_run()
+            if self.run.status != workflow_pb2.WORKFLOW_RUN_STATUS_RUNNING:
+                return None
+            self._known = True
+            await asyncio.sleep(RESUMED_PAUSE_SECONDS)
+        return None
+
+    async def _read(self) -> workflow_pb2.WorkflowEvent | None:
+        """The next event; None at the end of the events."""
+        if self._call is None:
+            channel = open_channel(self._server)
+            self._loop = asyncio.get_running_loop()
+            self._called = self._loop.time()
+            request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
+            self._call = channel.workflows.WatchWorkflowRun(request, metadata=self._server.headers())
+            channel.streams.add(self)
+        message = await self._call.read()
+        return None if message is grpc.aio.EOF else cast("workflow_pb2.WorkflowEvent", message)
+
+    def _heard(self, sequence: int) -> None:
+        if self._lost:
+            self._note(f"connected to {self._server.target} again")
+        self._known, self._lost, self.after = True, False, sequence
+        if self._patience is not None:
+            self._patience.heard()
+
+    async def _pause(self, failure: HeadwaterError) -> None:
+        if not (self._known and may_pass(failure)):
+            raise failure from None
+        if not self._lost:
+            self._note(f"the connection to {self._server.target} was lost after event {self.after}; trying again")
+        self._lost = True
+        if self._patience is None:
+            self._patience = Patience(self._advice)
+        if asyncio.get_running_loop().time() - self._called >= CONNECTED_SECONDS:
+            self._patience.heard()
+        await self._patience.wait(failure)
+
+    async def _get_run(self) -> workflow_pb2.WorkflowRun:
+        """The run after its last event, which the server must have."""
+        request = workflow_service_pb2.GetWorkflowRunRequest(run_id=self.run_id)
+        get = open_channel(self._server).workflows.GetWorkflowRun
+        return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
+
+    def cancel(self) -> None:
+        """Watch no more; from any thread."""
+        self._ended = True
+        call, loop = self._call, self._loop
+        if call is None or loop is None or call.done():
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: so are its calls
+            loop.call_soon_threadsafe(call.cancel)
+
+    async def aclose(self) -> None:
+        """Watch no more."""
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
