@@ -26,7 +26,7 @@ class Patience:
     """How long to try again without an answer, with growing pauses.
 
     Args:
-        advice: for the error of one that came to its end: what becomes of the run.
+        advice: for the error at its end: the fate of the run.
     """
 
     def __init__(self, advice: str) -> None:

@@ -8,7 +8,7 @@ twice, though most chunks are never written one by one.
 Records that come while a commit runs wait for it, and are committed together. A task of the log makes the commits. So a
 caller that is cancelled while it waits changes nothing: its record still becomes durable and visible. When a commit
 fails, the content of the journal is unknown, and the log is broken: events that were not durable are never shown, and
-every caller that records gets the error. The run can be resumed from the journal.
+the caller of `record` gets the error. The run can be resumed from the journal.
 
 Watchers do not wait in queues. Each is a cursor on the one store, reads the events after it, and waits for news only
 when it has all. No watcher can hold up the run.

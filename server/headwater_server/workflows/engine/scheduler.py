@@ -1,8 +1,8 @@
 """Runs the steps of one workflow: starts attempts, records every change, and ends the run.
 
 Theory of operation. The scheduler works moment by moment. A moment begins when something has happened: an attempt has
-ended, a delay is over, a caller cancels. The scheduler then draws every conclusion: it merges the outcome of a step,
-skips steps that can no longer run, and evaluates the conditions of steps whose turn has come. The conclusions are in
+ended, a delay is over, or the run is cancelled. The scheduler then draws every conclusion: it merges the outcome of a
+step, skips steps that can no longer run, and evaluates the conditions of steps that can start. The conclusions are in
 private memory (`progress`) and in a list of transitions. One call of `record` makes the list durable. After that the
 list is published in the state that others read, and the new attempts start. Events in the meantime belong to the next
 moment. So a crash leaves the state between two moments, and a step that was reported complete stays complete.
@@ -193,10 +193,10 @@ class Scheduler:
 
 
 def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
-    """Prepares a run that is resumed for a scheduler: changes its state, and returns the transitions to record first.
+    """Makes a run ready for a scheduler again: changes its state, and returns what is to be recorded first.
 
     In a run that has ended, the steps that failed, were cancelled, or were skipped because of those, start over; they
-    are in `Transition.also`. A run that has not ended needs no change.
+    are in `Transition.also`. In one that has not, the scheduler knows what to do.
     """
     if state.status is RunStatus.RUNNING:
         return [Transition(RunEvent(EventType.RUN_RESUMED))]
@@ -216,5 +216,5 @@ def _failure(outcome: BaseException | None) -> Failure:
     if isinstance(outcome, StepError):
         return outcome.failure
     if outcome is None:
-        return Failure(Reason.INTERNAL, "the attempt was cancelled, but the run was not")
+        return Failure(Reason.INTERNAL, "the attempt was cancelled, though the run was not")
     return Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__)

@@ -1,4 +1,4 @@
-"""From a parsed request to the provider: the request that it gets, and the caller's fields in its refusals."""
+"""From a parsed request to the provider: the choice, the request to it, and the caller's fields in its refusals."""
 
 from __future__ import annotations
 

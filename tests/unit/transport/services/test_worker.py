@@ -48,10 +48,8 @@ class Site:
         self.pool = WorkerPool(heartbeat_timeout_seconds)
         self.remembered: list[tuple[str, frozenset[str]]] = []
         self.service = WorkerService(self.pool, self.remember, "1.2.3")
-        self.server = grpc.aio.server(
-            interceptors=interceptors(),
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)],
-        )
+        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)]
+        self.server = grpc.aio.server(interceptors=interceptors(), options=options)
         self.chunks: list[tuple[str, str]] = []
 
     async def remember(self, queue: str, names: Collection[str]) -> None:
