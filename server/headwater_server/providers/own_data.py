@@ -1,4 +1,4 @@
-"""Data that providers want back with the parts of a conversation, and whom it may be sent to."""
+"""Data that providers want back with the parts of a conversation: kept for its owner, left out for any other."""
 
 from __future__ import annotations
 

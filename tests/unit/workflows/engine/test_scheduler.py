@@ -220,7 +220,7 @@ def test_an_attempt_that_cancels_itself_has_failed() -> None:
         raise asyncio.CancelledError
 
     journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=1))), handler)
-    assert why(journal.state.steps["a"].failure) == "the attempt was cancelled, though the run was not"
+    assert why(journal.state.steps["a"].failure) == "the attempt was cancelled, but the run was not"
 
 
 def test_a_failure_skips_what_depends_on_it_through_any_distance_and_nothing_else() -> None:
