@@ -35,7 +35,7 @@ class ServiceThread(ABC):
         """Adds the services; on the loop, before the server listens."""
 
     def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
-        """What stands before the services."""
+        """Those through which each call passes."""
         return ()
 
     def _end(self) -> None:  # noqa: B027  most have nothing to end
