@@ -1,4 +1,4 @@
-"""A connection: one server for several agents, with a channel that no other shares and that it can close."""
+"""A connection: one server for several agents, with private channels that it can close."""
 
 from __future__ import annotations
 

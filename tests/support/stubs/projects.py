@@ -1,7 +1,7 @@
 """Builds the projects of examples/stubs outside the repository, as docs/clients.md says, and runs them.
 
 Each project stands beside a copy of the parts of this repository that its language needs, named `headwater`, as it would
-beside a clone. It is built once for all test processes, and again only when a file of it, of its copy or of the page
+beside a clone. It is built once for all test processes, and again only when a file of it, of its copy, or a command
 has changed.
 """
 
@@ -117,7 +117,7 @@ def build(language: Language) -> Program:
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = place / "built"
-        fingerprint = _fingerprint([*map(ROOT.joinpath, language.sources), language.project, PAGE])
+        fingerprint = _fingerprint([*map(ROOT.joinpath, language.sources), language.project], language.commands())
         if not stamp.exists() or stamp.read_text() != fingerprint:
             stamp.unlink(missing_ok=True)
             lay_out(language, place)
@@ -184,8 +184,8 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(path, copied)
 
 
-def _fingerprint(sources: list[Path]) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(sources: list[Path], commands: list[str]) -> str:
+    digest = hashlib.sha256("\n".join(commands).encode())
     for path in (path for source in sources for path in files_of(source)):
         digest.update(f"{path.relative_to(ROOT)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -1,9 +1,9 @@
-"""The conversation of an agent: what was asked and answered, kept by the caller's side.
+"""The conversation of an agent: questions and answers, kept by the caller's side.
 
 A call takes a snapshot when it is made and hands back prompt and reply together when it ends. A reply with rounds of
 tool calls is several messages, which stay together: providers refuse a result without its call. Ends may come from
 anywhere, also from `__del__` of a dropped stream, which may run in any thread and in the middle of any statement. So
-ending only appends to a deque, which is atomic; whoever next takes a snapshot moves what has arrived under the lock.
+ending only appends to a deque, which is atomic; the next snapshot moves the new entries under the lock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A call's view of the history: what it sends, and where its own turn goes."""
+    """A call's view of the history: the messages to send, and the place of the new turn."""
 
     messages: Sequence[agent_pb2.ChatMessage]
     prompt: agent_pb2.ChatMessage
@@ -144,7 +144,7 @@ def closed(reply: Sequence[agent_pb2.ChatMessage]) -> tuple[agent_pb2.ChatMessag
 
 
 def _without_open_calls(reply: agent_pb2.ChatMessage) -> agent_pb2.ChatMessage:
-    """The reply without its tool calls: nobody has answered them, and providers refuse a call without its result."""
+    """The reply without its tool calls: they have no results, and providers refuse a call without its result."""
     if not any(part.HasField("tool_call") for part in reply.parts):
         return reply
     spoken = [part for part in reply.parts if not part.HasField("tool_call")]
@@ -154,7 +154,7 @@ def _without_open_calls(reply: agent_pb2.ChatMessage) -> agent_pb2.ChatMessage:
 
 
 class Reply:
-    """What a reply says: its text as it comes, and at its end the message to keep and to send back.
+    """The content of a reply: its text as it comes, and at its end the message to keep and to send back.
 
     The server makes the message of a reply that ends in tool calls, with all that the provider wants back. Any other is
     its thinking and its text, in the order in which they came. Thinking is kept with its signature only: without one no

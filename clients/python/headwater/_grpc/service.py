@@ -13,7 +13,7 @@ _LARGEST_PAGE = 1_000
 async def fetch_provider_info(
     server: Server, provider: str, model: str, timeout: float | None
 ) -> agent_service_pb2.ProviderInfo:
-    """What the provider and the model can do; with empty names, those that would answer."""
+    """The abilities of the provider and the model; with empty names, of those that would answer."""
     request = agent_service_pb2.GetProviderInfoRequest(provider=provider, model=model)
     info = (await open_channel(server)).agents.GetProviderInfo
     return (await answer(server, info, request, timeout or CALL_SECONDS)).provider

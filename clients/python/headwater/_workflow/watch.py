@@ -24,7 +24,7 @@ RESUMED_PAUSE_SECONDS = 0.05
 
 
 def advice_for(run_id: str) -> str:
-    """What becomes of a run whose server is away."""
+    """The fate of a run whose server is away."""
     return (
         f"run {run_id} continues when the server is back, its handlers with `await agent.resume_workflow({run_id!r})`"
     )
@@ -37,13 +37,13 @@ class RunWatch(Generic[T]):
     meanwhile, it continues with those that follow.
 
     Args:
-        server: where the run is.
+        server: the server of the run.
         run_id: which run.
-        convert: makes of a message what the reader gets.
+        convert: makes the reader's event of a message.
         after: sequence of the last event that is known; 0: from the first.
         patient: the server has just answered, so it is waited for from the start; else one that does not answer at
             first is reported at once.
-        advice: for the error after a minute without any answer: what becomes of the run; None for words for code.
+        advice: for the error after a minute without any answer: the fate of the run; None for words for code.
         note: is called with a line when the connection is lost, and when it is there again.
 
     Attributes:
