@@ -248,7 +248,9 @@ def test_a_watch_goes_on_after_the_server_was_killed(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     data = {"HEADWATER_DATA_DIR": str(tmp_path / "data")}
-    file = plan(tmp_path, step("a"), step("b", "a", action="b"), scripted={"delay_ms": 300})
+    again = {"max_attempts": 2}  # with 1, a step whose attempt was lost has failed
+    steps = step("a", retry_policy=again), step("b", "a", action="b", retry_policy=again)
+    file = plan(tmp_path, *steps, scripted={"delay_ms": 300})
     with (
         ServerProcess("--scripted", "--port", port, variables=data) as server,
         watching(server.target, "run", file) as watch,
@@ -436,11 +438,11 @@ async def until_registered(target: str, queue: str, handler: str) -> None:
     """A worker that makes itself known and goes away again."""
 
     async def messages() -> AsyncIterator[worker_service_pb2.AttachRequest]:
-        register = worker_service_pb2.WorkerRegistration(worker_id=f"{queue}-1", queue=queue, handlers=[handler])
-        yield worker_service_pb2.AttachRequest(register=register)
+        registration = worker_service_pb2.WorkerRegistration(worker_id=f"{queue}-1", queue=queue, handlers=[handler])
+        yield worker_service_pb2.AttachRequest(registration=registration)
 
     async with grpc.aio.insecure_channel(target) as channel:
-        call = WorkerServiceStub(channel).Connect(messages())
+        call = WorkerServiceStub(channel).Attach(messages())
         assert (await call.read()).HasField("registered")
 
 

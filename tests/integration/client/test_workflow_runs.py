@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from headwater._workflow import patience, watch
+from headwater._grpc import patience
+from headwater._workflow import watch
 from headwater.exceptions import (
     ServerUnavailableError,
     StepExecutionError,

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,9 @@ from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
-from headwater_server.domain.workflow import Outcome, Step, StepError
+from headwater_server.domain.failure import StepError
+from headwater_server.domain.workflow import Outcome, Step
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.workers.pool import TaskSpec, WorkerPool
 from tests.support.servers.service_thread import ServiceThread
@@ -89,6 +91,9 @@ class Site(ServiceThread):
         self.pool = WorkerPool(self.heartbeat_timeout_seconds)
         self.service = WorkerService(self.pool, self._remember, "test")
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self.service, server)
+
+    def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        return interceptors()
 
     def _end(self) -> None:
         self.pool.close()

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from headwater._grpc.channels import open_channel
 from headwater._grpc.loading import grpc
+from headwater._grpc.patience import Patience, answer_patiently
 from headwater._grpc.server import Server
 from headwater._grpc.unary import CALL_SECONDS, answer
 from headwater._values.validation import invalid, text
-from headwater._workflow.patience import Patience, answer_patiently
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
 

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar, cast
 from headwater._grpc.channels import open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.patience import Patience, answer_patiently, may_pass
 from headwater._grpc.server import Server
 from headwater._grpc.unary import answer
-from headwater._workflow.patience import Patience, answer_patiently, may_pass
 from headwater.exceptions import HeadwaterError
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
