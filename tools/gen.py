@@ -25,7 +25,7 @@ PROTOC = [sys.executable, "-m", "grpc_tools.protoc"]
 PACKAGE = "headwater/v1"
 NOTICE = "Generated from protos/headwater/v1. Do not edit: `make gen` writes it."
 
-LAZY_CLASSES = '''
+LAZY_CLASSES = """
 
 def __getattr__(name: str) -> Any:
     if name not in _GRPC_CLASSES:
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-'''
+"""
 
 ERROR_DETAILS = "google/rpc/error_details.proto"
 """The details of an error. Python, Go and Java have packages for them; the TypeScript package includes them."""

@@ -209,3 +209,11 @@ def test_every_link_to_a_file_leads_somewhere():
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_page_and_every_decision_is_on_its_map():
+    for folder in (ROOT / "docs", ROOT / "docs" / "adr"):
+        linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (folder / "index.md").read_text()))
+        assert {page.name for page in folder.glob("*.md")} - {"index.md"} == linked & {
+            p.name for p in folder.glob("*.md")
+        }

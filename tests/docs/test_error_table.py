@@ -14,7 +14,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([a-z, ]*)\| `(\w+)` \|", re.MULTILIN
 
 
 def again(facts: error_pb2.ErrorFacts) -> str:
-    """What can succeed when it is tried again, in the words of the page."""
+    """The tries that can succeed when they are repeated, in the words of the page."""
     return ", ".join(word for word, holds in (("call", facts.retryable), ("step", facts.step_retryable)) if holds)
 
 

@@ -73,7 +73,7 @@ def expected(plan: Plan, lost: Collection[str] = ()) -> RunState:
     """The model: one step after the other, each after those it depends on.
 
     Args:
-        plan: what the attempts do.
+        plan: the outcomes of the attempts.
         lost: steps that are at most once, and ran when a crash came.
     """
     steps = {step.name: StepState(step.name) for step in plan.workflow.steps}

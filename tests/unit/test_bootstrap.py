@@ -135,8 +135,8 @@ async def test_a_local_model_whose_file_is_missing_is_not_listed(tmp_path):
     ],
 )
 async def test_each_limit_on_silence_is_kept_where_it_belongs(short, long, hang_after, message):
-    request = agent_service_pb2.StreamRequest(model="scripted/echo", prompt="one two three")
-    request.provider_options["scripted"].update({"hang_after": hang_after})
+    request = agent_service_pb2.StreamRequest(agent={"model": "scripted/echo"}, prompt="one two three")
+    request.agent.provider_options["scripted"].update({"hang_after": hang_after})
     with ServerProcess("--scripted", variables={short: "0.2", long: "600"}) as server:
         async with agent_stub(server.target) as stub:
             chunks = []

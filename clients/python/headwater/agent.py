@@ -56,11 +56,11 @@ class Agent(Settings):
     changed at any time and counts from the next call on; a bad value is refused at once or by that call. All but
     `name`, `target`, `connection`, `token`, `max_tool_rounds` and `tool_timeout` can be set for a single call as well.
 
-    A copy, also one that was pickled, has the settings and a history of its own, empty at first.
+    A copy, also one that was pickled, has the settings and another history, empty at first.
 
     Args:
         name: a name for people.
-        instructions: what the model is told before the conversation.
+        instructions: the system prompt, before the conversation.
         model: such as `gpt-4o-mini` or `anthropic/claude-sonnet-4-6`; None for the default of the provider or server.
         provider: name of a provider of the server; None: found by the model's name.
         temperature: 0 to 2 (Anthropic: to 1); None for the provider's default.
@@ -78,13 +78,13 @@ class Agent(Settings):
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
-        tools: what the model may call while it replies: functions, sync or async, with or without `@tool`. A call then
-            goes on until the model has said all it wants to say. The schema of a function's arguments comes from its
+        tools: functions that the model may call while it replies, sync or async, with or without `@tool`. A call then
+            continues until the model has said all it wants to say. The schema of a function's arguments comes from its
             signature, which needs pydantic (`pip install 'headwater[tools]'`).
         parallel_tool_calls: whether the model may ask for several calls at once; None for the provider's default.
         max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
-        tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model is
-            told. None for no limit.
+        tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model
+            learns it. None for no limit.
         base_url: not taken; the error says where the address of a provider belongs.
 
     Raises:
@@ -136,8 +136,8 @@ class Agent(Settings):
         history, and the agent's settings. When the reply is complete, prompt and reply enter the history together;
         when it is left or cut, they do with the text that had come, marked, until the same prompt is tried again.
 
-        With tools, their calls are run as the model asks for them, all of a round at once, and the reply goes on. It is
-        one stream: a chunk with `metadata["tool_calls"]` before they run, one with `metadata["tool_results"]` after,
+        With tools, their calls are run as the model asks for them, all of a round at once, and the reply continues. It
+        is one stream: a chunk with `metadata["tool_calls"]` before they run, one with `metadata["tool_results"]` after,
         and one final chunk at the end. A call that fails has its error as result, for the model.
 
         Args:
@@ -164,9 +164,9 @@ class Agent(Settings):
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
                 another provider does not have it: name one with `model`, or get the provider's default.
             timeout: seconds that the call may take in all.
-            unsupported_params: "error" (default) or "drop", in any case: what becomes of a parameter that the
+            unsupported_params: "error" (default) or "drop", in any case: the treatment of a parameter that the
                 provider lacks.
-            provider_options: for each provider, fields of its own API.
+            provider_options: for each provider, fields of its API.
             labels: for the server's log, added to the agent's.
             user: your id of the end user, instead of the agent's.
             api_key: the caller's own key for the provider, where the server allows it.

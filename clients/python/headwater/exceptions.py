@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions, each a `HeadwaterError`; and `Failure`, what went wrong in a step."""
+"""All errors as exceptions, each a `HeadwaterError`; and `Failure`, the error of a step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Failure:
         message: one sentence for people.
         type: kind of the exception, such as `ValueError`; empty when none was raised.
         non_retryable: no further attempt could succeed.
-        retry_delay: seconds to wait before another attempt at least; None when nobody said.
+        retry_delay: seconds to wait before another attempt at least; None when it is unknown.
         provider: facts of a provider that failed: `provider`, `model`, `http_status`, `code` and `request_id`, as far
             as they are known.
         cause: the failure that led to this one.
@@ -67,11 +67,11 @@ class HeadwaterError(Exception):
     """Something went wrong; the base of all exceptions of this package.
 
     Attributes:
-        reason: name of the condition, such as `PROVIDER_NOT_FOUND` (error.proto lists them); None when no server said.
+        reason: name of the condition, such as `PROVIDER_NOT_FOUND` (error.proto lists them); None without one.
         code: the gRPC status; None when the error is the client's own.
         metadata: further facts from the server, as text. Those of a provider that failed are attributes too, None as
             far as the server does not know them.
-        retry_after: seconds after which a new try may succeed; None when nobody said.
+        retry_after: seconds after which a new try may succeed; None when it is unknown.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class ValidationError(HeadwaterError, ValueError):
     """An argument has a bad value; the message names it and the cure.
 
     Attributes:
-        violations: each bad field with what is wrong with it.
+        violations: each bad field with its mistake.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class ServerUnavailableError(HeadwaterError, ConnectionError):
 
 
 class ServerOverloadedError(HeadwaterError):
-    """The Headwater server is at a limit of its own; `retry_after` says when to try again."""
+    """The Headwater server is at one of its limits; `retry_after` says when to try again."""
 
 
 class MessageTooLargeError(HeadwaterError):

@@ -132,7 +132,7 @@ def create_mock_stream(text: str, chunk_size: int = 10, delay: float = 0.1) -> A
     """A stream of a given text, with no server; the last chunk is final.
 
     Args:
-        text: what it says; an empty text is one empty final chunk.
+        text: the text of the reply; an empty text is one empty final chunk.
         chunk_size: characters a chunk, at least 1.
         delay: seconds before each chunk.
 
@@ -229,7 +229,7 @@ class ManagedStream:
         self._deadline: float | None = None
         self._parts: list[str] = []
         self._interrupted = False
-        # What an interruption from another thread must see together.
+        # An interruption from another thread must see these together.
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wait: asyncio.Timeout | None = None

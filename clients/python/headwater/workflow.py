@@ -77,9 +77,9 @@ class WorkflowAgent(Agent):
     answered by the agent's model. Steps with a `handler` run here: asynchronous handlers on the event loop that called,
     others in threads. Values in the context and results are JSON.
 
-    A lost connection does not end a run, nor the wait for it: the calls go on by themselves, and raise
-    ServerUnavailableError only after a minute without any answer. `resume_workflow` then goes on, from any process that
-    has registered the same handlers.
+    A lost connection does not end a run, nor the wait for it: the calls continue by themselves, and raise
+    ServerUnavailableError only after a minute without any answer. `resume_workflow` then continues the run, from any
+    process that has registered the same handlers.
     """
 
     def _begin(self, history: int) -> None:
@@ -98,7 +98,7 @@ class WorkflowAgent(Agent):
         return self
 
     async def aclose(self) -> None:
-        """End the streams of this agent and the runs that it executes; those of `start_workflow` go on without it."""
+        """End the streams of this agent and the runs that it executes; those of `start_workflow` continue."""
         await super().aclose()
         await asyncio.gather(*(stream.aclose() for stream in list(self._workflow_streams)))
 
@@ -106,7 +106,7 @@ class WorkflowAgent(Agent):
         """Give a function a name under which steps can ask for it; the last one registered under a name counts.
 
         It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `run_id`,
-        `attempt`, `idempotency_key`) and the context, a dict that it may change in place. What it returns becomes the
+        `attempt`, `idempotency_key`) and the context, a dict that it may change in place. Its return value becomes the
         step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text,
         which every watcher of the run sees as it comes; the whole text is its result.
 
@@ -148,7 +148,7 @@ class WorkflowAgent(Agent):
         To cancel this call is to cancel the run; it waits up to 2 seconds for its end.
 
         Args:
-            workflow: what to do.
+            workflow: the definition.
             context: JSON values that the handlers share. At the end this very dict holds the final context.
             timeout: seconds that the run may take in all.
 
@@ -157,7 +157,7 @@ class WorkflowAgent(Agent):
             ValidationError: the context is not JSON, or over 1 MiB.
             WorkflowCancelledError: the run was cancelled by somebody else.
             WorkflowTimeoutError: the run took longer than `timeout`, and was cancelled.
-            ServerUnavailableError: no server answers; the message says how to go on.
+            ServerUnavailableError: no server answers; the message says how to continue.
         """
         limit = asyncio.timeout(None if timeout is None else seconds("timeout", timeout))
         stream = self.stream_workflow(workflow, context)
@@ -172,7 +172,7 @@ class WorkflowAgent(Agent):
         finally:
             await stream.aclose()
         if result.status is StepStatus.CANCELLED:
-            raise WorkflowCancelledError(f"run {result.run_id} was cancelled; go on with agent.resume_workflow")
+            raise WorkflowCancelledError(f"run {result.run_id} was cancelled; continue with agent.resume_workflow")
         return result
 
     def stream_workflow(self, workflow: Workflow, context: MutableMapping[str, Any] | None = None) -> WorkflowStream:
@@ -226,8 +226,8 @@ class WorkflowAgent(Agent):
     async def resume_workflow(self, run_id: str) -> WorkflowResult:
         """Host the handlers of a run in this process and wait for its end.
 
-        One that failed or was cancelled goes on from the steps that did; one that runs is joined, and one that has
-        completed only read. To cancel this call does not cancel the run.
+        One that failed or was cancelled continues from the steps that did; one that runs is joined, and one that has
+        completed is only read. To cancel this call does not cancel the run.
 
         Raises:
             WorkflowValidationError: handlers of the run are not registered here; all are named.
@@ -256,7 +256,7 @@ class WorkflowAgent(Agent):
         finally:
             await stream.aclose()
         if result.status is StepStatus.CANCELLED:
-            raise WorkflowCancelledError(f"run {run_id} was cancelled; go on with agent.resume_workflow")
+            raise WorkflowCancelledError(f"run {run_id} was cancelled; continue with agent.resume_workflow")
         return result
 
     def visualize_workflow(self, workflow: Workflow, run: str | WorkflowResult | None = None) -> str:
@@ -281,7 +281,7 @@ class WorkflowAgent(Agent):
     async def run_worker(self, queue: str, concurrency: int = 10) -> None:
         """Serve a queue with the handlers of this agent until it is cancelled.
 
-        Steps with `queue=` of any workflow come here, whoever executes it; several processes share the work.
+        Steps with `queue=` of any caller's workflow come here; several processes share the work.
 
         Args:
             queue: name of the queue, 1 to 256 characters.

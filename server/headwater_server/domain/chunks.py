@@ -47,7 +47,7 @@ class ToolCallDelta:
     """A piece of a call: `index` counts the calls of a reply from 0; `id` and `name` come on a call's first piece.
 
     Attributes:
-        provider_data: what the provider wants back with the call, as JSON text.
+        provider_data: the data that the provider wants back with the call, as JSON text.
     """
 
     index: int
@@ -69,8 +69,8 @@ class Delta(msgspec.Struct, gc=False):
         tool_calls: pieces of tool calls.
         event_type: the provider's name of the event, where it names events.
         block: which content block of the reply, where the provider counts them; text of two blocks is never merged.
-        provider_data: what the provider wants back with this text or thinking, or as an item of the reply when nothing
-            else is set, as JSON text. It is for the assistant message alone, no chunk has it.
+        provider_data: the data that the provider wants back with this text or thinking, or as an item of the reply when
+            nothing else is set, as JSON text. It is for the assistant message alone, no chunk has it.
     """
 
     content: str = ""

@@ -14,7 +14,7 @@ MAX_RETRY_DELAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class ProviderFacts:
-    """What a provider said about a failure. Texts are cut at 256 characters.
+    """The provider's facts about a failure. Texts are cut at 256 characters.
 
     Attributes:
         http_status: status code of its answer; 0 when there was none.
@@ -35,10 +35,10 @@ class ProviderFacts:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why something failed. Never larger than the contract allows: what is too long or too deep is cut.
+    """Why something failed. Never larger than the contract allows: long texts and deep causes are cut.
 
     Attributes:
-        reason: what kind of failure.
+        reason: the kind of failure.
         message: one sentence for people, at most 1,000 characters.
         type: kind of the error in the language that raised it, such as `ValueError`; may be empty.
         non_retryable: another attempt cannot succeed.

@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProviderData:
-    """What a provider wants back with a part, as JSON text that only it can read.
+    """Data that a provider wants back with a part, as JSON text that only it can read.
 
     Attributes:
         provider: name of the provider.

@@ -51,7 +51,7 @@ class SkipReason(StrEnum):
 
 
 class EventType(StrEnum):
-    """What happened; the names are those of the contract's oneof."""
+    """The kind of an event; the names are those of the contract's oneof."""
 
     RUN_STARTED = "run_started"
     RUN_RESUMED = "run_resumed"
@@ -130,7 +130,7 @@ class StepState:
 
     Attributes:
         attempt: number of its latest attempt; 0 before the first.
-        failures: how many attempts have failed since it last started over; those that a crash ended do not count.
+        failures: how many attempts have failed since the step last started over; those that a crash ended do not count.
         result: JSON text; empty unless it completed.
         failure: why it failed, or why its last attempt did.
         skip_reason: why it was skipped.
@@ -228,10 +228,10 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of a run's state. It is made durable before the server acts on it or shows it to watchers.
+    """A change of a run's state. It must be durable before anything acts on it or a watcher sees it.
 
     Attributes:
-        event: what watchers get.
+        event: the event for the watchers.
         step: the step as it is after the change; None when the change is the run's.
         context: the context's keys that it set.
         deleted: the context's keys that it deleted.

@@ -1,4 +1,4 @@
-"""Data that providers want back with the parts of a conversation, and whom it may be sent to."""
+"""Data that providers want back with the parts of a conversation: kept for its owner, left out for any other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatReque
 
 
 def provider_data(part: Part) -> ProviderData | None:
-    """What the provider wants back with the part."""
+    """The data that the provider wants back with the part."""
     return None if isinstance(part, Image | ToolResult) else part.provider_data
 
 

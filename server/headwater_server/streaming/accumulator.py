@@ -41,7 +41,7 @@ class ToolCallAccumulator:
     """Collects the pieces of tool calls by their index.
 
     Args:
-        account: who sends them.
+        account: the provider and account that send them.
 
     Attributes:
         size: characters so far, and for each call what its objects cost.
@@ -91,14 +91,14 @@ class MessageAccumulator:
 
     Only a reply that ends in tool calls needs the message, and only a request with tools gets such a reply. So that
     text alone costs nothing, collecting begins either with the reply or with its first call. In the second case, a
-    call that nobody allowed, the message lacks the text and the thinking before that call.
+    call that the request did not allow, the message lacks the text and the thinking before that call.
 
     Args:
-        account: who answers.
+        account: the provider and account that answer.
         from_start: whether to collect from the start of the reply.
 
     Attributes:
-        collecting: whether to add what comes now.
+        collecting: whether chunks are added.
         overflowed: whether the reply is larger than any message. Then nothing of it is kept.
     """
 

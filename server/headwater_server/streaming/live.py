@@ -80,7 +80,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class StreamTerms:
-    """What is known of a stream before it runs.
+    """The facts of a stream that are known before it runs.
 
     Attributes:
         account: fingerprint of the provider's address and key, for the data that it wants back.
@@ -106,7 +106,7 @@ class LiveStream:
         source: the provider's reply, not yet begun.
         timeouts: how long the provider may be silent.
         after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
-        terms: what else is known of it.
+        terms: further facts.
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.

@@ -46,7 +46,13 @@ def plan(tmp_path: Path, *steps: dict[str, Any], **fields: Any) -> str:
 
 
 def step(name: str, *depends_on: str, **fields: Any) -> dict[str, Any]:
-    return {"name": name, "action": f"say {name}", "max_retries": 0, "depends_on": list(depends_on), **fields}
+    return {
+        "name": name,
+        "action": f"say {name}",
+        "retry_policy": {"max_attempts": 1},
+        "depends_on": list(depends_on),
+        **fields,
+    }
 
 
 def workflow(target: str, *args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -122,19 +128,19 @@ def test_a_failed_run_exits_with_1_and_says_how_to_go_on(target, tmp_path):
     assert lines[2].startswith("b: skipped: ")
     assert lines[-1].startswith(f"{run_id} failed after ")
     assert "`a`" in lines[-1]
-    assert done.stderr == f"to go on from there: headwater workflow resume {run_id}\n"
+    assert done.stderr == f"to continue from there: headwater workflow resume {run_id}\n"
 
 
 def test_json_is_one_event_a_line(target, tmp_path):
     done = workflow(target, "run", "--json", plan(tmp_path, step("a")))
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert RUN_ID.fullmatch(events[0]["run_id"])
-    kinds = [event["type"].removeprefix("WORKFLOW_EVENT_TYPE_") for event in events]
-    assert [kind for kind in kinds if kind != "CHUNK"] == [
-        *("RUN_STARTED", "STEP_STARTED", "STEP_COMPLETED", "RUN_FINISHED"),
+    kinds = [kind for event in events for kind in event if kind.startswith(("run_", "step_")) and kind != "run_id"]
+    assert [kind for kind in kinds if kind != "step_chunk"] == [
+        *("run_started", "step_started", "step_completed", "run_finished"),
     ]
-    assert "".join(event.get("content", "") for event in events) == "say a"
-    assert json.loads(events[-2]["result"]) == "say a"
+    assert "".join(event.get("step_chunk", {}).get("content", "") for event in events) == "say a"
+    assert json.loads(events[-2]["step_completed"]["result_json"]) == "say a"
 
 
 def test_the_context_reaches_the_conditions(target, tmp_path):
@@ -197,7 +203,7 @@ def test_show_and_list(target, tmp_path):
 
 
 def test_cancel_and_resume(target, tmp_path):
-    run_id = started(target, plan(tmp_path, step("a", timeout_ms=60_000), scripted=HANG))
+    run_id = started(target, plan(tmp_path, step("a", timeout="60s"), scripted=HANG))
     running = workflow(target, "result", run_id)
     assert (running.returncode, running.stdout) == (10, f"{run_id}: running\n")
     with watching(target, "watch", run_id) as watch:
@@ -226,7 +232,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(target, tmp_path):
         _, stderr = watch.communicate(timeout=30)
     assert watch.returncode == 130
     assert stderr == (
-        f"\n{run_id} goes on\n"
+        f"\n{run_id} continues\n"
         f"  to watch:  headwater workflow watch {run_id} --target {target}\n"
         f"  to cancel: headwater workflow cancel {run_id} --target {target}\n"
     )
@@ -242,7 +248,9 @@ def test_a_watch_goes_on_after_the_server_was_killed(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     data = {"HEADWATER_DATA_DIR": str(tmp_path / "data")}
-    file = plan(tmp_path, step("a"), step("b", "a", action="b"), scripted={"delay_ms": 300})
+    again = {"max_attempts": 2}  # with 1, a step whose attempt was lost has failed
+    steps = step("a", retry_policy=again), step("b", "a", action="b", retry_policy=again)
+    file = plan(tmp_path, *steps, scripted={"delay_ms": 300})
     with (
         ServerProcess("--scripted", "--port", port, variables=data) as server,
         watching(server.target, "run", file) as watch,
@@ -253,7 +261,7 @@ def test_a_watch_goes_on_after_the_server_was_killed(tmp_path):
         with ServerProcess("--scripted", "--port", port, variables=data):
             stdout, stderr = watch.communicate(timeout=40)
     assert watch.returncode == 0, stderr
-    assert "the run goes on; what running steps have said is void" in stdout
+    assert "the run continues; the output of running steps is void" in stdout
     assert "a: started, attempt 2" in stdout
     assert stdout.count("b: completed") == 1
     lost, again = stderr.splitlines()
@@ -399,7 +407,7 @@ def test_a_terminal_gets_a_live_tree(target, tmp_path):
 def test_ctrl_c_gives_the_terminal_back(target, tmp_path):
     code, written = on_a_terminal(target, "run", plan(tmp_path, step("a"), scripted=HANG), until="running")
     assert code == 130
-    assert written.index("\x1b[?25l") < written.index("\x1b[?25h") < written.index("goes on")
+    assert written.index("\x1b[?25l") < written.index("\x1b[?25h") < written.index("continues")
     run_id = RUN_ID.search(written)
     assert run_id is not None
     assert workflow(target, "cancel", run_id[0]).returncode == 0
@@ -430,11 +438,11 @@ async def until_registered(target: str, queue: str, handler: str) -> None:
     """A worker that makes itself known and goes away again."""
 
     async def messages() -> AsyncIterator[worker_service_pb2.AttachRequest]:
-        register = worker_service_pb2.WorkerRegistration(worker_id=f"{queue}-1", queue=queue, handlers=[handler])
-        yield worker_service_pb2.AttachRequest(register=register)
+        registration = worker_service_pb2.WorkerRegistration(worker_id=f"{queue}-1", queue=queue, handlers=[handler])
+        yield worker_service_pb2.AttachRequest(registration=registration)
 
     async with grpc.aio.insecure_channel(target) as channel:
-        call = WorkerServiceStub(channel).Connect(messages())
+        call = WorkerServiceStub(channel).Attach(messages())
         assert (await call.read()).HasField("registered")
 
 

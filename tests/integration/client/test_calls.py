@@ -52,7 +52,7 @@ async def test_a_whole_reply_has_everything_that_came(agent: Agent, service: Fak
         yield final(
             sequence=5,
             usage=agent_pb2.Usage(input_tokens=1, output_tokens=2, total_tokens=3),
-            tool_calls=[agent_pb2.ToolCall(id="1", name="add", arguments='{"a": 1}')],
+            tool_calls=[agent_pb2.ToolCall(id="1", name="add", arguments_json='{"a": 1}')],
         )
 
     service.reply = reply
@@ -313,7 +313,7 @@ async def test_options_go_to_the_provider_that_the_server_names_asked_once_a_mod
 ) -> None:
     for _ in range(2):
         await agent.arun("Hi", model="fake-1", num_ctx=8192)
-        assert MessageToDict(service.requests[-1])["providerOptions"] == {"fake": {"num_ctx": 8192.0}}
+        assert MessageToDict(service.requests[-1].agent)["providerOptions"] == {"fake": {"num_ctx": 8192.0}}
     assert [request.model for request in service.info_requests] == ["fake-1"]
     await agent.arun("Hi", model="fake-2", num_ctx=8192)
     assert [request.model for request in service.info_requests] == ["fake-1", "fake-2"]

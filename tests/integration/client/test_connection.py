@@ -1,4 +1,4 @@
-"""A connection: one server for several agents, with channels of its own that it can close."""
+"""A connection: one server for several agents, with private channels that it can close."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_its_target_comes_from_the_environment_at_each_call(
 
 async def test_copies_have_the_settings_and_channels_of_their_own(service: FakeAgentService) -> None:
     async with Connection(service.target, token="secret") as connection:
-        for other in (copy.copy(connection), pickle.loads(pickle.dumps(connection))):
+        for other in (copy.copy(connection), pickle.loads(pickle.dumps(connection))):  # noqa: S301
             assert await text(Agent(connection=other)) == "Hello world"
             await other.close()
         agent = Agent(connection=connection)

@@ -82,7 +82,7 @@ async def test_parameters_of_a_call(service: FakeAgentService) -> None:
     async for _ in Agent().stream("Write a creative story", temperature=0.9, max_tokens=500, top_p=0.95):
         pass
     request = service.requests[0]
-    assert (request.temperature, request.max_tokens, request.top_p) == (0.9, 500, 0.95)
+    assert (request.agent.temperature, request.agent.max_tokens, request.agent.top_p) == (0.9, 500, 0.95)
 
 
 async def test_tracking_progress() -> None:

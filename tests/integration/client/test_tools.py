@@ -23,6 +23,7 @@ from headwater import (
     ToolError,
     collect_stream,
 )
+from headwater._values.durations import to_duration
 from headwater.v1 import agent_pb2
 from tests.support.services.fake_agent_service import (
     Chunks,
@@ -38,8 +39,25 @@ from tests.support.services.fake_agent_service import (
 Call = tuple[str, str]
 
 
+def stats(seconds: float, chunks: int, first: float, pace: float) -> agent_pb2.StreamStats:
+    return agent_pb2.StreamStats(
+        duration=to_duration(seconds),
+        chunk_count=chunks,
+        time_to_first_token=to_duration(first),
+        tokens_per_second=pace,
+    )
+
+
 def usage(**counts: int) -> agent_pb2.Usage:
     return agent_pb2.Usage(**counts)
+
+
+def assistant(*parts: agent_pb2.Part) -> agent_pb2.ChatMessage:
+    return agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=parts)
+
+
+def part_of(call: agent_pb2.ToolCall) -> agent_pb2.Part:
+    return agent_pb2.Part(tool_call=call)
 
 
 async def ask_for(sequence: int, text: str, *calls: Call, **facts: Any) -> Chunks:
@@ -48,13 +66,15 @@ async def ask_for(sequence: int, text: str, *calls: Call, **facts: Any) -> Chunk
     for index, (name, _) in enumerate(calls):
         delta = agent_pb2.ToolCallDelta(index=index, id=f"call_{sequence}_{index}", name=name)
         yield agent_pb2.StreamChunk(sequence=sequence + 2 + index, tool_call_deltas=[delta])
+    asked = [
+        agent_pb2.ToolCall(id=f"call_{sequence}_{index}", name=name, arguments_json=arguments)
+        for index, (name, arguments) in enumerate(calls)
+    ]
     yield final(
         sequence=sequence + 2 + len(calls),
         finish_reason=agent_pb2.FINISH_REASON_TOOL_CALLS,
-        tool_calls=[
-            agent_pb2.ToolCall(id=f"call_{sequence}_{index}", name=name, arguments=arguments)
-            for index, (name, arguments) in enumerate(calls)
-        ],
+        tool_calls=asked,
+        message=assistant(*([agent_pb2.Part(text=text)] if text else []), *map(part_of, asked)),
         **facts,
     )
 
@@ -79,8 +99,8 @@ def results_in(service: FakeAgentService, request: int = -1) -> list[tuple[str, 
     """The messages for the model in a request."""
     parts = service.requests[request].messages[-1].parts
     return [
-        (part.tool_result.tool_call_id, part.tool_result.name, part.tool_result.content, part.tool_result.is_error)
-        for part in parts
+        (result.tool_call_id, result.name, result.content, result.HasField("failure"))
+        for result in (part.tool_result for part in parts)
     ]
 
 
@@ -110,21 +130,21 @@ async def test_each_round_offers_the_tools_and_goes_on_under_the_first_id(servic
     one, two = service.requests
     assert (one.continues_stream_id, one.continues_sequence) == ("", 0)
     assert (two.continues_stream_id, two.continues_sequence) == ("w0-1", 4)
-    assert one.tools == two.tools
-    assert [made.name for made in one.tools] == ["add"]
-    assert two.temperature == one.temperature == 0.5
+    assert one.agent == two.agent
+    assert [made.function.name for made in one.agent.tools] == ["add"]
+    assert one.agent.temperature == 0.5
     assert [message.role for message in two.messages] == [
         agent_pb2.ROLE_USER, agent_pb2.ROLE_ASSISTANT, agent_pb2.ROLE_TOOL,
     ]  # fmt: skip
     said, called = two.messages[1].parts
     assert said.text == "Let me see. "
-    assert called.tool_call == agent_pb2.ToolCall(id="call_0_0", name="add", arguments='{"a": 2, "b": 3}')
+    assert called.tool_call == agent_pb2.ToolCall(id="call_0_0", name="add", arguments_json='{"a": 2, "b": 3}')
     assert results_in(service) == [("call_0_0", "add", "5", False)]
 
 
 async def test_usage_and_stats_of_the_final_chunk_are_those_of_all_rounds(service: FakeAgentService) -> None:
-    one = agent_pb2.StreamStats(duration_ms=100, chunk_count=2, time_to_first_token_ms=40, tokens_per_second=10)
-    two = agent_pb2.StreamStats(duration_ms=200, chunk_count=1, time_to_first_token_ms=50, tokens_per_second=30)
+    one = stats(0.1, 2, 0.04, 10)
+    two = stats(0.2, 1, 0.05, 30)
 
     def reply(request: Any, context: Any) -> Chunks:
         if not request.continues_sequence:
@@ -141,11 +161,11 @@ async def test_usage_and_stats_of_the_final_chunk_are_those_of_all_rounds(servic
     assert response.metadata["usage"] == {
         "input_tokens": 12, "output_tokens": 40, "cached_input_tokens": 1, "reasoning_tokens": 0,
     }  # fmt: skip
-    stats = response.metadata["stats"]
-    assert 0.35 <= stats["duration"] < 5
-    assert stats["chunk_count"] == 3
-    assert stats["time_to_first_token"] == 0.04
-    assert stats["tokens_per_second"] == 20
+    all_rounds = response.metadata["stats"]
+    assert 0.35 <= all_rounds["duration"] < 5
+    assert all_rounds["chunk_count"] == 3
+    assert all_rounds["time_to_first_token"] == 0.04
+    assert all_rounds["tokens_per_second"] == 20
     rounds = response.metadata["rounds"]
     assert [facts["finish_reason"] for facts in rounds] == ["tool_calls", "stop"]
     assert [facts["usage"]["input_tokens"] for facts in rounds] == [5, 7]
@@ -257,7 +277,7 @@ async def test_arguments_that_are_no_object_are_an_error_and_are_not_sent_back(
     [(_, _, content, is_error)] = results_in(service)
     assert is_error
     assert content.startswith("bad arguments for add: ")
-    assert service.requests[1].messages[1].parts[1].tool_call.arguments == "{}"
+    assert service.requests[1].messages[1].parts[1].tool_call.arguments_json == "{}"
     [call] = next(chunk.metadata["tool_calls"] for chunk in chunks if "tool_calls" in chunk.metadata)
     assert call["arguments"] == arguments
 
@@ -371,13 +391,13 @@ async def test_without_tools_calls_are_left_to_the_caller(service: FakeAgentServ
     assert [call["name"] for call in response.tool_calls] == ["add"]
     assert "rounds" not in response.metadata
     assert len(service.requests) == 1
-    assert not service.requests[0].tools
+    assert not service.requests[0].agent.tools
 
 
 @pytest.mark.parametrize("reason", ["LENGTH", "CONTENT_FILTER", "REFUSAL"])
 async def test_calls_of_a_reply_that_was_cut_are_not_run(service: FakeAgentService, reason: str) -> None:
     async def cut() -> Chunks:
-        call = agent_pb2.ToolCall(id="1", name="add", arguments='{"a": 1, "b": 1')
+        call = agent_pb2.ToolCall(id="1", name="add", arguments_json='{"a": 1, "b": 1')
         yield final(
             sequence=1, finish_reason=agent_pb2.FinishReason.Value(f"FINISH_REASON_{reason}"), tool_calls=[call]
         )
@@ -396,10 +416,10 @@ async def test_tools_of_a_call_replace_those_of_the_agent(service: FakeAgentServ
     agent = Agent(target=service.target, tools=[add])
     service.reply = calls_once(("subtract", '{"a": 2, "b": 3}'))
     await agent.arun("Go", tools=[subtract], history=0)
-    assert [made.name for made in service.requests[0].tools] == ["subtract"]
+    assert [made.function.name for made in service.requests[0].agent.tools] == ["subtract"]
     assert results_in(service)[0][2] == "-1"
     await agent.arun("Go", tools=[], history=0)
-    assert not service.requests[-1].tools
+    assert not service.requests[-1].agent.tools
     assert agent.messages == []
 
 
@@ -418,31 +438,42 @@ async def test_run_and_stream_sync_use_the_same_loop(service: FakeAgentService) 
 async def test_options_whose_provider_is_looked_up_are_sent_in_each_round(service: FakeAgentService) -> None:
     service.reply = calls_once(("add", '{"a": 2, "b": 3}'))
     await Agent(target=service.target, tools=[add]).arun("Go", num_ctx=7)
-    assert [request.provider_options["fake"]["num_ctx"] for request in service.requests] == [7, 7]
+    assert [request.agent.provider_options["fake"]["num_ctx"] for request in service.requests] == [7, 7]
     assert len(service.info_requests) == 1
 
 
 # Thinking and history
 
 
-async def test_signed_and_redacted_thinking_goes_back_with_the_calls(service: FakeAgentService) -> None:
+async def test_what_the_provider_wants_back_goes_back_with_the_calls_and_stays_in_the_history(
+    service: FakeAgentService,
+) -> None:
+    data = agent_pb2.ProviderData(provider="fake", account="a", data_json='{"signature": "x"}')
+
     async def thinks() -> Chunks:
         yield first(sequence=1, thinking="Hm, ")
         yield agent_pb2.StreamChunk(sequence=2, thinking="add.", thinking_signature="sig")
         yield agent_pb2.StreamChunk(sequence=3, redacted_thinking="xyz")
         yield agent_pb2.StreamChunk(sequence=4, tool_call_deltas=[agent_pb2.ToolCallDelta(index=0, name="add")])
-        call = agent_pb2.ToolCall(id="1", name="add", arguments='{"a": 1, "b": 1}')
-        yield final(sequence=5, finish_reason=agent_pb2.FINISH_REASON_TOOL_CALLS, tool_calls=[call])
+        call = agent_pb2.ToolCall(id="1", name="add", arguments_json='{"a": 1, "b": 1}')
+        message = assistant(
+            agent_pb2.Part(thinking=agent_pb2.Thinking(text="Hm, add.", signature="sig")),
+            agent_pb2.Part(redacted_thinking=agent_pb2.RedactedThinking(data="xyz")),
+            agent_pb2.Part(tool_call=call, provider_data=data),
+            agent_pb2.Part(provider_data=data),
+        )
+        yield final(sequence=5, finish_reason=agent_pb2.FINISH_REASON_TOOL_CALLS, tool_calls=[call], message=message)
 
     service.reply = lambda request, context: (
         answer(request.continues_sequence, "2") if request.continues_sequence else thinks()
     )
     agent = Agent(target=service.target, tools=[add])
     await agent.arun("Go")
-    thinking, redacted, call = service.requests[1].messages[1].parts
+    thinking, redacted, call, opaque = service.requests[1].messages[1].parts
     assert thinking.thinking == agent_pb2.Thinking(text="Hm, add.", signature="sig")
     assert redacted.redacted_thinking.data == "xyz"
     assert call.HasField("tool_call")
+    assert call.provider_data == opaque.provider_data == data
     await agent.arun("And now?", tools=[])
     assert list(service.requests[2].messages[:3]) == list(service.requests[1].messages)
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from headwater._workflow import patience, watch
+from headwater._grpc import patience
+from headwater._workflow import watch
 from headwater.exceptions import (
     ServerUnavailableError,
     StepExecutionError,
@@ -80,15 +81,18 @@ async def test_what_is_sent(service: FakeWorkflowService) -> None:
     assert request.request_id
     assert request.queue.startswith("agent-")
     sent = request.workflow
-    assert (sent.name, sent.description, sent.id, sent.schedule_timeout_ms) == ("w", "What for", "w-1", 1500)
+    assert (sent.name, sent.description, sent.id, sent.schedule_timeout.ToMilliseconds()) == (
+        "w", "What for", "w-1", 1500,
+    )  # fmt: skip
     settings = sent.agent
     assert (settings.instructions, settings.model, settings.provider) == ("Be brief", "m", "p")
     assert (settings.temperature, settings.max_tokens) == (0.5, 9)
     ask, check = sent.steps
-    assert (ask.timeout_ms, ask.max_retries, ask.parallel, ask.handler) == (2500, 3, True, "")
-    assert (check.timeout_ms, check.max_retries, check.parallel) == (1, 0, False)
+    assert (ask.timeout.ToMilliseconds(), ask.retry_policy.max_attempts, ask.exclusive) == (2500, 4, False)
+    assert ask.handler == ""
+    assert (check.timeout.ToMicroseconds(), check.retry_policy.max_attempts, check.exclusive) == (100, 1, True)
     assert (check.depends_on, check.condition, check.description) == (["ask"], "context.x > 1", "d")
-    assert json.loads(check.metadata) == {"k": 1}
+    assert json.loads(check.metadata_json) == {"k": 1}
 
 
 async def test_the_callers_dict_holds_the_final_context(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
@@ -102,7 +106,7 @@ async def test_the_callers_dict_holds_the_final_context(service: FakeWorkflowSer
 
 
 async def test_a_failed_step_does_not_raise(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
-    service.script = [event("RUN_STARTED"), event("STEP_FAILED", "ask", error="no"), finished(FAILED)]
+    service.script = [event("run_started"), event("step_failed", "ask", error="no"), finished(FAILED)]
     result = await agent.execute_workflow(a_workflow())
     assert (result.status, result.failed_steps) == (StepStatus.FAILED, ["ask"])
     with pytest.raises(StepExecutionError):
@@ -280,7 +284,7 @@ async def test_an_unknown_run_is_an_error_of_every_call(agent: WorkflowAgent) ->
 
 
 async def test_a_failed_run_is_resumed(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
-    service.script = [event("RUN_STARTED"), event("STEP_FAILED", "ask", error="no"), finished(FAILED)]
+    service.script = [event("run_started"), event("step_failed", "ask", error="no"), finished(FAILED)]
     run_id = (await agent.execute_workflow(a_workflow())).run_id
     task = asyncio.create_task(agent.resume_workflow(run_id))
     await asyncio.to_thread(service.wait_for, lambda: service.run.resumed)

@@ -57,8 +57,8 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 async def begun(channel: grpc.aio.Channel, **scripted: object) -> AsyncIterator[StreamChunk]:
     """A stream that has given its first chunk."""
-    request = agent_service_pb2.StreamRequest(prompt="x", model="scripted/echo")
-    request.provider_options["scripted"].update(scripted)
+    request = agent_service_pb2.StreamRequest(prompt="x", agent={"model": "scripted/echo"})
+    request.agent.provider_options["scripted"].update(scripted)
     chunks = aiter(AgentServiceStub(channel).Stream(request))
     assert (await anext(chunks)).content == "one"
     return chunks

@@ -132,12 +132,12 @@ async def test_tool_calls_without_end_are_refused_before_they_fill_the_memory():
 
 async def test_a_huge_delta_of_a_tool_call_comes_in_pieces():
     body = (
-        tool_call('"' + "x" * 2_000_000 + '"')
+        tool_call('"' + "x" * 1_000_000 + '"')
         + b'data: {"choices":[{"finish_reason":"tool_calls"}]}\n\ndata: [DONE]\n\n'
     )
     async with served(always("200 OK", body, content_type=EVENT_STREAM)) as (server, _):
         reply = await Agent(model="gpt-4o", target=server.target).arun("Hi")
-    assert len(reply.tool_calls[0]["arguments"]) == 2_000_002
+    assert len(reply.tool_calls[0]["arguments"]) == 1_000_002
 
 
 async def test_a_provider_that_floods_does_not_keep_others_waiting():
@@ -184,7 +184,7 @@ async def test_a_provider_without_a_default_model_can_be_asked_for_its_models(tm
 
 
 async def test_a_million_messages_are_refused_without_keeping_others_waiting(server):
-    request = agent_service_pb2.StreamRequest()
+    request = agent_service_pb2.RunRequest()
     for _ in range(1_000_000):
         request.messages.add()
     async with agent_stub(server.target) as stub, agent_stub(server.target) as other:

@@ -209,7 +209,7 @@ def stub(server: ServerProcess) -> Iterator[agent_service_pb2_grpc.AgentServiceS
 
 
 def request(**fields: Any) -> agent_service_pb2.StreamRequest:
-    return agent_service_pb2.StreamRequest(**({"prompt": "a b c", "model": "scripted/echo"} | fields))
+    return agent_service_pb2.StreamRequest(**({"prompt": "a b c", "agent": {"model": "scripted/echo"}} | fields))
 
 
 def test_a_later_round_has_the_first_id_and_goes_on_counting(stub) -> None:
@@ -224,7 +224,7 @@ def test_a_later_round_has_the_first_id_and_goes_on_counting(stub) -> None:
 
 def test_a_running_later_round_is_listed_and_cancelled_under_the_first_id_and_cannot_run_twice(stub) -> None:
     hanging = request(continues_stream_id=A_STREAM, continues_sequence=7)
-    hanging.provider_options["scripted"]["hang_after"] = 1
+    hanging.agent.provider_options["scripted"]["hang_after"] = 1
     running = stub.Stream(hanging)
     assert next(running).sequence == 8
     assert [(s.stream_id, s.chunk_count) for s in stub.ListStreams(agent_service_pb2.ListStreamsRequest()).streams] == [
@@ -255,13 +255,6 @@ def test_a_running_later_round_is_listed_and_cancelled_under_the_first_id_and_ca
 def test_what_is_no_stream_to_go_on_with_is_refused(stub, fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(grpc.RpcError, match=problem) as caught:
         list(stub.Stream(request(**fields)))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.mark.parametrize("fields", [{"continues_stream_id": A_STREAM}, {"continues_sequence": 1}])
-def test_a_run_goes_on_with_nothing(stub, fields: dict[str, Any]) -> None:
-    with pytest.raises(grpc.RpcError, match="is only for Stream") as caught:
-        stub.Run(request(**fields))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

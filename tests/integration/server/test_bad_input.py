@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 
 import headwater
 from headwater import Agent
-from headwater.v1 import agent_service_pb2
+from headwater.v1 import AgentConfig, RunRequest, StreamRequest, agent_service_pb2
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.stub import agent_stub, details
-
-StreamRequest = agent_service_pb2.StreamRequest
 
 MIB = 1024 * 1024
 
@@ -29,26 +28,26 @@ CASES = {
     ),
     "temperature out of range": (
         {"prompt": "x", "model": "scripted/echo", "temperature": 3.0},
-        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "temperature",
+        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "agent.temperature",
     ),
     "a parameter the provider lacks": (
         {"prompt": "x", "model": "claude-sonnet-4-6", "frequency_penalty": 1.0},
-        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "frequency_penalty",
+        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "agent.frequency_penalty",
     ),
     "a parameter the model lacks": (
         {"prompt": "x", "model": "claude-sonnet-5-5", "temperature": 0.5},
-        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "temperature",
+        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "agent.temperature",
     ),
     "a missing key": (
         {"prompt": "x", "provider": "keyless"}, "FAILED_PRECONDITION", "PROVIDER_AUTH_FAILED", headwater.ProviderAuthError, "",
     ),
     "a caller's key where none is taken": (
         {"prompt": "x", "model": "scripted/echo", "api_key": "sk-mine"},
-        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "api_key",
+        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "headwater-provider-key",
     ),
     "an unknown API": (
         {"prompt": "x", "model": "gpt-4o", "provider_options": {"openai": {"api": "telepathy"}}},
-        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "provider_options.openai.api",
+        "INVALID_ARGUMENT", "INVALID_REQUEST", headwater.ValidationError, "agent.provider_options.openai.api",
     ),
 }  # fmt: skip
 
@@ -73,20 +72,23 @@ def fields_of(case: str) -> dict[str, object]:
 @pytest.mark.parametrize("case", CASES)
 async def test_the_status_has_code_reason_and_field(case, target):
     _, code, reason, _, field = CASES[case]
-    request = StreamRequest()
-    options = fields_of(case).pop("provider_options", {})
-    for name, value in fields_of(case).items():
-        if name != "provider_options":
-            setattr(request, name, value)
-    for provider, values in options.items():  # type: ignore[attr-defined]
-        request.provider_options[provider].update(values)
+    fields = fields_of(case)
+    key, prompt = fields.pop("api_key", None), fields.pop("prompt", "")
+    options: Any = fields.pop("provider_options", {})
+    agent = AgentConfig(**fields)  # type: ignore[arg-type]
+    for provider, values in options.items():
+        agent.provider_options[provider].update(values)
+    metadata = (("headwater-provider-key", key),) if key else None
     async with agent_stub(target) as stub:
-        for call in (stub.Stream(request).read(), stub.Run(request)):
+        for call in (
+            stub.Stream(StreamRequest(agent=agent, prompt=prompt), metadata=metadata).read(),
+            stub.Run(RunRequest(agent=agent, prompt=prompt), metadata=metadata),
+        ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             found = details(caught.value)
             assert caught.value.code().name == code
-            assert (found["ErrorInfo"].reason, found["ErrorInfo"].domain) == (reason, "headwater")  # type: ignore[attr-defined]
+            assert (found["ErrorInfo"].reason, found["ErrorInfo"].domain) == (reason, "headwater.ai")  # type: ignore[attr-defined]
             if field:
                 assert field in [v.field for v in found["BadRequest"].field_violations]  # type: ignore[attr-defined]
         await works(target)
@@ -125,7 +127,7 @@ async def test_a_prompt_of_33_mib_is_refused_before_it_is_sent(server):
 async def test_a_prompt_of_33_mib_from_a_stub_is_refused_by_the_server(server):
     async with agent_stub(server.target) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Run(StreamRequest(prompt="x" * (33 * MIB), model="scripted/echo"))
+            await stub.Run(RunRequest(prompt="x" * (33 * MIB), agent=AgentConfig(model="scripted/echo")))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await works(server.target)
 
@@ -141,8 +143,8 @@ async def test_a_reply_over_3_mib_is_streamed_whole_and_refused_by_run(server):
     options = {"scripted": {"chunk_size": len(text)}}
     reply = await Agent(model="scripted/echo", target=server.target).arun(text, provider_options=options)
     assert reply.content == text
-    request = StreamRequest(prompt=text, model="scripted/echo")
-    request.provider_options["scripted"].update(options["scripted"])
+    request = RunRequest(prompt=text, agent=AgentConfig(model="scripted/echo"))
+    request.agent.provider_options["scripted"].update(options["scripted"])
     async with agent_stub(server.target) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Run(request)

@@ -144,7 +144,7 @@ async def test_a_stream_that_has_said_nothing_can_be_cancelled_by_its_header(pro
     async with ReplayServer(hold=HOLD_HEAD) as replay:
         with ServerProcess(variables=provider_variables(replay.url), processes=processes) as server:
             async with agent_stub(server.target) as stub:
-                call = stub.Stream(agent_service_pb2.StreamRequest(prompt="Hi", model=f"openai/{MODEL}"))
+                call = stub.Stream(agent_service_pb2.StreamRequest(prompt="Hi", agent={"model": f"openai/{MODEL}"}))
                 headers = dict(await call.initial_metadata())
                 assert headers["headwater-version"]
                 stream_id = headers["headwater-stream-id"]

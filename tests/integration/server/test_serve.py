@@ -85,7 +85,7 @@ async def test_a_draining_server_finishes_its_streams_and_takes_no_new_ones():
             while await health(channel) == SERVING:
                 await asyncio.sleep(0.01)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.Run(agent_service_pb2.StreamRequest(prompt="x", model="scripted/echo"))
+                await stub.Run(agent_service_pb2.RunRequest(prompt="x", agent={"model": "scripted/echo"}))
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             found = details(caught.value)
             assert found["ErrorInfo"].reason == "SERVER_DRAINING"  # type: ignore[attr-defined]

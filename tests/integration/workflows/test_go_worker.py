@@ -315,7 +315,7 @@ async def test_another_worker_takes_over_from_one_that_was_killed(impatient, sta
             errors.append(event.error)
             await pages.answer("well\n")
     assert len(errors) == 1
-    assert "vanished" in errors[0]
+    assert "its worker was lost" in errors[0]
     step = stream.result.get_step_result("page")
     assert (step.status, step.attempts, step.result) == (StepStatus.COMPLETED, 2, "well\n")
 

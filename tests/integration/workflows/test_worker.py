@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,9 @@ from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
-from headwater_server.domain.workflow import Outcome, Step, StepError
+from headwater_server.domain.failure import StepError
+from headwater_server.domain.workflow import Outcome, Step
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.workers.pool import TaskSpec, WorkerPool
 from tests.support.servers.service_thread import ServiceThread
@@ -59,7 +61,7 @@ class Site(ServiceThread):
             self.chunks.append(content)
 
         spec = TaskSpec("run", "workflow", Step("step", handler=handler), 1, {"key": context})
-        return await self.pool.execute(
+        return await self.pool.run_task(
             spec,
             queue,
             schedule_timeout_seconds=20,
@@ -87,8 +89,11 @@ class Site(ServiceThread):
 
     def _begin(self, server: grpc.aio.Server) -> None:
         self.pool = WorkerPool(self.heartbeat_timeout_seconds)
-        self.service = WorkerService(self.pool, self._remember)
+        self.service = WorkerService(self.pool, self._remember, "test")
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self.service, server)
+
+    def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        return interceptors()
 
     def _end(self) -> None:
         self.pool.close()
@@ -154,7 +159,7 @@ def hosted(handler: Callable[..., Any], loop: asyncio.AbstractEventLoop | None =
     """A user's handler for a worker, async ones on this loop."""
     home = loop or asyncio.get_running_loop()
 
-    async def run(task: worker_service_pb2.Task, emit: Any) -> worker_service_pb2.TaskResult:
+    async def run(task: worker_service_pb2.WorkerTask, emit: Any) -> worker_service_pb2.TaskResult:
         return await run_handler(handler, "agent", task, emit, home)
 
     return run
@@ -229,7 +234,7 @@ async def test_a_failing_handler_fails_its_step_and_the_worker_goes_on(site: Sit
     async with working(site.server, failing=failing, echo=echo):
         with pytest.raises(StepError, match="ValueError: no") as caught:
             await site.run("failing")
-        assert caught.value.retryable
+        assert not caught.value.failure.non_retryable
         assert await site.run("echo") == "1"
 
 
@@ -241,7 +246,7 @@ async def test_an_error_in_what_runs_handlers_fails_the_step_and_the_worker_goes
         raise asyncio.CancelledError
 
     async def huge(task: Any, emit: Any) -> Any:
-        return worker_service_pb2.TaskResult(value="x" * 40_000_000)
+        return worker_service_pb2.TaskResult(result_json="x" * 40_000_000)
 
     async with working(site.server, echo=echo) as worker:
         worker.add_handlers({"broken": broken, "cancelled": cancelled, "huge": huge})
@@ -433,7 +438,7 @@ async def test_a_closed_worker_hands_its_tasks_back_at_once() -> None:
             with pytest.raises(StepError, match="was closed") as caught:
                 await step
             assert time.monotonic() - start < 2
-            assert caught.value.retryable
+            assert not caught.value.failure.non_retryable
 
 
 async def test_a_worker_can_be_closed_at_any_moment(site: Site) -> None:
@@ -489,7 +494,7 @@ async def test_a_worker_that_the_server_refuses_has_failed_for_good(site: Site) 
     worker = Worker(site.server, "q" * 300, {"echo": hosted(echo)})
     worker.start()
     waiting = asyncio.create_task(worker.wait_failed())
-    with pytest.raises(ValidationError, match=r"register\.queue"):
+    with pytest.raises(ValidationError, match=r"registration\.queue"):
         await worker.wait_registered(10)
     assert worker.failure is await waiting
     await worker.aclose()
@@ -497,7 +502,7 @@ async def test_a_worker_that_the_server_refuses_has_failed_for_good(site: Site) 
 
 async def test_a_worker_that_is_not_let_in_has_failed_for_good() -> None:
     class Closed(worker_service_pb2_grpc.WorkerServiceServicer):
-        async def Connect(self, requests: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        async def Attach(self, requests: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
 
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -564,10 +569,10 @@ async def test_the_task_of_a_killed_worker_fails_within_the_heartbeat_limit_and_
             assert await asyncio.to_thread(child.stdout.readline) == "began\n"
             os.kill(child.pid, signal.SIGKILL)
             killed = time.monotonic()
-            with pytest.raises(StepError, match="vanished") as caught:
+            with pytest.raises(StepError, match="was lost") as caught:
                 await step
             seconds = time.monotonic() - killed
-            assert caught.value.retryable
+            assert not caught.value.failure.non_retryable
             print(f"noticed after {seconds:.3f} s")
             assert seconds < 3 * site.heartbeat_timeout_seconds
         finally:
@@ -584,14 +589,14 @@ async def test_a_suspended_worker_is_dead_and_what_it_says_later_is_refused(site
             step = asyncio.create_task(site.run("slow"))
             await asyncio.to_thread(child.stdout.readline)
             os.kill(child.pid, signal.SIGSTOP)
-            with pytest.raises(StepError, match="vanished"):
+            with pytest.raises(StepError, match="was lost"):
                 await step
             os.kill(child.pid, signal.SIGCONT)
             step = asyncio.create_task(site.run("slow"))
             assert await asyncio.to_thread(child.stdout.readline) == "began\n"
         finally:
             child.kill()
-        with pytest.raises(StepError, match="vanished"):
+        with pytest.raises(StepError, match="was lost"):
             await step
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -33,6 +34,10 @@ class ServiceThread(ABC):
     def _begin(self, server: grpc.aio.Server) -> None:
         """Adds the services; on the loop, before the server listens."""
 
+    def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        """Those through which each call passes."""
+        return ()
+
     def _end(self) -> None:  # noqa: B027  most have nothing to end
         """On the loop, after the server has ended."""
 
@@ -50,7 +55,10 @@ class ServiceThread(ABC):
 
     async def _serve(self, ready: threading.Event) -> None:
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 << 20)])
+        server = grpc.aio.server(
+            interceptors=self._interceptors(),
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 << 20)],
+        )
         self._begin(server)
         self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
         await server.start()

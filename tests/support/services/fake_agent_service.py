@@ -149,9 +149,10 @@ class FakeAgentService(agent_service_pb2_grpc.AgentServiceServicer, ServiceThrea
         return agent_service_pb2.GetProviderInfoResponse(provider=self.info)
 
     async def ListProviders(self, request: Any, context: Any) -> Any:  # noqa: N802
-        names = ("fake", "other")
+        name = "other" if request.page_token else "fake"
         return agent_service_pb2.ListProvidersResponse(
-            providers=[agent_service_pb2.ProviderSummary(name=name) for name in names]
+            providers=[agent_service_pb2.ProviderSummary(name=name)],
+            next_page_token="" if request.page_token else "2",
         )
 
     async def _unused(self, request: Any, context: Any) -> Any:

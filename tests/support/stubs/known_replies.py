@@ -21,7 +21,7 @@ class KnownReplies(AgentServiceServicer):
     Attributes:
         second_chunk: set by the test; the first stream sends its second chunk then.
         left: set when the caller of the second stream has gone. The Run is not answered before.
-        target: the address that a client connects to.
+        target: the address for clients.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Importing the client leaves the host program as it is: what it changes, if anything, the first call does."""
+"""Importing the client leaves the host program as it is: only the first call may change something."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import headwater
 
-# What a program would notice: the snapshots before and after must be equal.
+# The state that a program would notice: the snapshots before and after must be equal.
 SCRIPT = """
 import importlib, json, logging, os, signal, sys, threading, warnings
 

@@ -1,4 +1,4 @@
-"""Checks of what a caller gives an agent or a call. Each raises ValidationError naming the argument."""
+"""Checks of a caller's arguments to an agent or a call. Each raises ValidationError naming the argument."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The conversation of an agent: what was asked and answered, kept by the caller's side.
+"""The conversation of an agent: questions and answers, kept by the caller's side.
 
 A call takes a snapshot when it is made and hands back prompt and reply together when it ends. A reply with rounds of
 tool calls is several messages, which stay together: providers refuse a result without its call. Ends may come from
 anywhere, also from `__del__` of a dropped stream, which may run in any thread and in the middle of any statement. So
-ending only appends to a deque, which is atomic; whoever next takes a snapshot moves what has arrived under the lock.
+ending only appends to a deque, which is atomic; the next snapshot moves the new entries under the lock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A call's view of the history: what it sends, and where its own turn goes."""
+    """A call's view of the history: the messages to send, and the place of the new turn."""
 
     messages: Sequence[agent_pb2.ChatMessage]
     prompt: agent_pb2.ChatMessage
@@ -144,7 +144,7 @@ def closed(reply: Sequence[agent_pb2.ChatMessage]) -> tuple[agent_pb2.ChatMessag
 
 
 def _without_open_calls(reply: agent_pb2.ChatMessage) -> agent_pb2.ChatMessage:
-    """The reply without its tool calls: nobody has answered them, and providers refuse a call without its result."""
+    """The reply without its tool calls: they have no results, and providers refuse a call without its result."""
     if not any(part.HasField("tool_call") for part in reply.parts):
         return reply
     spoken = [part for part in reply.parts if not part.HasField("tool_call")]
@@ -154,33 +154,53 @@ def _without_open_calls(reply: agent_pb2.ChatMessage) -> agent_pb2.ChatMessage:
 
 
 class Reply:
-    """What a reply says: its text as it comes, and at its end the message to send back."""
+    """The content of a reply: its text as it comes, and at its end the message to keep and to send back.
+
+    The server makes the message of a reply that ends in tool calls, with all that the provider wants back. Any other is
+    its thinking and its text, in the order in which they came. Thinking is kept with its signature only: without one no
+    provider takes it back. The words of a refusal count as text.
+    """
 
     def __init__(self) -> None:
-        self._text: list[str] = []
-        self._message: agent_pb2.ChatMessage | None = None
+        self._parts: list[agent_pb2.Part | list[str]] = []  # a list: the pieces of one text
+        self._thinking: list[str] = []
+        self._made: agent_pb2.ChatMessage | None = None
 
     @property
     def text(self) -> str:
-        """The text so far. The words of a refusal count as text."""
-        return "".join(self._text)
+        """The text so far."""
+        return "".join(["".join(part) for part in self._parts if isinstance(part, list)])
 
     def message(self, *, interrupted: bool) -> agent_pb2.ChatMessage | None:
-        """The assistant's message; None when there is nothing to keep.
-
-        The server makes the message of a reply that ends in tool calls, with all that the provider wants back. Any
-        other reply, and the part of one that was interrupted, is its text.
-        """
-        if self._message is not None and not interrupted:
-            return self._message
-        text = self.text
-        return agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=[agent_pb2.Part(text=text)]) if text else None
+        """The assistant's message; None when there is nothing to keep. One that was interrupted has no tool calls."""
+        if self._made is not None and not interrupted:
+            return self._made
+        parts = [agent_pb2.Part(text="".join(part)) if isinstance(part, list) else part for part in self._parts]
+        if not any(part.text for part in parts):
+            return None
+        return agent_pb2.ChatMessage(role=agent_pb2.ROLE_ASSISTANT, parts=parts)
 
     def add(self, chunk: agent_pb2.StreamChunk) -> None:
         """Append a chunk."""
+        if chunk.thinking:
+            self._thinking.append(chunk.thinking)
+        if chunk.thinking_signature:
+            thinking = agent_pb2.Thinking(text="".join(self._thinking), signature=chunk.thinking_signature)
+            self._thinking = []
+            self._parts.append(agent_pb2.Part(thinking=thinking))
+        if chunk.redacted_thinking:
+            redacted = agent_pb2.RedactedThinking(data=chunk.redacted_thinking)
+            self._parts.append(agent_pb2.Part(redacted_thinking=redacted))
         if chunk.content:
-            self._text.append(chunk.content)
+            self._add_text(chunk.content)
         if chunk.refusal:
-            self._text.append(chunk.refusal)
+            self._add_text(chunk.refusal)
         if chunk.is_final and chunk.HasField("message"):
-            self._message = chunk.message
+            self._made = chunk.message
+
+    def _add_text(self, piece: str) -> None:
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, list):
+            last.append(piece)
+        else:
+            self._parts.append([piece])

@@ -37,8 +37,8 @@ class PreparedCall:
     """A checked call.
 
     Attributes:
-        server: where it goes.
-        request: what is sent.
+        server: the server that gets it.
+        request: the message to send.
         timeout: seconds; None for no limit.
         options: those whose provider is not known yet.
         names: for its errors.

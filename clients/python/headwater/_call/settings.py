@@ -27,7 +27,7 @@ from headwater._values.validation import header, invalid, seconds, text
 
 
 class Settings:
-    """What an agent is made of. `Agent` says what the arguments mean."""
+    """The settings of an agent. `Agent` says what the arguments mean."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Settings:
         self._begin(message_count(history))
 
     def _begin(self, history: int) -> None:
-        """What an agent has for itself, beside its settings."""
+        """The state of an agent beside its settings."""
         self.id = uuid.uuid4().hex
         self._history = History(history)
         self._lock = threading.Lock()
@@ -125,7 +125,7 @@ class Settings:
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
-        """What the model may call; assign a list of functions or tools to change it."""
+        """The tools that the model may call; assign a list of functions or tools to change it."""
         return self._tools
 
     @tools.setter

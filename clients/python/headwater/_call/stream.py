@@ -4,8 +4,8 @@ Not a native async generator on purpose. Python closes those some time after `br
 at the end of the loop when they are only dropped; a plain object is freed with its last reference, and its `__del__`
 cancels the RPC there and then.
 
-With tools a call is several RPCs, one a round (`_tools.rounds`). Whatever runs at a moment, the look-up of a provider,
-an RPC or the tools, is `_work`, which a cancellation from any thread ends. That thread first sets `_ended` and then
+With tools a call is several RPCs, one a round (`_tools.rounds`). The work of the moment, the look-up of a provider, an
+RPC or the tools, is `_work`, which a cancellation from any thread ends. That thread first sets `_ended` and then
 looks at `_work`; the loop first sets `_work` and then looks at `_ended`: so one of them sees the other.
 """
 
@@ -98,7 +98,7 @@ class AgentStream:
             if message is not None:
                 return self._take(message)
         except grpc.aio.AioRpcError as error:
-            if not self._complete:  # else the reply is whole; what happened to the connection after it does not matter
+            if not self._complete:  # else the reply is whole; a later fault of the connection does not matter
                 failure = self._failed(error)
                 raise failure from failure.__cause__
         except asyncio.CancelledError:
@@ -136,7 +136,7 @@ class AgentStream:
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
         """Begin the first round, or the next."""
         prepared = self._prepared
-        channel = open_channel(prepared.server)
+        channel = await open_channel(prepared.server)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
             merge_struct(prepared.request.agent.provider_options[provider], prepared.options)
@@ -174,7 +174,7 @@ class AgentStream:
         self._reply.add(message)
         if message.stream_id:
             self.stream_id = message.stream_id
-            if self._rounds is not None and self._rounds.messages:  # what only the first chunk of a stream says
+            if self._rounds is not None and self._rounds.messages:  # facts that only the first chunk of a stream has
                 for name in ("stream_id", "model", "provider"):
                     message.ClearField(name)
         self._started = True
@@ -215,7 +215,7 @@ class AgentStream:
         return chunk
 
     async def _read_to_end(self) -> None:
-        """Wait for the status of a round: by then the server has let go of it, and its id is free for the next."""
+        """Wait for the status of a round: by then the server has closed it, and its id is free for the next."""
         try:
             while self._call is not None and await self._call.read() is not grpc.aio.EOF:
                 pass
@@ -257,7 +257,7 @@ class AgentStream:
             self._keep(interrupted=True)
 
     def cancel(self) -> None:
-        """End the call at once; from any thread. What has come of the reply stays in the history, marked."""
+        """End the call at once; from any thread. The part of the reply that has come stays in the history, marked."""
         if self._ended:
             return
         self._ended = True

@@ -1,1 +1,1 @@
-"""What the client asks of gRPC: channels, the thread for synchronous calls, errors."""
+"""The client's use of gRPC: channels, the thread for synchronous calls, errors."""

@@ -1,9 +1,9 @@
 """One channel for each event loop and server, shared by all agents, closed when its loop is.
 
-A `Connection` has channels of its own, one for each loop that uses it; it can close them earlier.
+A `Connection` has private channels, one for each loop that uses it; it can close them earlier.
 
 Theory of operation. A grpc.aio channel belongs to the loop it was made on: carried into a second `asyncio.run` it fails
-with "Event loop is closed". Nobody tells a library that a loop is about to close, with one exception: asyncio closes
+with "Event loop is closed". A library cannot learn that a loop is about to close, with one exception: asyncio closes
 async generators that were begun on a loop before it closes the loop (`shutdown_asyncgens`; `asyncio.run` does this, and
 so do uvloop, pytest-asyncio and web servers). So an async generator is begun on the loop and parked at its `yield`; its
 `finally` ends the streams, closes the channels, and waits for completions that gRPC's own thread still delivers.
@@ -12,7 +12,7 @@ A loop that is closed without `shutdown_asyncgens` leaves its entry behind. The 
 channels close as they are freed.
 
 A process that is forked while a channel is open cannot use gRPC: its threads are gone and its state is shared with the
-parent. Measured in the child: a hang or an abort, also with a channel of its own. With no channel open at the fork,
+parent. Measured in the child: a hang or an abort, also with a new channel. With no channel open at the fork,
 gRPC works in the child. So the child remembers whether one was, and refuses with ForkError instead of hanging.
 """
 
@@ -26,7 +26,7 @@ import weakref
 from collections.abc import AsyncGenerator, Hashable
 from typing import TYPE_CHECKING, Protocol
 
-from headwater._grpc.loading import grpc
+from headwater._grpc.loading import grpc, is_loaded, load
 from headwater._grpc.server import Server
 from headwater.exceptions import ForkError
 
@@ -72,10 +72,10 @@ class OpenChannel:
         self.owner = server.owner
         self.streams: weakref.WeakSet[Cancellable] = weakref.WeakSet()
         proxy = [("grpc.enable_http_proxy", 0)] if server.target.startswith(_LOOPBACK) else []
-        # Channels of one process share a connection to a server unless each is told to have a pool for itself.
+        # Channels of one process share a connection to a server unless each has this option.
         pool = [("grpc.use_local_subchannel_pool", 1)] if server.owner is not None else []
         self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy, *pool])
-        # These import gRPC, as it is found now: prepared by the line above.
+        # Not at the top: these modules import gRPC.
         from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
         from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
         from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -114,7 +114,7 @@ class LoopChannels:
         return any(channel.owner == owner for channel in list(self._open.values()))
 
     def abandon(self) -> None:
-        """Let go of the channels of a loop that is closed already; they close as they are freed."""
+        """Drop the channels of a loop that is closed already; they close as they are freed."""
         self._open.clear()
 
     async def close(self) -> None:
@@ -165,12 +165,15 @@ def channels_of_running_loop() -> LoopChannels:
     return channels
 
 
-def open_channel(server: Server) -> OpenChannel:
-    """The running loop's channel to a server, opened if need be.
+async def open_channel(server: Server) -> OpenChannel:
+    """The running loop's channel to a server, opened if need be. The first call of a process loads gRPC.
 
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
     """
+    check_fork()
+    if not is_loaded():
+        await asyncio.to_thread(load)
     return channels_of_running_loop().to(server)
 
 

@@ -15,7 +15,7 @@ class Connection:
 
     Making one does no I/O: the first call connects. It may be used from several threads and event loops at once, and
     has one channel on each loop, which ends with the loop if `close` does not end it before. A copy, also one that was
-    pickled, has the same settings and channels of its own.
+    pickled, has the same settings and other channels.
 
     Args:
         target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.

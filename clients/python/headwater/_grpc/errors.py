@@ -87,7 +87,7 @@ _OPTION = re.compile(r"provider_options\.([^.]+)\.([^.\[]+)(.*)")
 
 @dataclass(frozen=True, slots=True)
 class CallersNames:
-    """What the caller wrote, for the fields that the contract has under other names or that the agent filled in.
+    """The caller's names for fields that the contract has under other names or that the agent filled in.
 
     Attributes:
         history: number of messages that the history put before the prompt.
@@ -128,7 +128,7 @@ def to_exception(
     """The exception for a failed RPC.
 
     Args:
-        error: what gRPC raised.
+        error: gRPC's exception.
         target: the server's address, for the message.
         partial_response: the text that had arrived.
         started: whether a chunk had arrived.
@@ -175,7 +175,7 @@ def _bare_message(code: str, message: str, target: str) -> str:
 
 
 def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[str, str]], float | None]:
-    """What the status carries beside its code: ErrorInfo, the violations and the seconds to wait."""
+    """The details of the status: ErrorInfo, the violations and the seconds to wait."""
     from grpc_status import rpc_status  # imports gRPC
 
     try:

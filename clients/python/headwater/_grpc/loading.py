@@ -1,12 +1,14 @@
 """gRPC, loaded with the first call: importing the client and making agents leave the host program as it is.
 
-Modules that need gRPC at run time write `from headwater._grpc.loading import grpc` and use it in functions only.
+Modules that need gRPC at run time write `from headwater._grpc.loading import grpc` and use it in functions only. The
+first call loads it in a thread, since it takes a tenth of a second in which no event loop should stand still.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,19 +19,32 @@ else:
         """Stands for the module: the first attribute that is asked for imports it."""
 
         def __getattr__(self, name: str) -> Any:
-            value = getattr(_load(), name)
+            value = getattr(load(), name)
             setattr(self, name, value)
             return value
 
     grpc = _Grpc()
 
 
-def _load() -> Any:
+_loaded = False
+
+
+def is_loaded() -> bool:
+    """Whether `load` has been called."""
+    return _loaded
+
+
+def load() -> Any:
+    """Import gRPC and the stubs of the contract; the module `grpc`."""
+    global _loaded
     # gRPC's core writes its notes ("Got goaway ...") to standard error unless this is set before it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     import grpc as module
 
     logging.getLogger("asyncio").addFilter(_is_worth_logging)
+    for stubs in ("agent_service", "worker_service", "workflow_service"):
+        import_module(f"headwater.v1.{stubs}_pb2_grpc")
+    _loaded = True
     return module
 
 

@@ -1,4 +1,4 @@
-"""A second, long-lived event loop in a thread of its own, on which synchronous calls run.
+"""A second, long-lived event loop in a separate thread, on which synchronous calls run.
 
 It is started by the first such call and ended when the interpreter exits, so that synchronous calls work everywhere:
 in scripts, in threads, inside a running loop (which they block), in notebooks.

@@ -13,9 +13,9 @@ _LARGEST_PAGE = 1_000
 async def fetch_provider_info(
     server: Server, provider: str, model: str, timeout: float | None
 ) -> agent_service_pb2.ProviderInfo:
-    """What the provider and the model can do; with empty names, those that would answer."""
+    """The abilities of the provider and the model; with empty names, of those that would answer."""
     request = agent_service_pb2.GetProviderInfoRequest(provider=provider, model=model)
-    info = open_channel(server).agents.GetProviderInfo
+    info = (await open_channel(server)).agents.GetProviderInfo
     return (await answer(server, info, request, timeout or CALL_SECONDS)).provider
 
 
@@ -24,7 +24,7 @@ async def list_providers(
 ) -> agent_service_pb2.ListProvidersResponse:
     """The configured providers, those of all pages in one answer."""
     request = agent_service_pb2.ListProvidersRequest(page_size=_LARGEST_PAGE)
-    ask = open_channel(server).agents.ListProviders
+    ask = (await open_channel(server)).agents.ListProviders
     found = await answer(server, ask, request, timeout)
     while found.next_page_token:
         request.page_token = found.next_page_token
@@ -37,7 +37,7 @@ async def list_providers(
 async def list_models(server: Server, provider: str) -> agent_service_pb2.ListModelsResponse:
     """The models of a provider, those of all pages in one answer; of the default provider with an empty name."""
     request = agent_service_pb2.ListModelsRequest(provider=provider, page_size=_LARGEST_PAGE)
-    ask = open_channel(server).agents.ListModels
+    ask = (await open_channel(server)).agents.ListModels
     found = await answer(server, ask, request)
     while found.next_page_token:
         request.page_token = found.next_page_token

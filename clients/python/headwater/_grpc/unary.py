@@ -28,7 +28,7 @@ class Method(Protocol[Request, Answer]):
 async def answer(
     server: Server, method: Method[Request, Answer], request: Request, timeout: float | None = CALL_SECONDS
 ) -> Answer:
-    """What the server answers.
+    """The server's answer.
 
     Args:
         server: where the method belongs to.

@@ -1,1 +1,1 @@
-"""Tools of the Python client: what one is, and the rounds of a stream that calls them."""
+"""Tools of the Python client, and the rounds of a stream that calls them."""

@@ -1,7 +1,7 @@
 """A calculator for models: arithmetic on numbers, and nothing else.
 
-Theory of operation. The text is first cut into tokens, each a number, an operator or one of the names below; whatever
-else is in it is refused before a parser sees it. Python's parser then makes a tree of it, and the tree is walked by
+Theory of operation. The text is first cut into tokens, each a number, an operator or one of the names below; any other
+text is refused before a parser sees it. Python's parser then makes a tree of it, and the tree is walked by
 hand: `eval` is never called. Time and size are bounded by the length of the text, which bounds the number of
 operations, and by the size of whole numbers, which is checked before a power and after every operation.
 """
@@ -39,7 +39,7 @@ def calculate(expression: str) -> Number:
         expression: such as `15% of 2,500`, `(2 + 3) * 4`, `2 ** 10` or `sqrt(2) / pi`.
 
     Raises:
-        ValueError: for what is no arithmetic, has no result, or is too large.
+        ValueError: for a text that is not arithmetic, has no result, or is too large.
     """
     if not isinstance(expression, str):
         raise ValueError(f"the expression must be a str, not {type(expression).__name__}")

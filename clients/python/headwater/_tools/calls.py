@@ -1,7 +1,7 @@
 """Runs the calls of a model: all at once, each within its time, none able to fail the stream.
 
-Theory of operation. Whatever goes wrong with a call (no such tool, bad arguments, an exception, too slow) is its
-result, marked as an error, and the model decides what to do about it. An async tool runs as a task on the loop that
+Theory of operation. Every fault of a call (no such tool, bad arguments, an exception, too slow) is its result, marked
+as an error, and the model decides what to do about it. An async tool runs as a task on the loop that
 reads the stream. A sync one runs in a thread (`_values.threads`), which cannot be stopped: a stream that is left ends
 at once, the thread when the function returns.
 """
@@ -42,7 +42,7 @@ class Toolbox:
 
 
 async def run_calls(toolbox: Toolbox, calls: Sequence[agent_pb2.ToolCall]) -> list[agent_pb2.ToolResult]:
-    """The results of calls, in their order. A cancellation ends those that are async before it goes on."""
+    """The results of calls, in their order. A cancellation first ends the async calls, then continues."""
     gate = asyncio.Semaphore(MAX_PARALLEL)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_run(toolbox, call, gate)) for call in calls]
@@ -58,7 +58,7 @@ async def _run(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semapho
 
 
 async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool, str]:
-    """What the model gets, whether that is an error, and the kind of the exception."""
+    """The text for the model, whether that is an error, and the kind of the exception."""
     tool = toolbox.tools.get(call.name)
     if tool is None:
         return f"there is no tool {call.name!r}; there are {', '.join(toolbox.tools)}", True, ""
@@ -78,7 +78,7 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
         if task is not None and task.cancelling():
             raise
         return f"{call.name} was cancelled", True, ""  # by itself
-    except Exception as error:  # noqa: BLE001  the model is told
+    except Exception as error:  # noqa: BLE001  the model gets it
         if limit.expired():
             return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True, "TimeoutError"
         return f"{type(error).__name__}: {error}", True, type(error).__name__
@@ -101,7 +101,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def to_text(result: Any) -> str:
-    """What a model is told of a result: a str as it is, anything else as JSON. Raises TypeError."""
+    """The text of a result for the model: a str as it is, anything else as JSON. Raises TypeError."""
     if isinstance(result, str):
         return result
     try:

@@ -1,10 +1,10 @@
 """The rounds of one call: the caller sees one stream, the provider a conversation that grows.
 
-Theory of operation. Each round is a Stream RPC of its own under the id of the first. A round that ends in tool calls
+Theory of operation. Each round is a separate Stream RPC under the id of the first. A round that ends in tool calls
 ends with a chunk that is shown as not final, carrying the calls; then comes a chunk that is made here, carrying their
-results. Its sequence number is the next one, and the round after it goes on counting from there: to the server it
-is what the stream has counted so far. So the numbers only rise, and those of the caller are those of the server. What
-final chunks say (usage, stats and so on) is kept by round; the one final chunk of the stream has the sums.
+results. Its sequence number is the next one, and the round after it continues from there: to the server it is the
+stream's count so far. So the numbers only rise, and those of the caller are those of the server. The facts of final
+chunks (usage, stats and so on) are kept by round; the one final chunk of the stream has the sums.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_THE_CHUNK = ("sequence", "event_type", "stream_id", "model", "provider", "dr
 
 
 class ToolRounds:
-    """What the rounds of a call have brought so far.
+    """The results of the rounds of a call so far.
 
     Args:
         toolbox: the tools that are offered.
@@ -37,7 +37,7 @@ class ToolRounds:
         toolbox: the same.
         calls: those that the round asks for which has just ended; empty while one runs.
         messages: of the rounds that are over: replies with their calls, and results.
-        text: what those rounds said.
+        text: the text of those rounds.
         sequence: number of the last chunk of the round before.
     """
 
@@ -56,7 +56,7 @@ class ToolRounds:
         Args:
             message: the final chunk as it came.
             chunk: the same for the caller; it is changed.
-            text: what the stream has said so far, for the error.
+            text: the text of the stream so far, for the error.
 
         Raises:
             ToolError: when the model asks once more than it may.
@@ -90,15 +90,15 @@ class ToolRounds:
     def add_results(
         self, reply: agent_pb2.ChatMessage, text: str, results: Sequence[agent_pb2.ToolResult], seconds: float
     ) -> StreamChunk:
-        """Take note of what the calls returned; the chunk that says so.
+        """Take note of the results of the calls; returns the chunk that shows them.
 
         Args:
             reply: the reply that asked for them.
-            text: what that reply said.
+            text: the text of that reply.
             results: theirs, in order.
             seconds: how long they took in all.
         """
-        for part in reply.parts:  # what is no JSON object a provider may refuse to read again; its result tells why
+        for part in reply.parts:  # a provider may refuse arguments that are not a JSON object; the result says why
             if part.HasField("tool_call") and json_object(part.tool_call.arguments_json) is None:
                 part.tool_call.arguments_json = "{}"
         parts = [agent_pb2.Part(tool_result=result) for result in results]

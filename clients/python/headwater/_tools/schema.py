@@ -1,4 +1,4 @@
-"""From the signature and the docstring of a function to what a model is told of its arguments, and back to them.
+"""From the signature and the docstring of a function to the schema of its arguments for a model, and back to them.
 
 Pydantic makes the JSON Schema and checks arguments against it. It is imported when the first schema is made: a client
 without tools does not need it.
@@ -138,7 +138,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
         if isinstance(parameter.default, FieldInfo):
             raise invalid(field, f"has a Field as default of {name}; write {name}: Annotated[..., Field(...)]")
         kind = hints.get(name, Any)
-        if name in descriptions:  # what the annotation itself says counts more, and so stands last
+        if name in descriptions:  # the annotation itself counts more, and so stands last
             kind = _with_facts(kind, Field(description=descriptions[name]))
         if parameter.default is inspect.Parameter.empty:
             fields[name] = kind
@@ -178,7 +178,7 @@ def _with_facts(kind: Any, facts: Any) -> Any:
 
 
 def _default(value: Any) -> dict[str, Any] | None:
-    """What the schema says of a default; nothing for one that JSON does not have."""
+    """The schema's entry for a default; none for a value that JSON does not have."""
     try:
         return {"default": json.loads(json.dumps(value, allow_nan=False))}
     except (TypeError, ValueError, RecursionError):

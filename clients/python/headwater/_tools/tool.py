@@ -1,4 +1,4 @@
-"""Tools: functions that a model may call, and what it is told of them."""
+"""Tools: functions that a model may call, and their descriptions for it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Tool(Generic[P, R]):
     """A function that a model may call; calling the tool calls the function.
 
     Args:
-        function: sync or async. A sync one runs in a thread of its own, so it may block.
+        function: sync or async. A sync one runs in a separate thread, so it may block.
         name: 1 to 64 letters, digits, `_` or `-`; None for the function's own.
-        description: what it does, for the model; None for the function's docstring.
+        description: its purpose, for the model; None for the function's docstring.
         parameters: JSON Schema of the arguments, an object, for a function that checks them itself; None for the schema
             of its signature, against which arguments are then checked.
 
@@ -42,8 +42,8 @@ class Tool(Generic[P, R]):
 
     Attributes:
         function: the function.
-        name: what the model calls it.
-        description: what the model is told of it.
+        name: its name for the model.
+        description: its description for the model.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Tool(Generic[P, R]):
         self._signature = read_signature(self._field, function)
         if parameters is None:
             check_signature(self._field, self._signature)
-        # What inspect, help() and pickle look at.
+        # Attributes that inspect, help() and pickle read.
         self.__name__ = self.name
         self.__doc__ = self.description
         self.__module__ = getattr(function, "__module__", None) or __name__
@@ -103,7 +103,7 @@ class Tool(Generic[P, R]):
         return self._given if self._given is not None else self._arguments().json
 
     def definition(self) -> agent_pb2.Tool:
-        """What a request says of it."""
+        """Its message in a request."""
         parameters = self._given_json if self._given is not None else json_text(self._field, self.parameters)
         function = agent_pb2.FunctionTool(name=self.name, description=self.description, parameters_json=parameters)
         return agent_pb2.Tool(function=function)
@@ -150,8 +150,8 @@ def tool(
 
     Args:
         function: the function; sync, async, or a method.
-        name: what the model calls it, 1 to 64 letters, digits, `_` or `-`; None for the function's own name.
-        description: what the model is told of it; None for its docstring.
+        name: its name for the model, 1 to 64 letters, digits, `_` or `-`; None for the function's own name.
+        description: its description for the model; None for its docstring.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.

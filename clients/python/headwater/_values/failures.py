@@ -31,7 +31,7 @@ FACTS: Mapping[str, error_pb2.ErrorFacts] = {
     value.name.removeprefix(_PREFIX): value.GetOptions().Extensions[error_pb2.error_facts]  # type: ignore[index]
     for value in error_pb2.ErrorReason.DESCRIPTOR.values
 }
-"""What the contract says about each reason: the code of its status, and whether another try can succeed."""
+"""The contract's facts about each reason: the code of its status, and whether another try can succeed."""
 
 
 def to_failure(message: error_pb2.Failure) -> Failure:
@@ -53,7 +53,7 @@ def to_failure(message: error_pb2.Failure) -> Failure:
 def failure_message(
     text: str, *, reason: str = "STEP_FAILED", kind: str = "", non_retryable: bool = False
 ) -> error_pb2.Failure:
-    """A failure to be sent; what is too long is cut, and what is no text replaced."""
+    """A failure to send. Cuts long text, and replaces characters that are not text."""
     return error_pb2.Failure(
         reason=error_pb2.ErrorReason.Value(_PREFIX + reason),  # type: ignore[arg-type]
         message=_clean(text)[:MAX_MESSAGE],

@@ -39,7 +39,7 @@ def exact_json(path: str, value: Any) -> str:
 
     Args:
         path: how the value is called in the error.
-        value: what to write.
+        value: the value to write.
 
     Raises:
         NotJsonError: it holds something that is not JSON, is nested too deep or is too large.
@@ -141,7 +141,7 @@ def _shown(key: Any) -> str:
 
 
 def checked_json(field: str, value: Any) -> str:
-    """As `exact_json`, for an argument: what is wrong with it is a ValidationError of the field."""
+    """As `exact_json`, for an argument: a fault is a ValidationError of the field."""
     try:
         return exact_json(field, value)
     except NotJsonError as error:

@@ -162,7 +162,7 @@ def _part_of_kind(name: str, kind: str, part: Mapping[str, Any]) -> agent_pb2.Pa
 
 
 def _provider_data(name: str, value: Any) -> agent_pb2.ProviderData:
-    """What a provider wants back, as `Agent.messages` shows it."""
+    """The data that a provider wants back, as `Agent.messages` shows it."""
     if not isinstance(value, Mapping):
         raise invalid(name, "must be a dict with provider, account and data_json, as it came")
     _check_keys(name, value, _PROVIDER_DATA_KEYS)
@@ -233,7 +233,7 @@ def tool_result(call_id: str, name: str, content: str, *, is_error: bool, kind: 
 
 
 def to_dict(message: agent_pb2.ChatMessage) -> dict[str, Any]:
-    """A message as callers write it; the inverse of what `messages=` takes."""
+    """A message as callers write it; the inverse of the conversion of `messages=`."""
     parts = [_part_to_dict(part) for part in message.parts]
     content: Any = parts or message.content
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:

@@ -35,7 +35,7 @@ class Ended:
 
 
 class _StuckThreads:
-    """Counts the threads that nobody waits for and that have not returned."""
+    """Counts the threads that no caller waits for and that have not returned."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ _stuck = _StuckThreads()
 
 
 async def in_thread(name: str, function: Callable[[], Any]) -> Ended:
-    """Run a function in a thread of its own, with the context variables of the caller.
+    """Run a function in a new thread, with the context variables of the caller.
 
     Raises:
         CannotRunError: too many earlier ones do not return.

@@ -33,7 +33,7 @@ Call: TypeAlias = "grpc.aio.StreamStreamCall[worker_service_pb2.AttachRequest, w
 
 
 class Outbox:
-    """What waits to be sent, over reconnects too."""
+    """The messages that wait to be sent, over reconnects too."""
 
     def __init__(self) -> None:
         self._waiting: deque[worker_service_pb2.AttachRequest] = deque()
@@ -93,8 +93,8 @@ class Attachment:
     """One call of Attach.
 
     Args:
-        server: where.
-        outbox: what to send.
+        server: the server.
+        outbox: the messages to send.
         take: gets each message after `registered`.
     """
 
@@ -122,11 +122,11 @@ class Attachment:
 
         Raises:
             grpc.aio.AioRpcError: it ended with a status.
-            ServerUnavailableError: it ended without one, though nobody wanted that.
+            ServerUnavailableError: it ended without one, and this side did not end it.
         """
-        call = open_channel(self._server).workers.Attach(metadata=self._server.headers())
-        # A task of its own, to be cancelled by who leaves: a call that is cancelled by itself, before it is connected,
-        # lets its writer wait for ever.
+        call = (await open_channel(self._server)).workers.Attach(metadata=self._server.headers())
+        # A separate task that the leaving side cancels: a call that is cancelled directly, before it is connected, lets
+        # its writer wait for ever.
         self._reading = asyncio.create_task(self._read(call, registration, registered))
         try:
             await asyncio.wait([self._reading])
@@ -185,7 +185,7 @@ class Attachment:
             raise
 
     async def _next(self, interval: float) -> worker_service_pb2.AttachRequest | None:
-        """What to send next; a heartbeat after an interval of silence; None for nothing when it is time to leave."""
+        """The next message; a heartbeat after an interval of silence; None when it is time to leave."""
         if not self._outbox and not self._leaving:
             self._outbox.changed.clear()
             try:

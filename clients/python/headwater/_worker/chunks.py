@@ -1,8 +1,8 @@
 """The way of a handler's output from its own loop or thread to the portal's loop.
 
-Theory of operation. The handler adds pieces from wherever it runs; a task on the portal's loop sends what has gathered,
-all of it at once, so that a handler that is faster than the connection pays for one message where it wrote many pieces.
-What waits is bounded: past the bound the handler waits.
+Theory of operation. The handler adds pieces from any thread. A task on the portal's loop sends all gathered pieces at
+once, so that a handler that is faster than the connection pays for one message where it wrote many pieces. The waiting
+text is bounded: past the bound the handler waits.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class ChunkRelay:
         self._pump: asyncio.Task[None] | None = None
 
     def add(self, text: str) -> concurrent.futures.Future[None] | None:
-        """Takes a piece; from any thread. With too much waiting: what to wait for before the next one.
+        """Takes a piece; from any thread. With too much waiting, returns a future to wait for before the next piece.
 
         Raises:
-            CancelledError: of concurrent.futures, when nobody wants it any more.
+            CancelledError: of concurrent.futures, when the output is no longer wanted.
         """
         with self._lock:
             if self._closed:
@@ -61,7 +61,7 @@ class ChunkRelay:
                 await self._pump
 
     async def close(self) -> None:
-        """Nobody wants any more of it. Raises what `emit` has raised."""
+        """Takes no more pieces. Raises the exception of `emit`, if there was one."""
         self._refuse()
         if self._pump is not None:
             self._pump.cancel()
@@ -94,7 +94,7 @@ class ChunkRelay:
                 if not text:
                     self._scheduled = False
             if room is not None:
-                with contextlib.suppress(concurrent.futures.InvalidStateError):  # who waited was cancelled
+                with contextlib.suppress(concurrent.futures.InvalidStateError):  # the waiting handler was cancelled
                     room.set_result(None)
             if not text:
                 return

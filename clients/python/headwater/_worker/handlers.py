@@ -40,9 +40,9 @@ class HandlerStep:
         action: its label.
         handler: the name under which the handler is registered.
         depends_on: names of the steps that it depends on.
-        metadata: what `add_step(metadata=...)` was given.
+        metadata: the value of `add_step(metadata=...)`.
         attempt: number of this attempt, from 1.
-        description: what it is for.
+        description: its purpose.
         run_id: id of the run.
         idempotency_key: the same in all attempts of this step of this run, and different for every other step: for
             calls to other services that must take effect once.
@@ -78,9 +78,9 @@ async def run_handler(
 
     Args:
         handler: a function, an async function, a generator function of either kind, or an object that is called like
-            one. What a generator yields (str, or chunks with `content`) is sent on at once; joined, it is the result.
+            one. A generator's output (str, or chunks with `content`) is sent on at once; joined, it is the result.
         agent: its first argument.
-        task: what it is for.
+        task: its task.
         emit: sends its output.
         loop: where async handlers run.
     """
@@ -111,7 +111,7 @@ async def _result(
         return failed(task, failure_message(str(error), non_retryable=True))
     except _HandlerError as raised:
         cause = raised.error
-        if isinstance(cause, NonRetryableError):  # meant to be read: what it says is all
+        if isinstance(cause, NonRetryableError):  # meant to be read: its message is enough
             log.warning("step %r of run %s failed: %s", step.name, task.run_id, cause)
         else:
             where = (step.handler, step.name, task.run_id, type(cause).__name__)
@@ -174,7 +174,7 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 
 
 def _take(ended: Ended) -> Any:
-    if isinstance(ended.error, NotJsonError):  # of what it yielded
+    if isinstance(ended.error, NotJsonError):  # of its output
         raise ended.error
     if ended.error is not None:
         raise _HandlerError(ended.error)
@@ -182,7 +182,7 @@ def _take(ended: Ended) -> Any:
 
 
 async def _finish(answer: Any, text: _Text) -> Any:
-    """What a handler on the caller's loop comes to."""
+    """The outcome of a handler on the caller's loop."""
     if not hasattr(type(answer), "__aiter__") and inspect.isawaitable(answer):  # a stream of an agent looks like both
         answer = await answer
     return await text.ajoin(answer) if hasattr(type(answer), "__aiter__") else answer
@@ -219,7 +219,7 @@ class _Text:
             raise NotJsonError(
                 f"step {self._step!r} yielded a value of type {type(piece).__name__}; yield str or chunks of a stream"
             )
-        check_text(f"what step {self._step!r} yielded", text)
+        check_text(f"the text that step {self._step!r} yielded", text)
         self._pieces.append(text)
         self._size += len(text)
         if self._size > MAX_BYTES:

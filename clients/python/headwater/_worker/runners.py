@@ -19,7 +19,7 @@ _LOOK_AT_LOOP_SECONDS = 1.0
 
 
 async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, Any]]) -> Ended:
-    """Runs a coroutine on another loop, or on this one, in a task of its own."""
+    """Runs a coroutine on another loop, or on this one, in a new task."""
     ended: concurrent.futures.Future[Ended] = concurrent.futures.Future()
     tasks: list[asyncio.Task[None]] = []
 
@@ -29,7 +29,7 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
         except KeyboardInterrupt as error:  # the user's, for the whole program
             resolve(ended, Ended(error=error))
             raise
-        except BaseException as error:  # noqa: BLE001  it is told to the run
+        except BaseException as error:  # noqa: BLE001  it is reported to the run
             resolve(ended, Ended(error=error))
 
     def begin() -> None:
@@ -65,5 +65,5 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
 def _loop_is_closed() -> CannotRunError:
     return CannotRunError(
         "the event loop of its async handler is closed; keep the loop that started the run, or host the handler in a "
-        "process of its own with `await agent.run_worker(queue=...)`"
+        "separate process with `await agent.run_worker(queue=...)`"
     )

@@ -10,10 +10,10 @@ from headwater._values.json_values import check_key, check_size, exact_json, quo
 
 
 class SharedContext:
-    """The context of a run as a plain dict for one handler, and what the handler did to it.
+    """The context of a run as a plain dict for one handler, and the handler's changes.
 
     Attributes:
-        values: what the handler gets and changes.
+        values: the dict that the handler gets and changes.
     """
 
     def __init__(self, text: str) -> None:
@@ -34,7 +34,7 @@ class SharedContext:
             if self._is_changed(key, value):
                 changed[key] = exact_json(f"context[{quoted(key)}]", value)
         text = _joined(changed) if changed else ""
-        check_size("what the handler set in context, all together,", text)
+        check_size("the handler's changes of the context, all together,", text)
         return text, [key for key in self._before if key not in values]
 
     def _is_changed(self, key: str, value: Any) -> bool:
@@ -50,7 +50,7 @@ def _joined(texts: Mapping[str, str]) -> str:
 
 
 def _dump(value: Any) -> str | None:
-    """To compare with; None for what is not JSON, which the one who writes it finds out."""
+    """The text to compare with; None for a value that is not JSON, which is an error only when it is written."""
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):

@@ -3,9 +3,9 @@
 Theory of operation. Everything here happens on the portal's loop; the public methods may be called from anywhere and
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
-A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work goes on;
-the next registration names those tasks, the server says which of them are no longer wanted, and results that were not
-acknowledged are sent again. To add handlers, a worker leaves and attaches again.
+A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
+continues; the next registration names those tasks, the server says which of them are no longer wanted, and results that
+were not acknowledged are sent again. To add handlers, a worker leaves and attaches again.
 """
 
 from __future__ import annotations
@@ -118,13 +118,13 @@ class Worker:
         return await _there(self._wait_failed())
 
     def add_handlers(self, handlers: Mapping[str, TaskHandler]) -> None:
-        """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits anew."""
+        """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits again."""
         portal().submit(self._add(dict(handlers)))
 
     async def aclose(self) -> None:
         """Abandon the tasks in work and disconnect; from any loop.
 
-        Async handlers are cancelled, and the server is told that the tasks were abandoned: others can have them.
+        Async handlers are cancelled, and the server gets the tasks back: other workers can have them.
         """
         await _there(self._close())
 
@@ -157,7 +157,7 @@ class Worker:
     async def _close(self) -> None:
         if self._closer is None:
             self._closer = asyncio.create_task(self._shut_down())
-        await asyncio.shield(self._closer)  # who waits may be cancelled; closing goes on
+        await asyncio.shield(self._closer)  # the waiting caller may be cancelled; closing continues
 
     async def _shut_down(self) -> None:
         self._closing.set()
@@ -186,7 +186,7 @@ class Worker:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         except HeadwaterError as error:
             self._failure = error
-        except Exception as error:  # noqa: BLE001  it is told to who waits
+        except Exception as error:  # noqa: BLE001  the waiting callers get it
             self._failure = WorkflowError(f"the worker of the queue {self.queue!r} failed: {error!r}")
             self._failure.__cause__ = error
         finally:

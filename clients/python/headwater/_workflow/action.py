@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def task_handlers(
     agent: Agent, handlers: Mapping[str, Callable[..., Any]], loop: asyncio.AbstractEventLoop, *, actions: bool
 ) -> dict[str, TaskHandler]:
-    """What a worker hosts for an agent: its handlers, looked up again for each task, and its action steps if wanted."""
+    """The handlers that a worker hosts for an agent, looked up again for each task, and its action steps if wanted."""
 
     def hosting(name: str) -> TaskHandler:
         def handle(task: worker_service_pb2.WorkerTask, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:

@@ -1,4 +1,4 @@
-"""What a workflow is on the caller's side: named steps, and every mistake that can be seen without a server."""
+"""A workflow on the caller's side: named steps, and every mistake that can be seen without a server."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Step:
 class Workflow:
     """A definition: steps that depend on each other without a cycle. It does no I/O.
 
-    A run keeps the definition that it began with; what is added later counts for later runs.
+    A run keeps the definition that it began with; later additions count for later runs.
 
     Args:
         name: for people and for lists of runs, 1 to 256 characters.
-        description: what it is for.
+        description: its purpose.
         id: the caller's own id of the definition; it comes back as `WorkflowResult.workflow_id`. Default: the name.
         schedule_timeout: seconds that a step may wait for a worker; None for an hour.
 
@@ -115,7 +115,7 @@ class Workflow:
             max_retries: how often a failed attempt is repeated, 0 to 100; None: as `retry_policy` says. With 0 the step
                 is at most once: an attempt that was lost is not repeated either.
             parallel: False: the step runs alone.
-            description: what it is for.
+            description: its purpose.
             metadata: JSON values for its handler (`step.metadata`).
             queue: the queue of a fleet of workers that have the handler; None: this process has it.
             retry_policy: when and how often a failed attempt is repeated; None: 4 attempts, the later ones after 0.2,
@@ -213,7 +213,7 @@ def find_cycle(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
         graphlib.TopologicalSorter(known).prepare()
     except graphlib.CycleError as error:
         names: list[str] = error.args[1]
-        cycle = names[:0:-1]  # graphlib goes from what comes first to what depends on it
+        cycle = names[:0:-1]  # graphlib goes from a dependency to its dependants
         position = {name: index for index, name in enumerate(depends_on)}
         first = min(range(len(cycle)), key=lambda index: position[cycle[index]])
         return [*cycle[first:], *cycle[:first], cycle[first]]

@@ -1,4 +1,4 @@
-"""What happens in a run, as its watchers see it."""
+"""The events of a run, as its watchers see them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Failed: TypeAlias = workflow_pb2.StepFailedEvent | workflow_pb2.StepRetryingEve
 
 
 class WorkflowEventType(StrEnum):
-    """What an event tells. A server that is newer than this client may send others: they are `unknown`."""
+    """The kinds of events. A server that is newer than this client may send others: they are `unknown`."""
 
     UNKNOWN = "unknown"
     RUN_STARTED = "run_started"
@@ -39,8 +39,8 @@ class WorkflowEvent:
     """Something that happened in a run. Fields that its type does not name are empty or None.
 
     Attributes:
-        type: what happened. After `run_resumed`, `step_started` and `step_retrying` the chunks of the step's earlier
-            attempts are void.
+        type: the kind of the event. After `run_resumed`, `step_started` and `step_retrying` the chunks of the step's
+            earlier attempts are void.
         run_id: id of the run.
         sequence: rises over the whole life of a run, with gaps.
         timestamp: when, in seconds since the epoch.
@@ -113,7 +113,7 @@ def to_event(run_id: str, message: workflow_pb2.WorkflowEvent) -> WorkflowEvent:
 
 
 def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, Any]:
-    """What an event of this kind says."""
+    """The facts of an event of this kind."""
     match kind:
         case "step_chunk":
             chunk = message.step_chunk

@@ -53,7 +53,7 @@ class WorkflowRunHandle:
         """
         if self._task.cancelled():
             raise WorkflowError(
-                f"the event loop that started run {self.id} has ended, and nobody hosts its handlers; continue with "
+                f"the event loop that started run {self.id} has ended, and no worker hosts its handlers; continue with "
                 f"`await agent.resume_workflow({self.id!r})`"
             )
         return await asyncio.shield(self._task)

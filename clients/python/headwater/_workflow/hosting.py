@@ -51,7 +51,7 @@ class Hosts:
         if hosted is None:
             worker = Worker(place.server, place.queue, handlers, CONCURRENCY)
             hosted = self._hosted[place] = _Hosted(worker, set(handlers))
-            # Runs of several callers share it: handlers must not see the context variables of whoever was first.
+            # Runs of several callers share it: handlers must not see the context variables of the first caller.
             contextvars.Context().run(worker.start)
         elif new := handlers.keys() - hosted.names:
             hosted.names |= new

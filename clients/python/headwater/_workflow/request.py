@@ -19,7 +19,7 @@ ACTION_HANDLER = "headwater.action"
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What of an agent goes into a run.
+    """The settings of an agent that go into a run.
 
     Attributes:
         timeout: seconds that one attempt of an action step may take where the step does not say.
@@ -55,7 +55,7 @@ def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workfl
 
 
 def start_request(message: workflow_pb2.Workflow, context: Any) -> workflow_service_pb2.StartWorkflowRunRequest:
-    """The request that starts a run, less its queue; with an id of its own, so that it can be sent again."""
+    """The request that starts a run, less its queue; with a new id, so that it can be sent again."""
     return workflow_service_pb2.StartWorkflowRunRequest(
         workflow=message, context_json=context_text(context), request_id=uuid.uuid4().hex
     )

@@ -40,7 +40,7 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step.
+    """The result of a step.
 
     Attributes:
         name: name of the step.
@@ -83,7 +83,7 @@ class WorkflowResult:
         status: how far it is.
         duration: seconds from its start to its end; None while it runs.
         step_results: by name of the step, in the order of the definition.
-        context: what the run was given, what handlers set, and under `NAME_result` the result of each step.
+        context: the values that the run began with or handlers set, and under `NAME_result` the result of each step.
         error: in words, why it failed; None otherwise.
         failure: why it failed, as facts; its cause is the failure of the first step that failed. None otherwise.
     """
@@ -109,7 +109,7 @@ class WorkflowResult:
         return [step.name for step in self.step_results.values() if step.status is StepStatus.FAILED]
 
     def get_step_result(self, name: str) -> StepResult | None:
-        """What came of the step of that name; None when there is none."""
+        """The result of the step of that name; None when there is none."""
         return self.step_results.get(name)
 
     def raise_for_failure(self) -> WorkflowResult:

@@ -1,8 +1,8 @@
 """A run that this process has to do with: started or resumed here, its handlers hosted here, watched to its end.
 
-Theory of operation. What must not depend on the caller's loop happens on the portal: starting the run, its worker, and
-giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends the run that it
-has begun. The events, which are many, come over the caller's own loop.
+Theory of operation. Work that must not depend on the caller's loop happens on the portal: starting the run, its worker,
+and giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends the run that
+it has begun. The events, which are many, come over the caller's own loop.
 
 A stream is a plain object and no async generator, for the reason that `_stream` gives: it is freed with its last
 reference, there and then.
@@ -50,7 +50,7 @@ log = logging.getLogger("headwater")
 
 
 class Begun(NamedTuple):
-    """A run that goes on: its id, and the number of the event after which to watch."""
+    """A run that continues: its id, and the number of the event after which to watch."""
 
     run_id: str
     after: int
@@ -90,12 +90,12 @@ class Session:
         return await self._hosted(lambda: self._start(request))
 
     async def resume(self, run_id: str) -> Begun:
-        """Host the handlers and go on with a run."""
+        """Host the handlers and resume a run."""
         return await self._hosted(lambda: self._resume(run_id))
 
     async def _refusal(self, request: StartWorkflowRunRequest) -> WorkflowValidationError:
         remote: list[Violation] = []
-        with contextlib.suppress(ServerUnavailableError):  # what was found here is wrong all the same
+        with contextlib.suppress(ServerUnavailableError):  # the mistakes found here count all the same
             remote = await validate(self._server, request.workflow, request.queue)
         return refuse(merged_violations(request.workflow, self._mistakes, remote))
 
@@ -133,7 +133,7 @@ class Session:
                 await cancel_run(self._server, begun.run_id, GIVE_UP_SECONDS)
         except HeadwaterError as error:
             if error.reason != "RUN_STATE":  # that it has ended is as good
-                log.warning("run %s could not be cancelled and goes on: %s", begun.run_id, error)
+                log.warning("run %s could not be cancelled and continues: %s", begun.run_id, error)
         finally:
             await self.leave()
 
@@ -146,7 +146,7 @@ class WorkflowStream:
 
     Attributes:
         run_id: id of the run; None before it has started.
-        result: what came of the run, once the last event was taken; None before.
+        result: the result of the run, once the last event was taken; None before.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class WorkflowStream:
         try:
             event = await self._next()
         except HeadwaterError:
-            self._cancels = False  # the run may go on without its watcher; nobody asked for its end
+            self._cancels = False  # the run may continue without its watcher, whose leaving is no request to end it
             self.cancel()
             raise
         except BaseException:
@@ -197,18 +197,18 @@ class WorkflowStream:
         return event
 
     async def begin(self) -> str:
-        """Start the run before its first event is asked for; its id. Who is cancelled here has no run."""
+        """Start the run before its first event is asked for, and return its id. A caller cancelled here has no run."""
         try:
             return (await self._start()).run_id
         except BaseException:
-            self._cancels = True  # nobody else knows its id
+            self._cancels = True  # only this stream knows its id
             self.cancel()
             raise
 
     async def _start(self) -> RunWatch[WorkflowEvent]:
         if self._beginning is not None:
             raise RuntimeError("another task already waits for the first event of this stream")
-        open_channel(self._server).streams.add(self)
+        (await open_channel(self._server)).streams.add(self)
         self._session, beginning = self._begin()
         self._beginning = portal().submit(beginning)
         begun = await result_of(self._beginning)
@@ -226,7 +226,7 @@ class WorkflowStream:
         self.result = result
 
     async def read_to_end(self) -> WorkflowResult:
-        """Take all events; what came of the run."""
+        """Take all events, and return the result of the run."""
         async for _ in self:
             pass
         if self.result is None:
@@ -258,11 +258,11 @@ class WorkflowStream:
 
 
 async def result_of(future: concurrent.futures.Future[T]) -> T:
-    """The result of what runs on the portal. Who is cancelled here stops waiting; the work goes on."""
+    """The result of work on the portal. A caller that is cancelled stops waiting; the work continues."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def wake(_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # nobody waits: the loop is closed
+        with contextlib.suppress(RuntimeError):  # no caller waits: the loop is closed
             loop.call_soon_threadsafe(done.set)
 
     future.add_done_callback(wake)

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar, cast
 from headwater._grpc.channels import open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.patience import Patience, answer_patiently, may_pass
 from headwater._grpc.server import Server
 from headwater._grpc.unary import answer
-from headwater._workflow.patience import Patience, answer_patiently, may_pass
 from headwater.exceptions import HeadwaterError
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
@@ -24,7 +24,7 @@ RESUMED_PAUSE_SECONDS = 0.05
 
 
 def advice_for(run_id: str) -> str:
-    """What becomes of a run whose server is away."""
+    """The fate of a run whose server is away."""
     return (
         f"run {run_id} continues when the server is back, its handlers with `await agent.resume_workflow({run_id!r})`"
     )
@@ -37,13 +37,13 @@ class RunWatch(Generic[T]):
     meanwhile, it continues with those that follow.
 
     Args:
-        server: where the run is.
+        server: the server of the run.
         run_id: which run.
-        convert: makes of a message what the reader gets.
+        convert: makes the reader's event of a message.
         after: sequence of the last event that is known; 0: from the first.
         patient: the server has just answered, so it is waited for from the start; else one that does not answer at
             first is reported at once.
-        advice: for the error after a minute without any answer: what becomes of the run; None for words for code.
+        advice: for the error after a minute without any answer: the fate of the run; None for words for code.
         note: is called with a line when the connection is lost, and when it is there again.
 
     Attributes:
@@ -121,7 +121,7 @@ class RunWatch(Generic[T]):
     async def _read(self) -> workflow_pb2.WorkflowEvent | None:
         """The next event; None at the end of the events."""
         if self._call is None:
-            channel = open_channel(self._server)
+            channel = await open_channel(self._server)
             self._loop = asyncio.get_running_loop()
             self._called = self._loop.time()
             request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
@@ -152,7 +152,7 @@ class RunWatch(Generic[T]):
     async def _get_run(self) -> workflow_pb2.WorkflowRun:
         """The run after its last event, which the server must have."""
         request = workflow_service_pb2.GetWorkflowRunRequest(run_id=self.run_id)
-        get = open_channel(self._server).workflows.GetWorkflowRun
+        get = (await open_channel(self._server)).workflows.GetWorkflowRun
         return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
 
     def cancel(self) -> None:

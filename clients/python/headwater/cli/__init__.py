@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line; what it needs beyond the client is named in one line when it is missing."""
+    """Runs the command line; a package that it needs beyond the client is named in one line when it is missing."""
     # Else gRPC, which reads this when it is imported, runs in programs that this one starts by a fork, as uvloop does,
     # and now and then ends them before they have begun.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

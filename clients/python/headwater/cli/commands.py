@@ -27,7 +27,7 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--timeout", type=float, metavar="SECONDS", help="Most time for the whole reply."),
         click.option("--max-tokens", type=int, help="Most tokens of the reply."),
         click.option("--temperature", type=float, help="0 to 2."),
-        click.option("-i", "--instructions", default="", help="What the model is told before the conversation."),
+        click.option("-i", "--instructions", default="", help="The system prompt, before the conversation."),
         click.option("-p", "--provider", help="A provider of the server; see `headwater providers`."),
         click.option("-m", "--model", help="Such as gpt-4o-mini or ollama/llama3.2; see `headwater models`."),
     ):

@@ -1,4 +1,4 @@
-"""The group of commands, and what their errors are to a shell."""
+"""The group of commands, and the exit codes of their errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Exit codes:
   3  the request is refused         9  the run was cancelled
   4  the provider failed           10  the run has not ended
   5  the reply was cut             78  serve, config: a mistake in the settings
-                                  130  stopped with Ctrl-C; a run goes on
+                                  130  stopped with Ctrl-C; a run continues
 """
 
 
@@ -71,7 +71,7 @@ class _Group(click.Group):
         except HeadwaterError as error:
             fail(_in_flags(str(error)), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
         except BrokenPipeError:  # before OSError, which it is
-            # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+            # The reader of our output has gone; Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What is written to a terminal, or to a pipe."""
+"""Output to a terminal, or to a pipe."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def closing_line(metadata: dict[str, Any]) -> str:
-    """What a final chunk says of its stream, in a line."""
+    """The facts of a final chunk about its stream, in a line."""
     usage, stats = metadata.get("usage", {}), metadata.get("stats", {})
     facts = []
     if "output_tokens" in usage:

@@ -56,7 +56,7 @@ async def _serve(agent: Any, queue: str, concurrency: int) -> None:
 
 
 def _load(path: str) -> Any:
-    """The agent; what is wrong with its path ends the process."""
+    """The agent; a mistake in its path ends the process."""
     module_name, colon, name = path.partition(":")
     if not colon or not all(map(str.isidentifier, (*module_name.split("."), *name.split(".")))):
         fail(f"{path!r} must be MODULE:AGENT, such as my_service.workers:agent", WRONG_USAGE)

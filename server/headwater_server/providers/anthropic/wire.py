@@ -155,7 +155,7 @@ def _content(message: Message, field: str) -> list[dict[str, Any]]:
 
 
 def _block(part: Part, field: str) -> dict[str, Any] | None:
-    """A part as a content block; None for what is refused: empty text, thinking that is not signed."""
+    """A part as a content block; None for parts that Anthropic refuses: empty text, thinking that is not signed."""
     match part:
         case Text():
             return {"type": "text", "text": part.text} if part.text else None

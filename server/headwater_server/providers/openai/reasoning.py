@@ -1,4 +1,4 @@
-"""Thinking that servers of Chat Completions want back with an assistant message: as it came, and to nobody else.
+"""Thinking that servers of Chat Completions want back with an assistant message: as it came, and only these servers.
 
 `reasoning_content` (DeepSeek, Kimi) is the thinking itself, wanted back beside tool calls. The part of thinking has the
 text, so its data only says that the text is wanted. `reasoning_details` (OpenRouter) is a list of objects, of which the
@@ -22,7 +22,7 @@ _PIECES = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 class ReasoningDetails:
-    """Joins the pieces of `reasoning_details`. What is over the size of a message's data is left out as a whole."""
+    """Joins the pieces of `reasoning_details`. Details over the size of a message's data are left out as a whole."""
 
     def __init__(self) -> None:
         self._details: list[dict[str, Any]] = []
@@ -65,13 +65,13 @@ def extra_content_data(extra: object) -> str | None:
 
 
 def fields_of_call(call: ToolCall, field: str) -> dict[str, Any]:
-    """What a tool call had beside its function. Raises HeadwaterError for data that was changed."""
+    """The fields of a tool call beside its function. Raises HeadwaterError for data that was changed."""
     data = data_object(call, field)
     return {"extra_content": data["extra_content"]} if "extra_content" in data else {}
 
 
 def fields_of_message(message: Message, field: str) -> dict[str, Any]:
-    """What an assistant message had beside its text and calls. Raises HeadwaterError for data that was changed."""
+    """The fields of an assistant message beside its text and calls. Raises HeadwaterError for data that was changed."""
     thinking: list[str] = []
     details: list[Any] = []
     has_calls = any(isinstance(part, ToolCall) for part in message.parts)

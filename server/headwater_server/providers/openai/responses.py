@@ -270,7 +270,7 @@ _END = JSONShape(_End, "the end of a response")
 _ERROR = JSONShape(_Error, "an error event of a response")
 
 _REASONING_FIELDS = ("type", "id", "summary", "content", "encrypted_content")
-"""What OpenAI takes back of an item of reasoning."""
+"""The fields of an item of reasoning that OpenAI takes back."""
 
 _INCOMPLETE_REASONS = {
     "max_output_tokens": FinishReason.LENGTH,

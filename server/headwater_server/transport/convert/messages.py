@@ -39,7 +39,7 @@ _ALLOWED = {
 
 
 def parse_message(message: agent_pb2.ChatMessage, path: str, bad: list[FieldViolation]) -> Message:
-    """One message; what is wrong with it is added to `bad` under its path."""
+    """One message; its mistakes are added to `bad` under their paths."""
     role = _ROLES.get(message.role)
     if role is None:
         bad.append(FieldViolation(f"{path}.role", "must be ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL"))

@@ -116,7 +116,7 @@ def stream_info(stream: LiveStream) -> agent_service_pb2.StreamInfo:
 
 
 def provider_info(info: ProviderInfo) -> agent_service_pb2.ProviderInfo:
-    """What a provider can do as a message."""
+    """The abilities of a provider as a message."""
     return agent_service_pb2.ProviderInfo(
         name=info.name,
         type=info.type,

@@ -29,7 +29,7 @@ class ParsedRequest:
     """A validated request before its provider is known.
 
     Attributes:
-        agent: who is asked.
+        agent: the agent that is asked.
         messages: the conversation with the question, without the agent's instructions.
         provider_key: the caller's own key for the provider; empty for the server's.
         continues: the stream whose next round this is; None for a new stream.

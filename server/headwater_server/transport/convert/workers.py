@@ -1,4 +1,4 @@
-"""Between the contract's workers and the domain's: what a worker says is checked here, and what it gets is made."""
+"""Between the contract's workers and the domain's: checks a worker's messages, and makes the messages to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps that are prompts: each is a stream of its own, which nobody but its run reads."""
+"""The steps that are prompts: each is a stream that only its run reads."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     Args:
         opener: opens streams.
-        providers: who can answer.
+        providers: the providers that can answer.
         streams: owns the running streams.
         version: sent as the response header `headwater-version`.
     """
@@ -175,7 +175,7 @@ def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:
     else:
         message = replies.stream_chunk(chunk)
         if chunk.delta.content and not chunk.delta.event_type:
-            return message  # `merging` has held it to its size, as it cannot with what providers name or encrypt
+            return message  # `merging` has limited its text, but not names and encrypted blocks
     _check_size(message)
     return message
 

@@ -27,10 +27,10 @@ class Opened:
 
 
 class StreamOpener:
-    """Finds who answers a request, and opens the stream.
+    """Finds the provider for a request, and opens the stream.
 
     Args:
-        providers: who can answer.
+        providers: the providers that can answer.
         streams: owns the running streams.
         timeouts: how long a provider may be silent, where the caller does not say.
         allow_caller_api_keys: whether a request may bring a key for the provider.
@@ -49,7 +49,7 @@ class StreamOpener:
         """The stream, closed when the block is left. Raises HeadwaterError.
 
         Args:
-            request: what is asked.
+            request: the request.
             whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
         """
         agent = request.agent

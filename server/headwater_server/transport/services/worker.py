@@ -43,7 +43,7 @@ log = structlog.get_logger("headwater.workers")
 
 
 class _Outbox:
-    """What waits to be written to one worker, in order."""
+    """The messages that wait to be written to one worker, in order."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[tuple[str, str], ToWorker | worker_service_pb2.TaskResultAck] = OrderedDict()
@@ -184,7 +184,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
 
 async def _end(*waiters: asyncio.Future[Any]) -> None:
-    """Cancels those that are not done, and waits for all; what they raise has been looked at where it matters."""
+    """Cancels those that are not done, and waits for all; errors that matter were handled before."""
     for waiter in waiters:
         waiter.cancel()
     await asyncio.gather(*waiters, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""WorkflowService: requests in, answers out; what happens in between is `workflows.runs`."""
+"""WorkflowService: requests in, answers out; `workflows.engine.runs` does the work."""
 
 from __future__ import annotations
 

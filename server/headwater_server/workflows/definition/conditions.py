@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import cel
 
 MAX_CONDITION_CHARACTERS = 1_000
-SHOWN_CHARACTERS = 500  # so that the message of a failure has room for what is wrong
+SHOWN_CHARACTERS = 500  # so that the message of a failure has room for the fault
 MAX_DEPTH = 100
 """Most levels of nesting in a value of the context that a condition reads."""
 MAX_CHARACTERS = 262_144

@@ -108,6 +108,6 @@ class SharedContext:
 
 def _too_large(step: Step, what: str, size: int, limit: int) -> StepError:
     return final_step_error(
-        f"with what step `{step.name}` brought, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
+        f"with the outcome of step `{step.name}`, {what} would have {size:,} bytes, at most {limit:,} are allowed; "
         "keep large data elsewhere and pass a reference"
     )

@@ -87,7 +87,7 @@ class Progress:
         return {name: self._now[name].result for name in step.depends_on}
 
     def resume_steps(self, moment: Moment) -> None:
-        """Begins from the state: a crash may have left steps in progress. To be called once, before all others."""
+        """Begins from the state, in which a crash may have left steps in progress. Call it once, before all others."""
         for step in self._definition:
             if self._now[step.name].status in ENDED_STEP:
                 continue

@@ -1,4 +1,4 @@
-"""What callers of `Runs` pass and get: the request that starts a run, the view of a run, and the errors."""
+"""The arguments and results of `Runs`: the request that starts a run, the view of a run, and the errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headwater_server.workflows.journal.base import RunInfo
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """What a caller wants to run.
+    """A caller's request to start a run.
 
     Attributes:
-        context: what the run begins with.
+        context: the values that the run begins with.
         queue: the queue of handlers of steps that name none; may be empty.
         request_id: the caller's own id of the request; may be empty.
         fingerprint: of the request; it differs when the same id came with another body.
-        violations: mistakes of the definition that were found on the way here.
+        violations: mistakes of the definition that the caller of `start` has found already.
     """
 
     workflow: Workflow
@@ -56,7 +56,7 @@ def run_not_found(run_id: str) -> HeadwaterError:
 
 
 def run_state_error(run_id: str, message: str) -> HeadwaterError:
-    """The error for what cannot be done in the run's state."""
+    """The error for a call that does not fit the run's state."""
     return HeadwaterError(Reason.RUN_STATE, message, metadata={"run_id": run_id})
 
 

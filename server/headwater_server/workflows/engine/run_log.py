@@ -1,13 +1,13 @@
 """The log of a run: numbers each event, makes it durable, and shows it to watchers.
 
-Theory of operation. Whatever happens gets its number at once, so the order of numbers is the order in which things
-happened. Watchers see what is `visible`: events up to the first one that is not durable yet, and no number beyond
+Theory of operation. Each event gets its number at once, so the order of numbers is the order in which the events
+happened. Watchers see the `visible` events: those before the first one that is not durable yet, and no number beyond
 those that the journal has reserved. A new process continues after the reserved numbers, so a number is never used
 twice, though most chunks are never written one by one.
 
-What is recorded while a commit runs waits for it, and is committed together. Commits are made by a task of the log's
-own: a caller that is cancelled while it waits changes nothing, its record still becomes durable and visible. When a
-commit fails, nobody knows what the journal has; the log is broken then: what was not durable is never shown, and
+Records that come while a commit runs wait for it, and are committed together. A task of the log makes the commits. So a
+caller that is cancelled while it waits changes nothing: its record still becomes durable and visible. When a commit
+fails, the content of the journal is unknown, and the log is broken: events that were not durable are never shown, and
 the caller of `record` gets the error. The run can be resumed from the journal.
 
 Watchers do not wait in queues. Each is a cursor on the one store, reads the events after it, and waits for news only

@@ -1,9 +1,9 @@
-"""All runs of this server: they are started, watched, cancelled and resumed here, also after a crash.
+"""All runs of this server: starts, watches, cancels and resumes them, also after a crash.
 
-Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. What
-happens goes through the log, which makes it durable before watchers see it; so the journal always has at least what
-a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be resumed from
-the journal alone. A run that has ended is read from the journal.
+Theory of operation. A run that has not ended is active: it has a log, a scheduler and a task that drives it. Every
+event goes through the log, which makes it durable before any watcher sees it. So the journal always has at least the
+events that a watcher saw, and a run that this process leaves behind (by a crash, or because the server drains) can be
+resumed from the journal alone. A run that has ended is read from the journal.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Runs:
         self._clock = clock
         self._active: dict[str, _Active] = {}
         self._activating = asyncio.Lock()
-        self._begun: set[asyncio.Task[Any]] = set()  # what is done to its end, though its caller has left
+        self._begun: set[asyncio.Task[Any]] = set()  # finish although their callers have left
         self._draining = False
         self._pruning: asyncio.Task[None] | None = None
 
@@ -84,7 +84,7 @@ class Runs:
         return len(self._active)
 
     async def open(self) -> None:
-        """Resumes what an earlier process left, and begins to remove what is old."""
+        """Resumes the runs that an earlier process left, and begins to remove old ones."""
         for run_id in await self._journal.unfinished():
             await self._activate(run_id)
         if self._active:
@@ -190,7 +190,7 @@ class Runs:
         return RunView(stored.info, stored.state, stored.sequence, stored.ended)
 
     async def _running(self, run_id: str) -> _Active | None:
-        """The run if it is active; one whose end was just shown has ended when this returns."""
+        """The run if it is active. Waits for the end of one whose last event is already visible."""
         active = self._active.get(run_id)
         if active is not None and active.state.status is not RunStatus.RUNNING:
             await asyncio.wait([active.task])
@@ -219,7 +219,7 @@ class Runs:
             raise run_state_error(run_id, f"the run has {status.value}, so there is nothing to cancel")
 
     async def resume_run(self, run_id: str) -> int:
-        """Continues a run that failed or was cancelled; returns the number of its latest event before that.
+        """Resumes a run that failed or was cancelled, and returns the number of its latest event before that.
 
         Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING.
         """
@@ -233,7 +233,7 @@ class Runs:
         return view.sequence
 
     async def _activate(self, run_id: str, *, cancel: bool = False) -> None:
-        """Makes a run active that only the journal has; with `cancel` only to end it."""
+        """Makes a run of the journal active that no task drives; with `cancel` only to end it."""
         async with self._activating:
             stored = await self._journal.load(run_id)
             if run_id in self._active:
@@ -260,7 +260,7 @@ class Runs:
     async def _run(self, run_id: str, scheduler: Scheduler) -> None:
         try:
             await scheduler.run()
-        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps what was durable
+        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state
             log.error("fault", run_id=run_id, **fault_facts(error))
         finally:
             active = self._active.pop(run_id)

@@ -1,11 +1,11 @@
 """Runs the steps of one workflow: starts attempts, records every change, and ends the run.
 
-Theory of operation. The scheduler goes from moment to moment. A moment begins when something has happened: an attempt
-has ended, a delay is over, or the run is cancelled. It draws every conclusion from that (merges the outcome of a step,
-skips what can no longer run, evaluates the conditions of steps that can start), in its own memory (`progress`) and as a
-list of transitions. One call of `record` makes the list durable. Only then is it published in the state that others
-read, and only then do the attempts start that the moment began. What happens meanwhile belongs to the next moment. So a
-crash leaves the state between two moments, and a step whose completion anybody heard of is complete for ever.
+Theory of operation. The scheduler works moment by moment. A moment begins when something has happened: an attempt has
+ended, a delay is over, or the run is cancelled. The scheduler then draws every conclusion: it merges the outcome of a
+step, skips steps that can no longer run, and evaluates the conditions of steps that can start. The conclusions are in
+private memory (`progress`) and in a list of transitions. One call of `record` makes the list durable. After that the
+list is published in the state that others read, and the new attempts start. Events in the meantime belong to the next
+moment. So a crash leaves the state between two moments, and a step that was reported complete stays complete.
 
 There is no clock, randomness or I/O here, and no order that depends on the addresses of objects: ended attempts are
 taken in the order in which the event loop reports them. Time passes only in `asyncio.sleep`. So the same outcomes in
@@ -86,7 +86,7 @@ class Scheduler:
         """Runs until the run has ended, or has stopped.
 
         When its task is cancelled, or `record` fails, the attempts are cancelled and waited for, and nothing more is
-        recorded: the run can be resumed from what was.
+        recorded: the run can be resumed from its last record.
         """
         try:
             await self._run()

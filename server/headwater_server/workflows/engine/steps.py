@@ -53,7 +53,7 @@ class StepRunner:
         return self._workers.handlers(queue)
 
     def drain(self) -> None:
-        """From now on this server itself may be the cause of a failure, so no attempt fails that can start over."""
+        """Fails no attempt from now on that can start over: this server's shutdown may be the cause."""
         self._draining = True
 
     def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:

@@ -78,7 +78,7 @@ class Change:
     Attributes:
         steps: steps as they are now.
         context: keys of the context that were set.
-        deleted: keys that were deleted before that; one that is in both starts over at the context's end.
+        deleted: keys that were deleted before that; one that is in both moves to the context's end.
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.

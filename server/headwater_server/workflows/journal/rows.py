@@ -46,7 +46,7 @@ def run_row(info: RunInfo, state: RunState) -> Row:
 
 
 def run_change_row(run_id: str, change: Change) -> Row:
-    """What a change does to a row of `runs`; `status` is None when it does nothing to the run's own state."""
+    """The effect of a change on a row of `runs`; `status` is None when it leaves the run's own state as it is."""
     status = change.status or RunChange(RunStatus.RUNNING)
     return {
         "run_id": run_id,

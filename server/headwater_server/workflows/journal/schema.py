@@ -107,7 +107,7 @@ def migrate(
     migrations: Sequence[Sequence[str]] = MIGRATIONS,
     first: int = FIRST_VERSION,
 ) -> None:
-    """Brings the database at `path` to the newest version, each step in its own transaction.
+    """Brings the database at `path` to the newest version, each step in a separate transaction.
 
     Raises JournalError for a database that is older than the version `first`, newer than the newest, or of another
     program.

@@ -6,8 +6,8 @@ it every job has a savepoint: a job that fails is undone alone, and its caller g
 only after the COMMIT, which with `synchronous=FULL` returns when the disk has the data. A caller that is cancelled does
 not stop its job.
 
-The directory is locked for as long as the journal is open, by a lock of the operating system that dies with the
-process: two servers that both resume runs would run steps twice.
+The directory is locked while the journal is open, by a lock of the operating system that ends with the process: two
+servers that both resume the same runs would run steps twice.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
-    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to start with an empty one",
-    "SQLITE_NOTADB": "restore the file from a copy, or move it away to start with an empty one",
+    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
+    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin with an empty one",
     "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",
     "SQLITE_CANTOPEN": "make the file readable and writable, or choose another folder with --data-dir",
     "SQLITE_BUSY": "close the program that holds the file",

@@ -1,17 +1,17 @@
 """Gives tasks to workers: tasks wait here for a free worker, and are watched until they end.
 
 Theory of operation. All of it happens on one event loop, and only `run_task` and `chunk` ever wait, so nothing needs a
-lock. Tasks that wait stand in a line for each queue and handler. Whenever a worker has room (it connects, it speaks
-again, one of its tasks ends) it takes the oldest task of those lines whose handler it has; whenever a task comes, the
-least loaded worker with room takes it. So while a task waits, no worker that could do it has room.
+lock. Waiting tasks stand in a line for each queue and handler. When a worker gets room (it connects, it is heard again,
+or one of its tasks ends) it takes the oldest task of the lines whose handler it has. When a task comes, the least
+loaded worker with room takes it. So while a task waits, no worker that could do it has room.
 
 A worker gets a task only after the journal says that the attempt runs. So an attempt that the journal shows as waiting
 has surely not run, and can start over after a crash even where a step is at most once.
 
 A worker is known by its id; a session is one connection of it. A worker that is cut off keeps its tasks, and connects
 again. A worker that was not heard for the heartbeat timeout is dead, connected or not: its tasks fail, so that they can
-be tried elsewhere. A task has another id in each attempt, and a worker may only speak about the tasks that it has now:
-so what a dead worker says later changes nothing.
+be tried elsewhere. A task has another id in each attempt, and messages of a worker count only for tasks that it holds
+now, so late messages of a dead worker change nothing.
 
 Silence is counted in ticks of this loop, not by the clock. When the server itself pauses for long, that is one tick,
 and the heartbeats that came in the meantime are read before a worker counts as dead.
@@ -44,7 +44,7 @@ TICKS = 10
 """Ticks that make up the heartbeat timeout."""
 
 WAITING_GRACE_SECONDS = 0.1
-"""A task that finds a worker within this time has not waited: the run need not show and store it."""
+"""A task that finds a worker within this time has not waited: the run need not report and store it."""
 
 
 class WorkerPool:
@@ -118,9 +118,9 @@ class WorkerPool:
         on_started: OnStarted,
         on_chunk: OnChunk,
     ) -> Outcome:
-        """Has a worker of the queue do a task, and returns its outcome.
+        """Lets a worker of the queue do a task, and returns its outcome.
 
-        When this is cancelled, so is the task: its worker gets a cancellation, which it need not answer.
+        Cancelling this cancels the task: its worker gets a message, and its answer is not waited for.
 
         Args:
             task: the task.
@@ -166,7 +166,7 @@ class WorkerPool:
             self._waiting.add(attempt)
 
     def _withdraw(self, attempt: Attempt) -> None:
-        """Its outcome is no longer wanted, if it has none."""
+        """Gives the attempt up, if it has no outcome."""
         self._waiting.discard(attempt)
         attempt.outcome.cancel()
         worker = attempt.worker
@@ -183,7 +183,7 @@ class WorkerPool:
         attempt.send()
 
     def serve(self, worker: Worker) -> None:
-        """Gives a worker what waits for it, oldest first, as far as it has room. For its session."""
+        """Gives a worker the tasks that wait for it, oldest first, as far as it has room. For its session."""
         while worker.has_room:
             attempt = self._waiting.pop_oldest(worker.queue, worker.handlers)
             if attempt is None:
@@ -218,7 +218,7 @@ class WorkerPool:
         self.drop_if_idle(worker)
 
     def drop_if_idle(self, worker: Worker) -> None:
-        """Forgets a worker that is not connected and has nothing to come back for. For its session."""
+        """Forgets a worker that is not connected and has no task. For its session."""
         if worker.link is None and not worker.tasks and self._workers.get(worker.id) is worker:
             del self._workers[worker.id]
             self._leave_queue(worker)
@@ -230,7 +230,7 @@ class WorkerPool:
 
 
 def _repeat(worker: Worker, attempt: Attempt) -> None:
-    """For a task that its worker does not know after a reconnect."""
+    """Sends a task again that its worker does not know after a reconnect; fails it when the worker has lost it."""
     if attempt.spoke or (attempt.was_sent and attempt.task.step.retry_policy.is_at_most_once):
         del worker.tasks[attempt.id]
         attempt.end(_lost("its worker no longer knows it: it was started again under the same id, or never got it"))

@@ -13,10 +13,10 @@ from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import Outcome, Step
 
 OnWaiting: TypeAlias = Callable[[str], Awaitable[None]]
-"""Called with the queue's name when no worker is free."""
+"""Is called with the queue's name when no worker is free."""
 
 OnStarted: TypeAlias = Callable[[], Awaitable[None]]
-"""Called when a worker has taken a task that had to wait, before the worker gets it."""
+"""Is called when a worker has taken a task that had to wait, before the worker gets it."""
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 """Gets content and thinking as they come."""
@@ -67,11 +67,11 @@ Send: TypeAlias = Callable[[ToWorker], None]
 
 
 class Attempt:
-    """A task from `WorkerPool.run_task` until it has an outcome or is no longer wanted.
+    """A task from `WorkerPool.run_task` until it has an outcome or is given up.
 
     Attributes:
         number: rises with each task: the order of the lines.
-        worker: has it.
+        worker: the worker that has it.
         held_back: the journal says that it waits, so its worker does not get it yet.
         was_sent: its worker may have got it.
         spoke: whether it has had output.
@@ -125,7 +125,7 @@ class Attempt:
             return
         if isinstance(outcome, Exception):
             self.outcome.set_exception(outcome)
-            self.outcome.exception()  # it may be no longer wanted, and that is no mistake
+            self.outcome.exception()  # marks it as read: the task that waited for it may be gone
         else:
             self.outcome.set_result(outcome)
 

@@ -171,7 +171,25 @@ def parts(message: agent_pb2.ChatMessage | None) -> list[tuple[str, Any]]:
     return found
 
 
-def test_a_reply_of_text_is_one_text_without_its_thinking() -> None:
+def test_the_parts_of_a_reply_keep_the_order_in_which_they_came() -> None:
+    reply = reply_of(
+        StreamChunk(thinking="Let me "),
+        StreamChunk(thinking="see."),
+        StreamChunk(thinking_signature="sig"),
+        StreamChunk(redacted_thinking="data"),
+        StreamChunk(content="I will "),
+        StreamChunk(content="add."),
+        StreamChunk(is_final=True),
+    )
+    assert parts(reply.message(interrupted=False)) == [
+        ("thinking", agent_pb2.Thinking(text="Let me see.", signature="sig")),
+        ("redacted_thinking", agent_pb2.RedactedThinking(data="data")),
+        ("text", "I will add."),
+    ]
+    assert reply.text == "I will add."
+
+
+def test_thinking_without_a_signature_is_not_kept() -> None:
     reply = reply_of(StreamChunk(thinking="Hm."), StreamChunk(content="Ye"), StreamChunk(content="s."))
     assert parts(reply.message(interrupted=False)) == [("text", "Yes.")]
 

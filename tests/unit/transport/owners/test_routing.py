@@ -186,6 +186,13 @@ async def test_the_chunks_of_a_round_elsewhere_are_those_of_one_here(processes):
     assert replies[1][-1][1] == 44
 
 
+async def test_a_key_for_the_provider_reaches_the_owner_of_the_stream(processes):
+    request = hanging(continues_stream_id=f"str_1_{'a' * 22}", continues_sequence=1)
+    call = processes[0].agents.Stream(request, metadata=(("headwater-provider-key", "sk-mine"),))
+    with pytest.raises(grpc.aio.AioRpcError, match="headwater-provider-key: is not taken here"):
+        await soon(call.read())
+
+
 async def test_a_reader_that_leaves_a_round_elsewhere_ends_it_there(processes):
     call, _ = await running(processes[0], continues_stream_id=f"str_1_{'a' * 22}", continues_sequence=1)
     assert len(processes[1].streams) == 1

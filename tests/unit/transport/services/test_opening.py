@@ -1,4 +1,4 @@
-"""From a parsed request to the provider: who is asked, with what, and how its refusals name the caller's fields."""
+"""From a parsed request to the provider: the choice, the request to it, and the caller's fields in its refusals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.messages import AgentConfig, ChatRequest, Message, ProviderData, Role, Text, ToolCall
 from headwater_server.providers.base import ProviderStream, Wire
+from headwater_server.providers.credentials.base import BearerToken, StaticKey
 from headwater_server.providers.http.client import HttpClient
-from headwater_server.providers.http.provider import Endpoint, HttpProvider
+from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
@@ -51,7 +52,8 @@ class StubProvider(HttpProvider):
         super().__init__(
             name="stub",
             type="openai",
-            endpoint=Endpoint(ADDRESS, "sk-server"),
+            base_url=ADDRESS,
+            credential=BearerToken(StaticKey("sk-server")),
             client=HttpClient("test"),
             wires={"chat": wire},
             default_model="m",

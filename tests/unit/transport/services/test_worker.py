@@ -31,6 +31,7 @@ from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import Outcome, Step
 from headwater_server.transport.convert import workers as worker_messages
+from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services import worker as worker_service
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.workers.pool import WorkerPool
@@ -47,7 +48,8 @@ class Site:
         self.pool = WorkerPool(heartbeat_timeout_seconds)
         self.remembered: list[tuple[str, frozenset[str]]] = []
         self.service = WorkerService(self.pool, self.remember, "1.2.3")
-        self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)])
+        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)]
+        self.server = grpc.aio.server(interceptors=interceptors(), options=options)
         self.chunks: list[tuple[str, str]] = []
 
     async def remember(self, queue: str, names: Collection[str]) -> None:

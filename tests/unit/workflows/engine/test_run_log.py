@@ -37,7 +37,7 @@ async def watched(log: RunLog, after: int = 0) -> list[RunEvent]:
 
 
 def texts(events: list[RunEvent]) -> list[str]:
-    """What events say, in short."""
+    """The texts of events, in short."""
     return [
         event.content or event.thinking if event.type is EventType.STEP_CHUNK else event.type.value for event in events
     ]

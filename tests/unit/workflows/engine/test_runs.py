@@ -86,7 +86,7 @@ async def events_begin(runs: Runs, run_id: str) -> None:
 
 
 async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -> str:
-    """A run whose journal failed in mid-run: nobody drives it, and the journal has it as running."""
+    """A run whose journal failed in mid-run: no task drives it, and the journal has it as running."""
     run_id = await runs.start_run(request())
     await events_begin(runs, run_id)
     journal.full = True

@@ -220,7 +220,7 @@ def test_an_attempt_that_cancels_itself_has_failed() -> None:
         raise asyncio.CancelledError
 
     journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=1))), handler)
-    assert why(journal.state.steps["a"].failure) == "the attempt was cancelled, though the run was not"
+    assert why(journal.state.steps["a"].failure) == "the attempt was cancelled, but the run was not"
 
 
 def test_a_failure_skips_what_depends_on_it_through_any_distance_and_nothing_else() -> None:
@@ -330,7 +330,7 @@ def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None
     journal = run(workflow(Step("a")), handler)
     assert journal.state.steps["a"].attempt == 1
     assert journal.state.context == {}
-    assert "with what step `a` brought, the context would have 1,048,588 bytes" in why(journal.state.failure)
+    assert "with the outcome of step `a`, the context would have 1,048,588 bytes" in why(journal.state.failure)
 
 
 def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:

@@ -508,7 +508,7 @@ async def test_it_syncs_at_every_commit(journal: SqliteJournal) -> None:
         ),
         (
             b"SQLite format 3\0" + b"\xff" * 5000,
-            "restore the file from a copy, or move it away to start with an empty one",
+            "restore the file from a copy, or move it away to begin with an empty one",
         ),
     ],
 )

@@ -46,7 +46,7 @@ class Hosted:
 
 
 class Run:
-    """One call of `run_task`, and what it called back."""
+    """One call of `run_task` in a separate task, and the reports to its run."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The commands `headwater workflow ...`.
 
-What they need beyond click is imported when one of them runs, so that `headwater --help` stays fast.
+Packages beyond click are imported when one of them runs, so that `headwater --help` stays fast.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EPILOG = """\b
 run, watch, resume and result end with the code of the run:
   0  it completed        9  it was cancelled
   1  a step failed      10  it has not ended
-130  Ctrl-C: you have left, the run goes on
+130  Ctrl-C: you have left, the run continues
 """
 
 
@@ -61,7 +61,7 @@ def _file(command: Command) -> Command:
 def _context(command: Command) -> Command:
     return click.option(
         "--context", "context", multiple=True, metavar="KEY=VALUE", callback=context_json,
-        help="What the run begins with: a JSON value, or else text. Repeat it for more.",
+        help="A value that the run begins with: JSON, or else text. Repeat it for more.",
     )(command)  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def run(file: str, queue: str, context: str, as_json: bool, target: str | None, 
     """Run a workflow and watch it.
 
     The first line is the id of the run. Ctrl-C stops watching and says how to watch again and how to cancel; the run
-    goes on.
+    continues.
     """
     source = sources.read(file)
     watch, server = _watch(target, token, as_json)
@@ -132,7 +132,7 @@ def watch(run_id: str, after: int, as_json: bool, target: str | None, token: str
 @_json_option
 @server_options
 def resume(run_id: str, as_json: bool, target: str | None, token: str | None) -> None:
-    """Go on with a run that failed or was cancelled, and watch it.
+    """Resume a run that failed or was cancelled, and watch it.
 
     Steps that have completed keep their results.
     """

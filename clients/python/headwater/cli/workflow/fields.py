@@ -1,4 +1,4 @@
-"""What the scalar fields of a message take, and how that is said."""
+"""The values that the scalar fields of a message take, and their names in errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLOATS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
 def unknown(key: str, descriptor: Any) -> str:
-    """What to do about a name that is no field of a message."""
+    """The advice for a name that is no field of a message."""
     names = [field.name for field in descriptor.fields]
     close = get_close_matches(key, names, n=1)
     cure = f"did you mean `{close[0]}`?" if close else f"its fields are {', '.join(names)}"
@@ -34,7 +34,7 @@ def unknown(key: str, descriptor: Any) -> str:
 
 
 def wanted(field: FieldDescriptor) -> str:
-    """What a scalar field takes, in words."""
+    """The values that a scalar field takes, in words."""
     if field.enum_type is not None:
         return f"one of {', '.join(value.name for value in field.enum_type.values)}"
     if field.cpp_type in _INTS:
@@ -60,7 +60,7 @@ def fits(value: Any, field: FieldDescriptor) -> bool:
 
 
 def misfit(node: yaml.ScalarNode, field: FieldDescriptor) -> str:
-    """What is wrong with a value that the field does not take."""
+    """The fault of a value that the field does not take."""
     what = wanted(field)
     if what != "text":
         return f"must be {what}, not `{node.value[:40]}`"

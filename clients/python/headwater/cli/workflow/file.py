@@ -1,8 +1,8 @@
 """A workflow as a file: the message `headwater.v1.Workflow` in YAML, field for field.
 
 Theory of operation. YAML is composed into nodes, which know their lines, and read along the descriptors of the message:
-so every mistake is found at once, with its line, its field and what to do. What YAML would read as something else than
-was meant (`yes`, `1:30`, `2025-03-01` where text belongs) is refused, not guessed. Protobuf's own JSON parser then
+so every mistake is found at once, with its line, its field and its cure. A value that YAML would read as another type
+than text (`yes`, `1:30`, `2025-03-01`) is refused where text belongs, not guessed. Protobuf's own JSON parser then
 makes the message, and has the last word.
 
 A file is hostile: its size and its depth are bounded, and so is what it comes to with its aliases written out.
@@ -36,7 +36,7 @@ class Mistake:
 
     Attributes:
         field: path of the field, such as `steps[2].depends_on[0]`; empty for the file as a whole.
-        text: what is wrong and what to do.
+        text: the mistake and its cure.
         line: where, from 1; None when unknown.
     """
 
@@ -99,8 +99,8 @@ def _too_large(how: str) -> Mistake:
     return Mistake("", f"{how} larger than {LARGEST_BYTES // 1024} KiB; pass long texts as --context, not in the file")
 
 
-class _Stop(Exception):  # noqa: N818  not an error of its own: it carries one
-    """Reading cannot go on."""
+class _Stop(Exception):  # noqa: N818  it is no error, but carries one
+    """Reading cannot continue."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class _Reader:
         return None
 
     def _anything(self, node: yaml.Node, path: str, depth: int) -> Any:
-        """Values without a type of their own, such as options of a provider."""
+        """Values without a fixed type, such as options of a provider."""
         self._enter(node, path, depth)
         if isinstance(node, yaml.ScalarNode):
             return self._plain(node, path)
@@ -271,7 +271,7 @@ class _Reader:
                 yield key.value, key, value
 
     def _enter(self, node: yaml.Node, path: str, depth: int) -> None:
-        """Counts a node each time it is read, by whatever alias; self-reference ends at the depth."""
+        """Counts a node each time it is read, under any alias; self-reference ends at the depth."""
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
         if depth > MAX_DEPTH:

@@ -52,7 +52,7 @@ def run_text(run: workflow_pb2.WorkflowRun) -> str:
 
 
 def result_text(run: workflow_pb2.WorkflowRun) -> str:
-    """What came of the steps, and what else is in the context."""
+    """The results of the steps, and the rest of the context."""
     parts = [f"{one_line(run.run_id)}: {status_of_run(run.status).value}"]
     for step in run.steps:
         if step.result_json:

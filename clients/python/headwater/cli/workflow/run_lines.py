@@ -54,7 +54,7 @@ class Lines:
                 click.echo(f"{one_line(event.step)}: {words}")
         elif kind == "run_resumed":
             self._unfinished.clear()
-            click.echo("the run continues; what running steps have said is void")
+            click.echo("the run continues; the output of running steps is void")
 
     def close(self) -> None:
         """Prints what steps have said in a line that is not ended."""

@@ -1,4 +1,4 @@
-"""How far a run is, from its events: what the tree and the lines show."""
+"""How far a run is, from its events, for the tree and the lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StepProgress:
     Attributes:
         depth: how many steps come before it at least, along its longest way.
         started, ended: of its latest attempt, in seconds since the epoch; 0.0 before.
-        tail: the end of what its attempt has said so far; of its thinking as long as it has said nothing.
+        tail: the end of its attempt's output so far; of its thinking while there is no other output.
         result: JSON text.
     """
 
@@ -43,7 +43,7 @@ class StepProgress:
     result: str = ""
 
     def begin(self, status: StepStatus) -> None:
-        """What the step said and suffered before is void."""
+        """Voids the earlier output and failures of the step."""
         self.status, self.error, self.queue, self.tail, self.thinking = status, "", "", "", ""
         self.ended = self.delay = 0.0
 

@@ -164,7 +164,7 @@ def _row(step: StepProgress, now: float, width: int, also_after: Sequence[str] =
 
 
 def _detail(step: StepProgress, room: int) -> str:
-    """What there is to know of a step beside how far it is, in a line; of what it is saying, the end."""
+    """A line with the facts of a step beside its status; of its output, the end."""
     match step.status:
         case StepStatus.WAITING_FOR_WORKER:
             return f"queue {one_line(step.queue, _LONGEST_NAME)}"

@@ -53,7 +53,7 @@ def refuse(file: str, mistakes: Iterable[Mistake]) -> NoReturn:
 
 
 def mistake_lines(file: str, mistakes: Iterable[Mistake]) -> list[str]:
-    """Mistakes as compilers write them: FILE:LINE: field: what is wrong."""
+    """Mistakes as compilers write them: FILE:LINE: field: mistake."""
     return [
         ": ".join(part for part in (shown(file, m.line), one_line(m.field, _LONGEST_FIELD), one_line(m.text)) if part)
         for m in mistakes

@@ -1,9 +1,9 @@
-"""How the calls about a run outlive a lost connection.
+"""How calls that may be repeated outlive a lost connection.
 
-Theory of operation. A run belongs to the server and continues without its watchers, so a lost connection costs nothing
-but time: the call is made again and, for a watch, continues after the last event that came. Starting is safe to repeat
-because the request has a `request_id`. Only a server that was never reached is reported at once; one that was there is
-waited for, up to PATIENCE_SECONDS without any answer.
+Theory of operation. A run of a workflow belongs to the server and continues without its watchers, so a lost connection
+costs nothing but time: the call is made again and, for a watch, continues after the last event that came. Starting is
+safe to repeat because the request has a `request_id`. Only a server that was never reached is reported at once; one
+that was there is waited for, up to PATIENCE_SECONDS without any answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Patience:
     """How long to try again without an answer, with growing pauses.
 
     Args:
-        advice: for the error of one that came to its end: what becomes of the run.
+        advice: for the error at its end: the fate of the run.
     """
 
     def __init__(self, advice: str) -> None:
