@@ -19,7 +19,7 @@ def stream(agents: AgentServiceStub, prompt: str) -> None:
 def leave(agents: AgentServiceStub, prompt: str) -> None:
     call = agents.Stream(StreamRequest(prompt=prompt))
     print("Left after:", next(call).content)
-    call.cancel()  # else the server writes on
+    call.cancel()  # else the server writes on while the call is held
 
 
 def read_error(agents: AgentServiceStub, prompt: str) -> None:
