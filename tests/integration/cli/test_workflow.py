@@ -261,7 +261,7 @@ def test_a_watch_goes_on_after_the_server_was_killed(tmp_path):
         with ServerProcess("--scripted", "--port", port, variables=data):
             stdout, stderr = watch.communicate(timeout=40)
     assert watch.returncode == 0, stderr
-    assert "the run continues; what running steps have said is void" in stdout
+    assert "the run continues; the output of running steps is void" in stdout
     assert "a: started, attempt 2" in stdout
     assert stdout.count("b: completed") == 1
     lost, again = stderr.splitlines()

@@ -197,7 +197,7 @@ def test_each_event_is_a_line(capsys):
         "c: skipped: `b` failed",
         "d: cancelled",
         "warning: e: two steps changed `k`",
-        "the run continues; what running steps have said is void",
+        "the run continues; the output of running steps is void",
     ]
 
 
