@@ -170,7 +170,7 @@ async def test_the_processes_of_one_server_share_one_model_also_when_the_one_tha
             for process in family.children(recursive=True)
             if "providers.local.process" in str(process.cmdline())
         ]
-        request = StreamRequest(prompt=PROMPT, model="local/smollm2", max_tokens=4)
+        request = StreamRequest(prompt=PROMPT, agent={"model": "local/smollm2", "max_tokens": 4})
         async with channel_to(server.target, 0) as zero, channel_to(server.target, 1) as one:
             for channel in (zero, one):
                 assert (await AgentServiceStub(channel).Run(request)).content
@@ -194,7 +194,7 @@ async def test_the_process_that_runs_the_model_ends_last(tmp_path):
             if "providers.local.process" in str(process.cmdline())
         ]
         other = 1 if await pid_of(server, 0) == model.ppid() else 0
-        request = StreamRequest(prompt="Count from 1 to 100.", model="local/smollm2", max_tokens=80)
+        request = StreamRequest(prompt="Count from 1 to 100.", agent={"model": "local/smollm2", "max_tokens": 80})
         async with channel_to(server.target, other) as channel:
             call = AgentServiceStub(channel).Stream(request)
             chunk = await call.read()

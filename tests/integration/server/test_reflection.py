@@ -193,7 +193,7 @@ def test_grpcurl_says_what_is_not_there(server, symbol):
     ("method", "request_json"),
     [
         ("headwater.v1.AgentService.ListProviders", "{}"),
-        ("headwater.v1.AgentService/Stream", '{"model": "scripted/echo", "prompt": "one two"}'),
+        ("headwater.v1.AgentService/Stream", '{"agent": {"model": "scripted/echo"}, "prompt": "one two"}'),
     ],
 )
 def test_ghz_calls_a_method_without_the_contract(server, method, request_json):

@@ -63,7 +63,9 @@ async def pid_of(server: ServerProcess, index: int, start: int = 1) -> int:
 
 async def _answers(channel: grpc.aio.Channel) -> int:
     """Which process is at the other end."""
-    call = AgentServiceStub(channel).Stream(agent_service_pb2.StreamRequest(prompt="x", model="scripted/echo"))
+    call = AgentServiceStub(channel).Stream(
+        agent_service_pb2.StreamRequest(prompt="x", agent={"model": "scripted/echo"})
+    )
     headers = dict(await call.initial_metadata())
     async for _ in call:
         pass
