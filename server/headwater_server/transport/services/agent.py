@@ -110,11 +110,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         return self._page(request)
 
     def _page(self, request: agent_service_pb2.ListStreamsRequest) -> agent_service_pb2.ListStreamsResponse:
-        size = paging.page_size(request.page_size)
-        streams, last = self._streams.page(paging.page_start(request.page_token), size)
-        return agent_service_pb2.ListStreamsResponse(
-            streams=map(replies.stream_info, streams), next_page_token=paging.page_token(last)
-        )
+        """At most as many of this process's streams as were asked for, and no more than fit into one message."""
+        size, start = paging.page_size(request.page_size), paging.page_start(request.page_token)
+        found, last = self._streams.page(start, size)
+        streams = paging.fitting(map(replies.stream_info, found))
+        if len(streams) < len(found):
+            _, last = self._streams.page(start, len(streams))
+        return agent_service_pb2.ListStreamsResponse(streams=streams, next_page_token=paging.page_token(last))
 
     async def GetProviderInfo(  # noqa: N802
         self, request: agent_service_pb2.GetProviderInfoRequest, context: Context
