@@ -14,6 +14,7 @@ from headwater_server.transport.port import PortTakenError, check_port
 from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024
 STOP_SECONDS = 1.0
 SERVICES = tuple(
     service.full_name
@@ -29,6 +30,9 @@ _PENDING = (
 OPTIONS = (
     *_PENDING,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    # Between its two limits, 8 and 16 KiB unless set, gRPC refuses metadata at random.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     # Clients may ping every 10 s, with or without a call: no strikes.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -41,6 +45,8 @@ SIBLING_OPTIONS = (
     *_PENDING,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
+    ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
     # A window that grows would take in megabytes from a worker before anything reads them.
     ("grpc.http2.bdp_probe", 0),
 )
