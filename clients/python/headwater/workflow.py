@@ -107,8 +107,9 @@ class WorkflowAgent(Agent):
 
         It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `run_id`,
         `attempt`, `idempotency_key`) and the context, a dict that it may change in place. Its return value becomes the
-        step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text,
-        which every watcher of the run sees as it comes; the whole text is its result.
+        step's result and, unless it wrote that key itself, `context["NAME_result"]`. A generator, sync or async, yields
+        text, which every watcher of the run sees as it comes; the whole text is its result, unless a sync one returns
+        a value.
 
         A step may run more than once: pass `step.idempotency_key` to services that must act once. An exception with
         an attribute `retry_after` asks for a pause of so many seconds before the next attempt.

@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import datetime
 import gc
+import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -248,8 +250,8 @@ def returns_too_much() -> str:
     ("tool", "call", "told"),
     [
         (broken, ("broken", "{}"), "KeyError: 'no such thing'"),
-        (leaves, ("leaves", "{}"), "RuntimeError: SystemExit: 3"),
-        (stops, ("stops", "{}"), "RuntimeError: StopIteration: "),
+        (leaves, ("leaves", "{}"), "SystemExit: 3"),
+        (stops, ("stops", "{}"), "StopIteration"),
         (cancels, ("cancels", "{}"), "cancels was cancelled"),
         (raises_timeout, ("raises_timeout", "{}"), "TimeoutError: of its own"),
         (returns_junk, ("returns_junk", "{}"), "TypeError: the tool returned a object, which is no JSON value"),
@@ -266,6 +268,51 @@ async def test_what_goes_wrong_with_a_call_is_told_to_the_model(
     response = await Agent(target=service.target, tools=[tool]).arun("Go")
     assert response.content == "Let me see. Done."
     assert results_in(service) == [("call_0_0", call[0], told, True)]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+def test_an_async_tool_that_raises_what_ends_a_program_has_failed_and_later_calls_work(
+    service: FakeAgentService, error: BaseException
+) -> None:
+    async def leaves() -> None:
+        raise error
+
+    service.reply = calls_once(("leaves", "{}"))
+    agent = Agent(target=service.target, tools=[leaves], history=0)
+    assert agent.run("Go", timeout=10).content == "Let me see. Done."
+    [(_, _, content, is_error)] = results_in(service)
+    assert is_error
+    assert type(error).__name__ in content or content == "leaves was cancelled"
+    assert agent.run("Go", timeout=10).content == "Let me see. Done."
+
+
+def test_an_async_tool_of_a_synchronous_call_cannot_make_another_and_learns_what_to_write(
+    service: FakeAgentService,
+) -> None:
+    inner = Agent(target=service.target)
+
+    async def ask() -> str:
+        return inner.run("why?").content
+
+    service.reply = calls_once(("ask", "{}"))
+    Agent(target=service.target, tools=[ask]).run("Go", timeout=10)
+    [(_, _, content, is_error)] = results_in(service)
+    assert is_error
+    assert "await agent.arun" in content
+
+
+async def test_the_traceback_of_a_tool_that_failed_is_logged(
+    service: FakeAgentService, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise ExceptionGroup("g", [KeyError("no such thing"), ValueError("b")])
+
+    service.reply = calls_once(("fails", "{}"))
+    await Agent(target=service.target, tools=[fails]).arun("Go")
+    assert [content for _, _, content, _ in results_in(service)] == ["KeyError: 'no such thing'; ValueError: b"]
+    [record] = [record for record in caplog.records if record.name == "headwater.tools"]
+    assert record.levelno == logging.WARNING
+    assert "in fails\n" in "".join(traceback.format_exception(record.exc_info[1]))  # type: ignore[index, arg-type]
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"', "NaN"])
