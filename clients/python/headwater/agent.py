@@ -300,7 +300,7 @@ class Agent(Settings):
         with self._lock:
             streams = list(self._streams)
         for stream in streams:
-            stream.cancel()
+            stream.interrupt()
 
     async def __aenter__(self) -> Agent:
         return self

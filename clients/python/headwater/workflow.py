@@ -100,7 +100,10 @@ class WorkflowAgent(Agent):
     async def aclose(self) -> None:
         """End the streams of this agent and the runs that it executes; those of `start_workflow` continue."""
         await super().aclose()
-        await asyncio.gather(*(stream.aclose() for stream in list(self._workflow_streams)))
+        streams = list(self._workflow_streams)
+        for stream in streams:
+            stream.interrupt()
+        await asyncio.gather(*(stream.aclose() for stream in streams))
 
     def register_handler(self, name: str, handler: Handler) -> None:
         """Give a function a name under which steps can ask for it; the last one registered under a name counts.

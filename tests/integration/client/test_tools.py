@@ -315,6 +315,63 @@ async def test_the_traceback_of_a_tool_that_failed_is_logged(
     assert "in fails\n" in "".join(traceback.format_exception(record.exc_info[1]))  # type: ignore[index, arg-type]
 
 
+def now() -> str:
+    return "noon"
+
+
+def plan(stops: list[str], where: dict[str, int] | None = None, days: int = 2, note: str = "-") -> str:
+    return f"{stops} {where} {days} {note}"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "result", "sent_back"),
+    [
+        (now, "null", "noon", "{}"),
+        (now, "", "noon", None),
+        (now, " ", "noon", "{}"),
+        (now, '""', "noon", "{}"),
+        (now, '"{}"', "noon", "{}"),
+        (now, '"null"', "noon", "{}"),
+        (add, '"{\\"a\\": 1, \\"b\\": 2}"', "3", '{"a": 1, "b": 2}'),
+        (plan, '{"stops": "[\\"a\\"]"}', "['a'] None 2 -", None),
+        (plan, '{"stops": ["a"], "where": "{\\"x\\": 1}", "days": null}', "['a'] {'x': 1} 2 -", None),
+        (plan, '{"stops": [], "days": "", "note": null}', "[] None 2 -", None),
+        (plan, '{"stops": ["[1]"], "note": "[1]"}', "['[1]'] None 2 [1]", None),
+    ],
+)  # fmt: skip
+async def test_arguments_that_are_right_in_meaning_only_are_read_as_they_are_meant(
+    service: FakeAgentService, tool: Callable[..., Any], arguments: str, result: str, sent_back: str | None
+) -> None:
+    service.reply = calls_once((tool.__name__, arguments))
+    await Agent(target=service.target, tools=[tool]).arun("Go")
+    assert results_in(service) == [("call_0_0", tool.__name__, result, False)]
+    assert service.requests[1].messages[1].parts[1].tool_call.arguments_json == (sent_back or arguments)
+
+
+async def test_arguments_that_cannot_be_mended_are_reported_as_they_were_written(service: FakeAgentService) -> None:
+    service.reply = calls_once(("plan", '{"stops": null, "days": "[1]"}'))
+    await Agent(target=service.target, tools=[plan]).arun("Go")
+    [(_, _, content, is_error)] = results_in(service)
+    assert is_error
+    assert "stops: Input should be a valid" in content
+    assert "days: Input should be a valid integer" in content
+
+
+@pytest.mark.parametrize(
+    ("invented", "sent"),
+    [("functions.get weather", "functions_get_weather"), ("", "unknown"), ("é" * 70, "_" * 64), ("add", "add")],
+)
+async def test_a_name_that_the_provider_would_refuse_is_sent_back_harmless(
+    service: FakeAgentService, invented: str, sent: str
+) -> None:
+    service.reply = calls_once((invented, '{"a": 1, "b": 2}'))
+    await Agent(target=service.target, tools=[add]).arun("Go")
+    [(_, name, content, is_error)] = results_in(service)
+    assert (name, service.requests[1].messages[1].parts[1].tool_call.name) == (sent, sent)
+    assert is_error == (invented != "add")
+    assert (repr(invented) in content) == is_error
+
+
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"', "NaN"])
 async def test_arguments_that_are_no_object_are_an_error_and_are_not_sent_back(
     service: FakeAgentService, arguments: str

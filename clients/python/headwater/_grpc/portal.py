@@ -19,7 +19,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from headwater._grpc.channels import check_fork
+from headwater._grpc.channels import check_process
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def portal() -> Portal:
         ForkError: in a process that was forked while its parent had a channel open.
     """
     global _portal
-    check_fork()
+    check_process()
     with _lock:
         if _portal is None:
             _portal = Portal()

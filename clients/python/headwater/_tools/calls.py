@@ -20,7 +20,7 @@ from typing import Any
 from headwater._tools.schema import ArgumentsError
 from headwater._tools.tool import Tool
 from headwater._values.failures import describe
-from headwater._values.messages import tool_result
+from headwater._values.messages import harmless_name, tool_result
 from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
 from headwater.v1 import agent_pb2
 
@@ -58,7 +58,7 @@ async def _run(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semapho
     if len(content) > MAX_RESULT_CHARACTERS:
         content = f"the result has {len(content):,} characters; a tool may return {MAX_RESULT_CHARACTERS:,}"
         is_error, kind = True, ""
-    return tool_result(call.id, call.name, _clean(content), is_error=is_error, kind=kind)
+    return tool_result(call.id, harmless_name(call.name), _clean(content), is_error=is_error, kind=kind)
 
 
 async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool, str]:

@@ -10,17 +10,20 @@ import functools
 import inspect
 import json
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from headwater._tools.sloppy import mend, read_object
 from headwater._values.validation import invalid
 from headwater.exceptions import ToolError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_MOST_REPAIRS = 4
 _SECTION = re.compile(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?[ \t]*:[ \t]*(.*)$")
 
@@ -42,7 +45,7 @@ class Schema:
         from pydantic import ValidationError
 
         try:
-            values = self._adapter.validate_json(arguments)
+            values = self._validate(arguments)
         except ValidationError as error:
             mistakes = [
                 f"{'.'.join(map(str, mistake['loc'])) or 'arguments'}: {mistake['msg']}"
@@ -52,6 +55,26 @@ class Schema:
         bound = inspect.BoundArguments(self._signature, values)
         bound.apply_defaults()
         return bound
+
+    def _validate(self, arguments: str) -> dict[str, Any]:
+        """The valid values; where the arguments as they stand have none, those that the model may have meant."""
+        from pydantic import ValidationError
+
+        try:
+            return self._adapter.validate_json(arguments)
+        except ValidationError as error:
+            meant = read_object(arguments)
+            if meant is None:
+                raise
+            as_written = latest = error
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return self._adapter.validate_json(json.dumps(meant))
+            except ValidationError as error:
+                latest = error
+            if not any([mend(meant, mistake["loc"]) for mistake in latest.errors(include_url=False)]):
+                break
+        raise as_written
 
 
 def inner_function(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,12 +181,23 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
 
 def _hints(field: str, function: Callable[..., Any]) -> dict[str, Any]:
     inner = inner_function(function)
+    annotated = inner.__init__ if inspect.isclass(inner) else inner
     try:
-        return typing.get_type_hints(inner.__init__ if inspect.isclass(inner) else inner, include_extras=True)
-    except NameError as error:
-        raise invalid(field, f"has an annotation that is not known in its module: {error}") from None
+        return typing.get_type_hints(annotated, include_extras=True)
+    except NameError:
+        return _hints_of_arguments(field, annotated)
     except TypeError:
         return {}  # a builtin: it has none
+
+
+def _hints_of_arguments(field: str, annotated: Any) -> dict[str, Any]:
+    """The annotations without that of the result, which the model never sees."""
+    arguments = {name: hint for name, hint in annotated.__annotations__.items() if name != "return"}
+    names = getattr(inspect.unwrap(annotated), "__globals__", {})
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), names, include_extras=True)
+    except NameError as error:
+        raise invalid(field, f"has an annotation that is not known in its module: {error}") from None
 
 
 def _with_facts(kind: Any, facts: Any) -> Any:

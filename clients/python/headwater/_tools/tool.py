@@ -17,7 +17,8 @@ from headwater._tools.schema import (
     own_name,
     read_signature,
 )
-from headwater._values.json_values import json_object, json_text
+from headwater._tools.sloppy import read_object
+from headwater._values.json_values import json_text
 from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
@@ -111,8 +112,8 @@ class Tool(Generic[P, R]):
     def bind(self, arguments: str) -> inspect.BoundArguments:
         """The arguments of a call, from the model's JSON text, checked. Raises ArgumentsError."""
         if self._given is None:
-            return self._arguments().bind(arguments or "{}")
-        values = json_object(arguments)
+            return self._arguments().bind(arguments)
+        values = read_object(arguments)
         if values is None:
             raise ArgumentsError("the arguments are not a JSON object")
         try:

@@ -78,8 +78,8 @@ async def run_handler(
 
     Args:
         handler: a function, an async function, a generator function of either kind, or an object that is called like
-            one. A generator's output (str, or chunks with `content`) is sent on at once; the result is the value that the
-            generator returns or, if it returns none, the joined output.
+            one. A generator's output (str, or chunks with `content`) is sent on at once; its result is the value that
+            it returns or, if it returns none, the joined output.
         agent: its first argument.
         task: its task.
         emit: sends its output.

@@ -26,7 +26,7 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
     async def run() -> None:
         try:
             resolve(ended, Ended(await work()))
-        except BaseException as error:  # noqa: BLE001  it is reported to the run
+        except BaseException as error:
             resolve(ended, Ended(error=error))
             if is_ctrl_c(error):
                 raise
