@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from headwater._tools.docstrings import Description, annotated_description, read_docstring
 from headwater._tools.sloppy import mend, read_object
 from headwater._values.validation import invalid
 from headwater.exceptions import ToolError
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 _MOST_REPAIRS = 4
-_SECTION = re.compile(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)+)", re.MULTILINE)
-_ENTRY = re.compile(r"^\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?[ \t]*:[ \t]*(.*)$")
 
 
 class ArgumentsError(ValueError):
@@ -97,23 +95,9 @@ def _without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def describe(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """The docstring without its section of arguments, and the description of each argument."""
-    document = inspect.getdoc(inner_function(function)) or ""
-    descriptions: dict[str, str] = {}
-    section = _SECTION.search(document)
-    if section is None:
-        return document.strip(), descriptions
-    name = ""
-    for line in inspect.cleandoc(section[1]).splitlines():
-        entry = None if line[:1].isspace() else _ENTRY.match(line)
-        if entry:
-            name = entry[1]
-            descriptions[name] = entry[2].strip()
-        elif name and line.strip():
-            descriptions[name] = f"{descriptions[name]} {line.strip()}".strip()
-    before, after = document[: section.start()].strip(), document[section.end() :].strip()
-    return "\n\n".join(filter(None, (before, after))), descriptions
+def describe(function: Callable[..., Any]) -> Description:
+    """What the docstring of a function says about it and its arguments. Raises ToolError."""
+    return read_docstring(inspect.getdoc(inner_function(function)) or "")
 
 
 def read_signature(field: str, function: Callable[..., Any]) -> inspect.Signature:
@@ -152,7 +136,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
     except ImportError:
         raise ToolError("a tool made of a function needs pydantic: pip install 'headwater[tools]'") from None
     hints = _hints(field, function)
-    _, descriptions = describe(function)
+    descriptions = describe(function).arguments
     bound = function.keywords if isinstance(function, functools.partial) else {}
     fields: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
@@ -161,8 +145,10 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
         if isinstance(parameter.default, FieldInfo):
             raise invalid(field, f"has a Field as default of {name}; write {name}: Annotated[..., Field(...)]")
         kind = hints.get(name, Any)
-        if name in descriptions:  # the annotation itself counts more, and so stands last
-            kind = _with_facts(kind, Field(description=descriptions[name]))
+        if said := annotated_description(field, name, kind) or descriptions.get(name):
+            kind = _with_facts(
+                kind, Field(description=said)
+            )  # a Field of the annotation counts more, and so stands last
         if parameter.default is inspect.Parameter.empty:
             fields[name] = kind
         else:

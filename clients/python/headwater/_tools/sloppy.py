@@ -40,7 +40,7 @@ def mend(values: dict[str, Any], path: Sequence[int | str]) -> bool:
     places: list[tuple[Any, int | str]] = []
     holder: Any = values
     for key in path:
-        if isinstance(holder, dict) and key in holder or isinstance(holder, list) and _is_index(holder, key):
+        if (isinstance(holder, dict) and key in holder) or (isinstance(holder, list) and _is_index(holder, key)):
             places.append((holder, key))
             holder = holder[key]
     return any(_mend_value(holder, key) for holder, key in reversed(places))

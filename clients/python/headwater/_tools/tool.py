@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
+from headwater._tools.docstrings import Description, check_described
 from headwater._tools.schema import (
     ArgumentsError,
     Schema,
@@ -61,9 +62,8 @@ class Tool(Generic[P, R]):
         if not _NAME.fullmatch(self.name):
             raise invalid("name", f"must be 1 to 64 letters, digits, _ or -, not {self.name[:80]!r}: tool(name=...)")
         self._field = f"tool {self.name}"
-        if description is None:
-            description = describe(function)[0]
-        self.description = text("description", description)
+        described = describe(function) if parameters is None or description is None else Description("")
+        self.description = text("description", described.text if description is None else description)
         self.function = function
         if parameters is not None and not isinstance(parameters, Mapping):
             raise invalid("parameters", f"must be a JSON Schema, a dict, not {type(parameters).__name__}")
@@ -73,6 +73,7 @@ class Tool(Generic[P, R]):
         self._signature = read_signature(self._field, function)
         if parameters is None:
             check_signature(self._field, self._signature)
+            check_described(self._field, described, self._signature.parameters)
         # Attributes that inspect, help() and pickle read.
         self.__name__ = self.name
         self.__doc__ = self.description

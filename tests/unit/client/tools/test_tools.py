@@ -348,7 +348,7 @@ def test_parameters_that_are_no_schema_are_refused() -> None:
 
 def test_a_return_annotation_that_cannot_be_resolved_does_not_matter() -> None:
     @tool
-    def look_up(city: Annotated[str, Field(min_length=1)]) -> "NowhereToBeFound":  # type: ignore[name-defined]  # noqa: F821
+    def look_up(city: Annotated[str, Field(min_length=1)]) -> NowhereToBeFound:  # type: ignore[name-defined]  # noqa: F821
         return city
 
     assert look_up.parameters["properties"] == {"city": {"type": "string", "minLength": 1}}
