@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequen
 from typing import Any, TypeAlias
 
 from headwater._call.request import build_agent
+from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
@@ -178,6 +179,15 @@ class WorkflowAgent(Agent):
         if result.status is StepStatus.CANCELLED:
             raise WorkflowCancelledError(f"run {result.run_id} was cancelled; continue with agent.resume_workflow")
         return result
+
+    @takes_arguments_of(execute_workflow)
+    def execute_workflow_sync(self, *args: Any, **kwargs: Any) -> WorkflowResult:
+        """Run a workflow to its end, without async. Arguments and errors as for `execute_workflow`.
+
+        Asynchronous handlers run on the loop of synchronous calls, in a separate thread. Works inside a running event
+        loop too, which it blocks meanwhile.
+        """
+        return portal().call(self.execute_workflow(*args, **kwargs))
 
     def stream_workflow(self, workflow: Workflow, context: MutableMapping[str, Any] | None = None) -> WorkflowStream:
         """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.

@@ -528,3 +528,9 @@ async def test_a_watch_that_was_connected_for_long_starts_its_patience_anew(
     else:
         with pytest.raises(ServerUnavailableError):
             await agent.execute_workflow(a_workflow())
+
+
+def test_a_run_without_async(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
+    context: dict[str, object] = {}
+    assert agent.execute_workflow_sync(a_workflow(), context).successful
+    assert len(service.starts) == 1

@@ -70,7 +70,8 @@ class Schema:
                 return self._adapter.validate_json(json.dumps(meant))
             except ValidationError as error:
                 latest = error
-            if not any([mend(meant, mistake["loc"]) for mistake in latest.errors(include_url=False)]):
+            mended = [mend(meant, mistake["loc"]) for mistake in latest.errors(include_url=False)]
+            if not any(mended):
                 break
         raise as_written
 
@@ -146,9 +147,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
             raise invalid(field, f"has a Field as default of {name}; write {name}: Annotated[..., Field(...)]")
         kind = hints.get(name, Any)
         if said := annotated_description(field, name, kind) or descriptions.get(name):
-            kind = _with_facts(
-                kind, Field(description=said)
-            )  # a Field of the annotation counts more, and so stands last
+            kind = _with_facts(kind, Field(description=said))  # a Field of the annotation counts more: it stands last
         if parameter.default is inspect.Parameter.empty:
             fields[name] = kind
         else:

@@ -37,8 +37,9 @@ def mend(values: dict[str, Any], path: Sequence[int | str]) -> bool:
         values: the arguments; they are changed.
         path: where the mistake is, as pydantic names it.
     """
-    places: list[tuple[Any, int | str]] = []
+    places: list[tuple[Any, Any]] = []
     holder: Any = values
+    key: Any
     for key in path:
         if (isinstance(holder, dict) and key in holder) or (isinstance(holder, list) and _is_index(holder, key)):
             places.append((holder, key))

@@ -198,7 +198,7 @@ class _Text:
         self._pieces: list[str] = []
         self._size = 0
 
-    def join(self, pieces: Generator[Any, None, Any]) -> Any:
+    def join(self, pieces: Generator[Any, Any, Any]) -> Any:
         """Read a generator to its end: what it returns, or else the text that it yielded."""
         with closing(pieces):
             while True:

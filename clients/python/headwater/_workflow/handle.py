@@ -98,7 +98,9 @@ class WorkflowProgress:
         return self
 
     async def __anext__(self) -> WorkflowEvent:
-        event = self._event or await anext(self._watch)
+        event = self._event
+        if event is None:
+            event = await anext(self._watch)
         if self._callback is not None:
             self._event = None  # an error of the callback is raised once
             answer: Any = self._callback(event)
