@@ -20,6 +20,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from headwater._grpc.channels import check_process
+from headwater._values.calling_thread import CallingThread, calling_thread
 
 T = TypeVar("T")
 
@@ -65,8 +66,15 @@ class Portal:
                 "the asynchronous form there, such as `await agent.arun(...)` or `async for ... in agent.stream(...)`, "
                 "or make the function synchronous (def instead of async def)"
             )
-        future = self.submit(coroutine)
+        caller = CallingThread(self._loop)
+        before = calling_thread.set(caller)
         try:
+            future = self.submit(coroutine)
+        finally:
+            calling_thread.reset(before)
+        future.add_done_callback(caller.release)
+        try:
+            caller.serve()
             return future.result()
         except BaseException:
             future.cancel()

@@ -3,7 +3,7 @@
 Theory of operation. Every fault of a call (no such tool, bad arguments, an exception, too slow) is its result, marked
 as an error, and the model decides what to do about it. An async tool runs as a task on the loop that
 reads the stream. A sync one runs in a thread (`_values.threads`), which cannot be stopped: a stream that is left ends
-at once, the thread when the function returns.
+at once, the thread when the function returns. One with `thread=False` runs where the call was made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater._tools.schema import ArgumentsError
-from headwater._tools.tool import Tool
+from headwater._tools.tool import Tool, is_async
+from headwater._values.calling_thread import in_calling_thread
 from headwater._values.failures import describe
 from headwater._values.messages import harmless_name, tool_result
 from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
@@ -72,7 +73,7 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
         async with gate, limit:
             if toolbox.timeout_seconds is not None:
                 limit.reschedule(asyncio.get_running_loop().time() + toolbox.timeout_seconds)
-            ended = await _call(tool.function, arguments)
+            ended = await _call(tool, arguments)
     except CannotRunError as error:
         return str(error), True, ""
     except ArgumentsError as error:
@@ -104,10 +105,11 @@ def _raised(call: agent_pb2.ToolCall, error: BaseException) -> tuple[str, bool, 
     return describe(error), True, type(error).__name__
 
 
-async def _call(function: Callable[..., Any], arguments: inspect.BoundArguments) -> Ended:
-    if _is_async(function):
-        return await _await(functools.partial(function, *arguments.args, **arguments.kwargs))
-    ended = await in_thread("tool", functools.partial(function, *arguments.args, **arguments.kwargs))
+async def _call(tool: Tool[..., Any], arguments: inspect.BoundArguments) -> Ended:
+    function = functools.partial(tool.function, *arguments.args, **arguments.kwargs)
+    if is_async(tool.function):
+        return await _await(function)
+    ended = await (in_thread("tool", function) if tool.thread else in_calling_thread(function))
     return await _await(lambda: ended.value) if inspect.isawaitable(ended.value) else ended
 
 
@@ -121,10 +123,6 @@ async def _await(begin: Callable[[], Awaitable[Any]]) -> Ended:
         if is_ctrl_c(error):
             raise
         return Ended(error=error)
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def to_text(result: Any) -> str:

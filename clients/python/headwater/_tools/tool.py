@@ -38,6 +38,10 @@ class Tool(Generic[P, R]):
         description: its purpose, for the model; None for the function's docstring.
         parameters: JSON Schema of the arguments, an object, for a function that checks them itself; None for the schema
             of its signature, against which arguments are then checked.
+        thread: whether a sync function runs in a separate thread, or else where the call was made: in the thread that
+            waits in `run`, `stream_sync` and the like, under asyncio in the loop's, which it blocks. For what is bound
+            to a thread, such as a connection to SQLite. It cannot be interrupted there, so `tool_timeout` counts only
+            once it has returned.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
@@ -46,6 +50,7 @@ class Tool(Generic[P, R]):
         function: the function.
         name: its name for the model.
         description: its description for the model.
+        thread: whether it runs in a separate thread.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Tool(Generic[P, R]):
         name: str | None = None,
         description: str | None = None,
         parameters: Mapping[str, Any] | None = None,
+        thread: bool = True,
     ) -> None:
         if not callable(function):
             raise invalid("tool", f"must be a function, not {type(function).__name__}")
@@ -65,6 +71,11 @@ class Tool(Generic[P, R]):
         described = describe(function) if parameters is None or description is None else Description("")
         self.description = text("description", described.text if description is None else description)
         self.function = function
+        if not isinstance(thread, bool):
+            raise invalid("thread", f"must be True or False, not {type(thread).__name__}")
+        if not thread and is_async(function):
+            raise invalid("thread", "has no meaning for an async function, which runs on the event loop; leave it out")
+        self.thread = thread
         if parameters is not None and not isinstance(parameters, Mapping):
             raise invalid("parameters", f"must be a JSON Schema, a dict, not {type(parameters).__name__}")
         self._given = None if parameters is None else dict(parameters)
@@ -89,7 +100,7 @@ class Tool(Generic[P, R]):
         if instance is None or not hasattr(self.function, "__get__"):
             return self
         bound = self.function.__get__(instance, owner)
-        return Tool(bound, name=self.name, description=self.description, parameters=self._given)
+        return _rebuild(bound, self.name, self.description, self._given, self.thread)
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
@@ -97,7 +108,7 @@ class Tool(Generic[P, R]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if getattr(sys.modules.get(self.__module__), self.__qualname__, None) is self:
             return str(self.__qualname__)  # made by the decorator: the module has it under the function's name
-        return _rebuild, (self.function, self.name, self.description, self._given)
+        return _rebuild, (self.function, self.name, self.description, self._given, self.thread)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -132,9 +143,14 @@ ToolLike: TypeAlias = Tool[..., Any] | Callable[..., Any]
 
 
 def _rebuild(
-    function: Callable[..., Any], name: str, description: str, parameters: Mapping[str, Any] | None
+    function: Callable[..., Any], name: str, description: str, parameters: Mapping[str, Any] | None, thread: bool
 ) -> Tool[..., Any]:
-    return Tool(function, name=name, description=description, parameters=parameters)
+    return Tool(function, name=name, description=description, parameters=parameters, thread=thread)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function, or the `__call__` of an object, is an async one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 @overload
@@ -142,11 +158,18 @@ def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 
 
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    *, name: str | None = None, description: str | None = None, thread: bool = True
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    thread: bool = True,
 ) -> Any:
     """Make a function a tool: `@tool`, or `@tool(name=..., description=...)`. It can still be called as before.
 
@@ -154,13 +177,14 @@ def tool(
         function: the function; sync, async, or a method.
         name: its name for the model, 1 to 64 letters, digits, `_` or `-`; None for the function's own name.
         description: its description for the model; None for its docstring.
+        thread: whether a sync function runs in a separate thread, or else where the call was made; see `Tool`.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
     """
     if function is None:
-        return lambda decorated: Tool(decorated, name=name, description=description)
-    return Tool(function, name=name, description=description)
+        return lambda decorated: Tool(decorated, name=name, description=description, thread=thread)
+    return Tool(function, name=name, description=description, thread=thread)
 
 
 def to_tools(tools: Any) -> tuple[Tool[..., Any], ...]:
