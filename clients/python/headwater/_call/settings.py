@@ -178,7 +178,7 @@ class Settings:
         """The conversation that is kept, oldest first, as a list of dicts in the form that `messages=` takes; a copy.
 
         A reply of which only a part came has `interrupted: True`. To put a conversation back, assign such a list: it
-        takes the place of what is kept, and of what calls that are still running would add to it.
+        replaces the messages that are kept, and calls that are still running add nothing to it.
         """
         return self._history.as_dicts()
 

@@ -26,7 +26,7 @@ _ARGUMENTS = ("parameters", "other parameters")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a docstring says.
+    """The content of a docstring.
 
     Attributes:
         text: all of it but the arguments.
@@ -73,7 +73,7 @@ def read_docstring(document: str) -> Description:
 
 @contextmanager
 def _problems() -> Iterator[list[str]]:
-    """What griffe could not read; it says so in its log only, among notes about annotations."""
+    """The lines that griffe could not read; it names them in its log only, among notes about annotations."""
     found: list[str] = []
 
     def take(record: logging.LogRecord) -> bool:
@@ -117,7 +117,7 @@ def _entry(title: str, text: str) -> str:
 
 
 def check_described(tool: str, described: Description, parameters: Iterable[str]) -> None:
-    """Warn of what the docstring says about arguments and the model will not see."""
+    """Warn of words of the docstring about arguments that the model will not see."""
     known = set(parameters)
     for name in described.arguments:
         if name not in known:

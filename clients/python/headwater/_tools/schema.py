@@ -97,7 +97,7 @@ def _without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def describe(function: Callable[..., Any]) -> Description:
-    """What the docstring of a function says about it and its arguments. Raises ToolError."""
+    """The description of a function and its arguments, from its docstring. Raises ToolError."""
     return read_docstring(inspect.getdoc(inner_function(function)) or "")
 
 

@@ -1,4 +1,4 @@
-"""Refuses names that are almost one of ours: what is misspelt would have no effect, without a word."""
+"""Refuses names that are almost one of ours: a misspelt one would have no effect, and no error would say so."""
 
 from __future__ import annotations
 

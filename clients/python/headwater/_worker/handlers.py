@@ -199,7 +199,7 @@ class _Text:
         self._size = 0
 
     def join(self, pieces: Generator[Any, Any, Any]) -> Any:
-        """Read a generator to its end: what it returns, or else the text that it yielded."""
+        """Read a generator to its end: the value that it returns, or else the text that it yielded."""
         with closing(pieces):
             while True:
                 try:
