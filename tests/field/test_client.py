@@ -1,4 +1,4 @@
-"""What people reported of clients and their tools, tried on this one: each test names the reports."""
+"""Public reports about clients and their tools, tried on this client: each test names its reports."""
 
 from __future__ import annotations
 

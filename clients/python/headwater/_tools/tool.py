@@ -39,9 +39,9 @@ class Tool(Generic[P, R]):
         parameters: JSON Schema of the arguments, an object, for a function that checks them itself; None for the schema
             of its signature, against which arguments are then checked.
         thread: whether a sync function runs in a separate thread, or else where the call was made: in the thread that
-            waits in `run`, `stream_sync` and the like, under asyncio in the loop's, which it blocks. For things that are
-            bound to a thread, such as a connection to SQLite. It cannot be interrupted there, so `tool_timeout` counts only
-            once it has returned.
+            waits in `run`, `stream_sync` and the like, under asyncio in the loop's, which it blocks. For things that
+            are bound to a thread, such as a connection to SQLite. It cannot be interrupted there, so `tool_timeout`
+            counts only once it has returned.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
