@@ -57,7 +57,7 @@ test-client-floor: .tools/client-floor/.done ## Run the Python client's tests on
 	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
-	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click pyyaml rich pydantic
+	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click pyyaml rich pydantic griffelib
 	touch $@
 
 lint: setup ## Check style, types, imports and the contract

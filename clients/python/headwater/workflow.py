@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequen
 from typing import Any, TypeAlias
 
 from headwater._call.request import build_agent
+from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
@@ -100,15 +101,19 @@ class WorkflowAgent(Agent):
     async def aclose(self) -> None:
         """End the streams of this agent and the runs that it executes; those of `start_workflow` continue."""
         await super().aclose()
-        await asyncio.gather(*(stream.aclose() for stream in list(self._workflow_streams)))
+        streams = list(self._workflow_streams)
+        for stream in streams:
+            stream.interrupt()
+        await asyncio.gather(*(stream.aclose() for stream in streams))
 
     def register_handler(self, name: str, handler: Handler) -> None:
         """Give a function a name under which steps can ask for it; the last one registered under a name counts.
 
         It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `run_id`,
         `attempt`, `idempotency_key`) and the context, a dict that it may change in place. Its return value becomes the
-        step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text,
-        which every watcher of the run sees as it comes; the whole text is its result.
+        step's result and, unless it wrote that key itself, `context["NAME_result"]`. A generator, sync or async, yields
+        text, which every watcher of the run sees as it comes; the whole text is its result, unless a sync one returns
+        a value.
 
         A step may run more than once: pass `step.idempotency_key` to services that must act once. An exception with
         an attribute `retry_after` asks for a pause of so many seconds before the next attempt.
@@ -174,6 +179,15 @@ class WorkflowAgent(Agent):
         if result.status is StepStatus.CANCELLED:
             raise WorkflowCancelledError(f"run {result.run_id} was cancelled; continue with agent.resume_workflow")
         return result
+
+    @takes_arguments_of(execute_workflow)
+    def execute_workflow_sync(self, *args: Any, **kwargs: Any) -> WorkflowResult:
+        """Run a workflow to its end, without async. Arguments and errors as for `execute_workflow`.
+
+        Asynchronous handlers run on the loop of synchronous calls, in a separate thread. Works inside a running event
+        loop too, which it blocks meanwhile.
+        """
+        return portal().call(self.execute_workflow(*args, **kwargs))
 
     def stream_workflow(self, workflow: Workflow, context: MutableMapping[str, Any] | None = None) -> WorkflowStream:
         """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.

@@ -23,12 +23,20 @@ SERVICES = tuple(
 )
 
 # A burst of calls waits its turn. Of more than 1,000 that wait, gRPC would refuse some at random, by a bare CANCELLED.
+MAX_METADATA_BYTES = 64 * 1024
+
 _PENDING = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
+# Between gRPC's own two limits, 8 and 16 KiB, a call is refused by chance. Tokens with many claims are longer.
+_METADATA = (
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+)
 OPTIONS = (
     *_PENDING,
+    *_METADATA,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     # Between its two limits, 8 and 16 KiB unless set, gRPC refuses metadata at random.
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
@@ -43,6 +51,7 @@ OPTIONS = (
 )
 SIBLING_OPTIONS = (
     *_PENDING,
+    *_METADATA,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),

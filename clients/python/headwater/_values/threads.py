@@ -14,12 +14,29 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import signal
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 MAX_STUCK_THREADS = 64
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an exception is Ctrl-C, which is meant for the whole program, and none that a function raised itself.
+
+    Python runs signal handlers in the main thread. One that is written in Python, such as asyncio's, has a frame in the
+    traceback; the default one has none, so with that one every KeyboardInterrupt counts as Ctrl-C.
+    """
+    if not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
+        return False
+    handler: Any = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return True
+    code = getattr(getattr(handler, "func", handler), "__code__", None)  # asyncio's is a partial
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 class CannotRunError(Exception):

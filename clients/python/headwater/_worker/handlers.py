@@ -15,7 +15,7 @@ import functools
 import inspect
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +79,8 @@ async def run_handler(
 
     Args:
         handler: a function, an async function, a generator function of either kind, or an object that is called like
-            one. A generator's output (str, or chunks with `content`) is sent on at once; joined, it is the result.
+            one. A generator's output (str, or chunks with `content`) is sent on at once; its result is the value that
+            it returns or, if it returns none, the joined output.
         agent: its first argument.
         task: its task.
         emit: sends its output.
@@ -198,13 +199,17 @@ class _Text:
         self._pieces: list[str] = []
         self._size = 0
 
-    def join(self, pieces: Any) -> str:
+    def join(self, pieces: Generator[Any, Any, Any]) -> Any:
+        """Read a generator to its end: the value that it returns, or else the text that it yielded."""
         with closing(pieces):
-            for piece in pieces:
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as end:
+                    return "".join(self._pieces) if end.value is None else end.value
                 room = self._add(piece)
                 if room is not None:
                     room.result()
-        return "".join(self._pieces)
 
     async def ajoin(self, pieces: Any) -> str:
         async with aclosing(pieces) if hasattr(pieces, "aclose") else contextlib.nullcontext():

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from headwater._values.threads import CannotRunError, Ended, resolve
+from headwater._values.threads import CannotRunError, Ended, is_ctrl_c, resolve
 
 _CLEANUP_SECONDS = 5.0
 _LOOK_AT_LOOP_SECONDS = 1.0
@@ -26,11 +26,10 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
     async def run() -> None:
         try:
             resolve(ended, Ended(await work()))
-        except KeyboardInterrupt as error:  # the user's, for the whole program
+        except BaseException as error:
             resolve(ended, Ended(error=error))
-            raise
-        except BaseException as error:  # noqa: BLE001  it is reported to the run
-            resolve(ended, Ended(error=error))
+            if is_ctrl_c(error):
+                raise
 
     def begin() -> None:
         if not ended.cancelled():

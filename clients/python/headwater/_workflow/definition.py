@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
+from headwater._values.names import names_nearest
 from headwater._values.validation import invalid, seconds, text
 from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
 from headwater.v1 import workflow_pb2
@@ -86,6 +87,7 @@ class Workflow:
         """The step of that name; None when there is none."""
         return next((step for step in self._steps if step.name == name), None)
 
+    @names_nearest
     def add_step(
         self,
         name: str,

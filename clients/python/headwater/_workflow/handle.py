@@ -85,23 +85,39 @@ def _look_at(task: asyncio.Task[WorkflowResult]) -> None:
 class WorkflowProgress:
     """The events of a run: `async for event in progress`, or `await progress` for its end and its result.
 
-    Leaving it does not touch the run.
+    Leaving it does not touch the run. A wait that is cancelled loses no event: the next one continues there, and calls
+    the callback again if that was interrupted.
     """
 
     def __init__(self, server: Server, run_id: str, callback: ProgressCallback | None) -> None:
         self._callback = callback
+        self._event: WorkflowEvent | None = None  # has come, and its callback has not ended
         self._watch = RunWatch(server, run_id, functools.partial(to_event, run_id))
 
     def __aiter__(self) -> WorkflowProgress:
         return self
 
     async def __anext__(self) -> WorkflowEvent:
-        event = await anext(self._watch)
+        event = self._event
+        if event is None:
+            event = await anext(self._watch)
         if self._callback is not None:
+            self._event = None  # an error of the callback is raised once
             answer: Any = self._callback(event)
             if inspect.isawaitable(answer):
-                await answer
+                self._event = event
+                await self._finish(answer)
         return event
+
+    async def _finish(self, answer: Awaitable[None]) -> None:
+        try:
+            await answer
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._event = None
+            raise
+        self._event = None
 
     def __await__(self) -> Generator[Any, None, WorkflowResult]:
         return self._read_to_end().__await__()

@@ -10,10 +10,11 @@ import functools
 import json
 import logging
 import math
+import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -742,6 +743,60 @@ async def test_an_exception_may_say_how_long_to_wait(ran: Ran, retry_after: Any,
 
     failure = (await ran(handler)).failure
     assert (failure.retry_delay.ToMilliseconds() if failure.HasField("retry_delay") else None) == milliseconds
+
+
+async def test_a_group_of_exceptions_is_described_by_those_in_it(ran: Ran) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        inner = ExceptionGroup("some tasks", [KeyError("k"), RateLimitedError("slow down")])
+        raise ExceptionGroup("tasks", [ValueError("a"), inner]) from OSError("disk")
+
+    failure = (await ran(handler)).failure
+    assert failure.message == "ValueError: a; KeyError: 'k'; RateLimitedError: slow down"
+    assert (failure.type, failure.non_retryable) == ("ExceptionGroup", False)
+    assert failure.retry_delay.ToMilliseconds() == 7500
+    assert failure.cause.message == "OSError: disk"
+
+
+async def test_a_group_with_one_exception_counts_as_that(ran: Ran) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    async def fails() -> None:
+        raise ProviderError("busy", reason="PROVIDER_UNAVAILABLE")
+
+    failure = (await ran(handler)).failure
+    assert (failure.message, failure.type, failure.non_retryable) == ("busy", "ProviderError", False)
+    assert error_pb2.ErrorReason.Name(failure.reason) == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+
+
+async def test_a_group_with_an_exception_that_is_final_is_not_tried_again(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        raise BaseExceptionGroup("g", [ValueError("a"), ExceptionGroup("h", [NonRetryableError("never")])])
+
+    assert await ran.error(handler) == ("ValueError: a; never", False)
+
+
+async def test_the_value_that_a_generator_returns_is_its_result(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> Generator[str, None, dict[str, int]]:
+        yield "reading... "
+        yield from ("done", ". ")
+        return {"rows": 42}
+
+    assert await ran.value(handler) == {"rows": 42}
+    assert "".join(ran.chunks) == "reading... done. "
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), asyncio.CancelledError()])
+async def test_an_exception_that_would_end_a_program_is_the_failure_of_the_handler(
+    ran: Ran, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: functools.partial(print, number))  # as under asyncio.run
+    message, _ = await ran.error(handler)
+    assert message.startswith(type(error).__name__)
 
 
 async def test_a_long_chain_of_causes_is_cut(ran: Ran) -> None:
