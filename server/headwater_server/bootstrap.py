@@ -38,6 +38,8 @@ from headwater_server.workflows.workers.pool import WorkerPool
 VERSION = version("headwater")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_NO_PROVIDER = "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or serve with --local or --scripted"
+
 log = structlog.get_logger("headwater.server")
 
 
@@ -80,6 +82,8 @@ async def serve(
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
+        if not names and identity.owns_runs:
+            log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         on_listening(server.port)
         await stopping.wait()

@@ -359,7 +359,7 @@ def test_a_missing_extra_is_named_with_its_cure(target, tmp_path, module):
     os.close(ours)
     os.close(theirs)
     assert done.returncode == 1
-    assert done.stderr.endswith("pip install 'headwater[cli]'\n")
+    assert done.stderr.endswith("pip install rich\n")
 
 
 # --- on a terminal ---------------------------------------------------------------------------------------------------

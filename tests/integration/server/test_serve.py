@@ -43,6 +43,29 @@ async def test_reflection_names_the_services(server):
     assert {"headwater.v1.AgentService", "grpc.health.v1.Health"} <= names
 
 
+WITHOUT_THE_MODEL = """
+import sys
+sys.modules["xllamacpp"] = None
+from headwater_server.providers.local import machine
+machine.packaged_model = lambda: None
+from headwater.cli import main
+main()
+"""
+
+
+def test_a_server_without_a_provider_says_at_its_start_what_to_set():
+    with ServerProcess(program=("-c", WITHOUT_THE_MODEL)) as bare:
+        pass
+    (event,) = [event for event in bare.events if event["event"] == "no provider"]
+    assert event["level"] == "warning"
+    for cure in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_HOST", "--local", "--scripted"):
+        assert cure in event["cure"]
+
+
+def test_a_server_with_a_provider_does_not_warn(server):
+    assert "no provider" not in [event["event"] for event in server.events]
+
+
 def test_a_taken_port_is_told_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -16,5 +16,5 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        sys.exit("headwater: the command line needs click: pip install 'headwater[cli]'")
+        sys.exit("headwater: the command line needs click: pip install click")
     headwater(prog_name="headwater")

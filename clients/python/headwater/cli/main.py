@@ -42,6 +42,8 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (HeadwaterError, 1),
 )
 
+SERVER_CURE = "install headwater with its extra `server`: pip install '.[server]' in its folder"
+
 EPILOG = """\b
 Exit codes:
   0  done; the run completed        6  no answer in time
@@ -99,12 +101,12 @@ def _load(point: EntryPoint) -> click.Command:
 
         @click.command(
             point.name,
-            help=f"Needs the server: pip install 'headwater[server]' ({missing} is missing).",
+            help=f"Needs the server's packages ({missing} is missing): install headwater with its extra `server`.",
             context_settings={"ignore_unknown_options": True},
         )
         @click.argument("arguments", nargs=-1)
         def unavailable(arguments: tuple[str, ...]) -> None:
-            sys.exit(f"headwater: {point.name} needs the server, {missing} is missing: pip install 'headwater[server]'")
+            sys.exit(f"headwater: {point.name} needs the server's packages ({missing} is missing): {SERVER_CURE}")
 
         return unavailable
     return command

@@ -41,7 +41,7 @@ def file_reader() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "yaml":
             raise
-        fail("workflow files need PyYAML: pip install 'headwater[cli]'", 1)
+        fail("workflow files need PyYAML: pip install pyyaml", 1)
     return workflow_file
 
 
