@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.config import Config, ServerSettings
+from headwater_server.config import Config, ConfigError, ServerSettings
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
@@ -53,11 +53,13 @@ async def serve(
         on_listening: called with the port, once calls are taken.
         identity: which of the server's processes this is.
 
-    Raises PortTakenError, JournalError when the runs cannot be read or belong to another server, and HeadwaterError
-    when the embedded model was to be started with the server and cannot.
+    Raises ConfigError for a default_model that no provider here has, PortTakenError, JournalError when the runs cannot
+    be read or belong to another server, and HeadwaterError when the embedded model was to be started with the server
+    and cannot.
     """
     stopping = asyncio.Event()
-    _on_signals(stopping.set)
+    # Ctrl-C keeps its meaning until calls are taken: it ends a program that has not begun.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     server_settings = config.settings.server
     async with AsyncExitStack() as stack:
         stack.callback(_ignore_signals)
@@ -85,6 +87,7 @@ async def serve(
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
+        _on_signals(stopping.set)
         on_listening(server.port)
         await stopping.wait()
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
@@ -151,11 +154,11 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
 
 
 def _check_default(providers: ProviderRegistry) -> None:
-    """Raises HeadwaterError for a default_model that no provider here has, before a caller meets it."""
+    """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
     try:
         providers.default()
     except HeadwaterError as error:
-        raise HeadwaterError(error.reason, f"default_model: {error.message}") from error
+        raise ConfigError([f"default_model: {error.message}"]) from error
 
 
 async def default_answer(config: Config) -> str:

@@ -28,9 +28,10 @@ def parse(file: str) -> WorkflowFile:
 
 def read(file: str) -> WorkflowFile:
     """The same; mistakes end the process."""
+    mistaken = file_reader().WorkflowFileError
     try:
         return parse(file)
-    except file_reader().WorkflowFileError as error:
+    except mistaken as error:
         refuse(file, error.mistakes)
 
 
