@@ -91,9 +91,8 @@ async def serve(
         on_listening(server.port)
         await stopping.wait()
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
-        await server.announce_end()
         drains = [streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
-        await _drain(server_settings.drain_seconds, drains)
+        await _drain(server_settings.drain_seconds, server.announce_end, drains)
         if owned:
             owned.services.workers.drain()
     log.info("stopped")
@@ -121,18 +120,25 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     return _Owned(runs, RunServices(WorkflowService(runs), workers))
 
 
-async def _drain(seconds: float, drains: Sequence[Callable[[float], Awaitable[None]]]) -> None:
+async def _drain(
+    seconds: float, announce: Callable[[], Awaitable[None]], drains: Sequence[Callable[[float], Awaitable[None]]]
+) -> None:
     """Waits for running work, up to the limit or the next signal, and ends the rest.
 
     Args:
         seconds: the limit.
+        announce: sends callers elsewhere, before the drains refuse them.
         drains: each waits for a part of it, up to a limit, and ends the rest.
     """
 
     async def drain(limit: float) -> None:
         await asyncio.gather(*(each(limit) for each in drains))
 
-    draining = asyncio.create_task(drain(seconds))
+    async def announce_and_drain() -> None:
+        await announce()
+        await drain(seconds)
+
+    draining = asyncio.create_task(announce_and_drain())
     _on_signals(draining.cancel)
     await asyncio.wait([draining])
     if not draining.cancelled():

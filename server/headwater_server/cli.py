@@ -84,6 +84,7 @@ def serve(**flags: Any) -> None:
     # The imports take a second. A KeyboardInterrupt in one of them, or before the loop has its signals, would print a
     # traceback; nothing is open yet that must be closed.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a server outlives its terminal; there is nothing to read again
     loaded = _load(**flags)
     if loaded.settings.server.processes > 1:
         from headwater_server.processes.supervisor import become
