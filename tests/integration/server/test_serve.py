@@ -211,9 +211,31 @@ async def test_the_log_has_facts_but_no_prompt_no_reply_and_no_key():
     assert secret not in server.log
     assert "lighthouse" not in server.log
     assert [call["code"] for call in calls] == ["OK", "OK", "FAILED_PRECONDITION", "ABORTED"]
+    assert [call["level"] for call in calls] == ["info", "info", "warning", "warning"]
     assert calls[2]["reason"] == "PROVIDER_AUTH_FAILED"
     assert calls[2]["http_status"] == "401"
     assert {"stream_id", "provider", "model", "chunks", "seconds"} <= calls[1].keys()
+
+
+async def test_the_line_of_a_call_says_who_asked_for_what_and_how_it_ended():
+    async with ReplayServer() as replay:
+        with ServerProcess(variables=provider_variables(replay.url)) as server:
+            trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            metadata = (("x-request-id", "req-7"), ("traceparent", trace), ("tracestate", "x" * 513))
+            request = agent_service_pb2.RunRequest(prompt="x", agent={"model": "openai/gpt-4o@openai-usage"})
+            async with agent_stub(server.target) as stub:
+                await stub.Run(request, metadata=metadata)
+            server.stop()
+            (call,) = [event for event in server.events if event["event"] == "rpc"]
+    assert call["request_id"] == "req-7"
+    assert call["model_asked"] == "openai/gpt-4o@openai-usage"
+    assert call["finish_reason"] == "stop"
+    assert call["output_tokens"] > 0
+    assert call["first_token_seconds"] >= 0
+    assert call["peer"].startswith("ipv4:127.0.0.1:")
+    (record,) = replay.records
+    assert (record.headers["x-request-id"], record.headers["traceparent"]) == ("req-7", trace)
+    assert "tracestate" not in record.headers
 
 
 async def test_the_key_goes_to_the_provider_and_a_callers_only_where_allowed():
