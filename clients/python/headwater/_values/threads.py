@@ -4,8 +4,8 @@ An exception of the function comes back as a value, never through a future or a 
 and `SystemExit` ends only the function.
 
 A thread cannot be stopped: when the wait for it is cancelled, it runs to its end, and what it returns is dropped. The
-threads are daemons and none of the loop's executor: `asyncio.run` would wait for those. Too many that do not return are
-an error, before the process has no threads left.
+threads are daemons, so they do not keep the interpreter from ending, and none of the loop's executor: `asyncio.run`
+would wait for those. Too many that do not return are an error, before the process has no threads left.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 Theory of operation. The portal's loop only looks after it, so that heartbeats continue whatever a handler does. A
 handler that is an async function or an async generator runs on the caller's loop, in a task. Any other runs in a
 thread, and what it returns may still be a coroutine or an async iterator: that is then awaited on the caller's loop.
+When its task is cancelled, a generator in a thread ends at its next `yield`.
 """
 
 from __future__ import annotations

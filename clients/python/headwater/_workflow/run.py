@@ -4,7 +4,7 @@ Theory of operation. Work that must not depend on the caller's loop happens on t
 and giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends the run that
 it has begun. The events, which are many, come over the caller's own loop.
 
-A stream is a plain object and no async generator, for the reason that `_stream` gives: it is freed with its last
+A stream is a plain object and no async generator, for the reason that `_call.stream` gives: it is freed with its last
 reference, there and then.
 """
 

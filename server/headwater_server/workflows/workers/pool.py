@@ -79,9 +79,9 @@ class WorkerPool:
     ) -> WorkerSession:
         """Connects a worker, for the first time or again. It may get tasks, through `send`, before this returns.
 
-        Of the tasks that it had before, it keeps those that it still holds. One that it does not know is sent again.
-        When it had output already, the worker has lost it, and the attempt fails; so does one that was sent and is at
-        most once.
+        Of the tasks that it had before, it keeps those that it still holds. One that it does not know has most likely
+        never reached it, and is sent again. When it had output already, the worker has lost it, and the attempt fails;
+        so does one that was sent and is at most once.
         """
         worker = self._workers.get(worker_id)
         if worker is None:
