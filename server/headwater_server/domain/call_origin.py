@@ -1,4 +1,4 @@
-"""What a caller says about the origin of its call, for the providers that are asked because of it.
+"""The headers in which a caller names the origin of its call, for the providers that are asked because of it.
 
 `traceparent` and `tracestate` are those of W3C Trace Context; `x-request-id` is the caller's name for its request.
 """

@@ -69,7 +69,7 @@ class Terminal:
         raise AssertionError("Ctrl-C has no effect")
 
     def read_until(self, words: str) -> str:
-        """What is written from here to these words."""
+        """The output from here to these words."""
         read = ""
         while words not in read:
             assert select.select([self._ours], [], [], 20)[0], read
@@ -78,7 +78,7 @@ class Terminal:
         return read
 
     def rest(self) -> str:
-        """What is written to the end of the command."""
+        """The output to the end of the command."""
         read = b""
         try:
             while piece := os.read(self._ours, 4096):
@@ -114,7 +114,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: "-".join(command[:2]))
 @pytest.mark.parametrize("hidden", [0.0, 0.15, 0.3, 0.6])
 def test_ctrl_c_in_the_first_second_gives_130_and_no_traceback(tmp_path, command, hidden):
-    """The command is interrupted so many seconds after its program has begun; nobody answers its calls."""
+    """The command is interrupted so many seconds after its program has begun; its calls get no answer."""
     (tmp_path / "crew.py").write_text("import time\ntime.sleep(20)\n")
     # A server that accepts and says nothing: a call that was begun waits.
     with socket_that_says_nothing() as silent:

@@ -1,4 +1,4 @@
-"""What only a terminal gets: faint text, a sign of life, lines that end between words.
+"""Only a terminal gets these: faint text, a sign of life, lines that end between words.
 
 NO_COLOR (https://no-color.org) turns colours and faint text off. TERM=dumb, a terminal that only appends, also turns
 off all that moves the cursor.
@@ -104,7 +104,7 @@ class Wrapper:
         return "".join(shown)
 
     def end(self) -> str:
-        """The word that waits, with what comes before it."""
+        """The word that waits, with the spaces before it."""
         if not self._word:
             return ""
         columns = _columns(self._word)
