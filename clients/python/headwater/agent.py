@@ -82,7 +82,7 @@ class Agent(Settings):
         api_key: the caller's own key for the provider, where the server allows it.
         tools: functions that the model may call while it replies, sync or async, with or without `@tool`. A call then
             continues until the model has said all it wants to say. The schema of a function's arguments comes from its
-            signature, which needs pydantic (`pip install 'headwater[tools]'`).
+            signature, which needs pydantic (`pip install pydantic`).
         parallel_tool_calls: whether the model may ask for several calls at once; None for the provider's default.
         max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
         tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from headwater_server.transport.reflection import add_reflection
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_METADATA_BYTES = 16 * 1024
 STOP_SECONDS = 1.0
+LONGEST_DRAIN_SECONDS = 86_400.0
+LATE_CALLS_SECONDS = 0.1
+"""How long calls may be on their way when GOAWAY is sent; they are taken like those before."""
 SERVICES = tuple(
     service.full_name
     for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
@@ -78,6 +82,7 @@ class GrpcServer:
     def __init__(self, services: Iterable[AddService], *, shares_port: bool = False) -> None:
         self.port = 0
         self._shares_port = shares_port
+        self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = (*OPTIONS, ("grpc.so_reuseport", int(shares_port)))
         self._server = grpc.aio.server(interceptors=interceptors(), options=options)
@@ -101,12 +106,17 @@ class GrpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def announce_end(self) -> None:
-        """Tells health checks that no new work is taken."""
+        """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
         await self._health.enter_graceful_shutdown()
+        # gRPC ends what runs after this time; `stop` comes before that.
+        self._leaving = asyncio.create_task(self._server.stop(LONGEST_DRAIN_SECONDS))
+        await asyncio.sleep(LATE_CALLS_SECONDS)
 
     async def stop(self) -> None:
         """Closes the port and all connections; calls that still run get a moment to send their status."""
         await self._server.stop(STOP_SECONDS)
+        if self._leaving:
+            await self._leaving
 
 
 class SiblingServer:

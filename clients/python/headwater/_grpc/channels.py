@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
 import weakref
@@ -39,7 +40,26 @@ if TYPE_CHECKING:
 _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
 
-_OPTIONS: tuple[tuple[str, int], ...] = (
+# A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
+# are safe to repeat: the headers of a call that has begun come at once, and after them gRPC does not repeat it.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "headwater.v1.AgentService"}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.02s",
+                    "maxBackoff": "0.2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["CANCELLED"],
+                },
+            }
+        ]
+    }
+)
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.service_config", _SERVICE_CONFIG),
     # A reader that stops must stop the server soon: no probe that grows the window, and a small look-ahead.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 16 * 1024),

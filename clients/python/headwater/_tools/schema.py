@@ -135,7 +135,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
         from pydantic.fields import FieldInfo
         from typing_extensions import TypedDict
     except ImportError:
-        raise ToolError("a tool made of a function needs pydantic: pip install 'headwater[tools]'") from None
+        raise ToolError("a tool made of a function needs pydantic: pip install pydantic") from None
     hints = _hints(field, function)
     descriptions = describe(function).arguments
     bound = function.keywords if isinstance(function, functools.partial) else {}

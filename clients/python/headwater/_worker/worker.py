@@ -211,6 +211,7 @@ class Worker:
         def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
             was_registered = True
+            log.info("serves queue %s at %s", self.queue, self._server.target)
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
@@ -270,6 +271,7 @@ class Worker:
                 log.warning("step %r of run %s failed", task.step.name, task.run_id, exc_info=error)
                 return failed(task, failure_of(error))
         result.task_id = task.task_id
+        log.info("step %r of run %s is done", task.step.name, task.run_id)
         if result.ByteSize() > _MAX_RESULT_BYTES:
             text = f"its result has {result.ByteSize():,} bytes, more than 1 MiB"
             return failed(task, failure_message(text, non_retryable=True))

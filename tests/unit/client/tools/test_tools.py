@@ -312,7 +312,7 @@ def test_without_pydantic_the_calculator_works_and_a_function_says_what_to_insta
         "except ToolError as error: print(error)\n"
     )
     assert done.stderr == ""
-    assert done.stdout == "4\na tool made of a function needs pydantic: pip install 'headwater[tools]'\n"
+    assert done.stdout == "4\na tool made of a function needs pydantic: pip install pydantic\n"
 
 
 def test_an_agent_without_tools_never_loads_pydantic() -> None:

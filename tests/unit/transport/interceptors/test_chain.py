@@ -37,7 +37,7 @@ class Server:
     Attributes:
         act: the work of the method.
         ended: is set when it has ended.
-        lines: the log, without the seconds of calls.
+        lines: the log, without the seconds and the peers of calls.
     """
 
     def __init__(self, kind: str = "unary_unary", behaviour: Any = None, parse: Any = None) -> None:
@@ -73,6 +73,7 @@ class Server:
         for line in self.lines:
             if line["event"] == "rpc":
                 assert 0 <= line.pop("seconds") < 60
+                assert line.pop("peer").startswith("ipv4:127.0.0.1:")
 
     def call(self, request: Any = b"", method: str = "Method") -> Any:
         return getattr(self._channel, self._kind)(f"/test.Service/{method}")(request)
@@ -226,7 +227,7 @@ async def test_an_error_is_told_with_its_status_and_logged_with_its_facts():
     metadata = {**facts, "provider": "openai", "model": SAID}
     error, lines = await ended(HeadwaterError(Reason.STREAM_INTERRUPTED, SAID, metadata=metadata))
     assert told(error) == (grpc.StatusCode.ABORTED, SAID, "STREAM_INTERRUPTED")
-    assert lines == [OK | {"code": "ABORTED", "reason": "STREAM_INTERRUPTED", **facts}]
+    assert lines == [OK | {"log_level": "warning", "code": "ABORTED", "reason": "STREAM_INTERRUPTED", **facts}]
 
 
 async def test_bad_fields_are_logged_by_name_and_without_what_they_hold():
@@ -368,7 +369,7 @@ async def test_what_a_call_binds_stands_in_its_own_line_and_in_no_later_one():
         return b""
 
     async def binds_nothing(request: bytes, context: Any) -> bytes:
-        assert structlog.contextvars.get_contextvars() == {}
+        assert structlog.contextvars.get_contextvars().keys() == {"peer"}
         return b""
 
     async with Server() as server:
