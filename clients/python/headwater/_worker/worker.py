@@ -1,6 +1,6 @@
 """A worker: hosts handlers for one queue, over one stream at a time.
 
-Theory of operation. Everything here happens on the portal's loop; the public methods may be called from anywhere and
+Theory of operation. Everything here happens on the background loop; the public methods may be called from anywhere and
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
-from headwater._grpc.portal import portal
+from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
 from headwater._worker.attachment import Attachment, Outbox
@@ -33,7 +33,7 @@ from headwater.v1 import worker_service_pb2
 T = TypeVar("T")
 
 TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitable[worker_service_pb2.TaskResult]]
-"""Does a task, on the portal's loop."""
+"""Does a task, on the background loop."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -102,7 +102,7 @@ class Worker:
         Raises:
             ForkError: in a process that was forked while its parent had a channel open.
         """
-        portal().submit(self._run())
+        background().submit(self._run())
 
     async def wait_registered(self, timeout: float) -> None:
         """Wait until the server knows the worker with all its handlers; from any loop.
@@ -119,7 +119,7 @@ class Worker:
 
     def add_handlers(self, handlers: Mapping[str, TaskHandler]) -> None:
         """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits again."""
-        portal().submit(self._add(dict(handlers)))
+        background().submit(self._add(dict(handlers)))
 
     async def aclose(self) -> None:
         """Abandon the tasks in work and disconnect; from any loop.
@@ -297,8 +297,8 @@ class Worker:
 
 
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs it on the portal's loop and waits for it on this one."""
-    return await asyncio.wrap_future(portal().submit(coroutine))
+    """Runs it on the background loop and waits for it on this one."""
+    return await asyncio.wrap_future(background().submit(coroutine))
 
 
 def _is_cancelled() -> bool:

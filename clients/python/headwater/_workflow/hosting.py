@@ -1,7 +1,7 @@
 """The workers of one agent: started when a run needs its handlers, shared by the runs of one queue and event loop, and
 closed with the last of them.
 
-Everything here runs on the portal's loop, so nothing needs a lock.
+Everything here runs on the background loop, so nothing needs a lock.
 """
 
 from __future__ import annotations
