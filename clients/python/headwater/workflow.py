@@ -23,6 +23,7 @@ from headwater._call.request import build_agent
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
+from headwater._worker.serving import serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
 from headwater._workflow.definition import Step, Violation, Workflow, violations
@@ -278,14 +279,21 @@ class WorkflowAgent(Agent):
             run = portal().call(self.get_workflow_status(run))
         return to_mermaid(workflow, run)
 
-    async def run_worker(self, queue: str, concurrency: int = 10) -> None:
-        """Serve a queue with the handlers of this agent until it is cancelled.
+    async def run_worker(
+        self, queue: str, concurrency: int = 10, *, stop: asyncio.Event | None = None, drain_seconds: float = 30.0
+    ) -> None:
+        """Serve a queue with the handlers of this agent until it is stopped or cancelled.
 
-        Steps with `queue=` of any caller's workflow come here; several processes share the work.
+        Steps with `queue=` of any caller's workflow come here; several processes share the work. A worker that is
+        stopped takes no more steps and finishes those that it has. Those that take longer, and those of a worker that
+        is cancelled, are interrupted and go to other workers; this counts as no attempt. A step that is at most once
+        fails then, if it had begun.
 
         Args:
             queue: name of the queue, 1 to 256 characters.
             concurrency: most steps at a time, 1 to 10,000.
+            stop: stops the worker when it is set, such as by a handler of SIGTERM.
+            drain_seconds: how long a worker that is stopped may finish its steps.
 
         Raises:
             ValidationError: for a bad argument.
@@ -295,17 +303,13 @@ class WorkflowAgent(Agent):
             raise invalid("queue", "must be 1 to 256 characters")
         if not 1 <= int32("concurrency", concurrency) <= 10_000:
             raise invalid("concurrency", "must be 1 to 10,000")
+        drain = seconds("drain_seconds", drain_seconds)
         handlers = task_handlers(self, self._handlers, asyncio.get_running_loop(), actions=bool(self.tools))
         if not handlers:
             raise ValidationError("this agent has nothing to serve; call register_handler first")
         server = self._server()
         await check_reached(server)
-        worker = Worker(server, queue, handlers, concurrency)
-        worker.start()
-        try:
-            raise await worker.wait_failed()
-        finally:
-            await worker.aclose()
+        await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
     def _settings(self) -> AgentSettings:
         return AgentSettings(

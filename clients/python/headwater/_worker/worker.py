@@ -5,7 +5,8 @@ only hand over. So heartbeats do not depend on the caller's loop, and nothing ne
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
 continues; the next registration names those tasks, the server says which of them are no longer wanted, and results that
-were not acknowledged are sent again. To add handlers, a worker leaves and attaches again.
+were not acknowledged are sent again. To add handlers, a worker leaves and attaches again. A worker that is to stop says
+that it takes no more tasks, finishes those that it has, and hands the rest back.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _FINAL = frozenset(
     }
 )
 
+_DRAIN = "drain"
+"""The feature of the protocol for `capacity` and tasks that are handed back."""
+
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
 log = logging.getLogger("headwater.worker")
@@ -81,6 +85,9 @@ class Worker:
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
+        self._begun: set[str] = set()
+        self._draining = False
+        self._features: frozenset[str] = frozenset()
         self._outbox = Outbox()
         self._attachment: Attachment | None = None
         self._registered = asyncio.Event()
@@ -121,6 +128,10 @@ class Worker:
         """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits again."""
         background().submit(self._add(dict(handlers)))
 
+    async def drain(self, seconds: float) -> None:
+        """Take no more tasks, and wait up to `seconds` for the end of those in work; from any loop."""
+        await _there(self._drain(seconds))
+
     async def aclose(self) -> None:
         """Abandon the tasks in work and disconnect; from any loop.
 
@@ -153,6 +164,19 @@ class Worker:
             self._registered.clear()
             if self._attachment is not None:
                 self._attachment.leave()
+
+    async def _drain(self, seconds: float) -> None:
+        self._draining = True
+        self._take_none()
+        for task_id in self._tasks.keys() - self._begun:
+            self._tasks[task_id].cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+
+    def _take_none(self) -> None:
+        if _DRAIN in self._features:
+            capacity = worker_service_pb2.WorkerCapacity(concurrency=0)
+            self._outbox.put(worker_service_pb2.AttachRequest(capacity=capacity))
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -205,6 +229,7 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
+            features=[_DRAIN],
         )
         was_registered = False
 
@@ -213,7 +238,10 @@ class Worker:
             was_registered = True
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
+            self._features = frozenset(answer.features)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
+            if self._draining:
+                self._take_none()
             if names == sorted(self._handlers):
                 self._registered.set()
             else:  # more were added in the meantime
@@ -246,6 +274,8 @@ class Worker:
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
                     work.add_done_callback(functools.partial(self._worked, task))
+                    if self._draining:  # it was on its way
+                        work.cancel()
             case "cancellation":
                 self._forget(message.cancellation.task_id)
             case "ack":
@@ -259,6 +289,7 @@ class Worker:
 
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
         async with self._slots:
+            self._begun.add(task.task_id)
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
@@ -277,12 +308,17 @@ class Worker:
 
     def _worked(self, task: worker_service_pb2.WorkerTask, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
         del self._tasks[task.task_id]
+        begun = task.task_id in self._begun
+        self._begun.discard(task.task_id)
         if not work.cancelled():
             result = work.result()
-        elif self._closing.is_set():
-            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
-        else:
+        elif not (self._closing.is_set() or self._draining):
             return
+        elif _DRAIN in self._features:
+            handback = worker_service_pb2.TaskHandback(begun=begun)
+            result = worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=handback)
+        else:
+            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
         self._results[task.task_id] = result
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TypeAlias
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
@@ -128,7 +128,8 @@ class Scheduler:
             elif name in self._interrupted or (outcome is None and self._stopping):
                 pass  # its failure means nothing: it is cancelled, or starts over elsewhere
             else:
-                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling)
+                counts = not isinstance(outcome, AttemptLostError)
+                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling, counts=counts)
         elapsed, self._elapsed = self._elapsed, []
         for name in elapsed:
             self._progress.delay_over(name)

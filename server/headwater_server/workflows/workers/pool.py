@@ -31,6 +31,7 @@ from headwater_server.workflows.workers.tasks import (
     Attempt,
     Cancel,
     Link,
+    NotBegunError,
     OnChunk,
     OnStarted,
     OnWaiting,
@@ -127,32 +128,40 @@ class WorkerPool:
             queue: the queue whose workers may do it.
             schedule_timeout_seconds: how long it may wait for a worker.
             timeout_seconds: how long it may take, from the moment a worker has it; None: without limit.
-            on_waiting: called once, when no worker is free for it.
+            on_waiting: called when no worker is free for it; again when a worker has handed it back.
             on_started: called when one has taken it after `on_waiting`.
             on_chunk: called with each piece of its output, never before those two.
 
         Raises StepError: it failed, no worker came, the worker was lost, or it took too long.
         """
-        attempt = Attempt(next(self._numbers), task, queue, on_chunk)
-        try:
-            self._submit(attempt)
-            if not await _within(attempt.assigned, min(WAITING_GRACE_SECONDS, schedule_timeout_seconds)):
-                attempt.held_back = True
-                await on_waiting(queue)
-                if not await _within(attempt.assigned, schedule_timeout_seconds):
-                    raise final_step_error(
-                        f"no worker of the queue `{queue}` took it within {schedule_timeout_seconds:g} s: "
-                        f"start one that has the handler `{task.step.handler}`",
-                        Reason.STEP_TIMEOUT,
-                    )
-                await on_started()
-                attempt.held_back = False
-                attempt.send()
-            if not await _within(attempt.outcome, timeout_seconds):
-                raise StepError(Failure(Reason.STEP_TIMEOUT, f"it took longer than {timeout_seconds:g} s"))
-            return attempt.outcome.result()
-        finally:
-            self._withdraw(attempt)
+        while True:
+            attempt = Attempt(next(self._numbers), task, queue, on_chunk)
+            try:
+                await self._schedule(attempt, schedule_timeout_seconds, on_waiting, on_started)
+                if not await _within(attempt.outcome, timeout_seconds):
+                    raise StepError(Failure(Reason.STEP_TIMEOUT, f"it took longer than {timeout_seconds:g} s"))
+                return attempt.outcome.result()
+            except NotBegunError:
+                continue
+            finally:
+                self._withdraw(attempt)
+
+    async def _schedule(self, attempt: Attempt, seconds: float, on_waiting: OnWaiting, on_started: OnStarted) -> None:
+        """Waits until a worker has the attempt. Raises StepError when none takes it in time."""
+        self._submit(attempt)
+        if await _within(attempt.assigned, min(WAITING_GRACE_SECONDS, seconds)):
+            return
+        attempt.held_back = True
+        await on_waiting(attempt.queue)
+        if not await _within(attempt.assigned, seconds):
+            raise final_step_error(
+                f"no worker of the queue `{attempt.queue}` took it within {seconds:g} s: "
+                f"start one that has the handler `{attempt.handler}`",
+                Reason.STEP_TIMEOUT,
+            )
+        await on_started()
+        attempt.held_back = False
+        attempt.send()
 
     def _submit(self, attempt: Attempt) -> None:
         free = [

@@ -56,6 +56,17 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A task that its worker gives back. `begun`: its handler was called."""
+
+    begun: bool
+
+
+class NotBegunError(Exception):
+    """A worker has handed a task back without having begun it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """A task that is no longer wanted."""
 
