@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -144,3 +145,32 @@ async def test_a_run_whose_queue_has_no_worker_yet_waits_for_one() -> None:
     assert warnings == [
         "no worker of queue `q` has ever registered a handler `work`, nor any other; start a worker for it"
     ]
+
+
+async def test_a_restart_of_the_server_alone_does_not_run_the_step_of_a_healthy_worker_twice(tmp_path: Path) -> None:
+    """https://github.com/hatchet-dev/hatchet/issues/4784"""
+    begun, finish = [], threading.Event()
+    began = threading.Event()
+
+    def work(agent: Any, step: Any, context: Any) -> int:
+        begun.append(step.attempt)
+        began.set()
+        assert finish.wait(30)
+        return 1
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    options = ("--scripted", "--data-dir", str(tmp_path), "--port", port)
+    with ServerProcess(*options, variables={"HEADWATER_DRAIN_SECONDS": "0.2"}) as first:
+        agent = WorkflowAgent(target=first.target)
+        agent.register_handler("work", work)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("work", handler="work")
+        running = asyncio.create_task(agent.execute_workflow(workflow))
+        assert await asyncio.to_thread(began.wait, 10)
+        await asyncio.to_thread(first.stop)
+    with ServerProcess(*options):
+        finish.set()
+        result = await asyncio.wait_for(running, 30)
+    assert (result.successful, begun) == (True, [1]), result.error

@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -60,7 +61,7 @@ class Site(ServiceThread):
         async def on_chunk(content: str, thinking: str) -> None:
             self.chunks.append(content)
 
-        spec = TaskSpec("run", "workflow", Step("step", handler=handler), 1, {"key": context})
+        spec = TaskSpec(uuid.uuid4().hex, "workflow", Step("step", handler=handler), 1, {"key": context})
         return await self.pool.run_task(
             spec,
             queue,

@@ -104,8 +104,12 @@ class Progress:
             self._resume_step(moment, step)
 
     def _resume_step(self, moment: Moment, step: Step) -> None:
-        """A step was in progress when a crash came. One that waited for a worker never ran."""
-        if step.retry_policy.is_at_most_once and self._now[step.name].status is StepStatus.RUNNING:
+        """A step was in progress when a crash came. A handler may still run; one that waited for a worker never ran."""
+        running = self._now[step.name].status is StepStatus.RUNNING
+        if running and step.handler:
+            self._seen[step.name], context = self._context.snapshot()
+            moment.attempts.append((step, self._now[step.name].attempt, context))
+        elif running and step.retry_policy.is_at_most_once:
             lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
             self._fail(moment, step, _at_most_once(lost))
         else:

@@ -39,7 +39,9 @@ from headwater_server.workflows.engine.progress import Moment, Progress
 Execute: TypeAlias = Callable[[Step, int, Mapping[str, str], Mapping[str, str]], Awaitable[Outcome]]
 """Makes one attempt: the step, the attempt's number, the context as it is now, the results of its dependencies.
 
-Raises StepError when it fails. Any other exception counts as a failure that may pass. Neither mapping may be changed.
+The scheduler of a resumed run calls it for an attempt of a handler that may still run from before; it raises
+AttemptLostError when that attempt is lost. Raises StepError when it fails. Any other exception counts as a failure that
+may pass. Neither mapping may be changed.
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -39,6 +38,11 @@ class TaskSpec:
     context: Mapping[str, str] = field(default_factory=dict)
     dependencies: Mapping[str, str] = field(default_factory=dict)
     agent: AgentConfig = field(default_factory=AgentConfig)
+
+    @property
+    def task_id(self) -> str:
+        """Id of the task of this attempt. The next process of the server finds it again, and no other can guess it."""
+        return hashlib.sha256(f"{self.run_id}/{self.attempt}/{self.step.name}".encode()).hexdigest()[:32]
 
     @property
     def idempotency_key(self) -> str:
@@ -105,7 +109,7 @@ class Attempt:
 
     def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk) -> None:
         loop = asyncio.get_running_loop()
-        self.id = uuid.uuid4().hex
+        self.id = task.task_id
         self.number = number
         self.task = task
         self.queue = queue

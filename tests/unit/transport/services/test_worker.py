@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Collection
 from typing import Any
 
@@ -78,7 +79,7 @@ class Site:
 
         return asyncio.create_task(
             self.pool.run_task(
-                spec or TaskSpec("run", "workflow", Step("step", handler="h"), 1),
+                spec or TaskSpec(uuid.uuid4().hex, "workflow", Step("step", handler="h"), 1),
                 "q",
                 schedule_timeout_seconds=30,
                 timeout_seconds=None,
