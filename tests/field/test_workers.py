@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from headwater.agent import Agent
+from headwater.exceptions import ValidationError
 from headwater.workflow import Workflow, WorkflowAgent, WorkflowEventType
 from tests.support.servers.server import ServerProcess, clean_environment
 
@@ -174,3 +177,21 @@ async def test_a_restart_of_the_server_alone_does_not_run_the_step_of_a_healthy_
         finish.set()
         result = await asyncio.wait_for(running, 30)
     assert (result.successful, begun) == (True, [1]), result.error
+
+
+async def test_an_order_that_is_submitted_twice_starts_one_run() -> None:
+    """https://github.com/KeeperHub/keeperhub/issues/1532, https://github.com/vercel/workflow/issues/2011"""
+    payments = []
+    with ServerProcess("--scripted") as server:
+        for _ in range(2):
+            agent = WorkflowAgent(target=server.target)
+            agent.register_handler("work", lambda agent, step, context: payments.append(step.idempotency_key))
+            workflow = agent.create_workflow("order")
+            workflow.add_step("work", handler="work")
+            result = await agent.execute_workflow(workflow, {"order": 7}, request_id="order-7")
+            assert result.successful, result.error
+        with pytest.raises(ValidationError, match="request_id"):
+            await agent.start_workflow(workflow, {"order": 8}, request_id="order-7")
+        with pytest.raises(ValidationError, match="request_id"):
+            await agent.start_workflow(workflow, request_id="")
+    assert payments == [f"{result.run_id}/{payments[0].rpartition('/')[2]}"]

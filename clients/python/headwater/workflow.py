@@ -142,7 +142,12 @@ class WorkflowAgent(Agent):
         return workflow
 
     async def execute_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
     ) -> WorkflowResult:
         """Run a workflow to its end. A step that fails does not raise: see `WorkflowResult.raise_for_failure`.
 
@@ -152,16 +157,18 @@ class WorkflowAgent(Agent):
             workflow: the definition.
             context: JSON values that the handlers share. At the end this very dict holds the final context.
             timeout: seconds that the run may take in all.
+            request_id: the caller's own id of this request, 1 to 256 characters. The same request under the same id
+                starts one run, in any process; it returns the result of that run.
 
         Raises:
             WorkflowValidationError: the definition has mistakes; `violations` names each.
-            ValidationError: the context is not JSON, or over 1 MiB.
+            ValidationError: the context is not JSON, or over 1 MiB; or another request had this `request_id`.
             WorkflowCancelledError: the run was cancelled by somebody else.
             WorkflowTimeoutError: the run took longer than `timeout`, and was cancelled.
             ServerUnavailableError: no server answers; the message says how to continue.
         """
         limit = asyncio.timeout(None if timeout is None else seconds("timeout", timeout))
-        stream = self.stream_workflow(workflow, context)
+        stream = self.stream_workflow(workflow, context, request_id=request_id)
         try:
             async with limit:
                 result = await stream.read_to_end()
@@ -176,22 +183,24 @@ class WorkflowAgent(Agent):
             raise WorkflowCancelledError(f"run {result.run_id} was cancelled; continue with agent.resume_workflow")
         return result
 
-    def stream_workflow(self, workflow: Workflow, context: MutableMapping[str, Any] | None = None) -> WorkflowStream:
+    def stream_workflow(
+        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
+    ) -> WorkflowStream:
         """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.
 
         Leaving the loop early cancels the run. Arguments and errors as for `execute_workflow`; a run that was cancelled
         by somebody else ends with an event that says so. After the last event `result` has what came of it.
         """
-        return self._run(workflow, context, cancels=True)
+        return self._run(workflow, context, request_id, cancels=True)
 
     async def start_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None
+        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
     ) -> WorkflowRunHandle:
         """Start a run and leave it to itself; the handle tells of it. Arguments and errors as for `execute_workflow`.
 
         Its handlers run here as long as the event loop does.
         """
-        stream = self._run(workflow, context, cancels=False)
+        stream = self._run(workflow, context, request_id, cancels=False)
         run_id = await stream.begin()
         return WorkflowRunHandle(self._server(), run_id, stream)
 
@@ -327,14 +336,22 @@ class WorkflowAgent(Agent):
             bool(self.api_key),
         )
 
-    def _run(self, workflow: Workflow, context: MutableMapping[str, Any] | None, *, cancels: bool) -> WorkflowStream:
+    def _run(
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None,
+        request_id: str | None,
+        *,
+        cancels: bool,
+    ) -> WorkflowStream:
         server = self._server()
         message = workflow_message(workflow, self._settings())
         mistakes = violations(workflow, self._handlers)
-        request = start_request(message, context)
+        request = start_request(message, context, request_id)
 
         def begin() -> tuple[Session, Coroutine[Any, Any, Begun]]:
-            request.queue = self._queues.setdefault(asyncio.get_running_loop(), f"agent-{uuid.uuid4().hex}")
+            own = self._queues.setdefault(asyncio.get_running_loop(), f"agent-{uuid.uuid4().hex}")
+            request.queue = request.queue or own
             session = self._session(server, request.queue, message, mistakes)
             return session, session.start(request)
 

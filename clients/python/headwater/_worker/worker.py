@@ -39,6 +39,8 @@ TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitab
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 6.0
+_REFUSED_SECONDS = 60.0
+"""How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
 _CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
@@ -94,6 +96,8 @@ class Worker:
         self._failed = asyncio.Event()
         self._failure: HeadwaterError | None = None
         self._last_error: HeadwaterError | None = None
+        self._was_registered = False
+        self._refused_since: float | None = None
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[None] | None = None
@@ -235,7 +239,8 @@ class Worker:
 
         def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
-            was_registered = True
+            was_registered = self._was_registered = True
+            self._refused_since = None
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
@@ -263,7 +268,11 @@ class Worker:
 
     def _lost(self, error: HeadwaterError) -> None:
         if error.code is not None and error.code.name in _FINAL:
-            raise error
+            now = asyncio.get_running_loop().time()
+            self._refused_since = self._refused_since or now
+            if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
+                raise error
+            log.warning("worker %s of queue %r was refused and tries again: %s", self.worker_id, self.queue, error)
         self._last_error = error
         log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
 

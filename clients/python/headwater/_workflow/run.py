@@ -114,6 +114,12 @@ class Session:
             await self.leave()
             raise
 
+    async def watch_worker(self, watch: RunWatch[WorkflowEvent], failures: list[HeadwaterError]) -> None:
+        """When the worker gives up, note why and end the watch: no event would come."""
+        if self._identity is not None:
+            failures.append(await self._hosts.wait_failed(self._identity))
+            watch.cancel()
+
     async def leave(self) -> None:
         """Host the handlers no more."""
         if self._identity is not None:
@@ -167,6 +173,8 @@ class WorkflowStream:
         self._beginning: concurrent.futures.Future[Begun] | None = None
         self._watch: RunWatch[WorkflowEvent] | None = None
         self._giving_up: concurrent.futures.Future[None] | None = None
+        self._failures: list[HeadwaterError] = []  # of the worker
+        self._watching_worker: concurrent.futures.Future[None] | None = None
         self._ended = False
 
     def __aiter__(self) -> WorkflowStream:
@@ -194,6 +202,8 @@ class WorkflowStream:
         event = await anext(watch, None)
         if event is None and watch.run is not None and not self._ended:
             await self._finish(to_result(watch.run))
+        elif event is None and self._failures and not self._ended:
+            raise self._failures[0]
         return event
 
     async def begin(self) -> str:
@@ -215,10 +225,13 @@ class WorkflowStream:
         self.run_id = begun.run_id
         convert = functools.partial(to_event, begun.run_id)
         self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True)
+        self._watching_worker = background().submit(self._session.watch_worker(self._watch, self._failures))
         return self._watch
 
     async def _finish(self, result: WorkflowResult) -> None:
         self._ended = True
+        if self._watching_worker is not None:
+            self._watching_worker.cancel()
         if self._session is not None:
             await result_of(background().submit(self._session.leave()))
         if self._context is not None:
@@ -240,6 +253,8 @@ class WorkflowStream:
         self._ended = True
         if self._watch is not None:
             self._watch.cancel()
+        if self._watching_worker is not None:
+            self._watching_worker.cancel()
         if self._session is not None and self._beginning is not None and not sys.is_finalizing():
             with contextlib.suppress(ForkError):  # in a child of a fork: the run is its parent's
                 self._giving_up = background().submit(self._session.give_up(self._beginning, cancel=self._cancels))
