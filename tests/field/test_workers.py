@@ -195,3 +195,25 @@ async def test_an_order_that_is_submitted_twice_starts_one_run() -> None:
         with pytest.raises(ValidationError, match="request_id"):
             await agent.start_workflow(workflow, request_id="")
     assert payments == [f"{result.run_id}/{payments[0].rpartition('/')[2]}"]
+
+
+async def test_a_sync_handler_learns_that_its_run_was_cancelled() -> None:
+    """https://github.com/temporalio/sdk-python/issues/217, https://github.com/dust-tt/dust/issues/4272"""
+    begun, stopped = threading.Event(), threading.Event()
+
+    def loop(agent: Any, step: Any, context: Any) -> str:
+        begun.set()
+        while not step.cancelled:
+            time.sleep(0.005)
+        stopped.set()
+        return "stopped"
+
+    with ServerProcess("--scripted") as server:
+        agent = WorkflowAgent(target=server.target)
+        agent.register_handler("loop", loop)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("loop", handler="loop")
+        handle = await agent.start_workflow(workflow)
+        assert await asyncio.to_thread(begun.wait, 10)
+        await handle.cancel()
+        assert await asyncio.to_thread(stopped.wait, 10)
