@@ -188,7 +188,7 @@ class ReplyAccumulator:
         self._thinking: list[str] = []
         self._refusal: list[str] = []
 
-    def add(self, chunk: Chunk) -> None:
+    def add_chunk(self, chunk: Chunk) -> None:
         """Adds the next chunk."""
         self._content.append(chunk.delta.content)
         self._thinking.append(chunk.delta.thinking)

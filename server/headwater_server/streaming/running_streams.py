@@ -52,7 +52,7 @@ class RunningStreams:
         return len(self._streams)
 
     @asynccontextmanager
-    async def open(
+    async def open_stream(
         self,
         provider: str,
         model: str,
@@ -95,7 +95,7 @@ class RunningStreams:
         stream.created = (created_us + 0.5) / 1e6
         return list_position(created_us, self._index)
 
-    def cancel(self, stream_id: str) -> None:
+    def cancel_stream(self, stream_id: str) -> None:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
         entry = self._streams.get(stream_id)
         if entry is None:

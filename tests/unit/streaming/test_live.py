@@ -71,7 +71,7 @@ async def read_error(stream: LiveStream) -> tuple[str, HeadwaterError]:
 
 def opened(script: Script, timeouts: Timeouts | None = None):
     source = FakeSource(script)
-    return source, RunningStreams().open("fake", "m", source, timeouts or Timeouts())
+    return source, RunningStreams().open_stream("fake", "m", source, timeouts or Timeouts())
 
 
 async def two_words() -> AsyncIterator[ProviderEvent]:
@@ -82,7 +82,7 @@ async def two_words() -> AsyncIterator[ProviderEvent]:
 
 async def test_a_whole_reply_ends_with_one_final_chunk():
     registry, source = RunningStreams(), FakeSource(two_words)
-    async with registry.open("fake", "m", source, Timeouts()) as stream:
+    async with registry.open_stream("fake", "m", source, Timeouts()) as stream:
         text, final = await read(stream)
     await registry.close()
     assert text == "Hello there"
@@ -116,7 +116,7 @@ async def asks_for_a_call() -> AsyncIterator[ProviderEvent]:
 
 
 async def last_of(script: Script, terms: StreamTerms) -> tuple[list[Chunk], FinalChunk]:
-    async with RunningStreams().open("fake", "m", FakeSource(script), Timeouts(), terms=terms) as stream:
+    async with RunningStreams().open_stream("fake", "m", FakeSource(script), Timeouts(), terms=terms) as stream:
         chunks: list[Chunk] = []
         while isinstance(chunk := await stream.next(), Chunk):
             chunks.append(chunk)
@@ -159,7 +159,9 @@ async def test_a_long_text_is_streamed_though_it_fits_into_no_message():
 
 async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_come():
     source = FakeSource(partial(four_million_characters, FinishReason.TOOL_CALLS))
-    async with RunningStreams().open("fake", "m", source, Timeouts(), terms=StreamTerms(collects=True)) as stream:
+    async with RunningStreams().open_stream(
+        "fake", "m", source, Timeouts(), terms=StreamTerms(collects=True)
+    ) as stream:
         text, error = await read_error(stream)
     assert len(text) == 4 * 1024 * 1024
     assert error.reason is Reason.REPLY_TOO_LARGE
@@ -167,7 +169,7 @@ async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_c
 
 async def test_a_stream_has_its_callers_labels():
     terms = StreamTerms(labels={"team": "red"})
-    async with RunningStreams().open("fake", "m", FakeSource(two_words), Timeouts(), terms=terms) as stream:
+    async with RunningStreams().open_stream("fake", "m", FakeSource(two_words), Timeouts(), terms=terms) as stream:
         assert stream.labels == {"team": "red"}
 
 
@@ -317,7 +319,7 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 
     registry = RunningStreams()
     source = FakeSource(trailing)
-    async with registry.open("fake", "m", source, Timeouts()) as stream:
+    async with registry.open_stream("fake", "m", source, Timeouts()) as stream:
         await read(stream)
     assert not source.closed
     last_bytes.set()
@@ -332,14 +334,14 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 )
 async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, words, reason):
     registry = RunningStreams()
-    async with registry.open("fake", "m", FakeSource(script), Timeouts()) as stream:
+    async with registry.open_stream("fake", "m", FakeSource(script), Timeouts()) as stream:
         for _ in range(words):
             await stream.next()
         await registry.drain(0.01)
         _, error = await read_error(stream)
         late = FakeSource(two_words)
         with pytest.raises(HeadwaterError) as refused:
-            async with registry.open("fake", "m", late, Timeouts()):
+            async with registry.open_stream("fake", "m", late, Timeouts()):
                 pass
     assert error.reason is reason
     assert refused.value.reason is Reason.SERVER_DRAINING
@@ -349,19 +351,19 @@ async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script,
 
 async def test_running_streams_are_listed_in_pages_and_cancelled_by_id():
     registry = RunningStreams()
-    opening = [registry.open("fake", f"m{i}", FakeSource(silent_from_the_start), Timeouts()) for i in range(3)]
+    opening = [registry.open_stream("fake", f"m{i}", FakeSource(silent_from_the_start), Timeouts()) for i in range(3)]
     streams = [await o.__aenter__() for o in opening]
     first, after = registry.page(0, 2)
     rest, end = registry.page(after, 2)
     assert [s.model for s in first + rest] == ["m0", "m1", "m2"]
     assert end == 0
-    registry.cancel(streams[1].id)
+    registry.cancel_stream(streams[1].id)
     assert (await read_error(streams[1]))[1].reason is Reason.STREAM_CANCELLED
     for o in opening:
         await o.__aexit__(None, None, None)
     assert len(registry) == 0
     with pytest.raises(HeadwaterError) as unknown:
-        registry.cancel(streams[1].id)
+        registry.cancel_stream(streams[1].id)
     assert unknown.value.reason is Reason.STREAM_NOT_FOUND
 
 
@@ -444,7 +446,7 @@ async def test_a_reply_that_came_at_once_has_no_pace():
 async def test_a_later_round_goes_on_counting_under_the_first_id():
     registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 41)
-    async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+    async with registry.open_stream("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
         assert stream.id == before.stream_id
         assert registry.page(0, 10) == ([stream], 0)
         first = await stream.next()
@@ -460,13 +462,13 @@ async def test_a_round_is_refused_while_the_one_before_runs_and_its_source_is_cl
     registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 1)
     second = FakeSource(two_words)
-    async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+    async with registry.open_stream("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
         with pytest.raises(HeadwaterError) as caught:
-            await registry.open("fake", "m", second, Timeouts(), before).__aenter__()
+            await registry.open_stream("fake", "m", second, Timeouts(), before).__aenter__()
         assert caught.value.reason is Reason.INVALID_REQUEST
         assert second.closed
         assert registry.page(0, 10) == ([stream], 0)
-    async with registry.open("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+    async with registry.open_stream("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
         assert (await read(stream))[0] == "Hello there"
 
 
@@ -476,6 +478,6 @@ async def test_a_later_round_that_fails_before_its_first_delta_is_not_cut_but_fa
         yield Delta()
 
     before = Continuation("str_0_" + "a" * 22, 5)
-    async with RunningStreams().open("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
+    async with RunningStreams().open_stream("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
         _, error = await read_error(stream)
     assert error.reason is Reason.PROVIDER_RATE_LIMITED

@@ -33,7 +33,10 @@ class SilentSource:
 
 
 async def opened(stack: AsyncExitStack, registry: RunningStreams, count: int) -> list[LiveStream]:
-    return [await stack.enter_async_context(registry.open("p", "m", SilentSource(), Timeouts())) for _ in range(count)]
+    return [
+        await stack.enter_async_context(registry.open_stream("p", "m", SilentSource(), Timeouts()))
+        for _ in range(count)
+    ]
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:

@@ -86,7 +86,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             reply = ReplyAccumulator()
             chunk = await self._first(accepted.stream, context)
             while not isinstance(chunk, FinalChunk):
-                reply.add(chunk)
+                reply.add_chunk(chunk)
                 if reply.size > MAX_MESSAGE_BYTES:
                     raise _too_large()
                 chunk = await accepted.stream.next()
@@ -100,7 +100,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         """Ends a running stream."""
         if not request.stream_id:
             raise invalid("stream_id", "is empty; it is in the header headwater-stream-id and on the first chunk")
-        self._streams.cancel(request.stream_id)
+        self._streams.cancel_stream(request.stream_id)
         return agent_service_pb2.CancelStreamResponse()
 
     async def ListStreams(  # noqa: N802

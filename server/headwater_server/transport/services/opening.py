@@ -64,7 +64,9 @@ class StreamOpener:
         collects = whole or bool(chat.tools or chat.provider_options)
         terms = StreamTerms(account, collects, agent.labels)
         timeouts = self._timeouts_of(agent)
-        async with self._streams.open(provider.name, route.model, source, timeouts, request.continues, terms) as stream:
+        async with self._streams.open_stream(
+            provider.name, route.model, source, timeouts, request.continues, terms
+        ) as stream:
             yield Opened(stream, dropped)
 
     def _timeouts_of(self, agent: AgentConfig) -> Timeouts:

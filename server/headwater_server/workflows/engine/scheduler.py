@@ -219,5 +219,5 @@ def _failure(outcome: BaseException | None) -> Failure:
     if isinstance(outcome, StepError):
         return outcome.failure
     if outcome is None:
-        return Failure(Reason.INTERNAL, "the attempt was cancelled, though the run was not")
+        return Failure(Reason.INTERNAL, "the attempt was cancelled, but the run was not")
     return Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__)

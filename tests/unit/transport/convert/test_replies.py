@@ -282,9 +282,9 @@ def test_what_was_dropped_stands_beside_the_metadata_of_a_first_chunk_that_is_th
 
 def test_a_run_says_the_whole_reply():
     reply = ReplyAccumulator()
-    reply.add(Chunk(1, WHEN, Delta(thinking="hm")))
-    reply.add(Chunk(2, WHEN, Delta(content="Hi ")))
-    reply.add(Chunk(3, WHEN, Delta(content="you", refusal="no")))
+    reply.add_chunk(Chunk(1, WHEN, Delta(thinking="hm")))
+    reply.add_chunk(Chunk(2, WHEN, Delta(content="Hi ")))
+    reply.add_chunk(Chunk(3, WHEN, Delta(content="you", refusal="no")))
     finish = Finish(
         FinishReason.LENGTH,
         provider_reason="length",

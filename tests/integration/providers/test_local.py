@@ -36,7 +36,7 @@ from headwater_server.providers.local.stream import LocalStream
 from tests.support.local_model import local_provider, question
 from tests.support.upstream.replies import events_of
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 WEATHER = Tool(
     "get_weather",
     "Get the current weather of a city",
