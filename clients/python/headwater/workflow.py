@@ -23,6 +23,7 @@ from headwater._call.request import build_agent
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
+from headwater._worker.places import given_back
 from headwater._worker.serving import serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
@@ -171,7 +172,8 @@ class WorkflowAgent(Agent):
         stream = self.stream_workflow(workflow, context, request_id=request_id)
         try:
             async with limit:
-                result = await stream.read_to_end()
+                with given_back(await stream.begin(), {step.queue for step in workflow.steps}):
+                    result = await stream.read_to_end()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -202,7 +204,7 @@ class WorkflowAgent(Agent):
         """
         stream = self._run(workflow, context, request_id, cancels=False)
         run_id = await stream.begin()
-        return WorkflowRunHandle(self._server(), run_id, stream)
+        return WorkflowRunHandle(self._server(), run_id, stream, {step.queue for step in workflow.steps})
 
     def stream_workflow_progress(self, run_id: str, callback: ProgressCallback | None = None) -> WorkflowProgress:
         """Watch any run from its first event to its end: `async for`, or `await` for its result.

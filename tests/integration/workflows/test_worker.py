@@ -72,6 +72,7 @@ class Site(ServiceThread):
             on_waiting=nothing,
             on_started=nothing,
             on_chunk=on_chunk,
+            on_warning=nothing,
         )
 
     async def run(self, handler: str, **facts: Any) -> str:

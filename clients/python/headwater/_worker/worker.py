@@ -29,6 +29,7 @@ from headwater._values.threads import StuckThreadsError, threads_are_stuck
 from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import failed
+from headwater._worker.places import Places
 from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
@@ -56,8 +57,8 @@ _FINAL = frozenset(
     }
 )
 
-_DRAIN = "drain"
-"""The feature of the protocol for `capacity` and tasks that are handed back."""
+_DRAIN, _WAITING = "drain", "waiting"
+"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back."""
 
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
@@ -86,7 +87,7 @@ class Worker:
         self._server = server
         self._handlers = dict(handlers)
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
+        self._places = Places(queue, concurrency)
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
         self._begun: set[str] = set()
@@ -255,7 +256,7 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
-            features=[_DRAIN],
+            features=[_DRAIN, _WAITING],
         )
         was_registered = False
 
@@ -319,7 +320,7 @@ class Worker:
             task.cancel()
 
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
-        async with self._slots:
+        async with self._places.take(task, functools.partial(self._wait_for, task.task_id)):
             self._begun.add(task.task_id)
             handler = self._handlers.get(task.step.handler)
             if handler is None:
@@ -342,6 +343,12 @@ class Worker:
             text = f"its result has {result.ByteSize():,} bytes, more than 1 MiB"
             return failed(task, failure_message(text, non_retryable=True))
         return result
+
+    def _wait_for(self, task_id: str, run_id: str) -> None:
+        """Tells the server the run that a task waits for; empty: it waits no longer."""
+        if _WAITING in self._features:
+            waiting = worker_service_pb2.TaskWaiting(task_id=task_id, run_id=run_id)
+            self._outbox.put(worker_service_pb2.AttachRequest(waiting=waiting))
 
     def _worked(self, task: worker_service_pb2.WorkerTask, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
         del self._tasks[task.task_id]

@@ -45,7 +45,7 @@ def violations(workflow: Workflow, queue: str) -> list[FieldViolation]:
 
 
 def unknown_handlers(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> dict[int, str]:
-    """What is said of the steps whose handler no worker has ever registered, by position; the first 100 of them.
+    """Names the handlers that no worker has ever registered, by the position of their step; the first 100 of them.
 
     Args:
         workflow: the definition.
