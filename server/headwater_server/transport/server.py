@@ -15,7 +15,7 @@ from headwater_server.transport.port import PortTakenError, check_port
 from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
-MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
 LONGEST_DRAIN_SECONDS = 86_400.0
 LATE_CALLS_SECONDS = 0.1
@@ -27,8 +27,6 @@ SERVICES = tuple(
 )
 
 # A burst of calls waits its turn. Of more than 1,000 that wait, gRPC would refuse some at random, by a bare CANCELLED.
-MAX_METADATA_BYTES = 64 * 1024
-
 _PENDING = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
@@ -42,9 +40,6 @@ OPTIONS = (
     *_PENDING,
     *_METADATA,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    # Between its two limits, 8 and 16 KiB unless set, gRPC refuses metadata at random.
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     # Clients may ping every 10 s, with or without a call: no strikes.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -55,7 +50,6 @@ OPTIONS = (
 )
 SIBLING_OPTIONS = (
     *_PENDING,
-    *_METADATA,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),

@@ -25,7 +25,7 @@ const (
 
 // Why a call failed. The `reason` of the `google.rpc.ErrorInfo` that every error of this service carries (domain
 // `headwater.ai`) is one of these names without the prefix `ERROR_REASON_`. Two errors of gRPC itself carry none: a
-// message over 32 MiB, and metadata over 16 KiB (both RESOURCE_EXHAUSTED). A message that cannot be read, also one that
+// message over 32 MiB, and metadata over 64 KiB (both RESOURCE_EXHAUSTED). A message that cannot be read, also one that
 // is nested more than 100 levels, is INVALID_ARGUMENT, reason INVALID_REQUEST.
 //
 // Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where

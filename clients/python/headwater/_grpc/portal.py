@@ -1,8 +1,10 @@
-"""A second, long-lived event loop in a separate thread, on which synchronous calls run.
+"""Long-lived event loops in separate threads: one for synchronous calls, one for the work behind the scenes.
 
-It is started by the first such call and ended when the interpreter exits, so that synchronous calls work everywhere:
-in scripts, in threads, inside a running loop (which they block), in notebooks. Only the portal's own loop, on which
-async tools and handlers of synchronous calls run, cannot wait for itself: there they are refused.
+Each is started by the first call that needs it and ended when the interpreter exits. So synchronous calls work
+everywhere: in scripts, in threads, inside a running loop (which they block), in notebooks. Only a portal's own loop, on
+which async tools and handlers of synchronous calls run, cannot wait for itself: there they are refused. Tools of such a
+call may block that loop. So the connections of workers, their heartbeats and the start and end of runs have a loop that
+no code of a caller shares.
 
 asyncio lets SystemExit and KeyboardInterrupt of a task end its loop. Here other callers have tasks too, so the loop
 continues: the exception is the result of its task.
@@ -30,10 +32,10 @@ _STOP_SECONDS = 5.0
 class Portal:
     """An event loop in a daemon thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._ready = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._serve, name="headwater-portal", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
 
@@ -86,36 +88,47 @@ class Portal:
         self._thread.join(_STOP_SECONDS)
 
 
-_portal: Portal | None = None
+_portals: dict[str, Portal] = {}
 _lock = threading.Lock()
 
 
 def portal() -> Portal:
-    """The portal of this process, started if need be.
+    """The portal for synchronous calls, started if need be. Code of the caller may run on it.
 
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
     """
-    global _portal
+    return _started("headwater-portal")
+
+
+def background() -> Portal:
+    """The portal of workers and runs, started if need be. No code of the caller runs on it. Raises as `portal`."""
+    return _started("headwater-background")
+
+
+def _started(name: str) -> Portal:
     check_process()
     with _lock:
-        if _portal is None:
-            _portal = Portal()
+        if not _portals:
+            atexit.unregister(_shut_down)
             atexit.register(_shut_down)
-        return _portal
+        if name not in _portals:
+            _portals[name] = Portal(name)
+        return _portals[name]
 
 
 def _shut_down() -> None:
-    global _portal
     with _lock:
-        stopped, _portal = _portal, None
-    if stopped is not None:
-        stopped.stop()
+        stopped = list(_portals.values())
+        _portals.clear()
+    for each in stopped:
+        each.stop()
 
 
 def _after_fork_in_child() -> None:
-    global _portal, _lock
-    _portal, _lock = None, threading.Lock()  # its thread did not come along
+    global _lock
+    _lock = threading.Lock()
+    _portals.clear()  # their threads did not come along
 
 
 if hasattr(os, "register_at_fork"):

@@ -43,6 +43,10 @@ class CannotRunError(Exception):
     """A function cannot be run here, and no further attempt would change that."""
 
 
+class StuckThreadsError(CannotRunError):
+    """A function cannot be run in this process, because too many earlier ones do not return."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a function ended: with a value, or with an exception."""
@@ -67,14 +71,19 @@ class _StuckThreads:
 _stuck = _StuckThreads()
 
 
+def threads_are_stuck() -> bool:
+    """Whether so many functions do not return that no more are begun."""
+    return _stuck.add(0) >= MAX_STUCK_THREADS
+
+
 async def in_thread(name: str, function: Callable[[], Any]) -> Ended:
     """Run a function in a new thread, with the context variables of the caller.
 
     Raises:
-        CannotRunError: too many earlier ones do not return.
+        StuckThreadsError: too many earlier ones do not return.
     """
-    if _stuck.add(0) >= MAX_STUCK_THREADS:
-        raise CannotRunError(
+    if threads_are_stuck():
+        raise StuckThreadsError(
             f"{MAX_STUCK_THREADS} functions of this process were given up and do not return; give what they wait for a "
             "timeout, or write async functions, which can be stopped"
         )

@@ -1,11 +1,12 @@
 """A worker: hosts handlers for one queue, over one stream at a time.
 
-Theory of operation. Everything here happens on the portal's loop; the public methods may be called from anywhere and
+Theory of operation. Everything here happens on the background loop; the public methods may be called from anywhere and
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
 continues; the next registration names those tasks, the server says which of them are no longer wanted, and results that
-were not acknowledged are sent again. To add handlers, a worker leaves and attaches again.
+were not acknowledged are sent again. To add handlers, a worker leaves and attaches again. A worker that is to stop says
+that it takes no more tasks, finishes those that it has, and hands the rest back.
 """
 
 from __future__ import annotations
@@ -21,23 +22,28 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
-from headwater._grpc.portal import portal
+from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
+from headwater._values.threads import StuckThreadsError, threads_are_stuck
 from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import failed
+from headwater._worker.places import Places
 from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
 T = TypeVar("T")
 
 TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitable[worker_service_pb2.TaskResult]]
-"""Does a task, on the portal's loop."""
+"""Does a task, on the background loop."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 6.0
+_LOOK_AT_THREADS_SECONDS = 1.0
+_REFUSED_SECONDS = 60.0
+"""How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
 _CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
@@ -50,6 +56,9 @@ _FINAL = frozenset(
         "FAILED_PRECONDITION",
     }
 )
+
+_DRAIN, _WAITING = "drain", "waiting"
+"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back."""
 
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
@@ -78,18 +87,28 @@ class Worker:
         self._server = server
         self._handlers = dict(handlers)
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
+        self._places = Places(queue, concurrency)
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
+        self._begun: set[str] = set()
+        self._draining = False
+        self._features: frozenset[str] = frozenset()
         self._outbox = Outbox()
         self._attachment: Attachment | None = None
         self._registered = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: HeadwaterError | None = None
         self._last_error: HeadwaterError | None = None
+        self._was_registered = False
+        self._refused_since: float | None = None
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[None] | None = None
+        self._stuck: asyncio.Task[None] | None = None
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._stuck is not None and not self._stuck.done()
 
     @property
     def failure(self) -> HeadwaterError | None:
@@ -102,7 +121,7 @@ class Worker:
         Raises:
             ForkError: in a process that was forked while its parent had a channel open.
         """
-        portal().submit(self._run())
+        background().submit(self._run())
 
     async def wait_registered(self, timeout: float) -> None:
         """Wait until the server knows the worker with all its handlers; from any loop.
@@ -119,7 +138,11 @@ class Worker:
 
     def add_handlers(self, handlers: Mapping[str, TaskHandler]) -> None:
         """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits again."""
-        portal().submit(self._add(dict(handlers)))
+        background().submit(self._add(dict(handlers)))
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more tasks, and wait up to `seconds` for the end of those in work; from any loop."""
+        await _there(self._drain(seconds))
 
     async def aclose(self) -> None:
         """Abandon the tasks in work and disconnect; from any loop.
@@ -154,6 +177,32 @@ class Worker:
             if self._attachment is not None:
                 self._attachment.leave()
 
+    async def _drain(self, seconds: float) -> None:
+        self._draining = True
+        self._offer(0)
+        for task_id in self._tasks.keys() - self._begun:
+            self._tasks[task_id].cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+
+    def _offer(self, concurrency: int) -> None:
+        """Tells the server how many tasks the worker takes."""
+        if _DRAIN in self._features:
+            capacity = worker_service_pb2.WorkerCapacity(concurrency=concurrency)
+            self._outbox.put(worker_service_pb2.AttachRequest(capacity=capacity))
+
+    async def _wait_for_threads(self) -> None:
+        """Takes no tasks as long as the threads of this process are stuck."""
+        log.error("worker %s of queue %r takes no more tasks: its threads are stuck", self.worker_id, self.queue)
+        self._offer(0)
+        while threads_are_stuck() and not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AT_THREADS_SECONDS):
+                    await self._closing.wait()
+        if not (self._draining or self._closing.is_set()):
+            log.warning("worker %s of queue %r takes tasks again", self.worker_id, self.queue)
+            self._offer(self._concurrency)
+
     async def _close(self) -> None:
         if self._closer is None:
             self._closer = asyncio.create_task(self._shut_down())
@@ -161,6 +210,8 @@ class Worker:
 
     async def _shut_down(self) -> None:
         self._closing.set()
+        if self._stuck is not None:
+            await asyncio.wait([self._stuck])
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -205,16 +256,21 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
+            features=[_DRAIN, _WAITING],
         )
         was_registered = False
 
         def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
-            was_registered = True
+            was_registered = self._was_registered = True
+            self._refused_since = None
             log.info("serves queue %s at %s", self.queue, self._server.target)
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
+            self._features = frozenset(answer.features)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
+            if self._draining or self._is_stuck:
+                self._offer(0)
             if names == sorted(self._handlers):
                 self._registered.set()
             else:  # more were added in the meantime
@@ -236,7 +292,11 @@ class Worker:
 
     def _lost(self, error: HeadwaterError) -> None:
         if error.code is not None and error.code.name in _FINAL:
-            raise error
+            now = asyncio.get_running_loop().time()
+            self._refused_since = self._refused_since or now
+            if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
+                raise error
+            log.warning("worker %s of queue %r was refused and tries again: %s", self.worker_id, self.queue, error)
         self._last_error = error
         log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
 
@@ -247,6 +307,8 @@ class Worker:
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
                     work.add_done_callback(functools.partial(self._worked, task))
+                    if self._draining:  # it was on its way
+                        work.cancel()
             case "cancellation":
                 self._forget(message.cancellation.task_id)
             case "ack":
@@ -259,12 +321,19 @@ class Worker:
             task.cancel()
 
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
-        async with self._slots:
+        async with self._places.take(task, functools.partial(self._wait_for, task.task_id)):
+            self._begun.add(task.task_id)
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
             try:
                 result = await handler(task, functools.partial(self._emit, task.task_id))
+            except StuckThreadsError as error:
+                if _DRAIN not in self._features:
+                    return failed(task, failure_message(str(error)))
+                if not self._is_stuck:
+                    self._stuck = asyncio.create_task(self._wait_for_threads())
+                return _handed_back(task, begun=False)
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
@@ -277,14 +346,24 @@ class Worker:
             return failed(task, failure_message(text, non_retryable=True))
         return result
 
+    def _wait_for(self, task_id: str, run_id: str) -> None:
+        """Tells the server the run that a task waits for; empty: it waits no longer."""
+        if _WAITING in self._features:
+            waiting = worker_service_pb2.TaskWaiting(task_id=task_id, run_id=run_id)
+            self._outbox.put(worker_service_pb2.AttachRequest(waiting=waiting))
+
     def _worked(self, task: worker_service_pb2.WorkerTask, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
         del self._tasks[task.task_id]
+        begun = task.task_id in self._begun
+        self._begun.discard(task.task_id)
         if not work.cancelled():
             result = work.result()
-        elif self._closing.is_set():
-            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
-        else:
+        elif not (self._closing.is_set() or self._draining):
             return
+        elif _DRAIN in self._features:
+            result = _handed_back(task, begun=begun)
+        else:
+            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
         self._results[task.task_id] = result
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
@@ -298,9 +377,13 @@ class Worker:
             self._outbox.put(worker_service_pb2.AttachRequest(chunk=chunk))
 
 
+def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool) -> worker_service_pb2.TaskResult:
+    return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=worker_service_pb2.TaskHandback(begun=begun))
+
+
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs it on the portal's loop and waits for it on this one."""
-    return await asyncio.wrap_future(portal().submit(coroutine))
+    """Runs it on the background loop and waits for it on this one."""
+    return await asyncio.wrap_future(background().submit(coroutine))
 
 
 def _is_cancelled() -> bool:

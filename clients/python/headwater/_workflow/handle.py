@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from typing import Any, TypeAlias
 
 from headwater._grpc.server import Server
 from headwater._values.validation import int32
+from headwater._worker.places import given_back
 from headwater._workflow.events import WorkflowEvent, to_event
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater._workflow.run import WorkflowStream
@@ -30,8 +31,9 @@ class WorkflowRunHandle:
         id: id of the run.
     """
 
-    def __init__(self, server: Server, run_id: str, stream: WorkflowStream) -> None:
+    def __init__(self, server: Server, run_id: str, stream: WorkflowStream, queues: Collection[str]) -> None:
         self.id = run_id
+        self._queues = queues
         self._server = server
         self._task = asyncio.create_task(stream.read_to_end(), name=f"headwater run {run_id}")
         self._task.add_done_callback(_look_at)
@@ -56,7 +58,8 @@ class WorkflowRunHandle:
                 f"the event loop that started run {self.id} has ended, and no worker hosts its handlers; continue with "
                 f"`await agent.resume_workflow({self.id!r})`"
             )
-        return await asyncio.shield(self._task)
+        with given_back(self.id, self._queues):
+            return await asyncio.shield(self._task)
 
     def events(self, after_sequence: int = 0) -> RunWatch[WorkflowEvent]:
         """The events of the run, from the first or after one, then as they come, to its end."""

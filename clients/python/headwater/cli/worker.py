@@ -25,13 +25,23 @@ WRONG_USAGE = 2
 @click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Most steps at once."
 )
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="How long it may finish its steps when it is stopped.",
+)
 @server_options
-def worker(agent: str, queue: str, concurrency: int, target: str | None, token: str | None) -> None:
+def worker(
+    agent: str, queue: str, concurrency: int, drain_seconds: float, target: str | None, token: str | None
+) -> None:
     """Serve a queue with the handlers of a WorkflowAgent until stopped.
 
     MODULE is imported from the current folder or from where Python finds it; AGENT is its name there. The server is
     that of the agent, unless --target names another. Registrations and steps are logged on standard error. Ctrl-C or
-    SIGTERM ends the worker: its steps go to others.
+    SIGTERM stops the worker: it finishes its steps, and those that take longer go to others. The second one ends it at
+    once.
     """
     found = _load(agent)
     if target is not None:
@@ -42,7 +52,7 @@ def worker(agent: str, queue: str, concurrency: int, target: str | None, token: 
     log.setLevel(logging.INFO)
     log.addHandler(_Log())
     log.propagate = False
-    asyncio.run(_serve(found, queue, concurrency))
+    asyncio.run(_serve(found, queue, concurrency, drain_seconds))
 
 
 class _Log(logging.Handler):
@@ -54,25 +64,19 @@ class _Log(logging.Handler):
         click.echo(f"headwater: {one_line(record.getMessage() + why)}", err=True)
 
 
-async def _serve(agent: Any, queue: str, concurrency: int) -> None:
-    serving = asyncio.create_task(agent.run_worker(queue=queue, concurrency=concurrency))
+async def _serve(agent: Any, queue: str, concurrency: int, drain_seconds: float) -> None:
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    stopped = False
 
-    def stop(number: signal.Signals) -> None:
-        nonlocal stopped
-        stopped = True
-        serving.cancel()
-        loop.remove_signal_handler(number)  # the second one ends the process at once
+    def stopped() -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)  # the second one ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, stop, number)
-    try:
-        await serving
-    except asyncio.CancelledError:
-        if not stopped:
-            raise
+            loop.add_signal_handler(number, stopped)
+    await agent.run_worker(queue=queue, concurrency=concurrency, stop=stop, drain_seconds=drain_seconds)
 
 
 def _load(path: str) -> Any:

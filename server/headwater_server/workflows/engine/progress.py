@@ -104,8 +104,12 @@ class Progress:
             self._resume_step(moment, step)
 
     def _resume_step(self, moment: Moment, step: Step) -> None:
-        """A step was in progress when a crash came. One that waited for a worker never ran."""
-        if step.retry_policy.is_at_most_once and self._now[step.name].status is StepStatus.RUNNING:
+        """A step was in progress when a crash came. A handler may still run; one that waited for a worker never ran."""
+        running = self._now[step.name].status is StepStatus.RUNNING
+        if running and step.handler:
+            self._seen[step.name], context = self._context.snapshot()
+            moment.attempts.append((step, self._now[step.name].attempt, context))
+        elif running and step.retry_policy.is_at_most_once:
             lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
             self._fail(moment, step, _at_most_once(lost))
         else:
@@ -158,8 +162,18 @@ class Progress:
         self._now[step.name] = after
         moment.attempts.append((step, attempt, context))
 
-    def conclude(self, moment: Moment, name: str, outcome: Outcome | Failure, *, retry: bool) -> None:
-        """An attempt has ended. Without `retry`, a step that would be tried again is left in progress."""
+    def conclude(
+        self, moment: Moment, name: str, outcome: Outcome | Failure, *, retry: bool, counts: bool = True
+    ) -> None:
+        """An attempt has ended.
+
+        Args:
+            moment: gets the conclusions.
+            name: the step.
+            outcome: how the attempt ended.
+            retry: False: a step that would be tried again is left in progress.
+            counts: False: a failure does not count towards `max_attempts`, and the next attempt begins at once.
+        """
         step = self._definition[self._position[name]]
         if isinstance(outcome, Outcome):
             try:
@@ -171,14 +185,16 @@ class Progress:
                 return
         else:
             failure = outcome
-        failures = self._now[name].failures + 1
+        failures = self._now[name].failures + counts
         if step.retry_policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
             failure = _at_most_once(failure)
-        if failure.non_retryable or failures >= step.retry_policy.max_attempts:
+        if failure.non_retryable or (counts and failures >= step.retry_policy.max_attempts):
             self._now[name] = replace(self._now[name], failures=failures)
             self._fail(moment, step, failure)
         elif retry:
-            self._retry(moment, step, failure, failures)
+            least = failure.retry_delay_seconds or 0.0
+            delay = max(step.retry_policy.delay_seconds(failures), least) if counts else 0.0
+            self._retry(moment, step, failure, failures, delay)
 
     def _complete(self, moment: Moment, step: Step, outcome: Outcome, merge: Merge) -> None:
         event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result)
@@ -198,9 +214,8 @@ class Progress:
         self._end(moment, RunEvent(EventType.STEP_FAILED, step=step.name, failure=failure), StepStatus.FAILED)
         self._release(moment, step)
 
-    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int) -> None:
+    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int, delay: float) -> None:
         state = self._now[step.name]
-        delay = max(step.retry_policy.delay_seconds(failures), failure.retry_delay_seconds or 0.0)
         after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=failure, queue="")
         event = RunEvent(
             EventType.STEP_RETRYING, step=step.name, attempt=state.attempt, failure=failure, delay_seconds=delay

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TypeAlias
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
@@ -39,7 +39,9 @@ from headwater_server.workflows.engine.progress import Moment, Progress
 Execute: TypeAlias = Callable[[Step, int, Mapping[str, str], Mapping[str, str]], Awaitable[Outcome]]
 """Makes one attempt: the step, the attempt's number, the context as it is now, the results of its dependencies.
 
-Raises StepError when it fails. Any other exception counts as a failure that may pass. Neither mapping may be changed.
+The scheduler of a resumed run calls it for an attempt of a handler that may still run from before; it raises
+AttemptLostError when that attempt is lost. Raises StepError when it fails. Any other exception counts as a failure that
+may pass. Neither mapping may be changed.
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""
@@ -128,7 +130,8 @@ class Scheduler:
             elif name in self._interrupted or (outcome is None and self._stopping):
                 pass  # its failure means nothing: it is cancelled, or starts over elsewhere
             else:
-                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling)
+                counts = not isinstance(outcome, AttemptLostError)
+                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling, counts=counts)
         elapsed, self._elapsed = self._elapsed, []
         for name in elapsed:
             self._progress.delay_over(name)

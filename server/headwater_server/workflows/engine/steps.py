@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -24,7 +26,7 @@ from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
 from headwater_server.workflows.workers.pool import WorkerPool
-from headwater_server.workflows.workers.tasks import TaskSpec
+from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, OnWarning, TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
@@ -55,14 +57,19 @@ class StepRunner:
     def drain(self) -> None:
         """Fails no attempt from now on that can start over: this server's shutdown may be the cause."""
         self._draining = True
+        self._workers.drain()
 
     def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
         """The function that the scheduler of a run calls for each attempt."""
+        expected = self._expected(info, state, run_log)
 
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
         ) -> Outcome:
             try:
+                if (left := expected.pop(step.name, None)) is not None:
+                    with contextlib.suppress(NotBegunError):
+                        return await self._workers.rejoin(left, step.timeout_seconds)
                 if step.handler:
                     return await self._handle(info, state, run_log, step, attempt, context, dependencies)
                 return await self._ask(info, run_log, step, attempt, dependencies)
@@ -72,6 +79,18 @@ class StepRunner:
                 raise
 
         return execute
+
+    def _expected(self, info: RunInfo, state: RunState, run_log: RunLog) -> dict[str, Attempt]:
+        """The attempts that workers may have from the process before this one, by step."""
+        expected = {}
+        for step in info.workflow.steps:
+            now = state.steps[step.name]
+            if step.handler and now.status is StepStatus.RUNNING:
+                task = TaskSpec(info.run_id, info.workflow.name, step, now.attempt)
+                on_chunk = functools.partial(run_log.add_chunk, step.name, now.attempt)
+                on_warning = _warning(run_log, step.name, now.attempt)
+                expected[step.name] = self._workers.expect(task, step.queue or info.queue, on_chunk, on_warning)
+        return expected
 
     async def _ask(
         self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, dependencies: Mapping[str, str]
@@ -134,7 +153,17 @@ class StepRunner:
             on_waiting=on_waiting,
             on_started=on_started,
             on_chunk=on_chunk,
+            on_warning=_warning(run_log, step.name, attempt),
         )
+
+
+def _warning(run_log: RunLog, step: str, attempt: int) -> OnWarning:
+    """Records a warning of an attempt."""
+
+    async def warn(text: str) -> None:
+        await run_log.record([Transition(RunEvent(EventType.RUN_WARNING, step=step, attempt=attempt, message=text))])
+
+    return warn
 
 
 def json_object(values: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -17,6 +16,9 @@ OnWaiting: TypeAlias = Callable[[str], Awaitable[None]]
 
 OnStarted: TypeAlias = Callable[[], Awaitable[None]]
 """Is called when a worker has taken a task that had to wait, before the worker gets it."""
+
+OnWarning: TypeAlias = Callable[[str], Awaitable[None]]
+"""Gets a warning about the attempt, for people."""
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 """Gets content and thinking as they come."""
@@ -41,6 +43,11 @@ class TaskSpec:
     agent: AgentConfig = field(default_factory=AgentConfig)
 
     @property
+    def task_id(self) -> str:
+        """Id of the task of this attempt. The next process of the server finds it again, and no other can guess it."""
+        return hashlib.sha256(f"{self.run_id}/{self.attempt}/{self.step.name}".encode()).hexdigest()[:32]
+
+    @property
     def idempotency_key(self) -> str:
         """Equal in all attempts of this step of this run, and different for every other step of any run."""
         name = hashlib.sha256(self.step.name.encode()).hexdigest()[:32]  # short and ASCII, so that it fits a header
@@ -53,6 +60,17 @@ class Assign:
 
     task_id: str
     task: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A task that its worker gives back. `begun`: its handler was called."""
+
+    begun: bool
+
+
+class NotBegunError(Exception):
+    """A worker has handed a task back without having begun it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,7 @@ class Attempt:
         held_back: the journal says that it waits, so its worker does not get it yet.
         was_sent: its worker may have got it.
         spoke: whether it has had output.
+        waits: it waits for another run, and takes no place of its worker.
         assigned: is done when a worker has it.
     """
 
@@ -84,21 +103,25 @@ class Attempt:
         "id",
         "number",
         "on_chunk",
+        "on_warning",
         "outcome",
         "queue",
         "spoke",
         "task",
+        "waits",
         "was_sent",
         "worker",
     )
 
-    def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk) -> None:
+    def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk, on_warning: OnWarning) -> None:
         loop = asyncio.get_running_loop()
-        self.id = uuid.uuid4().hex
+        self.id = task.task_id
         self.number = number
         self.task = task
         self.queue = queue
         self.on_chunk = on_chunk
+        self.on_warning = on_warning
+        self.waits = False
         self.worker: Worker | None = None
         self.held_back = False
         self.was_sent = False
@@ -165,7 +188,13 @@ class Worker:
     @property
     def has_room(self) -> bool:
         """Whether it can take a task now."""
-        return self.link is not None and not self.dead and len(self.tasks) < self.concurrency
+        return self.link is not None and not self.dead and self._places_taken < self.concurrency
+
+    @property
+    def _places_taken(self) -> int:
+        if len(self.tasks) < self.concurrency:
+            return len(self.tasks)
+        return sum(not attempt.waits for attempt in self.tasks.values())
 
     @property
     def load(self) -> tuple[float, int]:

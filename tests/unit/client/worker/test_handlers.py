@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import math
+import pickle
 import signal
 import sys
 import threading
@@ -610,9 +611,8 @@ async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    message, retryable = await ran.error(sync_function)
-    assert "do not return" in message
-    assert not retryable
+    with pytest.raises(threads.StuckThreadsError, match="do not return"):
+        await ran(sync_function)
     go.set()
     while threads._stuck.add(0):
         await asyncio.sleep(0.001)
@@ -812,3 +812,37 @@ async def test_a_long_chain_of_causes_is_cut(ran: Ran) -> None:
     while failure.HasField("cause"):
         failure, depth = failure.cause, depth + 1
     assert depth == 8
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_handler_sees_that_its_attempt_is_cancelled(ran: Ran, kind: str) -> None:
+    begun, seen = threading.Event(), threading.Event()
+
+    def sync(agent: Any, step: Any, context: Any) -> None:
+        assert not step.cancelled
+        begun.set()
+        if step.wait_cancelled(10) and step.cancelled:
+            seen.set()
+
+    async def asynchronous(agent: Any, step: Any, context: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if step.cancelled:
+                seen.set()
+
+    running = asyncio.create_task(ran({"sync": sync, "async": asynchronous}[kind]))
+    assert await asyncio.to_thread(begun.wait, 10)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await asyncio.to_thread(seen.wait, 10)
+
+
+async def test_a_step_can_be_given_to_another_process(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: Any) -> bool:
+        copy = pickle.loads(pickle.dumps(step))  # noqa: S301  its own
+        return bool(copy == step and not copy.cancelled)
+
+    assert await ran.value(handler) is True
