@@ -28,7 +28,7 @@ class ReplyType:
             from pydantic import PydanticUserError, TypeAdapter
             from pydantic.errors import PydanticSchemaGenerationError
         except ImportError:
-            raise ToolError("response_format with a class needs pydantic: pip install 'headwater[tools]'") from None
+            raise ToolError("response_format with a class needs pydantic: pip install pydantic") from None
         self.name = kind.__name__
         try:
             self._adapter: TypeAdapter[Any] = TypeAdapter(kind)

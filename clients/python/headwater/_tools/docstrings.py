@@ -53,7 +53,7 @@ def read_docstring(document: str) -> Description:
     try:
         from griffe import Docstring, infer_docstring_style, parse
     except ImportError:
-        raise ToolError("a docstring with sections needs griffe: pip install 'headwater[tools]'") from None
+        raise ToolError("a docstring with sections needs griffe: pip install griffelib") from None
     docstring = Docstring(document)
     style, _ = infer_docstring_style(docstring)
     if style is None:
