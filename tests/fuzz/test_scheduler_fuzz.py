@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
     Outcome,
     RetryPolicy,
@@ -121,17 +121,25 @@ def _run_alone(plan: Plan, step: Step, state: StepState, context: dict[str, str]
 
 
 class Host:
-    """Executes attempts as planned, and watches over what the scheduler promises."""
+    """Executes attempts as planned, and watches over what the scheduler promises.
+
+    Attributes:
+        attempts: the numbers of the attempts of each step.
+        lost: the attempts that ran when the process before ended; none of their workers comes back.
+    """
 
     def __init__(self, plan: Plan, journal: FakeRecorder) -> None:
         self._plan = plan
         self._journal = journal
         self._running: list[Step] = []
         self.attempts: dict[str, list[int]] = {step.name: [] for step in plan.workflow.steps}
+        self.lost: set[tuple[str, int]] = set()
 
     async def execute(
         self, step: Step, attempt: int, context: Mapping[str, str], results: Mapping[str, str]
     ) -> Outcome:
+        if (step.name, attempt) in self.lost:
+            raise AttemptLostError(Failure(Reason.WORKER_LOST, "its worker has not come back"))
         recorded = self._journal.state.steps
         assert (recorded[step.name].status, recorded[step.name].attempt) == (StepStatus.RUNNING, attempt)
         assert attempt > max(self.attempts[step.name], default=0)
@@ -189,6 +197,7 @@ def drive(plan: Plan, journal: FakeRecorder, host: Host) -> RunState:
 
     async def main() -> RunState:
         state = journal.load()
+        host.lost = {(s.name, s.attempt) for s in state.steps.values() if s.status is StepStatus.RUNNING}
         try:
             await Scheduler(plan.workflow, state, host.execute, journal.record).run()
         finally:
@@ -233,8 +242,9 @@ def test_a_run_that_crashes_after_every_record_ends_the_same(plan: Plan) -> None
     host = Host(plan, journal)
     lost: set[str] = set()
     while journal.state.status is RunStatus.RUNNING:
-        # Started, then at least one record of the next process; else none would ever come further.
-        journal.crash_after = len(journal.calls) + 2
+        # The attempt before is lost, another one started, then at least one more record of the next process; else none
+        # would ever come further.
+        journal.crash_after = len(journal.calls) + 3
         try:
             state = drive(plan, journal, host)
         except CrashError:
