@@ -128,7 +128,7 @@ def test_ctrl_c_in_the_first_second_gives_130_and_no_traceback(tmp_path, command
         assert process.stdout.read(1) == "!"
         time.sleep(hidden + 0.03)  # the moment of the signal is what is varied
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=30)
     assert "Traceback" not in errors
     ended = command[0] in ("config", "serve")  # serve closes what it has begun and ends well
     assert process.returncode in ((0, 130) if ended else (130,)), errors
