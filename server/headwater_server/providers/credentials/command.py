@@ -116,6 +116,9 @@ class CommandToken:
         except BaseException:
             await _kill(process)
             raise
+        finally:
+            # asyncio closes it only when the pipe ends too, which a child in another session may hold open.
+            process._transport.close()  # type: ignore[attr-defined]
         if code:
             raise self._failed(f"ended with {f'exit code {code}' if code > 0 else f'signal {-code}'}")
         return output
