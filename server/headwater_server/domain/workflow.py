@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import AgentConfig
 
@@ -92,6 +93,7 @@ class Step:
 
     Attributes:
         metadata: a JSON object as text; empty for none.
+        accept_finish_reasons: those with which a cut reply to the action counts as whole.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Step:
     description: str = ""
     metadata: str = ""
     queue: str = ""
+    accept_finish_reasons: tuple[FinishReason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class StepState:
         started: when its latest attempt began, in seconds since the epoch; 0 before.
         ended: when it ended; 0 before.
         queue: the queue that it waits for.
+        reply: of the model, the latest; its usage is the sum over all attempts.
     """
 
     name: str
@@ -152,6 +156,7 @@ class StepState:
     started: float = 0.0
     ended: float = 0.0
     queue: str = ""
+    reply: ReplyFacts | None = None
 
 
 @dataclass(slots=True)
@@ -181,11 +186,13 @@ class Outcome:
         result: JSON text.
         changes: keys of the context that the handler set or changed.
         deleted: keys that it deleted.
+        reply: facts of the model's reply to an action.
     """
 
     result: str
     changes: Mapping[str, str] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
+    reply: ReplyFacts | None = None
 
 
 @dataclass(slots=True)
@@ -202,6 +209,7 @@ class RunEvent:
         queue: the queue that a step waits for.
         message: of a warning; `context_key` is the key of the context that it is about, or empty.
         failed_steps: on RUN_FINISHED, as `RunState.failed_steps`.
+        reply: of the model in the attempt that ended.
         create_time: in seconds since the epoch; 0.0 until it is recorded.
     """
 
@@ -222,6 +230,7 @@ class RunEvent:
     context_key: str = ""
     run_status: RunStatus | None = None
     failed_steps: tuple[str, ...] = ()
+    reply: ReplyFacts | None = None
     sequence: int = 0
     create_time: float = 0.0
 

@@ -341,9 +341,13 @@ type Step struct {
 	// Facts for its handler: a JSON object as text. Default: none.
 	MetadataJson string `protobuf:"bytes,10,opt,name=metadata_json,json=metadataJson,proto3" json:"metadata_json,omitempty"`
 	// The queue whose workers have its handler. Default: the queue of the run.
-	Queue         string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Queue string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Finish reasons besides STOP and OTHER with which a reply to the `action` counts as whole. A reply that ends with
+	// LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL or PAUSE fails the step otherwise, and is not asked for again. Default:
+	// none.
+	AcceptFinishReasons []FinishReason `protobuf:"varint,12,rep,packed,name=accept_finish_reasons,json=acceptFinishReasons,proto3,enum=headwater.v1.FinishReason" json:"accept_finish_reasons,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
@@ -453,6 +457,13 @@ func (x *Step) GetQueue() string {
 	return ""
 }
 
+func (x *Step) GetAcceptFinishReasons() []FinishReason {
+	if x != nil {
+		return x.AcceptFinishReasons
+	}
+	return nil
+}
+
 // When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
 // `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
 type RetryPolicy struct {
@@ -550,7 +561,10 @@ type StepRun struct {
 	// When it ended. Absent before.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The queue that it waits for. Only with WAITING_FOR_WORKER.
-	Queue         string `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
+	// handler, and before the first reply.
+	Reply         *ActionReply `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -655,6 +669,86 @@ func (x *StepRun) GetQueue() string {
 	return ""
 }
 
+func (x *StepRun) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+// The facts of a model's reply to the action of a step.
+type ActionReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the model stopped.
+	FinishReason FinishReason `protobuf:"varint,1,opt,name=finish_reason,json=finishReason,proto3,enum=headwater.v1.FinishReason" json:"finish_reason,omitempty"`
+	// Tokens. Absent when the provider reported none.
+	Usage *Usage `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	// The model asked for, without the provider's prefix.
+	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	// Name of the provider that answered.
+	Provider      string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActionReply) Reset() {
+	*x = ActionReply{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActionReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActionReply) ProtoMessage() {}
+
+func (x *ActionReply) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActionReply.ProtoReflect.Descriptor instead.
+func (*ActionReply) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ActionReply) GetFinishReason() FinishReason {
+	if x != nil {
+		return x.FinishReason
+	}
+	return FinishReason_FINISH_REASON_UNSPECIFIED
+}
+
+func (x *ActionReply) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *ActionReply) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ActionReply) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
 // One execution of a workflow.
 type WorkflowRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -682,14 +776,16 @@ type WorkflowRun struct {
 	// Sequence of its latest event.
 	Sequence int32 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The queue of its handlers. Empty when it was given none.
-	Queue         string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+	Usage         *Usage `protobuf:"bytes,13,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkflowRun) Reset() {
 	*x = WorkflowRun{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +797,7 @@ func (x *WorkflowRun) String() string {
 func (*WorkflowRun) ProtoMessage() {}
 
 func (x *WorkflowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +810,7 @@ func (x *WorkflowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowRun.ProtoReflect.Descriptor instead.
 func (*WorkflowRun) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WorkflowRun) GetRunId() string {
@@ -801,6 +897,13 @@ func (x *WorkflowRun) GetQueue() string {
 	return ""
 }
 
+func (x *WorkflowRun) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // Something that happened in a run.
 type WorkflowEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -837,7 +940,7 @@ type WorkflowEvent struct {
 
 func (x *WorkflowEvent) Reset() {
 	*x = WorkflowEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +952,7 @@ func (x *WorkflowEvent) String() string {
 func (*WorkflowEvent) ProtoMessage() {}
 
 func (x *WorkflowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +965,7 @@ func (x *WorkflowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowEvent.ProtoReflect.Descriptor instead.
 func (*WorkflowEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorkflowEvent) GetSequence() int32 {
@@ -1115,7 +1218,7 @@ type RunStartedEvent struct {
 
 func (x *RunStartedEvent) Reset() {
 	*x = RunStartedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1230,7 @@ func (x *RunStartedEvent) String() string {
 func (*RunStartedEvent) ProtoMessage() {}
 
 func (x *RunStartedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1243,7 @@ func (x *RunStartedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStartedEvent.ProtoReflect.Descriptor instead.
 func (*RunStartedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RunStartedEvent) GetWorkflowName() string {
@@ -1159,7 +1262,7 @@ type RunResumedEvent struct {
 
 func (x *RunResumedEvent) Reset() {
 	*x = RunResumedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1274,7 @@ func (x *RunResumedEvent) String() string {
 func (*RunResumedEvent) ProtoMessage() {}
 
 func (x *RunResumedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1287,7 @@ func (x *RunResumedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResumedEvent.ProtoReflect.Descriptor instead.
 func (*RunResumedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{8}
 }
 
 // An attempt of a step begins.
@@ -1196,7 +1299,7 @@ type StepStartedEvent struct {
 
 func (x *StepStartedEvent) Reset() {
 	*x = StepStartedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1311,7 @@ func (x *StepStartedEvent) String() string {
 func (*StepStartedEvent) ProtoMessage() {}
 
 func (x *StepStartedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1324,7 @@ func (x *StepStartedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStartedEvent.ProtoReflect.Descriptor instead.
 func (*StepStartedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{9}
 }
 
 // A step waits for a worker.
@@ -1235,7 +1338,7 @@ type StepWaitingEvent struct {
 
 func (x *StepWaitingEvent) Reset() {
 	*x = StepWaitingEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1350,7 @@ func (x *StepWaitingEvent) String() string {
 func (*StepWaitingEvent) ProtoMessage() {}
 
 func (x *StepWaitingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1363,7 @@ func (x *StepWaitingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepWaitingEvent.ProtoReflect.Descriptor instead.
 func (*StepWaitingEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StepWaitingEvent) GetQueue() string {
@@ -1285,7 +1388,7 @@ type StepChunkEvent struct {
 
 func (x *StepChunkEvent) Reset() {
 	*x = StepChunkEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1400,7 @@ func (x *StepChunkEvent) String() string {
 func (*StepChunkEvent) ProtoMessage() {}
 
 func (x *StepChunkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1413,7 @@ func (x *StepChunkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepChunkEvent.ProtoReflect.Descriptor instead.
 func (*StepChunkEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StepChunkEvent) GetContent() string {
@@ -1338,14 +1441,16 @@ func (x *StepChunkEvent) GetOmittedCharacters() int32 {
 type StepCompletedEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its result as JSON text.
-	ResultJson    string `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
+	ResultJson string `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
+	// The model's reply to its action. Absent for a step with a handler.
+	Reply         *ActionReply `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepCompletedEvent) Reset() {
 	*x = StepCompletedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1462,7 @@ func (x *StepCompletedEvent) String() string {
 func (*StepCompletedEvent) ProtoMessage() {}
 
 func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1475,7 @@ func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCompletedEvent.ProtoReflect.Descriptor instead.
 func (*StepCompletedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepCompletedEvent) GetResultJson() string {
@@ -1380,18 +1485,27 @@ func (x *StepCompletedEvent) GetResultJson() string {
 	return ""
 }
 
+func (x *StepCompletedEvent) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
 // A step failed for good.
 type StepFailedEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why.
-	Failure       *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The model's reply, when the step failed because of it.
+	Reply         *ActionReply `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepFailedEvent) Reset() {
 	*x = StepFailedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1517,7 @@ func (x *StepFailedEvent) String() string {
 func (*StepFailedEvent) ProtoMessage() {}
 
 func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,12 +1530,19 @@ func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailedEvent.ProtoReflect.Descriptor instead.
 func (*StepFailedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepFailedEvent) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *StepFailedEvent) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -1432,14 +1553,16 @@ type StepRetryingEvent struct {
 	// Why it failed.
 	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
 	// How long until the next attempt.
-	Delay         *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
+	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
+	// The model's reply, when the attempt failed because of it.
+	Reply         *ActionReply `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepRetryingEvent) Reset() {
 	*x = StepRetryingEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1574,7 @@ func (x *StepRetryingEvent) String() string {
 func (*StepRetryingEvent) ProtoMessage() {}
 
 func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1587,7 @@ func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRetryingEvent.ProtoReflect.Descriptor instead.
 func (*StepRetryingEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepRetryingEvent) GetFailure() *Failure {
@@ -1477,6 +1600,13 @@ func (x *StepRetryingEvent) GetFailure() *Failure {
 func (x *StepRetryingEvent) GetDelay() *durationpb.Duration {
 	if x != nil {
 		return x.Delay
+	}
+	return nil
+}
+
+func (x *StepRetryingEvent) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -1494,7 +1624,7 @@ type StepSkippedEvent struct {
 
 func (x *StepSkippedEvent) Reset() {
 	*x = StepSkippedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1636,7 @@ func (x *StepSkippedEvent) String() string {
 func (*StepSkippedEvent) ProtoMessage() {}
 
 func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1649,7 @@ func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkippedEvent.ProtoReflect.Descriptor instead.
 func (*StepSkippedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepSkippedEvent) GetReason() SkipReason {
@@ -1545,7 +1675,7 @@ type StepCancelledEvent struct {
 
 func (x *StepCancelledEvent) Reset() {
 	*x = StepCancelledEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1687,7 @@ func (x *StepCancelledEvent) String() string {
 func (*StepCancelledEvent) ProtoMessage() {}
 
 func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1700,7 @@ func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCancelledEvent.ProtoReflect.Descriptor instead.
 func (*StepCancelledEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
 }
 
 // Something to look at.
@@ -1586,7 +1716,7 @@ type RunWarningEvent struct {
 
 func (x *RunWarningEvent) Reset() {
 	*x = RunWarningEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1728,7 @@ func (x *RunWarningEvent) String() string {
 func (*RunWarningEvent) ProtoMessage() {}
 
 func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1741,7 @@ func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWarningEvent.ProtoReflect.Descriptor instead.
 func (*RunWarningEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RunWarningEvent) GetMessage() string {
@@ -1643,7 +1773,7 @@ type RunFinishedEvent struct {
 
 func (x *RunFinishedEvent) Reset() {
 	*x = RunFinishedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1785,7 @@ func (x *RunFinishedEvent) String() string {
 func (*RunFinishedEvent) ProtoMessage() {}
 
 func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1798,7 @@ func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinishedEvent.ProtoReflect.Descriptor instead.
 func (*RunFinishedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunFinishedEvent) GetStatus() WorkflowRunStatus {
@@ -1703,7 +1833,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x05steps\x18\x03 \x03(\v2\x12.headwater.v1.StepR\x05steps\x12/\n" +
 	"\x05agent\x18\x04 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x05 \x01(\tR\x02id\x12D\n" +
-	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xf7\x02\n" +
+	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xc7\x03\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
@@ -1717,7 +1847,8 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\vdescription\x18\t \x01(\tR\vdescription\x12#\n" +
 	"\rmetadata_json\x18\n" +
 	" \x01(\tR\fmetadataJson\x12\x14\n" +
-	"\x05queue\x18\v \x01(\tR\x05queue\"\xe9\x01\n" +
+	"\x05queue\x18\v \x01(\tR\x05queue\x12N\n" +
+	"\x15accept_finish_reasons\x18\f \x03(\x0e2\x1a.headwater.v1.FinishReasonR\x13acceptFinishReasons\"\xe9\x01\n" +
 	"\vRetryPolicy\x12>\n" +
 	"\rinitial_delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\finitialDelay\x12\x1d\n" +
 	"\abackoff\x18\x02 \x01(\x01H\x00R\abackoff\x88\x01\x01\x126\n" +
@@ -1725,7 +1856,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\fmax_attempts\x18\x04 \x01(\x05H\x01R\vmaxAttempts\x88\x01\x01B\n" +
 	"\n" +
 	"\b_backoffB\x0f\n" +
-	"\r_max_attempts\"\xac\x03\n" +
+	"\r_max_attempts\"\xdd\x03\n" +
 	"\aStepRun\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x18.headwater.v1.StepStatusR\x06status\x12\x18\n" +
@@ -1740,7 +1871,13 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"start_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
 	"\x05queue\x18\n" +
-	" \x01(\tR\x05queue\"\x80\x04\n" +
+	" \x01(\tR\x05queue\x12/\n" +
+	"\x05reply\x18\v \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"\xab\x01\n" +
+	"\vActionReply\x12?\n" +
+	"\rfinish_reason\x18\x01 \x01(\x0e2\x1a.headwater.v1.FinishReasonR\ffinishReason\x12)\n" +
+	"\x05usage\x18\x02 \x01(\v2\x13.headwater.v1.UsageR\x05usage\x12\x14\n" +
+	"\x05model\x18\x03 \x01(\tR\x05model\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\"\xab\x04\n" +
 	"\vWorkflowRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x127\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x122\n" +
@@ -1755,7 +1892,8 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\bend_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1a\n" +
 	"\bsequence\x18\v \x01(\x05R\bsequence\x12\x14\n" +
-	"\x05queue\x18\f \x01(\tR\x05queue\"\xef\a\n" +
+	"\x05queue\x18\f \x01(\tR\x05queue\x12)\n" +
+	"\x05usage\x18\r \x01(\v2\x13.headwater.v1.UsageR\x05usage\"\xef\a\n" +
 	"\rWorkflowEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12;\n" +
@@ -1791,15 +1929,18 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x0eStepChunkEvent\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12-\n" +
-	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"5\n" +
+	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"f\n" +
 	"\x12StepCompletedEvent\x12\x1f\n" +
 	"\vresult_json\x18\x01 \x01(\tR\n" +
-	"resultJson\"B\n" +
+	"resultJson\x12/\n" +
+	"\x05reply\x18\x02 \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"s\n" +
 	"\x0fStepFailedEvent\x12/\n" +
-	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\"u\n" +
+	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12/\n" +
+	"\x05reply\x18\x02 \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"\xa6\x01\n" +
 	"\x11StepRetryingEvent\x12/\n" +
 	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12/\n" +
-	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"c\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12/\n" +
+	"\x05reply\x18\x03 \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"c\n" +
 	"\x10StepSkippedEvent\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.headwater.v1.SkipReasonR\x06reason\x12\x1d\n" +
 	"\n" +
@@ -1851,7 +1992,7 @@ func file_headwater_v1_workflow_proto_rawDescGZIP() []byte {
 }
 
 var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_headwater_v1_workflow_proto_goTypes = []any{
 	(WorkflowRunStatus)(0),        // 0: headwater.v1.WorkflowRunStatus
 	(StepStatus)(0),               // 1: headwater.v1.StepStatus
@@ -1860,68 +2001,79 @@ var file_headwater_v1_workflow_proto_goTypes = []any{
 	(*Step)(nil),                  // 4: headwater.v1.Step
 	(*RetryPolicy)(nil),           // 5: headwater.v1.RetryPolicy
 	(*StepRun)(nil),               // 6: headwater.v1.StepRun
-	(*WorkflowRun)(nil),           // 7: headwater.v1.WorkflowRun
-	(*WorkflowEvent)(nil),         // 8: headwater.v1.WorkflowEvent
-	(*RunStartedEvent)(nil),       // 9: headwater.v1.RunStartedEvent
-	(*RunResumedEvent)(nil),       // 10: headwater.v1.RunResumedEvent
-	(*StepStartedEvent)(nil),      // 11: headwater.v1.StepStartedEvent
-	(*StepWaitingEvent)(nil),      // 12: headwater.v1.StepWaitingEvent
-	(*StepChunkEvent)(nil),        // 13: headwater.v1.StepChunkEvent
-	(*StepCompletedEvent)(nil),    // 14: headwater.v1.StepCompletedEvent
-	(*StepFailedEvent)(nil),       // 15: headwater.v1.StepFailedEvent
-	(*StepRetryingEvent)(nil),     // 16: headwater.v1.StepRetryingEvent
-	(*StepSkippedEvent)(nil),      // 17: headwater.v1.StepSkippedEvent
-	(*StepCancelledEvent)(nil),    // 18: headwater.v1.StepCancelledEvent
-	(*RunWarningEvent)(nil),       // 19: headwater.v1.RunWarningEvent
-	(*RunFinishedEvent)(nil),      // 20: headwater.v1.RunFinishedEvent
-	(*AgentConfig)(nil),           // 21: headwater.v1.AgentConfig
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*Failure)(nil),               // 23: headwater.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*ActionReply)(nil),           // 7: headwater.v1.ActionReply
+	(*WorkflowRun)(nil),           // 8: headwater.v1.WorkflowRun
+	(*WorkflowEvent)(nil),         // 9: headwater.v1.WorkflowEvent
+	(*RunStartedEvent)(nil),       // 10: headwater.v1.RunStartedEvent
+	(*RunResumedEvent)(nil),       // 11: headwater.v1.RunResumedEvent
+	(*StepStartedEvent)(nil),      // 12: headwater.v1.StepStartedEvent
+	(*StepWaitingEvent)(nil),      // 13: headwater.v1.StepWaitingEvent
+	(*StepChunkEvent)(nil),        // 14: headwater.v1.StepChunkEvent
+	(*StepCompletedEvent)(nil),    // 15: headwater.v1.StepCompletedEvent
+	(*StepFailedEvent)(nil),       // 16: headwater.v1.StepFailedEvent
+	(*StepRetryingEvent)(nil),     // 17: headwater.v1.StepRetryingEvent
+	(*StepSkippedEvent)(nil),      // 18: headwater.v1.StepSkippedEvent
+	(*StepCancelledEvent)(nil),    // 19: headwater.v1.StepCancelledEvent
+	(*RunWarningEvent)(nil),       // 20: headwater.v1.RunWarningEvent
+	(*RunFinishedEvent)(nil),      // 21: headwater.v1.RunFinishedEvent
+	(*AgentConfig)(nil),           // 22: headwater.v1.AgentConfig
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(FinishReason)(0),             // 24: headwater.v1.FinishReason
+	(*Failure)(nil),               // 25: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Usage)(nil),                 // 27: headwater.v1.Usage
 }
 var file_headwater_v1_workflow_proto_depIdxs = []int32{
 	4,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
-	21, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
-	22, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
-	22, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
+	22, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
+	23, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
+	23, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
 	5,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
-	22, // 5: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
-	22, // 6: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	1,  // 7: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
-	23, // 8: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
-	2,  // 9: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
-	24, // 10: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
-	24, // 11: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 12: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
-	3,  // 13: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
-	6,  // 14: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
-	23, // 15: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
-	24, // 16: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
-	24, // 17: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
-	24, // 18: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 19: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
-	10, // 20: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
-	11, // 21: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
-	12, // 22: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
-	13, // 23: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
-	14, // 24: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
-	15, // 25: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
-	16, // 26: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
-	17, // 27: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
-	18, // 28: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
-	19, // 29: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
-	20, // 30: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
-	23, // 31: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
-	23, // 32: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
-	22, // 33: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
-	2,  // 34: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
-	0,  // 35: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
-	23, // 36: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	24, // 5: headwater.v1.Step.accept_finish_reasons:type_name -> headwater.v1.FinishReason
+	23, // 6: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
+	23, // 7: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	1,  // 8: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
+	25, // 9: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
+	2,  // 10: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
+	26, // 11: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
+	26, // 12: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
+	7,  // 13: headwater.v1.StepRun.reply:type_name -> headwater.v1.ActionReply
+	24, // 14: headwater.v1.ActionReply.finish_reason:type_name -> headwater.v1.FinishReason
+	27, // 15: headwater.v1.ActionReply.usage:type_name -> headwater.v1.Usage
+	0,  // 16: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
+	3,  // 17: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
+	6,  // 18: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
+	25, // 19: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
+	26, // 20: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
+	26, // 21: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
+	27, // 22: headwater.v1.WorkflowRun.usage:type_name -> headwater.v1.Usage
+	26, // 23: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
+	10, // 24: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
+	11, // 25: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
+	12, // 26: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
+	13, // 27: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
+	14, // 28: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
+	15, // 29: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
+	16, // 30: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
+	17, // 31: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
+	18, // 32: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
+	19, // 33: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
+	20, // 34: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
+	21, // 35: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
+	7,  // 36: headwater.v1.StepCompletedEvent.reply:type_name -> headwater.v1.ActionReply
+	25, // 37: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
+	7,  // 38: headwater.v1.StepFailedEvent.reply:type_name -> headwater.v1.ActionReply
+	25, // 39: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
+	23, // 40: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
+	7,  // 41: headwater.v1.StepRetryingEvent.reply:type_name -> headwater.v1.ActionReply
+	2,  // 42: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
+	0,  // 43: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
+	25, // 44: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_proto_init() }
@@ -1932,7 +2084,7 @@ func file_headwater_v1_workflow_proto_init() {
 	file_headwater_v1_agent_proto_init()
 	file_headwater_v1_error_proto_init()
 	file_headwater_v1_workflow_proto_msgTypes[2].OneofWrappers = []any{}
-	file_headwater_v1_workflow_proto_msgTypes[5].OneofWrappers = []any{
+	file_headwater_v1_workflow_proto_msgTypes[6].OneofWrappers = []any{
 		(*WorkflowEvent_RunStarted)(nil),
 		(*WorkflowEvent_RunResumed)(nil),
 		(*WorkflowEvent_StepStarted)(nil),
@@ -1952,7 +2104,7 @@ func file_headwater_v1_workflow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_workflow_proto_rawDesc), len(file_headwater_v1_workflow_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import graphlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,9 @@ from typing import Any
 
 from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
-from headwater._values.validation import invalid, seconds, text
+from headwater._values.validation import text
+from headwater._workflow.arguments import flag, json_object, limit, names_of, optional
+from headwater._workflow.reply import finish_reason_number, finish_reasons
 from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
 from headwater.v1 import workflow_pb2
 
@@ -20,7 +21,6 @@ Violation = tuple[str, str]
 
 MAX_STEPS = 2_000
 MAX_NAME = 256
-LONGEST_SECONDS = 365 * 86_400
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Step:
     description: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
+    accept_finish_reasons: tuple[str, ...] = ()
 
     @property
     def max_retries(self) -> int:
@@ -66,7 +67,7 @@ class Workflow:
         self.name = text("name", name)
         self.description = text("description", description)
         self.id = text("id", name if id is None else id)
-        self.schedule_timeout = None if schedule_timeout is None else _limit("schedule_timeout", schedule_timeout)
+        self.schedule_timeout = None if schedule_timeout is None else limit("schedule_timeout", schedule_timeout)
         self._steps: list[Step] = []
         self._handlers: Collection[str] | None = None
 
@@ -100,6 +101,7 @@ class Workflow:
         metadata: Mapping[str, Any] | None = None,
         queue: str | None = None,
         retry_policy: RetryPolicy | None = None,
+        accept_finish_reasons: str | Iterable[str] | None = None,
     ) -> Step:
         """Add a step. It needs an `action`, a `handler` or both.
 
@@ -120,22 +122,25 @@ class Workflow:
             queue: the queue of a fleet of workers that have the handler; None: this process has it.
             retry_policy: when and how often a failed attempt is repeated; None: 4 attempts, the later ones after 0.2,
                 0.4 and 0.8 seconds.
+            accept_finish_reasons: `length`, `tool_calls`, `content_filter`, `refusal` or `pause`: a reply to the action
+                that ends so counts as whole. Others of these fail the step.
 
         Raises:
             ValidationError: for an argument of the wrong type; how steps fit together is checked by `validate`.
         """
         step = Step(
             name=text("name", name),
-            action=_optional("action", action),
-            handler=_optional("handler", handler),
-            depends_on=_names("depends_on", depends_on),
-            condition=_optional("condition", condition),
-            timeout=None if timeout is None else _limit("timeout", timeout),
+            action=optional("action", action),
+            handler=optional("handler", handler),
+            depends_on=names_of("depends_on", depends_on),
+            condition=optional("condition", condition),
+            timeout=None if timeout is None else limit("timeout", timeout),
             retry_policy=to_retry_policy(retry_policy, max_retries),
-            parallel=_flag("parallel", parallel),
+            parallel=flag("parallel", parallel),
             description=text("description", description),
-            metadata=_metadata(metadata),
-            queue=_optional("queue", queue),
+            metadata=json_object(metadata),
+            queue=optional("queue", queue),
+            accept_finish_reasons=finish_reasons("accept_finish_reasons", accept_finish_reasons),
         )
         self._steps.append(step)
         return step
@@ -152,7 +157,7 @@ class Workflow:
 def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Violation]:
     """Every mistake with the path of its field; `handlers` are those of this process, None when unknown."""
     found: list[Violation] = []
-    found += _name_violations("workflow.name", workflow.name)
+    found += name_violations("workflow.name", workflow.name)
     if workflow.id != workflow.name and len(workflow.id) > MAX_NAME:
         found.append(("workflow.id", f"is longer than {MAX_NAME} characters"))
     if not 1 <= len(workflow.steps) <= MAX_STEPS:
@@ -161,7 +166,7 @@ def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Vio
     names = {step.name for step in workflow.steps}
     for index, step in enumerate(workflow.steps):
         path = f"workflow.steps[{index}]"
-        found += _name_violations(f"{path}.name", step.name)
+        found += name_violations(f"{path}.name", step.name)
         if first.setdefault(step.name, index) != index:
             found.append((f"{path}.name", f"`{step.name}` is the name of step {first[step.name]} too; rename one"))
         found += _dependency_violations(path, step, names)
@@ -177,7 +182,7 @@ def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Vio
     return found
 
 
-def _name_violations(path: str, name: str) -> list[Violation]:
+def name_violations(path: str, name: str) -> list[Violation]:
     if not name:
         return [(path, "is empty")]
     return [(path, f"is longer than {MAX_NAME} characters")] if len(name) > MAX_NAME else []
@@ -246,40 +251,5 @@ def step_message(step: Step) -> workflow_pb2.Step:
         description=step.description,
         metadata_json=checked_json("metadata", dict(step.metadata)) if step.metadata else "",
         queue=step.queue,
+        accept_finish_reasons=[finish_reason_number(name) for name in step.accept_finish_reasons],
     )
-
-
-def _limit(name: str, value: Any) -> float:
-    limit = seconds(name, value)
-    if limit > LONGEST_SECONDS:
-        raise invalid(name, f"must be at most {LONGEST_SECONDS:,} seconds")
-    return limit
-
-
-def _optional(name: str, value: Any) -> str:
-    return "" if value is None else text(name, value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise invalid(name, f"must be True or False, not {type(value).__name__}")
-    return value
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return (text(name, value),)
-    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
-        raise invalid(name, f"must be a list of names of steps, not {type(value).__name__}")
-    return tuple(text(f"{name}[{position}]", item) for position, item in enumerate(value))
-
-
-def _metadata(value: Any) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
-    checked_json("metadata", dict(value))
-    return copy.deepcopy(dict(value))

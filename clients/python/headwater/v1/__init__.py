@@ -68,6 +68,7 @@ from headwater.v1.worker_service_pb2 import (
     WorkerTask,
 )
 from headwater.v1.workflow_pb2 import (
+    ActionReply,
     RetryPolicy,
     RunFinishedEvent,
     RunResumedEvent,
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ActionReply",
     "AgentConfig",
     "AgentServiceServicer",
     "AgentServiceStub",

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { AgentConfig } from "./agent_pb.js";
+import type { AgentConfig, FinishReason, Usage } from "./agent_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Failure } from "./error_pb.js";
 
@@ -158,6 +158,15 @@ export declare type Step = Message<"headwater.v1.Step"> & {
    * @generated from field: string queue = 11;
    */
   queue: string;
+
+  /**
+   * Finish reasons besides STOP and OTHER with which a reply to the `action` counts as whole. A reply that ends with
+   * LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL or PAUSE fails the step otherwise, and is not asked for again. Default:
+   * none.
+   *
+   * @generated from field: repeated headwater.v1.FinishReason accept_finish_reasons = 12;
+   */
+  acceptFinishReasons: FinishReason[];
 };
 
 /**
@@ -284,6 +293,14 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
    * @generated from field: string queue = 10;
    */
   queue: string;
+
+  /**
+   * The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
+   * handler, and before the first reply.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 11;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -291,6 +308,47 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
  * Use `create(StepRunSchema)` to create a new message.
  */
 export declare const StepRunSchema: GenMessage<StepRun>;
+
+/**
+ * The facts of a model's reply to the action of a step.
+ *
+ * @generated from message headwater.v1.ActionReply
+ */
+export declare type ActionReply = Message<"headwater.v1.ActionReply"> & {
+  /**
+   * Why the model stopped.
+   *
+   * @generated from field: headwater.v1.FinishReason finish_reason = 1;
+   */
+  finishReason: FinishReason;
+
+  /**
+   * Tokens. Absent when the provider reported none.
+   *
+   * @generated from field: headwater.v1.Usage usage = 2;
+   */
+  usage?: Usage | undefined;
+
+  /**
+   * The model asked for, without the provider's prefix.
+   *
+   * @generated from field: string model = 3;
+   */
+  model: string;
+
+  /**
+   * Name of the provider that answered.
+   *
+   * @generated from field: string provider = 4;
+   */
+  provider: string;
+};
+
+/**
+ * Describes the message headwater.v1.ActionReply.
+ * Use `create(ActionReplySchema)` to create a new message.
+ */
+export declare const ActionReplySchema: GenMessage<ActionReply>;
 
 /**
  * One execution of a workflow.
@@ -382,6 +440,13 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
    * @generated from field: string queue = 12;
    */
   queue: string;
+
+  /**
+   * Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+   *
+   * @generated from field: headwater.v1.Usage usage = 13;
+   */
+  usage?: Usage | undefined;
 };
 
 /**
@@ -656,6 +721,13 @@ export declare type StepCompletedEvent = Message<"headwater.v1.StepCompletedEven
    * @generated from field: string result_json = 1;
    */
   resultJson: string;
+
+  /**
+   * The model's reply to its action. Absent for a step with a handler.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 2;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -676,6 +748,13 @@ export declare type StepFailedEvent = Message<"headwater.v1.StepFailedEvent"> & 
    * @generated from field: headwater.v1.Failure failure = 1;
    */
   failure?: Failure | undefined;
+
+  /**
+   * The model's reply, when the step failed because of it.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 2;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -703,6 +782,13 @@ export declare type StepRetryingEvent = Message<"headwater.v1.StepRetryingEvent"
    * @generated from field: google.protobuf.Duration delay = 2;
    */
   delay?: Duration | undefined;
+
+  /**
+   * The model's reply, when the attempt failed because of it.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 3;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**

@@ -5,11 +5,13 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 
 from headwater.v1 import agent_pb2, workflow_pb2
+from headwater_server.domain.chunks import FinishReason
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
 from headwater_server.transport.convert.agents import agent_message, parse_agent
 from headwater_server.transport.convert.durations import duration, parse_duration
+from headwater_server.transport.convert.replies import FINISH_REASONS
 from headwater_server.workflows.engine.run_calls import invalid_workflow
 
 MAX_WORKFLOW_BYTES = 512 * 1024
@@ -17,6 +19,7 @@ DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 3600.0
 
 _NOT_FOR_AN_AGENT = ("tools", "tool_choice", "parallel_tool_calls")
 _DEFAULT_POLICY = RetryPolicy()
+_FINISH_REASONS = {int(number): reason for reason, number in FINISH_REASONS.items()}
 
 
 def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[FieldViolation]]:
@@ -30,7 +33,7 @@ def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[Field
     agent = _agent(message.agent, bad)
     durations = _Durations(bad)
     schedule_timeout = durations.parse(message, "schedule_timeout", "workflow")
-    steps = tuple(_step(entry, f"workflow.steps[{i}]", durations) for i, entry in enumerate(message.steps))
+    steps = tuple(_step(entry, f"workflow.steps[{i}]", durations, bad) for i, entry in enumerate(message.steps))
     workflow = Workflow(
         name=message.name,
         steps=steps,
@@ -73,7 +76,7 @@ class _Durations:
             return None
 
 
-def _step(message: workflow_pb2.Step, path: str, durations: _Durations) -> Step:
+def _step(message: workflow_pb2.Step, path: str, durations: _Durations, bad: list[FieldViolation]) -> Step:
     return Step(
         name=message.name,
         action=message.action,
@@ -86,7 +89,16 @@ def _step(message: workflow_pb2.Step, path: str, durations: _Durations) -> Step:
         description=message.description,
         metadata=message.metadata_json,
         queue=message.queue,
+        accept_finish_reasons=_finish_reasons(message, path, bad),
     )
+
+
+def _finish_reasons(message: workflow_pb2.Step, path: str, bad: list[FieldViolation]) -> tuple[FinishReason, ...]:
+    for index, number in enumerate(message.accept_finish_reasons):
+        if number not in _FINISH_REASONS:
+            what = "is not a finish reason; one is FINISH_REASON_LENGTH"
+            bad.append(FieldViolation(f"{path}.accept_finish_reasons[{index}]", what))
+    return tuple(_FINISH_REASONS[number] for number in message.accept_finish_reasons if number in _FINISH_REASONS)
 
 
 def _retry_policy(message: workflow_pb2.RetryPolicy, path: str, durations: _Durations) -> RetryPolicy:
@@ -136,4 +148,5 @@ def step(definition: Step) -> workflow_pb2.Step:
         description=definition.description,
         metadata_json=definition.metadata,
         queue=definition.queue,
+        accept_finish_reasons=[FINISH_REASONS[reason] for reason in definition.accept_finish_reasons],
     )

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from headwater_server.domain.chunks import ReplyFacts, total_usage
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.workflow import (
@@ -31,13 +32,11 @@ from headwater_server.domain.workflow import (
 )
 from headwater_server.workflows.definition import conditions
 from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext, utf8_size
+from headwater_server.workflows.engine.failures import at_most_once, failed_names, run_failure
 
 MAX_NAMES = 100
 """Most names in `skipped_because_of` and `failed_steps`."""
 
-_AT_MOST_ONCE = (
-    "whether the attempt ran is unknown, and the step is at most once (max_attempts is 1), so it is not tried again"
-)
 _IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
 
 
@@ -107,7 +106,7 @@ class Progress:
         """A step was in progress when a crash came. One that waited for a worker never ran."""
         if step.retry_policy.is_at_most_once and self._now[step.name].status is StepStatus.RUNNING:
             lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
-            self._fail(moment, step, _at_most_once(lost))
+            self._fail(moment, step, at_most_once(lost))
         else:
             self._due.append(step.name)
 
@@ -158,9 +157,23 @@ class Progress:
         self._now[step.name] = after
         moment.attempts.append((step, attempt, context))
 
-    def conclude(self, moment: Moment, name: str, outcome: Outcome | Failure, *, retry: bool) -> None:
-        """An attempt has ended. Without `retry`, a step that would be tried again is left in progress."""
+    def conclude(
+        self, moment: Moment, name: str, outcome: Outcome | Failure, reply: ReplyFacts | None = None, *, retry: bool
+    ) -> None:
+        """An attempt has ended. Without `retry`, a step that would be tried again is left in progress.
+
+        Args:
+            moment: gets the conclusions.
+            name: of the step.
+            outcome: of the attempt.
+            reply: of the model, when the attempt failed because of it.
+            retry: whether the step may be tried again.
+        """
         step = self._definition[self._position[name]]
+        if isinstance(outcome, Outcome):
+            reply = outcome.reply
+        if reply is not None:
+            self._now[name] = replace(self._now[name], reply=_added(self._now[name].reply, reply))
         if isinstance(outcome, Outcome):
             try:
                 merge = self._context.merge(step, outcome, self._seen[name])
@@ -173,15 +186,15 @@ class Progress:
             failure = outcome
         failures = self._now[name].failures + 1
         if step.retry_policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
-            failure = _at_most_once(failure)
+            failure = at_most_once(failure)
         if failure.non_retryable or failures >= step.retry_policy.max_attempts:
             self._now[name] = replace(self._now[name], failures=failures)
-            self._fail(moment, step, failure)
+            self._fail(moment, step, failure, reply)
         elif retry:
-            self._retry(moment, step, failure, failures)
+            self._retry(moment, step, failure, failures, reply)
 
     def _complete(self, moment: Moment, step: Step, outcome: Outcome, merge: Merge) -> None:
-        event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result)
+        event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result, reply=outcome.reply)
         self._end(moment, event, StepStatus.COMPLETED, merge)
         for conflict in merge.conflicts:
             text = (
@@ -194,16 +207,17 @@ class Progress:
             )
         self._release(moment, step)
 
-    def _fail(self, moment: Moment, step: Step, failure: Failure) -> None:
-        self._end(moment, RunEvent(EventType.STEP_FAILED, step=step.name, failure=failure), StepStatus.FAILED)
+    def _fail(self, moment: Moment, step: Step, failure: Failure, reply: ReplyFacts | None = None) -> None:
+        event = RunEvent(EventType.STEP_FAILED, step=step.name, failure=failure, reply=reply)
+        self._end(moment, event, StepStatus.FAILED)
         self._release(moment, step)
 
-    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int) -> None:
+    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int, reply: ReplyFacts | None) -> None:
         state = self._now[step.name]
         delay = max(step.retry_policy.delay_seconds(failures), failure.retry_delay_seconds or 0.0)
         after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=failure, queue="")
         event = RunEvent(
-            EventType.STEP_RETRYING, step=step.name, attempt=state.attempt, failure=failure, delay_seconds=delay
+            EventType.STEP_RETRYING, step.name, state.attempt, failure=failure, delay_seconds=delay, reply=reply
         )
         moment.note(event, after)
         self._now[step.name] = after
@@ -242,7 +256,7 @@ class Progress:
         if not missed:
             heapq.heappush(self._ready, self._position[step.name])
             return True
-        failed = {name for state in missed for name in _failed_names(state)}
+        failed = {name for state in missed for name in failed_names(state)}
         reason = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
         names = sorted(failed or {state.name for state in missed}, key=self._position.__getitem__)
         event = RunEvent(
@@ -266,31 +280,10 @@ class Progress:
         if cancelled:
             event.run_status = RunStatus.CANCELLED
         elif failed:
-            event.run_status, event.failure = RunStatus.FAILED, _run_failure(failed)
+            event.run_status, event.failure = RunStatus.FAILED, run_failure(failed)
         moment.note(event)
 
 
-def _failed_names(state: StepState) -> tuple[str, ...]:
-    """The steps that failed or were cancelled and so kept this one from completing."""
-    if state.status is not StepStatus.SKIPPED:
-        return (state.name,)
-    return state.skipped_because_of if state.skip_reason is SkipReason.DEPENDENCY_FAILED else ()
-
-
-def _run_failure(failed: Sequence[StepState]) -> Failure:
-    cause = failed[0].failure
-    message = f"{len(failed)} steps failed: {_listed([state.name for state in failed])}"
-    if len(failed) == 1:
-        message = f"step `{failed[0].name}` failed" + (f": {cause.text}" if cause else "")
-    return Failure(Reason.STEP_FAILED, message, cause=cause)
-
-
-def _at_most_once(failure: Failure) -> Failure:
-    """The failure of a step that is not tried again although the end of its attempt is unknown."""
-    message = f"{failure.message}; {_AT_MOST_ONCE}"
-    return replace(failure, message=message, non_retryable=True)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+def _added(before: ReplyFacts | None, reply: ReplyFacts) -> ReplyFacts:
+    """A reply with the tokens of the earlier ones added to its."""
+    return reply if before is None else replace(reply, usage=total_usage([before.usage, reply.usage]))

@@ -128,7 +128,8 @@ class Scheduler:
             elif name in self._interrupted or (outcome is None and self._stopping):
                 pass  # its failure means nothing: it is cancelled, or starts over elsewhere
             else:
-                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling)
+                reply = outcome.reply if isinstance(outcome, StepError) else None
+                self._progress.conclude(moment, name, _failure(outcome), reply, retry=not self._cancelling)
         elapsed, self._elapsed = self._elapsed, []
         for name in elapsed:
             self._progress.delay_over(name)
@@ -206,7 +207,7 @@ def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
         before = state.steps[step.name]
         failed = before.status in {StepStatus.FAILED, StepStatus.CANCELLED}
         if failed or before.skip_reason is SkipReason.DEPENDENCY_FAILED:
-            after = StepState(step.name, attempt=before.attempt, started=before.started)
+            after = StepState(step.name, attempt=before.attempt, started=before.started, reply=before.reply)
             state.steps[step.name] = after
             again.append(after)
     return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(again))]

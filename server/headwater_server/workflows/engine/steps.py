@@ -20,6 +20,7 @@ from headwater_server.domain.workflow import (
     StepStatus,
     Transition,
 )
+from headwater_server.workflows.engine.replies import Reply, check_whole
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
@@ -27,8 +28,8 @@ from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
-Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
-"""Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole text. Raises StepError."""
+Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
+"""Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole reply. Raises StepError."""
 
 MAX_ACTIONS = 256
 """Prompts that are answered at once; the others wait, before their time runs."""
@@ -85,13 +86,14 @@ class StepRunner:
                 if step.timeout_seconds is not None:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
                 prompt = f"{step.action}\n\n{json_object(dependencies)}" if dependencies else step.action
-                text = await self._act(info.workflow.agent, prompt, on_chunk)
+                reply = await self._act(info.workflow.agent, prompt, on_chunk)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"the model took longer than {step.timeout_seconds:g} s"
             raise StepError(Failure(Reason.STEP_TIMEOUT, message)) from error
-        return Outcome(json.dumps(text, ensure_ascii=False))
+        check_whole(step, reply.facts)
+        return Outcome(json.dumps(reply.text, ensure_ascii=False), reply=reply.facts)
 
     async def _handle(
         self,

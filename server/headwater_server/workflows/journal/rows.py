@@ -22,7 +22,7 @@ _EVENT_FIELDS = (
 )  # fmt: skip
 _EVENT_FACTS = (
     "workflow_name", "failure", "skip_reason", "because_of", "delay_seconds", "queue", "message", "context_key",
-    "run_status", "failed_steps",
+    "run_status", "failed_steps", "reply",
 )  # fmt: skip
 _STEP_FIELDS = ("name", "status", "attempt", "failures", "result", "skip_reason", "started", "ended", "queue")
 
@@ -66,6 +66,7 @@ def step_row(run_id: str, step: StepState) -> Row:
         "run_id": run_id,
         "failure": _to_json(step.failure),
         "skipped_because_of": _to_json(step.skipped_because_of),
+        "reply": _to_json(step.reply),
     }
 
 
@@ -118,7 +119,7 @@ def stored_event(row: sqlite3.Row) -> StoredEvent:
 
 def _step_state(row: sqlite3.Row) -> StepState:
     fields = {name: row[name] for name in _STEP_FIELDS}
-    for name in ("failure", "skipped_because_of"):
+    for name in ("failure", "skipped_because_of", "reply"):
         fields[name] = json.loads(row[name])
     return msgspec.convert(fields, StepState)
 

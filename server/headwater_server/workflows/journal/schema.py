@@ -97,7 +97,9 @@ _VERSION_2 = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2,)
+_VERSION_3 = ("ALTER TABLE steps ADD COLUMN reply TEXT NOT NULL DEFAULT 'null'",)  # JSON
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3)
 """Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
 
 

@@ -27,14 +27,14 @@ _UPDATE_RUN = """
 """
 _INSERT_STEP = """
     INSERT INTO steps (run_id, name, place, status, attempt, failures, result, failure, skip_reason, skipped_because_of,
-        started, ended, queue)
+        started, ended, queue, reply)
     VALUES (:run_id, :name, :place, :status, :attempt, :failures, :result, :failure, :skip_reason, :skipped_because_of,
-        :started, :ended, :queue)
+        :started, :ended, :queue, :reply)
 """
 _UPDATE_STEP = """
     UPDATE steps SET status = :status, attempt = :attempt, failures = :failures, result = :result,
         failure = :failure, skip_reason = :skip_reason, skipped_because_of = :skipped_because_of,
-        started = :started, ended = :ended, queue = :queue
+        started = :started, ended = :ended, queue = :queue, reply = :reply
     WHERE run_id = :run_id AND name = :name
 """
 _INSERT_EVENT = """

@@ -1,0 +1,53 @@
+"""Checks of the arguments of a workflow and its steps; each raises ValidationError that names the argument."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headwater._values.json_values import checked_json
+from headwater._values.validation import invalid, seconds, text
+
+LONGEST_SECONDS = 365 * 86_400
+
+
+def limit(name: str, value: Any) -> float:
+    """Seconds, at most 365 days."""
+    limit = seconds(name, value)
+    if limit > LONGEST_SECONDS:
+        raise invalid(name, f"must be at most {LONGEST_SECONDS:,} seconds")
+    return limit
+
+
+def optional(name: str, value: Any) -> str:
+    """A text; empty for None."""
+    return "" if value is None else text(name, value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise invalid(name, f"must be True or False, not {type(value).__name__}")
+    return value
+
+
+def names_of(name: str, value: Any) -> tuple[str, ...]:
+    """Names, or one name; empty for None."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (text(name, value),)
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise invalid(name, f"must be a list of names of steps, not {type(value).__name__}")
+    return tuple(text(f"{name}[{position}]", item) for position, item in enumerate(value))
+
+
+def json_object(value: Any) -> Mapping[str, Any]:
+    """A copy of a dict of JSON values; empty for None."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
+    checked_json("metadata", dict(value))
+    return copy.deepcopy(dict(value))
