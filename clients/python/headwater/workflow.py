@@ -23,6 +23,7 @@ from headwater._call.request import build_agent
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
+from headwater._worker.serving import serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
 from headwater._workflow.definition import Step, Violation, Workflow, violations
@@ -141,7 +142,12 @@ class WorkflowAgent(Agent):
         return workflow
 
     async def execute_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
     ) -> WorkflowResult:
         """Run a workflow to its end. A step that fails does not raise: see `WorkflowResult.raise_for_failure`.
 
@@ -151,16 +157,18 @@ class WorkflowAgent(Agent):
             workflow: the definition.
             context: JSON values that the handlers share. At the end this very dict holds the final context.
             timeout: seconds that the run may take in all.
+            request_id: the caller's own id of this request, 1 to 256 characters. The same request under the same id
+                starts one run, in any process; it returns the result of that run.
 
         Raises:
             WorkflowValidationError: the definition has mistakes; `violations` names each.
-            ValidationError: the context is not JSON, or over 1 MiB.
+            ValidationError: the context is not JSON, or over 1 MiB; or another request had this `request_id`.
             WorkflowCancelledError: the run was cancelled by somebody else.
             WorkflowTimeoutError: the run took longer than `timeout`, and was cancelled.
             ServerUnavailableError: no server answers; the message says how to continue.
         """
         limit = asyncio.timeout(None if timeout is None else seconds("timeout", timeout))
-        stream = self.stream_workflow(workflow, context)
+        stream = self.stream_workflow(workflow, context, request_id=request_id)
         try:
             async with limit:
                 result = await stream.read_to_end()
@@ -175,22 +183,24 @@ class WorkflowAgent(Agent):
             raise WorkflowCancelledError(f"run {result.run_id} was cancelled; continue with agent.resume_workflow")
         return result
 
-    def stream_workflow(self, workflow: Workflow, context: MutableMapping[str, Any] | None = None) -> WorkflowStream:
+    def stream_workflow(
+        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
+    ) -> WorkflowStream:
         """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.
 
         Leaving the loop early cancels the run. Arguments and errors as for `execute_workflow`; a run that was cancelled
         by somebody else ends with an event that says so. After the last event `result` has what came of it.
         """
-        return self._run(workflow, context, cancels=True)
+        return self._run(workflow, context, request_id, cancels=True)
 
     async def start_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None
+        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
     ) -> WorkflowRunHandle:
         """Start a run and leave it to itself; the handle tells of it. Arguments and errors as for `execute_workflow`.
 
         Its handlers run here as long as the event loop does.
         """
-        stream = self._run(workflow, context, cancels=False)
+        stream = self._run(workflow, context, request_id, cancels=False)
         run_id = await stream.begin()
         return WorkflowRunHandle(self._server(), run_id, stream)
 
@@ -278,14 +288,21 @@ class WorkflowAgent(Agent):
             run = portal().call(self.get_workflow_status(run))
         return to_mermaid(workflow, run)
 
-    async def run_worker(self, queue: str, concurrency: int = 10) -> None:
-        """Serve a queue with the handlers of this agent until it is cancelled.
+    async def run_worker(
+        self, queue: str, concurrency: int = 10, *, stop: asyncio.Event | None = None, drain_seconds: float = 30.0
+    ) -> None:
+        """Serve a queue with the handlers of this agent until it is stopped or cancelled.
 
-        Steps with `queue=` of any caller's workflow come here; several processes share the work.
+        Steps with `queue=` of any caller's workflow come here; several processes share the work. A worker that is
+        stopped takes no more steps and finishes those that it has. Those that take longer, and those of a worker that
+        is cancelled, are interrupted and go to other workers; this counts as no attempt. A step that is at most once
+        fails then, if it had begun.
 
         Args:
             queue: name of the queue, 1 to 256 characters.
             concurrency: most steps at a time, 1 to 10,000.
+            stop: stops the worker when it is set, such as by a handler of SIGTERM.
+            drain_seconds: how long a worker that is stopped may finish its steps.
 
         Raises:
             ValidationError: for a bad argument.
@@ -295,17 +312,13 @@ class WorkflowAgent(Agent):
             raise invalid("queue", "must be 1 to 256 characters")
         if not 1 <= int32("concurrency", concurrency) <= 10_000:
             raise invalid("concurrency", "must be 1 to 10,000")
+        drain = seconds("drain_seconds", drain_seconds)
         handlers = task_handlers(self, self._handlers, asyncio.get_running_loop(), actions=bool(self.tools))
         if not handlers:
             raise ValidationError("this agent has nothing to serve; call register_handler first")
         server = self._server()
         await check_reached(server)
-        worker = Worker(server, queue, handlers, concurrency)
-        worker.start()
-        try:
-            raise await worker.wait_failed()
-        finally:
-            await worker.aclose()
+        await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
     def _settings(self) -> AgentSettings:
         return AgentSettings(
@@ -323,14 +336,22 @@ class WorkflowAgent(Agent):
             bool(self.api_key),
         )
 
-    def _run(self, workflow: Workflow, context: MutableMapping[str, Any] | None, *, cancels: bool) -> WorkflowStream:
+    def _run(
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None,
+        request_id: str | None,
+        *,
+        cancels: bool,
+    ) -> WorkflowStream:
         server = self._server()
         message = workflow_message(workflow, self._settings())
         mistakes = violations(workflow, self._handlers)
-        request = start_request(message, context)
+        request = start_request(message, context, request_id)
 
         def begin() -> tuple[Session, Coroutine[Any, Any, Begun]]:
-            request.queue = self._queues.setdefault(asyncio.get_running_loop(), f"agent-{uuid.uuid4().hex}")
+            own = self._queues.setdefault(asyncio.get_running_loop(), f"agent-{uuid.uuid4().hex}")
+            request.queue = request.queue or own
             session = self._session(server, request.queue, message, mistakes)
             return session, session.start(request)
 

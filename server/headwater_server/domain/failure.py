@@ -79,6 +79,10 @@ class StepError(Exception):
         self.reply = reply
 
 
+class AttemptLostError(StepError):
+    """An attempt was lost without a fault of its step: it does not count towards `max_attempts`."""
+
+
 def final_step_error(message: str, reason: Reason = Reason.STEP_FAILED) -> StepError:
     """The error of an attempt after which another one cannot succeed."""
     return StepError(Failure(reason, message, non_retryable=True))

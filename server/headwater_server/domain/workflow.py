@@ -49,6 +49,16 @@ class SkipReason(StrEnum):
     CONDITION_FALSE = "condition_false"
     DEPENDENCY_FAILED = "dependency_failed"
     DEPENDENCY_SKIPPED = "dependency_skipped"
+    NOTHING_FAILED = "nothing_failed"
+
+
+class RunIf(StrEnum):
+    """When a step runs, once its dependencies have ended; the names are those of the contract."""
+
+    ALL_SUCCEEDED = "all_succeeded"
+    NONE_FAILED = "none_failed"
+    ALL_DONE = "all_done"
+    ANY_FAILED = "any_failed"
 
 
 class EventType(StrEnum):
@@ -93,6 +103,7 @@ class Step:
 
     Attributes:
         metadata: a JSON object as text; empty for none.
+        run_if: None: as ALL_SUCCEEDED, with a warning where a skip may not be meant.
         accept_finish_reasons: those with which a cut reply to the action counts as whole.
     """
 
@@ -108,6 +119,7 @@ class Step:
     metadata: str = ""
     queue: str = ""
     accept_finish_reasons: tuple[FinishReason, ...] = ()
+    run_if: RunIf | None = None
 
 
 @dataclass(frozen=True, slots=True)

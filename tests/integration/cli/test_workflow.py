@@ -463,13 +463,10 @@ AGENT = """
 import asyncio
 
 class Recorder:
-    async def run_worker(self, queue, concurrency):
-        print(queue, concurrency, flush=True)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            print("closed", flush=True)
+    async def run_worker(self, queue, concurrency, stop, drain_seconds):
+        print(queue, concurrency, drain_seconds, flush=True)
+        await stop.wait()
+        print("closed", flush=True)
 
 class Holder:
     agent = Recorder()
@@ -486,7 +483,7 @@ def test_a_worker_serves_until_it_is_told_to_stop(tmp_path, number, path):
         [sys.executable, "-m", "headwater.cli", "worker", path, "--queue", "q", "--concurrency", "3"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=clean_environment(),
     ) as process:  # fmt: skip
-        assert line_with(process, "q") == "q 3\n"
+        assert line_with(process, "q") == "q 3 30.0\n"
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (0, "closed\n")

@@ -28,7 +28,7 @@ class KilledServer(ServerProcess):
 
 
 def server(folder: Path, kind: type[ServerProcess] = ServerProcess) -> ServerProcess:
-    return kind("--scripted", "--data-dir", str(folder))
+    return kind("--scripted", "--data-dir", str(folder), variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "1"})
 
 
 class Worker:
@@ -37,8 +37,8 @@ class Worker:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._call = WorkerServiceStub(channel).Attach()
 
-    async def attach(self, worker_id: str) -> None:
-        registration = WorkerRegistration(worker_id=worker_id, queue="q", handlers=["h"])
+    async def attach(self, worker_id: str, *held: str) -> None:
+        registration = WorkerRegistration(worker_id=worker_id, queue="q", handlers=["h"], task_ids=held)
         await self._call.write(AttachRequest(registration=registration))
         assert (await self._call.read()).WhichOneof("kind") == "registered"
 
@@ -92,10 +92,28 @@ async def test_a_step_that_a_worker_has_when_the_server_is_killed_fails_and_one_
         *("FAILED", "COMPLETED", "SKIPPED")
     ]
     assert run.steps[0].attempt == 1
-    assert run.steps[0].failure.reason == error_pb2.ERROR_REASON_INTERNAL
+    assert run.steps[0].failure.reason == error_pb2.ERROR_REASON_WORKER_LOST
     assert run.steps[0].failure.non_retryable
     assert "whether the attempt ran is unknown" in run.steps[0].failure.message
     assert (run.failed_steps, list(run.steps[2].skipped_because_of)) == (["ran"], ["ran"])
+
+
+async def test_the_result_of_a_worker_that_comes_back_to_another_process_of_the_server_counts(tmp_path: Path) -> None:
+    with server(tmp_path, KilledServer) as first:
+        async with grpc.aio.insecure_channel(first.target) as channel:
+            worker = Worker(channel)
+            await worker.attach("one")
+            stub: WorkflowServiceStub[Any] = WorkflowServiceStub(channel)
+            step = workflow_pb2.Step(name="a", handler="h", retry_policy=ONCE)
+            run_id = (await stub.StartWorkflowRun(request(step))).run_id
+            task = await worker.task()
+    with server(tmp_path) as second:
+        async with grpc.aio.insecure_channel(second.target) as channel:
+            worker = Worker(channel)
+            await worker.attach("one", task.task_id)
+            await worker.finish(task)
+            run = await end_of(channel, run_id)
+    assert (run.steps[0].status, run.steps[0].attempt) == (workflow_pb2.STEP_STATUS_COMPLETED, 1)
 
 
 async def test_a_step_whose_worker_is_lost_fails_and_keeps_its_key_when_it_may_be_tried_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -29,7 +30,7 @@ from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
-from headwater_server.domain.failure import StepError
+from headwater_server.domain.failure import AttemptLostError, StepError
 from headwater_server.domain.workflow import Outcome, Step
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
@@ -60,7 +61,7 @@ class Site(ServiceThread):
         async def on_chunk(content: str, thinking: str) -> None:
             self.chunks.append(content)
 
-        spec = TaskSpec("run", "workflow", Step("step", handler=handler), 1, {"key": context})
+        spec = TaskSpec(uuid.uuid4().hex, "workflow", Step("step", handler=handler), 1, {"key": context})
         return await self.pool.run_task(
             spec,
             queue,
@@ -435,10 +436,38 @@ async def test_a_closed_worker_hands_its_tasks_back_at_once() -> None:
             assert await asyncio.to_thread(began.wait, 10)
             start = time.monotonic()
             await worker.aclose()
-            with pytest.raises(StepError, match="was closed") as caught:
+            with pytest.raises(StepError, match="handed it back") as caught:
                 await step
             assert time.monotonic() - start < 2
             assert not caught.value.failure.non_retryable
+            assert isinstance(caught.value, AttemptLostError)
+
+
+async def test_a_worker_that_drains_finishes_its_task_and_leaves_the_next_one_to_others(site: Site) -> None:
+    begun, finish = threading.Event(), threading.Event()
+
+    def slow(agent: Any, step: Any, context: Any) -> str:
+        begun.set()
+        assert finish.wait(10)
+        return "first"
+
+    async with working(site.server, concurrency=2, slow=slow) as worker:
+        running = asyncio.create_task(site.run("slow"))
+        assert await asyncio.to_thread(begun.wait, 10)
+        draining = asyncio.create_task(worker.drain(10))
+        while [each.concurrency for each in site.pool._workers.values()] != [0]:
+            await asyncio.sleep(0.005)
+        waiting = asyncio.create_task(site.run("slow"))
+        finish.set()
+        assert await running == '"first"'
+        await draining
+        assert not waiting.done()
+
+        def other(agent: Any, step: Any, context: Any) -> str:
+            return "second"
+
+        async with working(site.server, slow=other):
+            assert await waiting == '"second"'
 
 
 async def test_a_worker_can_be_closed_at_any_moment(site: Site) -> None:

@@ -33,6 +33,7 @@ type AttachRequest struct {
 	//	*AttachRequest_Heartbeat
 	//	*AttachRequest_Chunk
 	//	*AttachRequest_Result
+	//	*AttachRequest_Capacity
 	Kind          isAttachRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -111,6 +112,15 @@ func (x *AttachRequest) GetResult() *TaskResult {
 	return nil
 }
 
+func (x *AttachRequest) GetCapacity() *WorkerCapacity {
+	if x != nil {
+		if x, ok := x.Kind.(*AttachRequest_Capacity); ok {
+			return x.Capacity
+		}
+	}
+	return nil
+}
+
 type isAttachRequest_Kind interface {
 	isAttachRequest_Kind()
 }
@@ -135,6 +145,11 @@ type AttachRequest_Result struct {
 	Result *TaskResult `protobuf:"bytes,4,opt,name=result,proto3,oneof"`
 }
 
+type AttachRequest_Capacity struct {
+	// How many tasks the worker takes from now on. Only with the feature `drain`.
+	Capacity *WorkerCapacity `protobuf:"bytes,5,opt,name=capacity,proto3,oneof"`
+}
+
 func (*AttachRequest_Registration) isAttachRequest_Kind() {}
 
 func (*AttachRequest_Heartbeat) isAttachRequest_Kind() {}
@@ -142,6 +157,8 @@ func (*AttachRequest_Heartbeat) isAttachRequest_Kind() {}
 func (*AttachRequest_Chunk) isAttachRequest_Kind() {}
 
 func (*AttachRequest_Result) isAttachRequest_Kind() {}
+
+func (*AttachRequest_Capacity) isAttachRequest_Kind() {}
 
 // From the server.
 type AttachResponse struct {
@@ -281,7 +298,8 @@ type WorkerRegistration struct {
 	// empty.
 	ClientVersion string `protobuf:"bytes,6,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
 	// Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
-	// uses those that it knows too and lists them in `WorkerRegistered.features`. No part is optional today.
+	// uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
+	// `TaskResult.handed_back`.
 	Features      []string `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -486,6 +504,54 @@ func (*WorkerHeartbeat) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{4}
 }
 
+// How many tasks a worker takes from now on. A worker that is to stop sends 0, finishes its tasks or hands them back, and
+// closes its side.
+type WorkerCapacity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most tasks at a time, 0 to 10,000. It takes the place of `WorkerRegistration.concurrency` until the call ends. Tasks
+	// that the worker has already stay with it.
+	Concurrency   int32 `protobuf:"varint,1,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerCapacity) Reset() {
+	*x = WorkerCapacity{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerCapacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerCapacity) ProtoMessage() {}
+
+func (x *WorkerCapacity) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerCapacity.ProtoReflect.Descriptor instead.
+func (*WorkerCapacity) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WorkerCapacity) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
 // An attempt of a step, for a worker.
 type WorkerTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -514,7 +580,7 @@ type WorkerTask struct {
 
 func (x *WorkerTask) Reset() {
 	*x = WorkerTask{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[5]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +592,7 @@ func (x *WorkerTask) String() string {
 func (*WorkerTask) ProtoMessage() {}
 
 func (x *WorkerTask) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[5]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +605,7 @@ func (x *WorkerTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerTask.ProtoReflect.Descriptor instead.
 func (*WorkerTask) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorkerTask) GetTaskId() string {
@@ -620,7 +686,7 @@ type TaskChunk struct {
 
 func (x *TaskChunk) Reset() {
 	*x = TaskChunk{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[6]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +698,7 @@ func (x *TaskChunk) String() string {
 func (*TaskChunk) ProtoMessage() {}
 
 func (x *TaskChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[6]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +711,7 @@ func (x *TaskChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChunk.ProtoReflect.Descriptor instead.
 func (*TaskChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TaskChunk) GetTaskId() string {
@@ -680,19 +746,23 @@ type TaskResult struct {
 	//
 	//	*TaskResult_ResultJson
 	//	*TaskResult_Failure
+	//	*TaskResult_HandedBack
 	Outcome isTaskResult_Outcome `protobuf_oneof:"outcome"`
 	// The keys of the context that the handler set or changed, with their values: a JSON object as text, at most 1 MiB.
 	// Not used with a failure. Default: none. `NAME_result` becomes `result_json` unless it is among them.
 	ContextChangesJson string `protobuf:"bytes,4,opt,name=context_changes_json,json=contextChangesJson,proto3" json:"context_changes_json,omitempty"`
 	// The keys of the context that the handler deleted. Not used with a failure.
-	DeletedKeys   []string `protobuf:"bytes,5,rep,name=deleted_keys,json=deletedKeys,proto3" json:"deleted_keys,omitempty"`
+	DeletedKeys []string `protobuf:"bytes,5,rep,name=deleted_keys,json=deletedKeys,proto3" json:"deleted_keys,omitempty"`
+	// The model's reply, from a worker that has asked a model the step's `action`. The step fails unless the reply is whole
+	// (`Step.accept_finish_reasons`). Not used with a failure.
+	Reply         *ActionReply `protobuf:"bytes,7,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +774,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +787,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TaskResult) GetTaskId() string {
@@ -752,6 +822,15 @@ func (x *TaskResult) GetFailure() *Failure {
 	return nil
 }
 
+func (x *TaskResult) GetHandedBack() *TaskHandback {
+	if x != nil {
+		if x, ok := x.Outcome.(*TaskResult_HandedBack); ok {
+			return x.HandedBack
+		}
+	}
+	return nil
+}
+
 func (x *TaskResult) GetContextChangesJson() string {
 	if x != nil {
 		return x.ContextChangesJson
@@ -762,6 +841,13 @@ func (x *TaskResult) GetContextChangesJson() string {
 func (x *TaskResult) GetDeletedKeys() []string {
 	if x != nil {
 		return x.DeletedKeys
+	}
+	return nil
+}
+
+func (x *TaskResult) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -780,9 +866,64 @@ type TaskResult_Failure struct {
 	Failure *Failure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
 }
 
+type TaskResult_HandedBack struct {
+	// The worker gives the task back. It counts as no attempt of the step. Only with the feature `drain`.
+	HandedBack *TaskHandback `protobuf:"bytes,6,opt,name=handed_back,json=handedBack,proto3,oneof"`
+}
+
 func (*TaskResult_ResultJson) isTaskResult_Outcome() {}
 
 func (*TaskResult_Failure) isTaskResult_Outcome() {}
+
+func (*TaskResult_HandedBack) isTaskResult_Outcome() {}
+
+// A task that a worker gives back, because it stops or has no place for it. Each lowers the capacity of the worker by one,
+// until it sends `capacity` again.
+type TaskHandback struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the handler was called. Then the step has another attempt at once, or fails where it is at most once. If not,
+	// the task waits for another worker.
+	Begun         bool `protobuf:"varint,1,opt,name=begun,proto3" json:"begun,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskHandback) Reset() {
+	*x = TaskHandback{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskHandback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskHandback) ProtoMessage() {}
+
+func (x *TaskHandback) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskHandback.ProtoReflect.Descriptor instead.
+func (*TaskHandback) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TaskHandback) GetBegun() bool {
+	if x != nil {
+		return x.Begun
+	}
+	return false
+}
 
 // A task that is no longer wanted: its run was cancelled, or its time is over. The worker need not answer.
 type TaskCancellation struct {
@@ -795,7 +936,7 @@ type TaskCancellation struct {
 
 func (x *TaskCancellation) Reset() {
 	*x = TaskCancellation{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +948,7 @@ func (x *TaskCancellation) String() string {
 func (*TaskCancellation) ProtoMessage() {}
 
 func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +961,7 @@ func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCancellation.ProtoReflect.Descriptor instead.
 func (*TaskCancellation) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskCancellation) GetTaskId() string {
@@ -843,7 +984,7 @@ type TaskResultAck struct {
 
 func (x *TaskResultAck) Reset() {
 	*x = TaskResultAck{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +996,7 @@ func (x *TaskResultAck) String() string {
 func (*TaskResultAck) ProtoMessage() {}
 
 func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1009,7 @@ func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResultAck.ProtoReflect.Descriptor instead.
 func (*TaskResultAck) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskResultAck) GetTaskId() string {
@@ -889,12 +1030,13 @@ var File_headwater_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\x83\x02\n" +
+	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xbf\x02\n" +
 	"\rAttachRequest\x12F\n" +
 	"\fregistration\x18\x01 \x01(\v2 .headwater.v1.WorkerRegistrationH\x00R\fregistration\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.headwater.v1.WorkerHeartbeatH\x00R\theartbeat\x12/\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x17.headwater.v1.TaskChunkH\x00R\x05chunk\x122\n" +
-	"\x06result\x18\x04 \x01(\v2\x18.headwater.v1.TaskResultH\x00R\x06resultB\x06\n" +
+	"\x06result\x18\x04 \x01(\v2\x18.headwater.v1.TaskResultH\x00R\x06result\x12:\n" +
+	"\bcapacity\x18\x05 \x01(\v2\x1c.headwater.v1.WorkerCapacityH\x00R\bcapacityB\x06\n" +
 	"\x04kind\"\x81\x02\n" +
 	"\x0eAttachResponse\x12@\n" +
 	"\n" +
@@ -918,7 +1060,9 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\x11unwanted_task_ids\x18\x03 \x03(\tR\x0funwantedTaskIds\x12%\n" +
 	"\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\x12\x1a\n" +
 	"\bfeatures\x18\x05 \x03(\tR\bfeatures\"\x11\n" +
-	"\x0fWorkerHeartbeat\"\xd8\x02\n" +
+	"\x0fWorkerHeartbeat\"2\n" +
+	"\x0eWorkerCapacity\x12 \n" +
+	"\vconcurrency\x18\x01 \x01(\x05R\vconcurrency\"\xd8\x02\n" +
 	"\n" +
 	"WorkerTask\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n" +
@@ -933,16 +1077,21 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\tTaskChunk\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
-	"\bthinking\x18\x03 \x01(\tR\bthinking\"\xdb\x01\n" +
+	"\bthinking\x18\x03 \x01(\tR\bthinking\"\xcb\x02\n" +
 	"\n" +
 	"TaskResult\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12!\n" +
 	"\vresult_json\x18\x02 \x01(\tH\x00R\n" +
 	"resultJson\x121\n" +
-	"\afailure\x18\x03 \x01(\v2\x15.headwater.v1.FailureH\x00R\afailure\x120\n" +
+	"\afailure\x18\x03 \x01(\v2\x15.headwater.v1.FailureH\x00R\afailure\x12=\n" +
+	"\vhanded_back\x18\x06 \x01(\v2\x1a.headwater.v1.TaskHandbackH\x00R\n" +
+	"handedBack\x120\n" +
 	"\x14context_changes_json\x18\x04 \x01(\tR\x12contextChangesJson\x12!\n" +
-	"\fdeleted_keys\x18\x05 \x03(\tR\vdeletedKeysB\t\n" +
-	"\aoutcome\"+\n" +
+	"\fdeleted_keys\x18\x05 \x03(\tR\vdeletedKeys\x12/\n" +
+	"\x05reply\x18\a \x01(\v2\x19.headwater.v1.ActionReplyR\x05replyB\t\n" +
+	"\aoutcome\"$\n" +
+	"\fTaskHandback\x12\x14\n" +
+	"\x05begun\x18\x01 \x01(\bR\x05begun\"+\n" +
 	"\x10TaskCancellation\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\"D\n" +
 	"\rTaskResultAck\x12\x17\n" +
@@ -964,44 +1113,50 @@ func file_headwater_v1_worker_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_worker_service_proto_rawDescData
 }
 
-var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*AttachRequest)(nil),       // 0: headwater.v1.AttachRequest
 	(*AttachResponse)(nil),      // 1: headwater.v1.AttachResponse
 	(*WorkerRegistration)(nil),  // 2: headwater.v1.WorkerRegistration
 	(*WorkerRegistered)(nil),    // 3: headwater.v1.WorkerRegistered
 	(*WorkerHeartbeat)(nil),     // 4: headwater.v1.WorkerHeartbeat
-	(*WorkerTask)(nil),          // 5: headwater.v1.WorkerTask
-	(*TaskChunk)(nil),           // 6: headwater.v1.TaskChunk
-	(*TaskResult)(nil),          // 7: headwater.v1.TaskResult
-	(*TaskCancellation)(nil),    // 8: headwater.v1.TaskCancellation
-	(*TaskResultAck)(nil),       // 9: headwater.v1.TaskResultAck
-	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
-	(*Step)(nil),                // 11: headwater.v1.Step
-	(*AgentConfig)(nil),         // 12: headwater.v1.AgentConfig
-	(*Failure)(nil),             // 13: headwater.v1.Failure
+	(*WorkerCapacity)(nil),      // 5: headwater.v1.WorkerCapacity
+	(*WorkerTask)(nil),          // 6: headwater.v1.WorkerTask
+	(*TaskChunk)(nil),           // 7: headwater.v1.TaskChunk
+	(*TaskResult)(nil),          // 8: headwater.v1.TaskResult
+	(*TaskHandback)(nil),        // 9: headwater.v1.TaskHandback
+	(*TaskCancellation)(nil),    // 10: headwater.v1.TaskCancellation
+	(*TaskResultAck)(nil),       // 11: headwater.v1.TaskResultAck
+	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(*Step)(nil),                // 13: headwater.v1.Step
+	(*AgentConfig)(nil),         // 14: headwater.v1.AgentConfig
+	(*Failure)(nil),             // 15: headwater.v1.Failure
+	(*ActionReply)(nil),         // 16: headwater.v1.ActionReply
 }
 var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	2,  // 0: headwater.v1.AttachRequest.registration:type_name -> headwater.v1.WorkerRegistration
 	4,  // 1: headwater.v1.AttachRequest.heartbeat:type_name -> headwater.v1.WorkerHeartbeat
-	6,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
-	7,  // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
-	3,  // 4: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
-	5,  // 5: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
-	8,  // 6: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
-	9,  // 7: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
-	10, // 8: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
-	10, // 9: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
-	11, // 10: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
-	12, // 11: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
-	13, // 12: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
-	0,  // 13: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
-	1,  // 14: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
-	14, // [14:15] is the sub-list for method output_type
-	13, // [13:14] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	7,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
+	8,  // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
+	5,  // 4: headwater.v1.AttachRequest.capacity:type_name -> headwater.v1.WorkerCapacity
+	3,  // 5: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
+	6,  // 6: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
+	10, // 7: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
+	11, // 8: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
+	12, // 9: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
+	12, // 10: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
+	13, // 11: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
+	14, // 12: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
+	15, // 13: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
+	9,  // 14: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
+	16, // 15: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
+	0,  // 16: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
+	1,  // 17: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
+	17, // [17:18] is the sub-list for method output_type
+	16, // [16:17] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_worker_service_proto_init() }
@@ -1017,6 +1172,7 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachRequest_Heartbeat)(nil),
 		(*AttachRequest_Chunk)(nil),
 		(*AttachRequest_Result)(nil),
+		(*AttachRequest_Capacity)(nil),
 	}
 	file_headwater_v1_worker_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*AttachResponse_Registered)(nil),
@@ -1024,9 +1180,10 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachResponse_Cancellation)(nil),
 		(*AttachResponse_Ack)(nil),
 	}
-	file_headwater_v1_worker_service_proto_msgTypes[7].OneofWrappers = []any{
+	file_headwater_v1_worker_service_proto_msgTypes[8].OneofWrappers = []any{
 		(*TaskResult_ResultJson)(nil),
 		(*TaskResult_Failure)(nil),
+		(*TaskResult_HandedBack)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1034,7 +1191,7 @@ func file_headwater_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_worker_service_proto_rawDesc), len(file_headwater_v1_worker_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

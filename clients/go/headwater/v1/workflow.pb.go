@@ -23,6 +23,69 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// When a step runs, once all the steps it depends on have ended. A step that was skipped because of a failure counts as
+// failed.
+type RunIf int32
+
+const (
+	// As ALL_SUCCEEDED; ValidateWorkflow and an event warn of a step with several dependencies that would be skipped
+	// because a condition skipped one of them.
+	RunIf_RUN_IF_UNSPECIFIED RunIf = 0
+	// All of them completed.
+	RunIf_RUN_IF_ALL_SUCCEEDED RunIf = 1
+	// None failed and at least one completed. A step that was skipped without a failure does not matter.
+	RunIf_RUN_IF_NONE_FAILED RunIf = 2
+	// In any case.
+	RunIf_RUN_IF_ALL_DONE RunIf = 3
+	// At least one failed: for cleaning up and compensation.
+	RunIf_RUN_IF_ANY_FAILED RunIf = 4
+)
+
+// Enum value maps for RunIf.
+var (
+	RunIf_name = map[int32]string{
+		0: "RUN_IF_UNSPECIFIED",
+		1: "RUN_IF_ALL_SUCCEEDED",
+		2: "RUN_IF_NONE_FAILED",
+		3: "RUN_IF_ALL_DONE",
+		4: "RUN_IF_ANY_FAILED",
+	}
+	RunIf_value = map[string]int32{
+		"RUN_IF_UNSPECIFIED":   0,
+		"RUN_IF_ALL_SUCCEEDED": 1,
+		"RUN_IF_NONE_FAILED":   2,
+		"RUN_IF_ALL_DONE":      3,
+		"RUN_IF_ANY_FAILED":    4,
+	}
+)
+
+func (x RunIf) Enum() *RunIf {
+	p := new(RunIf)
+	*p = x
+	return p
+}
+
+func (x RunIf) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RunIf) Descriptor() protoreflect.EnumDescriptor {
+	return file_headwater_v1_workflow_proto_enumTypes[0].Descriptor()
+}
+
+func (RunIf) Type() protoreflect.EnumType {
+	return &file_headwater_v1_workflow_proto_enumTypes[0]
+}
+
+func (x RunIf) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RunIf.Descriptor instead.
+func (RunIf) EnumDescriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{0}
+}
+
 // State of a run.
 type WorkflowRunStatus int32
 
@@ -68,11 +131,11 @@ func (x WorkflowRunStatus) String() string {
 }
 
 func (WorkflowRunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_workflow_proto_enumTypes[0].Descriptor()
+	return file_headwater_v1_workflow_proto_enumTypes[1].Descriptor()
 }
 
 func (WorkflowRunStatus) Type() protoreflect.EnumType {
-	return &file_headwater_v1_workflow_proto_enumTypes[0]
+	return &file_headwater_v1_workflow_proto_enumTypes[1]
 }
 
 func (x WorkflowRunStatus) Number() protoreflect.EnumNumber {
@@ -81,7 +144,7 @@ func (x WorkflowRunStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WorkflowRunStatus.Descriptor instead.
 func (WorkflowRunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{0}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{1}
 }
 
 // State of a step.
@@ -145,11 +208,11 @@ func (x StepStatus) String() string {
 }
 
 func (StepStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_workflow_proto_enumTypes[1].Descriptor()
+	return file_headwater_v1_workflow_proto_enumTypes[2].Descriptor()
 }
 
 func (StepStatus) Type() protoreflect.EnumType {
-	return &file_headwater_v1_workflow_proto_enumTypes[1]
+	return &file_headwater_v1_workflow_proto_enumTypes[2]
 }
 
 func (x StepStatus) Number() protoreflect.EnumNumber {
@@ -158,7 +221,7 @@ func (x StepStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StepStatus.Descriptor instead.
 func (StepStatus) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{1}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
 }
 
 // Why a step was skipped.
@@ -173,6 +236,8 @@ const (
 	SkipReason_SKIP_REASON_DEPENDENCY_FAILED SkipReason = 2
 	// A step it depends on was skipped because of a condition.
 	SkipReason_SKIP_REASON_DEPENDENCY_SKIPPED SkipReason = 3
+	// Its `run_if` is ANY_FAILED, and none of the steps it depends on failed.
+	SkipReason_SKIP_REASON_NOTHING_FAILED SkipReason = 4
 )
 
 // Enum value maps for SkipReason.
@@ -182,12 +247,14 @@ var (
 		1: "SKIP_REASON_CONDITION_FALSE",
 		2: "SKIP_REASON_DEPENDENCY_FAILED",
 		3: "SKIP_REASON_DEPENDENCY_SKIPPED",
+		4: "SKIP_REASON_NOTHING_FAILED",
 	}
 	SkipReason_value = map[string]int32{
 		"SKIP_REASON_UNSPECIFIED":        0,
 		"SKIP_REASON_CONDITION_FALSE":    1,
 		"SKIP_REASON_DEPENDENCY_FAILED":  2,
 		"SKIP_REASON_DEPENDENCY_SKIPPED": 3,
+		"SKIP_REASON_NOTHING_FAILED":     4,
 	}
 )
 
@@ -202,11 +269,11 @@ func (x SkipReason) String() string {
 }
 
 func (SkipReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_workflow_proto_enumTypes[2].Descriptor()
+	return file_headwater_v1_workflow_proto_enumTypes[3].Descriptor()
 }
 
 func (SkipReason) Type() protoreflect.EnumType {
-	return &file_headwater_v1_workflow_proto_enumTypes[2]
+	return &file_headwater_v1_workflow_proto_enumTypes[3]
 }
 
 func (x SkipReason) Number() protoreflect.EnumNumber {
@@ -215,7 +282,7 @@ func (x SkipReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SkipReason.Descriptor instead.
 func (SkipReason) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{3}
 }
 
 // The definition of a workflow: named steps that depend on each other without a cycle. At most 512 KiB in all. Every
@@ -321,8 +388,8 @@ type Step struct {
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// Name under which a worker has registered the code of this step.
 	Handler string `protobuf:"bytes,3,opt,name=handler,proto3" json:"handler,omitempty"`
-	// Names of the steps that must have completed before this one starts. When one of them failed or was skipped, this
-	// one is skipped.
+	// Names of the steps that must have ended before this one starts. `run_if` says with which ends of theirs it runs;
+	// otherwise it is skipped.
 	DependsOn []string `protobuf:"bytes,4,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	// A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is evaluated
 	// when the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default:
@@ -346,8 +413,14 @@ type Step struct {
 	// LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL or PAUSE fails the step otherwise, and is not asked for again. Default:
 	// none.
 	AcceptFinishReasons []FinishReason `protobuf:"varint,12,rep,packed,name=accept_finish_reasons,json=acceptFinishReasons,proto3,enum=headwater.v1.FinishReason" json:"accept_finish_reasons,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// When the step runs, once all the steps it depends on have ended. Default: as ALL_SUCCEEDED.
+	RunIf RunIf `protobuf:"varint,13,opt,name=run_if,json=runIf,proto3,enum=headwater.v1.RunIf" json:"run_if,omitempty"`
+	// Settings of the agent for this step alone. A field that is set takes the place of the workflow's; `model` and
+	// `provider` are one setting; maps are merged by key. `tools`, `tool_choice` and `parallel_tool_calls` must be empty.
+	// With `response_format` the result is the parsed JSON. Default: the workflow's agent.
+	Agent         *AgentConfig `protobuf:"bytes,14,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
@@ -460,6 +533,20 @@ func (x *Step) GetQueue() string {
 func (x *Step) GetAcceptFinishReasons() []FinishReason {
 	if x != nil {
 		return x.AcceptFinishReasons
+	}
+	return nil
+}
+
+func (x *Step) GetRunIf() RunIf {
+	if x != nil {
+		return x.RunIf
+	}
+	return RunIf_RUN_IF_UNSPECIFIED
+}
+
+func (x *Step) GetAgent() *AgentConfig {
+	if x != nil {
+		return x.Agent
 	}
 	return nil
 }
@@ -1833,7 +1920,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x05steps\x18\x03 \x03(\v2\x12.headwater.v1.StepR\x05steps\x12/\n" +
 	"\x05agent\x18\x04 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x05 \x01(\tR\x02id\x12D\n" +
-	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xc7\x03\n" +
+	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xa4\x04\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
@@ -1848,7 +1935,9 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\rmetadata_json\x18\n" +
 	" \x01(\tR\fmetadataJson\x12\x14\n" +
 	"\x05queue\x18\v \x01(\tR\x05queue\x12N\n" +
-	"\x15accept_finish_reasons\x18\f \x03(\x0e2\x1a.headwater.v1.FinishReasonR\x13acceptFinishReasons\"\xe9\x01\n" +
+	"\x15accept_finish_reasons\x18\f \x03(\x0e2\x1a.headwater.v1.FinishReasonR\x13acceptFinishReasons\x12*\n" +
+	"\x06run_if\x18\r \x01(\x0e2\x13.headwater.v1.RunIfR\x05runIf\x12/\n" +
+	"\x05agent\x18\x0e \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\"\xe9\x01\n" +
 	"\vRetryPolicy\x12>\n" +
 	"\rinitial_delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\finitialDelay\x12\x1d\n" +
 	"\abackoff\x18\x02 \x01(\x01H\x00R\abackoff\x88\x01\x01\x126\n" +
@@ -1953,7 +2042,13 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x10RunFinishedEvent\x127\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12!\n" +
-	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*\xbf\x01\n" +
+	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*}\n" +
+	"\x05RunIf\x12\x16\n" +
+	"\x12RUN_IF_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14RUN_IF_ALL_SUCCEEDED\x10\x01\x12\x16\n" +
+	"\x12RUN_IF_NONE_FAILED\x10\x02\x12\x13\n" +
+	"\x0fRUN_IF_ALL_DONE\x10\x03\x12\x15\n" +
+	"\x11RUN_IF_ANY_FAILED\x10\x04*\xbf\x01\n" +
 	"\x11WorkflowRunStatus\x12#\n" +
 	"\x1fWORKFLOW_RUN_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWORKFLOW_RUN_STATUS_RUNNING\x10\x01\x12!\n" +
@@ -1970,13 +2065,14 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x15STEP_STATUS_COMPLETED\x10\x05\x12\x16\n" +
 	"\x12STEP_STATUS_FAILED\x10\x06\x12\x17\n" +
 	"\x13STEP_STATUS_SKIPPED\x10\a\x12\x19\n" +
-	"\x15STEP_STATUS_CANCELLED\x10\b*\x91\x01\n" +
+	"\x15STEP_STATUS_CANCELLED\x10\b*\xb1\x01\n" +
 	"\n" +
 	"SkipReason\x12\x1b\n" +
 	"\x17SKIP_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bSKIP_REASON_CONDITION_FALSE\x10\x01\x12!\n" +
 	"\x1dSKIP_REASON_DEPENDENCY_FAILED\x10\x02\x12\"\n" +
-	"\x1eSKIP_REASON_DEPENDENCY_SKIPPED\x10\x03B\x9d\x01\n" +
+	"\x1eSKIP_REASON_DEPENDENCY_SKIPPED\x10\x03\x12\x1e\n" +
+	"\x1aSKIP_REASON_NOTHING_FAILED\x10\x04B\x9d\x01\n" +
 	"\x0fai.headwater.v1B\rWorkflowProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
@@ -1991,89 +2087,92 @@ func file_headwater_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_workflow_proto_rawDescData
 }
 
-var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_headwater_v1_workflow_proto_goTypes = []any{
-	(WorkflowRunStatus)(0),        // 0: headwater.v1.WorkflowRunStatus
-	(StepStatus)(0),               // 1: headwater.v1.StepStatus
-	(SkipReason)(0),               // 2: headwater.v1.SkipReason
-	(*Workflow)(nil),              // 3: headwater.v1.Workflow
-	(*Step)(nil),                  // 4: headwater.v1.Step
-	(*RetryPolicy)(nil),           // 5: headwater.v1.RetryPolicy
-	(*StepRun)(nil),               // 6: headwater.v1.StepRun
-	(*ActionReply)(nil),           // 7: headwater.v1.ActionReply
-	(*WorkflowRun)(nil),           // 8: headwater.v1.WorkflowRun
-	(*WorkflowEvent)(nil),         // 9: headwater.v1.WorkflowEvent
-	(*RunStartedEvent)(nil),       // 10: headwater.v1.RunStartedEvent
-	(*RunResumedEvent)(nil),       // 11: headwater.v1.RunResumedEvent
-	(*StepStartedEvent)(nil),      // 12: headwater.v1.StepStartedEvent
-	(*StepWaitingEvent)(nil),      // 13: headwater.v1.StepWaitingEvent
-	(*StepChunkEvent)(nil),        // 14: headwater.v1.StepChunkEvent
-	(*StepCompletedEvent)(nil),    // 15: headwater.v1.StepCompletedEvent
-	(*StepFailedEvent)(nil),       // 16: headwater.v1.StepFailedEvent
-	(*StepRetryingEvent)(nil),     // 17: headwater.v1.StepRetryingEvent
-	(*StepSkippedEvent)(nil),      // 18: headwater.v1.StepSkippedEvent
-	(*StepCancelledEvent)(nil),    // 19: headwater.v1.StepCancelledEvent
-	(*RunWarningEvent)(nil),       // 20: headwater.v1.RunWarningEvent
-	(*RunFinishedEvent)(nil),      // 21: headwater.v1.RunFinishedEvent
-	(*AgentConfig)(nil),           // 22: headwater.v1.AgentConfig
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(FinishReason)(0),             // 24: headwater.v1.FinishReason
-	(*Failure)(nil),               // 25: headwater.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*Usage)(nil),                 // 27: headwater.v1.Usage
+	(RunIf)(0),                    // 0: headwater.v1.RunIf
+	(WorkflowRunStatus)(0),        // 1: headwater.v1.WorkflowRunStatus
+	(StepStatus)(0),               // 2: headwater.v1.StepStatus
+	(SkipReason)(0),               // 3: headwater.v1.SkipReason
+	(*Workflow)(nil),              // 4: headwater.v1.Workflow
+	(*Step)(nil),                  // 5: headwater.v1.Step
+	(*RetryPolicy)(nil),           // 6: headwater.v1.RetryPolicy
+	(*StepRun)(nil),               // 7: headwater.v1.StepRun
+	(*ActionReply)(nil),           // 8: headwater.v1.ActionReply
+	(*WorkflowRun)(nil),           // 9: headwater.v1.WorkflowRun
+	(*WorkflowEvent)(nil),         // 10: headwater.v1.WorkflowEvent
+	(*RunStartedEvent)(nil),       // 11: headwater.v1.RunStartedEvent
+	(*RunResumedEvent)(nil),       // 12: headwater.v1.RunResumedEvent
+	(*StepStartedEvent)(nil),      // 13: headwater.v1.StepStartedEvent
+	(*StepWaitingEvent)(nil),      // 14: headwater.v1.StepWaitingEvent
+	(*StepChunkEvent)(nil),        // 15: headwater.v1.StepChunkEvent
+	(*StepCompletedEvent)(nil),    // 16: headwater.v1.StepCompletedEvent
+	(*StepFailedEvent)(nil),       // 17: headwater.v1.StepFailedEvent
+	(*StepRetryingEvent)(nil),     // 18: headwater.v1.StepRetryingEvent
+	(*StepSkippedEvent)(nil),      // 19: headwater.v1.StepSkippedEvent
+	(*StepCancelledEvent)(nil),    // 20: headwater.v1.StepCancelledEvent
+	(*RunWarningEvent)(nil),       // 21: headwater.v1.RunWarningEvent
+	(*RunFinishedEvent)(nil),      // 22: headwater.v1.RunFinishedEvent
+	(*AgentConfig)(nil),           // 23: headwater.v1.AgentConfig
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(FinishReason)(0),             // 25: headwater.v1.FinishReason
+	(*Failure)(nil),               // 26: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*Usage)(nil),                 // 28: headwater.v1.Usage
 }
 var file_headwater_v1_workflow_proto_depIdxs = []int32{
-	4,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
-	22, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
-	23, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
-	23, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
-	5,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
-	24, // 5: headwater.v1.Step.accept_finish_reasons:type_name -> headwater.v1.FinishReason
-	23, // 6: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
-	23, // 7: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	1,  // 8: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
-	25, // 9: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
-	2,  // 10: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
-	26, // 11: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
-	26, // 12: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
-	7,  // 13: headwater.v1.StepRun.reply:type_name -> headwater.v1.ActionReply
-	24, // 14: headwater.v1.ActionReply.finish_reason:type_name -> headwater.v1.FinishReason
-	27, // 15: headwater.v1.ActionReply.usage:type_name -> headwater.v1.Usage
-	0,  // 16: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
-	3,  // 17: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
-	6,  // 18: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
-	25, // 19: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
-	26, // 20: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
-	26, // 21: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
-	27, // 22: headwater.v1.WorkflowRun.usage:type_name -> headwater.v1.Usage
-	26, // 23: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
-	10, // 24: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
-	11, // 25: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
-	12, // 26: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
-	13, // 27: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
-	14, // 28: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
-	15, // 29: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
-	16, // 30: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
-	17, // 31: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
-	18, // 32: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
-	19, // 33: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
-	20, // 34: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
-	21, // 35: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
-	7,  // 36: headwater.v1.StepCompletedEvent.reply:type_name -> headwater.v1.ActionReply
-	25, // 37: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
-	7,  // 38: headwater.v1.StepFailedEvent.reply:type_name -> headwater.v1.ActionReply
-	25, // 39: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
-	23, // 40: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
-	7,  // 41: headwater.v1.StepRetryingEvent.reply:type_name -> headwater.v1.ActionReply
-	2,  // 42: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
-	0,  // 43: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
-	25, // 44: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	5,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
+	23, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
+	24, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
+	24, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
+	6,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
+	25, // 5: headwater.v1.Step.accept_finish_reasons:type_name -> headwater.v1.FinishReason
+	0,  // 6: headwater.v1.Step.run_if:type_name -> headwater.v1.RunIf
+	23, // 7: headwater.v1.Step.agent:type_name -> headwater.v1.AgentConfig
+	24, // 8: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
+	24, // 9: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	2,  // 10: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
+	26, // 11: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
+	3,  // 12: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
+	27, // 13: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
+	27, // 14: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 15: headwater.v1.StepRun.reply:type_name -> headwater.v1.ActionReply
+	25, // 16: headwater.v1.ActionReply.finish_reason:type_name -> headwater.v1.FinishReason
+	28, // 17: headwater.v1.ActionReply.usage:type_name -> headwater.v1.Usage
+	1,  // 18: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
+	4,  // 19: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
+	7,  // 20: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
+	26, // 21: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
+	27, // 22: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
+	27, // 23: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
+	28, // 24: headwater.v1.WorkflowRun.usage:type_name -> headwater.v1.Usage
+	27, // 25: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
+	11, // 26: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
+	12, // 27: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
+	13, // 28: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
+	14, // 29: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
+	15, // 30: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
+	16, // 31: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
+	17, // 32: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
+	18, // 33: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
+	19, // 34: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
+	20, // 35: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
+	21, // 36: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
+	22, // 37: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
+	8,  // 38: headwater.v1.StepCompletedEvent.reply:type_name -> headwater.v1.ActionReply
+	26, // 39: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
+	8,  // 40: headwater.v1.StepFailedEvent.reply:type_name -> headwater.v1.ActionReply
+	26, // 41: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
+	24, // 42: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
+	8,  // 43: headwater.v1.StepRetryingEvent.reply:type_name -> headwater.v1.ActionReply
+	3,  // 44: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
+	1,  // 45: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
+	26, // 46: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_proto_init() }
@@ -2103,7 +2202,7 @@ func file_headwater_v1_workflow_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_workflow_proto_rawDesc), len(file_headwater_v1_workflow_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -1,7 +1,9 @@
-"""A second, long-lived event loop in a separate thread, on which synchronous calls run.
+"""Long-lived event loops in separate threads: one for synchronous calls, one for the work behind the scenes.
 
-It is started by the first such call and ended when the interpreter exits, so that synchronous calls work everywhere:
-in scripts, in threads, inside a running loop (which they block), in notebooks.
+Each is started by the first call that needs it and ended when the interpreter exits. So synchronous calls work
+everywhere: in scripts, in threads, inside a running loop (which they block), in notebooks. Tools of such a call run on
+its loop and may block it. So the connections of workers, their heartbeats and the start and end of runs have a loop
+that no code of a caller shares.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ _STOP_SECONDS = 5.0
 class Portal:
     """An event loop in a daemon thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="headwater-portal", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
 
@@ -55,36 +57,47 @@ class Portal:
         self._thread.join(_STOP_SECONDS)
 
 
-_portal: Portal | None = None
+_portals: dict[str, Portal] = {}
 _lock = threading.Lock()
 
 
 def portal() -> Portal:
-    """The portal of this process, started if need be.
+    """The portal for synchronous calls, started if need be. Code of the caller may run on it.
 
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
     """
-    global _portal
+    return _started("headwater-portal")
+
+
+def background() -> Portal:
+    """The portal of workers and runs, started if need be. No code of the caller runs on it. Raises as `portal`."""
+    return _started("headwater-background")
+
+
+def _started(name: str) -> Portal:
     check_fork()
     with _lock:
-        if _portal is None:
-            _portal = Portal()
+        if not _portals:
+            atexit.unregister(_shut_down)
             atexit.register(_shut_down)
-        return _portal
+        if name not in _portals:
+            _portals[name] = Portal(name)
+        return _portals[name]
 
 
 def _shut_down() -> None:
-    global _portal
     with _lock:
-        stopped, _portal = _portal, None
-    if stopped is not None:
-        stopped.stop()
+        stopped = list(_portals.values())
+        _portals.clear()
+    for each in stopped:
+        each.stop()
 
 
 def _after_fork_in_child() -> None:
-    global _portal, _lock
-    _portal, _lock = None, threading.Lock()  # its thread did not come along
+    global _lock
+    _lock = threading.Lock()
+    _portals.clear()  # their threads did not come along
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,6 +1,6 @@
-"""The way of a handler's output from its own loop or thread to the portal's loop.
+"""The way of a handler's output from its own loop or thread to the background loop.
 
-Theory of operation. The handler adds pieces from any thread. A task on the portal's loop sends all gathered pieces at
+Theory of operation. The handler adds pieces from any thread. A task on the background loop sends all gathered pieces at
 once, so that a handler that is faster than the connection pays for one message where it wrote many pieces. The waiting
 text is bounded: past the bound the handler waits.
 """
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 Emit: TypeAlias = Callable[[str, str], Awaitable[None]]
-"""Sends text and thinking of a task; to be awaited on the portal's loop."""
+"""Sends text and thinking of a task; to be awaited on the background loop."""
 
 MAX_WAITING_CHARACTERS = 64 * 1024
 

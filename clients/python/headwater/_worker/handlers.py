@@ -1,6 +1,6 @@
 """Runs one handler `(agent, step, context)` for a task.
 
-Theory of operation. The portal's loop only looks after it, so that heartbeats continue whatever a handler does. A
+Theory of operation. The background loop only looks after it, so that heartbeats continue whatever a handler does. A
 handler that is an async function or an async generator runs on the caller's loop, in a task. Any other runs in a
 thread, and what it returns may still be a coroutine or an async iterator: that is then awaited on the caller's loop.
 """
@@ -74,7 +74,7 @@ async def run_handler(
     emit: Emit,
     loop: asyncio.AbstractEventLoop,
 ) -> worker_service_pb2.TaskResult:
-    """Run a handler and say how it ended; to be awaited on the portal's loop.
+    """Run a handler and say how it ended; to be awaited on the background loop.
 
     Args:
         handler: a function, an async function, a generator function of either kind, or an object that is called like

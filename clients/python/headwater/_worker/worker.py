@@ -1,11 +1,12 @@
 """A worker: hosts handlers for one queue, over one stream at a time.
 
-Theory of operation. Everything here happens on the portal's loop; the public methods may be called from anywhere and
+Theory of operation. Everything here happens on the background loop; the public methods may be called from anywhere and
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
 continues; the next registration names those tasks, the server says which of them are no longer wanted, and results that
-were not acknowledged are sent again. To add handlers, a worker leaves and attaches again.
+were not acknowledged are sent again. To add handlers, a worker leaves and attaches again. A worker that is to stop says
+that it takes no more tasks, finishes those that it has, and hands the rest back.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
-from headwater._grpc.portal import portal
+from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
 from headwater._worker.attachment import Attachment, Outbox
@@ -33,11 +34,13 @@ from headwater.v1 import worker_service_pb2
 T = TypeVar("T")
 
 TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitable[worker_service_pb2.TaskResult]]
-"""Does a task, on the portal's loop."""
+"""Does a task, on the background loop."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 6.0
+_REFUSED_SECONDS = 60.0
+"""How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
 _CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
@@ -50,6 +53,9 @@ _FINAL = frozenset(
         "FAILED_PRECONDITION",
     }
 )
+
+_DRAIN = "drain"
+"""The feature of the protocol for `capacity` and tasks that are handed back."""
 
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
@@ -81,12 +87,17 @@ class Worker:
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
+        self._begun: set[str] = set()
+        self._draining = False
+        self._features: frozenset[str] = frozenset()
         self._outbox = Outbox()
         self._attachment: Attachment | None = None
         self._registered = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: HeadwaterError | None = None
         self._last_error: HeadwaterError | None = None
+        self._was_registered = False
+        self._refused_since: float | None = None
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[None] | None = None
@@ -102,7 +113,7 @@ class Worker:
         Raises:
             ForkError: in a process that was forked while its parent had a channel open.
         """
-        portal().submit(self._run())
+        background().submit(self._run())
 
     async def wait_registered(self, timeout: float) -> None:
         """Wait until the server knows the worker with all its handlers; from any loop.
@@ -119,7 +130,11 @@ class Worker:
 
     def add_handlers(self, handlers: Mapping[str, TaskHandler]) -> None:
         """Host more handlers, or others under the same names; from any thread. `wait_registered` then waits again."""
-        portal().submit(self._add(dict(handlers)))
+        background().submit(self._add(dict(handlers)))
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more tasks, and wait up to `seconds` for the end of those in work; from any loop."""
+        await _there(self._drain(seconds))
 
     async def aclose(self) -> None:
         """Abandon the tasks in work and disconnect; from any loop.
@@ -153,6 +168,19 @@ class Worker:
             self._registered.clear()
             if self._attachment is not None:
                 self._attachment.leave()
+
+    async def _drain(self, seconds: float) -> None:
+        self._draining = True
+        self._take_none()
+        for task_id in self._tasks.keys() - self._begun:
+            self._tasks[task_id].cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+
+    def _take_none(self) -> None:
+        if _DRAIN in self._features:
+            capacity = worker_service_pb2.WorkerCapacity(concurrency=0)
+            self._outbox.put(worker_service_pb2.AttachRequest(capacity=capacity))
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -205,15 +233,20 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
+            features=[_DRAIN],
         )
         was_registered = False
 
         def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
-            was_registered = True
+            was_registered = self._was_registered = True
+            self._refused_since = None
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
+            self._features = frozenset(answer.features)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
+            if self._draining:
+                self._take_none()
             if names == sorted(self._handlers):
                 self._registered.set()
             else:  # more were added in the meantime
@@ -235,7 +268,11 @@ class Worker:
 
     def _lost(self, error: HeadwaterError) -> None:
         if error.code is not None and error.code.name in _FINAL:
-            raise error
+            now = asyncio.get_running_loop().time()
+            self._refused_since = self._refused_since or now
+            if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
+                raise error
+            log.warning("worker %s of queue %r was refused and tries again: %s", self.worker_id, self.queue, error)
         self._last_error = error
         log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
 
@@ -246,6 +283,8 @@ class Worker:
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
                     work.add_done_callback(functools.partial(self._worked, task))
+                    if self._draining:  # it was on its way
+                        work.cancel()
             case "cancellation":
                 self._forget(message.cancellation.task_id)
             case "ack":
@@ -259,6 +298,7 @@ class Worker:
 
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
         async with self._slots:
+            self._begun.add(task.task_id)
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
@@ -277,12 +317,17 @@ class Worker:
 
     def _worked(self, task: worker_service_pb2.WorkerTask, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
         del self._tasks[task.task_id]
+        begun = task.task_id in self._begun
+        self._begun.discard(task.task_id)
         if not work.cancelled():
             result = work.result()
-        elif self._closing.is_set():
-            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
-        else:
+        elif not (self._closing.is_set() or self._draining):
             return
+        elif _DRAIN in self._features:
+            handback = worker_service_pb2.TaskHandback(begun=begun)
+            result = worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=handback)
+        else:
+            result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
         self._results[task.task_id] = result
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
@@ -297,8 +342,8 @@ class Worker:
 
 
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs it on the portal's loop and waits for it on this one."""
-    return await asyncio.wrap_future(portal().submit(coroutine))
+    """Runs it on the background loop and waits for it on this one."""
+    return await asyncio.wrap_future(background().submit(coroutine))
 
 
 def _is_cancelled() -> bool:

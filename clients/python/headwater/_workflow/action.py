@@ -11,6 +11,7 @@ from headwater._call.arguments import effort_name
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler
+from headwater._workflow.reply import reply_message
 from headwater._workflow.request import ACTION_HANDLER
 from headwater.v1 import worker_service_pb2
 
@@ -29,14 +30,25 @@ def task_handlers(
 
         return handle
 
-    def act(task: worker_service_pb2.WorkerTask, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
-        return run_handler(_action(task), agent, task, emit, loop)
+    async def act(task: worker_service_pb2.WorkerTask, emit: Emit) -> worker_service_pb2.TaskResult:
+        facts: dict[str, Any] = {}
+        result = await run_handler(_action(task, facts), agent, task, emit, loop)
+        if facts and result.WhichOneof("outcome") == "result_json":
+            result.reply.CopyFrom(reply_message(facts))
+        return result
 
     return {name: hosting(name) for name in list(handlers)} | ({ACTION_HANDLER: act} if actions else {})
 
 
-def _action(task: worker_service_pb2.WorkerTask) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
-    """A handler that asks the model of the run's agent, with the tools of the agent here."""
+def _action(
+    task: worker_service_pb2.WorkerTask, facts: dict[str, Any]
+) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
+    """A handler that asks the model of the run's agent, with the tools of the agent here.
+
+    Args:
+        task: its task.
+        facts: gets the metadata of the reply's first and final chunk.
+    """
     prompt, settings = task.step.action, task.agent
     if task.dependency_results_json not in ("", "{}"):
         prompt += f"\n\n{task.dependency_results_json}"
@@ -56,6 +68,8 @@ def _action(task: worker_service_pb2.WorkerTask) -> Callable[[Agent, Any, Any], 
         )
         async with aclosing(stream):
             async for chunk in stream:
+                if not facts or chunk.is_final:
+                    facts.update(chunk.metadata)
                 yield chunk.content + str(chunk.metadata.get("refusal", ""))
 
     return ask

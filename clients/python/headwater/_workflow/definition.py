@@ -14,6 +14,7 @@ from headwater._values.validation import text
 from headwater._workflow.arguments import flag, json_object, limit, names_of, optional
 from headwater._workflow.reply import finish_reason_number, finish_reasons
 from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
+from headwater._workflow.run_if import RunIf, to_run_if
 from headwater.v1 import workflow_pb2
 
 Violation = tuple[str, str]
@@ -39,6 +40,7 @@ class Step:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
     accept_finish_reasons: tuple[str, ...] = ()
+    run_if: RunIf | None = None
 
     @property
     def max_retries(self) -> int:
@@ -102,6 +104,7 @@ class Workflow:
         queue: str | None = None,
         retry_policy: RetryPolicy | None = None,
         accept_finish_reasons: str | Iterable[str] | None = None,
+        run_if: RunIf | str | None = None,
     ) -> Step:
         """Add a step. It needs an `action`, a `handler` or both.
 
@@ -110,7 +113,7 @@ class Workflow:
             action: a prompt for the agent's model; the results of the steps it depends on follow it as JSON, and the
                 reply is the result. Beside a handler it is only a label.
             handler: name under which a function was registered, by `WorkflowAgent.register_handler` or a worker.
-            depends_on: names of the steps that must complete first.
+            depends_on: names of the steps that must end first; `run_if` says how.
             condition: a CEL expression over `context`, such as `context.score < 0.8`; the step is skipped unless it is
                 true.
             timeout: seconds that one attempt may take; None for no limit.
@@ -124,6 +127,9 @@ class Workflow:
                 0.4 and 0.8 seconds.
             accept_finish_reasons: `length`, `tool_calls`, `content_filter`, `refusal` or `pause`: a reply to the action
                 that ends so counts as whole. Others of these fail the step.
+            run_if: when the step runs, once those it depends on have ended: `all_succeeded`, `none_failed` (and at
+                least one completed; one that its own condition skipped does not matter), `all_done`, or `any_failed`
+                for cleaning up. None: as `all_succeeded`, with a `warning` event when a condition's skip skips a join.
 
         Raises:
             ValidationError: for an argument of the wrong type; how steps fit together is checked by `validate`.
@@ -141,6 +147,7 @@ class Workflow:
             metadata=json_object(metadata),
             queue=optional("queue", queue),
             accept_finish_reasons=finish_reasons("accept_finish_reasons", accept_finish_reasons),
+            run_if=to_run_if(run_if),
         )
         self._steps.append(step)
         return step
@@ -252,4 +259,5 @@ def step_message(step: Step) -> workflow_pb2.Step:
         metadata_json=checked_json("metadata", dict(step.metadata)) if step.metadata else "",
         queue=step.queue,
         accept_finish_reasons=[finish_reason_number(name) for name in step.accept_finish_reasons],
+        run_if=f"RUN_IF_{step.run_if.name}" if step.run_if else None,
     )

@@ -1,7 +1,7 @@
 """The workers of one agent: started when a run needs its handlers, shared by the runs of one queue and event loop, and
 closed with the last of them.
 
-Everything here runs on the portal's loop, so nothing needs a lock.
+Everything here runs on the background loop, so nothing needs a lock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from headwater._grpc.server import Server
 from headwater._worker.worker import TaskHandler, Worker
+from headwater.exceptions import HeadwaterError
 
 CONCURRENCY = 1_000
 """Handlers that an agent runs at a time for the runs of one event loop."""
@@ -62,6 +63,10 @@ class Hosts:
         except BaseException:
             await self.leave(place)
             raise
+
+    async def wait_failed(self, place: ProcessIdentity) -> HeadwaterError:
+        """Wait until the worker there gives up, and return why. Call it between `enter` and `leave`."""
+        return await self._hosted[place].worker.wait_failed()
 
     async def leave(self, place: ProcessIdentity) -> None:
         """Need the worker no more; the last one closes it."""

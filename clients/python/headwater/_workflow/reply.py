@@ -51,6 +51,17 @@ def reply_facts(message: workflow_pb2.ActionReply) -> ReplyFacts:
     )
 
 
+def reply_message(metadata: Mapping[str, Any]) -> workflow_pb2.ActionReply:
+    """The facts of a reply from the metadata of its chunks."""
+    usage = metadata.get("usage")
+    return workflow_pb2.ActionReply(
+        finish_reason=_NUMBERS.get(metadata.get("finish_reason", ""), agent_pb2.FINISH_REASON_OTHER),
+        usage=None if usage is None else agent_pb2.Usage(**usage),
+        model=metadata.get("model", ""),
+        provider=metadata.get("provider", ""),
+    )
+
+
 def usage_counts(usage: agent_pb2.Usage) -> dict[str, int]:
     """Counts of tokens by name."""
     return {field.name: count for field, count in usage.ListFields()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from headwater._values.validation import invalid
+from headwater._values.validation import invalid, text
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
 from headwater.exceptions import WorkflowValidationError
@@ -15,6 +16,9 @@ from headwater.v1 import agent_pb2, workflow_pb2, workflow_service_pb2
 
 ACTION_HANDLER = "headwater.action"
 """Name under which an agent that has tools serves its own action steps."""
+
+
+MAX_REQUEST_ID = 256
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,20 @@ def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workfl
     return message
 
 
-def start_request(message: workflow_pb2.Workflow, context: Any) -> workflow_service_pb2.StartWorkflowRunRequest:
-    """The request that starts a run, less its queue; with a new id, so that it can be sent again."""
+def start_request(
+    message: workflow_pb2.Workflow, context: Any, request_id: str | None
+) -> workflow_service_pb2.StartWorkflowRunRequest:
+    """The request that starts a run. It has an id, so that it can be sent again: the caller's, or else a new one.
+
+    With the caller's it has a queue too, the same in each process: whichever sends the request hosts the handlers.
+    """
+    if request_id is not None and not 1 <= len(text("request_id", request_id)) <= MAX_REQUEST_ID:
+        raise invalid("request_id", f"must be 1 to {MAX_REQUEST_ID} characters")
     return workflow_service_pb2.StartWorkflowRunRequest(
-        workflow=message, context_json=context_text(context), request_id=uuid.uuid4().hex
+        workflow=message,
+        context_json=context_text(context),
+        request_id=request_id or uuid.uuid4().hex,
+        queue=f"agent-{hashlib.sha256(request_id.encode()).hexdigest()[:32]}" if request_id else "",
     )
 
 

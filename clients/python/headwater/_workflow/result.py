@@ -37,6 +37,7 @@ class SkipReason(StrEnum):
     CONDITION_FALSE = "condition_false"
     DEPENDENCY_FAILED = "dependency_failed"
     DEPENDENCY_SKIPPED = "dependency_skipped"
+    NOTHING_FAILED = "nothing_failed"
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,8 @@ def skipped_in_words(reason: int, because_of: Sequence[str]) -> str:
             return f"{names or 'a step it depends on'} failed"
         case SkipReason.DEPENDENCY_SKIPPED:
             return f"{names or 'a step it depends on'} was skipped"
+        case SkipReason.NOTHING_FAILED:
+            return "no step it depends on failed"
         case _:
             return "for a reason that this client does not know"
 

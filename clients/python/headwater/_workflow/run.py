@@ -1,8 +1,8 @@
 """A run that this process has to do with: started or resumed here, its handlers hosted here, watched to its end.
 
-Theory of operation. Work that must not depend on the caller's loop happens on the portal: starting the run, its worker,
-and giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends the run that
-it has begun. The events, which are many, come over the caller's own loop.
+Theory of operation. Work that must not depend on the caller's loop happens on the background loop: starting the run,
+its worker, and giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends
+the run that it has begun. The events, which are many, come over the caller's own loop.
 
 A stream is a plain object and no async generator, for the reason that `_stream` gives: it is freed with its last
 reference, there and then.
@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequen
 from typing import Any, NamedTuple, TypeVar
 
 from headwater._grpc.channels import open_channel
-from headwater._grpc.portal import portal
+from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.context import update as update_context
@@ -57,7 +57,7 @@ class Begun(NamedTuple):
 
 
 class Session:
-    """The part of a run that lives on the portal: its hosted handlers, its start, its end.
+    """The part of a run that lives on the background loop: its hosted handlers, its start, its end.
 
     Args:
         server: where the run is.
@@ -114,6 +114,12 @@ class Session:
             await self.leave()
             raise
 
+    async def watch_worker(self, watch: RunWatch[WorkflowEvent], failures: list[HeadwaterError]) -> None:
+        """When the worker gives up, note why and end the watch: no event would come."""
+        if self._identity is not None:
+            failures.append(await self._hosts.wait_failed(self._identity))
+            watch.cancel()
+
     async def leave(self) -> None:
         """Host the handlers no more."""
         if self._identity is not None:
@@ -167,6 +173,8 @@ class WorkflowStream:
         self._beginning: concurrent.futures.Future[Begun] | None = None
         self._watch: RunWatch[WorkflowEvent] | None = None
         self._giving_up: concurrent.futures.Future[None] | None = None
+        self._failures: list[HeadwaterError] = []  # of the worker
+        self._watching_worker: concurrent.futures.Future[None] | None = None
         self._ended = False
 
     def __aiter__(self) -> WorkflowStream:
@@ -194,6 +202,8 @@ class WorkflowStream:
         event = await anext(watch, None)
         if event is None and watch.run is not None and not self._ended:
             await self._finish(to_result(watch.run))
+        elif event is None and self._failures and not self._ended:
+            raise self._failures[0]
         return event
 
     async def begin(self) -> str:
@@ -210,17 +220,20 @@ class WorkflowStream:
             raise RuntimeError("another task already waits for the first event of this stream")
         (await open_channel(self._server)).streams.add(self)
         self._session, beginning = self._begin()
-        self._beginning = portal().submit(beginning)
+        self._beginning = background().submit(beginning)
         begun = await result_of(self._beginning)
         self.run_id = begun.run_id
         convert = functools.partial(to_event, begun.run_id)
         self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True)
+        self._watching_worker = background().submit(self._session.watch_worker(self._watch, self._failures))
         return self._watch
 
     async def _finish(self, result: WorkflowResult) -> None:
         self._ended = True
+        if self._watching_worker is not None:
+            self._watching_worker.cancel()
         if self._session is not None:
-            await result_of(portal().submit(self._session.leave()))
+            await result_of(background().submit(self._session.leave()))
         if self._context is not None:
             update_context(self._context, result.context)
         self.result = result
@@ -240,9 +253,11 @@ class WorkflowStream:
         self._ended = True
         if self._watch is not None:
             self._watch.cancel()
+        if self._watching_worker is not None:
+            self._watching_worker.cancel()
         if self._session is not None and self._beginning is not None and not sys.is_finalizing():
             with contextlib.suppress(ForkError):  # in a child of a fork: the run is its parent's
-                self._giving_up = portal().submit(self._session.give_up(self._beginning, cancel=self._cancels))
+                self._giving_up = background().submit(self._session.give_up(self._beginning, cancel=self._cancels))
                 _remember(self._giving_up)
 
     async def aclose(self) -> None:
@@ -258,7 +273,7 @@ class WorkflowStream:
 
 
 async def result_of(future: concurrent.futures.Future[T]) -> T:
-    """The result of work on the portal. A caller that is cancelled stops waiting; the work continues."""
+    """The result of work on the background loop. A caller that is cancelled stops waiting; the work continues."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def wake(_: object) -> None:

@@ -23,36 +23,38 @@ WRONG_USAGE = 2
 @click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Most steps at once."
 )
-def worker(agent: str, queue: str, concurrency: int) -> None:
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="How long it may finish its steps when it is stopped.",
+)
+def worker(agent: str, queue: str, concurrency: int, drain_seconds: float) -> None:
     """Serve a queue with the handlers of a WorkflowAgent until stopped.
 
     MODULE is imported from the current folder or from where Python finds it; AGENT is its name there. The server is
-    that of the agent. Ctrl-C or SIGTERM ends the worker: its steps go to others.
+    that of the agent. Ctrl-C or SIGTERM stops the worker: it finishes its steps, and those that take longer go to
+    others. The second one ends it at once.
     """
     found = _load(agent)
     click.echo(f"{one_line(agent)} serves queue {one_line(queue)}; Ctrl-C ends it", err=True)
-    asyncio.run(_serve(found, queue, concurrency))
+    asyncio.run(_serve(found, queue, concurrency, drain_seconds))
 
 
-async def _serve(agent: Any, queue: str, concurrency: int) -> None:
-    serving = asyncio.create_task(agent.run_worker(queue=queue, concurrency=concurrency))
+async def _serve(agent: Any, queue: str, concurrency: int, drain_seconds: float) -> None:
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    stopped = False
 
-    def stop(number: signal.Signals) -> None:
-        nonlocal stopped
-        stopped = True
-        serving.cancel()
-        loop.remove_signal_handler(number)  # the second one ends the process at once
+    def stopped() -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)  # the second one ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, stop, number)
-    try:
-        await serving
-    except asyncio.CancelledError:
-        if not stopped:
-            raise
+            loop.add_signal_handler(number, stopped)
+    await agent.run_worker(queue=queue, concurrency=concurrency, stop=stop, drain_seconds=drain_seconds)
 
 
 def _load(path: str) -> Any:

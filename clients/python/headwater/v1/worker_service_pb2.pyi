@@ -11,16 +11,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttachRequest(_message.Message):
-    __slots__ = ("registration", "heartbeat", "chunk", "result")
+    __slots__ = ("registration", "heartbeat", "chunk", "result", "capacity")
     REGISTRATION_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
     registration: WorkerRegistration
     heartbeat: WorkerHeartbeat
     chunk: TaskChunk
     result: TaskResult
-    def __init__(self, registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
+    capacity: WorkerCapacity
+    def __init__(self, registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., capacity: _Optional[_Union[WorkerCapacity, _Mapping]] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
     __slots__ = ("registered", "task", "cancellation", "ack")
@@ -70,6 +72,12 @@ class WorkerHeartbeat(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class WorkerCapacity(_message.Message):
+    __slots__ = ("concurrency",)
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    concurrency: int
+    def __init__(self, concurrency: _Optional[int] = ...) -> None: ...
+
 class WorkerTask(_message.Message):
     __slots__ = ("task_id", "run_id", "workflow_name", "step", "attempt", "idempotency_key", "context_json", "dependency_results_json", "agent")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
@@ -103,18 +111,28 @@ class TaskChunk(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., content: _Optional[str] = ..., thinking: _Optional[str] = ...) -> None: ...
 
 class TaskResult(_message.Message):
-    __slots__ = ("task_id", "result_json", "failure", "context_changes_json", "deleted_keys")
+    __slots__ = ("task_id", "result_json", "failure", "handed_back", "context_changes_json", "deleted_keys", "reply")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    HANDED_BACK_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_CHANGES_JSON_FIELD_NUMBER: _ClassVar[int]
     DELETED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     result_json: str
     failure: _error_pb2.Failure
+    handed_back: TaskHandback
     context_changes_json: str
     deleted_keys: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, task_id: _Optional[str] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., context_changes_json: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+    reply: _workflow_pb2.ActionReply
+    def __init__(self, task_id: _Optional[str] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., handed_back: _Optional[_Union[TaskHandback, _Mapping]] = ..., context_changes_json: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ..., reply: _Optional[_Union[_workflow_pb2.ActionReply, _Mapping]] = ...) -> None: ...
+
+class TaskHandback(_message.Message):
+    __slots__ = ("begun",)
+    BEGUN_FIELD_NUMBER: _ClassVar[int]
+    begun: bool
+    def __init__(self, begun: bool = ...) -> None: ...
 
 class TaskCancellation(_message.Message):
     __slots__ = ("task_id",)

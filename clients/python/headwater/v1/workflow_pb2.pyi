@@ -11,6 +11,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RunIf(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUN_IF_UNSPECIFIED: _ClassVar[RunIf]
+    RUN_IF_ALL_SUCCEEDED: _ClassVar[RunIf]
+    RUN_IF_NONE_FAILED: _ClassVar[RunIf]
+    RUN_IF_ALL_DONE: _ClassVar[RunIf]
+    RUN_IF_ANY_FAILED: _ClassVar[RunIf]
+
 class WorkflowRunStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WORKFLOW_RUN_STATUS_UNSPECIFIED: _ClassVar[WorkflowRunStatus]
@@ -37,6 +45,12 @@ class SkipReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SKIP_REASON_CONDITION_FALSE: _ClassVar[SkipReason]
     SKIP_REASON_DEPENDENCY_FAILED: _ClassVar[SkipReason]
     SKIP_REASON_DEPENDENCY_SKIPPED: _ClassVar[SkipReason]
+    SKIP_REASON_NOTHING_FAILED: _ClassVar[SkipReason]
+RUN_IF_UNSPECIFIED: RunIf
+RUN_IF_ALL_SUCCEEDED: RunIf
+RUN_IF_NONE_FAILED: RunIf
+RUN_IF_ALL_DONE: RunIf
+RUN_IF_ANY_FAILED: RunIf
 WORKFLOW_RUN_STATUS_UNSPECIFIED: WorkflowRunStatus
 WORKFLOW_RUN_STATUS_RUNNING: WorkflowRunStatus
 WORKFLOW_RUN_STATUS_COMPLETED: WorkflowRunStatus
@@ -55,6 +69,7 @@ SKIP_REASON_UNSPECIFIED: SkipReason
 SKIP_REASON_CONDITION_FALSE: SkipReason
 SKIP_REASON_DEPENDENCY_FAILED: SkipReason
 SKIP_REASON_DEPENDENCY_SKIPPED: SkipReason
+SKIP_REASON_NOTHING_FAILED: SkipReason
 
 class Workflow(_message.Message):
     __slots__ = ("name", "description", "steps", "agent", "id", "schedule_timeout")
@@ -73,7 +88,7 @@ class Workflow(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., id: _Optional[str] = ..., schedule_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("name", "action", "handler", "depends_on", "condition", "timeout", "retry_policy", "exclusive", "description", "metadata_json", "queue", "accept_finish_reasons")
+    __slots__ = ("name", "action", "handler", "depends_on", "condition", "timeout", "retry_policy", "exclusive", "description", "metadata_json", "queue", "accept_finish_reasons", "run_if", "agent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     HANDLER_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +101,8 @@ class Step(_message.Message):
     METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FINISH_REASONS_FIELD_NUMBER: _ClassVar[int]
+    RUN_IF_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     action: str
     handler: str
@@ -98,7 +115,9 @@ class Step(_message.Message):
     metadata_json: str
     queue: str
     accept_finish_reasons: _containers.RepeatedScalarFieldContainer[_agent_pb2.FinishReason]
-    def __init__(self, name: _Optional[str] = ..., action: _Optional[str] = ..., handler: _Optional[str] = ..., depends_on: _Optional[_Iterable[str]] = ..., condition: _Optional[str] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exclusive: bool = ..., description: _Optional[str] = ..., metadata_json: _Optional[str] = ..., queue: _Optional[str] = ..., accept_finish_reasons: _Optional[_Iterable[_Union[_agent_pb2.FinishReason, str]]] = ...) -> None: ...
+    run_if: RunIf
+    agent: _agent_pb2.AgentConfig
+    def __init__(self, name: _Optional[str] = ..., action: _Optional[str] = ..., handler: _Optional[str] = ..., depends_on: _Optional[_Iterable[str]] = ..., condition: _Optional[str] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exclusive: bool = ..., description: _Optional[str] = ..., metadata_json: _Optional[str] = ..., queue: _Optional[str] = ..., accept_finish_reasons: _Optional[_Iterable[_Union[_agent_pb2.FinishReason, str]]] = ..., run_if: _Optional[_Union[RunIf, str]] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("initial_delay", "backoff", "max_delay", "max_attempts")

@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration } from "@bufbuild/protobuf/wkt";
-import type { Step } from "./workflow_pb.js";
+import type { ActionReply, Step } from "./workflow_pb.js";
 import type { AgentConfig } from "./agent_pb.js";
 import type { Failure } from "./error_pb.js";
 
@@ -57,6 +57,14 @@ export declare type AttachRequest = Message<"headwater.v1.AttachRequest"> & {
      */
     value: TaskResult;
     case: "result";
+  } | {
+    /**
+     * How many tasks the worker takes from now on. Only with the feature `drain`.
+     *
+     * @generated from field: headwater.v1.WorkerCapacity capacity = 5;
+     */
+    value: WorkerCapacity;
+    case: "capacity";
   } | { case: undefined; value?: undefined };
 };
 
@@ -169,7 +177,8 @@ export declare type WorkerRegistration = Message<"headwater.v1.WorkerRegistratio
 
   /**
    * Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
-   * uses those that it knows too and lists them in `WorkerRegistered.features`. No part is optional today.
+   * uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
+   * `TaskResult.handed_back`.
    *
    * @generated from field: repeated string features = 7;
    */
@@ -244,6 +253,28 @@ export declare type WorkerHeartbeat = Message<"headwater.v1.WorkerHeartbeat"> & 
  * Use `create(WorkerHeartbeatSchema)` to create a new message.
  */
 export declare const WorkerHeartbeatSchema: GenMessage<WorkerHeartbeat>;
+
+/**
+ * How many tasks a worker takes from now on. A worker that is to stop sends 0, finishes its tasks or hands them back, and
+ * closes its side.
+ *
+ * @generated from message headwater.v1.WorkerCapacity
+ */
+export declare type WorkerCapacity = Message<"headwater.v1.WorkerCapacity"> & {
+  /**
+   * Most tasks at a time, 0 to 10,000. It takes the place of `WorkerRegistration.concurrency` until the call ends. Tasks
+   * that the worker has already stay with it.
+   *
+   * @generated from field: int32 concurrency = 1;
+   */
+  concurrency: number;
+};
+
+/**
+ * Describes the message headwater.v1.WorkerCapacity.
+ * Use `create(WorkerCapacitySchema)` to create a new message.
+ */
+export declare const WorkerCapacitySchema: GenMessage<WorkerCapacity>;
 
 /**
  * An attempt of a step, for a worker.
@@ -390,6 +421,14 @@ export declare type TaskResult = Message<"headwater.v1.TaskResult"> & {
      */
     value: Failure;
     case: "failure";
+  } | {
+    /**
+     * The worker gives the task back. It counts as no attempt of the step. Only with the feature `drain`.
+     *
+     * @generated from field: headwater.v1.TaskHandback handed_back = 6;
+     */
+    value: TaskHandback;
+    case: "handedBack";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -406,6 +445,14 @@ export declare type TaskResult = Message<"headwater.v1.TaskResult"> & {
    * @generated from field: repeated string deleted_keys = 5;
    */
   deletedKeys: string[];
+
+  /**
+   * The model's reply, from a worker that has asked a model the step's `action`. The step fails unless the reply is whole
+   * (`Step.accept_finish_reasons`). Not used with a failure.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 7;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -413,6 +460,28 @@ export declare type TaskResult = Message<"headwater.v1.TaskResult"> & {
  * Use `create(TaskResultSchema)` to create a new message.
  */
 export declare const TaskResultSchema: GenMessage<TaskResult>;
+
+/**
+ * A task that a worker gives back, because it stops or has no place for it. Each lowers the capacity of the worker by one,
+ * until it sends `capacity` again.
+ *
+ * @generated from message headwater.v1.TaskHandback
+ */
+export declare type TaskHandback = Message<"headwater.v1.TaskHandback"> & {
+  /**
+   * Whether the handler was called. Then the step has another attempt at once, or fails where it is at most once. If not,
+   * the task waits for another worker.
+   *
+   * @generated from field: bool begun = 1;
+   */
+  begun: boolean;
+};
+
+/**
+ * Describes the message headwater.v1.TaskHandback.
+ * Use `create(TaskHandbackSchema)` to create a new message.
+ */
+export declare const TaskHandbackSchema: GenMessage<TaskHandback>;
 
 /**
  * A task that is no longer wanted: its run was cancelled, or its time is over. The worker need not answer.

@@ -99,8 +99,8 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   handler: string;
 
   /**
-   * Names of the steps that must have completed before this one starts. When one of them failed or was skipped, this
-   * one is skipped.
+   * Names of the steps that must have ended before this one starts. `run_if` says with which ends of theirs it runs;
+   * otherwise it is skipped.
    *
    * @generated from field: repeated string depends_on = 4;
    */
@@ -167,6 +167,22 @@ export declare type Step = Message<"headwater.v1.Step"> & {
    * @generated from field: repeated headwater.v1.FinishReason accept_finish_reasons = 12;
    */
   acceptFinishReasons: FinishReason[];
+
+  /**
+   * When the step runs, once all the steps it depends on have ended. Default: as ALL_SUCCEEDED.
+   *
+   * @generated from field: headwater.v1.RunIf run_if = 13;
+   */
+  runIf: RunIf;
+
+  /**
+   * Settings of the agent for this step alone. A field that is set takes the place of the workflow's; `model` and
+   * `provider` are one setting; maps are merged by key. `tools`, `tool_choice` and `parallel_tool_calls` must be empty.
+   * With `response_format` the result is the parsed JSON. Default: the workflow's agent.
+   *
+   * @generated from field: headwater.v1.AgentConfig agent = 14;
+   */
+  agent?: AgentConfig | undefined;
 };
 
 /**
@@ -900,6 +916,55 @@ export declare type RunFinishedEvent = Message<"headwater.v1.RunFinishedEvent"> 
 export declare const RunFinishedEventSchema: GenMessage<RunFinishedEvent>;
 
 /**
+ * When a step runs, once all the steps it depends on have ended. A step that was skipped because of a failure counts as
+ * failed.
+ *
+ * @generated from enum headwater.v1.RunIf
+ */
+export enum RunIf {
+  /**
+   * As ALL_SUCCEEDED; ValidateWorkflow and an event warn of a step with several dependencies that would be skipped
+   * because a condition skipped one of them.
+   *
+   * @generated from enum value: RUN_IF_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * All of them completed.
+   *
+   * @generated from enum value: RUN_IF_ALL_SUCCEEDED = 1;
+   */
+  ALL_SUCCEEDED = 1,
+
+  /**
+   * None failed and at least one completed. A step that was skipped without a failure does not matter.
+   *
+   * @generated from enum value: RUN_IF_NONE_FAILED = 2;
+   */
+  NONE_FAILED = 2,
+
+  /**
+   * In any case.
+   *
+   * @generated from enum value: RUN_IF_ALL_DONE = 3;
+   */
+  ALL_DONE = 3,
+
+  /**
+   * At least one failed: for cleaning up and compensation.
+   *
+   * @generated from enum value: RUN_IF_ANY_FAILED = 4;
+   */
+  ANY_FAILED = 4,
+}
+
+/**
+ * Describes the enum headwater.v1.RunIf.
+ */
+export declare const RunIfSchema: GenEnum<RunIf>;
+
+/**
  * State of a run.
  *
  * @generated from enum headwater.v1.WorkflowRunStatus
@@ -1054,6 +1119,13 @@ export enum SkipReason {
    * @generated from enum value: SKIP_REASON_DEPENDENCY_SKIPPED = 3;
    */
   DEPENDENCY_SKIPPED = 3,
+
+  /**
+   * Its `run_if` is ANY_FAILED, and none of the steps it depends on failed.
+   *
+   * @generated from enum value: SKIP_REASON_NOTHING_FAILED = 4;
+   */
+  NOTHING_FAILED = 4,
 }
 
 /**

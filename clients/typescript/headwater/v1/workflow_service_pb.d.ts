@@ -51,6 +51,13 @@ export declare type ValidateWorkflowResponse = Message<"headwater.v1.ValidateWor
    * @generated from field: repeated headwater.v1.WorkflowViolation violations = 1;
    */
   violations: WorkflowViolation[];
+
+  /**
+   * What may not be meant; a workflow with warnings can be started.
+   *
+   * @generated from field: repeated headwater.v1.WorkflowViolation warnings = 2;
+   */
+  warnings: WorkflowViolation[];
 };
 
 /**
@@ -395,6 +402,40 @@ export declare type ResumeWorkflowRunResponse = Message<"headwater.v1.ResumeWork
 export declare const ResumeWorkflowRunResponseSchema: GenMessage<ResumeWorkflowRunResponse>;
 
 /**
+ * Which run to remove.
+ *
+ * @generated from message headwater.v1.DeleteWorkflowRunRequest
+ */
+export declare type DeleteWorkflowRunRequest = Message<"headwater.v1.DeleteWorkflowRunRequest"> & {
+  /**
+   * Id of the run.
+   *
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+};
+
+/**
+ * Describes the message headwater.v1.DeleteWorkflowRunRequest.
+ * Use `create(DeleteWorkflowRunRequestSchema)` to create a new message.
+ */
+export declare const DeleteWorkflowRunRequestSchema: GenMessage<DeleteWorkflowRunRequest>;
+
+/**
+ * The run is gone.
+ *
+ * @generated from message headwater.v1.DeleteWorkflowRunResponse
+ */
+export declare type DeleteWorkflowRunResponse = Message<"headwater.v1.DeleteWorkflowRunResponse"> & {
+};
+
+/**
+ * Describes the message headwater.v1.DeleteWorkflowRunResponse.
+ * Use `create(DeleteWorkflowRunResponseSchema)` to create a new message.
+ */
+export declare const DeleteWorkflowRunResponseSchema: GenMessage<DeleteWorkflowRunResponse>;
+
+/**
  * Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
  * restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
  *
@@ -486,6 +527,17 @@ export declare const WorkflowService: GenService<{
     methodKind: "unary";
     input: typeof ResumeWorkflowRunRequestSchema;
     output: typeof ResumeWorkflowRunResponseSchema;
+  },
+  /**
+   * Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+   * cancel it first.
+   *
+   * @generated from rpc headwater.v1.WorkflowService.DeleteWorkflowRun
+   */
+  deleteWorkflowRun: {
+    methodKind: "unary";
+    input: typeof DeleteWorkflowRunRequestSchema;
+    output: typeof DeleteWorkflowRunResponseSchema;
   },
 }>;
 

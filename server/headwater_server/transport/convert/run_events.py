@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from headwater.v1 import workflow_pb2
 from headwater_server.domain.workflow import EventType, RunEvent
+from headwater_server.transport.convert.action_replies import action_reply
 from headwater_server.transport.convert.durations import duration
 from headwater_server.transport.convert.replies import timestamp
-from headwater_server.transport.convert.runs import RUN_STATUSES, SKIP_REASONS, action_reply, optional_failure
+from headwater_server.transport.convert.runs import RUN_STATUSES, SKIP_REASONS, optional_failure
 
 MAX_INT32 = 2**31 - 1
 

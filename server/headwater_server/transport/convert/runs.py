@@ -7,15 +7,16 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import error_pb2, workflow_pb2, workflow_service_pb2
-from headwater_server.domain.chunks import ReplyFacts, total_usage
+from headwater_server.domain.chunks import total_usage
 from headwater_server.domain.errors import invalid
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.json_text import parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.workflow import Context, RunStatus, SkipReason, StepState, StepStatus
+from headwater_server.transport.convert.action_replies import action_reply
 from headwater_server.transport.convert.durations import parse_timestamp
 from headwater_server.transport.convert.failures import failure as failure_message
-from headwater_server.transport.convert.replies import FINISH_REASONS, timestamp, usage_message
+from headwater_server.transport.convert.replies import timestamp, usage_message
 from headwater_server.transport.convert.structs import struct_to_dict
 from headwater_server.transport.convert.workflows import workflow
 from headwater_server.workflows.engine.context import MAX_CONTEXT_BYTES, utf8_size
@@ -160,18 +161,6 @@ def _step_run(state: StepState) -> workflow_pb2.StepRun:
 def optional_failure(failure: Failure | None) -> error_pb2.Failure | None:
     """A failure as a message; None for none."""
     return None if failure is None else failure_message(failure)
-
-
-def action_reply(facts: ReplyFacts | None) -> workflow_pb2.ActionReply | None:
-    """The facts of a model's reply as a message; None for none."""
-    if facts is None:
-        return None
-    return workflow_pb2.ActionReply(
-        finish_reason=FINISH_REASONS[facts.reason],
-        usage=usage_message(facts.usage),
-        model=facts.model,
-        provider=facts.provider,
-    )
 
 
 def _optional_time(seconds: float) -> Timestamp | None:

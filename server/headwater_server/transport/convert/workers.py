@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from headwater.v1 import error_pb2, worker_service_pb2
-from headwater_server.domain.errors import FieldViolation, Reason, invalid_request
+from headwater_server.domain.errors import FieldViolation, Reason, invalid, invalid_request
 from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.json_text import MAX_DEPTH, parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.workflow import Outcome
 from headwater_server.transport.convert import workflows as workflow_messages
+from headwater_server.transport.convert.action_replies import parse_action_reply
 from headwater_server.transport.convert.agents import agent_message
 from headwater_server.transport.convert.durations import duration
 from headwater_server.transport.convert.failures import parse_failure
 from headwater_server.workflows.engine.steps import json_object
-from headwater_server.workflows.workers.tasks import Assign
+from headwater_server.workflows.workers.tasks import Assign, HandedBack
 
 MAX_HANDLERS = 1_000
 MAX_CONCURRENCY = 10_000
@@ -27,7 +28,7 @@ MAX_RESULT_BYTES = 1024 * 1024
 MAX_FEATURES = 100
 MAX_FEATURE_CHARACTERS = 64
 
-FEATURES: frozenset[str] = frozenset()
+FEATURES = frozenset({"drain"})
 """Optional parts of the protocol that this server knows."""
 
 
@@ -121,12 +122,21 @@ def check_chunk(message: worker_service_pb2.TaskChunk) -> None:
         raise invalid_request(bad)
 
 
-def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure:
+def parse_capacity(message: worker_service_pb2.WorkerCapacity) -> int:
+    """Raises HeadwaterError (INVALID_REQUEST) for a number that is out of its range."""
+    if not 0 <= message.concurrency <= MAX_CONCURRENCY:
+        raise invalid("capacity.concurrency", f"must be 0 to {MAX_CONCURRENCY}")
+    return message.concurrency
+
+
+def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure | HandedBack:
     """How a task ended. A result that is not as the contract wants it is a failure of its step, which says why."""
     kind = message.WhichOneof("outcome")
     try:
         if kind == "failure":
             return _parse_failure(message.failure)
+        if kind == "handed_back":
+            return HandedBack(message.handed_back.begun)
         if kind is None:
             raise final_step_error("its worker sent neither a result nor a failure")
         _parse("result_json", message.result_json)
@@ -141,7 +151,8 @@ def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure:
                 _refuse("deleted_keys", f"has `{key[:MAX_NAME]}`, which is in context_changes_json too")
     except StepError as error:
         return error.failure
-    return Outcome(message.result_json.strip(), {key: to_json(value) for key, value in changes.items()}, deleted)
+    reply = parse_action_reply(message.reply) if message.HasField("reply") else None
+    return Outcome(message.result_json.strip(), {key: to_json(value) for key, value in changes.items()}, deleted, reply)
 
 
 def _parse_failure(message: error_pb2.Failure) -> Failure:

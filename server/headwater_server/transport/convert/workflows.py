@@ -5,10 +5,10 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 
 from headwater.v1 import agent_pb2, workflow_pb2
-from headwater_server.domain.chunks import FinishReason
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.messages import AgentConfig
-from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
+from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
+from headwater_server.transport.convert.action_replies import parse_finish_reasons
 from headwater_server.transport.convert.agents import agent_message, parse_agent
 from headwater_server.transport.convert.durations import duration, parse_duration
 from headwater_server.transport.convert.replies import FINISH_REASONS
@@ -19,7 +19,11 @@ DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 3600.0
 
 _NOT_FOR_AN_AGENT = ("tools", "tool_choice", "parallel_tool_calls")
 _DEFAULT_POLICY = RetryPolicy()
-_FINISH_REASONS = {int(number): reason for reason, number in FINISH_REASONS.items()}
+_RUN_IFS: dict[RunIf, workflow_pb2.RunIf] = {
+    rule: workflow_pb2.RunIf.Value(f"RUN_IF_{rule.name}")  # type: ignore[misc]
+    for rule in RunIf
+}
+_RUN_IFS_BACK = {int(number): rule for rule, number in _RUN_IFS.items()}
 
 
 def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[FieldViolation]]:
@@ -89,16 +93,15 @@ def _step(message: workflow_pb2.Step, path: str, durations: _Durations, bad: lis
         description=message.description,
         metadata=message.metadata_json,
         queue=message.queue,
-        accept_finish_reasons=_finish_reasons(message, path, bad),
+        run_if=_run_if(message, path, bad),
+        accept_finish_reasons=parse_finish_reasons(message.accept_finish_reasons, f"{path}.accept_finish_reasons", bad),
     )
 
 
-def _finish_reasons(message: workflow_pb2.Step, path: str, bad: list[FieldViolation]) -> tuple[FinishReason, ...]:
-    for index, number in enumerate(message.accept_finish_reasons):
-        if number not in _FINISH_REASONS:
-            what = "is not a finish reason; one is FINISH_REASON_LENGTH"
-            bad.append(FieldViolation(f"{path}.accept_finish_reasons[{index}]", what))
-    return tuple(_FINISH_REASONS[number] for number in message.accept_finish_reasons if number in _FINISH_REASONS)
+def _run_if(message: workflow_pb2.Step, path: str, bad: list[FieldViolation]) -> RunIf | None:
+    if message.run_if and message.run_if not in _RUN_IFS_BACK:
+        bad.append(FieldViolation(f"{path}.run_if", "is not a value of RunIf"))
+    return _RUN_IFS_BACK.get(message.run_if)
 
 
 def _retry_policy(message: workflow_pb2.RetryPolicy, path: str, durations: _Durations) -> RetryPolicy:
@@ -148,5 +151,6 @@ def step(definition: Step) -> workflow_pb2.Step:
         description=definition.description,
         metadata_json=definition.metadata,
         queue=definition.queue,
+        run_if=_RUN_IFS[definition.run_if] if definition.run_if else None,
         accept_finish_reasons=[FINISH_REASONS[reason] for reason in definition.accept_finish_reasons],
     )

@@ -203,10 +203,12 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
                 if not 1 <= len(task_id) <= MAX_NAME:
                     raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
                 await outbox.acknowledge(task_id, session.result(task_id, worker_messages.parse_result(message.result)))
+            case "capacity":
+                session.capacity(worker_messages.parse_capacity(message.capacity))
             case "registration":
                 raise invalid("registration", "must be the first message only; attach again to register other handlers")
             case None:
-                raise invalid("kind", "none is set; send registration, heartbeat, chunk or result")
+                raise invalid("kind", "none is set; send registration, heartbeat, chunk, result or capacity")
 
 
 async def _write(

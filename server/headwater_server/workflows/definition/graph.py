@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 from typing import NoReturn, TypeAlias
 
 from headwater_server.domain.errors import FieldViolation
-from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
+from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
 from headwater_server.workflows.definition import conditions
 
 MAX_STEPS = 2_000
@@ -21,6 +23,7 @@ MAX_DELAY_SECONDS = 86_400
 MAX_TIMEOUT_SECONDS = 365 * 86_400
 MAX_VIOLATIONS = 1_000
 MAX_CYCLES = 10
+MAX_UNKNOWN_HANDLERS = 100
 MAX_HINTS = 10
 _HINT_CHARACTERS = 64
 _HINT_CANDIDATES = 200
@@ -32,30 +35,88 @@ KnownHandlers: TypeAlias = Callable[[str], frozenset[str]]
 _Mistake: TypeAlias = tuple[str, str]  # path within the step or the workflow, and text
 
 
-def violations(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> list[FieldViolation]:
+def violations(workflow: Workflow, queue: str) -> list[FieldViolation]:
     """Every mistake of a definition, the first 1,000 of them.
+
+    Args:
+        workflow: the definition.
+        queue: the queue of steps that name none; may be empty.
+    """
+    mistakes = (FieldViolation(path, text) for path, text in _mistakes(workflow, queue))
+    return list(islice(mistakes, MAX_VIOLATIONS))
+
+
+def warnings(workflow: Workflow) -> list[FieldViolation]:
+    """The joins of a definition without mistakes that a condition would silence although nothing has failed."""
+    steps = {step.name: (position, step) for position, step in enumerate(workflow.steps)}
+    order = TopologicalSorter({step.name: step.depends_on for step in workflow.steps}).static_order()
+    skippers: dict[str, int] = {}  # by name, as bits: the steps whose condition also skips this one
+    found = []
+    for name in order:
+        position, step = steps[name]
+        before = [skippers[other] for other in step.depends_on]
+        if step.run_if is None and len(set(before)) > 1:
+            first = next(other for other, bits in zip(step.depends_on, before, strict=True) if bits)
+            text = f"is skipped when `{_short(first)}` is; set none_failed if it is to run then, all_succeeded if not"
+            found.append((position, text))
+        skippers[name] = _inherited(step.run_if, before)
+        if step.condition or step.run_if is RunIf.ANY_FAILED:
+            skippers[name] |= 1 << position
+    return [FieldViolation(f"workflow.steps[{position}].run_if", text) for position, text in sorted(found)]
+
+
+def _inherited(run_if: RunIf | None, before: Sequence[int]) -> int:
+    match run_if:
+        case None | RunIf.ALL_SUCCEEDED:
+            return functools.reduce(operator.or_, before, 0)
+        case RunIf.NONE_FAILED:
+            return functools.reduce(operator.and_, before) if before else 0
+        case _:
+            return 0
+
+
+def unknown_handlers(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> dict[int, str]:
+    """What is said of the steps whose handler no worker has ever registered, by position; the first 100 of them.
 
     Args:
         workflow: the definition.
         known_handlers: the names that workers have ever registered on a queue.
         queue: the queue of steps that name none; may be empty.
     """
-    mistakes = (FieldViolation(path, text) for path, text in _mistakes(workflow, known_handlers, queue))
-    return list(islice(mistakes, MAX_VIOLATIONS))
+    hints = _Hints()
+    sorted_names: dict[str, list[str]] = {}  # of each queue, sorted once
+    found: dict[int, str] = {}
+    for position, step in enumerate(workflow.steps[:MAX_STEPS]):
+        where = step.queue or queue
+        if not (step.handler and where) or step.handler in (known := known_handlers(where)):
+            continue
+        names = sorted_names.get(where) or sorted_names.setdefault(where, sorted(known))
+        found[position] = _unknown_handler(step.handler, where, names, hints)
+        if len(found) == MAX_UNKNOWN_HANDLERS:
+            break
+    return found
 
 
-def _mistakes(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> Iterator[_Mistake]:
+def _unknown_handler(handler: str, queue: str, names: Sequence[str], hints: _Hints) -> str:
+    text = f"no worker of queue `{_short(queue)}` has ever registered a handler `{_short(handler)}`"
+    if not names:
+        return f"{text}, nor any other; start a worker for it"
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    shown = ", ".join(f"`{_short(name)}`" for name in names[:_SHOWN_NAMES])
+    return f"{text}; there are {shown}{more}{hints.closest(handler, names)}"
+
+
+def _mistakes(workflow: Workflow, queue: str) -> Iterator[_Mistake]:
     for path, text in _workflow_mistakes(workflow):
         yield f"workflow.{path}", text
     if len(workflow.steps) > MAX_STEPS:
         return
     hints = _Hints()
     names = _Names(workflow.steps, hints)
-    handlers = _Handlers(known_handlers, queue, hints)
     for position, step in enumerate(workflow.steps):
         for path, text in (
             *names.mistakes(step, position),
-            *handlers.mistakes(step),
+            *_work_mistakes(step, queue),
             *_limit_mistakes(step),
         ):
             yield f"workflow.steps[{position}].{path}", text
@@ -82,6 +143,8 @@ def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
         yield "timeout", f"is {step.timeout_seconds:g} s, must be above 0, at most 365 days; leave it out for no limit"
     for path, text in _policy_mistakes(step.retry_policy):
         yield f"retry_policy.{path}", text
+    if step.run_if is RunIf.ANY_FAILED and not step.depends_on:
+        yield "run_if", "is any_failed, but the step depends on no other; name those whose failure it waits for"
     if step.metadata and (wrong := _not_an_object(step.metadata)):
         yield "metadata_json", f"{wrong}; write a JSON object such as {{}}"
 
@@ -125,38 +188,16 @@ class _Names:
             seen.add(name)
 
 
-class _Handlers:
-    """The handlers that workers have for steps."""
-
-    def __init__(self, known_handlers: KnownHandlers, queue: str, hints: _Hints) -> None:
-        self._hints = hints
-        self._known_handlers = known_handlers
-        self._queue = queue
-        self._names: dict[str, list[str]] = {}  # of each queue, sorted once
-
-    def mistakes(self, step: Step) -> Iterator[_Mistake]:
-        if not step.action and not step.handler:
-            yield "action", "the step has neither an action nor a handler; give it one"
-        yield from _bad_length("queue", step.queue)
-        if not step.handler:
-            return
-        yield from _bad_length("handler", step.handler)
-        queue = step.queue or self._queue
-        if not queue:
-            yield "queue", f"handler `{_short(step.handler)}` has no queue; name one, here or for the run"
-            return
-        known = self._known_handlers(queue)
-        if step.handler in known:
-            return
-        text = f"no worker of queue `{_short(queue)}` has ever registered a handler `{_short(step.handler)}`"
-        if known:
-            names = self._names.get(queue) or self._names.setdefault(queue, sorted(known))
-            more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-            shown = ", ".join(f"`{_short(name)}`" for name in names[:_SHOWN_NAMES])
-            text += f"; there are {shown}{more}{self._hints.closest(step.handler, names)}"
-        else:
-            text += ", nor any other; start a worker for it first"
-        yield "handler", text
+def _work_mistakes(step: Step, queue: str) -> Iterator[_Mistake]:
+    """Mistakes in the work that a step names, and in its place."""
+    if not step.action and not step.handler:
+        yield "action", "the step has neither an action nor a handler; give it one"
+    yield from _bad_length("queue", step.queue)
+    if not step.handler:
+        return
+    yield from _bad_length("handler", step.handler)
+    if not (step.queue or queue):
+        yield "queue", f"handler `{_short(step.handler)}` has no queue; name one, here or for the run"
 
 
 def _cycles(steps: Sequence[Step], first: dict[str, int]) -> Iterator[_Mistake]:

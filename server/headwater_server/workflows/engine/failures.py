@@ -1,4 +1,4 @@
-"""Failures that follow from others: of a run, of a step that is not tried again, of a step that depends on one."""
+"""Failures that follow from others: of a run, and of a step that is not tried again."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from dataclasses import replace
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure
-from headwater_server.domain.workflow import SkipReason, StepState, StepStatus
+from headwater_server.domain.workflow import StepState
 
 _AT_MOST_ONCE = (
     "whether the attempt ran is unknown, and the step is at most once (max_attempts is 1), so it is not tried again"
 )
-
-
-def failed_names(state: StepState) -> tuple[str, ...]:
-    """The steps that failed or were cancelled and so kept this one from completing."""
-    if state.status is not StepStatus.SKIPPED:
-        return (state.name,)
-    return state.skipped_because_of if state.skip_reason is SkipReason.DEPENDENCY_FAILED else ()
 
 
 def run_failure(failed: Sequence[StepState]) -> Failure:

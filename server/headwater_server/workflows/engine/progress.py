@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from headwater_server.domain.chunks import ReplyFacts, total_usage
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
     ENDED_STEP,
     EventType,
@@ -32,10 +32,8 @@ from headwater_server.domain.workflow import (
 )
 from headwater_server.workflows.definition import conditions
 from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext, utf8_size
-from headwater_server.workflows.engine.failures import at_most_once, failed_names, run_failure
-
-MAX_NAMES = 100
-"""Most names in `skipped_because_of` and `failed_steps`."""
+from headwater_server.workflows.engine.failures import at_most_once, run_failure
+from headwater_server.workflows.engine.skips import MAX_NAMES, silenced, skip_of
 
 _IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
 
@@ -82,8 +80,8 @@ class Progress:
         return not self._unended
 
     def results(self, step: Step) -> dict[str, str]:
-        """The results of the steps that a step depends on."""
-        return {name: self._now[name].result for name in step.depends_on}
+        """The results of the steps that a step depends on, those that have one."""
+        return {name: result for name in step.depends_on if (result := self._now[name].result)}
 
     def resume_steps(self, moment: Moment) -> None:
         """Begins from the state, in which a crash may have left steps in progress. Call it once, before all others."""
@@ -103,8 +101,12 @@ class Progress:
             self._resume_step(moment, step)
 
     def _resume_step(self, moment: Moment, step: Step) -> None:
-        """A step was in progress when a crash came. One that waited for a worker never ran."""
-        if step.retry_policy.is_at_most_once and self._now[step.name].status is StepStatus.RUNNING:
+        """A step was in progress when a crash came. A handler may still run; one that waited for a worker never ran."""
+        running = self._now[step.name].status is StepStatus.RUNNING
+        if running and step.handler:
+            self._seen[step.name], context = self._context.snapshot()
+            moment.attempts.append((step, self._now[step.name].attempt, context))
+        elif running and step.retry_policy.is_at_most_once:
             lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
             self._fail(moment, step, at_most_once(lost))
         else:
@@ -157,41 +159,43 @@ class Progress:
         self._now[step.name] = after
         moment.attempts.append((step, attempt, context))
 
-    def conclude(
-        self, moment: Moment, name: str, outcome: Outcome | Failure, reply: ReplyFacts | None = None, *, retry: bool
-    ) -> None:
-        """An attempt has ended. Without `retry`, a step that would be tried again is left in progress.
+    def conclude(self, moment: Moment, name: str, outcome: Outcome | StepError, *, retry: bool) -> None:
+        """An attempt has ended.
 
         Args:
             moment: gets the conclusions.
-            name: of the step.
-            outcome: of the attempt.
-            reply: of the model, when the attempt failed because of it.
-            retry: whether the step may be tried again.
+            name: the step.
+            outcome: how the attempt ended. An AttemptLostError does not count towards `max_attempts`, and the next
+                attempt begins at once.
+            retry: False: a step that would be tried again is left in progress.
         """
         step = self._definition[self._position[name]]
-        if isinstance(outcome, Outcome):
-            reply = outcome.reply
-        if reply is not None:
-            self._now[name] = replace(self._now[name], reply=_added(self._now[name].reply, reply))
-        if isinstance(outcome, Outcome):
-            try:
-                merge = self._context.merge(step, outcome, self._seen[name])
-            except StepError as error:
-                failure = error.failure
-            else:
-                self._complete(moment, step, outcome, merge)
-                return
+        if outcome.reply is not None:
+            self._now[name] = replace(self._now[name], reply=_added(self._now[name].reply, outcome.reply))
+        if isinstance(outcome, StepError):
+            self._conclude_failure(moment, step, outcome, retry=retry)
+            return
+        try:
+            merge = self._context.merge(step, outcome, self._seen[name])
+        except StepError as error:
+            error.reply = outcome.reply
+            self._conclude_failure(moment, step, error, retry=retry)
         else:
-            failure = outcome
-        failures = self._now[name].failures + 1
-        if step.retry_policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
+            self._complete(moment, step, outcome, merge)
+
+    def _conclude_failure(self, moment: Moment, step: Step, error: StepError, *, retry: bool) -> None:
+        failure, policy = error.failure, step.retry_policy
+        counts = not isinstance(error, AttemptLostError)
+        failures = self._now[step.name].failures + counts
+        if policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
             failure = at_most_once(failure)
-        if failure.non_retryable or failures >= step.retry_policy.max_attempts:
-            self._now[name] = replace(self._now[name], failures=failures)
-            self._fail(moment, step, failure, reply)
+        if failure.non_retryable or (counts and failures >= policy.max_attempts):
+            self._now[step.name] = replace(self._now[step.name], failures=failures)
+            self._fail(moment, step, failure, error.reply)
         elif retry:
-            self._retry(moment, step, failure, failures, reply)
+            delay = max(policy.delay_seconds(failures), failure.retry_delay_seconds or 0.0) if counts else 0.0
+            event = RunEvent(EventType.STEP_RETRYING, failure=failure, delay_seconds=delay, reply=error.reply)
+            self._retry(moment, step, event, failures)
 
     def _complete(self, moment: Moment, step: Step, outcome: Outcome, merge: Merge) -> None:
         event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result, reply=outcome.reply)
@@ -212,16 +216,13 @@ class Progress:
         self._end(moment, event, StepStatus.FAILED)
         self._release(moment, step)
 
-    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int, reply: ReplyFacts | None) -> None:
+    def _retry(self, moment: Moment, step: Step, event: RunEvent, failures: int) -> None:
         state = self._now[step.name]
-        delay = max(step.retry_policy.delay_seconds(failures), failure.retry_delay_seconds or 0.0)
-        after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=failure, queue="")
-        event = RunEvent(
-            EventType.STEP_RETRYING, step.name, state.attempt, failure=failure, delay_seconds=delay, reply=reply
-        )
+        after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=event.failure, queue="")
+        event.step, event.attempt = step.name, state.attempt
         moment.note(event, after)
         self._now[step.name] = after
-        moment.delays.append((step, delay))
+        moment.delays.append((step, event.delay_seconds))
 
     def _end(self, moment: Moment, event: RunEvent, status: StepStatus, merge: Merge = NOTHING) -> None:
         state = self._now[event.step]
@@ -251,18 +252,15 @@ class Progress:
 
     def _make_ready(self, moment: Moment, step: Step) -> bool:
         """All dependencies of the step have ended. False when it is skipped because of them."""
-        dependencies = [self._now[name] for name in step.depends_on]
-        missed = [state for state in dependencies if state.status is not StepStatus.COMPLETED]
-        if not missed:
+        names = sorted(step.depends_on, key=self._position.__getitem__)
+        dependencies = [self._now[name] for name in names]
+        skip = skip_of(step, dependencies)
+        if skip is None:
             heapq.heappush(self._ready, self._position[step.name])
             return True
-        failed = {name for state in missed for name in failed_names(state)}
-        reason = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
-        names = sorted(failed or {state.name for state in missed}, key=self._position.__getitem__)
-        event = RunEvent(
-            EventType.STEP_SKIPPED, step=step.name, skip_reason=reason, because_of=tuple(names[:MAX_NAMES])
-        )
-        self._end(moment, event, StepStatus.SKIPPED)
+        if (warning := silenced(step, skip, dependencies)) is not None:
+            moment.note(warning)
+        self._end(moment, skip, StepStatus.SKIPPED)
         return False
 
     def cancel(self, moment: Moment) -> None:

@@ -26,10 +26,9 @@ class Reply:
     facts: ReplyFacts
 
 
-def check_whole(step: Step, facts: ReplyFacts) -> None:
+def check_whole(step: Step, facts: ReplyFacts | None) -> None:
     """Raises StepError (final) for a reply that is not whole, unless the step accepts its finish reason."""
-    why = _CUT.get(facts.reason)
-    if why is None or facts.reason in step.accept_finish_reasons:
+    if facts is None or (why := _CUT.get(facts.reason)) is None or facts.reason in step.accept_finish_reasons:
         return
     message = f"the reply ended with `{facts.reason.value}`: {why}, or name the reason in accept_finish_reasons"
     raise StepError(Failure(Reason.STEP_FAILED, message, non_retryable=True), facts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -94,10 +94,15 @@ class Runs:
         )
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
-        """Every mistake of a definition."""
+        """Every mistake of a definition, and the handlers that no worker has ever registered."""
+        unknown = await self._unknown_handlers(workflow, queue)
+        names = [FieldViolation(f"workflow.steps[{position}].handler", text) for position, text in unknown.items()]
+        return graph.violations(workflow, queue) + names
+
+    async def _unknown_handlers(self, workflow: Workflow, queue: str) -> dict[int, str]:
         queues = {step.queue or queue for step in workflow.steps if step.handler}
         known = {name: await self._journal.handlers(name) | self._runner.handlers(name) for name in queues if name}
-        return graph.violations(workflow, lambda name: known.get(name, frozenset()), queue)
+        return graph.unknown_handlers(workflow, lambda name: known.get(name, frozenset()), queue)
 
     async def start_run(self, request: StartRequest) -> str:
         """Starts a run and returns its id.
@@ -109,9 +114,10 @@ class Runs:
         if self._draining:
             raise draining()
         workflow = request.workflow
-        violations = [*request.violations, *await self.validate(workflow, request.queue)]
+        violations = [*request.violations, *graph.violations(workflow, request.queue)]
         if violations:
             raise invalid_workflow(violations)
+        unknown = await self._unknown_handlers(workflow, request.queue)
         info = RunInfo(
             run_id=f"run_{secrets.token_urlsafe(16)}",
             workflow=workflow,
@@ -122,18 +128,22 @@ class Runs:
         )
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
         try:
-            await self._whole(self._create(info, state))
+            await self._whole(self._create(info, state, unknown))
         except KeyError:  # the same request came twice at once
             if found := await self._find(request):
                 return found
             raise
         return info.run_id
 
-    async def _create(self, info: RunInfo, state: RunState) -> None:
-        event = RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name, sequence=1, create_time=info.created)
-        started = StoredEvent(event)
-        await self._journal.create(info, state, Change(events=[started], reserved=1))
-        self._drive(info, state, RunLog(self._journal, info.run_id, 1, [started], self._clock))
+    async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str]) -> None:
+        events = [RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name)]
+        for position, text in unknown.items():
+            events.append(RunEvent(EventType.RUN_WARNING, step=info.workflow.steps[position].name, message=text))
+        for sequence, event in enumerate(events, 1):
+            event.sequence, event.create_time = sequence, info.created
+        stored = [StoredEvent(event) for event in events]
+        await self._journal.create(info, state, Change(events=stored, reserved=len(stored)))
+        self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock))
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Finishes some work although its caller leaves: a run that is stored as running must be driven."""
@@ -231,6 +241,14 @@ class Runs:
                 raise draining()
             await self._whole(self._activate(run_id))
         return view.sequence
+
+    async def delete_run(self, run_id: str) -> None:
+        """Removes a run that has ended. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
+        async with self._activating:
+            view = await self.get_run(run_id)
+            if view.state.status is RunStatus.RUNNING:
+                raise run_state_error(run_id, "the run has not ended; cancel it first")
+            await self._journal.delete(run_id)
 
     async def _activate(self, run_id: str, *, cancel: bool = False) -> None:
         """Makes a run of the journal active that no task drives; with `cancel` only to end it."""

@@ -39,7 +39,9 @@ from headwater_server.workflows.engine.progress import Moment, Progress
 Execute: TypeAlias = Callable[[Step, int, Mapping[str, str], Mapping[str, str]], Awaitable[Outcome]]
 """Makes one attempt: the step, the attempt's number, the context as it is now, the results of its dependencies.
 
-Raises StepError when it fails. Any other exception counts as a failure that may pass. Neither mapping may be changed.
+The scheduler of a resumed run calls it for an attempt of a handler that may still run from before; it raises
+AttemptLostError when that attempt is lost. Raises StepError when it fails. Any other exception counts as a failure that
+may pass. Neither mapping may be changed.
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""
@@ -128,8 +130,7 @@ class Scheduler:
             elif name in self._interrupted or (outcome is None and self._stopping):
                 pass  # its failure means nothing: it is cancelled, or starts over elsewhere
             else:
-                reply = outcome.reply if isinstance(outcome, StepError) else None
-                self._progress.conclude(moment, name, _failure(outcome), reply, retry=not self._cancelling)
+                self._progress.conclude(moment, name, _step_error(outcome), retry=not self._cancelling)
         elapsed, self._elapsed = self._elapsed, []
         for name in elapsed:
             self._progress.delay_over(name)
@@ -213,9 +214,9 @@ def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
     return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(again))]
 
 
-def _failure(outcome: BaseException | None) -> Failure:
+def _step_error(outcome: BaseException | None) -> StepError:
     if isinstance(outcome, StepError):
-        return outcome.failure
+        return outcome
     if outcome is None:
-        return Failure(Reason.INTERNAL, "the attempt was cancelled, but the run was not")
-    return Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__)
+        return StepError(Failure(Reason.INTERNAL, "the attempt was cancelled, but the run was not"))
+    return StepError(Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -25,7 +27,7 @@ from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
 from headwater_server.workflows.workers.pool import WorkerPool
-from headwater_server.workflows.workers.tasks import TaskSpec
+from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
@@ -56,23 +58,44 @@ class StepRunner:
     def drain(self) -> None:
         """Fails no attempt from now on that can start over: this server's shutdown may be the cause."""
         self._draining = True
+        self._workers.drain()
 
     def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
         """The function that the scheduler of a run calls for each attempt."""
+        expected = self._expected(info, state, run_log)
 
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
         ) -> Outcome:
-            try:
+            async def attempt_step() -> Outcome:
+                if (left := expected.pop(step.name, None)) is not None:
+                    with contextlib.suppress(NotBegunError):
+                        return await self._workers.rejoin(left, step.timeout_seconds)
                 if step.handler:
                     return await self._handle(info, state, run_log, step, attempt, context, dependencies)
                 return await self._ask(info, run_log, step, attempt, dependencies)
+
+            try:
+                outcome = await attempt_step()
+                check_whole(step, outcome.reply)
+                return outcome
             except StepError as error:
                 if self._draining and not step.retry_policy.is_at_most_once:  # the next process starts it over
                     raise asyncio.CancelledError from error
                 raise
 
         return execute
+
+    def _expected(self, info: RunInfo, state: RunState, run_log: RunLog) -> dict[str, Attempt]:
+        """The attempts that workers may have from the process before this one, by step."""
+        expected = {}
+        for step in info.workflow.steps:
+            now = state.steps[step.name]
+            if step.handler and now.status is StepStatus.RUNNING:
+                task = TaskSpec(info.run_id, info.workflow.name, step, now.attempt)
+                on_chunk = functools.partial(run_log.add_chunk, step.name, now.attempt)
+                expected[step.name] = self._workers.expect(task, step.queue or info.queue, on_chunk)
+        return expected
 
     async def _ask(
         self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, dependencies: Mapping[str, str]
@@ -92,7 +115,6 @@ class StepRunner:
                 raise
             message = f"the model took longer than {step.timeout_seconds:g} s"
             raise StepError(Failure(Reason.STEP_TIMEOUT, message)) from error
-        check_whole(step, reply.facts)
         return Outcome(json.dumps(reply.text, ensure_ascii=False), reply=reply.facts)
 
     async def _handle(

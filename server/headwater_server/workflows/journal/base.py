@@ -161,6 +161,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def delete(self, run_id: str) -> None:
+        """Removes a run with its steps and events; one that is not there is removed already."""
+        ...
+
     async def close(self) -> None:
         """Waits for the running writes, and frees the journal for another owner."""
         ...

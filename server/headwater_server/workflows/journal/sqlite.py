@@ -141,6 +141,10 @@ class SqliteJournal:
             total += removed
         return total
 
+    async def delete(self, run_id: str) -> None:
+        """See `Journal.delete`."""
+        await self._do(partial(statements.delete, run_id=run_id), writes=True)
+
     async def close(self) -> None:
         """See `Journal.close`. May be called again."""
         if not self._closed:

@@ -183,6 +183,11 @@ def handlers(connection: Connection, queue: str) -> frozenset[str]:
     return frozenset(row["name"] for row in connection.execute(query, (queue,)))
 
 
+def delete(connection: Connection, run_id: str) -> None:
+    """Removes a run."""
+    connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+
+
 def prune(connection: Connection, ended_before: float, most: int) -> int:
     """Removes at most `most` old runs, and names that are as old and belong to no run. Returns the number of runs."""
     connection.execute(_PRUNE_HANDLERS, (ended_before,))

@@ -9,9 +9,10 @@ A worker gets a task only after the journal says that the attempt runs. So an at
 has surely not run, and can start over after a crash even where a step is at most once.
 
 A worker is known by its id; a session is one connection of it. A worker that is cut off keeps its tasks, and connects
-again. A worker that was not heard for the heartbeat timeout is dead, connected or not: its tasks fail, so that they can
-be tried elsewhere. A task has another id in each attempt, and messages of a worker count only for tasks that it holds
-now, so late messages of a dead worker change nothing.
+again. It keeps a task from before a restart of the server too, for which the run waits as long. A worker that was not
+heard for the heartbeat timeout is dead, connected or not: its tasks fail, so that they can be tried elsewhere. A task
+has another id in each attempt, and messages of a worker count only for tasks that it holds now, so late messages of a
+dead worker change nothing.
 
 Silence is counted in ticks of this loop, not by the clock. When the server itself pauses for long, that is one tick,
 and the heartbeats that came in the meantime are read before a worker counts as dead.
@@ -24,13 +25,14 @@ import itertools
 from collections.abc import Iterable
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError, final_step_error
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError, final_step_error
 from headwater_server.domain.workflow import Outcome
 from headwater_server.workflows.workers.session import WorkerSession
 from headwater_server.workflows.workers.tasks import (
     Attempt,
     Cancel,
     Link,
+    NotBegunError,
     OnChunk,
     OnStarted,
     OnWaiting,
@@ -59,8 +61,14 @@ class WorkerPool:
         self._workers: dict[str, Worker] = {}
         self._queues: dict[str, dict[str, Worker]] = {}
         self._waiting = WaitingTasks()
+        self._expected: dict[str, Attempt] = {}  # of the process before this one, by id
+        self._draining = False
         self._numbers = itertools.count(1)
         self._ticking: asyncio.TimerHandle | None = None
+
+    def drain(self) -> None:
+        """Cancels no task of a worker from now on: the next process of the server expects it."""
+        self._draining = True
 
     def close(self) -> None:
         """Stops watching over the workers."""
@@ -94,6 +102,8 @@ class WorkerPool:
         link = worker.link = Link(send)
         worker.silent, worker.dead = 0, False
         held = set(held_task_ids)
+        for task_id in sorted(held & self._expected.keys()):
+            self._rejoin(worker, self._expected[task_id])
         unwanted = tuple(sorted(held - worker.tasks.keys()))
         for task_id, attempt in list(worker.tasks.items()):
             if task_id not in held:
@@ -127,32 +137,73 @@ class WorkerPool:
             queue: the queue whose workers may do it.
             schedule_timeout_seconds: how long it may wait for a worker.
             timeout_seconds: how long it may take, from the moment a worker has it; None: without limit.
-            on_waiting: called once, when no worker is free for it.
+            on_waiting: called when no worker is free for it; again when a worker has handed it back.
             on_started: called when one has taken it after `on_waiting`.
             on_chunk: called with each piece of its output, never before those two.
 
         Raises StepError: it failed, no worker came, the worker was lost, or it took too long.
         """
+        while True:
+            attempt = Attempt(next(self._numbers), task, queue, on_chunk)
+            try:
+                await self._schedule(attempt, schedule_timeout_seconds, on_waiting, on_started)
+                if not await _within(attempt.outcome, timeout_seconds):
+                    raise _took_too_long(timeout_seconds)
+                return attempt.outcome.result()
+            except NotBegunError:
+                continue
+            finally:
+                self._withdraw(attempt)
+
+    def expect(self, task: TaskSpec, queue: str, on_chunk: OnChunk) -> Attempt:
+        """An attempt that a worker may still have from before this process began. `rejoin` waits for it."""
         attempt = Attempt(next(self._numbers), task, queue, on_chunk)
+        attempt.was_sent = attempt.spoke = True
+        self._expected[attempt.id] = attempt
+        later = asyncio.get_running_loop().call_later
+        later(self.heartbeat_timeout_seconds, self._expected.pop, attempt.id, None)
+        return attempt
+
+    async def rejoin(self, attempt: Attempt, timeout_seconds: float | None) -> Outcome:
+        """Waits for the worker of an expected attempt, and returns the attempt's outcome.
+
+        Raises StepError: it failed, took too long, or its worker did not come back within the heartbeat timeout.
+        Raises NotBegunError: its worker had not begun it and has handed it back.
+        """
         try:
-            self._submit(attempt)
-            if not await _within(attempt.assigned, min(WAITING_GRACE_SECONDS, schedule_timeout_seconds)):
-                attempt.held_back = True
-                await on_waiting(queue)
-                if not await _within(attempt.assigned, schedule_timeout_seconds):
-                    raise final_step_error(
-                        f"no worker of the queue `{queue}` took it within {schedule_timeout_seconds:g} s: "
-                        f"start one that has the handler `{task.step.handler}`",
-                        Reason.STEP_TIMEOUT,
-                    )
-                await on_started()
-                attempt.held_back = False
-                attempt.send()
+            if not await _within(attempt.assigned, self.heartbeat_timeout_seconds):
+                raise AttemptLostError(Failure(Reason.WORKER_LOST, "the server stopped, and its worker did not return"))
             if not await _within(attempt.outcome, timeout_seconds):
-                raise StepError(Failure(Reason.STEP_TIMEOUT, f"it took longer than {timeout_seconds:g} s"))
+                raise _took_too_long(timeout_seconds)
             return attempt.outcome.result()
         finally:
+            self._expected.pop(attempt.id, None)
             self._withdraw(attempt)
+
+    def _rejoin(self, worker: Worker, attempt: Attempt) -> None:
+        """A worker has an expected attempt, as its registration says."""
+        if attempt.queue == worker.queue:
+            del self._expected[attempt.id]
+            attempt.worker = worker
+            worker.tasks[attempt.id] = attempt
+            attempt.assigned.set_result(None)
+
+    async def _schedule(self, attempt: Attempt, seconds: float, on_waiting: OnWaiting, on_started: OnStarted) -> None:
+        """Waits until a worker has the attempt. Raises StepError when none takes it in time."""
+        self._submit(attempt)
+        if await _within(attempt.assigned, min(WAITING_GRACE_SECONDS, seconds)):
+            return
+        attempt.held_back = True
+        await on_waiting(attempt.queue)
+        if not await _within(attempt.assigned, seconds):
+            raise final_step_error(
+                f"no worker of the queue `{attempt.queue}` took it within {seconds:g} s: "
+                f"start one that has the handler `{attempt.handler}`",
+                Reason.STEP_TIMEOUT,
+            )
+        await on_started()
+        attempt.held_back = False
+        attempt.send()
 
     def _submit(self, attempt: Attempt) -> None:
         free = [
@@ -171,7 +222,8 @@ class WorkerPool:
         attempt.outcome.cancel()
         worker = attempt.worker
         if worker is not None and worker.tasks.pop(attempt.id, None) is not None:
-            worker.send(Cancel(attempt.id))
+            if not self._draining:
+                worker.send(Cancel(attempt.id))
             self.serve(worker)
             self.drop_if_idle(worker)
 
@@ -236,6 +288,10 @@ def _repeat(worker: Worker, attempt: Attempt) -> None:
         attempt.end(_lost("its worker no longer knows it: it was started again under the same id, or never got it"))
     else:
         attempt.send()
+
+
+def _took_too_long(seconds: float | None) -> StepError:
+    return StepError(Failure(Reason.STEP_TIMEOUT, f"it took longer than {seconds:g} s"))
 
 
 def _lost(message: str) -> StepError:

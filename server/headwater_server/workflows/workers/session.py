@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.errors import Reason
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import Outcome
-from headwater_server.workflows.workers.tasks import Link, Worker
+from headwater_server.workflows.workers.tasks import HandedBack, Link, NotBegunError, Worker
 
 if TYPE_CHECKING:
     from headwater_server.workflows.workers.pool import WorkerPool
@@ -52,13 +53,21 @@ class WorkerSession:
             self._worker.held_up -= 1
             self._worker.silent = 0
 
-    def result(self, task_id: str, outcome: Outcome | Failure) -> bool:
+    def capacity(self, concurrency: int) -> None:
+        """The worker takes so many tasks at a time from now on."""
+        if self._is_current:
+            self._worker.concurrency = concurrency
+            self._pool.serve(self._worker)
+
+    def result(self, task_id: str, outcome: Outcome | Failure | HandedBack) -> bool:
         """A task has ended; returns whether that counts: False when the worker does not have the task, or no longer."""
         attempt = self._worker.tasks.pop(task_id, None) if self._is_current else None
         if attempt is None:
             return False
         accepted = not attempt.outcome.done()
-        attempt.end(StepError(outcome) if isinstance(outcome, Failure) else outcome)
+        if isinstance(outcome, HandedBack):
+            self._worker.concurrency = max(self._worker.concurrency - 1, 0)
+        attempt.end(outcome if isinstance(outcome, Outcome) else _error(outcome))
         self._pool.serve(self._worker)
         return accepted
 
@@ -67,3 +76,11 @@ class WorkerSession:
         if self._is_current:
             self._worker.link = None
             self._pool.drop_if_idle(self._worker)
+
+
+def _error(outcome: Failure | HandedBack) -> Exception:
+    if isinstance(outcome, Failure):
+        return StepError(outcome)
+    if not outcome.begun:
+        return NotBegunError()
+    return AttemptLostError(Failure(Reason.WORKER_LOST, "its worker stopped and handed it back"))

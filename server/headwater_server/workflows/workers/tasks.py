@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -41,6 +40,11 @@ class TaskSpec:
     agent: AgentConfig = field(default_factory=AgentConfig)
 
     @property
+    def task_id(self) -> str:
+        """Id of the task of this attempt. The next process of the server finds it again, and no other can guess it."""
+        return hashlib.sha256(f"{self.run_id}/{self.attempt}/{self.step.name}".encode()).hexdigest()[:32]
+
+    @property
     def idempotency_key(self) -> str:
         """Equal in all attempts of this step of this run, and different for every other step of any run."""
         name = hashlib.sha256(self.step.name.encode()).hexdigest()[:32]  # short and ASCII, so that it fits a header
@@ -53,6 +57,17 @@ class Assign:
 
     task_id: str
     task: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A task that its worker gives back. `begun`: its handler was called."""
+
+    begun: bool
+
+
+class NotBegunError(Exception):
+    """A worker has handed a task back without having begun it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +109,7 @@ class Attempt:
 
     def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk) -> None:
         loop = asyncio.get_running_loop()
-        self.id = uuid.uuid4().hex
+        self.id = task.task_id
         self.number = number
         self.task = task
         self.queue = queue

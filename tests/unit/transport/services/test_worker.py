@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Collection
 from typing import Any
 
@@ -22,7 +23,9 @@ from headwater.v1.worker_service_pb2 import (
     AttachRequest,
     AttachResponse,
     TaskChunk,
+    TaskHandback,
     TaskResult,
+    WorkerCapacity,
     WorkerHeartbeat,
     WorkerRegistration,
 )
@@ -76,7 +79,7 @@ class Site:
 
         return asyncio.create_task(
             self.pool.run_task(
-                spec or TaskSpec("run", "workflow", Step("step", handler="h"), 1),
+                spec or TaskSpec(uuid.uuid4().hex, "workflow", Step("step", handler="h"), 1),
                 "q",
                 schedule_timeout_seconds=30,
                 timeout_seconds=None,
@@ -232,6 +235,8 @@ async def test_a_caller_that_says_nothing_is_not_kept(site: Site, monkeypatch: p
         ("result.task_id", {"result": TaskResult(result_json="1")}),
         ("chunk.content", {"chunk": TaskChunk(task_id="t", content="x" * (64 * KIB + 1))}),
         ("chunk.thinking", {"chunk": TaskChunk(task_id="t", thinking="x" * (64 * KIB + 1))}),
+        ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=-1)}),
+        ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=10_001)}),
     ],
 )
 async def test_a_bad_message_ends_the_call_and_names_the_field(site: Site, field: str, kind: dict[str, Any]) -> None:
@@ -282,6 +287,34 @@ async def test_chunks_and_a_result_reach_the_run_in_order_and_the_result_is_ackn
     assert site.chunks == [("a", ""), ("b", "t")]
     ack = (await caller.hear("ack")).ack
     assert (ack.task_id, ack.accepted) == (task_id, True)
+
+
+async def test_a_task_that_was_not_begun_goes_to_another_worker_as_the_same_attempt(site: Site) -> None:
+    first, second = Caller(site), Caller(site)
+    assert list((await first.register(features=["drain"])).features) == ["drain"]
+    running = site.run_task()
+    task_id = await first.task_id()
+    await second.register(worker_id="second")
+    await first.say(result=TaskResult(task_id=task_id, handed_back=TaskHandback()))
+    assert (await first.hear("ack")).ack.accepted
+    task = (await second.hear("task")).task
+    assert task.attempt == 1
+    await second.say(result=TaskResult(task_id=task.task_id, result_json="2"))
+    assert await running == Outcome("2")
+
+
+async def test_a_worker_that_takes_no_more_gets_the_task_that_waits_when_it_takes_some_again(site: Site) -> None:
+    caller = Caller(site)
+    await caller.register()
+    await caller.say(capacity=WorkerCapacity(concurrency=0))
+    while site.pool._workers["w"].concurrency:
+        await asyncio.sleep(0.001)
+    running = site.run_task()
+    await asyncio.sleep(0)
+    assert not site.pool._workers["w"].tasks
+    await caller.say(capacity=WorkerCapacity(concurrency=1))
+    await caller.say(result=TaskResult(task_id=await caller.task_id(), result_json="1"))
+    assert await running == Outcome("1")
 
 
 async def test_a_result_that_nobody_wants_is_acknowledged_too(site: Site) -> None:

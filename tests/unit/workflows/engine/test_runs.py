@@ -9,10 +9,12 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
+from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk, StepRunner
@@ -20,7 +22,11 @@ from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
-Act = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
+Act = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
+
+
+def reply(text: str) -> Reply:
+    return Reply(text, ReplyFacts(FinishReason.STOP, None, "echo", "scripted"))
 
 
 class FaultyJournal(SqliteJournal):
@@ -41,8 +47,8 @@ class FaultyJournal(SqliteJournal):
         super()._write(batch)
 
 
-async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
-    return prompt
+async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+    return reply(prompt)
 
 
 def request(*steps: Step, request_id: str = "") -> StartRequest:
@@ -100,9 +106,9 @@ async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -
 async def broken(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
-        return prompt
+        return reply(prompt)
 
     async with opened(tmp_path, act) as (runs, journal, _):
         yield runs, await broken_run(runs, journal, go_on)
@@ -140,12 +146,12 @@ async def test_a_run_that_nobody_drives_can_be_cancelled(broken):
 async def test_a_run_that_completes_while_a_second_caller_resumes_it_stays_completed(tmp_path):
     calls = 0
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise final_step_error("no")
-        return prompt
+        return reply(prompt)
 
     async with opened(tmp_path, act) as (runs, _, _):
         run_id = await runs.start_run(request())
@@ -188,9 +194,9 @@ async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monk
 async def test_a_drain_waits_for_what_runs_and_not_for_a_step_beside_it_that_has_no_worker(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
-        return prompt
+        return reply(prompt)
 
     async with opened(tmp_path, act) as (runs, journal, _):
         await journal.remember_handlers("q", ["h"])
@@ -213,7 +219,7 @@ async def test_a_drain_waits_for_what_runs_and_not_for_a_step_beside_it_that_has
 async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_waited_for(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
         raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
 
@@ -235,7 +241,7 @@ async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_wa
 async def test_a_step_that_is_at_most_once_and_fails_during_a_drain_has_failed(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
         raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
 
@@ -256,7 +262,7 @@ async def test_a_step_that_is_at_most_once_and_fails_during_a_drain_has_failed(t
 async def test_a_step_that_is_at_most_once_and_outlasts_a_drain_fails_in_the_next_process(tmp_path):
     calls: list[str] = []
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         calls.append(prompt)
         await asyncio.Event().wait()
         raise AssertionError

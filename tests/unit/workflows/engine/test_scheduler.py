@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
@@ -91,6 +91,29 @@ def test_a_chain_takes_one_record_a_step_and_one_to_begin() -> None:
         "step_completed b, step_started c",
         "step_completed c, run_finished",
     ]
+
+
+def test_an_attempt_that_was_lost_without_fault_of_the_step_counts_not_and_the_next_begins_at_once() -> None:
+    lost = AttemptLostError(Failure(Reason.WORKER_LOST, "handed back"))
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        if attempt <= 3:
+            raise lost
+        raise failing("no")
+
+    journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=2))), handler)
+    step = journal.load().steps["a"]
+    assert (step.status, step.attempt, step.failures) == (StepStatus.FAILED, 5, 2)
+
+
+def test_a_step_that_is_at_most_once_fails_when_its_attempt_is_handed_back() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        raise AttemptLostError(Failure(Reason.WORKER_LOST, "handed back"))
+
+    journal = run(workflow(Step("a", retry_policy=RetryPolicy(max_attempts=1))), handler)
+    step = journal.load().steps["a"]
+    assert (step.status, step.attempt) == (StepStatus.FAILED, 1)
+    assert "at most once" in why(step.failure)
 
 
 def test_what_happens_while_a_record_is_written_goes_into_the_next_one() -> None:
@@ -538,10 +561,13 @@ def test_the_scheduler_knows_no_clock_randomness_or_files(module: object) -> Non
     allowed = {"__future__", "asyncio", "heapq", "collections", "collections.abc", "dataclasses", "functools", "typing"}
     own = {
         "headwater_server.domain.errors",
+        "headwater_server.domain.chunks",
         "headwater_server.domain.failure",
         "headwater_server.domain.workflow",
         "headwater_server.workflows.definition",
         "headwater_server.workflows.engine.context",
+        "headwater_server.workflows.engine.failures",
         "headwater_server.workflows.engine.progress",
+        "headwater_server.workflows.engine.skips",
     }
     assert imported <= allowed | own

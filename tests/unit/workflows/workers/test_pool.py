@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import Outcome, RetryPolicy, Step
 from headwater_server.workflows.workers import pool as workers
 from headwater_server.workflows.workers.pool import TICKS, WorkerPool
@@ -62,7 +63,9 @@ class Run:
         limits = {"schedule_timeout_seconds": LONG, "timeout_seconds": None} | limits
         self.task = asyncio.create_task(
             pool.run_task(
-                TaskSpec("run", "workflow", Step(name, handler=handler, retry_policy=policy or RetryPolicy()), 1),
+                TaskSpec(
+                    uuid.uuid4().hex, "flow", Step(name, handler=handler, retry_policy=policy or RetryPolicy()), 1
+                ),
                 queue,
                 on_waiting=self._waiting,
                 on_started=self._started,
@@ -480,3 +483,34 @@ async def test_ten_thousand_waiting_tasks_are_served_in_linear_time(pool: Worker
         await asyncio.gather(*(run.task for run in runs))
         worker.session.disconnected()
     assert seconds[1] < 50 * seconds[0]  # quadratic: 100 times
+
+
+async def test_an_expected_attempt_is_kept_by_the_worker_of_its_queue_that_has_it(pool: WorkerPool) -> None:
+    async def nothing(content: str, thinking: str) -> None: ...
+
+    task = TaskSpec("run", "workflow", Step("step", handler="h"), 1)
+    rejoined = asyncio.create_task(pool.rejoin(pool.expect(task, "q", nothing), None))
+    other = Hosted(pool, "other", queue="other")
+    assert other.connect(task.task_id).unwanted == (task.task_id,)
+    worker = Hosted(pool, "w")
+    assert worker.connect(task.task_id).unwanted == ()
+    assert worker.session.result(task.task_id, Outcome("1"))
+    assert await rejoined == Outcome("1")
+
+
+async def test_an_expected_attempt_is_lost_after_the_heartbeat_timeout(impatient: WorkerPool) -> None:
+    async def nothing(content: str, thinking: str) -> None: ...
+
+    task = TaskSpec("run", "workflow", Step("step", handler="h"), 1)
+    with pytest.raises(AttemptLostError, match="did not return"):
+        await impatient.rejoin(impatient.expect(task, "q", nothing), None)
+    assert Hosted(impatient, "w").connect(task.task_id).unwanted == (task.task_id,)
+
+
+async def test_a_pool_that_drains_takes_no_task_from_its_worker(pool: WorkerPool) -> None:
+    worker, run = Hosted(pool, "w"), Run(pool)
+    await worker.task()
+    pool.drain()
+    run.task.cancel()
+    await asyncio.wait([run.task])
+    assert worker.got.empty()

@@ -65,12 +65,27 @@ def _context(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def _request_id(command: Command) -> Command:
+    return click.option(
+        "--request-id", help="Id of this request: the same request under the same id starts one run.",
+    )(command)  # fmt: skip
+
+
 @workflow.command()
 @_file
 @_context
+@_request_id
 @_json_option
 @server_options
-def run(file: str, queue: str, context: str, as_json: bool, target: str | None, token: str | None) -> None:
+def run(
+    file: str,
+    queue: str,
+    context: str,
+    request_id: str | None,
+    as_json: bool,
+    target: str | None,
+    token: str | None,
+) -> None:
     """Run a workflow and watch it.
 
     The first line is the id of the run. Ctrl-C stops watching and says how to watch again and how to cancel; the run
@@ -82,7 +97,7 @@ def run(file: str, queue: str, context: str, as_json: bool, target: str | None, 
     async def start_and_follow() -> int:
         from headwater.cli.workflow.run_progress import RunProgress
 
-        watch.run_id = await _start(server, source, file, queue, context)
+        watch.run_id = await _start(server, source, file, queue, context, request_id)
         if not as_json:
             click.echo(watch.run_id)
         return await watch.follow(RunProgress.of(watch.run_id, source.workflow), 0, patient=True)
@@ -93,12 +108,21 @@ def run(file: str, queue: str, context: str, as_json: bool, target: str | None, 
 @workflow.command()
 @_file
 @_context
+@_request_id
 @_json_option
 @server_options
-def start(file: str, queue: str, context: str, as_json: bool, target: str | None, token: str | None) -> None:
+def start(
+    file: str,
+    queue: str,
+    context: str,
+    request_id: str | None,
+    as_json: bool,
+    target: str | None,
+    token: str | None,
+) -> None:
     """Start a run and print its id."""
     source = sources.read(file)
-    run_id = asyncio.run(_start(_server(target, token), source, file, queue, context))
+    run_id = asyncio.run(_start(_server(target, token), source, file, queue, context, request_id))
     from headwater.v1.workflow_service_pb2 import StartWorkflowRunResponse
 
     _print(StartWorkflowRunResponse(run_id=run_id), as_json, run_id)
@@ -263,14 +287,16 @@ def _get(run_id: str, target: str | None, token: str | None) -> workflow_pb2.Wor
     return asyncio.run(get_run(_server(target, token), run_id))
 
 
-async def _start(server: Server, source: WorkflowFile, file: str, queue: str, context: str) -> str:
+async def _start(
+    server: Server, source: WorkflowFile, file: str, queue: str, context: str, request_id: str | None
+) -> str:
     """The id of a new run; mistakes that the server finds end the process."""
     from headwater._workflow.service import start_run
     from headwater.exceptions import WorkflowValidationError
     from headwater.v1.workflow_service_pb2 import StartWorkflowRunRequest
 
     request = StartWorkflowRunRequest(
-        workflow=source.workflow, context_json=context, queue=queue, request_id=str(uuid.uuid4())
+        workflow=source.workflow, context_json=context, queue=queue, request_id=request_id or str(uuid.uuid4())
     )
     try:
         return await start_run(server, request)

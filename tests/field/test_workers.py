@@ -1,0 +1,197 @@
+"""Reports from the field on workers: heartbeats, deploys and restarts. Each test is one report, its link in the text."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.agent import Agent
+from headwater.exceptions import ValidationError
+from headwater.workflow import Workflow, WorkflowAgent, WorkflowEventType
+from tests.support.servers.server import ServerProcess, clean_environment
+
+
+async def test_a_tool_that_blocks_its_loop_does_not_stop_the_heartbeats_of_a_worker_in_the_same_process() -> None:
+    """https://github.com/hatchet-dev/hatchet-python/issues/32, https://github.com/hatchet-dev/hatchet/issues/2432"""
+    begun = threading.Event()
+    attempts = []
+
+    async def slow(x: str) -> str:
+        """Blocks."""
+        begun.set()
+        time.sleep(2.5)  # noqa: ASYNC251  the mistake of the report
+        return "slow"
+
+    with ServerProcess("--scripted", variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "0.5"}) as server:
+        chat = Agent(model="scripted/echo", tools=[slow], history=0, target=server.target)
+        script = {"tool_calls": [{"name": "slow", "arguments": {"x": "a"}}], "after_tools": {"text": "done"}}
+
+        def talk() -> None:
+            chat.run("go", provider_options={"scripted": script})
+
+        talking = threading.Thread(target=talk)
+
+        def work(agent: Any, step: Any, context: Any) -> str:
+            attempts.append(step.attempt)
+            talking.start()
+            assert begun.wait(10)
+            talking.join(30)
+            return "ok"
+
+        agent = WorkflowAgent(target=server.target)
+        agent.register_handler("work", work)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("work", handler="work", max_retries=0)
+        result = await asyncio.wait_for(agent.execute_workflow(workflow), 30)
+    assert (result.successful, attempts) == (True, [1]), result.error
+
+
+JOBS = """
+import pathlib, time
+from headwater import WorkflowAgent
+
+def work(agent, step, context):
+    with open("log", "a") as log:
+        log.write(f"begin {step.attempt}\\n")
+        log.flush()
+        while not pathlib.Path("finish").exists():
+            time.sleep(0.01)
+        log.write(f"end {step.attempt}\\n")
+    return "ok"
+
+agent = WorkflowAgent()
+agent.register_handler("work", work)
+"""
+
+
+class WorkerProcess:
+    """`headwater worker` for the agent in `jobs.py` of a folder."""
+
+    def __init__(self, folder: Path, target: str, *options: str) -> None:
+        (folder / "jobs.py").write_text(JOBS)
+        self.log = folder / "log"
+        self.log.touch()
+        command = [sys.executable, "-m", "headwater.cli", "worker", "jobs:agent", "--queue", "q", *options]
+        self.process = subprocess.Popen(command, cwd=folder, env=clean_environment(HEADWATER_TARGET=target))
+
+    async def until_begun(self, attempt: int) -> None:
+        while f"begin {attempt}" not in self.log.read_text():
+            assert self.process.poll() is None
+            await asyncio.sleep(0.02)
+
+    async def end(self) -> int:
+        self.process.terminate()
+        return await asyncio.to_thread(self.process.wait, 20)
+
+
+def one_step(agent: WorkflowAgent, retries: int) -> Workflow:
+    workflow = agent.create_workflow("w")
+    workflow.add_step("work", handler="work", queue="q", max_retries=retries)
+    return workflow
+
+
+async def test_a_worker_that_gets_sigterm_finishes_its_step(tmp_path: Path) -> None:
+    """https://github.com/hatchet-dev/hatchet/issues/3308, https://github.com/temporalio/roadrunner-temporal/issues/276"""
+    with ServerProcess("--scripted") as server:
+        first = WorkerProcess(tmp_path, server.target)
+        agent = WorkflowAgent(target=server.target)
+        running = asyncio.create_task(agent.execute_workflow(one_step(agent, retries=0)))
+        await first.until_begun(1)
+        ending = asyncio.create_task(first.end())
+        await asyncio.sleep(0.2)  # the longer, the more a worker that does not finish its step would show
+        (tmp_path / "finish").touch()
+        result = await asyncio.wait_for(running, 30)
+        assert await ending == 0
+    assert (result.successful, first.log.read_text()) == (True, "begin 1\nend 1\n")
+
+
+async def test_a_step_that_outlasts_the_draining_of_its_worker_costs_no_attempt(tmp_path: Path) -> None:
+    """https://github.com/atlanhq/application-sdk/issues/1681"""
+    with ServerProcess("--scripted") as server:
+        worker = WorkerProcess(tmp_path, server.target, "--drain-seconds", "0.1")
+        agent = WorkflowAgent(target=server.target)
+        running = asyncio.create_task(agent.execute_workflow(one_step(agent, retries=1)))
+        await worker.until_begun(1)
+        for attempt in (2, 3):
+            assert await worker.end() == 0
+            worker = WorkerProcess(tmp_path, server.target, "--drain-seconds", "0.1")
+            await worker.until_begun(attempt)
+        (tmp_path / "finish").touch()
+        result = await asyncio.wait_for(running, 30)
+        assert await worker.end() == 0
+    assert result.successful, result.error
+    assert worker.log.read_text().splitlines()[-1] == "end 3"
+
+
+async def test_a_run_whose_queue_has_no_worker_yet_waits_for_one() -> None:
+    """https://github.com/hatchet-dev/hatchet/issues/740, https://github.com/hatchet-dev/hatchet/issues/1353"""
+    with ServerProcess("--scripted") as server:
+        agent = WorkflowAgent(target=server.target)
+        handle = await agent.start_workflow(one_step(agent, retries=0))
+        fleet = WorkflowAgent(target=server.target)
+        fleet.register_handler("work", lambda agent, step, context: "ok")
+        stop = asyncio.Event()
+        serving = asyncio.create_task(fleet.run_worker(queue="q", stop=stop))
+        result = await asyncio.wait_for(handle.result(), 30)
+        warnings = [event.error async for event in handle.events() if event.type is WorkflowEventType.WARNING]
+        stop.set()
+        await serving
+    assert result.successful, result.error
+    assert warnings == [
+        "no worker of queue `q` has ever registered a handler `work`, nor any other; start a worker for it"
+    ]
+
+
+async def test_a_restart_of_the_server_alone_does_not_run_the_step_of_a_healthy_worker_twice(tmp_path: Path) -> None:
+    """https://github.com/hatchet-dev/hatchet/issues/4784"""
+    begun, finish = [], threading.Event()
+    began = threading.Event()
+
+    def work(agent: Any, step: Any, context: Any) -> int:
+        begun.append(step.attempt)
+        began.set()
+        assert finish.wait(30)
+        return 1
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    options = ("--scripted", "--data-dir", str(tmp_path), "--port", port)
+    with ServerProcess(*options, variables={"HEADWATER_DRAIN_SECONDS": "0.2"}) as first:
+        agent = WorkflowAgent(target=first.target)
+        agent.register_handler("work", work)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("work", handler="work")
+        running = asyncio.create_task(agent.execute_workflow(workflow))
+        assert await asyncio.to_thread(began.wait, 10)
+        await asyncio.to_thread(first.stop)
+    with ServerProcess(*options):
+        finish.set()
+        result = await asyncio.wait_for(running, 30)
+    assert (result.successful, begun) == (True, [1]), result.error
+
+
+async def test_an_order_that_is_submitted_twice_starts_one_run() -> None:
+    """https://github.com/KeeperHub/keeperhub/issues/1532, https://github.com/vercel/workflow/issues/2011"""
+    payments = []
+    with ServerProcess("--scripted") as server:
+        for _ in range(2):
+            agent = WorkflowAgent(target=server.target)
+            agent.register_handler("work", lambda agent, step, context: payments.append(step.idempotency_key))
+            workflow = agent.create_workflow("order")
+            workflow.add_step("work", handler="work")
+            result = await agent.execute_workflow(workflow, {"order": 7}, request_id="order-7")
+            assert result.successful, result.error
+        with pytest.raises(ValidationError, match="request_id"):
+            await agent.start_workflow(workflow, {"order": 8}, request_id="order-7")
+        with pytest.raises(ValidationError, match="request_id"):
+            await agent.start_workflow(workflow, request_id="")
+    assert payments == [f"{result.run_id}/{payments[0].rpartition('/')[2]}"]
