@@ -8,10 +8,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from headwater._call.arguments import effort_name
+from headwater._values.replies import reply_message
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler
-from headwater._workflow.reply import reply_message
 from headwater._workflow.request import ACTION_HANDLER
 from headwater.v1 import worker_service_pb2
 

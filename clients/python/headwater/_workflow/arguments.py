@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 from headwater._values.json_values import checked_json
+from headwater._values.replies import CUT_REASONS, FINISH_REASON_NUMBERS
 from headwater._values.validation import invalid, seconds, text
 
 LONGEST_SECONDS = 365 * 86_400
+
+
+class RunIf(StrEnum):
+    """When a step runs. A step that was skipped because of a failure counts as failed."""
+
+    ALL_SUCCEEDED = "all_succeeded"
+    NONE_FAILED = "none_failed"
+    ALL_DONE = "all_done"
+    ANY_FAILED = "any_failed"
 
 
 def limit(name: str, value: Any) -> float:
@@ -51,3 +62,24 @@ def json_object(value: Any) -> Mapping[str, Any]:
         raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
     checked_json("metadata", dict(value))
     return copy.deepcopy(dict(value))
+
+
+def finish_reasons(name: str, value: Any) -> tuple[str, ...]:
+    """Finish reasons from an argument. Raises ValidationError."""
+    reasons = names_of(name, value)
+    for reason in reasons:
+        if reason not in FINISH_REASON_NUMBERS:
+            raise invalid(
+                name, f"{reason!r} is not a finish reason; those of a cut reply are {', '.join(sorted(CUT_REASONS))}"
+            )
+    return reasons
+
+
+def to_run_if(value: Any) -> RunIf | None:
+    """The rule from the argument of `add_step`. Raises ValidationError."""
+    if value is None:
+        return None
+    try:
+        return RunIf(value)
+    except ValueError:
+        raise invalid("run_if", f"must be one of {', '.join(RunIf)}, not {value!r}") from None

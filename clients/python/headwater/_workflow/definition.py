@@ -10,11 +10,10 @@ from typing import Any
 
 from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
+from headwater._values.replies import FINISH_REASON_NUMBERS
 from headwater._values.validation import text
-from headwater._workflow.arguments import flag, json_object, limit, names_of, optional
-from headwater._workflow.reply import finish_reason_number, finish_reasons
+from headwater._workflow.arguments import RunIf, finish_reasons, flag, json_object, limit, names_of, optional, to_run_if
 from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
-from headwater._workflow.run_if import RunIf, to_run_if
 from headwater.v1 import workflow_pb2
 
 Violation = tuple[str, str]
@@ -258,6 +257,6 @@ def step_message(step: Step) -> workflow_pb2.Step:
         description=step.description,
         metadata_json=checked_json("metadata", dict(step.metadata)) if step.metadata else "",
         queue=step.queue,
-        accept_finish_reasons=[finish_reason_number(name) for name in step.accept_finish_reasons],
+        accept_finish_reasons=[FINISH_REASON_NUMBERS[name] for name in step.accept_finish_reasons],
         run_if=f"RUN_IF_{step.run_if.name}" if step.run_if else None,
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
-from headwater._workflow.reply import reply_facts
+from headwater._values.replies import reply_facts
 from headwater._workflow.result import SkipReason, StepStatus, skipped_in_words, status_of_run, to_skip_reason
 from headwater.exceptions import Failure
 from headwater.v1 import workflow_pb2

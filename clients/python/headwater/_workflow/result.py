@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
-from headwater._workflow.reply import reply_facts, usage_counts
+from headwater._values.replies import reply_facts, usage_counts
 from headwater.exceptions import Failure, StepExecutionError, WorkflowError
 from headwater.v1 import workflow_pb2
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headwater_server.domain.chunks import ReplyFacts, total_usage
@@ -59,9 +59,11 @@ class Progress:
     Args:
         workflow: a definition without mistakes.
         state: how far the run is; only read.
+        spread: see `Scheduler`.
     """
 
-    def __init__(self, workflow: Workflow, state: RunState) -> None:
+    def __init__(self, workflow: Workflow, state: RunState, spread: Callable[[float], float]) -> None:
+        self._spread = spread
         self._definition = workflow.steps
         self._position = {step.name: position for position, step in enumerate(workflow.steps)}
         self._now = {name: state.steps[name] for name in self._position}
@@ -102,13 +104,17 @@ class Progress:
 
     def _resume_step(self, moment: Moment, step: Step) -> None:
         """A step was in progress when a crash came. A handler may still run; one that waited for a worker never ran."""
-        running = self._now[step.name].status is StepStatus.RUNNING
+        state = self._now[step.name]
+        running = state.status is StepStatus.RUNNING
+        least = state.failure.retry_delay_seconds if state.failure else None
         if running and step.handler:
             self._seen[step.name], context = self._context.snapshot()
             moment.attempts.append((step, self._now[step.name].attempt, context))
         elif running and step.retry_policy.is_at_most_once:
             lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
             self._fail(moment, step, at_most_once(lost))
+        elif state.status is StepStatus.RETRYING and least:  # when the delay began is not known
+            moment.delays.append((step, least))
         else:
             self._due.append(step.name)
 
@@ -193,7 +199,8 @@ class Progress:
             self._now[step.name] = replace(self._now[step.name], failures=failures)
             self._fail(moment, step, failure, error.reply)
         elif retry:
-            delay = max(policy.delay_seconds(failures), failure.retry_delay_seconds or 0.0) if counts else 0.0
+            least = failure.retry_delay_seconds or 0.0
+            delay = max(self._spread(policy.delay_seconds(failures)), least) if counts else 0.0
             event = RunEvent(EventType.STEP_RETRYING, failure=failure, delay_seconds=delay, reply=error.reply)
             self._retry(moment, step, event, failures)
 

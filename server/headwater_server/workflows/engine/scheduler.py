@@ -45,6 +45,13 @@ may pass. Neither mapping may be changed.
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""
+Spread: TypeAlias = Callable[[float], float]
+"""Makes of the delay before another attempt one that differs from those of other steps, in seconds."""
+
+
+def no_spread(seconds: float) -> float:
+    """Leaves a delay as it is."""
+    return seconds
 
 
 class Scheduler:
@@ -55,13 +62,16 @@ class Scheduler:
         state: how far the run is; must be running. Only what has been recorded is ever seen in it.
         execute: makes one attempt of a step; cancelling it interrupts the attempt.
         record: makes transitions durable. When it raises, `run` raises the same.
+        spread: spreads the delays of retry policies; a delay that a failure asks for is kept.
     """
 
-    def __init__(self, workflow: Workflow, state: RunState, execute: Execute, record: Record) -> None:
+    def __init__(
+        self, workflow: Workflow, state: RunState, execute: Execute, record: Record, spread: Spread = no_spread
+    ) -> None:
         self._state = state
         self._execute = execute
         self._record = record
-        self._progress = Progress(workflow, state)
+        self._progress = Progress(workflow, state, spread)
         self._attempts: dict[str, asyncio.Task[Outcome]] = {}
         self._delays: dict[str, asyncio.Task[None]] = {}
         self._interrupted: set[str] = set()

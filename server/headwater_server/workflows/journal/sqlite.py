@@ -27,14 +27,23 @@ import structlog
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import statements
-from headwater_server.workflows.journal.base import Change, JournalError, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.base import (
+    Change,
+    JournalDamagedError,
+    JournalError,
+    RunInfo,
+    RunSummary,
+    StoredRun,
+)
 from headwater_server.workflows.journal.data_directory import DataDirectory
 from headwater_server.workflows.journal.schema import migrate
 
 FILE_NAME = "headwater.db"
 BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
+PROBE_EVERY_SECONDS = 1.0
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
     "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
@@ -71,6 +80,8 @@ class SqliteJournal:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self.is_writable = True
+        self.changed = asyncio.Event()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: sqlite3.Connection
         self._thread = Thread(target=self._serve, name="headwater journal", daemon=True)
@@ -160,6 +171,13 @@ class SqliteJournal:
         self._jobs.put(_Job(run, writes, future))
         return await future
 
+    def _note_writable(self, writable: bool) -> None:
+        if writable != self.is_writable:
+            self.is_writable = writable
+            self.changed.set()
+            if writable:
+                log.info("journal", why="it can be written again")
+
     # The rest runs on the journal's thread.
 
     def _serve(self) -> None:
@@ -189,7 +207,11 @@ class SqliteJournal:
 
     def _serve_batch(self) -> bool:
         """Does all jobs that wait. Returns False when the journal is to close."""
-        batch = [self._jobs.get()]
+        try:
+            batch = [self._jobs.get(timeout=None if self.is_writable else PROBE_EVERY_SECONDS)]
+        except Empty:
+            self._write_or_fail([_Job(statements.probe, True, self._loop.create_future())])
+            return True
         with suppress(Empty):
             while True:
                 batch.append(self._jobs.get_nowait())
@@ -214,6 +236,9 @@ class SqliteJournal:
             log.error("journal", why=str(explained))
             for job in batch:
                 job.error = explained
+            self._tell(self._note_writable, False)
+        else:
+            self._tell(self._note_writable, True)
 
     def _write(self, batch: Sequence[_Job]) -> None:
         """Writes a batch in one transaction. Callers get their results after this has returned."""
@@ -240,7 +265,8 @@ class SqliteJournal:
             return error
         code = getattr(error, "sqlite_errorname", "")
         cure = next((cure for name, cure in _CURES.items() if code.startswith(name)), "look at its disk")
-        explained = JournalError(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
+        kind = JournalDamagedError if code.startswith(_DAMAGED) else JournalError
+        explained = kind(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
         explained.__cause__ = error
         return explained
 

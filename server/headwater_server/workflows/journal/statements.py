@@ -43,6 +43,7 @@ _INSERT_EVENT = """
     VALUES (:run_id, :sequence, :type, :step, :attempt, :content, :thinking, :omitted, :result, :facts,
         :create_time, :marks)
 """
+_HAS_EVENT = "SELECT 1 FROM events WHERE run_id = :run_id AND sequence = :sequence"
 _SET_KEY = """
     INSERT INTO context (run_id, key, value) VALUES (?, ?, ?)
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
@@ -124,7 +125,9 @@ def create(connection: Connection, run: RunRows, change: ChangeRows) -> None:
 
 
 def commit(connection: Connection, change: ChangeRows) -> None:
-    """Adds to a run. Raises KeyError for a run or a step that is not there."""
+    """Adds to a run, unless that was done before. Raises KeyError for a run or a step that is not there."""
+    if change.events and connection.execute(_HAS_EVENT, change.events[0]).fetchone():
+        return
     if connection.execute(_UPDATE_RUN, change.run).rowcount == 0:
         raise KeyError(change.run_id)
     for step in change.steps:
@@ -181,6 +184,12 @@ def handlers(connection: Connection, queue: str) -> frozenset[str]:
     """Names registered on a queue."""
     query = "SELECT name FROM handlers WHERE queue = ?"
     return frozenset(row["name"] for row in connection.execute(query, (queue,)))
+
+
+def probe(connection: Connection) -> None:
+    """Writes to the file, and changes nothing."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def delete(connection: Connection, run_id: str) -> None:

@@ -18,7 +18,7 @@ from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk, StepRunner
-from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
@@ -30,20 +30,26 @@ def reply(text: str) -> Reply:
 
 
 class FaultyJournal(SqliteJournal):
-    """A journal on a disk that is full when `full` is set; `creating` is set when it is about to store a run."""
+    """A journal on a disk that is full when `full` is set, and damaged when `damaged` is; `creating` is set when it is about to store a run."""
 
     def __init__(self, directory):
         super().__init__(directory)
         self.full = False
+        self.damaged = False
+        self.fails_after_create = False
         self.creating = asyncio.Event()
 
     async def create(self, info, state, change):
         self.creating.set()
         await super().create(info, state, change)
+        if self.fails_after_create:
+            raise JournalError("the end of the write is unknown")
 
     def _write(self, batch):
         if self.full:
             raise JournalError("no space left")
+        if self.damaged:
+            raise JournalDamagedError("the file is damaged")
         super()._write(batch)
 
 
@@ -95,10 +101,10 @@ async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -
     """A run whose journal failed in mid-run: no task drives it, and the journal has it as running."""
     run_id = await runs.start_run(request())
     await events_begin(runs, run_id)
-    journal.full = True
+    journal.damaged = True
     go_on.set()
     await until(lambda: len(runs) == 0)
-    journal.full = False
+    journal.damaged = False
     return run_id
 
 
@@ -174,6 +180,31 @@ async def test_a_run_that_completes_while_a_second_caller_resumes_it_stays_compl
             await second
         assert caught.value.reason is Reason.RUN_STATE
         assert (await events(runs, run_id)).count("run_resumed") == 1
+
+
+async def test_a_run_waits_while_the_journal_cannot_be_written_and_no_step_runs_twice(tmp_path):
+    prompts = []
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+        prompts.append(prompt)
+        journal.full = True
+        return reply(prompt)
+
+    async with opened(tmp_path, act) as (runs, journal, _):
+        run_id = await runs.start_run(request())
+        watching = asyncio.create_task(events(runs, run_id))
+        await until(lambda: not journal.is_writable)
+        journal.full = False
+        assert (await watching)[-1] == "run_finished"
+        assert prompts == ["x"]
+        await until(lambda: journal.is_writable)
+
+
+async def test_a_run_that_was_stored_although_the_journal_failed_is_driven(tmp_path):
+    async with opened(tmp_path) as (runs, journal, _):
+        journal.fails_after_create = True
+        run_id = await runs.start_run(request())
+        assert (await events(runs, run_id))[-1] == "run_finished"
 
 
 async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monkeypatch):

@@ -184,6 +184,36 @@ def test_the_next_attempt_waits_at_least_as_long_as_the_failure_asks() -> None:
     assert delays(run(workflow(Step("a")), handler)) == [0.3, 0.4, 0.8]
 
 
+def test_delays_are_spread_as_the_caller_wants_and_one_that_the_failure_asks_for_is_not() -> None:
+    definition = workflow(Step("a"))
+    recorder = FakeRecorder(definition)
+
+    async def execute(step: Step, attempt: int, values: Mapping[str, str], results: Mapping[str, str]) -> Outcome:
+        raise failing("no", retry_delay_seconds=4.0 if attempt == 1 else None)
+
+    def halved(seconds: float) -> float:
+        return seconds / 2
+
+    run_in_virtual_time(Scheduler(definition, recorder.load(), execute, recorder.record, halved).run())
+    assert delays(recorder) == [4.0, 0.2, 0.4]
+
+
+def test_a_crash_in_a_delay_that_the_failure_asked_for_does_not_shorten_it() -> None:
+    definition = workflow(Step("a"))
+    journal = FakeRecorder(definition)
+    state = journal.state.steps["a"]
+    state.status, state.attempt = StepStatus.RETRYING, 1
+    state.failure = Failure(Reason.PROVIDER_RATE_LIMITED, "slow down", retry_delay_seconds=30.0)
+    times = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        times.append(asyncio.get_running_loop().time())
+        return Outcome("1")
+
+    run(definition, handler, journal=journal)
+    assert times[0] >= 30.0
+
+
 def test_a_lost_attempt_of_a_step_that_is_at_most_once_fails_it() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         raise failing("its worker was lost", Reason.WORKER_LOST)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headwater._values.validation import invalid
-from headwater._workflow.arguments import names_of
 from headwater.v1 import agent_pb2, workflow_pb2
 
 _NAMES: dict[int, str] = {
@@ -15,11 +13,11 @@ _NAMES: dict[int, str] = {
     for value in agent_pb2.FinishReason.DESCRIPTOR.values
     if value.number
 }
-_NUMBERS: dict[str, agent_pb2.FinishReason] = {
+FINISH_REASON_NUMBERS: dict[str, agent_pb2.FinishReason] = {
     name: agent_pb2.FinishReason.ValueType(number)  # type: ignore[misc]
     for number, name in _NAMES.items()
 }
-CUT = frozenset({"length", "tool_calls", "content_filter", "refusal", "pause"})
+CUT_REASONS = frozenset({"length", "tool_calls", "content_filter", "refusal", "pause"})
 """Finish reasons of a reply that is not whole."""
 
 
@@ -55,7 +53,7 @@ def reply_message(metadata: Mapping[str, Any]) -> workflow_pb2.ActionReply:
     """The facts of a reply from the metadata of its chunks."""
     usage = metadata.get("usage")
     return workflow_pb2.ActionReply(
-        finish_reason=_NUMBERS.get(metadata.get("finish_reason", ""), agent_pb2.FINISH_REASON_OTHER),
+        finish_reason=FINISH_REASON_NUMBERS.get(metadata.get("finish_reason", ""), agent_pb2.FINISH_REASON_OTHER),
         usage=None if usage is None else agent_pb2.Usage(**usage),
         model=metadata.get("model", ""),
         provider=metadata.get("provider", ""),
@@ -65,17 +63,3 @@ def reply_message(metadata: Mapping[str, Any]) -> workflow_pb2.ActionReply:
 def usage_counts(usage: agent_pb2.Usage) -> dict[str, int]:
     """Counts of tokens by name."""
     return {field.name: count for field, count in usage.ListFields()}
-
-
-def finish_reasons(name: str, value: Any) -> tuple[str, ...]:
-    """Finish reasons from an argument. Raises ValidationError."""
-    reasons = names_of(name, value)
-    for reason in reasons:
-        if reason not in _NUMBERS:
-            raise invalid(name, f"{reason!r} is not a finish reason; those of a cut reply are {', '.join(sorted(CUT))}")
-    return reasons
-
-
-def finish_reason_number(name: str) -> agent_pb2.FinishReason:
-    """The contract's number of a finish reason."""
-    return _NUMBERS[name]
