@@ -73,3 +73,33 @@ async def test_a_run_says_what_its_action_steps_cost(server: ServerProcess) -> N
         assert step.usage == completed[name].usage
     totals = [step.usage["total_tokens"] for step in result.step_results.values() if step.usage]
     assert result.usage["total_tokens"] == sum(totals) > 0
+
+
+@pytest.mark.parametrize("tools", [[], [a_tool]], ids=["asked by the server", "asked by the agent, which has tools"])
+async def test_a_prompt_names_values_of_the_context_and_results(server: ServerProcess, tools: list[Any]) -> None:
+    """https://github.com/crewAIInc/crewAI/issues/1369, https://github.com/defai-digital/AutomatosX/issues/41"""
+    agent = WorkflowAgent(target=server.target, tools=tools)
+    workflow = agent.create_workflow("w")
+    workflow.add_step("draft", action="Write about {topic} or {{topic}}.")
+    workflow.add_step("better", action="Improve: {{ steps.draft.result }}", depends_on="draft")
+    result = await agent.execute_workflow(workflow, {"topic": "rivers"})
+    assert "{topic} or rivers." in result.step_results["draft"].result
+    assert result.step_results["better"].result.count("rivers") == 1
+
+
+@pytest.mark.parametrize("tools", [[], [a_tool]], ids=["asked by the server", "asked by the agent, which has tools"])
+async def test_a_step_has_settings_for_itself(server: ServerProcess, tools: list[Any]) -> None:
+    agent = WorkflowAgent(target=server.target, model="scripted/echo", max_tokens=1, tools=tools)
+    workflow = agent.create_workflow("w")
+    workflow.add_step("whole", action="one two three", max_tokens=100)
+    workflow.add_step("story", action="Tell.", model="scripted/story", max_tokens=5_000)
+    workflow.add_step("json", action="x", response_format={"type": "object"}, max_retries=0)
+    result = await agent.execute_workflow(workflow)
+    assert [step.model for step in result.step_results.values()][:2] == ["echo", "story"]
+    assert result.step_results["whole"].finish_reason == "stop"
+    assert "response_format" in (result.step_results["json"].error or "")  # the scripted provider refuses it
+
+
+async def test_a_setting_that_a_step_does_not_have_is_refused() -> None:
+    with pytest.raises(ValidationError, match="temprature: is no setting"):
+        add_one_step(WorkflowAgent(), temprature=1)

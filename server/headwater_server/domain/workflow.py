@@ -14,6 +14,8 @@ from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import AgentConfig
 
+ACTION_HANDLER = "headwater.action"
+"""The handler of a step whose action a worker answers with an agent that has tools."""
 Context: TypeAlias = dict[str, str]
 """Key to value as JSON text."""
 
@@ -103,6 +105,7 @@ class Step:
 
     Attributes:
         metadata: a JSON object as text; empty for none.
+        agent: its settings over those of the workflow's agent.
         run_if: None: as ALL_SUCCEEDED, with a warning where a skip may not be meant.
         accept_finish_reasons: those with which a cut reply to the action counts as whole.
     """
@@ -120,6 +123,12 @@ class Step:
     queue: str = ""
     accept_finish_reasons: tuple[FinishReason, ...] = ()
     run_if: RunIf | None = None
+    agent: AgentConfig | None = None
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether a model answers its action: the server's, or that of a worker whose agent has tools."""
+        return bool(self.action) and self.handler in ("", ACTION_HANDLER)
 
 
 @dataclass(frozen=True, slots=True)

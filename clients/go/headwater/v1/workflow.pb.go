@@ -551,8 +551,10 @@ func (x *Step) GetAgent() *AgentConfig {
 	return nil
 }
 
-// When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
-// `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
+// When and how often a failed attempt of a step is repeated. The delay after failure number N is `initial_delay` *
+// `backoff` to the power of N - 1, at most `max_delay`, less a random part of up to a half: steps that failed together do
+// not all start again at once. It is never shorter than the failure asks (`Failure.retry_delay`), such as a provider that
+// names a time. A failure that is `non_retryable` ends the step.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The delay after the first failure, 0 to 1 day. Absent: 200 milliseconds.
@@ -865,9 +867,12 @@ type WorkflowRun struct {
 	// The queue of its handlers. Empty when it was given none.
 	Queue string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
 	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
-	Usage         *Usage `protobuf:"bytes,13,opt,name=usage,proto3" json:"usage,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Usage *Usage `protobuf:"bytes,13,opt,name=usage,proto3" json:"usage,omitempty"`
+	// `context_json` leaves out every `NAME_result` that is the result of its step: with them the message would be over
+	// 3 MiB. The results are in `steps`. Default: false.
+	ContextLacksResults bool `protobuf:"varint,14,opt,name=context_lacks_results,json=contextLacksResults,proto3" json:"context_lacks_results,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *WorkflowRun) Reset() {
@@ -989,6 +994,13 @@ func (x *WorkflowRun) GetUsage() *Usage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *WorkflowRun) GetContextLacksResults() bool {
+	if x != nil {
+		return x.ContextLacksResults
+	}
+	return false
 }
 
 // Something that happened in a run.
@@ -1966,7 +1978,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\rfinish_reason\x18\x01 \x01(\x0e2\x1a.headwater.v1.FinishReasonR\ffinishReason\x12)\n" +
 	"\x05usage\x18\x02 \x01(\v2\x13.headwater.v1.UsageR\x05usage\x12\x14\n" +
 	"\x05model\x18\x03 \x01(\tR\x05model\x12\x1a\n" +
-	"\bprovider\x18\x04 \x01(\tR\bprovider\"\xab\x04\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\"\xdf\x04\n" +
 	"\vWorkflowRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x127\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x122\n" +
@@ -1982,7 +1994,8 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1a\n" +
 	"\bsequence\x18\v \x01(\x05R\bsequence\x12\x14\n" +
 	"\x05queue\x18\f \x01(\tR\x05queue\x12)\n" +
-	"\x05usage\x18\r \x01(\v2\x13.headwater.v1.UsageR\x05usage\"\xef\a\n" +
+	"\x05usage\x18\r \x01(\v2\x13.headwater.v1.UsageR\x05usage\x122\n" +
+	"\x15context_lacks_results\x18\x0e \x01(\bR\x13contextLacksResults\"\xef\a\n" +
 	"\rWorkflowEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12;\n" +

@@ -197,7 +197,7 @@ type StartWorkflowRunRequest struct {
 	// INVALID_ARGUMENT together with `context_json`.
 	Context *structpb.Struct `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
 	// The same as JSON text, an object: values come back as they are sent. At most 1 MiB; the context may never grow
-	// beyond that. Default: `{}`.
+	// beyond that, results of steps not counted, which may have 1.25 MiB in all. Default: `{}`.
 	ContextJson string `protobuf:"bytes,3,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
 	// The queue whose workers have the handlers of steps that name none. At most 256 characters. Required when there are
 	// such steps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.request import ACTION_HANDLER
-from headwater.v1 import worker_service_pb2
+from headwater.v1 import agent_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
     from headwater.agent import Agent
@@ -40,6 +41,15 @@ def task_handlers(
     return {name: hosting(name) for name in list(handlers)} | ({ACTION_HANDLER: act} if actions else {})
 
 
+def _response_format(form: agent_pb2.ResponseFormat) -> str | dict[str, Any] | None:
+    if form.type == agent_pb2.RESPONSE_FORMAT_TYPE_JSON_OBJECT:
+        return "json"
+    if form.type != agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
+        return None
+    schema = {"schema": json.loads(form.schema_json), "name": form.name}
+    return {"type": "json_schema", "json_schema": schema | ({"strict": form.strict} if form.HasField("strict") else {})}
+
+
 def _action(
     task: worker_service_pb2.WorkerTask, facts: dict[str, Any]
 ) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
@@ -62,6 +72,10 @@ def _action(
             provider=settings.provider,
             temperature=settings.temperature if settings.HasField("temperature") else None,
             max_tokens=settings.max_tokens if settings.HasField("max_tokens") else None,
+            top_p=settings.top_p if settings.HasField("top_p") else None,
+            stop=list(settings.stop) or None,
+            seed=settings.seed if settings.HasField("seed") else None,
+            response_format=_response_format(settings.response_format),
             reasoning_effort=effort_name(settings.reasoning_effort),
             labels=dict(settings.labels),
             user=settings.user,

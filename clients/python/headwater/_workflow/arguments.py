@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
+from headwater._call.request import add_choices, build_agent
 from headwater._values.json_values import checked_json
 from headwater._values.replies import CUT_REASONS, FINISH_REASON_NUMBERS
 from headwater._values.validation import invalid, seconds, text
+from headwater.v1 import agent_pb2
 
 LONGEST_SECONDS = 365 * 86_400
+
+
+class StepSettings(TypedDict, total=False):
+    """Settings of the agent for one action; the names and values are those of `Agent.run`."""
+
+    model: str
+    provider: str
+    instructions: str
+    temperature: float
+    max_tokens: int
+    top_p: float
+    stop: str | Sequence[str]
+    seed: int
+    reasoning_effort: str
+    response_format: Any
+
+
+_SAMPLING = ("temperature", "max_tokens", "top_p", "stop", "seed")
 
 
 class RunIf(StrEnum):
@@ -83,3 +103,30 @@ def to_run_if(value: Any) -> RunIf | None:
         return RunIf(value)
     except ValueError:
         raise invalid("run_if", f"must be one of {', '.join(RunIf)}, not {value!r}") from None
+
+
+def step_agent(settings: StepSettings) -> agent_pb2.AgentConfig | None:
+    """The settings of a step as a message; None for none. Raises ValidationError, for a name that is no setting too."""
+    values: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    known = StepSettings.__annotations__
+    for name in values:
+        if name not in known:
+            raise invalid(name, f"is no setting of a step; there are {', '.join(known)}")
+    if not values:
+        return None
+    config = build_agent(
+        instructions=values.get("instructions", ""),
+        model=values.get("model"),
+        provider=values.get("provider"),
+        sampling_values={name: values.get(name) for name in _SAMPLING},
+        reasoning_effort=values.get("reasoning_effort"),
+    )
+    add_choices(
+        config,
+        response_format=values.get("response_format"),
+        unsupported_params=None,
+        provider_options=None,
+        toolbox=None,
+        parallel_tool_calls=None,
+    )
+    return config

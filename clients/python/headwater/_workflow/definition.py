@@ -6,15 +6,26 @@ import graphlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Unpack
 
 from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
 from headwater._values.replies import FINISH_REASON_NUMBERS
 from headwater._values.validation import text
-from headwater._workflow.arguments import RunIf, finish_reasons, flag, json_object, limit, names_of, optional, to_run_if
+from headwater._workflow.arguments import (
+    RunIf,
+    StepSettings,
+    finish_reasons,
+    flag,
+    json_object,
+    limit,
+    names_of,
+    optional,
+    step_agent,
+    to_run_if,
+)
 from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
-from headwater.v1 import workflow_pb2
+from headwater.v1 import agent_pb2, workflow_pb2
 
 Violation = tuple[str, str]
 """Path of a field, and what is wrong with it."""
@@ -40,6 +51,7 @@ class Step:
     queue: str = ""
     accept_finish_reasons: tuple[str, ...] = ()
     run_if: RunIf | None = None
+    agent: agent_pb2.AgentConfig | None = None
 
     @property
     def max_retries(self) -> int:
@@ -104,13 +116,15 @@ class Workflow:
         retry_policy: RetryPolicy | None = None,
         accept_finish_reasons: str | Iterable[str] | None = None,
         run_if: RunIf | str | None = None,
+        **settings: Unpack[StepSettings],
     ) -> Step:
         """Add a step. It needs an `action`, a `handler` or both.
 
         Args:
             name: unique in the workflow, 1 to 256 characters.
-            action: a prompt for the agent's model; the results of the steps it depends on follow it as JSON, and the
-                reply is the result. Beside a handler it is only a label.
+            action: a prompt for the agent's model; the reply is the result. `{{ context.topic }}`, or `{{ topic }}` for
+                short, and `{{ steps.draft.result }}` are filled in, each a CEL expression; the results of the steps it
+                depends on that it does not name follow as JSON. Beside a handler it is only a label.
             handler: name under which a function was registered, by `WorkflowAgent.register_handler` or a worker.
             depends_on: names of the steps that must end first; `run_if` says how.
             condition: a CEL expression over `context`, such as `context.score < 0.8`; the step is skipped unless it is
@@ -129,6 +143,9 @@ class Workflow:
             run_if: when the step runs, once those it depends on have ended: `all_succeeded`, `none_failed` (and at
                 least one completed; one that its own condition skipped does not matter), `all_done`, or `any_failed`
                 for cleaning up. None: as `all_succeeded`, with a `warning` event when a condition's skip skips a join.
+            settings: settings of the agent for this action alone: `model`, `provider`, `instructions`, `temperature`,
+                `max_tokens`, `top_p`, `stop`, `seed`, `reasoning_effort`, `response_format`. With the last, the result
+                is the parsed JSON.
 
         Raises:
             ValidationError: for an argument of the wrong type; how steps fit together is checked by `validate`.
@@ -147,6 +164,7 @@ class Workflow:
             queue=optional("queue", queue),
             accept_finish_reasons=finish_reasons("accept_finish_reasons", accept_finish_reasons),
             run_if=to_run_if(run_if),
+            agent=step_agent(settings),
         )
         self._steps.append(step)
         return step
@@ -259,4 +277,5 @@ def step_message(step: Step) -> workflow_pb2.Step:
         queue=step.queue,
         accept_finish_reasons=[FINISH_REASON_NUMBERS[name] for name in step.accept_finish_reasons],
         run_if=f"RUN_IF_{step.run_if.name}" if step.run_if else None,
+        agent=step.agent,
     )

@@ -190,11 +190,21 @@ def to_result(run: workflow_pb2.WorkflowRun) -> WorkflowResult:
         status=status,
         duration=None if status is StepStatus.RUNNING else _run_duration(run),
         step_results=steps,
-        context=json.loads(run.context_json or "{}"),
+        context=context_of(run),
         error=run.failure.message or None,
         failure=to_failure(run.failure) if run.HasField("failure") else None,
         usage=usage_counts(run.usage) if run.HasField("usage") else None,
     )
+
+
+def context_of(run: workflow_pb2.WorkflowRun) -> dict[str, Any]:
+    """The context of a run, with the results that a very large run does not repeat in it."""
+    values: dict[str, Any] = json.loads(run.context_json or "{}")
+    if run.context_lacks_results:
+        for step in run.steps:
+            if step.result_json:
+                values.setdefault(f"{step.name}_result", json.loads(step.result_json))
+    return values
 
 
 def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:

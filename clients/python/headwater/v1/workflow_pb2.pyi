@@ -170,7 +170,7 @@ class ActionReply(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class WorkflowRun(_message.Message):
-    __slots__ = ("run_id", "status", "workflow", "workflow_name", "context_json", "steps", "failure", "failed_steps", "create_time", "end_time", "sequence", "queue", "usage")
+    __slots__ = ("run_id", "status", "workflow", "workflow_name", "context_json", "steps", "failure", "failed_steps", "create_time", "end_time", "sequence", "queue", "usage", "context_lacks_results")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +184,7 @@ class WorkflowRun(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LACKS_RESULTS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     status: WorkflowRunStatus
     workflow: Workflow
@@ -197,7 +198,8 @@ class WorkflowRun(_message.Message):
     sequence: int
     queue: str
     usage: _agent_pb2.Usage
-    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[WorkflowRunStatus, str]] = ..., workflow: _Optional[_Union[Workflow, _Mapping]] = ..., workflow_name: _Optional[str] = ..., context_json: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[StepRun, _Mapping]]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., queue: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ...) -> None: ...
+    context_lacks_results: bool
+    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[WorkflowRunStatus, str]] = ..., workflow: _Optional[_Union[Workflow, _Mapping]] = ..., workflow_name: _Optional[str] = ..., context_json: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[StepRun, _Mapping]]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., queue: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., context_lacks_results: bool = ...) -> None: ...
 
 class WorkflowEvent(_message.Message):
     __slots__ = ("sequence", "run_id", "create_time", "step", "attempt", "run_started", "run_resumed", "step_started", "step_waiting", "step_chunk", "step_completed", "step_failed", "step_retrying", "step_skipped", "step_cancelled", "run_warning", "run_finished")

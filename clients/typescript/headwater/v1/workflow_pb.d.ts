@@ -192,8 +192,10 @@ export declare type Step = Message<"headwater.v1.Step"> & {
 export declare const StepSchema: GenMessage<Step>;
 
 /**
- * When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
- * `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
+ * When and how often a failed attempt of a step is repeated. The delay after failure number N is `initial_delay` *
+ * `backoff` to the power of N - 1, at most `max_delay`, less a random part of up to a half: steps that failed together do
+ * not all start again at once. It is never shorter than the failure asks (`Failure.retry_delay`), such as a provider that
+ * names a time. A failure that is `non_retryable` ends the step.
  *
  * @generated from message headwater.v1.RetryPolicy
  */
@@ -463,6 +465,14 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
    * @generated from field: headwater.v1.Usage usage = 13;
    */
   usage?: Usage | undefined;
+
+  /**
+   * `context_json` leaves out every `NAME_result` that is the result of its step: with them the message would be over
+   * 3 MiB. The results are in `steps`. Default: false.
+   *
+   * @generated from field: bool context_lacks_results = 14;
+   */
+  contextLacksResults: boolean;
 };
 
 /**

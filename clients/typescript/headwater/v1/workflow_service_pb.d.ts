@@ -116,7 +116,7 @@ export declare type StartWorkflowRunRequest = Message<"headwater.v1.StartWorkflo
 
   /**
    * The same as JSON text, an object: values come back as they are sent. At most 1 MiB; the context may never grow
-   * beyond that. Default: `{}`.
+   * beyond that, results of steps not counted, which may have 1.25 MiB in all. Default: `{}`.
    *
    * @generated from field: string context_json = 3;
    */

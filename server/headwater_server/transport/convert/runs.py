@@ -112,6 +112,10 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
         queue=info.queue,
         usage=usage_message(total_usage(step.reply.usage for step in state.steps.values() if step.reply)),
     )
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
+        message.context_lacks_results = True
+        results = {f"{name}_result": step.result for name, step in state.steps.items()}
+        message.context_json = json_object({k: v for k, v in state.context.items() if results.get(k) != v})
     for characters, names in SHORTER:
         if message.ByteSize() <= MAX_MESSAGE_BYTES:
             break

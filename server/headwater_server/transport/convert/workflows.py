@@ -34,7 +34,7 @@ def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[Field
     if message.ByteSize() > MAX_WORKFLOW_BYTES:
         raise invalid_workflow([FieldViolation("workflow", f"is larger than {MAX_WORKFLOW_BYTES} bytes")])
     bad: list[FieldViolation] = []
-    agent = _agent(message.agent, bad)
+    agent = _agent(message.agent, "workflow.agent", bad)
     durations = _Durations(bad)
     schedule_timeout = durations.parse(message, "schedule_timeout", "workflow")
     steps = tuple(_step(entry, f"workflow.steps[{i}]", durations, bad) for i, entry in enumerate(message.steps))
@@ -49,14 +49,12 @@ def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[Field
     return workflow, bad
 
 
-def _agent(message: agent_pb2.AgentConfig, bad: list[FieldViolation]) -> AgentConfig:
+def _agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> AgentConfig:
     given = {field.name for field, _ in message.ListFields()}
     refused = [name for name in _NOT_FOR_AN_AGENT if name in given]
     if not refused:
-        return parse_agent(message, "workflow.agent", bad)
-    bad += [
-        FieldViolation(f"workflow.agent.{name}", "must be empty: the server cannot call a tool") for name in refused
-    ]
+        return parse_agent(message, path, bad)
+    bad += [FieldViolation(f"{path}.{name}", "must be empty: the server cannot call a tool") for name in refused]
     return AgentConfig()
 
 
@@ -94,6 +92,7 @@ def _step(message: workflow_pb2.Step, path: str, durations: _Durations, bad: lis
         metadata=message.metadata_json,
         queue=message.queue,
         run_if=_run_if(message, path, bad),
+        agent=_agent(message.agent, f"{path}.agent", bad) if message.HasField("agent") else None,
         accept_finish_reasons=parse_finish_reasons(message.accept_finish_reasons, f"{path}.accept_finish_reasons", bad),
     )
 
@@ -152,5 +151,6 @@ def step(definition: Step) -> workflow_pb2.Step:
         metadata_json=definition.metadata,
         queue=definition.queue,
         run_if=_RUN_IFS[definition.run_if] if definition.run_if else None,
+        agent=None if definition.agent is None else agent_message(definition.agent),
         accept_finish_reasons=[FINISH_REASONS[reason] for reason in definition.accept_finish_reasons],
     )

@@ -13,7 +13,7 @@ from typing import NoReturn, TypeAlias
 
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
-from headwater_server.workflows.definition import conditions
+from headwater_server.workflows.definition import conditions, prompts
 
 MAX_STEPS = 2_000
 MAX_NAME_CHARACTERS = 256
@@ -139,6 +139,9 @@ def _workflow_mistakes(workflow: Workflow) -> Iterator[_Mistake]:
 def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
     if step.condition and (wrong := conditions.check(step.condition)) is not None:
         yield "condition", wrong
+    if step.is_prompt:
+        for text in prompts.mistakes(step):
+            yield "action", text
     if step.timeout_seconds is not None and not 0 < step.timeout_seconds <= MAX_TIMEOUT_SECONDS:
         yield "timeout", f"is {step.timeout_seconds:g} s, must be above 0, at most 365 days; leave it out for no limit"
     for path, text in _policy_mistakes(step.retry_policy):

@@ -31,7 +31,7 @@ from headwater_server.domain.workflow import (
     Workflow,
 )
 from headwater_server.workflows.definition import conditions
-from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext, utf8_size
+from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext
 from headwater_server.workflows.engine.failures import at_most_once, run_failure
 from headwater_server.workflows.engine.skips import MAX_NAMES, silenced, skip_of
 
@@ -67,7 +67,9 @@ class Progress:
         self._definition = workflow.steps
         self._position = {step.name: position for position, step in enumerate(workflow.steps)}
         self._now = {name: state.steps[name] for name in self._position}
-        self._context = SharedContext(state.context, sum(utf8_size(step.result) for step in self._now.values()))
+        self._context = SharedContext(
+            state.context, {f"{name}_result": step.result for name, step in self._now.items() if step.result}
+        )
         self._unended = sum(step.status not in ENDED_STEP for step in self._now.values())
         self._dependants: dict[str, list[Step]] = {name: [] for name in self._position}
         self._waits_for: dict[str, int] = {}  # how many dependencies have not ended

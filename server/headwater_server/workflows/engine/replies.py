@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
 from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
-from headwater_server.domain.workflow import Step
+from headwater_server.domain.json_text import parse_json
+from headwater_server.domain.messages import AgentConfig
+from headwater_server.domain.workflow import Outcome, Step
 
 _CUT = {
     FinishReason.LENGTH: "the reply was cut at the limit of tokens; raise max_tokens or ask for less",
@@ -26,9 +29,25 @@ class Reply:
     facts: ReplyFacts
 
 
-def check_whole(step: Step, facts: ReplyFacts | None) -> None:
-    """Raises StepError (final) for a reply that is not whole, unless the step accepts its finish reason."""
-    if facts is None or (why := _CUT.get(facts.reason)) is None or facts.reason in step.accept_finish_reasons:
-        return
-    message = f"the reply ended with `{facts.reason.value}`: {why}, or name the reason in accept_finish_reasons"
-    raise StepError(Failure(Reason.STEP_FAILED, message, non_retryable=True), facts)
+def whole_outcome(step: Step, agent: AgentConfig, outcome: Outcome) -> Outcome:
+    """The outcome of an attempt; where a model replied and JSON was asked for, with that as the result.
+
+    Raises StepError for a reply that is not whole, unless the step accepts its finish reason, and for one that is not
+    the JSON that was asked for.
+    """
+    facts = outcome.reply
+    if facts is None:
+        return outcome
+    why = _CUT.get(facts.reason)
+    if why is not None and facts.reason not in step.accept_finish_reasons:
+        message = f"the reply ended with `{facts.reason.value}`: {why}, or name the reason in accept_finish_reasons"
+        raise StepError(Failure(Reason.STEP_FAILED, message, non_retryable=True), facts)
+    text = json.loads(outcome.result)
+    if agent.response_format is None or not isinstance(text, str):
+        return outcome
+    try:
+        parse_json(text)
+    except ValueError as error:
+        message = f"the reply, of which response_format wants JSON, {error}"
+        raise StepError(Failure(Reason.STEP_FAILED, message), facts) from error
+    return replace(outcome, result=text.strip())

@@ -12,7 +12,7 @@ import pytest
 from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
-from headwater_server.domain.messages import AgentConfig
+from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType
 from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
 from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
@@ -205,6 +205,29 @@ async def test_a_run_that_was_stored_although_the_journal_failed_is_driven(tmp_p
         journal.fails_after_create = True
         run_id = await runs.start_run(request())
         assert (await events(runs, run_id))[-1] == "run_finished"
+
+
+async def test_with_a_response_format_the_result_of_an_action_is_the_json(tmp_path):
+    asked = []
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+        asked.append(agent)
+        return reply(' {"a": 3.0} ' if len(asked) == 2 else "Sure! Here is your JSON")
+
+    own = AgentConfig(response_format=ResponseFormat(ResponseFormatType.JSON_OBJECT), sampling={"seed": 1})
+    step = Step("a", action="x", agent=own, retry_policy=RetryPolicy(initial_delay_seconds=0.01))
+    async with opened(tmp_path, act) as (runs, _, _):
+        run_id = await runs.start_run(request(step))
+        assert "step_retrying a" in await events(runs, run_id)
+        assert (await runs.get_run(run_id)).state.steps["a"].result == '{"a": 3.0}'
+
+
+def test_settings_of_a_step_stand_over_those_of_the_workflow():
+    workflow = AgentConfig(model="m", provider="p", instructions="i", sampling={"seed": 1, "top_p": 0.5}, user="u")
+    step = AgentConfig(model="other", sampling={"seed": 2})
+    merged = AgentConfig(model="other", instructions="i", sampling={"seed": 2, "top_p": 0.5}, user="u")
+    assert workflow.overlaid(step) == merged
+    assert workflow.overlaid(None) is workflow
 
 
 async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monkeypatch):

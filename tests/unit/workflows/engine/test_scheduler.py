@@ -383,7 +383,7 @@ def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None
     journal = run(workflow(Step("a")), handler)
     assert journal.state.steps["a"].attempt == 1
     assert journal.state.context == {}
-    assert "with the outcome of step `a`, the context would have 1,048,588 bytes" in why(journal.state.failure)
+    assert "the context (largest of the changed keys: `big`) would have 1,048,579 bytes" in why(journal.state.failure)
 
 
 def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:
@@ -391,16 +391,26 @@ def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message(
         return Outcome("0", {"big": f'"{"文" * 400_000}"'})
 
     journal = run(workflow(Step("a")), handler)
-    assert "the context would have 1,200,014 bytes" in why(journal.state.failure)
+    assert "would have 1,200,005 bytes" in why(journal.state.failure)
+
+
+def test_results_do_not_count_as_context_too() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome(f'"{"x" * 4_096}"')
+
+    journal = run(workflow(*(Step(f"p{number}") for number in range(300))), handler, {"big": "1" * 1_000_000})
+    assert journal.state.status is RunStatus.COMPLETED
 
 
 def test_all_results_together_have_a_limit() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
-        return Outcome("1" * 600_000, {}, (f"{step.name}_result",))
+        return Outcome("1" * 700_000, {}, (f"{step.name}_result",))
 
     journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
     assert journal.state.steps["a"].status is StepStatus.COMPLETED
-    assert "the results of all steps would have 1,200,000 bytes" in why(journal.state.steps["b"].failure)
+    assert "the results of all steps (700,000 bytes are this step's) would have 1,400,000 bytes" in why(
+        journal.state.steps["b"].failure
+    )
 
 
 def test_cancelling_interrupts_what_runs_and_waits_for_its_cleanup() -> None:
