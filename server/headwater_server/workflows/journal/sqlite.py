@@ -36,11 +36,12 @@ from headwater_server.workflows.journal.base import (
     StoredRun,
 )
 from headwater_server.workflows.journal.data_directory import DataDirectory
-from headwater_server.workflows.journal.schema import migrate
+from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 
 FILE_NAME = "headwater.db"
 BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
 PROBE_EVERY_SECONDS = 1.0
+PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -150,11 +151,21 @@ class SqliteJournal:
         prune = partial(statements.prune, ended_before=ended_before, most=PRUNE_AT_ONCE)
         while removed := await self._do(prune, writes=True):
             total += removed
+        await self._shrink()
         return total
 
     async def delete(self, run_id: str) -> None:
         """See `Journal.delete`."""
         await self._do(partial(statements.delete, run_id=run_id), writes=True)
+        await self._shrink()
+
+    async def _shrink(self) -> None:
+        """Gives free space back to the disk, in pieces between which other writes have their turn."""
+        give_back = partial(statements.give_back, pages=PAGES_AT_ONCE)
+        left = await self._do(give_back, writes=True)
+        while left and (now := await self._do(give_back, writes=True)) < left:
+            left = now
+        await self._do(statements.checkpoint)
 
     async def close(self) -> None:
         """See `Journal.close`. May be called again."""
@@ -197,6 +208,7 @@ class SqliteJournal:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
+            make_shrinkable(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrate(connection, path)

@@ -58,6 +58,12 @@ _LOAD_RUN = """
     SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence
     FROM runs JOIN definitions USING (run_id) WHERE run_id = ?
 """
+# The result of a step is in its row alone; an event written before that was so has it too.
+_EVENTS = """
+    SELECT events.*, steps.result AS step_result FROM events LEFT JOIN steps
+        ON events.type = 'step_completed' AND steps.run_id = events.run_id AND steps.name = events.step
+    WHERE events.run_id = ? AND sequence > ? ORDER BY sequence
+"""
 _SEE_HANDLER = """
     INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
     ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
@@ -87,7 +93,9 @@ class ChangeRows:
             run_id=run_id,
             run=rows.run_change_row(run_id, change),
             steps=[rows.step_row(run_id, step) for step in change.steps],
-            context=[(run_id, key, value) for key, value in change.context.items()],
+            context=[
+                (run_id, key, rows.context_value(key, value, change.steps)) for key, value in change.context.items()
+            ],
             deleted=[(run_id, key) for key in change.deleted],
             events=[rows.event_row(run_id, event) for event in change.events],
         )
@@ -157,8 +165,7 @@ def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
 
 def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]:
     """The events of a run with a number above `after`."""
-    query = "SELECT * FROM events WHERE run_id = ? AND sequence > ? ORDER BY sequence"
-    return [rows.stored_event(row) for row in connection.execute(query, (run_id, after))]
+    return [rows.stored_event(row) for row in connection.execute(_EVENTS, (run_id, after))]
 
 
 def unfinished(connection: Connection) -> list[str]:
@@ -190,6 +197,18 @@ def probe(connection: Connection) -> None:
     """Writes to the file, and changes nothing."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     connection.execute(f"PRAGMA user_version = {version}")
+
+
+def give_back(connection: Connection, pages: int) -> int:
+    """Takes at most so many free pages off the file. Returns how many are left."""
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return int(left)
+
+
+def checkpoint(connection: Connection) -> None:
+    """Makes the file itself as small as its content, outside of a transaction. A reader in its way does not matter."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def delete(connection: Connection, run_id: str) -> None:
