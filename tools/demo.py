@@ -9,22 +9,36 @@ from pathlib import Path
 
 from headwater_server.providers.local.machine import availability
 
-PROMPT = "Why is the sky blue? Answer in two sentences."
+PROMPT = "What is the capital of France? Answer in one sentence."
 HEADWATER = str(Path(sys.executable).with_name("headwater"))
+
+
+NEXT = """
+Next:
+  . .venv/bin/activate                     the command headwater, in this shell
+  headwater serve --local                  a server; leave it running and use a second shell
+  headwater chat --model local/smollm2     talk with the model
+  OPENAI_API_KEY=... headwater serve       a large model instead; ANTHROPIC_API_KEY and OLLAMA_HOST work too
+  docs/tutorial.md                         twenty minutes through tools and workflows"""
 
 
 def main() -> int:
     """Runs the demo; the exit code of the client."""
     problem = availability()
     if problem:
-        print(f"The embedded model cannot run here ({problem}); showing the scripted provider instead.")
+        print(f"The embedded model cannot run here ({problem}); showing the scripted provider instead.", flush=True)
         flags, model = ["--scripted"], "scripted/story"
     else:
-        print("Starting a server with the embedded model ...")
+        print("Starting a server with the embedded model, a toy of 135 million parameters ...", flush=True)
         flags, model = ["--local"], "local/smollm2"
     with tempfile.TemporaryDirectory() as folder:
         serve = [HEADWATER, "serve", "--port", "0", "--log-level", "error", "--data-dir", folder, *flags]
-        return stream_one(serve, model)
+        code = stream_one(serve, model)
+    if code == 0:
+        if not problem:
+            print("\nIts knowledge and its logic are those of a toy: expect mistakes with any other question.")
+        print(NEXT)
+    return code
 
 
 def stream_one(serve: list[str], model: str) -> int:
@@ -35,9 +49,9 @@ def stream_one(serve: list[str], model: str) -> int:
             line = server.stdout.readline().strip()
             if not line:
                 return server.wait()
-            print(f"{line}\n\n> headwater stream --model {model} '{PROMPT}'\n", flush=True)
-            target = line.split()[-1]
-            return subprocess.run([HEADWATER, "stream", "--target", target, "--model", model, PROMPT]).returncode
+            print(f"{line}\n\n> headwater stream --model {model} --temperature 0 '{PROMPT}'\n", flush=True)
+            ask = ["stream", "--target", line.split()[-1], "--model", model, "--temperature", "0", PROMPT]
+            return subprocess.run([HEADWATER, *ask]).returncode
         finally:
             server.terminate()
 

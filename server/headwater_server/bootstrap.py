@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.config import Config, ServerSettings
+from headwater_server.config import Config, ConfigError, ServerSettings
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
@@ -39,6 +39,8 @@ from headwater_server.workflows.workers.pool import WorkerPool
 VERSION = version("headwater")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_NO_PROVIDER = "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or serve with --local or --scripted"
+
 log = structlog.get_logger("headwater.server")
 
 
@@ -52,11 +54,13 @@ async def serve(
         on_listening: called with the port, once calls are taken.
         identity: which of the server's processes this is.
 
-    Raises PortTakenError, JournalError when the runs cannot be read or belong to another server, and HeadwaterError
-    when the embedded model was to be started with the server and cannot.
+    Raises ConfigError for a default_model that no provider here has, PortTakenError, JournalError when the runs cannot
+    be read or belong to another server, and HeadwaterError when the embedded model was to be started with the server
+    and cannot.
     """
     stopping = asyncio.Event()
-    _on_signals(stopping.set)
+    # Ctrl-C keeps its meaning until calls are taken: it ends a program that has not begun.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     server_settings = config.settings.server
     async with AsyncExitStack() as stack:
         stack.callback(_ignore_signals)
@@ -83,13 +87,15 @@ async def serve(
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
+        if not names and identity.owns_runs:
+            log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
+        _on_signals(stopping.set)
         on_listening(server.port)
         await stopping.wait()
         log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
-        await server.announce_end()
         drains = [streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
-        await _drain(server_settings.drain_seconds, drains)
+        await _drain(server_settings.drain_seconds, server.announce_end, drains)
         if owned:
             owned.services.workers.drain()
     log.info("stopped")
@@ -118,18 +124,25 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers))
 
 
-async def _drain(seconds: float, drains: Sequence[Callable[[float], Awaitable[None]]]) -> None:
+async def _drain(
+    seconds: float, announce: Callable[[], Awaitable[None]], drains: Sequence[Callable[[float], Awaitable[None]]]
+) -> None:
     """Waits for running work, up to the limit or the next signal, and ends the rest.
 
     Args:
         seconds: the limit.
+        announce: sends callers elsewhere, before the drains refuse them.
         drains: each waits for a part of it, up to a limit, and ends the rest.
     """
 
     async def drain(limit: float) -> None:
         await asyncio.gather(*(each(limit) for each in drains))
 
-    draining = asyncio.create_task(drain(seconds))
+    async def announce_and_drain() -> None:
+        await announce()
+        await drain(seconds)
+
+    draining = asyncio.create_task(announce_and_drain())
     _on_signals(draining.cancel)
     await asyncio.wait([draining])
     if not draining.cancelled():
@@ -162,11 +175,11 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
 
 
 def _check_default(providers: ProviderRegistry) -> None:
-    """Raises HeadwaterError for a default_model that no provider here has, before a caller meets it."""
+    """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
     try:
         providers.default()
     except HeadwaterError as error:
-        raise HeadwaterError(error.reason, f"default_model: {error.message}") from error
+        raise ConfigError([f"default_model: {error.message}"]) from error
 
 
 async def default_answer(config: Config) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from pydantic import BaseModel
 
-from headwater_server.config import Config, ConfigError, load
+from headwater_server.config import CONFIG_EXIT, Config, ConfigError, load
 from headwater_server.providers.types import TYPES
 
-CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h
+INTERRUPTED = 130
+"""The exit code of Ctrl-C before the server listens."""
 
 _FLAGS = {name: kind.flag for name, kind in TYPES.items() if kind.flag}
 
@@ -62,9 +64,13 @@ def _load(
     try:
         return load(file, os.environ, {path: value for path, value in flags.items() if value is not None})
     except ConfigError as error:
-        for mistake in error.mistakes:
-            click.echo(f"headwater: {mistake}", err=True)
-        sys.exit(CONFIG_EXIT)
+        _refuse(error)
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    for mistake in error.mistakes:
+        click.echo(f"headwater: {mistake}", err=True)
+    sys.exit(CONFIG_EXIT)
 
 
 @click.command()
@@ -75,6 +81,10 @@ def serve(**flags: Any) -> None:
     Settings come from defaults, a TOML file, the environment and flags, each over the one before; `headwater config`
     shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
     """
+    # The imports take a second. A KeyboardInterrupt in one of them, or before the loop has its signals, would print a
+    # traceback; nothing is open yet that must be closed.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a server outlives its terminal; there is nothing to read again
     loaded = _load(**flags)
     if loaded.settings.server.processes > 1:
         from headwater_server.processes.supervisor import become
@@ -96,6 +106,8 @@ def serve(**flags: Any) -> None:
     host = f"[{server.host}]" if ":" in server.host else server.host
     try:
         uvloop.run(run(loaded, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
+    except ConfigError as error:
+        _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)

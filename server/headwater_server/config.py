@@ -102,6 +102,10 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
 """Which variable sets which key of the server. An empty variable is as good as none."""
 
 
+CONFIG_EXIT = 78
+"""The exit code of a program whose settings have mistakes: EX_CONFIG of sysexits.h."""
+
+
 class ConfigError(Exception):
     """The configuration has mistakes; `mistakes` are lines for people, each with its key."""
 

@@ -22,7 +22,7 @@ REFUSAL = "the proxy has no such route just now"
 
 
 class Proxy(grpc.GenericRpcHandler):
-    """Passes every call on as it is, and refuses as many calls of Attach as it is told to."""
+    """Passes every call on as it is, and refuses the next `refusals` calls of Attach."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.refusals = 0

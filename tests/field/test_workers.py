@@ -195,3 +195,61 @@ async def test_an_order_that_is_submitted_twice_starts_one_run() -> None:
         with pytest.raises(ValidationError, match="request_id"):
             await agent.start_workflow(workflow, request_id="")
     assert payments == [f"{result.run_id}/{payments[0].rpartition('/')[2]}"]
+
+
+async def test_a_sync_handler_learns_that_its_run_was_cancelled() -> None:
+    """https://github.com/temporalio/sdk-python/issues/217, https://github.com/dust-tt/dust/issues/4272"""
+    begun, stopped = threading.Event(), threading.Event()
+
+    def loop(agent: Any, step: Any, context: Any) -> str:
+        begun.set()
+        while not step.cancelled:
+            time.sleep(0.005)
+        stopped.set()
+        return "stopped"
+
+    with ServerProcess("--scripted") as server:
+        agent = WorkflowAgent(target=server.target)
+        agent.register_handler("loop", loop)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("loop", handler="loop")
+        handle = await agent.start_workflow(workflow)
+        assert await asyncio.to_thread(begun.wait, 10)
+        await handle.cancel()
+        assert await asyncio.to_thread(stopped.wait, 10)
+
+
+@pytest.mark.parametrize("how", ["execute", "start"])
+async def test_a_step_that_waits_for_a_run_on_its_own_queue_gives_its_place_back(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """https://github.com/PrefectHQ/prefect/issues/17060"""
+
+    async def parent(agent: WorkflowAgent, step: Any, context: Any) -> str:
+        child = agent.create_workflow("child")
+        child.add_step("leaf", handler="leaf", queue="q", max_retries=0)
+        if how == "start":
+            result = await (await agent.start_workflow(child)).result()
+        else:
+            result = await agent.execute_workflow(child)
+        return f"{result.status.value} {result.run_id}"
+
+    with ServerProcess("--scripted") as server:
+        fleet = WorkflowAgent(target=server.target)
+        fleet.register_handler("parent", parent)
+        fleet.register_handler("leaf", lambda agent, step, context: "leaf")
+        stop = asyncio.Event()
+        serving = asyncio.create_task(fleet.run_worker(queue="q", concurrency=1, stop=stop))
+        agent = WorkflowAgent(target=server.target)
+        workflow = agent.create_workflow("parent")
+        workflow.add_step("parent", handler="parent", queue="q", max_retries=0)
+        handle = await agent.start_workflow(workflow)
+        result = await asyncio.wait_for(handle.result(), 30)
+        warnings = [event.error async for event in handle.events() if event.type is WorkflowEventType.WARNING]
+        stop.set()
+        await serving
+    status, child_id = result.get_step_result("parent").result.split()
+    assert status == "completed"
+    said = f"step `parent` waits for run {child_id} on its own queue `q` and gives its place back"
+    assert warnings[-1:] == [said]
+    assert child_id in caplog.text

@@ -12,9 +12,11 @@ Importing and making agents changes nothing in the program; the first call impor
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from headwater.agent import Agent, AgentResponse, AgentStream, Image
     from headwater.connection import Connection
     from headwater.exceptions import (
@@ -146,6 +148,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("headwater")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _MODULES.get(name, "exceptions")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from headwater._call.arguments import (
     tool_rounds,
 )
 from headwater._call.history import Exchange
+from headwater._call.reply_type import reply_type
 from headwater._call.request import (
     PreparedCall,
     ResponseFormatLike,
@@ -80,11 +82,12 @@ class Agent(Settings):
         api_key: the caller's own key for the provider, where the server allows it.
         tools: functions that the model may call while it replies, sync or async, with or without `@tool`. A call then
             continues until the model has said all it wants to say. The schema of a function's arguments comes from its
-            signature, which needs pydantic (`pip install 'headwater[tools]'`).
+            signature, which needs pydantic (`pip install pydantic`).
         parallel_tool_calls: whether the model may ask for several calls at once; None for the provider's default.
         max_tool_rounds: how often the model may ask for tools in one call, at least 1; past it, ToolError.
         tool_timeout: seconds that each call of a tool may take; one that takes longer has failed, and the model
             learns it. None for no limit.
+        messages: a conversation to continue, as `agent.messages` gave it: it fills the history.
         base_url: not taken; the error says where the address of a provider belongs.
 
     Raises:
@@ -159,7 +162,8 @@ class Agent(Settings):
                 sends none and leaves the history as it is.
             tools: instead of the agent's; an empty list for none.
             parallel_tool_calls: whether the model may ask for several calls at once; needs tools.
-            response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, or a JSON Schema.
+            response_format: "text", "json", `{"type": "json_schema", "json_schema": {...}}`, a JSON Schema, or a
+                class such as a pydantic model: `run` and `arun` then return a reply whose `parsed` is one.
             model: instead of the agent's.
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
                 another provider does not have it: name one with `model`, or get the provider's default.
@@ -182,7 +186,7 @@ class Agent(Settings):
         """
         if base_url is not None:
             refuse_base_url()
-        check_options(options)
+        check_options(options, _ARGUMENTS)
         given, asked = conversation(prompt, messages)
         exchange = self._exchange(asked, messages is not None, history)
         before = exchange.messages if exchange else given
@@ -234,7 +238,7 @@ class Agent(Settings):
     @takes_arguments_of(stream)
     async def arun(self, *args: Any, **kwargs: Any) -> AgentResponse:
         """The whole reply. Arguments and errors as for `stream`."""
-        return await collect_response(self.stream(*args, **kwargs), self.id)
+        return await self._collect(args, kwargs)
 
     @takes_arguments_of(stream)
     def run(self, *args: Any, **kwargs: Any) -> AgentResponse:
@@ -242,7 +246,11 @@ class Agent(Settings):
 
         Works inside a running event loop too, which it blocks meanwhile; `await agent.arun(...)` does not.
         """
-        return portal().call(collect_response(self.stream(*args, **kwargs), self.id))
+        return portal().call(self._collect(args, kwargs))
+
+    def _collect(self, args: Any, kwargs: Any) -> Coroutine[Any, Any, AgentResponse]:
+        stream = self.stream(*args, **kwargs)
+        return collect_response(stream, self.id, reply_type(kwargs.get("response_format")))
 
     @takes_arguments_of(stream)
     def stream_sync(self, *args: Any, **kwargs: Any) -> Generator[StreamChunk, None, None]:
@@ -300,7 +308,7 @@ class Agent(Settings):
         with self._lock:
             streams = list(self._streams)
         for stream in streams:
-            stream.cancel()
+            stream.interrupt()
 
     async def __aenter__(self) -> Agent:
         return self
@@ -341,6 +349,9 @@ class Agent(Settings):
             info = await fetch_provider_info(call.server, "", call.request.agent.model, call.timeout)
             self._providers[key] = info.name
         return self._providers[key]
+
+
+_ARGUMENTS = tuple(inspect.signature(Agent.stream).parameters)
 
 
 def _iterate(stream: AgentStream) -> Generator[StreamChunk, None, None]:

@@ -67,7 +67,8 @@ class HeadwaterError(Exception):
     """Something went wrong; the base of all exceptions of this package.
 
     Attributes:
-        reason: name of the condition, such as `PROVIDER_NOT_FOUND` (error.proto lists them); None without one.
+        reason: name of the condition, such as `PROVIDER_NOT_FOUND` (error.proto lists them); None when no server gave
+            one.
         code: the gRPC status; None when the error is the client's own.
         metadata: further facts from the server, as text. Those of a provider that failed are attributes too, None as
             far as the server does not know them.

@@ -37,6 +37,12 @@ __all__ = [
 ]
 
 
+CANCELLED_WAIT = (
+    "the stream ended when the wait for its next chunk was cancelled; to wait for a while and continue, keep the wait: "
+    "task = asyncio.ensure_future(anext(stream)), then await asyncio.wait({task}, timeout=...) until the task is done"
+)
+
+
 @dataclass(slots=True)
 class StreamChunk:
     """One piece of a reply; `str()` is its text.
@@ -143,14 +149,31 @@ def create_mock_stream(text: str, chunk_size: int = 10, delay: float = 0.1) -> A
         raise invalid("chunk_size", "must be at least 1")
     if finite("delay", delay) < 0:
         raise invalid("delay", "must not be negative")
-    return _mock_chunks(checked_text("text", text), chunk_size, delay)
+    return _MockStream(checked_text("text", text), chunk_size, delay)
 
 
-async def _mock_chunks(text: str, chunk_size: int, delay: float) -> AsyncIterator[StreamChunk]:
-    pieces = [text[start : start + chunk_size] for start in range(0, len(text), chunk_size)] or [""]
-    for number, piece in enumerate(pieces, start=1):
-        await asyncio.sleep(delay)
-        yield StreamChunk(content=piece, token=piece, is_final=number == len(pieces))
+class _MockStream:
+    """Pieces of a text, each after a pause. A wait that is cancelled loses nothing."""
+
+    def __init__(self, text: str, size: int, delay: float) -> None:
+        self._pieces = [text[start : start + size] for start in range(0, len(text), size)] or [""]
+        self._delay = delay
+        self._taken = 0
+
+    def __aiter__(self) -> _MockStream:
+        return self
+
+    async def __anext__(self) -> StreamChunk:
+        if self._taken >= len(self._pieces):
+            raise StopAsyncIteration
+        await asyncio.sleep(self._delay)
+        piece = self._pieces[self._taken]
+        self._taken += 1
+        return StreamChunk(content=piece, token=piece, is_final=self._taken == len(self._pieces))
+
+    async def aclose(self) -> None:
+        """Say no more."""
+        self._pieces = []
 
 
 class StreamingManager:
@@ -223,6 +246,7 @@ class ManagedStream:
     def __init__(self, stream: AsyncIterable[StreamChunk], timeout: float | None, local_id: str) -> None:
         self.local_id = local_id
         self.ended = False
+        self._cut = False  # a wait for a chunk was cancelled
         self._stream = stream
         self._iterator = aiter(stream)
         self._timeout = timeout
@@ -256,10 +280,15 @@ class ManagedStream:
         return self
 
     async def __anext__(self) -> StreamChunk:
+        if self._cut:
+            raise StreamInterruptedError(CANCELLED_WAIT, "".join(self._parts))
         if self.ended:
             raise StopAsyncIteration
         try:
             chunk = await self._next()
+        except asyncio.CancelledError:
+            self.ended = self._cut = True
+            raise
         except BaseException:
             self.ended = True
             raise

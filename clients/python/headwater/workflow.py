@@ -20,9 +20,11 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequen
 from typing import Any, TypeAlias
 
 from headwater._call.request import build_agent
+from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
 from headwater._values.validation import int32, invalid, seconds, text
+from headwater._worker.places import given_back
 from headwater._worker.serving import serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
@@ -101,15 +103,19 @@ class WorkflowAgent(Agent):
     async def aclose(self) -> None:
         """End the streams of this agent and the runs that it executes; those of `start_workflow` continue."""
         await super().aclose()
-        await asyncio.gather(*(stream.aclose() for stream in list(self._workflow_streams)))
+        streams = list(self._workflow_streams)
+        for stream in streams:
+            stream.interrupt()
+        await asyncio.gather(*(stream.aclose() for stream in streams))
 
     def register_handler(self, name: str, handler: Handler) -> None:
         """Give a function a name under which steps can ask for it; the last one registered under a name counts.
 
         It is called with this agent, the step (`name`, `action`, `handler`, `depends_on`, `metadata`, `run_id`,
         `attempt`, `idempotency_key`) and the context, a dict that it may change in place. Its return value becomes the
-        step's result and, unless it wrote that key itself, `context["NAME_result"]`. An async generator yields text,
-        which every watcher of the run sees as it comes; the whole text is its result.
+        step's result and, unless it wrote that key itself, `context["NAME_result"]`. A generator, sync or async, yields
+        text, which every watcher of the run sees as it comes; the whole text is its result, unless a sync one returns
+        a value.
 
         A step may run more than once: pass `step.idempotency_key` to services that must act once. An exception with
         an attribute `retry_after` asks for a pause of so many seconds before the next attempt.
@@ -171,7 +177,8 @@ class WorkflowAgent(Agent):
         stream = self.stream_workflow(workflow, context, request_id=request_id)
         try:
             async with limit:
-                result = await stream.read_to_end()
+                with given_back(await stream.begin(), {step.queue for step in workflow.steps}):
+                    result = await stream.read_to_end()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -182,6 +189,15 @@ class WorkflowAgent(Agent):
         if result.status is StepStatus.CANCELLED:
             raise WorkflowCancelledError(f"run {result.run_id} was cancelled; continue with agent.resume_workflow")
         return result
+
+    @takes_arguments_of(execute_workflow)
+    def execute_workflow_sync(self, *args: Any, **kwargs: Any) -> WorkflowResult:
+        """Run a workflow to its end, without async. Arguments and errors as for `execute_workflow`.
+
+        Asynchronous handlers run on the loop of synchronous calls, in a separate thread. Works inside a running event
+        loop too, which it blocks meanwhile.
+        """
+        return portal().call(self.execute_workflow(*args, **kwargs))
 
     def stream_workflow(
         self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
@@ -202,7 +218,7 @@ class WorkflowAgent(Agent):
         """
         stream = self._run(workflow, context, request_id, cancels=False)
         run_id = await stream.begin()
-        return WorkflowRunHandle(self._server(), run_id, stream)
+        return WorkflowRunHandle(self._server(), run_id, stream, {step.queue for step in workflow.steps})
 
     def stream_workflow_progress(self, run_id: str, callback: ProgressCallback | None = None) -> WorkflowProgress:
         """Watch any run from its first event to its end: `async for`, or `await` for its result.

@@ -31,7 +31,7 @@ class ChunkBuffer:
 
     Attributes:
         cost: the memory that it holds, counted in characters; see CHUNK_COST and MARK_COST.
-        void: its text counts no more: a later attempt has begun.
+        void: its text counts no more: the attempt is repeated, or a later one has begun.
         numbers: of all its chunks.
     """
 

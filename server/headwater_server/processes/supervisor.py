@@ -47,6 +47,8 @@ DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds before a start, by the number of processes that died young in a row before it."""
 CLOSING_SECONDS = 10.0
 """How long a process may take to end beyond its draining."""
+INTERRUPTED = 130
+"""The exit code of Ctrl-C before there are processes."""
 LONGEST_PARENT = 70
 """Bytes; the path of a Unix socket has room for 104 on some systems, and our own names are still to come."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -55,7 +57,16 @@ log = structlog.get_logger("headwater.supervisor")
 
 
 class StartError(Exception):
-    """A process cannot start; the message is one line for people."""
+    """A process cannot start; the message is one line for people.
+
+    Args:
+        why: the message.
+        exit_code: with which that process ended, and this program is to end.
+    """
+
+    def __init__(self, why: str, exit_code: int = 1) -> None:
+        super().__init__(why)
+        self.exit_code = exit_code
 
 
 class Supervisor:
@@ -89,7 +100,7 @@ class Supervisor:
         self._children: dict[int, _Child] = {}
         self._been_ready: set[int] = set()
         self._stopping = asyncio.Event()
-        self._failure = ""
+        self._failure: StartError | None = None
         self._clean = True
 
     async def run(self) -> bool:
@@ -109,7 +120,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         if self._failure:
-            raise StartError(self._failure)
+            raise self._failure
         return self._clean
 
     async def _keep(self, index: int) -> None:
@@ -122,7 +133,8 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             if index not in self._been_ready:
-                self._fail(end.get("why") or f"server process {index} ended before it was ready: {_in_words(end)}")
+                why = end.get("why") or f"server process {index} ended before it was ready: {_in_words(end)}"
+                self._fail(StartError(why, end.get("exit_code") or 1))
                 return
             if loop.time() - began >= self._young_seconds:
                 in_a_row = 0
@@ -161,8 +173,8 @@ class Supervisor:
         if waited_for and len(self._been_ready) == len(self._hellos) and not self._stopping.is_set():
             self._on_ready()
 
-    def _fail(self, why: str) -> None:
-        self._failure = self._failure or why
+    def _fail(self, failure: StartError) -> None:
+        self._failure = self._failure or failure
         self._stop()
 
     def _stop(self) -> None:
@@ -263,22 +275,27 @@ def become(config: dict[str, Any]) -> NoReturn:
         file.write(json.dumps(config).encode())
         file.seek(0)
         os.set_inheritable(file.fileno(), True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until `main` has its handlers
         os.execv(sys.executable, [*PYTHON, "-m", "headwater_server.processes.supervisor", str(file.fileno())])  # noqa: S606
 
 
 def main() -> None:
-    """Supervises until a signal; exit code 0 after a clean end, else 1."""
-    for number in SIGNALS:  # until there are processes to wait for
-        signal.signal(number, lambda *_: sys.exit(0))
+    """Supervises until a signal; exit code 0 after a clean end, 130 for Ctrl-C before it began, else 1 or 78."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there are processes to wait for
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     with open(int(sys.argv[1]), "rb") as file:
         config = json.load(file)
     server = config["settings"]["server"]
     configure_logging(server["log_level"], server["log_format"])
     try:
         clean = _supervise(config)
-    except (PortTakenError, StartError) as error:
+    except PortTakenError as error:
         print(f"headwater: {error}", file=sys.stderr)
         sys.exit(1)
+    except StartError as error:
+        print(f"headwater: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     sys.exit(0 if clean else 1)
 
 

@@ -94,7 +94,7 @@ class ProcessServer:
             await self._public.report_health(_WORKFLOWS, journal.is_writable)
 
     async def announce_end(self) -> None:
-        """Tells health checks that no new work is taken."""
+        """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
         await self._public.announce_end()
 
     async def drain(self, seconds: float) -> None:

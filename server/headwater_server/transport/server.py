@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from headwater_server.transport.port import PortTakenError, check_port
 from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
+MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
+LONGEST_DRAIN_SECONDS = 86_400.0
+LATE_CALLS_SECONDS = 0.1
+"""How long calls may be on their way when GOAWAY is sent; they are taken like those before."""
 SERVICES = tuple(
     service.full_name
     for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
@@ -26,8 +31,14 @@ _PENDING = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
+# Between gRPC's own two limits, 8 and 16 KiB, a call is refused by chance. Tokens with many claims are longer.
+_METADATA = (
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+)
 OPTIONS = (
     *_PENDING,
+    *_METADATA,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     # Clients may ping every 10 s, with or without a call: no strikes.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -41,6 +52,8 @@ SIBLING_OPTIONS = (
     *_PENDING,
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
+    ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
     # A window that grows would take in megabytes from a worker before anything reads them.
     ("grpc.http2.bdp_probe", 0),
 )
@@ -63,6 +76,7 @@ class GrpcServer:
     def __init__(self, services: Iterable[AddService], *, shares_port: bool = False) -> None:
         self.port = 0
         self._shares_port = shares_port
+        self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = (*OPTIONS, ("grpc.so_reuseport", int(shares_port)))
         self._server = grpc.aio.server(interceptors=interceptors(), options=options)
@@ -91,12 +105,17 @@ class GrpcServer:
         await self._health.set(service, status)
 
     async def announce_end(self) -> None:
-        """Tells health checks that no new work is taken."""
+        """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
         await self._health.enter_graceful_shutdown()
+        # gRPC ends what runs after this time; `stop` comes before that.
+        self._leaving = asyncio.create_task(self._server.stop(LONGEST_DRAIN_SECONDS))
+        await asyncio.sleep(LATE_CALLS_SECONDS)
 
     async def stop(self) -> None:
         """Closes the port and all connections; calls that still run get a moment to send their status."""
         await self._server.stop(STOP_SECONDS)
+        if self._leaving:
+            await self._leaving
 
 
 class SiblingServer:

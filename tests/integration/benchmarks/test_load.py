@@ -101,7 +101,7 @@ def test_a_process_is_ended_with_its_children(tmp_path):
         grandchild = int(first_line(child, tmp_path / "log"))
     assert child.returncode is not None
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(grandchild)], capture_output=True, text=True).stdout
-    assert state.strip() in ("", "Z")
+    assert not state or state.startswith("Z")  # ended; more letters may follow, such as N at a low priority
 
 
 def test_the_whole_program_measures_a_small_run():

@@ -158,7 +158,10 @@ def test_a_missing_server_is_named_with_its_cure():
         [sys.executable, "-c", BLOCK_PYDANTIC], capture_output=True, text=True, env=clean_environment(), check=False
     )
     assert blocked.returncode == 1
-    assert blocked.stderr == "headwater: serve needs the server, pydantic is missing: pip install 'headwater[server]'\n"
+    assert blocked.stderr == (
+        "headwater: serve needs the server's packages (pydantic is missing): "
+        "install headwater with its extra `server`: pip install '.[server]' in its folder\n"
+    )
 
 
 BLOCK_PYDANTIC = """
@@ -173,4 +176,4 @@ main()
 def test_a_missing_click_is_named_with_its_cure():
     code = 'import sys; sys.modules["click"] = None; from headwater.cli import main; main()'
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr == "headwater: the command line needs click: pip install 'headwater[cli]'\n"
+    assert done.stderr == "headwater: the command line needs click: pip install click\n"

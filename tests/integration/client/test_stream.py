@@ -129,6 +129,45 @@ async def test_closing_a_stream_that_another_task_reads_interrupts_the_reader(
     assert caught.value.partial_response == "some"
 
 
+async def test_a_stream_whose_wait_was_cancelled_never_looks_finished(agent: Agent, service: FakeAgentService) -> None:
+    service.reply = lambda request, context: say_then_wait("some")
+    stream = agent.stream("Hi")
+    assert (await anext(stream)).content == "some"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.01)
+    await asyncio.to_thread(service.wait_for_leaving)
+    for _ in range(2):
+        with pytest.raises(StreamInterruptedError, match="was cancelled; to wait for a while") as caught:
+            await anext(stream)
+        assert caught.value.partial_response == "some"
+
+
+async def test_a_wait_that_is_kept_can_be_looked_at_from_time_to_time(agent: Agent, service: FakeAgentService) -> None:
+    stream = agent.stream("Hi")
+    words: list[str] = []
+    wait = asyncio.ensure_future(anext(stream))
+    while True:
+        await asyncio.wait({wait}, timeout=0.001)
+        if wait.done():
+            chunk = wait.result()
+            words.append(chunk.content)
+            if chunk.is_final:
+                break
+            wait = asyncio.ensure_future(anext(stream))
+    assert "".join(words) == "Hello world"
+
+
+async def test_closing_the_agent_between_two_chunks_interrupts_the_reader(
+    agent: Agent, service: FakeAgentService
+) -> None:
+    service.reply = lambda request, context: say_forever()
+    stream = agent.stream("Hi")
+    await anext(stream)
+    await agent.aclose()
+    with pytest.raises(StreamInterruptedError, match="closed before its final chunk"):
+        await anext(stream)
+
+
 async def test_two_tasks_cannot_wait_for_the_same_stream(agent: Agent, service: FakeAgentService) -> None:
     service.reply = lambda request, context: say_then_wait("some")
     stream = agent.stream("Hi")

@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import datetime
 import gc
+import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -248,8 +250,8 @@ def returns_too_much() -> str:
     ("tool", "call", "told"),
     [
         (broken, ("broken", "{}"), "KeyError: 'no such thing'"),
-        (leaves, ("leaves", "{}"), "RuntimeError: SystemExit: 3"),
-        (stops, ("stops", "{}"), "RuntimeError: StopIteration: "),
+        (leaves, ("leaves", "{}"), "SystemExit: 3"),
+        (stops, ("stops", "{}"), "StopIteration"),
         (cancels, ("cancels", "{}"), "cancels was cancelled"),
         (raises_timeout, ("raises_timeout", "{}"), "TimeoutError: of its own"),
         (returns_junk, ("returns_junk", "{}"), "TypeError: the tool returned a object, which is no JSON value"),
@@ -266,6 +268,108 @@ async def test_what_goes_wrong_with_a_call_is_told_to_the_model(
     response = await Agent(target=service.target, tools=[tool]).arun("Go")
     assert response.content == "Let me see. Done."
     assert results_in(service) == [("call_0_0", call[0], told, True)]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+def test_an_async_tool_that_raises_what_ends_a_program_has_failed_and_later_calls_work(
+    service: FakeAgentService, error: BaseException
+) -> None:
+    async def leaves() -> None:
+        raise error
+
+    service.reply = calls_once(("leaves", "{}"))
+    agent = Agent(target=service.target, tools=[leaves], history=0)
+    assert agent.run("Go", timeout=10).content == "Let me see. Done."
+    [(_, _, content, is_error)] = results_in(service)
+    assert is_error
+    assert type(error).__name__ in content or content == "leaves was cancelled"
+    assert agent.run("Go", timeout=10).content == "Let me see. Done."
+
+
+def test_an_async_tool_of_a_synchronous_call_cannot_make_another_and_learns_what_to_write(
+    service: FakeAgentService,
+) -> None:
+    inner = Agent(target=service.target)
+
+    async def ask() -> str:
+        return inner.run("why?").content
+
+    service.reply = calls_once(("ask", "{}"))
+    Agent(target=service.target, tools=[ask]).run("Go", timeout=10)
+    [(_, _, content, is_error)] = results_in(service)
+    assert is_error
+    assert "await agent.arun" in content
+
+
+async def test_the_traceback_of_a_tool_that_failed_is_logged(
+    service: FakeAgentService, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise ExceptionGroup("g", [KeyError("no such thing"), ValueError("b")])
+
+    service.reply = calls_once(("fails", "{}"))
+    await Agent(target=service.target, tools=[fails]).arun("Go")
+    assert [content for _, _, content, _ in results_in(service)] == ["KeyError: 'no such thing'; ValueError: b"]
+    [record] = [record for record in caplog.records if record.name == "headwater.tools"]
+    assert record.levelno == logging.WARNING
+    assert "in fails\n" in "".join(traceback.format_exception(record.exc_info[1]))  # type: ignore[index, arg-type]
+
+
+def now() -> str:
+    return "noon"
+
+
+def plan(stops: list[str], where: dict[str, int] | None = None, days: int = 2, note: str = "-") -> str:
+    return f"{stops} {where} {days} {note}"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "result", "sent_back"),
+    [
+        (now, "null", "noon", "{}"),
+        (now, "", "noon", None),
+        (now, " ", "noon", "{}"),
+        (now, '""', "noon", "{}"),
+        (now, '"{}"', "noon", "{}"),
+        (now, '"null"', "noon", "{}"),
+        (add, '"{\\"a\\": 1, \\"b\\": 2}"', "3", '{"a": 1, "b": 2}'),
+        (plan, '{"stops": "[\\"a\\"]"}', "['a'] None 2 -", None),
+        (plan, '{"stops": ["a"], "where": "{\\"x\\": 1}", "days": null}', "['a'] {'x': 1} 2 -", None),
+        (plan, '{"stops": [], "days": "", "note": null}', "[] None 2 -", None),
+        (plan, '{"stops": ["[1]"], "note": "[1]"}', "['[1]'] None 2 [1]", None),
+    ],
+)  # fmt: skip
+async def test_arguments_that_are_right_in_meaning_only_are_read_as_they_are_meant(
+    service: FakeAgentService, tool: Callable[..., Any], arguments: str, result: str, sent_back: str | None
+) -> None:
+    service.reply = calls_once((tool.__name__, arguments))
+    await Agent(target=service.target, tools=[tool]).arun("Go")
+    assert results_in(service) == [("call_0_0", tool.__name__, result, False)]
+    assert service.requests[1].messages[1].parts[1].tool_call.arguments_json == (sent_back or arguments)
+
+
+async def test_arguments_that_cannot_be_mended_are_reported_as_they_were_written(service: FakeAgentService) -> None:
+    service.reply = calls_once(("plan", '{"stops": null, "days": "[1]"}'))
+    await Agent(target=service.target, tools=[plan]).arun("Go")
+    [(_, _, content, is_error)] = results_in(service)
+    assert is_error
+    assert "stops: Input should be a valid" in content
+    assert "days: Input should be a valid integer" in content
+
+
+@pytest.mark.parametrize(
+    ("invented", "sent"),
+    [("functions.get weather", "functions_get_weather"), ("", "unknown"), ("é" * 70, "_" * 64), ("add", "add")],
+)
+async def test_a_name_that_the_provider_would_refuse_is_sent_back_harmless(
+    service: FakeAgentService, invented: str, sent: str
+) -> None:
+    service.reply = calls_once((invented, '{"a": 1, "b": 2}'))
+    await Agent(target=service.target, tools=[add]).arun("Go")
+    [(_, name, content, is_error)] = results_in(service)
+    assert (name, service.requests[1].messages[1].parts[1].tool_call.name) == (sent, sent)
+    assert is_error == (invented != "add")
+    assert (repr(invented) in content) == is_error
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"', "NaN"])

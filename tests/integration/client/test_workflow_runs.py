@@ -305,6 +305,55 @@ async def test_to_cancel_resume_leaves_the_run(service: FakeWorkflowService, age
     await handle.result()
 
 
+async def test_a_stream_of_a_run_whose_wait_was_cancelled_never_looks_finished(
+    service: FakeWorkflowService, agent: WorkflowAgent
+) -> None:
+    service.script = one_step()[:1]
+    stream = agent.stream_workflow(a_workflow())
+    await anext(stream)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.01)
+    with pytest.raises(WorkflowError, match=r"run run_1 ended when the wait .* was cancelled; the run was cancelled"):
+        await anext(stream)
+    await asyncio.to_thread(service.wait_for, lambda: service.run.status == CANCELLED)
+
+
+@pytest.mark.parametrize("watch", ["progress", "events"])
+async def test_a_watch_loses_no_event_to_a_wait_that_was_cancelled(
+    service: FakeWorkflowService, agent: WorkflowAgent, watch: str
+) -> None:
+    service.script = one_step()[:2]
+    handle = await agent.start_workflow(a_workflow())
+    events = agent.stream_workflow_progress(handle.id) if watch == "progress" else handle.events()
+    assert [(await anext(events)).sequence for _ in range(2)] == [1, 2]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(events), 0.01)
+    service.happen(*one_step()[2:])
+    assert [event.sequence async for event in events] == [3, 4, 5]
+    await handle.result()
+
+
+async def test_a_callback_that_was_interrupted_gets_its_event_again(
+    service: FakeWorkflowService, agent: WorkflowAgent
+) -> None:
+    calls: list[int] = []
+
+    async def callback(event: WorkflowEvent) -> None:
+        calls.append(event.sequence)
+        if len(calls) == 1:
+            await asyncio.Event().wait()
+
+    handle = await agent.start_workflow(a_workflow())
+    progress = agent.stream_workflow_progress(handle.id, callback)
+    reader = asyncio.create_task(anext(progress))
+    await asyncio.to_thread(service.wait_for, lambda: bool(calls))
+    reader.cancel()
+    await asyncio.wait([reader])
+    assert [event.sequence async for event in progress] == [1, 2, 3, 4, 5]
+    assert calls == [1, 1, 2, 3, 4, 5]
+    await handle.result()
+
+
 async def test_a_watch_that_is_cut_goes_on_where_it_was(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
     service.cut_after = [(2, UNAVAILABLE, ""), (0, UNAVAILABLE, "SERVER_DRAINING"), (1, grpc.StatusCode.INTERNAL, "")]
     events = [event async for event in agent.stream_workflow(a_workflow())]
@@ -479,3 +528,9 @@ async def test_a_watch_that_was_connected_for_long_starts_its_patience_anew(
     else:
         with pytest.raises(ServerUnavailableError):
             await agent.execute_workflow(a_workflow())
+
+
+def test_a_run_without_async(service: FakeWorkflowService, agent: WorkflowAgent) -> None:
+    context: dict[str, object] = {}
+    assert agent.execute_workflow_sync(a_workflow(), context).successful
+    assert len(service.starts) == 1

@@ -122,9 +122,9 @@ def last_line(*args: str, **variables: str) -> tuple[int, str, str]:
 
 def test_a_start_that_fails_ends_with_the_words_of_a_single_process(processes, tmp_path):
     locked = {"HEADWATER_DATA_DIR": str(tmp_path / "data")}
-    for args, variables in ([("--default-model", "nobody/none"), {}], [(), locked]):
+    for args, variables, expected in [("--default-model", "nobody/none"), {}, 78], [(), locked, 1]:
         code, out, error = last_line(*args, "--processes", "2", **variables)
-        assert (code, out, error.startswith("headwater: ")) == (1, "", True)
+        assert (code, out, error.startswith("headwater: ")) == (expected, "", True)
         assert error == last_line(*args, **variables)[2]
 
 

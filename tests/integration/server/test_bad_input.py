@@ -132,6 +132,15 @@ async def test_a_prompt_of_33_mib_from_a_stub_is_refused_by_the_server(server):
     await works(server.target)
 
 
+async def test_a_key_too_long_for_a_key_is_refused_by_name_and_not_by_grpc_at_random(server):
+    async with agent_stub(server.target) as stub:
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Run(RunRequest(prompt="x"), metadata=(("headwater-provider-key", "k" * 15_000),))
+            [violation] = details(caught.value)["BadRequest"].field_violations  # type: ignore[attr-defined]
+            assert violation.field == "headwater-provider-key"
+
+
 async def test_a_prompt_of_31_mib_is_taken(server):
     prompt = "x" * (31 * MIB)
     reply = await Agent(model="scripted/echo", target=server.target).arun(prompt, provider_options=OK)

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from headwater import Agent, ProviderAuthError, StreamInterruptedError
 from headwater.v1 import agent_service_pb2
 from tests.support.servers.server import ServerProcess, clean_environment, provider_variables, run_cli
-from tests.support.stubs.stub import agent_stub, details
+from tests.support.stubs.stub import agent_stub
 from tests.support.upstream.replay import ReplayServer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -41,6 +41,29 @@ async def test_reflection_names_the_services(server):
         async for answer in reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request])):
             names = {service.name for service in answer.list_services_response.service}
     assert {"headwater.v1.AgentService", "grpc.health.v1.Health"} <= names
+
+
+WITHOUT_THE_MODEL = """
+import sys
+sys.modules["xllamacpp"] = None
+from headwater_server.providers.local import machine
+machine.packaged_model = lambda: None
+from headwater.cli import main
+main()
+"""
+
+
+def test_a_server_without_a_provider_says_at_its_start_what_to_set():
+    with ServerProcess(program=("-c", WITHOUT_THE_MODEL)) as bare:
+        pass
+    (event,) = [event for event in bare.events if event["event"] == "no provider"]
+    assert event["level"] == "warning"
+    for cure in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_HOST", "--local", "--scripted"):
+        assert cure in event["cure"]
+
+
+def test_a_server_with_a_provider_does_not_warn(server):
+    assert "no provider" not in [event["event"] for event in server.events]
 
 
 def test_a_taken_port_is_told_in_one_line():
@@ -74,26 +97,59 @@ def test_a_signal_ends_it_cleanly(number):
     assert [event["event"] for event in server.events] == ["listening", "draining", "stopped"]
 
 
-async def test_a_draining_server_finishes_its_streams_and_takes_no_new_ones():
+async def test_a_draining_server_finishes_its_streams_and_sends_new_calls_elsewhere():
     options = {"scripted": {"text": "one two three", "delay_ms": 300}}
     with ServerProcess("--scripted") as server:
         stream = Agent(model="scripted/echo", target=server.target).stream("x", provider_options=options)
         text = (await anext(stream)).content
         async with agent_stub(server.target) as stub, grpc.aio.insecure_channel(server.target) as channel:
-            assert await health(channel) == SERVING
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == SERVING
             server.process.send_signal(signal.SIGTERM)
-            while await health(channel) == SERVING:
-                await asyncio.sleep(0.01)
+            assert (await watch.read()).status == NOT_SERVING
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # by GOAWAY
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.Run(agent_service_pb2.RunRequest(prompt="x", agent={"model": "scripted/echo"}))
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-            found = details(caught.value)
-            assert found["ErrorInfo"].reason == "SERVER_DRAINING"  # type: ignore[attr-defined]
-            assert "RetryInfo" in found
+            watch.cancel()
         async for chunk in stream:
             text += chunk.content
         assert text == "one two three"
         assert await asyncio.to_thread(server.process.wait, 10) == 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_no_call_fails_when_one_of_two_servers_ends_under_load(processes):
+    options = {"scripted": {"text": "a b c", "delay_ms": 10}}
+    with ServerProcess("--scripted", processes=processes) as leaving, ServerProcess("--scripted") as staying:
+        agent = Agent(model="scripted/echo", target=f"ipv4:{leaving.target},{staying.target}", history=0)
+        done = 0
+
+        async def call_until_it_has_ended() -> None:
+            nonlocal done
+            while leaving.process.poll() is None:
+                assert (await agent.arun("x", provider_options=options)).content == "a b c"
+                done += 1
+            assert (await agent.arun("x", provider_options=options)).content == "a b c"
+
+        async def end() -> None:
+            while done < 20:
+                await asyncio.sleep(0.01)
+            leaving.process.send_signal(signal.SIGTERM)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(end())
+            for _ in range(20):
+                group.create_task(call_until_it_has_ended())
+    assert any(event["event"] == "rpc" for event in staying.events)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_the_end_of_its_terminal_does_not_end_a_server(processes):
+    with ServerProcess("--scripted", processes=processes) as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert (await Agent(model="scripted/echo", target=server.target).arun("x")).content == "x"
+        assert server.process.poll() is None
 
 
 async def test_streams_that_outlast_the_draining_are_interrupted():
@@ -155,9 +211,31 @@ async def test_the_log_has_facts_but_no_prompt_no_reply_and_no_key():
     assert secret not in server.log
     assert "lighthouse" not in server.log
     assert [call["code"] for call in calls] == ["OK", "OK", "FAILED_PRECONDITION", "ABORTED"]
+    assert [call["level"] for call in calls] == ["info", "info", "warning", "warning"]
     assert calls[2]["reason"] == "PROVIDER_AUTH_FAILED"
     assert calls[2]["http_status"] == "401"
     assert {"stream_id", "provider", "model", "chunks", "seconds"} <= calls[1].keys()
+
+
+async def test_the_line_of_a_call_says_who_asked_for_what_and_how_it_ended():
+    async with ReplayServer() as replay:
+        with ServerProcess(variables=provider_variables(replay.url)) as server:
+            trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            metadata = (("x-request-id", "req-7"), ("traceparent", trace), ("tracestate", "x" * 513))
+            request = agent_service_pb2.RunRequest(prompt="x", agent={"model": "openai/gpt-4o@openai-usage"})
+            async with agent_stub(server.target) as stub:
+                await stub.Run(request, metadata=metadata)
+            server.stop()
+            (call,) = [event for event in server.events if event["event"] == "rpc"]
+    assert call["request_id"] == "req-7"
+    assert call["model_asked"] == "openai/gpt-4o@openai-usage"
+    assert call["finish_reason"] == "stop"
+    assert call["output_tokens"] > 0
+    assert call["first_token_seconds"] >= 0
+    assert call["peer"].startswith("ipv4:127.0.0.1:")
+    (record,) = replay.records
+    assert (record.headers["x-request-id"], record.headers["traceparent"]) == ("req-7", trace)
+    assert "tracestate" not in record.headers
 
 
 async def test_the_key_goes_to_the_provider_and_a_callers_only_where_allowed():

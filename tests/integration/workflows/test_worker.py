@@ -26,6 +26,8 @@ import pytest
 import headwater
 from headwater import ServerUnavailableError, ValidationError
 from headwater._grpc.server import Server
+from headwater._values import threads
+from headwater._worker import worker as worker_module
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
@@ -70,6 +72,7 @@ class Site(ServiceThread):
             on_waiting=nothing,
             on_started=nothing,
             on_chunk=on_chunk,
+            on_warning=nothing,
         )
 
     async def run(self, handler: str, **facts: Any) -> str:
@@ -441,6 +444,34 @@ async def test_a_closed_worker_hands_its_tasks_back_at_once() -> None:
             assert time.monotonic() - start < 2
             assert not caught.value.failure.non_retryable
             assert isinstance(caught.value, AttemptLostError)
+
+
+async def test_a_worker_whose_threads_are_stuck_takes_no_task_until_they_return(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threads, "MAX_STUCK_THREADS", 1)
+    monkeypatch.setattr(worker_module, "_LOOK_AT_THREADS_SECONDS", 0.01)
+    release = threading.Event()
+
+    def stuck(agent: Any, step: Any, context: Any) -> None:
+        assert step.wait_cancelled(10)
+        assert step.cancelled
+        release.wait(10)
+
+    def quick(agent: Any, step: Any, context: Any) -> str:
+        return "healthy"
+
+    async with working(site.server, stuck=stuck, quick=quick):
+        with pytest.raises(StepError, match="longer"):
+            await site.run("stuck", timeout=0.05)
+        while not threads.threads_are_stuck():
+            await asyncio.sleep(0.005)
+        healthy = asyncio.create_task(site.run("quick"))
+        while "takes no more tasks" not in caplog.text:
+            await asyncio.sleep(0.005)
+        assert not healthy.done()
+        release.set()
+        assert await healthy == '"healthy"'
 
 
 async def test_a_worker_that_drains_finishes_its_task_and_leaves_the_next_one_to_others(site: Site) -> None:

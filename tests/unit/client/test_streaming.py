@@ -263,3 +263,20 @@ def test_a_manager_takes_seconds_only(timeout: Any) -> None:
 def test_a_mock_stream_takes_a_text_and_numbers_only(field: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=f"^{field}: "):
         create_mock_stream(**({"text": "x"} | arguments))
+
+
+async def test_a_managed_stream_whose_wait_was_cancelled_never_looks_finished() -> None:
+    stream = StreamingManager().stream_with_timeout(FakeStream("a"))
+    await anext(stream)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.01)
+    with pytest.raises(StreamInterruptedError, match="was cancelled") as caught:
+        await anext(stream)
+    assert caught.value.partial_response == "a"
+
+
+async def test_a_mock_stream_continues_after_a_wait_that_was_cancelled() -> None:
+    stream = create_mock_stream("ab", chunk_size=1, delay=0.05)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.001)
+    assert await stream_to_string(stream) == "ab"

@@ -1875,9 +1875,9 @@ type StreamChunk struct {
 	BlockIndex int32 `protobuf:"varint,4,opt,name=block_index,json=blockIndex,proto3" json:"block_index,omitempty"`
 	// Thinking to append to the model's thinking.
 	Thinking string `protobuf:"bytes,5,opt,name=thinking,proto3" json:"thinking,omitempty"`
-	// Signature of the thinking block that ends here.
+	// Signature of the thinking block that ends here. Hand it back unchanged in a Thinking part.
 	ThinkingSignature string `protobuf:"bytes,6,opt,name=thinking_signature,json=thinkingSignature,proto3" json:"thinking_signature,omitempty"`
-	// A whole block of encrypted thinking.
+	// A whole block of encrypted thinking. Hand it back unchanged in a RedactedThinking part.
 	RedactedThinking string `protobuf:"bytes,7,opt,name=redacted_thinking,json=redactedThinking,proto3" json:"redacted_thinking,omitempty"`
 	// Words of a refusal, from providers that send them apart from the text.
 	Refusal string `protobuf:"bytes,8,opt,name=refusal,proto3" json:"refusal,omitempty"`

@@ -25,7 +25,8 @@ const (
 
 // Why a call failed. The `reason` of the `google.rpc.ErrorInfo` that every error of this service carries (domain
 // `headwater.ai`) is one of these names without the prefix `ERROR_REASON_`. Two errors of gRPC itself carry none: a
-// message that is no protobuf, and one over 32 MiB (RESOURCE_EXHAUSTED).
+// message over 32 MiB, and metadata over 64 KiB (both RESOURCE_EXHAUSTED). A message that cannot be read, also one that
+// is nested more than 100 levels, is INVALID_ARGUMENT, reason INVALID_REQUEST.
 //
 // Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
 // waiting helps.
@@ -39,6 +40,8 @@ const (
 //	`provider_request_id`  the provider's id of the request, for its support desk
 //	`cause`                kind of the network fault, such as `ConnectError`
 //	`stream_id`            id of the stream that failed
+//	`run_id`               id of the run
+//	`configured`           names of the configured providers
 type ErrorReason int32
 
 const (

@@ -34,6 +34,7 @@ type AttachRequest struct {
 	//	*AttachRequest_Chunk
 	//	*AttachRequest_Result
 	//	*AttachRequest_Capacity
+	//	*AttachRequest_Waiting
 	Kind          isAttachRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -121,6 +122,15 @@ func (x *AttachRequest) GetCapacity() *WorkerCapacity {
 	return nil
 }
 
+func (x *AttachRequest) GetWaiting() *TaskWaiting {
+	if x != nil {
+		if x, ok := x.Kind.(*AttachRequest_Waiting); ok {
+			return x.Waiting
+		}
+	}
+	return nil
+}
+
 type isAttachRequest_Kind interface {
 	isAttachRequest_Kind()
 }
@@ -150,6 +160,11 @@ type AttachRequest_Capacity struct {
 	Capacity *WorkerCapacity `protobuf:"bytes,5,opt,name=capacity,proto3,oneof"`
 }
 
+type AttachRequest_Waiting struct {
+	// A task waits for another run, or waits no longer. Only with the feature `waiting`.
+	Waiting *TaskWaiting `protobuf:"bytes,6,opt,name=waiting,proto3,oneof"`
+}
+
 func (*AttachRequest_Registration) isAttachRequest_Kind() {}
 
 func (*AttachRequest_Heartbeat) isAttachRequest_Kind() {}
@@ -159,6 +174,8 @@ func (*AttachRequest_Chunk) isAttachRequest_Kind() {}
 func (*AttachRequest_Result) isAttachRequest_Kind() {}
 
 func (*AttachRequest_Capacity) isAttachRequest_Kind() {}
+
+func (*AttachRequest_Waiting) isAttachRequest_Kind() {}
 
 // From the server.
 type AttachResponse struct {
@@ -299,7 +316,7 @@ type WorkerRegistration struct {
 	ClientVersion string `protobuf:"bytes,6,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
 	// Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
 	// uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
-	// `TaskResult.handed_back`.
+	// `TaskResult.handed_back`. `waiting`: it sends `waiting`.
 	Features      []string `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -671,6 +688,63 @@ func (x *WorkerTask) GetAgent() *AgentConfig {
 	return nil
 }
 
+// A task that waits for another run, and takes no place of the worker meanwhile: so that run can use the same queue. A
+// `run_warning` event of the task's run names both.
+type TaskWaiting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the task. One that is no longer wanted changes nothing.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Id of the run that it waits for, at most 256 characters. Empty: it waits no longer, and takes its place again, even
+	// when the worker then has more tasks than its concurrency.
+	RunId         string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskWaiting) Reset() {
+	*x = TaskWaiting{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskWaiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskWaiting) ProtoMessage() {}
+
+func (x *TaskWaiting) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskWaiting.ProtoReflect.Descriptor instead.
+func (*TaskWaiting) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TaskWaiting) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TaskWaiting) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
 // A piece of a task's output.
 type TaskChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -686,7 +760,7 @@ type TaskChunk struct {
 
 func (x *TaskChunk) Reset() {
 	*x = TaskChunk{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +772,7 @@ func (x *TaskChunk) String() string {
 func (*TaskChunk) ProtoMessage() {}
 
 func (x *TaskChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +785,7 @@ func (x *TaskChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChunk.ProtoReflect.Descriptor instead.
 func (*TaskChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TaskChunk) GetTaskId() string {
@@ -762,7 +836,7 @@ type TaskResult struct {
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +848,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +861,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TaskResult) GetTaskId() string {
@@ -890,7 +964,7 @@ type TaskHandback struct {
 
 func (x *TaskHandback) Reset() {
 	*x = TaskHandback{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +976,7 @@ func (x *TaskHandback) String() string {
 func (*TaskHandback) ProtoMessage() {}
 
 func (x *TaskHandback) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +989,7 @@ func (x *TaskHandback) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskHandback.ProtoReflect.Descriptor instead.
 func (*TaskHandback) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskHandback) GetBegun() bool {
@@ -936,7 +1010,7 @@ type TaskCancellation struct {
 
 func (x *TaskCancellation) Reset() {
 	*x = TaskCancellation{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1022,7 @@ func (x *TaskCancellation) String() string {
 func (*TaskCancellation) ProtoMessage() {}
 
 func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1035,7 @@ func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCancellation.ProtoReflect.Descriptor instead.
 func (*TaskCancellation) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskCancellation) GetTaskId() string {
@@ -984,7 +1058,7 @@ type TaskResultAck struct {
 
 func (x *TaskResultAck) Reset() {
 	*x = TaskResultAck{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1070,7 @@ func (x *TaskResultAck) String() string {
 func (*TaskResultAck) ProtoMessage() {}
 
 func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1083,7 @@ func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResultAck.ProtoReflect.Descriptor instead.
 func (*TaskResultAck) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TaskResultAck) GetTaskId() string {
@@ -1030,13 +1104,14 @@ var File_headwater_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xbf\x02\n" +
+	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xf6\x02\n" +
 	"\rAttachRequest\x12F\n" +
 	"\fregistration\x18\x01 \x01(\v2 .headwater.v1.WorkerRegistrationH\x00R\fregistration\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.headwater.v1.WorkerHeartbeatH\x00R\theartbeat\x12/\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x17.headwater.v1.TaskChunkH\x00R\x05chunk\x122\n" +
 	"\x06result\x18\x04 \x01(\v2\x18.headwater.v1.TaskResultH\x00R\x06result\x12:\n" +
-	"\bcapacity\x18\x05 \x01(\v2\x1c.headwater.v1.WorkerCapacityH\x00R\bcapacityB\x06\n" +
+	"\bcapacity\x18\x05 \x01(\v2\x1c.headwater.v1.WorkerCapacityH\x00R\bcapacity\x125\n" +
+	"\awaiting\x18\x06 \x01(\v2\x19.headwater.v1.TaskWaitingH\x00R\awaitingB\x06\n" +
 	"\x04kind\"\x81\x02\n" +
 	"\x0eAttachResponse\x12@\n" +
 	"\n" +
@@ -1073,7 +1148,10 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12!\n" +
 	"\fcontext_json\x18\a \x01(\tR\vcontextJson\x126\n" +
 	"\x17dependency_results_json\x18\b \x01(\tR\x15dependencyResultsJson\x12/\n" +
-	"\x05agent\x18\t \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\"Z\n" +
+	"\x05agent\x18\t \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\"=\n" +
+	"\vTaskWaiting\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\"Z\n" +
 	"\tTaskChunk\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
@@ -1113,7 +1191,7 @@ func file_headwater_v1_worker_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_worker_service_proto_rawDescData
 }
 
-var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*AttachRequest)(nil),       // 0: headwater.v1.AttachRequest
 	(*AttachResponse)(nil),      // 1: headwater.v1.AttachResponse
@@ -1122,41 +1200,43 @@ var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*WorkerHeartbeat)(nil),     // 4: headwater.v1.WorkerHeartbeat
 	(*WorkerCapacity)(nil),      // 5: headwater.v1.WorkerCapacity
 	(*WorkerTask)(nil),          // 6: headwater.v1.WorkerTask
-	(*TaskChunk)(nil),           // 7: headwater.v1.TaskChunk
-	(*TaskResult)(nil),          // 8: headwater.v1.TaskResult
-	(*TaskHandback)(nil),        // 9: headwater.v1.TaskHandback
-	(*TaskCancellation)(nil),    // 10: headwater.v1.TaskCancellation
-	(*TaskResultAck)(nil),       // 11: headwater.v1.TaskResultAck
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
-	(*Step)(nil),                // 13: headwater.v1.Step
-	(*AgentConfig)(nil),         // 14: headwater.v1.AgentConfig
-	(*Failure)(nil),             // 15: headwater.v1.Failure
-	(*ActionReply)(nil),         // 16: headwater.v1.ActionReply
+	(*TaskWaiting)(nil),         // 7: headwater.v1.TaskWaiting
+	(*TaskChunk)(nil),           // 8: headwater.v1.TaskChunk
+	(*TaskResult)(nil),          // 9: headwater.v1.TaskResult
+	(*TaskHandback)(nil),        // 10: headwater.v1.TaskHandback
+	(*TaskCancellation)(nil),    // 11: headwater.v1.TaskCancellation
+	(*TaskResultAck)(nil),       // 12: headwater.v1.TaskResultAck
+	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
+	(*Step)(nil),                // 14: headwater.v1.Step
+	(*AgentConfig)(nil),         // 15: headwater.v1.AgentConfig
+	(*Failure)(nil),             // 16: headwater.v1.Failure
+	(*ActionReply)(nil),         // 17: headwater.v1.ActionReply
 }
 var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	2,  // 0: headwater.v1.AttachRequest.registration:type_name -> headwater.v1.WorkerRegistration
 	4,  // 1: headwater.v1.AttachRequest.heartbeat:type_name -> headwater.v1.WorkerHeartbeat
-	7,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
-	8,  // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
+	8,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
+	9,  // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
 	5,  // 4: headwater.v1.AttachRequest.capacity:type_name -> headwater.v1.WorkerCapacity
-	3,  // 5: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
-	6,  // 6: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
-	10, // 7: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
-	11, // 8: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
-	12, // 9: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
-	12, // 10: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
-	13, // 11: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
-	14, // 12: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
-	15, // 13: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
-	9,  // 14: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
-	16, // 15: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
-	0,  // 16: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
-	1,  // 17: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
-	17, // [17:18] is the sub-list for method output_type
-	16, // [16:17] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	7,  // 5: headwater.v1.AttachRequest.waiting:type_name -> headwater.v1.TaskWaiting
+	3,  // 6: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
+	6,  // 7: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
+	11, // 8: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
+	12, // 9: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
+	13, // 10: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
+	13, // 11: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
+	14, // 12: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
+	15, // 13: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
+	16, // 14: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
+	10, // 15: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
+	17, // 16: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
+	0,  // 17: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
+	1,  // 18: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
+	18, // [18:19] is the sub-list for method output_type
+	17, // [17:18] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_worker_service_proto_init() }
@@ -1173,6 +1253,7 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachRequest_Chunk)(nil),
 		(*AttachRequest_Result)(nil),
 		(*AttachRequest_Capacity)(nil),
+		(*AttachRequest_Waiting)(nil),
 	}
 	file_headwater_v1_worker_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*AttachResponse_Registered)(nil),
@@ -1180,7 +1261,7 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachResponse_Cancellation)(nil),
 		(*AttachResponse_Ack)(nil),
 	}
-	file_headwater_v1_worker_service_proto_msgTypes[8].OneofWrappers = []any{
+	file_headwater_v1_worker_service_proto_msgTypes[9].OneofWrappers = []any{
 		(*TaskResult_ResultJson)(nil),
 		(*TaskResult_Failure)(nil),
 		(*TaskResult_HandedBack)(nil),
@@ -1191,7 +1272,7 @@ func file_headwater_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_worker_service_proto_rawDesc), len(file_headwater_v1_worker_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -153,7 +153,7 @@ type StepStatus int32
 const (
 	// Never sent.
 	StepStatus_STEP_STATUS_UNSPECIFIED StepStatus = 0
-	// It waits for its dependencies.
+	// It waits for its dependencies, or for its turn beside an exclusive step.
 	StepStatus_STEP_STATUS_PENDING StepStatus = 1
 	// An attempt runs.
 	StepStatus_STEP_STATUS_RUNNING StepStatus = 2

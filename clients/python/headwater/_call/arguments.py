@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
+from headwater._values.names import nearest
 from headwater._values.validation import finite, header, int32, invalid, text
 from headwater.v1 import agent_pb2
 
@@ -22,6 +23,7 @@ _NO_OPTIONS = {
     name: f"is a setting of the agent, not of a call: Agent({name}=...)"
     for name in ("name", "target", "connection", "token", "tool_timeout", "max_tool_rounds")
 }
+_ALMOST_OURS = frozenset({"models"})  # fields of providers
 _NO_OPTIONS["system"] = "is called instructions"
 _REASONING_EFFORTS: dict[str, agent_pb2.ReasoningEffort] = {
     value.name.removeprefix("REASONING_EFFORT_").lower(): value.number  # type: ignore[misc]
@@ -44,9 +46,17 @@ def refuse_base_url() -> NoReturn:
     )
 
 
-def check_options(options: Iterable[str]) -> None:
-    """Refuse keywords that are no options of a provider: a token must not leave the house."""
+def check_options(options: Iterable[str], own: Iterable[str]) -> None:
+    """Refuse keywords that are no options of a provider: a token must not leave the house.
+
+    Args:
+        options: the keywords that are none of the call's own.
+        own: those that are.
+    """
     for name in options:
+        meant = None if name in _NO_OPTIONS or name in _ALMOST_OURS else nearest(name, [*own, *_NO_OPTIONS])
+        if meant is not None:
+            raise invalid(name, f"is not known; did you mean {meant}? A provider's field goes into provider_options=")
         if name in _NO_OPTIONS:
             raise invalid(name, f"{_NO_OPTIONS[name]}; a provider's field of this name goes into provider_options=")
 

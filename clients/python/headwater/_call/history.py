@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headwater._values.messages import to_dict
+from headwater._values.messages import to_dict, to_messages
+from headwater._values.validation import invalid
 from headwater.v1 import agent_pb2
 
 
@@ -102,6 +103,12 @@ class History:
             self._ended.clear()
             self._turns.clear()
 
+    def replace(self, turns: Sequence[Turn]) -> None:
+        """Keep these in place of all that is kept."""
+        self.clear()
+        with self._lock:
+            self._turns = _newest(list(turns), self.limit)
+
     def _take_ended(self) -> None:
         while self._ended:
             epoch, turn, replaced = self._ended.popleft()
@@ -117,6 +124,31 @@ class History:
         spoken = [Turn(turn.prompt, closed(turn.reply), turn.interrupted) for turn in turns]
         newest = _newest([turn for turn in spoken if turn.reply], limit)
         return [message for turn in newest for message in (turn.prompt, *turn.reply)]
+
+
+def to_turns(messages: Any) -> list[Turn]:
+    """A conversation as a caller gives it, such as one that was stored. Raises ValidationError."""
+    turns: list[Turn] = []
+    prompt: agent_pb2.ChatMessage | None = None
+    reply: list[agent_pb2.ChatMessage] = []
+    interrupted = False
+    for index, message in enumerate(to_messages(messages)):
+        if message.role == agent_pb2.ROLE_USER and (prompt is None or reply):
+            if prompt is not None:
+                turns.append(Turn(prompt, tuple(reply), interrupted))
+            prompt, reply, interrupted = message, [], False
+        elif prompt is None:
+            cure = "; give the instructions as instructions=" if message.role == agent_pb2.ROLE_SYSTEM else ""
+            raise invalid(f"messages[{index}].role", f"must be user: a conversation begins with a question{cure}")
+        else:
+            reply.append(message)
+            given = messages[index]
+            interrupted = isinstance(given, Mapping) and bool(given.get("interrupted"))
+    if prompt is None:
+        return turns
+    if not reply or reply[-1].role == agent_pb2.ROLE_USER:
+        raise invalid("messages", "must end with a reply; ask the last question with agent.run or agent.stream")
+    return [*turns, Turn(prompt, tuple(reply), interrupted)]
 
 
 def _newest(turns: list[Turn], limit: int) -> list[Turn]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from google.protobuf.struct_pb2 import Struct
 
 from headwater._call.arguments import check_labels, check_user, effort, sampling
+from headwater._call.reply_type import ReplyType
 from headwater._grpc.errors import CallersNames
 from headwater._grpc.server import Server
 from headwater._tools.calls import Toolbox
@@ -23,7 +24,7 @@ LARGEST_REQUEST = 32 * 1024 * 1024
 PROVIDER_KEY_HEADER = "headwater-provider-key"
 
 UnsupportedParams: TypeAlias = Literal["error", "drop", "ERROR", "DROP"]
-ResponseFormatLike: TypeAlias = str | Mapping[str, Any]
+ResponseFormatLike: TypeAlias = str | Mapping[str, Any] | type
 
 _UNSUPPORTED_PARAMS = {
     "error": agent_pb2.UNSUPPORTED_PARAMS_ERROR,
@@ -158,6 +159,9 @@ def with_context(instructions: str, context: Any) -> str:
 
 
 def _response_format(value: Any) -> agent_pb2.ResponseFormat:
+    if isinstance(value, type):
+        made = ReplyType(value)
+        return _schema_format({"schema": made.schema, "name": made.name[:64]})
     kind = value if isinstance(value, str) else value.get("type") if isinstance(value, Mapping) else None
     if kind == "text":
         return agent_pb2.ResponseFormat(type=agent_pb2.RESPONSE_FORMAT_TYPE_TEXT)
@@ -168,7 +172,9 @@ def _response_format(value: Any) -> agent_pb2.ResponseFormat:
             return _schema_format(value.get("json_schema", value))
         if isinstance(kind, str | list) or any(key in value for key in _SCHEMA_KEYS):
             return _schema_format({"schema": value})
-    raise invalid("response_format", 'must be "text", "json", {"type": "json_schema", ...} or a JSON Schema')
+    raise invalid(
+        "response_format", 'must be "text", "json", {"type": "json_schema", ...}, a JSON Schema or a pydantic model'
+    )
 
 
 def _schema_format(spec: Any) -> agent_pb2.ResponseFormat:

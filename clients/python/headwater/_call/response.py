@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+import functools
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from headwater._call.reply_type import ReplyType
 from headwater.streaming import StreamChunk
 
 _OF_A_SINGLE_CHUNK = (
@@ -34,6 +36,7 @@ class AgentResponse:
             to one chunk only; `refusal`, whole, where the provider sends such words apart from the text.
         agent_id: `id` of the agent.
         created_at: when the reply was complete, in UTC.
+        parse: makes `parsed`, of the text after the last results of tools.
     """
 
     content: str
@@ -42,22 +45,37 @@ class AgentResponse:
     metadata: dict[str, Any] = field(default_factory=dict)
     agent_id: str = ""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    parse: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def parsed(self) -> Any:
+        """The reply as the type that the call gave as `response_format`; None where it gave none.
+
+        Raises:
+            HeadwaterError: the reply is not one; the message says where, and how the reply ended.
+        """
+        return None if self.parse is None else self.parse()
 
     def __str__(self) -> str:
         return self.content
 
 
-async def collect_response(stream: AsyncIterable[StreamChunk], agent_id: str) -> AgentResponse:
+async def collect_response(
+    stream: AsyncIterable[StreamChunk], agent_id: str, parser: ReplyType | None = None
+) -> AgentResponse:
     """Read a stream to its end."""
     content: list[str] = []
     thinking: list[str] = []
     refusal: list[str] = []
     calls: list[dict[str, Any]] = []
     metadata: dict[str, Any] = {}
+    answered_from = 0
     async for chunk in stream:
         if not content or chunk.is_final:
             metadata.update(chunk.metadata)
         content.append(chunk.content)
+        if "tool_results" in chunk.metadata:
+            answered_from = len(content)
         thinking.append(chunk.metadata.get("thinking", ""))
         refusal.append(chunk.metadata.get("refusal", ""))
         calls += chunk.metadata.get("tool_calls", ())
@@ -67,4 +85,7 @@ async def collect_response(stream: AsyncIterable[StreamChunk], agent_id: str) ->
         metadata["refusal"] = "".join(refusal)
     if calls:
         metadata["tool_calls"] = calls
-    return AgentResponse("".join(content), "".join(thinking) or None, calls, metadata, agent_id)
+    parse = None
+    if parser is not None:
+        parse = functools.partial(parser.parse, "".join(content[answered_from:]), metadata.get("finish_reason"))
+    return AgentResponse("".join(content), "".join(thinking) or None, calls, metadata, agent_id, parse=parse)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headwater._call.arguments import (
@@ -19,16 +20,19 @@ from headwater._call.arguments import (
     sampling,
     tool_rounds,
 )
-from headwater._call.history import History
+from headwater._call.history import History, to_turns
 from headwater._grpc.connection import Connection
 from headwater._grpc.server import Server, check_target, resolve_server
 from headwater._tools.tool import Tool, ToolLike, to_tools
+from headwater._values.messages import MessageLike
+from headwater._values.names import names_nearest, nearest
 from headwater._values.validation import header, invalid, seconds, text
 
 
 class Settings:
     """The settings of an agent. `Agent` says what the arguments mean."""
 
+    @names_nearest
     def __init__(
         self,
         name: str = "Agent",
@@ -51,6 +55,7 @@ class Settings:
         parallel_tool_calls: bool | None = None,
         max_tool_rounds: int = 10,
         tool_timeout: float | None = 60.0,
+        messages: Sequence[MessageLike] = (),
         base_url: str | None = None,
     ) -> None:
         if base_url is not None:
@@ -79,6 +84,7 @@ class Settings:
         self.max_tool_rounds = tool_rounds(max_tool_rounds)
         self.tool_timeout = None if tool_timeout is None else seconds("tool_timeout", tool_timeout)
         self._begin(message_count(history))
+        self.messages = messages
 
     def _begin(self, history: int) -> None:
         """The state of an agent beside its settings."""
@@ -145,6 +151,13 @@ class Settings:
         with self._lock:
             self._tools = to_tools([*self._tools, tool])
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _SETTINGS and not name.startswith("_") and not hasattr(self, name):
+            meant = nearest(name, _SETTINGS)
+            if meant is not None:
+                raise AttributeError(f"{type(self).__name__} has no setting {name!r}; did you mean {meant}?")
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
 
@@ -161,12 +174,17 @@ class Settings:
         self.provider = name
 
     @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation that is kept, oldest first, in the form that `messages=` takes; a copy.
+    def messages(self) -> Any:
+        """The conversation that is kept, oldest first, as a list of dicts in the form that `messages=` takes; a copy.
 
-        A reply of which only a part came has `interrupted: True`.
+        A reply of which only a part came has `interrupted: True`. To put a conversation back, assign such a list: it
+        replaces the messages that are kept, and calls that are still running add nothing to it.
         """
         return self._history.as_dicts()
+
+    @messages.setter
+    def messages(self, messages: Sequence[MessageLike]) -> None:
+        self._history.replace(to_turns(messages))
 
     def clear_memory(self) -> None:
         """Forget the conversation, and what calls that are still running would add to it."""
@@ -183,3 +201,6 @@ class Settings:
         if self.connection is None:
             return resolve_server(self.target, self._token)
         return self.connection.server_of_call(self._token)
+
+
+_SETTINGS = frozenset(inspect.signature(Settings.__init__).parameters) - {"self"} | {"id"}

@@ -26,7 +26,7 @@ from headwater._grpc.loading import grpc
 from headwater._tools.calls import run_calls
 from headwater._tools.rounds import ToolRounds
 from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
-from headwater.streaming import StreamChunk
+from headwater.streaming import CANCELLED_WAIT, StreamChunk
 
 if TYPE_CHECKING:
     from headwater.v1.agent_pb2 import ChatMessage
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from headwater.v1.agent_service_pb2 import StreamRequest
 
 STREAM_ID_HEADER = "headwater-stream-id"
+CLOSED = "the stream was closed before its final chunk"
 
 FindProvider = Callable[[PreparedCall], Coroutine[Any, Any, str]]
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class AgentStream:
 
     Nothing is sent before the first chunk is asked for. Leaving the loop early, dropping the object, `aclose()` and
     leaving an `async with` all end the call at once, also while tools run: async ones are cancelled, the thread of a
-    sync one runs on to its own end. It belongs to the event loop that asked for the first chunk.
+    sync one runs on to its own end. So does a cancellation while a chunk is awaited, as by `asyncio.wait_for`: the next
+    wait then raises StreamInterruptedError. It belongs to the event loop that asked for the first chunk.
 
     Attributes:
         stream_id: the server's id of the stream, known once the server has accepted it; None before.
@@ -60,6 +62,7 @@ class AgentStream:
         self._sequence = 0  # of the chunk before
         self._complete = False  # the final chunk has come
         self._ended = False
+        self._cut: StreamInterruptedError | None = None  # was ended before its final chunk, and not by its reader
         self._reading = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadline: float | None = None
@@ -86,6 +89,8 @@ class AgentStream:
 
     async def __anext__(self) -> StreamChunk:
         if self._ended:
+            if self._cut is not None:
+                raise self._cut
             raise StopAsyncIteration
         if self._reading:
             raise RuntimeError("another task already waits for the next chunk of this stream")
@@ -105,6 +110,8 @@ class AgentStream:
             self.cancel()
             task = asyncio.current_task()
             if task is not None and task.cancelling():
+                if not self._complete:
+                    self._cut = StreamInterruptedError(CANCELLED_WAIT, self._text())
                 raise
             raise StreamInterruptedError("the stream was closed while it was read", self._text()) from None
         except BaseException:
@@ -255,6 +262,12 @@ class AgentStream:
     def _keep_partial(self) -> None:
         if not self._complete:
             self._keep(interrupted=True)
+
+    def interrupt(self) -> None:
+        """End the call for its reader, who gets StreamInterruptedError; from any thread."""
+        if not self._ended and not self._complete and self._started:
+            self._cut = StreamInterruptedError(CLOSED, self._text())
+        self.cancel()
 
     def cancel(self) -> None:
         """End the call at once; from any thread. The part of the reply that has come stays in the history, marked."""

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Hashable
 from typing import TYPE_CHECKING, Protocol
 
-from headwater._grpc.loading import grpc, is_loaded, load
-from headwater._grpc.server import Server
+from headwater._grpc.loading import fork_advice, grpc, is_loaded, load
+from headwater._grpc.patched import check_not_patched
+from headwater._grpc.server import Server, is_loopback
 from headwater.exceptions import ForkError
 
 if TYPE_CHECKING:
@@ -38,7 +40,26 @@ if TYPE_CHECKING:
 _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
 
-_OPTIONS: tuple[tuple[str, int], ...] = (
+# A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
+# are safe to repeat: the headers of a call that has begun come at once, and after them gRPC does not repeat it.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "headwater.v1.AgentService"}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.02s",
+                    "maxBackoff": "0.2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["CANCELLED"],
+                },
+            }
+        ]
+    }
+)
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.service_config", _SERVICE_CONFIG),
     # A reader that stops must stop the server soon: no probe that grows the window, and a small look-ahead.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 16 * 1024),
@@ -51,14 +72,13 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.max_send_message_length", 32 * 1024 * 1024),
 )
-_LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "ipv6:[::1]")
 
 
-class Cancellable(Protocol):
+class Interruptible(Protocol):
     """A stream that can be ended from any thread."""
 
-    def cancel(self) -> None:
-        """End it now."""
+    def interrupt(self) -> None:
+        """End it now, and let its reader know."""
 
 
 class OpenChannel:
@@ -70,8 +90,8 @@ class OpenChannel:
 
     def __init__(self, server: Server) -> None:
         self.owner = server.owner
-        self.streams: weakref.WeakSet[Cancellable] = weakref.WeakSet()
-        proxy = [("grpc.enable_http_proxy", 0)] if server.target.startswith(_LOOPBACK) else []
+        self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet()
+        proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.target) else []
         # Channels of one process share a connection to a server unless each has this option.
         pool = [("grpc.use_local_subchannel_pool", 1)] if server.owner is not None else []
         self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy, *pool])
@@ -87,7 +107,7 @@ class OpenChannel:
     async def close(self) -> None:
         """End the streams and close the channel."""
         for stream in list(self.streams):
-            stream.cancel()
+            stream.interrupt()
         await self.channel.close()
 
 
@@ -151,7 +171,7 @@ def channels_of_running_loop() -> LoopChannels:
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
     """
-    check_fork()
+    check_process()
     loop = asyncio.get_running_loop()
     channels = _loops.get(loop)
     if channels is None:
@@ -171,7 +191,7 @@ async def open_channel(server: Server) -> OpenChannel:
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
     """
-    check_fork()
+    check_process()
     if not is_loaded():
         await asyncio.to_thread(load)
     return channels_of_running_loop().to(server)
@@ -194,13 +214,14 @@ async def close_owned(owner: Hashable) -> None:
         await asyncio.wait(elsewhere, timeout=_CLOSE_SECONDS)  # a loop that is blocked closes its own later
 
 
-def check_fork() -> None:
-    """Raise ForkError where gRPC would hang."""
+def check_process() -> None:
+    """Raise ForkError, or HeadwaterError in a process that is patched, where gRPC would hang."""
+    check_not_patched()
     if _forked_with_open_channels:
         raise ForkError(
             "this process was forked while its parent had a connection to Headwater open, and gRPC does not survive "
             "that. Fork before the parent's first call (agents may be made before), or start the process with spawn: "
-            'multiprocessing.set_start_method("spawn")'
+            'multiprocessing.set_start_method("spawn")' + fork_advice()
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from headwater._grpc.channels import close_owned
 from headwater._grpc.server import Server, check_target, resolve_server
+from headwater._values.names import names_nearest
 from headwater._values.validation import header
 
 
@@ -26,6 +27,7 @@ class Connection:
         ValidationError: for a bad value; the message names it.
     """
 
+    @names_nearest
     def __init__(self, target: str | None = None, *, token: str | None = None) -> None:
         self._target = None if target is None else check_target("target", target)
         self._token = header("token", token) if token else None

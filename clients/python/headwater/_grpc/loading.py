@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
 
 if TYPE_CHECKING:
     import grpc as grpc
@@ -27,6 +30,7 @@ else:
 
 
 _loaded = False
+_has_fork_handlers = False
 
 
 def is_loaded() -> bool:
@@ -34,11 +38,22 @@ def is_loaded() -> bool:
     return _loaded
 
 
+def fork_advice() -> str:
+    """A sentence for children of a fork, where the program has imported gRPC itself; else nothing."""
+    if not _has_fork_handlers:
+        return ""
+    return f". This program imported gRPC first: set {_FORK_SUPPORT}=0 before that import, or its children may hang"
+
+
 def load() -> Any:
     """Import gRPC and the stubs of the contract; the module `grpc`."""
-    global _loaded
+    global _loaded, _has_fork_handlers
     # gRPC's core writes its notes ("Got goaway ...") to standard error unless this is set before it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    if "grpc" not in sys.modules:
+        # A child of a fork hangs in gRPC's fork handlers; without them it works as long as it makes no call.
+        os.environ.setdefault(_FORK_SUPPORT, "0")
+    _has_fork_handlers = os.environ.get(_FORK_SUPPORT) != "0"
     import grpc as module
 
     logging.getLogger("asyncio").addFilter(_is_worth_logging)

@@ -1,9 +1,13 @@
 """Long-lived event loops in separate threads: one for synchronous calls, one for the work behind the scenes.
 
 Each is started by the first call that needs it and ended when the interpreter exits. So synchronous calls work
-everywhere: in scripts, in threads, inside a running loop (which they block), in notebooks. Tools of such a call run on
-its loop and may block it. So the connections of workers, their heartbeats and the start and end of runs have a loop
-that no code of a caller shares.
+everywhere: in scripts, in threads, inside a running loop (which they block), in notebooks. Only a portal's own loop, on
+which async tools and handlers of synchronous calls run, cannot wait for itself: there they are refused. Tools of such a
+call may block that loop. So the connections of workers, their heartbeats and the start and end of runs have a loop that
+no code of a caller shares.
+
+asyncio lets SystemExit and KeyboardInterrupt of a task end its loop. Here other callers have tasks too, so the loop
+continues: the exception is the result of its task.
 """
 
 from __future__ import annotations
@@ -11,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from headwater._grpc.channels import check_fork
+from headwater._grpc.channels import check_process
+from headwater._values.calling_thread import CallingThread, calling_thread
 
 T = TypeVar("T")
 
@@ -28,24 +34,49 @@ class Portal:
 
     def __init__(self, name: str) -> None:
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name=name, daemon=True)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._ready.set()
-        await self._stop.wait()
+    def _serve(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            self._loop.call_soon(self._ready.set)
+            while not self._stopping:
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    self._loop.run_forever()
+
+    def _end(self) -> None:
+        self._stopping = True
+        self._loop.stop()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine there, without waiting for it. To cancel the future is to cancel the coroutine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for its result. If the wait is interrupted (Ctrl-C), so is the coroutine."""
-        future = self.submit(coroutine)
+        """Run a coroutine there and wait for its result. If the wait is interrupted (Ctrl-C), so is the coroutine.
+
+        Raises:
+            RuntimeError: on the portal's own loop, where the call would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError(
+                "a synchronous call from an async function that a synchronous call runs would wait for itself; write "
+                "the asynchronous form there, such as `await agent.arun(...)` or `async for ... in agent.stream(...)`, "
+                "or make the function synchronous (def instead of async def)"
+            )
+        caller = CallingThread(self._loop)
+        before = calling_thread.set(caller)
         try:
+            future = self.submit(coroutine)
+        finally:
+            calling_thread.reset(before)
+        future.add_done_callback(caller.release)
+        try:
+            caller.serve()
             return future.result()
         except BaseException:
             future.cancel()
@@ -53,7 +84,7 @@ class Portal:
 
     def stop(self) -> None:
         """End the loop: its tasks are cancelled, its channels closed."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join(_STOP_SECONDS)
 
 
@@ -76,7 +107,7 @@ def background() -> Portal:
 
 
 def _started(name: str) -> Portal:
-    check_fork()
+    check_process()
     with _lock:
         if not _portals:
             atexit.unregister(_shut_down)

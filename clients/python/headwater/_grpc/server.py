@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -62,3 +64,27 @@ def _names_a_port(address: str) -> bool:
     if address.startswith(_WITHOUT_PORT):
         return True
     return _ADDRESS.fullmatch(address) is not None and 0 < int(address.rpartition(":")[2]) < 2**16
+
+
+def is_loopback(target: str) -> bool:
+    """Whether an address is on this machine, in any of its spellings: no proxy has to carry calls to it."""
+    if target.startswith(("unix:", "unix-abstract:", "vsock:")):
+        return True
+    address = re.sub(r"^(?:ipv[46]:|dns:(?://[^/]*/)?)", "", target)
+    return all(_is_local_host(endpoint.rpartition(":")[0]) for endpoint in address.split(","))
+
+
+def _is_local_host(host: str) -> bool:
+    name = host.strip("[]").partition("%")[0].rstrip(".").lower()
+    if name in ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback") or name.endswith(".localhost"):
+        return True
+    try:
+        ip = ipaddress.ip_address(name)
+    except ValueError:
+        try:
+            ip = ipaddress.ip_address(socket.inet_aton(name))  # short forms: 127.1
+        except (OSError, ValueError):
+            return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    ip = mapped or ip
+    return ip.is_loopback or ip.is_unspecified

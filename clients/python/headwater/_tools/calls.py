@@ -3,7 +3,7 @@
 Theory of operation. Every fault of a call (no such tool, bad arguments, an exception, too slow) is its result, marked
 as an error, and the model decides what to do about it. An async tool runs as a task on the loop that
 reads the stream. A sync one runs in a thread (`_values.threads`), which cannot be stopped: a stream that is left ends
-at once, the thread when the function returns.
+at once, the thread when the function returns. One with `thread=False` runs where the call was made.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ import asyncio
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headwater._tools.schema import ArgumentsError
-from headwater._tools.tool import Tool
-from headwater._values.messages import tool_result
-from headwater._values.threads import CannotRunError, in_thread
+from headwater._tools.tool import Tool, is_async
+from headwater._values.calling_thread import in_calling_thread
+from headwater._values.failures import describe
+from headwater._values.messages import harmless_name, tool_result
+from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
 from headwater.v1 import agent_pb2
 
 MAX_PARALLEL = 32
 MAX_RESULT_CHARACTERS = 1024 * 1024
+
+log = logging.getLogger("headwater.tools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ async def _run(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semapho
     if len(content) > MAX_RESULT_CHARACTERS:
         content = f"the result has {len(content):,} characters; a tool may return {MAX_RESULT_CHARACTERS:,}"
         is_error, kind = True, ""
-    return tool_result(call.id, call.name, _clean(content), is_error=is_error, kind=kind)
+    return tool_result(call.id, harmless_name(call.name), _clean(content), is_error=is_error, kind=kind)
 
 
 async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool, str]:
@@ -68,7 +73,7 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
         async with gate, limit:
             if toolbox.timeout_seconds is not None:
                 limit.reschedule(asyncio.get_running_loop().time() + toolbox.timeout_seconds)
-            return to_text(await _call(tool.function, arguments)), False, ""
+            ended = await _call(tool, arguments)
     except CannotRunError as error:
         return str(error), True, ""
     except ArgumentsError as error:
@@ -78,26 +83,46 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
         if task is not None and task.cancelling():
             raise
         return f"{call.name} was cancelled", True, ""  # by itself
-    except Exception as error:  # noqa: BLE001  the model gets it
+    except TimeoutError:
+        return _too_slow(toolbox, call)
+    if ended.error is not None:
         if limit.expired():
-            return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True, "TimeoutError"
-        return f"{type(error).__name__}: {error}", True, type(error).__name__
+            return _too_slow(toolbox, call)
+        return _raised(call, ended.error)
+    try:
+        return to_text(ended.value), False, ""
+    except TypeError as error:
+        return _raised(call, error)
 
 
-async def _call(function: Callable[..., Any], arguments: inspect.BoundArguments) -> Any:
-    if _is_async(function):
-        return await function(*arguments.args, **arguments.kwargs)
-    ended = await in_thread("tool", functools.partial(function, *arguments.args, **arguments.kwargs))
-    error = ended.error
-    if error is None:
-        return await ended.value if inspect.isawaitable(ended.value) else ended.value
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        raise error
-    raise RuntimeError(f"{type(error).__name__}: {error}")  # SystemExit of a tool ends the tool, not the program
+def _too_slow(toolbox: Toolbox, call: agent_pb2.ToolCall) -> tuple[str, bool, str]:
+    return f"{call.name} took longer than {toolbox.timeout_seconds:g} seconds", True, "TimeoutError"
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+def _raised(call: agent_pb2.ToolCall, error: BaseException) -> tuple[str, bool, str]:
+    """The model gets the message, the log the traceback."""
+    log.warning("tool %r raised %s", call.name, type(error).__name__, exc_info=error)
+    return describe(error), True, type(error).__name__
+
+
+async def _call(tool: Tool[..., Any], arguments: inspect.BoundArguments) -> Ended:
+    function = functools.partial(tool.function, *arguments.args, **arguments.kwargs)
+    if is_async(tool.function):
+        return await _await(function)
+    ended = await (in_thread("tool", function) if tool.thread else in_calling_thread(function))
+    return await _await(lambda: ended.value) if inspect.isawaitable(ended.value) else ended
+
+
+async def _await(begin: Callable[[], Awaitable[Any]]) -> Ended:
+    """How an async tool ends. A cancellation is not its own."""
+    try:
+        return Ended(await begin())
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
+        return Ended(error=error)
 
 
 def to_text(result: Any) -> str:

@@ -9,11 +9,14 @@ chunks (usage, stats and so on) are kept by round; the one final chunk of the st
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headwater._tools.calls import Toolbox
+from headwater._tools.sloppy import read_object
 from headwater._values.json_values import json_object
+from headwater._values.messages import harmless_name
 from headwater.exceptions import ToolError
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
@@ -98,9 +101,9 @@ class ToolRounds:
             results: theirs, in order.
             seconds: how long they took in all.
         """
-        for part in reply.parts:  # a provider may refuse arguments that are not a JSON object; the result says why
-            if part.HasField("tool_call") and json_object(part.tool_call.arguments_json) is None:
-                part.tool_call.arguments_json = "{}"
+        for part in reply.parts:
+            if part.HasField("tool_call"):
+                _make_harmless(part.tool_call)
         parts = [agent_pb2.Part(tool_result=result) for result in results]
         self.messages += [reply, agent_pb2.ChatMessage(role=agent_pb2.ROLE_TOOL, parts=parts)]
         self.text += text
@@ -112,6 +115,13 @@ class ToolRounds:
             for r in results
         ]
         return StreamChunk("", None, {"sequence": self.sequence, "tool_results": shown})
+
+
+def _make_harmless(call: agent_pb2.ToolCall) -> None:
+    """Make a call such that its provider reads it again: some refuse arguments that are no object, and odd names."""
+    call.name = harmless_name(call.name)
+    if json_object(call.arguments_json) is None:
+        call.arguments_json = json.dumps(read_object(call.arguments_json) or {}, ensure_ascii=False)
 
 
 def _sum(usages: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from headwater._tools.docstrings import Description, annotated_description, read_docstring
+from headwater._tools.sloppy import mend, read_object
 from headwater._values.validation import invalid
 from headwater.exceptions import ToolError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-_SECTION = re.compile(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)+)", re.MULTILINE)
-_ENTRY = re.compile(r"^\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?[ \t]*:[ \t]*(.*)$")
+_MOST_REPAIRS = 4
 
 
 class ArgumentsError(ValueError):
@@ -42,7 +43,7 @@ class Schema:
         from pydantic import ValidationError
 
         try:
-            values = self._adapter.validate_json(arguments)
+            values = self._validate(arguments)
         except ValidationError as error:
             mistakes = [
                 f"{'.'.join(map(str, mistake['loc'])) or 'arguments'}: {mistake['msg']}"
@@ -52,6 +53,27 @@ class Schema:
         bound = inspect.BoundArguments(self._signature, values)
         bound.apply_defaults()
         return bound
+
+    def _validate(self, arguments: str) -> dict[str, Any]:
+        """The valid values; where the arguments as they stand have none, those that the model may have meant."""
+        from pydantic import ValidationError
+
+        try:
+            return self._adapter.validate_json(arguments)
+        except ValidationError as error:
+            meant = read_object(arguments)
+            if meant is None:
+                raise
+            as_written = latest = error
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return self._adapter.validate_json(json.dumps(meant))
+            except ValidationError as error:
+                latest = error
+            mended = [mend(meant, mistake["loc"]) for mistake in latest.errors(include_url=False)]
+            if not any(mended):
+                break
+        raise as_written
 
 
 def inner_function(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,23 +96,9 @@ def _without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def describe(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """The docstring without its section of arguments, and the description of each argument."""
-    document = inspect.getdoc(inner_function(function)) or ""
-    descriptions: dict[str, str] = {}
-    section = _SECTION.search(document)
-    if section is None:
-        return document.strip(), descriptions
-    name = ""
-    for line in inspect.cleandoc(section[1]).splitlines():
-        entry = None if line[:1].isspace() else _ENTRY.match(line)
-        if entry:
-            name = entry[1]
-            descriptions[name] = entry[2].strip()
-        elif name and line.strip():
-            descriptions[name] = f"{descriptions[name]} {line.strip()}".strip()
-    before, after = document[: section.start()].strip(), document[section.end() :].strip()
-    return "\n\n".join(filter(None, (before, after))), descriptions
+def describe(function: Callable[..., Any]) -> Description:
+    """The description of a function and its arguments, from its docstring. Raises ToolError."""
+    return read_docstring(inspect.getdoc(inner_function(function)) or "")
 
 
 def read_signature(field: str, function: Callable[..., Any]) -> inspect.Signature:
@@ -127,9 +135,9 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
         from pydantic.fields import FieldInfo
         from typing_extensions import TypedDict
     except ImportError:
-        raise ToolError("a tool made of a function needs pydantic: pip install 'headwater[tools]'") from None
+        raise ToolError("a tool made of a function needs pydantic: pip install pydantic") from None
     hints = _hints(field, function)
-    _, descriptions = describe(function)
+    descriptions = describe(function).arguments
     bound = function.keywords if isinstance(function, functools.partial) else {}
     fields: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
@@ -138,8 +146,8 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
         if isinstance(parameter.default, FieldInfo):
             raise invalid(field, f"has a Field as default of {name}; write {name}: Annotated[..., Field(...)]")
         kind = hints.get(name, Any)
-        if name in descriptions:  # the annotation itself counts more, and so stands last
-            kind = _with_facts(kind, Field(description=descriptions[name]))
+        if said := annotated_description(field, name, kind) or descriptions.get(name):
+            kind = _with_facts(kind, Field(description=said))  # a Field of the annotation counts more: it stands last
         if parameter.default is inspect.Parameter.empty:
             fields[name] = kind
         else:
@@ -158,12 +166,23 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
 
 def _hints(field: str, function: Callable[..., Any]) -> dict[str, Any]:
     inner = inner_function(function)
+    annotated = inner.__init__ if inspect.isclass(inner) else inner
     try:
-        return typing.get_type_hints(inner.__init__ if inspect.isclass(inner) else inner, include_extras=True)
-    except NameError as error:
-        raise invalid(field, f"has an annotation that is not known in its module: {error}") from None
+        return typing.get_type_hints(annotated, include_extras=True)
+    except NameError:
+        return _hints_of_arguments(field, annotated)
     except TypeError:
         return {}  # a builtin: it has none
+
+
+def _hints_of_arguments(field: str, annotated: Any) -> dict[str, Any]:
+    """The annotations without that of the result, which the model never sees."""
+    arguments = {name: hint for name, hint in annotated.__annotations__.items() if name != "return"}
+    names = getattr(inspect.unwrap(annotated), "__globals__", {})
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), names, include_extras=True)
+    except NameError as error:
+        raise invalid(field, f"has an annotation that is not known in its module: {error}") from None
 
 
 def _with_facts(kind: Any, facts: Any) -> Any:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
+from headwater._tools.docstrings import Description, check_described
 from headwater._tools.schema import (
     ArgumentsError,
     Schema,
@@ -17,7 +18,8 @@ from headwater._tools.schema import (
     own_name,
     read_signature,
 )
-from headwater._values.json_values import json_object, json_text
+from headwater._tools.sloppy import read_object
+from headwater._values.json_values import json_text
 from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
@@ -36,6 +38,10 @@ class Tool(Generic[P, R]):
         description: its purpose, for the model; None for the function's docstring.
         parameters: JSON Schema of the arguments, an object, for a function that checks them itself; None for the schema
             of its signature, against which arguments are then checked.
+        thread: whether a sync function runs in a separate thread, or else where the call was made: in the thread that
+            waits in `run`, `stream_sync` and the like, under asyncio in the loop's, which it blocks. For things that
+            are bound to a thread, such as a connection to SQLite. It cannot be interrupted there, so `tool_timeout`
+            counts only once it has returned.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
@@ -44,6 +50,7 @@ class Tool(Generic[P, R]):
         function: the function.
         name: its name for the model.
         description: its description for the model.
+        thread: whether it runs in a separate thread.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Tool(Generic[P, R]):
         name: str | None = None,
         description: str | None = None,
         parameters: Mapping[str, Any] | None = None,
+        thread: bool = True,
     ) -> None:
         if not callable(function):
             raise invalid("tool", f"must be a function, not {type(function).__name__}")
@@ -60,10 +68,14 @@ class Tool(Generic[P, R]):
         if not _NAME.fullmatch(self.name):
             raise invalid("name", f"must be 1 to 64 letters, digits, _ or -, not {self.name[:80]!r}: tool(name=...)")
         self._field = f"tool {self.name}"
-        if description is None:
-            description = describe(function)[0]
-        self.description = text("description", description)
+        described = describe(function) if parameters is None or description is None else Description("")
+        self.description = text("description", described.text if description is None else description)
         self.function = function
+        if not isinstance(thread, bool):
+            raise invalid("thread", f"must be True or False, not {type(thread).__name__}")
+        if not thread and is_async(function):
+            raise invalid("thread", "has no meaning for an async function, which runs on the event loop; leave it out")
+        self.thread = thread
         if parameters is not None and not isinstance(parameters, Mapping):
             raise invalid("parameters", f"must be a JSON Schema, a dict, not {type(parameters).__name__}")
         self._given = None if parameters is None else dict(parameters)
@@ -72,6 +84,7 @@ class Tool(Generic[P, R]):
         self._signature = read_signature(self._field, function)
         if parameters is None:
             check_signature(self._field, self._signature)
+            check_described(self._field, described, self._signature.parameters)
         # Attributes that inspect, help() and pickle read.
         self.__name__ = self.name
         self.__doc__ = self.description
@@ -87,7 +100,7 @@ class Tool(Generic[P, R]):
         if instance is None or not hasattr(self.function, "__get__"):
             return self
         bound = self.function.__get__(instance, owner)
-        return Tool(bound, name=self.name, description=self.description, parameters=self._given)
+        return _rebuild(bound, self.name, self.description, self._given, self.thread)
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
@@ -95,7 +108,7 @@ class Tool(Generic[P, R]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if getattr(sys.modules.get(self.__module__), self.__qualname__, None) is self:
             return str(self.__qualname__)  # made by the decorator: the module has it under the function's name
-        return _rebuild, (self.function, self.name, self.description, self._given)
+        return _rebuild, (self.function, self.name, self.description, self._given, self.thread)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -111,8 +124,8 @@ class Tool(Generic[P, R]):
     def bind(self, arguments: str) -> inspect.BoundArguments:
         """The arguments of a call, from the model's JSON text, checked. Raises ArgumentsError."""
         if self._given is None:
-            return self._arguments().bind(arguments or "{}")
-        values = json_object(arguments)
+            return self._arguments().bind(arguments)
+        values = read_object(arguments)
         if values is None:
             raise ArgumentsError("the arguments are not a JSON object")
         try:
@@ -130,9 +143,14 @@ ToolLike: TypeAlias = Tool[..., Any] | Callable[..., Any]
 
 
 def _rebuild(
-    function: Callable[..., Any], name: str, description: str, parameters: Mapping[str, Any] | None
+    function: Callable[..., Any], name: str, description: str, parameters: Mapping[str, Any] | None, thread: bool
 ) -> Tool[..., Any]:
-    return Tool(function, name=name, description=description, parameters=parameters)
+    return Tool(function, name=name, description=description, parameters=parameters, thread=thread)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function, or the `__call__` of an object, is an async one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 @overload
@@ -140,11 +158,18 @@ def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 
 
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    *, name: str | None = None, description: str | None = None, thread: bool = True
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    thread: bool = True,
 ) -> Any:
     """Make a function a tool: `@tool`, or `@tool(name=..., description=...)`. It can still be called as before.
 
@@ -152,13 +177,14 @@ def tool(
         function: the function; sync, async, or a method.
         name: its name for the model, 1 to 64 letters, digits, `_` or `-`; None for the function's own name.
         description: its description for the model; None for its docstring.
+        thread: whether a sync function runs in a separate thread, or else where the call was made; see `Tool`.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
     """
     if function is None:
-        return lambda decorated: Tool(decorated, name=name, description=description)
-    return Tool(function, name=name, description=description)
+        return lambda decorated: Tool(decorated, name=name, description=description, thread=thread)
+    return Tool(function, name=name, description=description, thread=thread)
 
 
 def to_tools(tools: Any) -> tuple[Tool[..., Any], ...]:

@@ -23,6 +23,7 @@ from headwater.v1 import error_pb2
 MAX_CAUSES = 8
 MAX_MESSAGE = 1_000
 MAX_TYPE = 256
+_SHOWN_LEAVES = 8
 LONGEST_DELAY_SECONDS = 86_400.0
 
 _FINAL = (NonRetryableError, ValidationError, MessageTooLargeError, AuthenticationError, ForkError)
@@ -65,13 +66,16 @@ def failure_message(
 def failure_of(error: BaseException, causes: int = MAX_CAUSES) -> error_pb2.Failure:
     """An exception as a failure to be sent, with the exceptions that it was raised from.
 
-    Of a HeadwaterError the reason and the facts of its provider are sent too. An attribute `retry_after`, in seconds,
+    Of a HeadwaterError the reason and the facts of its provider are sent too. A group of exceptions counts as those in
+    it: one that no further attempt could change is enough for all. An attribute `retry_after`, in seconds,
     is how long to wait before another attempt.
 
     Args:
         error: the exception.
         causes: how many causes are sent at most.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return _failure_of_group(error, causes)
     reason = error.reason if isinstance(error, HeadwaterError) and error.reason in FACTS else None
     failure = failure_message(
         describe(error),
@@ -88,13 +92,44 @@ def failure_of(error: BaseException, causes: int = MAX_CAUSES) -> error_pb2.Fail
     return failure
 
 
+def _failure_of_group(group: BaseExceptionGroup[BaseException], causes: int) -> error_pb2.Failure:
+    leaves = leaves_of(group)
+    if len(leaves) == 1:
+        return failure_of(leaves[0], causes)
+    failures = [failure_of(leaf, 0) for leaf in leaves]
+    failure = failure_message(
+        describe(group), kind=type(group).__name__, non_retryable=any(each.non_retryable for each in failures)
+    )
+    delays = [each.retry_delay for each in failures if each.HasField("retry_delay")]
+    if delays:
+        failure.retry_delay.CopyFrom(max(delays, key=seconds_of))
+    if group.__cause__ is not None and causes:
+        failure.cause.CopyFrom(failure_of(group.__cause__, causes - 1))
+    return failure
+
+
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """The exceptions in a group, and in the groups in it; the exception itself if it is no group."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in leaves_of(inner)]
+
+
 def _is_final(error: BaseException) -> bool:
     """Whether no further attempt could succeed after an exception that has no reason of the contract."""
     return isinstance(error, _FINAL) or not isinstance(error, Exception | asyncio.CancelledError)
 
 
 def describe(error: BaseException) -> str:
-    """An exception in a sentence: its kind and its text. Those of this package are sentences already."""
+    """An exception in a sentence: its kind and its text. Those of this package are sentences already.
+
+    A group is described by the exceptions in it.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        leaves = leaves_of(error)
+        shown = "; ".join(describe(leaf) for leaf in leaves[:_SHOWN_LEAVES])
+        more = len(leaves) - _SHOWN_LEAVES
+        return f"{shown}; and {more} more exceptions" if more > 0 else shown
     try:
         text = str(error)
     except Exception as broken:  # noqa: BLE001  its own __str__ raises: say that

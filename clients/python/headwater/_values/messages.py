@@ -7,6 +7,7 @@ calls under `tool_calls`, results with the role `tool`. Messages of the contract
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -43,6 +44,8 @@ _PART_KEYS: dict[str, tuple[str, ...]] = {
 }
 _TOOL_CALL_KEYS = ("type", "id", "index", "name", "arguments", "function", "provider_data")
 _PROVIDER_DATA_KEYS = ("provider", "account", "data_json")
+_ODD_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_NAME = 64
 _ROLE_NAMES = {role: name for name, role in _ROLES.items() if name != "developer"}
 
 
@@ -206,7 +209,7 @@ def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
     arguments = function.get("arguments", "")
     return agent_pb2.ToolCall(
         id=text(f"{name}.id", call.get("id", "")),
-        name=text(f"{name}.name", function.get("name")),
+        name=harmless_name(text(f"{name}.name", function.get("name"))),
         arguments_json=text(f"{name}.arguments", arguments)
         if isinstance(arguments, str)
         else json_text(f"{name}.arguments", arguments),
@@ -219,11 +222,16 @@ def _tool_result(name: str, result: Mapping[str, Any]) -> agent_pb2.Part:
     return agent_pb2.Part(
         tool_result=tool_result(
             text(f"{name}.tool_call_id", result.get("tool_call_id", "")),
-            text(f"{name}.name", result.get("name", "")),
+            harmless_name(called) if (called := text(f"{name}.name", result.get("name", ""))) else "",
             written,
             is_error=bool(result.get("is_error", False)),
         )
     )
+
+
+def harmless_name(name: str) -> str:
+    """The name of a tool as every provider reads it again: a model may invent one that its own API refuses."""
+    return _ODD_IN_NAMES.sub("_", name)[:_LONGEST_NAME] or "unknown"
 
 
 def tool_result(call_id: str, name: str, content: str, *, is_error: bool, kind: str = "") -> agent_pb2.ToolResult:

@@ -4,8 +4,8 @@ An exception of the function comes back as a value, never through a future or a 
 and `SystemExit` ends only the function.
 
 A thread cannot be stopped: when the wait for it is cancelled, it runs to its end, and what it returns is dropped. The
-threads are daemons and none of the loop's executor: `asyncio.run` would wait for those. Too many that do not return are
-an error, before the process has no threads left.
+threads are daemons, so they do not keep the interpreter from ending, and none of the loop's executor: `asyncio.run`
+would wait for those. Too many that do not return are an error, before the process has no threads left.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import signal
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +24,27 @@ from typing import Any
 MAX_STUCK_THREADS = 64
 
 
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an exception is Ctrl-C, which is meant for the whole program, and none that a function raised itself.
+
+    Python runs signal handlers in the main thread. One that is written in Python, such as asyncio's, has a frame in the
+    traceback; the default one has none, so with that one every KeyboardInterrupt counts as Ctrl-C.
+    """
+    if not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
+        return False
+    handler: Any = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return True
+    code = getattr(getattr(handler, "func", handler), "__code__", None)  # asyncio's is a partial
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
 class CannotRunError(Exception):
     """A function cannot be run here, and no further attempt would change that."""
+
+
+class StuckThreadsError(CannotRunError):
+    """A function cannot be run in this process, because too many earlier ones do not return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +71,19 @@ class _StuckThreads:
 _stuck = _StuckThreads()
 
 
+def threads_are_stuck() -> bool:
+    """Whether so many functions do not return that no more are begun."""
+    return _stuck.add(0) >= MAX_STUCK_THREADS
+
+
 async def in_thread(name: str, function: Callable[[], Any]) -> Ended:
     """Run a function in a new thread, with the context variables of the caller.
 
     Raises:
-        CannotRunError: too many earlier ones do not return.
+        StuckThreadsError: too many earlier ones do not return.
     """
-    if _stuck.add(0) >= MAX_STUCK_THREADS:
-        raise CannotRunError(
+    if threads_are_stuck():
+        raise StuckThreadsError(
             f"{MAX_STUCK_THREADS} functions of this process were given up and do not return; give what they wait for a "
             "timeout, or write async functions, which can be stopped"
         )

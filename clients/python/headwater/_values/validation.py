@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import ListValue, NullValue, Struct, Value
 
 from headwater.exceptions import ValidationError
 
+MAX_HEADER = 32 * 1024
 _INT32 = 2**31
 _WHOLE = 2**53
 _LONGEST_SECONDS = 1e8  # about three years; far larger values overflow gRPC's clock
@@ -69,6 +70,10 @@ def header(field: str, value: Any) -> str:
     """A string that an HTTP header can carry. The error does not repeat it: it is a secret."""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or value != value.strip():
         raise invalid(field, "must be a str of printable ASCII characters, with no space or line break around it")
+    if len(value) > MAX_HEADER:
+        raise invalid(
+            field, f"must be at most {MAX_HEADER:,} characters, not {len(value):,}: a server takes no longer one"
+        )
     return value
 
 

@@ -3,6 +3,7 @@
 Theory of operation. The background loop only looks after it, so that heartbeats continue whatever a handler does. A
 handler that is an async function or an async generator runs on the caller's loop, in a task. Any other runs in a
 thread, and what it returns may still be a coroutine or an async iterator: that is then awaited on the caller's loop.
+When its task is cancelled, a generator in a thread ends at its next `yield`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import functools
 import inspect
 import json
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from contextlib import aclosing, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
-from headwater._values.threads import CannotRunError, Ended, in_thread
+from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, in_thread
 from headwater._worker.chunks import ChunkRelay, Emit
 from headwater._worker.runners import on_loop
 from headwater._worker.shared_context import SharedContext
@@ -57,6 +59,25 @@ class HandlerStep:
     description: str
     run_id: str
     idempotency_key: str
+    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result of this attempt is no longer wanted: its run was cancelled, its time is over, or its
+        worker stops. A function that is not async is to look at it between pieces of work, and to return then.
+        """
+        return self._cancelled.is_set()
+
+    def wait_cancelled(self, seconds: float) -> bool:
+        """Wait until the attempt is cancelled, at most so many seconds; whether it is. Blocks: for threads only."""
+        return self._cancelled.wait(seconds)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "_cancelled"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in (state | {"_cancelled": threading.Event()}).items():
+            object.__setattr__(self, name, value)
 
 
 class _HandlerError(Exception):
@@ -78,7 +99,8 @@ async def run_handler(
 
     Args:
         handler: a function, an async function, a generator function of either kind, or an object that is called like
-            one. A generator's output (str, or chunks with `content`) is sent on at once; joined, it is the result.
+            one. A generator's output (str, or chunks with `content`) is sent on at once; its result is the value that
+            it returns or, if it returns none, the joined output.
         agent: its first argument.
         task: its task.
         emit: sends its output.
@@ -106,6 +128,11 @@ async def _result(
         value = await _run(handler, (agent, step, context.values), step, relay, loop)
         text = exact_json(f"the result of step {step.name!r}", value)
         changes, deleted = context.changes()
+    except asyncio.CancelledError:
+        step._cancelled.set()
+        raise
+    except StuckThreadsError:
+        raise  # another worker can run it
     except (NotJsonError, CannotRunError) as error:
         log.warning("step %r of run %s failed: %s", step.name, task.run_id, error)
         return failed(task, failure_message(str(error), non_retryable=True))
@@ -150,7 +177,7 @@ async def _run(
 ) -> Any:
     text = _Text(step.name, relay)
     if _is_async(handler):
-        return _take(await on_loop(loop, lambda: _finish(handler(*arguments), text)))
+        return _take(await on_loop(loop, lambda: _finish(handler(*arguments), text), step._cancelled.set))
 
     def call() -> Any:
         answer = handler(*arguments)
@@ -159,7 +186,7 @@ async def _run(
     answer = _take(await in_thread(step.name, call))
     if inspect.isawaitable(answer) or hasattr(type(answer), "__aiter__"):
         try:
-            return _take(await on_loop(loop, lambda: _finish(answer, text)))
+            return _take(await on_loop(loop, lambda: _finish(answer, text), step._cancelled.set))
         finally:
             if inspect.iscoroutine(answer) and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED:
                 answer.close()  # its loop was closed before it began; Python would warn of it
@@ -197,13 +224,17 @@ class _Text:
         self._pieces: list[str] = []
         self._size = 0
 
-    def join(self, pieces: Any) -> str:
+    def join(self, pieces: Generator[Any, Any, Any]) -> Any:
+        """Read a generator to its end: the value that it returns, or else the text that it yielded."""
         with closing(pieces):
-            for piece in pieces:
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as end:
+                    return "".join(self._pieces) if end.value is None else end.value
                 room = self._add(piece)
                 if room is not None:
                     room.result()
-        return "".join(self._pieces)
 
     async def ajoin(self, pieces: Any) -> str:
         async with aclosing(pieces) if hasattr(pieces, "aclose") else contextlib.nullcontext():

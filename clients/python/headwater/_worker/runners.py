@@ -12,25 +12,26 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from headwater._values.threads import CannotRunError, Ended, resolve
+from headwater._values.threads import CannotRunError, Ended, is_ctrl_c, resolve
 
 _CLEANUP_SECONDS = 5.0
 _LOOK_AT_LOOP_SECONDS = 1.0
 
 
-async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, Any]]) -> Ended:
-    """Runs a coroutine on another loop, or on this one, in a new task."""
+async def on_loop(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, Any]], on_cancel: Callable[[], None]
+) -> Ended:
+    """Runs a coroutine on another loop, or on this one, in a new task. Calls `on_cancel` before it is cancelled."""
     ended: concurrent.futures.Future[Ended] = concurrent.futures.Future()
     tasks: list[asyncio.Task[None]] = []
 
     async def run() -> None:
         try:
             resolve(ended, Ended(await work()))
-        except KeyboardInterrupt as error:  # the user's, for the whole program
+        except BaseException as error:
             resolve(ended, Ended(error=error))
-            raise
-        except BaseException as error:  # noqa: BLE001  it is reported to the run
-            resolve(ended, Ended(error=error))
+            if is_ctrl_c(error):
+                raise
 
     def begin() -> None:
         if not ended.cancelled():
@@ -54,6 +55,7 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
                 raise _loop_is_closed()
         return waiter.result()
     except asyncio.CancelledError:
+        on_cancel()
         with contextlib.suppress(RuntimeError):  # the loop is closed: so is the handler
             loop.call_soon_threadsafe(cancel)
             await asyncio.wait([waiter], timeout=_CLEANUP_SECONDS)

@@ -25,9 +25,11 @@ from headwater._grpc.loading import grpc
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
+from headwater._values.threads import StuckThreadsError, threads_are_stuck
 from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import failed
+from headwater._worker.places import Places
 from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
@@ -39,6 +41,7 @@ TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitab
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 6.0
+_LOOK_AT_THREADS_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
 _CHUNK_CHARACTERS = 16 * 1024
@@ -54,8 +57,8 @@ _FINAL = frozenset(
     }
 )
 
-_DRAIN = "drain"
-"""The feature of the protocol for `capacity` and tasks that are handed back."""
+_DRAIN, _WAITING = "drain", "waiting"
+"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back."""
 
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
@@ -84,7 +87,7 @@ class Worker:
         self._server = server
         self._handlers = dict(handlers)
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
+        self._places = Places(queue, concurrency)
         self._tasks: dict[str, asyncio.Task[worker_service_pb2.TaskResult]] = {}
         self._results: dict[str, worker_service_pb2.TaskResult] = {}
         self._begun: set[str] = set()
@@ -101,6 +104,11 @@ class Worker:
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[None] | None = None
+        self._stuck: asyncio.Task[None] | None = None
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._stuck is not None and not self._stuck.done()
 
     @property
     def failure(self) -> HeadwaterError | None:
@@ -171,16 +179,29 @@ class Worker:
 
     async def _drain(self, seconds: float) -> None:
         self._draining = True
-        self._take_none()
+        self._offer(0)
         for task_id in self._tasks.keys() - self._begun:
             self._tasks[task_id].cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=seconds)
 
-    def _take_none(self) -> None:
+    def _offer(self, concurrency: int) -> None:
+        """Tells the server how many tasks the worker takes."""
         if _DRAIN in self._features:
-            capacity = worker_service_pb2.WorkerCapacity(concurrency=0)
+            capacity = worker_service_pb2.WorkerCapacity(concurrency=concurrency)
             self._outbox.put(worker_service_pb2.AttachRequest(capacity=capacity))
+
+    async def _wait_for_threads(self) -> None:
+        """Takes no tasks as long as the threads of this process are stuck."""
+        log.error("worker %s of queue %r takes no more tasks: its threads are stuck", self.worker_id, self.queue)
+        self._offer(0)
+        while threads_are_stuck() and not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AT_THREADS_SECONDS):
+                    await self._closing.wait()
+        if not (self._draining or self._closing.is_set()):
+            log.warning("worker %s of queue %r takes tasks again", self.worker_id, self.queue)
+            self._offer(self._concurrency)
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -189,6 +210,8 @@ class Worker:
 
     async def _shut_down(self) -> None:
         self._closing.set()
+        if self._stuck is not None:
+            await asyncio.wait([self._stuck])
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -233,7 +256,7 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
-            features=[_DRAIN],
+            features=[_DRAIN, _WAITING],
         )
         was_registered = False
 
@@ -241,12 +264,13 @@ class Worker:
             nonlocal was_registered
             was_registered = self._was_registered = True
             self._refused_since = None
+            log.info("serves queue %s at %s", self.queue, self._server.target)
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
-            if self._draining:
-                self._take_none()
+            if self._draining or self._is_stuck:
+                self._offer(0)
             if names == sorted(self._handlers):
                 self._registered.set()
             else:  # more were added in the meantime
@@ -297,23 +321,36 @@ class Worker:
             task.cancel()
 
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
-        async with self._slots:
+        async with self._places.take(task, functools.partial(self._wait_for, task.task_id)):
             self._begun.add(task.task_id)
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
             try:
                 result = await handler(task, functools.partial(self._emit, task.task_id))
+            except StuckThreadsError as error:
+                if _DRAIN not in self._features:
+                    return failed(task, failure_message(str(error)))
+                if not self._is_stuck:
+                    self._stuck = asyncio.create_task(self._wait_for_threads())
+                return _handed_back(task, begun=False)
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
                 log.warning("step %r of run %s failed", task.step.name, task.run_id, exc_info=error)
                 return failed(task, failure_of(error))
         result.task_id = task.task_id
+        log.info("step %r of run %s is done", task.step.name, task.run_id)
         if result.ByteSize() > _MAX_RESULT_BYTES:
             text = f"its result has {result.ByteSize():,} bytes, more than 1 MiB"
             return failed(task, failure_message(text, non_retryable=True))
         return result
+
+    def _wait_for(self, task_id: str, run_id: str) -> None:
+        """Tells the server the run that a task waits for; empty: it waits no longer."""
+        if _WAITING in self._features:
+            waiting = worker_service_pb2.TaskWaiting(task_id=task_id, run_id=run_id)
+            self._outbox.put(worker_service_pb2.AttachRequest(waiting=waiting))
 
     def _worked(self, task: worker_service_pb2.WorkerTask, work: asyncio.Task[worker_service_pb2.TaskResult]) -> None:
         del self._tasks[task.task_id]
@@ -324,8 +361,7 @@ class Worker:
         elif not (self._closing.is_set() or self._draining):
             return
         elif _DRAIN in self._features:
-            handback = worker_service_pb2.TaskHandback(begun=begun)
-            result = worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=handback)
+            result = _handed_back(task, begun=begun)
         else:
             result = failed(task, failure_message("its worker was closed", reason="WORKER_LOST"))
         self._results[task.task_id] = result
@@ -339,6 +375,10 @@ class Worker:
                 task_id=task_id, content=content[start:end], thinking=thinking[start:end]
             )
             self._outbox.put(worker_service_pb2.AttachRequest(chunk=chunk))
+
+
+def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool) -> worker_service_pb2.TaskResult:
+    return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=worker_service_pb2.TaskHandback(begun=begun))
 
 
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from headwater._call.request import add_choices, build_agent
 from headwater._values.json_values import checked_json
+from headwater._values.names import nearest
 from headwater._values.replies import CUT_REASONS, FINISH_REASON_NUMBERS
 from headwater._values.validation import invalid, seconds, text
 from headwater.v1 import agent_pb2
@@ -105,13 +106,25 @@ def to_run_if(value: Any) -> RunIf | None:
         raise invalid("run_if", f"must be one of {', '.join(RunIf)}, not {value!r}") from None
 
 
-def step_agent(settings: StepSettings) -> agent_pb2.AgentConfig | None:
-    """The settings of a step as a message; None for none. Raises ValidationError, for a name that is no setting too."""
+def step_agent(settings: StepSettings, others: Iterable[str]) -> agent_pb2.AgentConfig | None:
+    """The settings of a step as a message; None for none.
+
+    Args:
+        settings: the keywords of `add_step` that are settings.
+        others: its other arguments, for advice.
+
+    Raises:
+        TypeError: a name is neither; the message names the nearest.
+        ValidationError: a bad value.
+    """
     values: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     known = StepSettings.__annotations__
     for name in values:
         if name not in known:
-            raise invalid(name, f"is no setting of a step; there are {', '.join(known)}")
+            names = [*known, *others]
+            meant = nearest(name, names)
+            advice = f"; did you mean {meant}?" if meant else f"; there are {', '.join(names)}"
+            raise TypeError(f"add_step() has no argument {name!r}{advice}")
     if not values:
         return None
     config = build_agent(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Unpack
 
@@ -164,7 +164,7 @@ class Workflow:
             queue=optional("queue", queue),
             accept_finish_reasons=finish_reasons("accept_finish_reasons", accept_finish_reasons),
             run_if=to_run_if(run_if),
-            agent=step_agent(settings),
+            agent=step_agent(settings, _STEP_ARGUMENTS),
         )
         self._steps.append(step)
         return step
@@ -176,6 +176,9 @@ class Workflow:
         checked by the server when the workflow is executed.
         """
         return [f"{path}: {description}" for path, description in violations(self, self._handlers)]
+
+
+_STEP_ARGUMENTS = (*(item.name for item in fields(Step) if item.name != "agent"), "max_retries")
 
 
 def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Violation]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from typing import Any, TypeAlias
 
 from headwater._grpc.server import Server
 from headwater._values.validation import int32
+from headwater._worker.places import given_back
 from headwater._workflow.events import WorkflowEvent, to_event
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater._workflow.run import WorkflowStream
@@ -30,8 +31,9 @@ class WorkflowRunHandle:
         id: id of the run.
     """
 
-    def __init__(self, server: Server, run_id: str, stream: WorkflowStream) -> None:
+    def __init__(self, server: Server, run_id: str, stream: WorkflowStream, queues: Collection[str]) -> None:
         self.id = run_id
+        self._queues = queues
         self._server = server
         self._task = asyncio.create_task(stream.read_to_end(), name=f"headwater run {run_id}")
         self._task.add_done_callback(_look_at)
@@ -56,7 +58,8 @@ class WorkflowRunHandle:
                 f"the event loop that started run {self.id} has ended, and no worker hosts its handlers; continue with "
                 f"`await agent.resume_workflow({self.id!r})`"
             )
-        return await asyncio.shield(self._task)
+        with given_back(self.id, self._queues):
+            return await asyncio.shield(self._task)
 
     def events(self, after_sequence: int = 0) -> RunWatch[WorkflowEvent]:
         """The events of the run, from the first or after one, then as they come, to its end."""
@@ -85,23 +88,39 @@ def _look_at(task: asyncio.Task[WorkflowResult]) -> None:
 class WorkflowProgress:
     """The events of a run: `async for event in progress`, or `await progress` for its end and its result.
 
-    Leaving it does not touch the run.
+    Leaving it does not touch the run. A wait that is cancelled loses no event: the next one continues there, and calls
+    the callback again if that was interrupted.
     """
 
     def __init__(self, server: Server, run_id: str, callback: ProgressCallback | None) -> None:
         self._callback = callback
+        self._event: WorkflowEvent | None = None  # has come, and its callback has not ended
         self._watch = RunWatch(server, run_id, functools.partial(to_event, run_id))
 
     def __aiter__(self) -> WorkflowProgress:
         return self
 
     async def __anext__(self) -> WorkflowEvent:
-        event = await anext(self._watch)
+        event = self._event
+        if event is None:
+            event = await anext(self._watch)
         if self._callback is not None:
+            self._event = None  # an error of the callback is raised once
             answer: Any = self._callback(event)
             if inspect.isawaitable(answer):
-                await answer
+                self._event = event
+                await self._finish(answer)
         return event
+
+    async def _finish(self, answer: Awaitable[None]) -> None:
+        try:
+            await answer
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._event = None
+            raise
+        self._event = None
 
     def __await__(self) -> Generator[Any, None, WorkflowResult]:
         return self._read_to_end().__await__()

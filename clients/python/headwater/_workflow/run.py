@@ -4,7 +4,7 @@ Theory of operation. Work that must not depend on the caller's loop happens on t
 its worker, and giving it up. So a caller that is cancelled in the middle of the start, or whose loop ends, still ends
 the run that it has begun. The events, which are many, come over the caller's own loop.
 
-A stream is a plain object and no async generator, for the reason that `_stream` gives: it is freed with its last
+A stream is a plain object and no async generator, for the reason that `_call.stream` gives: it is freed with its last
 reference, there and then.
 """
 
@@ -176,15 +176,21 @@ class WorkflowStream:
         self._failures: list[HeadwaterError] = []  # of the worker
         self._watching_worker: concurrent.futures.Future[None] | None = None
         self._ended = False
+        self._cut = ""  # why it ended before the run, when its reader did not end it
 
     def __aiter__(self) -> WorkflowStream:
         return self
 
     async def __anext__(self) -> WorkflowEvent:
         if self._ended:
+            if self._cut:
+                raise WorkflowError(self._cut)
             raise StopAsyncIteration
         try:
             event = await self._next()
+        except asyncio.CancelledError:
+            self._end_early("when the wait for its next event was cancelled")
+            raise
         except HeadwaterError:
             self._cancels = False  # the run may continue without its watcher, whose leaving is no request to end it
             self.cancel()
@@ -193,6 +199,8 @@ class WorkflowStream:
             self.cancel()
             raise
         if event is None:
+            if self.result is None:
+                raise WorkflowError(self._cut or self._closed())
             raise StopAsyncIteration
         return event
 
@@ -243,8 +251,25 @@ class WorkflowStream:
         async for _ in self:
             pass
         if self.result is None:
-            raise WorkflowError(f"the stream of run {self.run_id} was closed before the run had ended")
+            raise WorkflowError(self._closed())
         return self.result
+
+    def _closed(self) -> str:
+        return f"the stream of run {self.run_id} was closed before the run had ended"
+
+    def interrupt(self) -> None:
+        """As `cancel`, with an error for the reader."""
+        self._end_early("because it was closed")
+
+    def _end_early(self, why: str) -> None:
+        if not self._ended:
+            fate = "the run was cancelled with it" if self._cancels else "the run continues"
+            run = f"run {self.run_id}" if self.run_id else "a run that had not begun"
+            self._cut = (
+                f"the stream of {run} ended {why}; {fate}. To leave a run and come back, use agent.start_workflow and "
+                "agent.stream_workflow_progress(run_id)"
+            )
+        self.cancel()
 
     def cancel(self) -> None:
         """Leave the run, and end it unless it is somebody else's; from any thread, without waiting."""

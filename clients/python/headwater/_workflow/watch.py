@@ -33,7 +33,8 @@ def advice_for(run_id: str) -> str:
 class RunWatch(Generic[T]):
     """The events of a run as they come, to its end. Leaving it does not touch the run.
 
-    It belongs to the event loop that asked for the first event. When the events end and the run has been resumed
+    It belongs to the event loop that asked for the first event. A wait that is cancelled loses no event: the next one
+    continues after the last that came. When the events end and the run has been resumed
     meanwhile, it continues with those that follow.
 
     Args:
@@ -86,7 +87,8 @@ class RunWatch(Generic[T]):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._ended or (task and task.cancelling()):
-                self.cancel()
+                self._hang_up()
+                self._call = None
                 raise
             message = None  # closed under the reader
         except BaseException:
@@ -155,9 +157,17 @@ class RunWatch(Generic[T]):
         get = (await open_channel(self._server)).workflows.GetWorkflowRun
         return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
 
+    def interrupt(self) -> None:
+        """Watch no more; from any thread."""
+        self.cancel()
+
     def cancel(self) -> None:
         """Watch no more; from any thread."""
         self._ended = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the call of the moment."""
         call, loop = self._call, self._loop
         if call is None or loop is None or call.done():
             return

@@ -1,9 +1,8 @@
-"""The commands of a client: stream, chat, providers, models."""
+"""The commands of a client: stream, providers, models; `chat` has its module."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -16,28 +15,30 @@ from google.protobuf.json_format import MessageToJson
 from headwater._grpc.server import resolve_server
 from headwater._grpc.service import list_models, list_providers
 from headwater.agent import Agent
-from headwater.cli.options import server_options
+from headwater.cli.options import TEXT, server_options
 from headwater.cli.output import Printer, closing_line, table
-from headwater.exceptions import HeadwaterError
+from headwater.cli.terminal import SignOfLife, faint
 
 
-def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that asks a model."""
+def asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of every command that asks a model."""
     for option in (
         click.option("--timeout", type=float, metavar="SECONDS", help="Most time for the whole reply."),
         click.option("--max-tokens", type=int, help="Most tokens of the reply."),
         click.option("--temperature", type=float, help="0 to 2."),
-        click.option("-i", "--instructions", default="", help="The system prompt, before the conversation."),
-        click.option("-p", "--provider", help="A provider of the server; see `headwater providers`."),
-        click.option("-m", "--model", help="Such as gpt-4o-mini or ollama/llama3.2; see `headwater models`."),
+        click.option("-i", "--instructions", type=TEXT, default="", help="The system prompt, before the conversation."),
+        click.option("-p", "--provider", type=TEXT, help="A provider of the server; see `headwater providers`."),
+        click.option(
+            "-m", "--model", type=TEXT, help="Such as gpt-4o-mini or ollama/llama3.2; see `headwater models`."
+        ),
     ):
         command = option(command)
     return server_options(command)
 
 
 @click.command()
-@click.argument("prompt")
-@_asking
+@click.argument("prompt", type=TEXT)
+@asking
 @click.option("--json", "as_json", is_flag=True, help="Print one chunk a line, as JSON.")
 def stream(prompt: str, as_json: bool, **settings: Any) -> None:
     """Ask once and print the reply as it comes; PROMPT - reads standard input.
@@ -46,7 +47,7 @@ def stream(prompt: str, as_json: bool, **settings: Any) -> None:
     the provider's work too.
     """
     if prompt == "-":
-        prompt = sys.stdin.read()
+        prompt = sys.stdin.buffer.read().decode()
     if not prompt.strip():
         raise click.UsageError("PROMPT is empty.")
     asyncio.run(_stream(Agent(**settings), prompt, as_json))
@@ -57,42 +58,26 @@ async def _stream(agent: Agent, prompt: str, as_json: bool) -> None:
         async for chunk in agent.stream(prompt):
             click.echo(json.dumps(asdict(chunk), ensure_ascii=False))
         return
-    await _print_reply(agent, prompt)
+    await print_reply(agent, prompt)
 
 
-async def _print_reply(agent: Agent, prompt: str) -> None:
+async def print_reply(agent: Agent, prompt: str) -> None:
+    """Streams a reply to standard output; on a terminal with a sign of life before it, and a closing line."""
     printer = Printer()
+    sign = SignOfLife(agent.model or agent.provider or "the server's default model")
     try:
         async for chunk in agent.stream(prompt):
-            printer.write(chunk.content or chunk.metadata.get("refusal", ""))
+            if text := chunk.content or chunk.metadata.get("refusal", ""):
+                sign.stop()
+                printer.write(text)
             if chunk.is_final:
+                sign.stop()
                 printer.end()
                 if sys.stdout.isatty():
-                    click.secho(closing_line(chunk.metadata), err=True, dim=True)
+                    click.echo(faint(closing_line(chunk.metadata)), err=True)
     finally:
+        sign.stop()
         printer.end()
-
-
-@click.command()
-@_asking
-def chat(**settings: Any) -> None:
-    """Talk with a model; it remembers the conversation. Ctrl-C stops a reply, Ctrl-D ends."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  gives the prompt its editing and its history, where there is one
-    agent = Agent(**settings)
-    while True:
-        try:
-            prompt = input("> " if sys.stdin.isatty() else "")
-        except EOFError:
-            return
-        if not prompt.strip():
-            continue
-        try:
-            asyncio.run(_print_reply(agent, prompt))
-        except KeyboardInterrupt:
-            click.echo("(stopped)", err=True)
-        except HeadwaterError as error:
-            click.echo(f"headwater: {error}", err=True)
 
 
 @click.command()
@@ -110,7 +95,7 @@ def providers(as_json: bool, target: str | None, token: str | None) -> None:
 
 
 @click.command()
-@click.argument("provider", default="")
+@click.argument("provider", type=TEXT, default="")
 @server_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(provider: str, as_json: bool, target: str | None, token: str | None) -> None:

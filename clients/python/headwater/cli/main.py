@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
 import click
 
-from headwater.cli import commands, worker
+from headwater.cli import INTERRUPTED, chat, commands, worker
 from headwater.cli.output import fail
 from headwater.cli.workflow import commands as workflow
 from headwater.exceptions import (
@@ -42,6 +43,12 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (HeadwaterError, 1),
 )
 
+SERVER_CURE = "install headwater with its extra `server`: pip install '.[server]' in its folder"
+
+WRONG_USAGE = 2
+_FLAGS = "target|token|timeout|model|provider|instructions|temperature|max_tokens|queue|concurrency|context"
+_ARGUMENT = re.compile(rf"^({_FLAGS})(?=:)|\b({_FLAGS})=")
+
 EPILOG = """\b
 Exit codes:
   0  done; the run completed        6  no answer in time
@@ -65,6 +72,13 @@ class _Group(click.Group):
         point = _elsewhere().get(name)
         return command or (_load(point) if point else None)
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(context, args)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the imports are done; a command may have to clean up
+        return found
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
@@ -79,12 +93,15 @@ class _Group(click.Group):
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo(err=True)
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
+        except UnicodeDecodeError:
+            fail("standard input is not UTF-8; convert it, for example with iconv", WRONG_USAGE)
 
 
 def _in_flags(message: str) -> str:
-    """The client's message with its keyword arguments as the flags that they are here."""
-    return re.sub(r"\b(target|timeout|model|provider)=", r"--\1", message)
+    """The client's message with its arguments as the flags that they are here."""
+    found = _ARGUMENT.sub(lambda match: f"--{(match[1] or match[2]).replace('_', '-')}", message)
+    return found.removeprefix("prompt: ") if found == message else found
 
 
 def _elsewhere() -> dict[str, EntryPoint]:
@@ -99,12 +116,12 @@ def _load(point: EntryPoint) -> click.Command:
 
         @click.command(
             point.name,
-            help=f"Needs the server: pip install 'headwater[server]' ({missing} is missing).",
+            help=f"Needs the server's packages ({missing} is missing): install headwater with its extra `server`.",
             context_settings={"ignore_unknown_options": True},
         )
         @click.argument("arguments", nargs=-1)
         def unavailable(arguments: tuple[str, ...]) -> None:
-            sys.exit(f"headwater: {point.name} needs the server, {missing} is missing: pip install 'headwater[server]'")
+            sys.exit(f"headwater: {point.name} needs the server's packages ({missing} is missing): {SERVER_CURE}")
 
         return unavailable
     return command
@@ -117,7 +134,7 @@ def headwater() -> None:
 
 
 for _command in (
-    *(commands.stream, commands.chat, commands.providers, commands.models),
+    *(commands.stream, chat.chat, commands.providers, commands.models),
     *(workflow.workflow, worker.worker),
 ):
     headwater.add_command(_command)

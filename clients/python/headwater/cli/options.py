@@ -10,6 +10,22 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+
+class _Text(click.ParamType[str]):
+    """Text that can be sent; a shell passes bytes of any kind."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail("is not UTF-8", param, context)
+        return value
+
+
+TEXT = _Text()
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _AGO = re.compile(r"(\d{1,9})([smhdw])")
@@ -19,8 +35,12 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 def server_options(command: Command) -> Command:
     """The options of every command that talks to a server."""
     for option in (
-        click.option("--token", envvar="HEADWATER_TOKEN", help="Lets you into the server [HEADWATER_TOKEN]."),
-        click.option("--target", metavar="HOST:PORT", help="The server [HEADWATER_TARGET or localhost:50051]."),
+        click.option(
+            "--token", type=TEXT, envvar="HEADWATER_TOKEN", help="Lets you into the server [HEADWATER_TOKEN]."
+        ),
+        click.option(
+            "--target", type=TEXT, metavar="HOST:PORT", help="The server [HEADWATER_TARGET or localhost:50051]."
+        ),
     ):
         command = option(command)
     return command

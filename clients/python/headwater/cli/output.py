@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+
+from headwater.cli.terminal import Wrapper, width
 
 # A reply is somebody else's text: on a terminal it must not move the cursor, change the title or worse.
 _UNSAFE = {
@@ -16,25 +19,33 @@ _UNSAFE = {
 _TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 UNSAFE_IN_LINE = _UNSAFE | dict.fromkeys(_TURNS, "\N{REPLACEMENT CHARACTER}")
 
+_GAP = "  "
+_LEAST_COLUMNS = 10
+
 
 class Printer:
     """Writes a reply as it comes, and ends it with one line feed."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
+        self._lines = Wrapper(width()) if sys.stdout.isatty() else None
         self._last = "\n"
 
     def write(self, text: str) -> None:
-        """Writes a piece at once; on a terminal without control characters."""
-        if text:
-            self._last = text[-1]
-            sys.stdout.write(text.translate(_UNSAFE) if self._terminal else text)
-            sys.stdout.flush()
+        """Writes a piece at once; on a terminal without control characters, word by word in lines of its width."""
+        self._put(text if self._lines is None else self._lines.add(text.translate(_UNSAFE)))
 
     def end(self) -> None:
         """Ends the reply's last line, if it is not ended."""
+        if self._lines is not None:
+            self._put(self._lines.end())
         if self._last != "\n":
             self.write("\n")
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._last = text[-1]
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
 def one_line(text: str, longest: int | None = None) -> str:
@@ -66,8 +77,32 @@ def closing_line(metadata: dict[str, Any]) -> str:
     return " · ".join(facts)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows in columns."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], flexible: Sequence[int] = ()) -> str:
+    """Rows in columns. On a terminal they fit its width: columns are cut, then left out from the right.
+
+    Args:
+        heads: the names of the columns.
+        rows: a cell for each column.
+        flexible: which columns may be cut; the last one always may.
+    """
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows))
-    return "\n".join(line.rstrip() for line in lines)
+    limit = width() if sys.stdout.isatty() or "COLUMNS" in os.environ else sum(widths) + len(_GAP) * len(widths)
+    fitting = _fit(widths, limit, flexible)
+    return "\n".join(
+        _GAP.join(one_line(cell, size).ljust(size) for cell, size in zip(row, fitting, strict=False)).rstrip()
+        for row in (heads, *rows)
+    )
+
+
+def _fit(widths: Sequence[int], limit: int, flexible: Sequence[int]) -> list[int]:
+    """The widths of the columns that fit."""
+    fitting = list(widths)
+    while (over := sum(fitting) + len(_GAP) * (len(fitting) - 1) - limit) > 0:
+        for index in sorted({*flexible, len(widths) - 1} & set(range(len(fitting))), reverse=True):
+            cut = max(0, min(over, fitting[index] - _LEAST_COLUMNS))
+            fitting[index] -= cut
+            over -= cut
+        if over <= 0 or len(fitting) == 1:
+            break
+        fitting = list(widths[: len(fitting) - 1])
+    return fitting

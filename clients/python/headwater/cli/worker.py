@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import signal
 import sys
 import traceback
@@ -12,14 +13,15 @@ from typing import Any
 
 import click
 
+from headwater.cli.options import TEXT, server_options
 from headwater.cli.output import fail, one_line
 
 WRONG_USAGE = 2
 
 
 @click.command()
-@click.argument("agent", metavar="MODULE:AGENT")
-@click.option("--queue", required=True, help="The queue to serve.")
+@click.argument("agent", type=TEXT, metavar="MODULE:AGENT")
+@click.option("--queue", type=TEXT, required=True, help="The queue to serve.")
 @click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Most steps at once."
 )
@@ -30,16 +32,36 @@ WRONG_USAGE = 2
     show_default=True,
     help="How long it may finish its steps when it is stopped.",
 )
-def worker(agent: str, queue: str, concurrency: int, drain_seconds: float) -> None:
+@server_options
+def worker(
+    agent: str, queue: str, concurrency: int, drain_seconds: float, target: str | None, token: str | None
+) -> None:
     """Serve a queue with the handlers of a WorkflowAgent until stopped.
 
     MODULE is imported from the current folder or from where Python finds it; AGENT is its name there. The server is
-    that of the agent. Ctrl-C or SIGTERM stops the worker: it finishes its steps, and those that take longer go to
-    others. The second one ends it at once.
+    that of the agent, unless --target names another. Registrations and steps are logged on standard error. Ctrl-C or
+    SIGTERM stops the worker: it finishes its steps, and those that take longer go to others. The second one ends it at
+    once.
     """
     found = _load(agent)
-    click.echo(f"{one_line(agent)} serves queue {one_line(queue)}; Ctrl-C ends it", err=True)
+    if target is not None:
+        found.connection, found.target = None, target
+    if token is not None:
+        found.token = token
+    log = logging.getLogger("headwater.worker")
+    log.setLevel(logging.INFO)
+    log.addHandler(_Log())
+    log.propagate = False
     asyncio.run(_serve(found, queue, concurrency, drain_seconds))
+
+
+class _Log(logging.Handler):
+    """Writes what the worker reports, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        why = f": {type(error).__name__}: {error}" if error else ""
+        click.echo(f"headwater: {one_line(record.getMessage() + why)}", err=True)
 
 
 async def _serve(agent: Any, queue: str, concurrency: int, drain_seconds: float) -> None:

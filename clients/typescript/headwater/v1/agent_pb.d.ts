@@ -850,14 +850,14 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
   thinking: string;
 
   /**
-   * Signature of the thinking block that ends here.
+   * Signature of the thinking block that ends here. Hand it back unchanged in a Thinking part.
    *
    * @generated from field: string thinking_signature = 6;
    */
   thinkingSignature: string;
 
   /**
-   * A whole block of encrypted thinking.
+   * A whole block of encrypted thinking. Hand it back unchanged in a RedactedThinking part.
    *
    * @generated from field: string redacted_thinking = 7;
    */

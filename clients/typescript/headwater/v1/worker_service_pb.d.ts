@@ -65,6 +65,14 @@ export declare type AttachRequest = Message<"headwater.v1.AttachRequest"> & {
      */
     value: WorkerCapacity;
     case: "capacity";
+  } | {
+    /**
+     * A task waits for another run, or waits no longer. Only with the feature `waiting`.
+     *
+     * @generated from field: headwater.v1.TaskWaiting waiting = 6;
+     */
+    value: TaskWaiting;
+    case: "waiting";
   } | { case: undefined; value?: undefined };
 };
 
@@ -178,7 +186,7 @@ export declare type WorkerRegistration = Message<"headwater.v1.WorkerRegistratio
   /**
    * Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
    * uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
-   * `TaskResult.handed_back`.
+   * `TaskResult.handed_back`. `waiting`: it sends `waiting`.
    *
    * @generated from field: repeated string features = 7;
    */
@@ -352,6 +360,35 @@ export declare type WorkerTask = Message<"headwater.v1.WorkerTask"> & {
  * Use `create(WorkerTaskSchema)` to create a new message.
  */
 export declare const WorkerTaskSchema: GenMessage<WorkerTask>;
+
+/**
+ * A task that waits for another run, and takes no place of the worker meanwhile: so that run can use the same queue. A
+ * `run_warning` event of the task's run names both.
+ *
+ * @generated from message headwater.v1.TaskWaiting
+ */
+export declare type TaskWaiting = Message<"headwater.v1.TaskWaiting"> & {
+  /**
+   * Id of the task. One that is no longer wanted changes nothing.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Id of the run that it waits for, at most 256 characters. Empty: it waits no longer, and takes its place again, even
+   * when the worker then has more tasks than its concurrency.
+   *
+   * @generated from field: string run_id = 2;
+   */
+  runId: string;
+};
+
+/**
+ * Describes the message headwater.v1.TaskWaiting.
+ * Use `create(TaskWaitingSchema)` to create a new message.
+ */
+export declare const TaskWaitingSchema: GenMessage<TaskWaiting>;
 
 /**
  * A piece of a task's output.

@@ -1038,7 +1038,7 @@ export enum StepStatus {
   UNSPECIFIED = 0,
 
   /**
-   * It waits for its dependencies.
+   * It waits for its dependencies, or for its turn beside an exclusive step.
    *
    * @generated from enum value: STEP_STATUS_PENDING = 1;
    */

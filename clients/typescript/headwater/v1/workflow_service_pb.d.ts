@@ -46,7 +46,8 @@ export declare const ValidateWorkflowRequestSchema: GenMessage<ValidateWorkflowR
  */
 export declare type ValidateWorkflowResponse = Message<"headwater.v1.ValidateWorkflowResponse"> & {
   /**
-   * The mistakes. Empty: none.
+   * The mistakes, and handlers that no worker of their queue has ever registered. Such a handler does not keep a run from
+   * starting: its step waits for a worker, and a `run_warning` event names it. Empty: none.
    *
    * @generated from field: repeated headwater.v1.WorkflowViolation violations = 1;
    */

@@ -11,6 +11,8 @@ import aiohttp
 import httpx
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
+from headwater_server.domain.call_origin import origin
+
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 10_000
 KEEPALIVE_SECONDS = 15.0
@@ -61,7 +63,11 @@ class HttpClient:
         """A request for `send`."""
         extensions = {"timeout": {"connect": CONNECT_SECONDS}}
         return httpx.Request(
-            method, _url(url), headers={**self._headers, **headers}, content=content, extensions=extensions
+            method,
+            _url(url),
+            headers={**self._headers, **origin.get(), **headers},
+            content=content,
+            extensions=extensions,
         )
 
     async def send(self, request: httpx.Request) -> httpx.Response:

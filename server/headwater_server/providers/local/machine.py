@@ -26,7 +26,7 @@ def availability(model_path: str = "") -> str | None:
             "the embedded model needs a CPU with AVX2, which this one lacks; use another provider, for example ollama"
         )
     if importlib.util.find_spec("xllamacpp") is None:
-        return "the embedded model is not installed; run: pip install 'headwater[local]'"
+        return "the embedded model is not installed; run: pip install xllamacpp"
     if model_path:
         if not Path(model_path).is_file():
             return f"there is no model file {model_path}; set model_path to a .gguf file"

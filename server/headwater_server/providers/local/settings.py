@@ -10,8 +10,8 @@ from headwater_server.providers.settings import ProviderSettings
 
 
 class LocalSettings(ProviderSettings):
-    """The embedded model. `eager` starts it with the server; `threads` 0 is half the cores; `max_tokens` holds when the
-    caller sets none.
+    """The embedded model. `eager` starts it with the server; `threads` compute, 0 is half the cores, at least 1;
+    `max_tokens` holds when the caller sets none.
     """
 
     type: Literal["local"] = "local"

@@ -69,11 +69,13 @@ class ScriptedProvider:
         return ScriptedStream(self._script(request, self._options(request)))
 
     async def info(self, model: str) -> ProviderInfo:
-        """The abilities of a script."""
+        """The abilities of a script. Raises HeadwaterError (MODEL_NOT_FOUND)."""
+        model = model or self.default_model
+        self._check_model(model)
         return ProviderInfo(
             name=self.name,
             type=self.type,
-            model=model or self.default_model,
+            model=model,
             supported_params=tuple(sorted(SUPPORTED_PARAMS)),
         )
 
@@ -91,12 +93,7 @@ class ScriptedProvider:
         """Frees nothing: a script holds nothing."""
 
     def _check(self, request: ChatRequest) -> None:
-        if request.model not in REPLIES:
-            raise HeadwaterError(
-                Reason.MODEL_NOT_FOUND,
-                f"{self.name} has no such model; it has {', '.join(REPLIES)}",
-                metadata={"provider": self.name, "model": request.model[:100]},
-            )
+        self._check_model(request.model)
         for index, message in enumerate(request.messages):
             if any(isinstance(part, Image) for part in message.parts):
                 raise invalid(f"messages[{index}].parts", f"{self.name} reads text only; leave the image out")
@@ -105,6 +102,14 @@ class ScriptedProvider:
         choice = request.tool_choice
         if choice and choice.mode is ToolChoiceMode.REQUIRED and not request.provider_options.get("tool_calls"):
             raise invalid("tool_choice", f"{self.name} calls only the tools of its option `tool_calls`; set that")
+
+    def _check_model(self, model: str) -> None:
+        if model not in REPLIES:
+            raise HeadwaterError(
+                Reason.MODEL_NOT_FOUND,
+                f"{self.name} has no such model; it has {', '.join(REPLIES)}",
+                metadata={"provider": self.name, "model": model[:100]},
+            )
 
     def _options(self, request: ChatRequest) -> ScriptedOptions:
         try:

@@ -7,12 +7,16 @@ import binascii
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from headwater_server.domain.errors import HeadwaterError, invalid
+from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 def page_size(asked: int) -> int:
@@ -27,7 +31,7 @@ def page_start(token: str) -> int:
     position = _decode("1", token)
     if not position:
         return 0
-    if position.isdecimal() and len(position) < 19:
+    if position.isascii() and position.isdecimal() and len(position) < 19:
         return int(position)
     raise _not_a_token()
 
@@ -45,6 +49,18 @@ def page_by_name(items: Iterable[T], name: Callable[[T], str], size: int, token:
     after, most = _decode("name", token), page_size(size)
     rest = sorted((item for item in items if not token or name(item) > after), key=name)
     return rest[:most], _encode("name", name(rest[most - 1])) if len(rest) > most else ""
+
+
+def fitting(messages: Iterable[M]) -> list[M]:
+    """The first of the messages, as many as fit into one answer with their frames and a token."""
+    page: list[M] = []
+    bytes_left = MAX_MESSAGE_BYTES
+    for message in messages:
+        bytes_left -= message.ByteSize() + 100
+        if bytes_left < 0:
+            break
+        page.append(message)
+    return page
 
 
 def _encode(kind: str, position: str) -> str:

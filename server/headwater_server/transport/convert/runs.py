@@ -95,7 +95,9 @@ def parse_status(number: int) -> RunStatus | None:
 
 
 def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
-    """A run as a message. Where it would be over 3 MiB, the failures and skips of its steps are shortened."""
+    """A run as a message. Its parts are bounded. Where it would be over 3 MiB even so, the failures and skips of its
+    steps are shortened.
+    """
     info, state = view.info, view.state
     message = workflow_pb2.WorkflowRun(
         run_id=info.run_id,

@@ -28,7 +28,7 @@ MAX_RESULT_BYTES = 1024 * 1024
 MAX_FEATURES = 100
 MAX_FEATURE_CHARACTERS = 64
 
-FEATURES = frozenset({"drain"})
+FEATURES = frozenset({"drain", "waiting"})
 """Optional parts of the protocol that this server knows."""
 
 
@@ -109,6 +109,12 @@ def registered(
 def _bad_name(field: str, name: str) -> Iterator[FieldViolation]:
     if not 1 <= len(name) <= MAX_NAME:
         yield FieldViolation(f"registration.{field}", f"must have 1 to {MAX_NAME} characters")
+
+
+def check_waiting(message: worker_service_pb2.TaskWaiting) -> None:
+    """Raises HeadwaterError (INVALID_REQUEST) for an id that is too long."""
+    if len(message.run_id) > MAX_NAME:
+        raise invalid("waiting.run_id", f"must have at most {MAX_NAME} characters")
 
 
 def check_chunk(message: worker_service_pb2.TaskChunk) -> None:

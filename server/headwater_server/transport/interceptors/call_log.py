@@ -3,8 +3,9 @@
 A line names the method, the stream or run, and the time, never the content. The handler and the inner interceptors add
 facts to the line with `structlog.contextvars.bind_contextvars`; no fact is left for the next call.
 
-Calls of gRPC's own services, health and reflection, are logged at level debug: a health check comes every second. An
-INTERNAL is logged at level error, also where another process has answered with it.
+Calls of gRPC's own services, health and reflection, are logged at level debug: a health check comes every second. A
+provider's failure is logged at level warning, and an INTERNAL at level error, also where another process has answered
+with it. The caller's `x-request-id` is on every line that its call writes.
 """
 
 from __future__ import annotations
@@ -16,11 +17,26 @@ from typing import Any
 import grpc
 import structlog
 
+from headwater_server.domain.call_origin import origin, origin_of
+from headwater_server.domain.errors import Reason
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 
 OWN_SERVICES = "/grpc."
 """The paths of gRPC's own services begin with this."""
+
+PROVIDER_FAILURES = frozenset(
+    reason.value
+    for reason in (
+        Reason.PROVIDER_AUTH_FAILED,
+        Reason.PROVIDER_RATE_LIMITED,
+        Reason.PROVIDER_QUOTA_EXHAUSTED,
+        Reason.PROVIDER_UNAVAILABLE,
+        Reason.PROVIDER_REJECTED_REQUEST,
+        Reason.STREAM_INTERRUPTED,
+        Reason.STREAM_TIMEOUT,
+    )
+)
 
 log = structlog.get_logger("headwater.rpc")
 
@@ -36,6 +52,11 @@ class CallLog(Interceptor):
         async def logged(request: Any, context: Context) -> Any:
             began = time.monotonic()
             structlog.contextvars.clear_contextvars()
+            headers = origin_of(context.invocation_metadata() or ())
+            origin.set(headers)
+            structlog.contextvars.bind_contextvars(peer=context.peer())
+            if "x-request-id" in headers:
+                structlog.contextvars.bind_contextvars(request_id=headers["x-request-id"])
             code = grpc.StatusCode.UNKNOWN
             try:
                 reply = await behaviour(request, context)
@@ -48,7 +69,15 @@ class CallLog(Interceptor):
                 code = context.code() or code
                 raise
             finally:
-                level = "error" if code is grpc.StatusCode.INTERNAL else usual
-                getattr(log, level)("rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4))
+                getattr(log, _level(code) or usual)(
+                    "rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4)
+                )
 
         return logged
+
+
+def _level(code: grpc.StatusCode) -> str | None:
+    """The level of a line that somebody should look at; None for any other."""
+    if code is grpc.StatusCode.INTERNAL:
+        return "error"
+    return "warning" if structlog.contextvars.get_contextvars().get("reason") in PROVIDER_FAILURES else None

@@ -158,12 +158,12 @@ def _merged(
         ((_position(stream, index), stream) for index, page in pages.items() for stream in page.streams),
         key=itemgetter(0),
     )
-    has_more = len(found) > size or any(page.next_page_token for page in pages.values())
-    page = found[:size]
-    return agent_service_pb2.ListStreamsResponse(
-        streams=[stream for _, stream in page],
-        next_page_token=paging.page_token(page[-1][0] if has_more else 0),
-    )
+    # Where a page ends before the last stream of its process, later streams of the others wait for the next page.
+    ends = [_position(page.streams[-1], index) for index, page in pages.items() if page.next_page_token]
+    before = [place for place in found if place[0] <= min(ends)] if ends else found
+    streams = paging.fitting(stream for _, stream in before[:size])
+    last = before[len(streams) - 1][0] if ends or len(streams) < len(found) else 0
+    return agent_service_pb2.ListStreamsResponse(streams=streams, next_page_token=paging.page_token(last))
 
 
 def _position(stream: agent_service_pb2.StreamInfo, index: int) -> int:

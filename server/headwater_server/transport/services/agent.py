@@ -44,6 +44,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
+        structlog.contextvars.bind_contextvars(model_asked=request.agent.model)
         if request.agent.labels:
             structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
         async with self._opener.open_stream(request, whole=whole) as opened:
@@ -70,11 +71,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         parsed = parse_stream_request(request, _keys(context), self._opener.allow_caller_api_keys)
         async with self._accept(parsed) as accepted:
             stream = accepted.stream
-            message = _message(await self._first(stream, context))
+            chunk = await self._first(stream, context)
+            message = _message(chunk)
             replies.introduce(message, stream, accepted.dropped)
-            while not message.is_final:
+            while not isinstance(chunk, FinalChunk):
                 await context.write(message)
-                message = _message(await stream.next())
+                message = _message(chunk := await stream.next())
+            _log_end(chunk)
             await context.write(message)
 
     async def Run(  # noqa: N802
@@ -90,6 +93,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 if reply.size > MAX_MESSAGE_BYTES:
                     raise _too_large()
                 chunk = await accepted.stream.next()
+            _log_end(chunk)
             response = replies.run_response(accepted.stream, reply, chunk, accepted.dropped)
             _check_size(response)
             return response
@@ -110,11 +114,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         return self._page(request)
 
     def _page(self, request: agent_service_pb2.ListStreamsRequest) -> agent_service_pb2.ListStreamsResponse:
-        size = paging.page_size(request.page_size)
-        streams, last = self._streams.page(paging.page_start(request.page_token), size)
-        return agent_service_pb2.ListStreamsResponse(
-            streams=map(replies.stream_info, streams), next_page_token=paging.page_token(last)
-        )
+        """At most as many of this process's streams as were asked for, and no more than fit into one message."""
+        size, start = paging.page_size(request.page_size), paging.page_start(request.page_token)
+        found, last = self._streams.page(start, size)
+        streams = paging.fitting(map(replies.stream_info, found))
+        if len(streams) < len(found):
+            _, last = self._streams.page(start, len(streams))
+        return agent_service_pb2.ListStreamsResponse(streams=streams, next_page_token=paging.page_token(last))
 
     async def GetProviderInfo(  # noqa: N802
         self, request: agent_service_pb2.GetProviderInfoRequest, context: Context
@@ -167,6 +173,16 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 def _keys(context: Context) -> list[str]:
     """The caller's own keys for the provider."""
     return [str(value) for key, value in context.invocation_metadata() or () if key == PROVIDER_KEY]
+
+
+def _log_end(final: FinalChunk) -> None:
+    """Adds to the call's line in the log how the reply ended."""
+    facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
+    if (usage := final.finish.usage) is not None:
+        facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
+    if (first := final.stats.time_to_first_token_seconds) is not None:
+        facts["first_token_seconds"] = round(first, 4)
+    structlog.contextvars.bind_contextvars(**facts)
 
 
 def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:

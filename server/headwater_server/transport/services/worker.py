@@ -205,10 +205,13 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
                 await outbox.acknowledge(task_id, session.result(task_id, worker_messages.parse_result(message.result)))
             case "capacity":
                 session.capacity(worker_messages.parse_capacity(message.capacity))
+            case "waiting":
+                worker_messages.check_waiting(message.waiting)
+                await session.waiting(message.waiting.task_id, message.waiting.run_id)
             case "registration":
                 raise invalid("registration", "must be the first message only; attach again to register other handlers")
             case None:
-                raise invalid("kind", "none is set; send registration, heartbeat, chunk, result or capacity")
+                raise invalid("kind", "none is set; send registration, heartbeat, chunk, result, capacity or waiting")
 
 
 async def _write(

@@ -10,7 +10,7 @@ import structlog
 
 from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.errors import FieldViolation, invalid
-from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
+from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert.run_events import run_event
 from headwater_server.transport.convert.runs import (
@@ -120,17 +120,9 @@ def _violation(found: FieldViolation) -> workflow_service_pb2.WorkflowViolation:
 
 def _page(found: Sequence[RunSummary], size: int) -> workflow_service_pb2.ListWorkflowRunsResponse:
     """At most `size` of the runs found, and no more than fit into one message."""
-    page = workflow_service_pb2.ListWorkflowRunsResponse()
-    bytes_left = MAX_MESSAGE_BYTES
-    for summary in found[:size]:
-        message = run_summary(summary)
-        bytes_left -= message.ByteSize() + 100  # and its frame, and the token
-        if bytes_left < 0:
-            break
-        page.runs.append(message)
-    if len(page.runs) < len(found):
-        page.next_page_token = paging.page_token(found[len(page.runs) - 1].position)
-    return page
+    runs = paging.fitting(map(run_summary, found[:size]))
+    last = found[len(runs) - 1].position if len(runs) < len(found) else 0
+    return workflow_service_pb2.ListWorkflowRunsResponse(runs=runs, next_page_token=paging.page_token(last))
 
 
 def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> StartRequest:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 from headwater_server.domain.errors import FieldViolation
+from headwater_server.domain.json_text import parse_json
 from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
 from headwater_server.workflows.definition import conditions, prompts
 
@@ -76,7 +76,7 @@ def _inherited(run_if: RunIf | None, before: Sequence[int]) -> int:
 
 
 def unknown_handlers(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> dict[int, str]:
-    """What is said of the steps whose handler no worker has ever registered, by position; the first 100 of them.
+    """Names the handlers that no worker has ever registered, by the position of their step; the first 100 of them.
 
     Args:
         workflow: the definition.
@@ -264,13 +264,7 @@ def _short(name: str) -> str:
 def _not_an_object(text: str) -> str:
     """Why a text is no JSON object; empty when it is one."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        return "is nested too deeply"
+        value = parse_json(text)
     except ValueError as error:
-        return f"is not JSON ({error})"
+        return str(error)
     return "" if isinstance(value, dict) else "is JSON, but not an object"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")

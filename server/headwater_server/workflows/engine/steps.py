@@ -28,7 +28,7 @@ from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
 from headwater_server.workflows.workers.pool import WorkerPool
-from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, TaskSpec
+from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, OnWarning, TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
@@ -93,7 +93,8 @@ class StepRunner:
             if step.handler and now.status is StepStatus.RUNNING:
                 task = TaskSpec(info.run_id, info.workflow.name, step, now.attempt)
                 on_chunk = functools.partial(run_log.add_chunk, step.name, now.attempt)
-                expected[step.name] = self._workers.expect(task, step.queue or info.queue, on_chunk)
+                on_warning = _warning(run_log, step.name, now.attempt)
+                expected[step.name] = self._workers.expect(task, step.queue or info.queue, on_chunk, on_warning)
         return expected
 
     async def _ask(self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, prompt: str) -> Outcome:
@@ -157,7 +158,17 @@ class StepRunner:
             on_waiting=on_waiting,
             on_started=on_started,
             on_chunk=on_chunk,
+            on_warning=_warning(run_log, step.name, attempt),
         )
+
+
+def _warning(run_log: RunLog, step: str, attempt: int) -> OnWarning:
+    """Records a warning of an attempt."""
+
+    async def warn(text: str) -> None:
+        await run_log.record([Transition(RunEvent(EventType.RUN_WARNING, step=step, attempt=attempt, message=text))])
+
+    return warn
 
 
 def json_object(values: Mapping[str, str]) -> str:

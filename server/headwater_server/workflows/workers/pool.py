@@ -36,6 +36,7 @@ from headwater_server.workflows.workers.tasks import (
     OnChunk,
     OnStarted,
     OnWaiting,
+    OnWarning,
     Send,
     TaskSpec,
     Worker,
@@ -87,9 +88,9 @@ class WorkerPool:
     ) -> WorkerSession:
         """Connects a worker, for the first time or again. It may get tasks, through `send`, before this returns.
 
-        Of the tasks that it had before, it keeps those that it still holds. One that it does not know is sent again.
-        When it had output already, the worker has lost it, and the attempt fails; so does one that was sent and is at
-        most once.
+        Of the tasks that it had before, it keeps those that it still holds. One that it does not know has most likely
+        never reached it, and is sent again. When it had output already, the worker has lost it, and the attempt fails;
+        so does one that was sent and is at most once.
         """
         worker = self._workers.get(worker_id)
         if worker is None:
@@ -127,6 +128,7 @@ class WorkerPool:
         on_waiting: OnWaiting,
         on_started: OnStarted,
         on_chunk: OnChunk,
+        on_warning: OnWarning,
     ) -> Outcome:
         """Lets a worker of the queue do a task, and returns its outcome.
 
@@ -140,11 +142,12 @@ class WorkerPool:
             on_waiting: called when no worker is free for it; again when a worker has handed it back.
             on_started: called when one has taken it after `on_waiting`.
             on_chunk: called with each piece of its output, never before those two.
+            on_warning: called with a text when it waits for a run on its own queue.
 
         Raises StepError: it failed, no worker came, the worker was lost, or it took too long.
         """
         while True:
-            attempt = Attempt(next(self._numbers), task, queue, on_chunk)
+            attempt = Attempt(next(self._numbers), task, queue, on_chunk, on_warning)
             try:
                 await self._schedule(attempt, schedule_timeout_seconds, on_waiting, on_started)
                 if not await _within(attempt.outcome, timeout_seconds):
@@ -155,9 +158,9 @@ class WorkerPool:
             finally:
                 self._withdraw(attempt)
 
-    def expect(self, task: TaskSpec, queue: str, on_chunk: OnChunk) -> Attempt:
+    def expect(self, task: TaskSpec, queue: str, on_chunk: OnChunk, on_warning: OnWarning) -> Attempt:
         """An attempt that a worker may still have from before this process began. `rejoin` waits for it."""
-        attempt = Attempt(next(self._numbers), task, queue, on_chunk)
+        attempt = Attempt(next(self._numbers), task, queue, on_chunk, on_warning)
         attempt.was_sent = attempt.spoke = True
         self._expected[attempt.id] = attempt
         later = asyncio.get_running_loop().call_later

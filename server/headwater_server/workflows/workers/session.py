@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import Outcome
-from headwater_server.workflows.workers.tasks import HandedBack, Link, NotBegunError, Worker
+from headwater_server.workflows.workers.tasks import Attempt, HandedBack, Link, NotBegunError, Worker
 
 if TYPE_CHECKING:
     from headwater_server.workflows.workers.pool import WorkerPool
@@ -37,16 +38,32 @@ class WorkerSession:
         if self._is_current:
             self._pool.heard(self._worker)
 
+    async def waiting(self, task_id: str, run_id: str) -> None:
+        """A task waits for another run; with an empty id it waits no longer."""
+        attempt = self._worker.tasks.get(task_id) if self._is_current else None
+        if attempt is None:
+            return
+        attempt.waits = bool(run_id)
+        self._pool.serve(self._worker)
+        if run_id:
+            step = attempt.task.step.name
+            text = f"step `{step}` waits for run {run_id} on its own queue `{attempt.queue}` and gives its place back"
+            await self._report(attempt, attempt.on_warning(text))
+
     async def chunk(self, task_id: str, content: str, thinking: str) -> None:
         """Passes on output of a task; drops that of an unwanted one."""
         attempt = self._worker.tasks.get(task_id) if self._is_current else None
         if attempt is None:
             return
         attempt.spoke = True
+        if not attempt.outcome.done():
+            await self._report(attempt, attempt.on_chunk(content, thinking))
+
+    async def _report(self, attempt: Attempt, report: Awaitable[None]) -> None:
+        """Tells the run something, during which the worker's silence does not count."""
         self._worker.held_up += 1
         try:
-            if not attempt.outcome.done():
-                await attempt.on_chunk(content, thinking)
+            await report
         except Exception as error:  # noqa: BLE001  a fault of this run, raised by `run_task`; other runs use the worker too
             attempt.end(error)
         finally:

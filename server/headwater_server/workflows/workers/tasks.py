@@ -17,6 +17,9 @@ OnWaiting: TypeAlias = Callable[[str], Awaitable[None]]
 OnStarted: TypeAlias = Callable[[], Awaitable[None]]
 """Is called when a worker has taken a task that had to wait, before the worker gets it."""
 
+OnWarning: TypeAlias = Callable[[str], Awaitable[None]]
+"""Gets a warning about the attempt, for people."""
+
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 """Gets content and thinking as they come."""
 
@@ -90,6 +93,7 @@ class Attempt:
         held_back: the journal says that it waits, so its worker does not get it yet.
         was_sent: its worker may have got it.
         spoke: whether it has had output.
+        waits: it waits for another run, and takes no place of its worker.
         assigned: is done when a worker has it.
     """
 
@@ -99,21 +103,25 @@ class Attempt:
         "id",
         "number",
         "on_chunk",
+        "on_warning",
         "outcome",
         "queue",
         "spoke",
         "task",
+        "waits",
         "was_sent",
         "worker",
     )
 
-    def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk) -> None:
+    def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk, on_warning: OnWarning) -> None:
         loop = asyncio.get_running_loop()
         self.id = task.task_id
         self.number = number
         self.task = task
         self.queue = queue
         self.on_chunk = on_chunk
+        self.on_warning = on_warning
+        self.waits = False
         self.worker: Worker | None = None
         self.held_back = False
         self.was_sent = False
@@ -180,7 +188,13 @@ class Worker:
     @property
     def has_room(self) -> bool:
         """Whether it can take a task now."""
-        return self.link is not None and not self.dead and len(self.tasks) < self.concurrency
+        return self.link is not None and not self.dead and self._places_taken < self.concurrency
+
+    @property
+    def _places_taken(self) -> int:
+        if len(self.tasks) < self.concurrency:
+            return len(self.tasks)
+        return sum(not attempt.waits for attempt in self.tasks.values())
 
     @property
     def load(self) -> tuple[float, int]:

@@ -312,7 +312,7 @@ def test_without_pydantic_the_calculator_works_and_a_function_says_what_to_insta
         "except ToolError as error: print(error)\n"
     )
     assert done.stderr == ""
-    assert done.stdout == "4\na tool made of a function needs pydantic: pip install 'headwater[tools]'\n"
+    assert done.stdout == "4\na tool made of a function needs pydantic: pip install pydantic\n"
 
 
 def test_an_agent_without_tools_never_loads_pydantic() -> None:
@@ -344,3 +344,11 @@ def test_the_error_of_tools_is_exported() -> None:
 def test_parameters_that_are_no_schema_are_refused() -> None:
     with pytest.raises(ValidationError, match="parameters: must be a JSON Schema, a dict, not int"):
         Tool(double, parameters=5)  # type: ignore[arg-type]
+
+
+def test_a_return_annotation_that_cannot_be_resolved_does_not_matter() -> None:
+    @tool
+    def look_up(city: Annotated[str, Field(min_length=1)]) -> NowhereToBeFound:  # type: ignore[name-defined]  # noqa: F821
+        return city
+
+    assert look_up.parameters["properties"] == {"city": {"type": "string", "minLength": 1}}

@@ -10,10 +10,12 @@ import functools
 import json
 import logging
 import math
+import pickle
+import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -609,9 +611,8 @@ async def test_a_thread_that_does_not_return_is_left_alone_but_not_without_end(
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    message, retryable = await ran.error(sync_function)
-    assert "do not return" in message
-    assert not retryable
+    with pytest.raises(threads.StuckThreadsError, match="do not return"):
+        await ran(sync_function)
     go.set()
     while threads._stuck.add(0):
         await asyncio.sleep(0.001)
@@ -744,6 +745,60 @@ async def test_an_exception_may_say_how_long_to_wait(ran: Ran, retry_after: Any,
     assert (failure.retry_delay.ToMilliseconds() if failure.HasField("retry_delay") else None) == milliseconds
 
 
+async def test_a_group_of_exceptions_is_described_by_those_in_it(ran: Ran) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        inner = ExceptionGroup("some tasks", [KeyError("k"), RateLimitedError("slow down")])
+        raise ExceptionGroup("tasks", [ValueError("a"), inner]) from OSError("disk")
+
+    failure = (await ran(handler)).failure
+    assert failure.message == "ValueError: a; KeyError: 'k'; RateLimitedError: slow down"
+    assert (failure.type, failure.non_retryable) == ("ExceptionGroup", False)
+    assert failure.retry_delay.ToMilliseconds() == 7500
+    assert failure.cause.message == "OSError: disk"
+
+
+async def test_a_group_with_one_exception_counts_as_that(ran: Ran) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    async def fails() -> None:
+        raise ProviderError("busy", reason="PROVIDER_UNAVAILABLE")
+
+    failure = (await ran(handler)).failure
+    assert (failure.message, failure.type, failure.non_retryable) == ("busy", "ProviderError", False)
+    assert error_pb2.ErrorReason.Name(failure.reason) == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+
+
+async def test_a_group_with_an_exception_that_is_final_is_not_tried_again(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        raise BaseExceptionGroup("g", [ValueError("a"), ExceptionGroup("h", [NonRetryableError("never")])])
+
+    assert await ran.error(handler) == ("ValueError: a; never", False)
+
+
+async def test_the_value_that_a_generator_returns_is_its_result(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> Generator[str, None, dict[str, int]]:
+        yield "reading... "
+        yield from ("done", ". ")
+        return {"rows": 42}
+
+    assert await ran.value(handler) == {"rows": 42}
+    assert "".join(ran.chunks) == "reading... done. "
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), asyncio.CancelledError()])
+async def test_an_exception_that_would_end_a_program_is_the_failure_of_the_handler(
+    ran: Ran, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(agent: Any, step: Any, context: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: functools.partial(print, number))  # as under asyncio.run
+    message, _ = await ran.error(handler)
+    assert message.startswith(type(error).__name__)
+
+
 async def test_a_long_chain_of_causes_is_cut(ran: Ran) -> None:
     def handler(agent: Any, step: Any, context: Any, depth: int = 20) -> None:
         try:
@@ -757,3 +812,37 @@ async def test_a_long_chain_of_causes_is_cut(ran: Ran) -> None:
     while failure.HasField("cause"):
         failure, depth = failure.cause, depth + 1
     assert depth == 8
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_handler_sees_that_its_attempt_is_cancelled(ran: Ran, kind: str) -> None:
+    begun, seen = threading.Event(), threading.Event()
+
+    def sync(agent: Any, step: Any, context: Any) -> None:
+        assert not step.cancelled
+        begun.set()
+        if step.wait_cancelled(10) and step.cancelled:
+            seen.set()
+
+    async def asynchronous(agent: Any, step: Any, context: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if step.cancelled:
+                seen.set()
+
+    running = asyncio.create_task(ran({"sync": sync, "async": asynchronous}[kind]))
+    assert await asyncio.to_thread(begun.wait, 10)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await asyncio.to_thread(seen.wait, 10)
+
+
+async def test_a_step_can_be_given_to_another_process(ran: Ran) -> None:
+    def handler(agent: Any, step: Any, context: Any) -> bool:
+        copy = pickle.loads(pickle.dumps(step))  # noqa: S301  its own
+        return bool(copy == step and not copy.cancelled)
+
+    assert await ran.value(handler) is True

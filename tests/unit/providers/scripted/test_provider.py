@@ -345,6 +345,12 @@ async def test_it_takes_every_parameter_of_a_model_and_names_its_own() -> None:
     assert [model.name for model in await PROVIDER.models()] == ["story", "reply", "echo"]
 
 
+async def test_a_model_that_it_does_not_have_has_no_abilities() -> None:
+    with pytest.raises(HeadwaterError) as caught:
+        await PROVIDER.info("nope")
+    assert caught.value.reason is Reason.MODEL_NOT_FOUND
+
+
 async def test_parameters_of_chance_change_nothing() -> None:
     chance = {"temperature": 2.0, "top_p": 0.1, "seed": 7, "frequency_penalty": 1.0, "presence_penalty": -1.0}
     assert await events(ask(sampling=chance)) == await events(ask())

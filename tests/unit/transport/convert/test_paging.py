@@ -30,7 +30,16 @@ def test_no_token_is_the_first_page_and_the_last_page_has_none():
 
 @pytest.mark.parametrize(
     "token",
-    ["x", "!!!!", "MTph", "Mjox", "é", "MTo5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "MTo5OTk5OTk5OTk5OTk5OTk5OTk5"],
+    [
+        "x",
+        "!!!!",
+        "MTrZow==",
+        "MTph",
+        "Mjox",
+        "é",
+        "MTo5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5",
+        "MTo5OTk5OTk5OTk5OTk5OTk5OTk5",
+    ],
 )
 def test_a_token_of_somebody_else_is_refused(token):
     with pytest.raises(HeadwaterError, match="page_token"):

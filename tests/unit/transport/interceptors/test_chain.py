@@ -17,6 +17,7 @@ from grpc._cython import cygrpc
 from structlog.contextvars import bind_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
+from headwater.v1 import error_pb2
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid_request
 from headwater_server.transport.handlers import Behaviour
 from headwater_server.transport.interceptors import chain
@@ -36,15 +37,15 @@ class Server:
     Attributes:
         act: the work of the method.
         ended: is set when it has ended.
-        lines: the log, without the seconds of calls.
+        lines: the log, without the seconds and the peers of calls.
     """
 
-    def __init__(self, kind: str = "unary_unary", behaviour: Any = None) -> None:
+    def __init__(self, kind: str = "unary_unary", behaviour: Any = None, parse: Any = None) -> None:
         self.act: Act
         self.ended = asyncio.Event()
         self.lines: list[dict[str, Any]] = []
         self._kind = kind
-        self._handler = getattr(grpc, f"{kind}_rpc_method_handler")(behaviour or self._behave)
+        self._handler = getattr(grpc, f"{kind}_rpc_method_handler")(behaviour or self._behave, parse)
 
     async def _behave(self, request: Any, context: Any) -> Any:
         try:
@@ -72,6 +73,7 @@ class Server:
         for line in self.lines:
             if line["event"] == "rpc":
                 assert 0 <= line.pop("seconds") < 60
+                assert line.pop("peer").startswith("ipv4:127.0.0.1:")
 
     def call(self, request: Any = b"", method: str = "Method") -> Any:
         return getattr(self._channel, self._kind)(f"/test.Service/{method}")(request)
@@ -119,7 +121,7 @@ async def test_a_call_that_ends_well_returns_its_reply_and_is_one_line():
 
 
 async def said(requests: Any) -> list[bytes]:
-    return [requests] if isinstance(requests, bytes) else [request async for request in requests]
+    return [request async for request in requests] if hasattr(requests, "__aiter__") else [requests]
 
 
 async def answer_once(requests: Any, context: Any) -> bytes:
@@ -174,6 +176,29 @@ async def test_an_unknown_method_is_unimplemented():
     assert server.lines == []
 
 
+def nested(levels: int) -> bytes:
+    """A failure with so many causes, one in the other."""
+    message = b""
+    for _ in range(levels):
+        message = bytes([0x3A, len(message) & 127 | 128, len(message) >> 7]) + message
+    return message
+
+
+@pytest.mark.parametrize("unreadable", [b"\xff\xff", b"\x12\x01\xff", nested(101)], ids=["broken", "no text", "deep"])
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_a_request_that_cannot_be_read_is_an_error_of_the_caller(kind, unreadable):
+    async with Server(
+        kind, answer_once if kind.endswith("unary") else write_each, error_pb2.Failure.FromString
+    ) as server:
+        call = server.call([unreadable] if kind.startswith("stream") else unreadable)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await soon(call if kind.endswith("unary") else call.read())
+    code, text, reason = told(caught.value)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert "build it with the stub" in text
+    assert server.lines == [OK | {"code": "INVALID_ARGUMENT", "reason": "INVALID_REQUEST"}]
+
+
 async def test_a_method_is_surrounded_once_and_not_once_a_call(monkeypatch):
     surrounded: list[str] = []
 
@@ -202,7 +227,7 @@ async def test_an_error_is_told_with_its_status_and_logged_with_its_facts():
     metadata = {**facts, "provider": "openai", "model": SAID}
     error, lines = await ended(HeadwaterError(Reason.STREAM_INTERRUPTED, SAID, metadata=metadata))
     assert told(error) == (grpc.StatusCode.ABORTED, SAID, "STREAM_INTERRUPTED")
-    assert lines == [OK | {"code": "ABORTED", "reason": "STREAM_INTERRUPTED", **facts}]
+    assert lines == [OK | {"log_level": "warning", "code": "ABORTED", "reason": "STREAM_INTERRUPTED", **facts}]
 
 
 async def test_bad_fields_are_logged_by_name_and_without_what_they_hold():
@@ -344,7 +369,7 @@ async def test_what_a_call_binds_stands_in_its_own_line_and_in_no_later_one():
         return b""
 
     async def binds_nothing(request: bytes, context: Any) -> bytes:
-        assert structlog.contextvars.get_contextvars() == {}
+        assert structlog.contextvars.get_contextvars().keys() == {"peer"}
         return b""
 
     async with Server() as server:

@@ -23,6 +23,7 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.transport.convert import paging
 from headwater_server.transport.owners import routing
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
@@ -91,16 +92,17 @@ async def soon(work: Awaitable[Any]) -> Any:
     return await asyncio.wait_for(work, 10)
 
 
-def hanging(**fields: Any) -> PB.StreamRequest:
+def hanging(label: str = "", **fields: Any) -> PB.StreamRequest:
     """A request that is answered with one word and nothing more."""
     request = PB.StreamRequest(agent=agent_pb2.AgentConfig(model="scripted/echo"), prompt="one two", **fields)
     request.agent.provider_options["scripted"].update({"hang_after": 1})
+    request.agent.labels["label"] = label
     return request
 
 
-async def running(process: Process, **fields: Any) -> tuple[Any, str]:
+async def running(process: Process, label: str = "", **fields: Any) -> tuple[Any, str]:
     """A stream of this process that has begun, and its id."""
-    call = process.agents.Stream(hanging(**fields))
+    call = process.agents.Stream(hanging(label, **fields))
     chunk = await soon(call.read())
     assert chunk.content == "one"
     return call, chunk.stream_id
@@ -221,6 +223,16 @@ async def listed(process: Process, **fields: Any) -> PB.ListStreamsResponse:
     return await soon(process.agents.ListStreams(PB.ListStreamsRequest(**fields)))
 
 
+async def pages(asked: list[Process], size: int = 0) -> list[list[str]]:
+    """The ids in all pages; the processes are asked in turn."""
+    found, token = [], ""
+    while token or not found:
+        answer = await listed(asked[len(found) % len(asked)], page_size=size, page_token=token)
+        found.append(ids(answer))
+        token = answer.next_page_token
+    return found
+
+
 def ids(answer: PB.ListStreamsResponse) -> list[str]:
     return [stream.stream_id for stream in answer.streams]
 
@@ -231,25 +243,26 @@ async def test_every_process_lists_the_streams_of_all_oldest_first(processes):
         answer = await listed(process)
         assert ids(answer) == [stream_id for _, stream_id in begun]
         assert answer.next_page_token == ""
-    for call, _ in begun:
-        call.cancel()
 
 
 @pytest.mark.parametrize("owners", [(1, 1, 1, 2, 0), (2, 2, 2, 2, 2)], ids=["of several", "of one"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 async def test_the_pages_of_all_streams_whichever_process_is_asked(processes, size, owners):
     begun = [await running(processes[index]) for index in owners]
-    found, token, asked = [], "", 0
-    while True:
-        answer = await listed(processes[asked % COUNT], page_size=size, page_token=token)
-        found.append(ids(answer))
-        token, asked = answer.next_page_token, asked + 1
-        if not token:
-            break
+    found = await pages(processes, size)
     everything = [stream_id for _, stream_id in begun]
     assert found == [everything[i : i + size] for i in range(0, 5, size)]
-    for call, _ in begun:
-        call.cancel()
+
+
+@pytest.mark.parametrize("asked", range(COUNT))
+async def test_a_page_has_no_more_than_fits_into_a_message_and_no_stream_is_left_out(processes, asked, monkeypatch):
+    monkeypatch.setattr(paging, "MAX_MESSAGE_BYTES", 1000)  # two streams with long labels, and a short one
+    begun = [
+        await running(processes[owner], "x" * length)
+        for owner, length in ((1, 200), (1, 200), (1, 200), (2, 0), (0, 0))
+    ]
+    everything = [stream_id for _, stream_id in begun]
+    assert await pages([processes[asked]]) == [everything[:2], everything[2:]]
 
 
 async def test_a_page_goes_on_where_the_one_before_ended_though_that_stream_is_gone(processes):
@@ -258,8 +271,6 @@ async def test_a_page_goes_on_where_the_one_before_ended_though_that_stream_is_g
     begun[1][0].cancel()
     await soon(processes[1].streams.close())
     assert ids(await listed(processes[1], page_token=first.next_page_token)) == [begun[2][1]]
-    for call, _ in begun:
-        call.cancel()
 
 
 @pytest.mark.parametrize("fields", [{"page_size": -1}, {"page_token": "x"}])

@@ -25,6 +25,7 @@ from headwater.v1.worker_service_pb2 import (
     TaskChunk,
     TaskHandback,
     TaskResult,
+    TaskWaiting,
     WorkerCapacity,
     WorkerHeartbeat,
     WorkerRegistration,
@@ -86,6 +87,7 @@ class Site:
                 on_waiting=nothing,
                 on_started=nothing,
                 on_chunk=on_chunk,
+                on_warning=nothing,
             )
         )
 
@@ -235,6 +237,7 @@ async def test_a_caller_that_says_nothing_is_not_kept(site: Site, monkeypatch: p
         ("result.task_id", {"result": TaskResult(result_json="1")}),
         ("chunk.content", {"chunk": TaskChunk(task_id="t", content="x" * (64 * KIB + 1))}),
         ("chunk.thinking", {"chunk": TaskChunk(task_id="t", thinking="x" * (64 * KIB + 1))}),
+        ("waiting.run_id", {"waiting": TaskWaiting(task_id="t", run_id="x" * 257)}),
         ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=-1)}),
         ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=10_001)}),
     ],

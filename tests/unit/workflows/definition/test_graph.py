@@ -47,8 +47,9 @@ def test_a_good_workflow_has_no_mistakes() -> None:
         (retried(max_delay_seconds=86_401.0), "retry_policy.max_delay", "is 86401 s, must be 0 to 1 day"),
         (retried(initial_delay_seconds=61.0), "retry_policy.max_delay", "is 60 s, must be at least initial_delay, which is 61 s"),
         (Step("b", action="x", metadata="[]"), "metadata_json", "is JSON, but not an object; write a JSON object such as {}"),
-        (Step("b", action="x", metadata='{"a": NaN}'), "metadata_json", "is not JSON (NaN is not a JSON value); write a JSON object such as {}"),
-        (Step("b", action="x", metadata="[" * 100_000), "metadata_json", "is nested too deeply; write a JSON object such as {}"),
+        (Step("b", action="x", metadata='{"a": NaN}'), "metadata_json", "is not JSON: it has a number that JSON does not have: NaN; send null or a string; write a JSON object such as {}"),
+        (Step("b", action="x", metadata='{"a": "\\ud800"}'), "metadata_json", "is not JSON: it has half of a surrogate pair, which is not text; write a JSON object such as {}"),
+        (Step("b", action="x", metadata="[" * 100_000), "metadata_json", "is not JSON that can be kept: it is too deep, nested more than 100 levels; write a JSON object such as {}"),
     ],
 )  # fmt: skip
 def test_a_mistake_has_its_place_and_its_cure(step: Step, field: str, text: str) -> None:

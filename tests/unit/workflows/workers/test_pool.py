@@ -70,6 +70,7 @@ class Run:
                 on_waiting=self._waiting,
                 on_started=self._started,
                 on_chunk=self._chunk,
+                on_warning=self._warning,
                 **limits,
             )
         )
@@ -81,6 +82,9 @@ class Run:
         if self.before_started:
             await self.before_started()
         self.told.append(("started",))
+
+    async def _warning(self, text: str) -> None:
+        self.told.append(("warning", text))
 
     async def _chunk(self, content: str, thinking: str) -> None:
         self.told.append(("chunk", content, thinking))
@@ -486,10 +490,10 @@ async def test_ten_thousand_waiting_tasks_are_served_in_linear_time(pool: Worker
 
 
 async def test_an_expected_attempt_is_kept_by_the_worker_of_its_queue_that_has_it(pool: WorkerPool) -> None:
-    async def nothing(content: str, thinking: str) -> None: ...
+    async def nothing(*_: object) -> None: ...
 
     task = TaskSpec("run", "workflow", Step("step", handler="h"), 1)
-    rejoined = asyncio.create_task(pool.rejoin(pool.expect(task, "q", nothing), None))
+    rejoined = asyncio.create_task(pool.rejoin(pool.expect(task, "q", nothing, nothing), None))
     other = Hosted(pool, "other", queue="other")
     assert other.connect(task.task_id).unwanted == (task.task_id,)
     worker = Hosted(pool, "w")
@@ -499,11 +503,11 @@ async def test_an_expected_attempt_is_kept_by_the_worker_of_its_queue_that_has_i
 
 
 async def test_an_expected_attempt_is_lost_after_the_heartbeat_timeout(impatient: WorkerPool) -> None:
-    async def nothing(content: str, thinking: str) -> None: ...
+    async def nothing(*_: object) -> None: ...
 
     task = TaskSpec("run", "workflow", Step("step", handler="h"), 1)
     with pytest.raises(AttemptLostError, match="did not return"):
-        await impatient.rejoin(impatient.expect(task, "q", nothing), None)
+        await impatient.rejoin(impatient.expect(task, "q", nothing, nothing), None)
     assert Hosted(impatient, "w").connect(task.task_id).unwanted == (task.task_id,)
 
 

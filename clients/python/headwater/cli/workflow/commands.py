@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headwater.cli.options import context_json, server_options, since
+from headwater.cli.options import TEXT, context_json, server_options, since
 from headwater.cli.output import one_line
 from headwater.cli.workflow import sources
 
@@ -54,7 +54,7 @@ def _json_option(command: Command) -> Command:
 
 def _file(command: Command) -> Command:
     """The argument FILE and the queue of its handlers."""
-    command = click.option("--queue", default="", help="The queue whose workers have the handlers.")(command)
+    command = click.option("--queue", type=TEXT, default="", help="The queue whose workers have the handlers.")(command)
     return click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))(command)
 
 
@@ -129,7 +129,7 @@ def start(
 
 
 @workflow.command()
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", type=TEXT, metavar="ID")
 @click.option("--after", type=click.IntRange(0, 2**31 - 1), default=0, help="Only events after this sequence.")
 @_json_option
 @server_options
@@ -152,7 +152,7 @@ def watch(run_id: str, after: int, as_json: bool, target: str | None, token: str
 
 
 @workflow.command()
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", type=TEXT, metavar="ID")
 @_json_option
 @server_options
 def resume(run_id: str, as_json: bool, target: str | None, token: str | None) -> None:
@@ -177,7 +177,7 @@ def resume(run_id: str, as_json: bool, target: str | None, token: str | None) ->
 
 
 @workflow.command()
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", type=TEXT, metavar="ID")
 @_json_option
 @server_options
 def result(run_id: str, as_json: bool, target: str | None, token: str | None) -> None:
@@ -216,7 +216,7 @@ def validate(file: str, queue: str, as_json: bool, target: str | None, token: st
 
 @workflow.command("list")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only runs of this status.")
-@click.option("--workflow", "name", default="", help="Only runs of workflows with this name.")
+@click.option("--workflow", "name", type=TEXT, default="", help="Only runs of workflows with this name.")
 @click.option(
     "--since", callback=since, metavar="TIME", help="Only runs since then: 45s, 30m, 2h, 3d, 1w, or ISO 8601."
 )
@@ -243,7 +243,7 @@ def list_(
 
 
 @workflow.command()
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", type=TEXT, metavar="ID")
 @_json_option
 @server_options
 def show(run_id: str, as_json: bool, target: str | None, token: str | None) -> None:
@@ -255,7 +255,7 @@ def show(run_id: str, as_json: bool, target: str | None, token: str | None) -> N
 
 
 @workflow.command()
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", type=TEXT, metavar="ID")
 @_json_option
 @server_options
 def cancel(run_id: str, as_json: bool, target: str | None, token: str | None) -> None:

@@ -31,7 +31,7 @@ def run_table(runs: Iterable[workflow_pb2.WorkflowRun]) -> str:
         )
         for run in runs
     ]
-    return table(heads, rows)
+    return table(heads, rows, flexible=(1,))
 
 
 def run_text(run: workflow_pb2.WorkflowRun) -> str:

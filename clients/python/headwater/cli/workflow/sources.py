@@ -28,9 +28,10 @@ def parse(file: str) -> WorkflowFile:
 
 def read(file: str) -> WorkflowFile:
     """The same; mistakes end the process."""
+    mistaken = file_reader().WorkflowFileError
     try:
         return parse(file)
-    except file_reader().WorkflowFileError as error:
+    except mistaken as error:
         refuse(file, error.mistakes)
 
 
@@ -41,7 +42,7 @@ def file_reader() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "yaml":
             raise
-        fail("workflow files need PyYAML: pip install 'headwater[cli]'", 1)
+        fail("workflow files need PyYAML: pip install pyyaml", 1)
     return workflow_file
 
 

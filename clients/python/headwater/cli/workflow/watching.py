@@ -119,7 +119,7 @@ def _can_move_its_cursor() -> bool:
     try:
         from rich.console import Console
     except ModuleNotFoundError:
-        fail("the live tree needs rich: pip install 'headwater[cli]'", 1)
+        fail("the live tree needs rich: pip install rich", 1)
     return not Console().is_dumb_terminal
 
 
