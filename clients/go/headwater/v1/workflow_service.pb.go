@@ -84,7 +84,7 @@ type ValidateWorkflowResponse struct {
 	// The mistakes, and handlers that no worker of their queue has ever registered. Such a handler does not keep a run from
 	// starting: its step waits for a worker, and a `run_warning` event names it. Empty: none.
 	Violations []*WorkflowViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
-	// What may not be meant; a workflow with warnings can be started.
+	// Steps that may do something else than was meant. A workflow with warnings can be started.
 	Warnings      []*WorkflowViolation `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

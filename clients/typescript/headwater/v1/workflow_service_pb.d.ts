@@ -54,7 +54,7 @@ export declare type ValidateWorkflowResponse = Message<"headwater.v1.ValidateWor
   violations: WorkflowViolation[];
 
   /**
-   * What may not be meant; a workflow with warnings can be started.
+   * Steps that may do something else than was meant. A workflow with warnings can be started.
    *
    * @generated from field: repeated headwater.v1.WorkflowViolation warnings = 2;
    */
