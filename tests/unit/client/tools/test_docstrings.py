@@ -168,7 +168,7 @@ except Exception as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout == "a docstring with sections needs griffe: pip install 'headwater[tools]'\n"
+    assert done.stdout == "a docstring with sections needs griffe: pip install griffelib\n"
 
 
 def test_a_tool_whose_descriptions_are_given_has_no_warning() -> None:
