@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.journal.base import Journal
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
@@ -77,9 +78,11 @@ async def serve(
         agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
         server = ProcessServer(identity, agents, owned.services if owned else None)
         stack.push_async_callback(server.stop)
-        if owned:
-            await owned.runs.open()
+        if owned and not await _or_stopping(owned.runs.open(), stopping):
+            return
         await server.start(server_settings.host, server_settings.port)
+        if owned:
+            await stack.enter_async_context(_running(server.report_runs(owned.journal)))
         names = [provider.name for provider in providers.configured()]
         log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
@@ -102,6 +105,7 @@ async def serve(
 class _Owned:
     """The parts that only the owner of the runs has."""
 
+    journal: Journal
     runs: Runs
     services: RunServices
 
@@ -117,7 +121,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION)
-    return _Owned(runs, RunServices(WorkflowService(runs), workers))
+    return _Owned(journal, runs, RunServices(WorkflowService(runs), workers))
 
 
 async def _drain(
@@ -144,6 +148,17 @@ async def _drain(
     if not draining.cancelled():
         draining.result()
     await drain(0)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Does the work beside the block, and cancels it at its end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:

@@ -122,6 +122,31 @@ def config(**flags: Any) -> None:
     click.echo(f"# {_who_answers(loaded)}")
 
 
+@click.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG].")
+@click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater].")
+def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
+    """Copy the runs of workflows to FILE, also while the server runs.
+
+    To restore, put the copy as headwater.db into an empty data directory, and start the server with that.
+    """
+    from headwater_server.workflows.journal.backup import back_up
+    from headwater_server.workflows.journal.base import JournalError
+
+    try:
+        flags: dict[tuple[str, ...], Any] = {("server", "data_dir"): data_dir} if data_dir else {}
+        size = back_up(Path(load(file, os.environ, flags).settings.server.data_dir), target)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            click.echo(f"headwater: {mistake}", err=True)
+        sys.exit(CONFIG_EXIT)
+    except JournalError as error:
+        click.echo(f"headwater: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"{target}: {size:,} bytes")
+
+
 def _who_answers(loaded: Config) -> str:
     """A line that names the provider for requests that name neither model nor provider."""
     try:

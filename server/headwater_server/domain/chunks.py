@@ -6,7 +6,8 @@ cut, whatever the connection said.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -111,6 +112,26 @@ class Finish:
 
 
 ProviderEvent: TypeAlias = Delta | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFacts:
+    """The facts of a whole reply, apart from its text."""
+
+    reason: FinishReason
+    usage: Usage | None
+    model: str
+    provider: str
+
+
+def total_usage(usages: Iterable[Usage | None]) -> Usage | None:
+    """The sum of token counts: each of those that were reported. None when none was reported."""
+    reported = [usage for usage in usages if usage is not None]
+    if not reported:
+        return None
+    counts = {name.name: [getattr(usage, name.name) for usage in reported] for name in fields(Usage)}
+    known = {name: [count for count in column if count is not None] for name, column in counts.items()}
+    return Usage(**{name: sum(column) for name, column in known.items() if column})
 
 
 class Chunk(msgspec.Struct, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from headwater_server.domain.chunks import ReplyFacts
 from headwater_server.domain.errors import Reason
 
 MAX_MESSAGE_CHARACTERS = 1_000
@@ -70,11 +71,12 @@ class Failure:
 
 
 class StepError(Exception):
-    """An attempt of a step failed."""
+    """An attempt of a step failed; with the facts of the model's reply where it failed because of that."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, reply: ReplyFacts | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.reply = reply
 
 
 class AttemptLostError(StepError):

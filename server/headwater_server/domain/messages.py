@@ -6,7 +6,7 @@ Mirrors `AgentConfig` and `ChatMessage` of the contract. All values here are val
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from typing import Any, TypeAlias
 
@@ -218,6 +218,18 @@ class AgentConfig:
     provider_options: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = field(default="", repr=False)
+
+    def overlaid(self, other: AgentConfig | None) -> AgentConfig:
+        """This agent with the settings of another one that are set; a model comes with its provider."""
+        if other is None:
+            return self
+        own = {item.name: getattr(self, item.name) for item in fields(self)}
+        given = {name: value for name in own if (value := getattr(other, name)) not in ("", None, False, (), {})}
+        if other.model or other.provider:
+            own["model"] = own["provider"] = ""
+        for name in ("sampling", "provider_options", "labels"):
+            given[name] = {**own[name], **getattr(other, name)}
+        return AgentConfig(**{**own, **given})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import AgentConfig
 
+ACTION_HANDLER = "headwater.action"
+"""The handler of a step whose action a worker answers with an agent that has tools."""
 Context: TypeAlias = dict[str, str]
 """Key to value as JSON text."""
 
@@ -48,6 +51,16 @@ class SkipReason(StrEnum):
     CONDITION_FALSE = "condition_false"
     DEPENDENCY_FAILED = "dependency_failed"
     DEPENDENCY_SKIPPED = "dependency_skipped"
+    NOTHING_FAILED = "nothing_failed"
+
+
+class RunIf(StrEnum):
+    """When a step runs, once its dependencies have ended; the names are those of the contract."""
+
+    ALL_SUCCEEDED = "all_succeeded"
+    NONE_FAILED = "none_failed"
+    ALL_DONE = "all_done"
+    ANY_FAILED = "any_failed"
 
 
 class EventType(StrEnum):
@@ -92,6 +105,9 @@ class Step:
 
     Attributes:
         metadata: a JSON object as text; empty for none.
+        agent: its settings over those of the workflow's agent.
+        run_if: None: as ALL_SUCCEEDED, with a warning where a skip may not be meant.
+        accept_finish_reasons: those with which a cut reply to the action counts as whole.
     """
 
     name: str
@@ -105,6 +121,14 @@ class Step:
     description: str = ""
     metadata: str = ""
     queue: str = ""
+    accept_finish_reasons: tuple[FinishReason, ...] = ()
+    run_if: RunIf | None = None
+    agent: AgentConfig | None = None
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether a model answers its action: the server's, or that of a worker whose agent has tools."""
+        return bool(self.action) and self.handler in ("", ACTION_HANDLER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +163,7 @@ class StepState:
         started: when its latest attempt began, in seconds since the epoch; 0 before.
         ended: when it ended; 0 before.
         queue: the queue that it waits for.
+        reply: of the model, the latest; its usage is the sum over all attempts.
     """
 
     name: str
@@ -152,6 +177,7 @@ class StepState:
     started: float = 0.0
     ended: float = 0.0
     queue: str = ""
+    reply: ReplyFacts | None = None
 
 
 @dataclass(slots=True)
@@ -181,11 +207,13 @@ class Outcome:
         result: JSON text.
         changes: keys of the context that the handler set or changed.
         deleted: keys that it deleted.
+        reply: facts of the model's reply to an action.
     """
 
     result: str
     changes: Mapping[str, str] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
+    reply: ReplyFacts | None = None
 
 
 @dataclass(slots=True)
@@ -202,6 +230,7 @@ class RunEvent:
         queue: the queue that a step waits for.
         message: of a warning; `context_key` is the key of the context that it is about, or empty.
         failed_steps: on RUN_FINISHED, as `RunState.failed_steps`.
+        reply: of the model in the attempt that ended.
         create_time: in seconds since the epoch; 0.0 until it is recorded.
     """
 
@@ -222,6 +251,7 @@ class RunEvent:
     context_key: str = ""
     run_status: RunStatus | None = None
     failed_steps: tuple[str, ...] = ()
+    reply: ReplyFacts | None = None
     sequence: int = 0
     create_time: float = 0.0
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from headwater.v1 import agent_service_pb2_grpc, worker_service_pb2_grpc, workflow_service_pb2_grpc
+from headwater.v1 import (
+    agent_service_pb2_grpc,
+    worker_service_pb2_grpc,
+    workflow_service_pb2,
+    workflow_service_pb2_grpc,
+)
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.running_streams import RunningStreams
@@ -16,6 +21,9 @@ from headwater_server.transport.services.agent import AgentService
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
+from headwater_server.workflows.journal.base import Journal
+
+_WORKFLOWS = workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name
 
 OWNER_FIRST_SECONDS = 2.0
 """How much longer the calls to siblings may take to drain: the owner, not the relay, reports its calls' timeouts."""
@@ -77,6 +85,13 @@ class ProcessServer:
         if self._siblings:
             await self._siblings.start(self._identity.socket(self._identity.index))
         await self._public.start(host, port)
+
+    async def report_runs(self, journal: Journal) -> None:
+        """Says to health checks whether the WorkflowService can write its journal, until it is cancelled."""
+        while True:
+            await journal.changed.wait()
+            journal.changed.clear()
+            await self._public.report_health(_WORKFLOWS, journal.is_writable)
 
     async def announce_end(self) -> None:
         """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""

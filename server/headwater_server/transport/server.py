@@ -99,6 +99,11 @@ class GrpcServer:
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def report_health(self, service: str, serving: bool) -> None:
+        """Says to health checks whether a service can do its work."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set(service, status)
+
     async def announce_end(self) -> None:
         """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
         await self._health.enter_graceful_shutdown()

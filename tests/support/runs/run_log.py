@@ -20,7 +20,7 @@ from headwater_server.domain.workflow import (
     Workflow,
 )
 from headwater_server.eventlog.stored_events import StoredEvent
-from headwater_server.workflows.journal.base import Change, JournalError, RunInfo
+from headwater_server.workflows.journal.base import Change, JournalDamagedError, JournalError, RunInfo
 
 RUN_ID = "run_1"
 NO = Failure(Reason.STEP_FAILED, "no")
@@ -73,6 +73,7 @@ class FakeJournal:
 
 
 DISK_FULL = JournalError("the disk is full")
+DAMAGED = JournalDamagedError("the file is damaged")
 
 
 def run_info(run_id: str = RUN_ID, *, steps: Iterable[str] = ("a", "b"), request_id: str = "") -> RunInfo:

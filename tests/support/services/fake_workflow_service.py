@@ -187,7 +187,7 @@ class FakeWorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer, Ser
     async def _unused(self, request: Any, context: Any) -> Any:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake has no such call")
 
-    ExecuteWorkflow = ListWorkflowRuns = _unused
+    ExecuteWorkflow = ListWorkflowRuns = DeleteWorkflowRun = _unused
 
     async def _find(self, run_id: str, context: Any) -> FakeRun:
         if run_id not in self.runs:

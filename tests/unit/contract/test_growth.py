@@ -18,14 +18,6 @@ BUF = Path(sys.executable).parent / "buf"
 # The additions: message (or enum or service) to the lines that are inserted at its end. Numbers begin at 100, so that a
 # field that has been added meanwhile is no obstacle.
 ADDITIONS = {
-    "finish reasons that a step accepts": {"Step": "repeated FinishReason accept_finish_reasons = 100;"},
-    "facts of an action step's reply": {
-        "StepRun": "Usage usage = 100; FinishReason finish_reason = 101; string model = 102;",
-        "StepCompletedEvent": "Usage usage = 100;",
-        "WorkflowRun": "Usage usage = 100;",
-    },
-    "when a step runs": {"Step": "RunIf run_if = 100; enum RunIf { RUN_IF_UNSPECIFIED = 0; }"},
-    "settings of one step": {"Step": "AgentConfig agent = 100;"},
     "pictures as the result of a tool": {"ToolResult": "repeated Part parts = 100;"},
     "a new kind of tool": {"Tool.kind": "WebSearchTool web_search = 100;", "Image": "} message WebSearchTool {"},
     "a new kind of event": {
@@ -52,9 +44,6 @@ ADDITIONS = {
     "retry and fallback": {
         "AgentConfig": "repeated string fallback_models = 100;",
         "Timeouts": "google.protobuf.Duration connect = 100;",
-    },
-    "backup and deletion of runs": {
-        "WorkflowService": "rpc DeleteWorkflowRun(GetWorkflowRunRequest) returns (GetWorkflowRunResponse);"
     },
 }
 

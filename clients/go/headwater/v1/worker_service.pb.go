@@ -826,7 +826,10 @@ type TaskResult struct {
 	// Not used with a failure. Default: none. `NAME_result` becomes `result_json` unless it is among them.
 	ContextChangesJson string `protobuf:"bytes,4,opt,name=context_changes_json,json=contextChangesJson,proto3" json:"context_changes_json,omitempty"`
 	// The keys of the context that the handler deleted. Not used with a failure.
-	DeletedKeys   []string `protobuf:"bytes,5,rep,name=deleted_keys,json=deletedKeys,proto3" json:"deleted_keys,omitempty"`
+	DeletedKeys []string `protobuf:"bytes,5,rep,name=deleted_keys,json=deletedKeys,proto3" json:"deleted_keys,omitempty"`
+	// The model's reply, from a worker that has asked a model the step's `action`. The step fails unless the reply is whole
+	// (`Step.accept_finish_reasons`). Not used with a failure.
+	Reply         *ActionReply `protobuf:"bytes,7,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -912,6 +915,13 @@ func (x *TaskResult) GetContextChangesJson() string {
 func (x *TaskResult) GetDeletedKeys() []string {
 	if x != nil {
 		return x.DeletedKeys
+	}
+	return nil
+}
+
+func (x *TaskResult) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -1145,7 +1155,7 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\tTaskChunk\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
-	"\bthinking\x18\x03 \x01(\tR\bthinking\"\x9a\x02\n" +
+	"\bthinking\x18\x03 \x01(\tR\bthinking\"\xcb\x02\n" +
 	"\n" +
 	"TaskResult\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12!\n" +
@@ -1155,7 +1165,8 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\vhanded_back\x18\x06 \x01(\v2\x1a.headwater.v1.TaskHandbackH\x00R\n" +
 	"handedBack\x120\n" +
 	"\x14context_changes_json\x18\x04 \x01(\tR\x12contextChangesJson\x12!\n" +
-	"\fdeleted_keys\x18\x05 \x03(\tR\vdeletedKeysB\t\n" +
+	"\fdeleted_keys\x18\x05 \x03(\tR\vdeletedKeys\x12/\n" +
+	"\x05reply\x18\a \x01(\v2\x19.headwater.v1.ActionReplyR\x05replyB\t\n" +
 	"\aoutcome\"$\n" +
 	"\fTaskHandback\x12\x14\n" +
 	"\x05begun\x18\x01 \x01(\bR\x05begun\"+\n" +
@@ -1199,6 +1210,7 @@ var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*Step)(nil),                // 14: headwater.v1.Step
 	(*AgentConfig)(nil),         // 15: headwater.v1.AgentConfig
 	(*Failure)(nil),             // 16: headwater.v1.Failure
+	(*ActionReply)(nil),         // 17: headwater.v1.ActionReply
 }
 var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	2,  // 0: headwater.v1.AttachRequest.registration:type_name -> headwater.v1.WorkerRegistration
@@ -1217,13 +1229,14 @@ var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	15, // 13: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
 	16, // 14: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
 	10, // 15: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
-	0,  // 16: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
-	1,  // 17: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
-	17, // [17:18] is the sub-list for method output_type
-	16, // [16:17] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	17, // 16: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
+	0,  // 17: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
+	1,  // 18: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
+	18, // [18:19] is the sub-list for method output_type
+	17, // [17:18] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_worker_service_proto_init() }

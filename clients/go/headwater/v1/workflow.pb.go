@@ -23,6 +23,69 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// When a step runs, once all the steps it depends on have ended. A step that was skipped because of a failure counts as
+// failed.
+type RunIf int32
+
+const (
+	// As ALL_SUCCEEDED; ValidateWorkflow and an event warn of a step with several dependencies that would be skipped
+	// because a condition skipped one of them.
+	RunIf_RUN_IF_UNSPECIFIED RunIf = 0
+	// All of them completed.
+	RunIf_RUN_IF_ALL_SUCCEEDED RunIf = 1
+	// None failed and at least one completed. A step that was skipped without a failure does not matter.
+	RunIf_RUN_IF_NONE_FAILED RunIf = 2
+	// In any case.
+	RunIf_RUN_IF_ALL_DONE RunIf = 3
+	// At least one failed: for cleaning up and compensation.
+	RunIf_RUN_IF_ANY_FAILED RunIf = 4
+)
+
+// Enum value maps for RunIf.
+var (
+	RunIf_name = map[int32]string{
+		0: "RUN_IF_UNSPECIFIED",
+		1: "RUN_IF_ALL_SUCCEEDED",
+		2: "RUN_IF_NONE_FAILED",
+		3: "RUN_IF_ALL_DONE",
+		4: "RUN_IF_ANY_FAILED",
+	}
+	RunIf_value = map[string]int32{
+		"RUN_IF_UNSPECIFIED":   0,
+		"RUN_IF_ALL_SUCCEEDED": 1,
+		"RUN_IF_NONE_FAILED":   2,
+		"RUN_IF_ALL_DONE":      3,
+		"RUN_IF_ANY_FAILED":    4,
+	}
+)
+
+func (x RunIf) Enum() *RunIf {
+	p := new(RunIf)
+	*p = x
+	return p
+}
+
+func (x RunIf) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RunIf) Descriptor() protoreflect.EnumDescriptor {
+	return file_headwater_v1_workflow_proto_enumTypes[0].Descriptor()
+}
+
+func (RunIf) Type() protoreflect.EnumType {
+	return &file_headwater_v1_workflow_proto_enumTypes[0]
+}
+
+func (x RunIf) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RunIf.Descriptor instead.
+func (RunIf) EnumDescriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{0}
+}
+
 // State of a run.
 type WorkflowRunStatus int32
 
@@ -68,11 +131,11 @@ func (x WorkflowRunStatus) String() string {
 }
 
 func (WorkflowRunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_workflow_proto_enumTypes[0].Descriptor()
+	return file_headwater_v1_workflow_proto_enumTypes[1].Descriptor()
 }
 
 func (WorkflowRunStatus) Type() protoreflect.EnumType {
-	return &file_headwater_v1_workflow_proto_enumTypes[0]
+	return &file_headwater_v1_workflow_proto_enumTypes[1]
 }
 
 func (x WorkflowRunStatus) Number() protoreflect.EnumNumber {
@@ -81,7 +144,7 @@ func (x WorkflowRunStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WorkflowRunStatus.Descriptor instead.
 func (WorkflowRunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{0}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{1}
 }
 
 // State of a step.
@@ -145,11 +208,11 @@ func (x StepStatus) String() string {
 }
 
 func (StepStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_workflow_proto_enumTypes[1].Descriptor()
+	return file_headwater_v1_workflow_proto_enumTypes[2].Descriptor()
 }
 
 func (StepStatus) Type() protoreflect.EnumType {
-	return &file_headwater_v1_workflow_proto_enumTypes[1]
+	return &file_headwater_v1_workflow_proto_enumTypes[2]
 }
 
 func (x StepStatus) Number() protoreflect.EnumNumber {
@@ -158,7 +221,7 @@ func (x StepStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StepStatus.Descriptor instead.
 func (StepStatus) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{1}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
 }
 
 // Why a step was skipped.
@@ -173,6 +236,8 @@ const (
 	SkipReason_SKIP_REASON_DEPENDENCY_FAILED SkipReason = 2
 	// A step it depends on was skipped because of a condition.
 	SkipReason_SKIP_REASON_DEPENDENCY_SKIPPED SkipReason = 3
+	// Its `run_if` is ANY_FAILED, and none of the steps it depends on failed.
+	SkipReason_SKIP_REASON_NOTHING_FAILED SkipReason = 4
 )
 
 // Enum value maps for SkipReason.
@@ -182,12 +247,14 @@ var (
 		1: "SKIP_REASON_CONDITION_FALSE",
 		2: "SKIP_REASON_DEPENDENCY_FAILED",
 		3: "SKIP_REASON_DEPENDENCY_SKIPPED",
+		4: "SKIP_REASON_NOTHING_FAILED",
 	}
 	SkipReason_value = map[string]int32{
 		"SKIP_REASON_UNSPECIFIED":        0,
 		"SKIP_REASON_CONDITION_FALSE":    1,
 		"SKIP_REASON_DEPENDENCY_FAILED":  2,
 		"SKIP_REASON_DEPENDENCY_SKIPPED": 3,
+		"SKIP_REASON_NOTHING_FAILED":     4,
 	}
 )
 
@@ -202,11 +269,11 @@ func (x SkipReason) String() string {
 }
 
 func (SkipReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_headwater_v1_workflow_proto_enumTypes[2].Descriptor()
+	return file_headwater_v1_workflow_proto_enumTypes[3].Descriptor()
 }
 
 func (SkipReason) Type() protoreflect.EnumType {
-	return &file_headwater_v1_workflow_proto_enumTypes[2]
+	return &file_headwater_v1_workflow_proto_enumTypes[3]
 }
 
 func (x SkipReason) Number() protoreflect.EnumNumber {
@@ -215,7 +282,7 @@ func (x SkipReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SkipReason.Descriptor instead.
 func (SkipReason) EnumDescriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{3}
 }
 
 // The definition of a workflow: named steps that depend on each other without a cycle. At most 512 KiB in all. Every
@@ -316,13 +383,16 @@ type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, 1 to 256 characters, unique in the workflow.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// A prompt for the workflow's agent: this text, then as JSON the results of the steps it depends on. The reply is the
-	// result. Beside a `handler` it is only a label.
+	// A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` are filled in:
+	// each is a CEL expression with the limits of `condition`, except that a path to one value may read any size. Strings
+	// go in as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results
+	// of `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only
+	// a label.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// Name under which a worker has registered the code of this step.
 	Handler string `protobuf:"bytes,3,opt,name=handler,proto3" json:"handler,omitempty"`
-	// Names of the steps that must have completed before this one starts. When one of them failed or was skipped, this
-	// one is skipped.
+	// Names of the steps that must have ended before this one starts. `run_if` says with which ends of theirs it runs;
+	// otherwise it is skipped.
 	DependsOn []string `protobuf:"bytes,4,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	// A CEL expression over `context`, at most 1,000 characters: the step is skipped unless it is true. It is evaluated
 	// when the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default:
@@ -341,7 +411,17 @@ type Step struct {
 	// Facts for its handler: a JSON object as text. Default: none.
 	MetadataJson string `protobuf:"bytes,10,opt,name=metadata_json,json=metadataJson,proto3" json:"metadata_json,omitempty"`
 	// The queue whose workers have its handler. Default: the queue of the run.
-	Queue         string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,11,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Finish reasons besides STOP and OTHER with which a reply to the `action` counts as whole. A reply that ends with
+	// LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL or PAUSE fails the step otherwise, and is not asked for again. Default:
+	// none.
+	AcceptFinishReasons []FinishReason `protobuf:"varint,12,rep,packed,name=accept_finish_reasons,json=acceptFinishReasons,proto3,enum=headwater.v1.FinishReason" json:"accept_finish_reasons,omitempty"`
+	// When the step runs, once all the steps it depends on have ended. Default: as ALL_SUCCEEDED.
+	RunIf RunIf `protobuf:"varint,13,opt,name=run_if,json=runIf,proto3,enum=headwater.v1.RunIf" json:"run_if,omitempty"`
+	// Settings of the agent for this step alone. A field that is set takes the place of the workflow's; `model` and
+	// `provider` are one setting; maps are merged by key. `tools`, `tool_choice` and `parallel_tool_calls` must be empty.
+	// With `response_format` the result is the parsed JSON. Default: the workflow's agent.
+	Agent         *AgentConfig `protobuf:"bytes,14,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,8 +533,31 @@ func (x *Step) GetQueue() string {
 	return ""
 }
 
-// When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
-// `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
+func (x *Step) GetAcceptFinishReasons() []FinishReason {
+	if x != nil {
+		return x.AcceptFinishReasons
+	}
+	return nil
+}
+
+func (x *Step) GetRunIf() RunIf {
+	if x != nil {
+		return x.RunIf
+	}
+	return RunIf_RUN_IF_UNSPECIFIED
+}
+
+func (x *Step) GetAgent() *AgentConfig {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+// When and how often a failed attempt of a step is repeated. The delay after failure number N is `initial_delay` *
+// `backoff` to the power of N - 1, at most `max_delay`, less a random part of up to a half: steps that failed together do
+// not all start again at once. It is never shorter than the failure asks (`Failure.retry_delay`), such as a provider that
+// names a time. A failure that is `non_retryable` ends the step.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The delay after the first failure, 0 to 1 day. Absent: 200 milliseconds.
@@ -550,7 +653,10 @@ type StepRun struct {
 	// When it ended. Absent before.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The queue that it waits for. Only with WAITING_FOR_WORKER.
-	Queue         string `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
+	// handler, and before the first reply.
+	Reply         *ActionReply `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -655,6 +761,86 @@ func (x *StepRun) GetQueue() string {
 	return ""
 }
 
+func (x *StepRun) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+// The facts of a model's reply to the action of a step.
+type ActionReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the model stopped.
+	FinishReason FinishReason `protobuf:"varint,1,opt,name=finish_reason,json=finishReason,proto3,enum=headwater.v1.FinishReason" json:"finish_reason,omitempty"`
+	// Tokens. Absent when the provider reported none.
+	Usage *Usage `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	// The model asked for, without the provider's prefix.
+	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	// Name of the provider that answered.
+	Provider      string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActionReply) Reset() {
+	*x = ActionReply{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActionReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActionReply) ProtoMessage() {}
+
+func (x *ActionReply) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActionReply.ProtoReflect.Descriptor instead.
+func (*ActionReply) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ActionReply) GetFinishReason() FinishReason {
+	if x != nil {
+		return x.FinishReason
+	}
+	return FinishReason_FINISH_REASON_UNSPECIFIED
+}
+
+func (x *ActionReply) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *ActionReply) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ActionReply) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
 // One execution of a workflow.
 type WorkflowRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -682,14 +868,19 @@ type WorkflowRun struct {
 	// Sequence of its latest event.
 	Sequence int32 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The queue of its handlers. Empty when it was given none.
-	Queue         string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Queue string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+	Usage *Usage `protobuf:"bytes,13,opt,name=usage,proto3" json:"usage,omitempty"`
+	// `context_json` leaves out every `NAME_result` that is the result of its step: with them the message would be over
+	// 3 MiB. The results are in `steps`. Default: false.
+	ContextLacksResults bool `protobuf:"varint,14,opt,name=context_lacks_results,json=contextLacksResults,proto3" json:"context_lacks_results,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *WorkflowRun) Reset() {
 	*x = WorkflowRun{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +892,7 @@ func (x *WorkflowRun) String() string {
 func (*WorkflowRun) ProtoMessage() {}
 
 func (x *WorkflowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[4]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +905,7 @@ func (x *WorkflowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowRun.ProtoReflect.Descriptor instead.
 func (*WorkflowRun) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WorkflowRun) GetRunId() string {
@@ -801,6 +992,20 @@ func (x *WorkflowRun) GetQueue() string {
 	return ""
 }
 
+func (x *WorkflowRun) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *WorkflowRun) GetContextLacksResults() bool {
+	if x != nil {
+		return x.ContextLacksResults
+	}
+	return false
+}
+
 // Something that happened in a run.
 type WorkflowEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -837,7 +1042,7 @@ type WorkflowEvent struct {
 
 func (x *WorkflowEvent) Reset() {
 	*x = WorkflowEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1054,7 @@ func (x *WorkflowEvent) String() string {
 func (*WorkflowEvent) ProtoMessage() {}
 
 func (x *WorkflowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[5]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1067,7 @@ func (x *WorkflowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowEvent.ProtoReflect.Descriptor instead.
 func (*WorkflowEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorkflowEvent) GetSequence() int32 {
@@ -1115,7 +1320,7 @@ type RunStartedEvent struct {
 
 func (x *RunStartedEvent) Reset() {
 	*x = RunStartedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1332,7 @@ func (x *RunStartedEvent) String() string {
 func (*RunStartedEvent) ProtoMessage() {}
 
 func (x *RunStartedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[6]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1345,7 @@ func (x *RunStartedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStartedEvent.ProtoReflect.Descriptor instead.
 func (*RunStartedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RunStartedEvent) GetWorkflowName() string {
@@ -1159,7 +1364,7 @@ type RunResumedEvent struct {
 
 func (x *RunResumedEvent) Reset() {
 	*x = RunResumedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1376,7 @@ func (x *RunResumedEvent) String() string {
 func (*RunResumedEvent) ProtoMessage() {}
 
 func (x *RunResumedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[7]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1389,7 @@ func (x *RunResumedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResumedEvent.ProtoReflect.Descriptor instead.
 func (*RunResumedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{8}
 }
 
 // An attempt of a step begins.
@@ -1196,7 +1401,7 @@ type StepStartedEvent struct {
 
 func (x *StepStartedEvent) Reset() {
 	*x = StepStartedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1413,7 @@ func (x *StepStartedEvent) String() string {
 func (*StepStartedEvent) ProtoMessage() {}
 
 func (x *StepStartedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[8]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1426,7 @@ func (x *StepStartedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStartedEvent.ProtoReflect.Descriptor instead.
 func (*StepStartedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{9}
 }
 
 // A step waits for a worker.
@@ -1235,7 +1440,7 @@ type StepWaitingEvent struct {
 
 func (x *StepWaitingEvent) Reset() {
 	*x = StepWaitingEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1452,7 @@ func (x *StepWaitingEvent) String() string {
 func (*StepWaitingEvent) ProtoMessage() {}
 
 func (x *StepWaitingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[9]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1465,7 @@ func (x *StepWaitingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepWaitingEvent.ProtoReflect.Descriptor instead.
 func (*StepWaitingEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StepWaitingEvent) GetQueue() string {
@@ -1285,7 +1490,7 @@ type StepChunkEvent struct {
 
 func (x *StepChunkEvent) Reset() {
 	*x = StepChunkEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1502,7 @@ func (x *StepChunkEvent) String() string {
 func (*StepChunkEvent) ProtoMessage() {}
 
 func (x *StepChunkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[10]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1515,7 @@ func (x *StepChunkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepChunkEvent.ProtoReflect.Descriptor instead.
 func (*StepChunkEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StepChunkEvent) GetContent() string {
@@ -1338,14 +1543,16 @@ func (x *StepChunkEvent) GetOmittedCharacters() int32 {
 type StepCompletedEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its result as JSON text.
-	ResultJson    string `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
+	ResultJson string `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
+	// The model's reply to its action. Absent for a step with a handler.
+	Reply         *ActionReply `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepCompletedEvent) Reset() {
 	*x = StepCompletedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1564,7 @@ func (x *StepCompletedEvent) String() string {
 func (*StepCompletedEvent) ProtoMessage() {}
 
 func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[11]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1577,7 @@ func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCompletedEvent.ProtoReflect.Descriptor instead.
 func (*StepCompletedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepCompletedEvent) GetResultJson() string {
@@ -1380,18 +1587,27 @@ func (x *StepCompletedEvent) GetResultJson() string {
 	return ""
 }
 
+func (x *StepCompletedEvent) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
 // A step failed for good.
 type StepFailedEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why.
-	Failure       *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The model's reply, when the step failed because of it.
+	Reply         *ActionReply `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepFailedEvent) Reset() {
 	*x = StepFailedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1619,7 @@ func (x *StepFailedEvent) String() string {
 func (*StepFailedEvent) ProtoMessage() {}
 
 func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,12 +1632,19 @@ func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailedEvent.ProtoReflect.Descriptor instead.
 func (*StepFailedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepFailedEvent) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *StepFailedEvent) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -1432,14 +1655,16 @@ type StepRetryingEvent struct {
 	// Why it failed.
 	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
 	// How long until the next attempt.
-	Delay         *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
+	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
+	// The model's reply, when the attempt failed because of it.
+	Reply         *ActionReply `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepRetryingEvent) Reset() {
 	*x = StepRetryingEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1676,7 @@ func (x *StepRetryingEvent) String() string {
 func (*StepRetryingEvent) ProtoMessage() {}
 
 func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1689,7 @@ func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRetryingEvent.ProtoReflect.Descriptor instead.
 func (*StepRetryingEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepRetryingEvent) GetFailure() *Failure {
@@ -1477,6 +1702,13 @@ func (x *StepRetryingEvent) GetFailure() *Failure {
 func (x *StepRetryingEvent) GetDelay() *durationpb.Duration {
 	if x != nil {
 		return x.Delay
+	}
+	return nil
+}
+
+func (x *StepRetryingEvent) GetReply() *ActionReply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -1494,7 +1726,7 @@ type StepSkippedEvent struct {
 
 func (x *StepSkippedEvent) Reset() {
 	*x = StepSkippedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1738,7 @@ func (x *StepSkippedEvent) String() string {
 func (*StepSkippedEvent) ProtoMessage() {}
 
 func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1751,7 @@ func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkippedEvent.ProtoReflect.Descriptor instead.
 func (*StepSkippedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepSkippedEvent) GetReason() SkipReason {
@@ -1545,7 +1777,7 @@ type StepCancelledEvent struct {
 
 func (x *StepCancelledEvent) Reset() {
 	*x = StepCancelledEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1789,7 @@ func (x *StepCancelledEvent) String() string {
 func (*StepCancelledEvent) ProtoMessage() {}
 
 func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1802,7 @@ func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCancelledEvent.ProtoReflect.Descriptor instead.
 func (*StepCancelledEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
 }
 
 // Something to look at.
@@ -1586,7 +1818,7 @@ type RunWarningEvent struct {
 
 func (x *RunWarningEvent) Reset() {
 	*x = RunWarningEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1830,7 @@ func (x *RunWarningEvent) String() string {
 func (*RunWarningEvent) ProtoMessage() {}
 
 func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1843,7 @@ func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWarningEvent.ProtoReflect.Descriptor instead.
 func (*RunWarningEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RunWarningEvent) GetMessage() string {
@@ -1643,7 +1875,7 @@ type RunFinishedEvent struct {
 
 func (x *RunFinishedEvent) Reset() {
 	*x = RunFinishedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1887,7 @@ func (x *RunFinishedEvent) String() string {
 func (*RunFinishedEvent) ProtoMessage() {}
 
 func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1900,7 @@ func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinishedEvent.ProtoReflect.Descriptor instead.
 func (*RunFinishedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunFinishedEvent) GetStatus() WorkflowRunStatus {
@@ -1703,7 +1935,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x05steps\x18\x03 \x03(\v2\x12.headwater.v1.StepR\x05steps\x12/\n" +
 	"\x05agent\x18\x04 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x05 \x01(\tR\x02id\x12D\n" +
-	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xf7\x02\n" +
+	"\x10schedule_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleTimeout\"\xa4\x04\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
@@ -1717,7 +1949,10 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\vdescription\x18\t \x01(\tR\vdescription\x12#\n" +
 	"\rmetadata_json\x18\n" +
 	" \x01(\tR\fmetadataJson\x12\x14\n" +
-	"\x05queue\x18\v \x01(\tR\x05queue\"\xe9\x01\n" +
+	"\x05queue\x18\v \x01(\tR\x05queue\x12N\n" +
+	"\x15accept_finish_reasons\x18\f \x03(\x0e2\x1a.headwater.v1.FinishReasonR\x13acceptFinishReasons\x12*\n" +
+	"\x06run_if\x18\r \x01(\x0e2\x13.headwater.v1.RunIfR\x05runIf\x12/\n" +
+	"\x05agent\x18\x0e \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\"\xe9\x01\n" +
 	"\vRetryPolicy\x12>\n" +
 	"\rinitial_delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\finitialDelay\x12\x1d\n" +
 	"\abackoff\x18\x02 \x01(\x01H\x00R\abackoff\x88\x01\x01\x126\n" +
@@ -1725,7 +1960,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\fmax_attempts\x18\x04 \x01(\x05H\x01R\vmaxAttempts\x88\x01\x01B\n" +
 	"\n" +
 	"\b_backoffB\x0f\n" +
-	"\r_max_attempts\"\xac\x03\n" +
+	"\r_max_attempts\"\xdd\x03\n" +
 	"\aStepRun\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x18.headwater.v1.StepStatusR\x06status\x12\x18\n" +
@@ -1740,7 +1975,13 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"start_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
 	"\x05queue\x18\n" +
-	" \x01(\tR\x05queue\"\x80\x04\n" +
+	" \x01(\tR\x05queue\x12/\n" +
+	"\x05reply\x18\v \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"\xab\x01\n" +
+	"\vActionReply\x12?\n" +
+	"\rfinish_reason\x18\x01 \x01(\x0e2\x1a.headwater.v1.FinishReasonR\ffinishReason\x12)\n" +
+	"\x05usage\x18\x02 \x01(\v2\x13.headwater.v1.UsageR\x05usage\x12\x14\n" +
+	"\x05model\x18\x03 \x01(\tR\x05model\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\"\xdf\x04\n" +
 	"\vWorkflowRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x127\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x122\n" +
@@ -1755,7 +1996,9 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\bend_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1a\n" +
 	"\bsequence\x18\v \x01(\x05R\bsequence\x12\x14\n" +
-	"\x05queue\x18\f \x01(\tR\x05queue\"\xef\a\n" +
+	"\x05queue\x18\f \x01(\tR\x05queue\x12)\n" +
+	"\x05usage\x18\r \x01(\v2\x13.headwater.v1.UsageR\x05usage\x122\n" +
+	"\x15context_lacks_results\x18\x0e \x01(\bR\x13contextLacksResults\"\xef\a\n" +
 	"\rWorkflowEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12;\n" +
@@ -1791,15 +2034,18 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x0eStepChunkEvent\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12-\n" +
-	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"5\n" +
+	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"f\n" +
 	"\x12StepCompletedEvent\x12\x1f\n" +
 	"\vresult_json\x18\x01 \x01(\tR\n" +
-	"resultJson\"B\n" +
+	"resultJson\x12/\n" +
+	"\x05reply\x18\x02 \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"s\n" +
 	"\x0fStepFailedEvent\x12/\n" +
-	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\"u\n" +
+	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12/\n" +
+	"\x05reply\x18\x02 \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"\xa6\x01\n" +
 	"\x11StepRetryingEvent\x12/\n" +
 	"\afailure\x18\x01 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12/\n" +
-	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"c\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12/\n" +
+	"\x05reply\x18\x03 \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"c\n" +
 	"\x10StepSkippedEvent\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.headwater.v1.SkipReasonR\x06reason\x12\x1d\n" +
 	"\n" +
@@ -1812,7 +2058,13 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x10RunFinishedEvent\x127\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12!\n" +
-	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*\xbf\x01\n" +
+	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*}\n" +
+	"\x05RunIf\x12\x16\n" +
+	"\x12RUN_IF_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14RUN_IF_ALL_SUCCEEDED\x10\x01\x12\x16\n" +
+	"\x12RUN_IF_NONE_FAILED\x10\x02\x12\x13\n" +
+	"\x0fRUN_IF_ALL_DONE\x10\x03\x12\x15\n" +
+	"\x11RUN_IF_ANY_FAILED\x10\x04*\xbf\x01\n" +
 	"\x11WorkflowRunStatus\x12#\n" +
 	"\x1fWORKFLOW_RUN_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWORKFLOW_RUN_STATUS_RUNNING\x10\x01\x12!\n" +
@@ -1829,13 +2081,14 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x15STEP_STATUS_COMPLETED\x10\x05\x12\x16\n" +
 	"\x12STEP_STATUS_FAILED\x10\x06\x12\x17\n" +
 	"\x13STEP_STATUS_SKIPPED\x10\a\x12\x19\n" +
-	"\x15STEP_STATUS_CANCELLED\x10\b*\x91\x01\n" +
+	"\x15STEP_STATUS_CANCELLED\x10\b*\xb1\x01\n" +
 	"\n" +
 	"SkipReason\x12\x1b\n" +
 	"\x17SKIP_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bSKIP_REASON_CONDITION_FALSE\x10\x01\x12!\n" +
 	"\x1dSKIP_REASON_DEPENDENCY_FAILED\x10\x02\x12\"\n" +
-	"\x1eSKIP_REASON_DEPENDENCY_SKIPPED\x10\x03B\x9d\x01\n" +
+	"\x1eSKIP_REASON_DEPENDENCY_SKIPPED\x10\x03\x12\x1e\n" +
+	"\x1aSKIP_REASON_NOTHING_FAILED\x10\x04B\x9d\x01\n" +
 	"\x0fai.headwater.v1B\rWorkflowProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
@@ -1850,78 +2103,92 @@ func file_headwater_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_workflow_proto_rawDescData
 }
 
-var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_headwater_v1_workflow_proto_goTypes = []any{
-	(WorkflowRunStatus)(0),        // 0: headwater.v1.WorkflowRunStatus
-	(StepStatus)(0),               // 1: headwater.v1.StepStatus
-	(SkipReason)(0),               // 2: headwater.v1.SkipReason
-	(*Workflow)(nil),              // 3: headwater.v1.Workflow
-	(*Step)(nil),                  // 4: headwater.v1.Step
-	(*RetryPolicy)(nil),           // 5: headwater.v1.RetryPolicy
-	(*StepRun)(nil),               // 6: headwater.v1.StepRun
-	(*WorkflowRun)(nil),           // 7: headwater.v1.WorkflowRun
-	(*WorkflowEvent)(nil),         // 8: headwater.v1.WorkflowEvent
-	(*RunStartedEvent)(nil),       // 9: headwater.v1.RunStartedEvent
-	(*RunResumedEvent)(nil),       // 10: headwater.v1.RunResumedEvent
-	(*StepStartedEvent)(nil),      // 11: headwater.v1.StepStartedEvent
-	(*StepWaitingEvent)(nil),      // 12: headwater.v1.StepWaitingEvent
-	(*StepChunkEvent)(nil),        // 13: headwater.v1.StepChunkEvent
-	(*StepCompletedEvent)(nil),    // 14: headwater.v1.StepCompletedEvent
-	(*StepFailedEvent)(nil),       // 15: headwater.v1.StepFailedEvent
-	(*StepRetryingEvent)(nil),     // 16: headwater.v1.StepRetryingEvent
-	(*StepSkippedEvent)(nil),      // 17: headwater.v1.StepSkippedEvent
-	(*StepCancelledEvent)(nil),    // 18: headwater.v1.StepCancelledEvent
-	(*RunWarningEvent)(nil),       // 19: headwater.v1.RunWarningEvent
-	(*RunFinishedEvent)(nil),      // 20: headwater.v1.RunFinishedEvent
-	(*AgentConfig)(nil),           // 21: headwater.v1.AgentConfig
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*Failure)(nil),               // 23: headwater.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(RunIf)(0),                    // 0: headwater.v1.RunIf
+	(WorkflowRunStatus)(0),        // 1: headwater.v1.WorkflowRunStatus
+	(StepStatus)(0),               // 2: headwater.v1.StepStatus
+	(SkipReason)(0),               // 3: headwater.v1.SkipReason
+	(*Workflow)(nil),              // 4: headwater.v1.Workflow
+	(*Step)(nil),                  // 5: headwater.v1.Step
+	(*RetryPolicy)(nil),           // 6: headwater.v1.RetryPolicy
+	(*StepRun)(nil),               // 7: headwater.v1.StepRun
+	(*ActionReply)(nil),           // 8: headwater.v1.ActionReply
+	(*WorkflowRun)(nil),           // 9: headwater.v1.WorkflowRun
+	(*WorkflowEvent)(nil),         // 10: headwater.v1.WorkflowEvent
+	(*RunStartedEvent)(nil),       // 11: headwater.v1.RunStartedEvent
+	(*RunResumedEvent)(nil),       // 12: headwater.v1.RunResumedEvent
+	(*StepStartedEvent)(nil),      // 13: headwater.v1.StepStartedEvent
+	(*StepWaitingEvent)(nil),      // 14: headwater.v1.StepWaitingEvent
+	(*StepChunkEvent)(nil),        // 15: headwater.v1.StepChunkEvent
+	(*StepCompletedEvent)(nil),    // 16: headwater.v1.StepCompletedEvent
+	(*StepFailedEvent)(nil),       // 17: headwater.v1.StepFailedEvent
+	(*StepRetryingEvent)(nil),     // 18: headwater.v1.StepRetryingEvent
+	(*StepSkippedEvent)(nil),      // 19: headwater.v1.StepSkippedEvent
+	(*StepCancelledEvent)(nil),    // 20: headwater.v1.StepCancelledEvent
+	(*RunWarningEvent)(nil),       // 21: headwater.v1.RunWarningEvent
+	(*RunFinishedEvent)(nil),      // 22: headwater.v1.RunFinishedEvent
+	(*AgentConfig)(nil),           // 23: headwater.v1.AgentConfig
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(FinishReason)(0),             // 25: headwater.v1.FinishReason
+	(*Failure)(nil),               // 26: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*Usage)(nil),                 // 28: headwater.v1.Usage
 }
 var file_headwater_v1_workflow_proto_depIdxs = []int32{
-	4,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
-	21, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
-	22, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
-	22, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
-	5,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
-	22, // 5: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
-	22, // 6: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	1,  // 7: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
-	23, // 8: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
-	2,  // 9: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
-	24, // 10: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
-	24, // 11: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 12: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
-	3,  // 13: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
-	6,  // 14: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
-	23, // 15: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
-	24, // 16: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
-	24, // 17: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
-	24, // 18: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 19: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
-	10, // 20: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
-	11, // 21: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
-	12, // 22: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
-	13, // 23: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
-	14, // 24: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
-	15, // 25: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
-	16, // 26: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
-	17, // 27: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
-	18, // 28: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
-	19, // 29: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
-	20, // 30: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
-	23, // 31: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
-	23, // 32: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
-	22, // 33: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
-	2,  // 34: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
-	0,  // 35: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
-	23, // 36: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	5,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
+	23, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
+	24, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
+	24, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
+	6,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
+	25, // 5: headwater.v1.Step.accept_finish_reasons:type_name -> headwater.v1.FinishReason
+	0,  // 6: headwater.v1.Step.run_if:type_name -> headwater.v1.RunIf
+	23, // 7: headwater.v1.Step.agent:type_name -> headwater.v1.AgentConfig
+	24, // 8: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
+	24, // 9: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	2,  // 10: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
+	26, // 11: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
+	3,  // 12: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
+	27, // 13: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
+	27, // 14: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 15: headwater.v1.StepRun.reply:type_name -> headwater.v1.ActionReply
+	25, // 16: headwater.v1.ActionReply.finish_reason:type_name -> headwater.v1.FinishReason
+	28, // 17: headwater.v1.ActionReply.usage:type_name -> headwater.v1.Usage
+	1,  // 18: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
+	4,  // 19: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
+	7,  // 20: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
+	26, // 21: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
+	27, // 22: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
+	27, // 23: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
+	28, // 24: headwater.v1.WorkflowRun.usage:type_name -> headwater.v1.Usage
+	27, // 25: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
+	11, // 26: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
+	12, // 27: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
+	13, // 28: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
+	14, // 29: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
+	15, // 30: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
+	16, // 31: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
+	17, // 32: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
+	18, // 33: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
+	19, // 34: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
+	20, // 35: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
+	21, // 36: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
+	22, // 37: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
+	8,  // 38: headwater.v1.StepCompletedEvent.reply:type_name -> headwater.v1.ActionReply
+	26, // 39: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
+	8,  // 40: headwater.v1.StepFailedEvent.reply:type_name -> headwater.v1.ActionReply
+	26, // 41: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
+	24, // 42: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
+	8,  // 43: headwater.v1.StepRetryingEvent.reply:type_name -> headwater.v1.ActionReply
+	3,  // 44: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
+	1,  // 45: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
+	26, // 46: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_proto_init() }
@@ -1932,7 +2199,7 @@ func file_headwater_v1_workflow_proto_init() {
 	file_headwater_v1_agent_proto_init()
 	file_headwater_v1_error_proto_init()
 	file_headwater_v1_workflow_proto_msgTypes[2].OneofWrappers = []any{}
-	file_headwater_v1_workflow_proto_msgTypes[5].OneofWrappers = []any{
+	file_headwater_v1_workflow_proto_msgTypes[6].OneofWrappers = []any{
 		(*WorkflowEvent_RunStarted)(nil),
 		(*WorkflowEvent_RunResumed)(nil),
 		(*WorkflowEvent_StepStarted)(nil),
@@ -1951,8 +2218,8 @@ func file_headwater_v1_workflow_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_workflow_proto_rawDesc), len(file_headwater_v1_workflow_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   18,
+			NumEnums:      4,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

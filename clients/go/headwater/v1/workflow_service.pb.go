@@ -83,7 +83,9 @@ type ValidateWorkflowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The mistakes, and handlers that no worker of their queue has ever registered. Such a handler does not keep a run from
 	// starting: its step waits for a worker, and a `run_warning` event names it. Empty: none.
-	Violations    []*WorkflowViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
+	Violations []*WorkflowViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Steps that may do something else than was meant. A workflow with warnings can be started.
+	Warnings      []*WorkflowViolation `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +123,13 @@ func (*ValidateWorkflowResponse) Descriptor() ([]byte, []int) {
 func (x *ValidateWorkflowResponse) GetViolations() []*WorkflowViolation {
 	if x != nil {
 		return x.Violations
+	}
+	return nil
+}
+
+func (x *ValidateWorkflowResponse) GetWarnings() []*WorkflowViolation {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -189,7 +198,7 @@ type StartWorkflowRunRequest struct {
 	// INVALID_ARGUMENT together with `context_json`.
 	Context *structpb.Struct `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
 	// The same as JSON text, an object: values come back as they are sent. At most 1 MiB; the context may never grow
-	// beyond that. Default: `{}`.
+	// beyond that, results of steps not counted, which may have 1.25 MiB in all. Default: `{}`.
 	ContextJson string `protobuf:"bytes,3,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
 	// The queue whose workers have the handlers of steps that name none. At most 256 characters. Required when there are
 	// such steps.
@@ -817,6 +826,89 @@ func (x *ResumeWorkflowRunResponse) GetSequence() int32 {
 	return 0
 }
 
+// Which run to remove.
+type DeleteWorkflowRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the run.
+	RunId         string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWorkflowRunRequest) Reset() {
+	*x = DeleteWorkflowRunRequest{}
+	mi := &file_headwater_v1_workflow_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWorkflowRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWorkflowRunRequest) ProtoMessage() {}
+
+func (x *DeleteWorkflowRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWorkflowRunRequest.ProtoReflect.Descriptor instead.
+func (*DeleteWorkflowRunRequest) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeleteWorkflowRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+// The run is gone.
+type DeleteWorkflowRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWorkflowRunResponse) Reset() {
+	*x = DeleteWorkflowRunResponse{}
+	mi := &file_headwater_v1_workflow_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWorkflowRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWorkflowRunResponse) ProtoMessage() {}
+
+func (x *DeleteWorkflowRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWorkflowRunResponse.ProtoReflect.Descriptor instead.
+func (*DeleteWorkflowRunResponse) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_service_proto_rawDescGZIP(), []int{16}
+}
+
 var File_headwater_v1_workflow_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_workflow_service_proto_rawDesc = "" +
@@ -824,11 +916,12 @@ const file_headwater_v1_workflow_service_proto_rawDesc = "" +
 	"#headwater/v1/workflow_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bheadwater/v1/workflow.proto\"c\n" +
 	"\x17ValidateWorkflowRequest\x122\n" +
 	"\bworkflow\x18\x01 \x01(\v2\x16.headwater.v1.WorkflowR\bworkflow\x12\x14\n" +
-	"\x05queue\x18\x02 \x01(\tR\x05queue\"[\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\"\x98\x01\n" +
 	"\x18ValidateWorkflowResponse\x12?\n" +
 	"\n" +
 	"violations\x18\x01 \x03(\v2\x1f.headwater.v1.WorkflowViolationR\n" +
-	"violations\"K\n" +
+	"violations\x12;\n" +
+	"\bwarnings\x18\x02 \x03(\v2\x1f.headwater.v1.WorkflowViolationR\bwarnings\"K\n" +
 	"\x11WorkflowViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"\xd8\x01\n" +
@@ -866,7 +959,10 @@ const file_headwater_v1_workflow_service_proto_rawDesc = "" +
 	"\x18ResumeWorkflowRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"7\n" +
 	"\x19ResumeWorkflowRunResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x05R\bsequence2\x95\x06\n" +
+	"\bsequence\x18\x01 \x01(\x05R\bsequence\"1\n" +
+	"\x18DeleteWorkflowRunRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\x1b\n" +
+	"\x19DeleteWorkflowRunResponse2\xfb\x06\n" +
 	"\x0fWorkflowService\x12a\n" +
 	"\x10ValidateWorkflow\x12%.headwater.v1.ValidateWorkflowRequest\x1a&.headwater.v1.ValidateWorkflowResponse\x12V\n" +
 	"\x0fExecuteWorkflow\x12$.headwater.v1.ExecuteWorkflowRequest\x1a\x1b.headwater.v1.WorkflowEvent0\x01\x12a\n" +
@@ -875,7 +971,8 @@ const file_headwater_v1_workflow_service_proto_rawDesc = "" +
 	"\x0eGetWorkflowRun\x12#.headwater.v1.GetWorkflowRunRequest\x1a$.headwater.v1.GetWorkflowRunResponse\x12a\n" +
 	"\x10ListWorkflowRuns\x12%.headwater.v1.ListWorkflowRunsRequest\x1a&.headwater.v1.ListWorkflowRunsResponse\x12d\n" +
 	"\x11CancelWorkflowRun\x12&.headwater.v1.CancelWorkflowRunRequest\x1a'.headwater.v1.CancelWorkflowRunResponse\x12d\n" +
-	"\x11ResumeWorkflowRun\x12&.headwater.v1.ResumeWorkflowRunRequest\x1a'.headwater.v1.ResumeWorkflowRunResponseB\xa4\x01\n" +
+	"\x11ResumeWorkflowRun\x12&.headwater.v1.ResumeWorkflowRunRequest\x1a'.headwater.v1.ResumeWorkflowRunResponse\x12d\n" +
+	"\x11DeleteWorkflowRun\x12&.headwater.v1.DeleteWorkflowRunRequest\x1a'.headwater.v1.DeleteWorkflowRunResponseB\xa4\x01\n" +
 	"\x0fai.headwater.v1B\x14WorkflowServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
 var (
@@ -890,7 +987,7 @@ func file_headwater_v1_workflow_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_workflow_service_proto_rawDescData
 }
 
-var file_headwater_v1_workflow_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_headwater_v1_workflow_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_headwater_v1_workflow_service_proto_goTypes = []any{
 	(*ValidateWorkflowRequest)(nil),   // 0: headwater.v1.ValidateWorkflowRequest
 	(*ValidateWorkflowResponse)(nil),  // 1: headwater.v1.ValidateWorkflowResponse
@@ -907,44 +1004,49 @@ var file_headwater_v1_workflow_service_proto_goTypes = []any{
 	(*CancelWorkflowRunResponse)(nil), // 12: headwater.v1.CancelWorkflowRunResponse
 	(*ResumeWorkflowRunRequest)(nil),  // 13: headwater.v1.ResumeWorkflowRunRequest
 	(*ResumeWorkflowRunResponse)(nil), // 14: headwater.v1.ResumeWorkflowRunResponse
-	(*Workflow)(nil),                  // 15: headwater.v1.Workflow
-	(*structpb.Struct)(nil),           // 16: google.protobuf.Struct
-	(*WorkflowRun)(nil),               // 17: headwater.v1.WorkflowRun
-	(WorkflowRunStatus)(0),            // 18: headwater.v1.WorkflowRunStatus
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
-	(*WorkflowEvent)(nil),             // 20: headwater.v1.WorkflowEvent
+	(*DeleteWorkflowRunRequest)(nil),  // 15: headwater.v1.DeleteWorkflowRunRequest
+	(*DeleteWorkflowRunResponse)(nil), // 16: headwater.v1.DeleteWorkflowRunResponse
+	(*Workflow)(nil),                  // 17: headwater.v1.Workflow
+	(*structpb.Struct)(nil),           // 18: google.protobuf.Struct
+	(*WorkflowRun)(nil),               // 19: headwater.v1.WorkflowRun
+	(WorkflowRunStatus)(0),            // 20: headwater.v1.WorkflowRunStatus
+	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
+	(*WorkflowEvent)(nil),             // 22: headwater.v1.WorkflowEvent
 }
 var file_headwater_v1_workflow_service_proto_depIdxs = []int32{
-	15, // 0: headwater.v1.ValidateWorkflowRequest.workflow:type_name -> headwater.v1.Workflow
+	17, // 0: headwater.v1.ValidateWorkflowRequest.workflow:type_name -> headwater.v1.Workflow
 	2,  // 1: headwater.v1.ValidateWorkflowResponse.violations:type_name -> headwater.v1.WorkflowViolation
-	15, // 2: headwater.v1.StartWorkflowRunRequest.workflow:type_name -> headwater.v1.Workflow
-	16, // 3: headwater.v1.StartWorkflowRunRequest.context:type_name -> google.protobuf.Struct
-	3,  // 4: headwater.v1.ExecuteWorkflowRequest.start:type_name -> headwater.v1.StartWorkflowRunRequest
-	17, // 5: headwater.v1.GetWorkflowRunResponse.run:type_name -> headwater.v1.WorkflowRun
-	18, // 6: headwater.v1.ListWorkflowRunsRequest.status:type_name -> headwater.v1.WorkflowRunStatus
-	19, // 7: headwater.v1.ListWorkflowRunsRequest.min_create_time:type_name -> google.protobuf.Timestamp
-	17, // 8: headwater.v1.ListWorkflowRunsResponse.runs:type_name -> headwater.v1.WorkflowRun
-	0,  // 9: headwater.v1.WorkflowService.ValidateWorkflow:input_type -> headwater.v1.ValidateWorkflowRequest
-	5,  // 10: headwater.v1.WorkflowService.ExecuteWorkflow:input_type -> headwater.v1.ExecuteWorkflowRequest
-	3,  // 11: headwater.v1.WorkflowService.StartWorkflowRun:input_type -> headwater.v1.StartWorkflowRunRequest
-	6,  // 12: headwater.v1.WorkflowService.WatchWorkflowRun:input_type -> headwater.v1.WatchWorkflowRunRequest
-	7,  // 13: headwater.v1.WorkflowService.GetWorkflowRun:input_type -> headwater.v1.GetWorkflowRunRequest
-	9,  // 14: headwater.v1.WorkflowService.ListWorkflowRuns:input_type -> headwater.v1.ListWorkflowRunsRequest
-	11, // 15: headwater.v1.WorkflowService.CancelWorkflowRun:input_type -> headwater.v1.CancelWorkflowRunRequest
-	13, // 16: headwater.v1.WorkflowService.ResumeWorkflowRun:input_type -> headwater.v1.ResumeWorkflowRunRequest
-	1,  // 17: headwater.v1.WorkflowService.ValidateWorkflow:output_type -> headwater.v1.ValidateWorkflowResponse
-	20, // 18: headwater.v1.WorkflowService.ExecuteWorkflow:output_type -> headwater.v1.WorkflowEvent
-	4,  // 19: headwater.v1.WorkflowService.StartWorkflowRun:output_type -> headwater.v1.StartWorkflowRunResponse
-	20, // 20: headwater.v1.WorkflowService.WatchWorkflowRun:output_type -> headwater.v1.WorkflowEvent
-	8,  // 21: headwater.v1.WorkflowService.GetWorkflowRun:output_type -> headwater.v1.GetWorkflowRunResponse
-	10, // 22: headwater.v1.WorkflowService.ListWorkflowRuns:output_type -> headwater.v1.ListWorkflowRunsResponse
-	12, // 23: headwater.v1.WorkflowService.CancelWorkflowRun:output_type -> headwater.v1.CancelWorkflowRunResponse
-	14, // 24: headwater.v1.WorkflowService.ResumeWorkflowRun:output_type -> headwater.v1.ResumeWorkflowRunResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	2,  // 2: headwater.v1.ValidateWorkflowResponse.warnings:type_name -> headwater.v1.WorkflowViolation
+	17, // 3: headwater.v1.StartWorkflowRunRequest.workflow:type_name -> headwater.v1.Workflow
+	18, // 4: headwater.v1.StartWorkflowRunRequest.context:type_name -> google.protobuf.Struct
+	3,  // 5: headwater.v1.ExecuteWorkflowRequest.start:type_name -> headwater.v1.StartWorkflowRunRequest
+	19, // 6: headwater.v1.GetWorkflowRunResponse.run:type_name -> headwater.v1.WorkflowRun
+	20, // 7: headwater.v1.ListWorkflowRunsRequest.status:type_name -> headwater.v1.WorkflowRunStatus
+	21, // 8: headwater.v1.ListWorkflowRunsRequest.min_create_time:type_name -> google.protobuf.Timestamp
+	19, // 9: headwater.v1.ListWorkflowRunsResponse.runs:type_name -> headwater.v1.WorkflowRun
+	0,  // 10: headwater.v1.WorkflowService.ValidateWorkflow:input_type -> headwater.v1.ValidateWorkflowRequest
+	5,  // 11: headwater.v1.WorkflowService.ExecuteWorkflow:input_type -> headwater.v1.ExecuteWorkflowRequest
+	3,  // 12: headwater.v1.WorkflowService.StartWorkflowRun:input_type -> headwater.v1.StartWorkflowRunRequest
+	6,  // 13: headwater.v1.WorkflowService.WatchWorkflowRun:input_type -> headwater.v1.WatchWorkflowRunRequest
+	7,  // 14: headwater.v1.WorkflowService.GetWorkflowRun:input_type -> headwater.v1.GetWorkflowRunRequest
+	9,  // 15: headwater.v1.WorkflowService.ListWorkflowRuns:input_type -> headwater.v1.ListWorkflowRunsRequest
+	11, // 16: headwater.v1.WorkflowService.CancelWorkflowRun:input_type -> headwater.v1.CancelWorkflowRunRequest
+	13, // 17: headwater.v1.WorkflowService.ResumeWorkflowRun:input_type -> headwater.v1.ResumeWorkflowRunRequest
+	15, // 18: headwater.v1.WorkflowService.DeleteWorkflowRun:input_type -> headwater.v1.DeleteWorkflowRunRequest
+	1,  // 19: headwater.v1.WorkflowService.ValidateWorkflow:output_type -> headwater.v1.ValidateWorkflowResponse
+	22, // 20: headwater.v1.WorkflowService.ExecuteWorkflow:output_type -> headwater.v1.WorkflowEvent
+	4,  // 21: headwater.v1.WorkflowService.StartWorkflowRun:output_type -> headwater.v1.StartWorkflowRunResponse
+	22, // 22: headwater.v1.WorkflowService.WatchWorkflowRun:output_type -> headwater.v1.WorkflowEvent
+	8,  // 23: headwater.v1.WorkflowService.GetWorkflowRun:output_type -> headwater.v1.GetWorkflowRunResponse
+	10, // 24: headwater.v1.WorkflowService.ListWorkflowRuns:output_type -> headwater.v1.ListWorkflowRunsResponse
+	12, // 25: headwater.v1.WorkflowService.CancelWorkflowRun:output_type -> headwater.v1.CancelWorkflowRunResponse
+	14, // 26: headwater.v1.WorkflowService.ResumeWorkflowRun:output_type -> headwater.v1.ResumeWorkflowRunResponse
+	16, // 27: headwater.v1.WorkflowService.DeleteWorkflowRun:output_type -> headwater.v1.DeleteWorkflowRunResponse
+	19, // [19:28] is the sub-list for method output_type
+	10, // [10:19] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_service_proto_init() }
@@ -959,7 +1061,7 @@ func file_headwater_v1_workflow_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_workflow_service_proto_rawDesc), len(file_headwater_v1_workflow_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

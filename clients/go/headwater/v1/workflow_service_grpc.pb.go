@@ -27,6 +27,7 @@ const (
 	WorkflowService_ListWorkflowRuns_FullMethodName  = "/headwater.v1.WorkflowService/ListWorkflowRuns"
 	WorkflowService_CancelWorkflowRun_FullMethodName = "/headwater.v1.WorkflowService/CancelWorkflowRun"
 	WorkflowService_ResumeWorkflowRun_FullMethodName = "/headwater.v1.WorkflowService/ResumeWorkflowRun"
+	WorkflowService_DeleteWorkflowRun_FullMethodName = "/headwater.v1.WorkflowService/DeleteWorkflowRun"
 )
 
 // WorkflowServiceClient is the client API for WorkflowService service.
@@ -58,6 +59,9 @@ type WorkflowServiceClient interface {
 	// over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
 	// completed one.
 	ResumeWorkflowRun(ctx context.Context, in *ResumeWorkflowRunRequest, opts ...grpc.CallOption) (*ResumeWorkflowRunResponse, error)
+	// Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+	// cancel it first.
+	DeleteWorkflowRun(ctx context.Context, in *DeleteWorkflowRunRequest, opts ...grpc.CallOption) (*DeleteWorkflowRunResponse, error)
 }
 
 type workflowServiceClient struct {
@@ -166,6 +170,16 @@ func (c *workflowServiceClient) ResumeWorkflowRun(ctx context.Context, in *Resum
 	return out, nil
 }
 
+func (c *workflowServiceClient) DeleteWorkflowRun(ctx context.Context, in *DeleteWorkflowRunRequest, opts ...grpc.CallOption) (*DeleteWorkflowRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteWorkflowRunResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_DeleteWorkflowRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkflowServiceServer is the server API for WorkflowService service.
 // All implementations must embed UnimplementedWorkflowServiceServer
 // for forward compatibility.
@@ -195,6 +209,9 @@ type WorkflowServiceServer interface {
 	// over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
 	// completed one.
 	ResumeWorkflowRun(context.Context, *ResumeWorkflowRunRequest) (*ResumeWorkflowRunResponse, error)
+	// Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+	// cancel it first.
+	DeleteWorkflowRun(context.Context, *DeleteWorkflowRunRequest) (*DeleteWorkflowRunResponse, error)
 	mustEmbedUnimplementedWorkflowServiceServer()
 }
 
@@ -228,6 +245,9 @@ func (UnimplementedWorkflowServiceServer) CancelWorkflowRun(context.Context, *Ca
 }
 func (UnimplementedWorkflowServiceServer) ResumeWorkflowRun(context.Context, *ResumeWorkflowRunRequest) (*ResumeWorkflowRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeWorkflowRun not implemented")
+}
+func (UnimplementedWorkflowServiceServer) DeleteWorkflowRun(context.Context, *DeleteWorkflowRunRequest) (*DeleteWorkflowRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteWorkflowRun not implemented")
 }
 func (UnimplementedWorkflowServiceServer) mustEmbedUnimplementedWorkflowServiceServer() {}
 func (UnimplementedWorkflowServiceServer) testEmbeddedByValue()                         {}
@@ -380,6 +400,24 @@ func _WorkflowService_ResumeWorkflowRun_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkflowService_DeleteWorkflowRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteWorkflowRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).DeleteWorkflowRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_DeleteWorkflowRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).DeleteWorkflowRun(ctx, req.(*DeleteWorkflowRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // WorkflowService_ServiceDesc is the grpc.ServiceDesc for WorkflowService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -410,6 +448,10 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeWorkflowRun",
 			Handler:    _WorkflowService_ResumeWorkflowRun_Handler,
+		},
+		{
+			MethodName: "DeleteWorkflowRun",
+			Handler:    _WorkflowService_DeleteWorkflowRun_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

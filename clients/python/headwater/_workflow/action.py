@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from headwater._call.arguments import effort_name
+from headwater._values.replies import reply_message
 from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.request import ACTION_HANDLER
-from headwater.v1 import worker_service_pb2
+from headwater.v1 import agent_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
     from headwater.agent import Agent
@@ -29,14 +31,34 @@ def task_handlers(
 
         return handle
 
-    def act(task: worker_service_pb2.WorkerTask, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
-        return run_handler(_action(task), agent, task, emit, loop)
+    async def act(task: worker_service_pb2.WorkerTask, emit: Emit) -> worker_service_pb2.TaskResult:
+        facts: dict[str, Any] = {}
+        result = await run_handler(_action(task, facts), agent, task, emit, loop)
+        if facts and result.WhichOneof("outcome") == "result_json":
+            result.reply.CopyFrom(reply_message(facts))
+        return result
 
     return {name: hosting(name) for name in list(handlers)} | ({ACTION_HANDLER: act} if actions else {})
 
 
-def _action(task: worker_service_pb2.WorkerTask) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
-    """A handler that asks the model of the run's agent, with the tools of the agent here."""
+def _response_format(form: agent_pb2.ResponseFormat) -> str | dict[str, Any] | None:
+    if form.type == agent_pb2.RESPONSE_FORMAT_TYPE_JSON_OBJECT:
+        return "json"
+    if form.type != agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
+        return None
+    schema = {"schema": json.loads(form.schema_json), "name": form.name}
+    return {"type": "json_schema", "json_schema": schema | ({"strict": form.strict} if form.HasField("strict") else {})}
+
+
+def _action(
+    task: worker_service_pb2.WorkerTask, facts: dict[str, Any]
+) -> Callable[[Agent, Any, Any], AsyncIterator[str]]:
+    """A handler that asks the model of the run's agent, with the tools of the agent here.
+
+    Args:
+        task: its task.
+        facts: gets the metadata of the reply's first and final chunk.
+    """
     prompt, settings = task.step.action, task.agent
     if task.dependency_results_json not in ("", "{}"):
         prompt += f"\n\n{task.dependency_results_json}"
@@ -50,12 +72,18 @@ def _action(task: worker_service_pb2.WorkerTask) -> Callable[[Agent, Any, Any], 
             provider=settings.provider,
             temperature=settings.temperature if settings.HasField("temperature") else None,
             max_tokens=settings.max_tokens if settings.HasField("max_tokens") else None,
+            top_p=settings.top_p if settings.HasField("top_p") else None,
+            stop=list(settings.stop) or None,
+            seed=settings.seed if settings.HasField("seed") else None,
+            response_format=_response_format(settings.response_format),
             reasoning_effort=effort_name(settings.reasoning_effort),
             labels=dict(settings.labels),
             user=settings.user,
         )
         async with aclosing(stream):
             async for chunk in stream:
+                if not facts or chunk.is_final:
+                    facts.update(chunk.metadata)
                 yield chunk.content + str(chunk.metadata.get("refusal", ""))
 
     return ask

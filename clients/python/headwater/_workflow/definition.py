@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import graphlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Unpack
 
 from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
-from headwater._values.names import names_nearest
-from headwater._values.validation import invalid, seconds, text
+from headwater._values.replies import FINISH_REASON_NUMBERS
+from headwater._values.validation import text
+from headwater._workflow.arguments import (
+    RunIf,
+    StepSettings,
+    finish_reasons,
+    flag,
+    json_object,
+    limit,
+    names_of,
+    optional,
+    step_agent,
+    to_run_if,
+)
 from headwater._workflow.retry_policy import RetryPolicy, to_retry_policy
-from headwater.v1 import workflow_pb2
+from headwater.v1 import agent_pb2, workflow_pb2
 
 Violation = tuple[str, str]
 """Path of a field, and what is wrong with it."""
 
 MAX_STEPS = 2_000
 MAX_NAME = 256
-LONGEST_SECONDS = 365 * 86_400
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,9 @@ class Step:
     description: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
+    accept_finish_reasons: tuple[str, ...] = ()
+    run_if: RunIf | None = None
+    agent: agent_pb2.AgentConfig | None = None
 
     @property
     def max_retries(self) -> int:
@@ -67,7 +80,7 @@ class Workflow:
         self.name = text("name", name)
         self.description = text("description", description)
         self.id = text("id", name if id is None else id)
-        self.schedule_timeout = None if schedule_timeout is None else _limit("schedule_timeout", schedule_timeout)
+        self.schedule_timeout = None if schedule_timeout is None else limit("schedule_timeout", schedule_timeout)
         self._steps: list[Step] = []
         self._handlers: Collection[str] | None = None
 
@@ -87,7 +100,6 @@ class Workflow:
         """The step of that name; None when there is none."""
         return next((step for step in self._steps if step.name == name), None)
 
-    @names_nearest
     def add_step(
         self,
         name: str,
@@ -102,15 +114,19 @@ class Workflow:
         metadata: Mapping[str, Any] | None = None,
         queue: str | None = None,
         retry_policy: RetryPolicy | None = None,
+        accept_finish_reasons: str | Iterable[str] | None = None,
+        run_if: RunIf | str | None = None,
+        **settings: Unpack[StepSettings],
     ) -> Step:
         """Add a step. It needs an `action`, a `handler` or both.
 
         Args:
             name: unique in the workflow, 1 to 256 characters.
-            action: a prompt for the agent's model; the results of the steps it depends on follow it as JSON, and the
-                reply is the result. Beside a handler it is only a label.
+            action: a prompt for the agent's model; the reply is the result. `{{ context.topic }}`, or `{{ topic }}` for
+                short, and `{{ steps.draft.result }}` are filled in, each a CEL expression; the results of the steps it
+                depends on that it does not name follow as JSON. Beside a handler it is only a label.
             handler: name under which a function was registered, by `WorkflowAgent.register_handler` or a worker.
-            depends_on: names of the steps that must complete first.
+            depends_on: names of the steps that must end first; `run_if` says how.
             condition: a CEL expression over `context`, such as `context.score < 0.8`; the step is skipped unless it is
                 true.
             timeout: seconds that one attempt may take; None for no limit.
@@ -122,22 +138,33 @@ class Workflow:
             queue: the queue of a fleet of workers that have the handler; None: this process has it.
             retry_policy: when and how often a failed attempt is repeated; None: 4 attempts, the later ones after 0.2,
                 0.4 and 0.8 seconds.
+            accept_finish_reasons: `length`, `tool_calls`, `content_filter`, `refusal` or `pause`: a reply to the action
+                that ends so counts as whole. Others of these fail the step.
+            run_if: when the step runs, once those it depends on have ended: `all_succeeded`, `none_failed` (and at
+                least one completed; one that its own condition skipped does not matter), `all_done`, or `any_failed`
+                for cleaning up. None: as `all_succeeded`, with a `warning` event when a condition's skip skips a join.
+            settings: settings of the agent for this action alone: `model`, `provider`, `instructions`, `temperature`,
+                `max_tokens`, `top_p`, `stop`, `seed`, `reasoning_effort`, `response_format`. With the last, the result
+                is the parsed JSON.
 
         Raises:
             ValidationError: for an argument of the wrong type; how steps fit together is checked by `validate`.
         """
         step = Step(
             name=text("name", name),
-            action=_optional("action", action),
-            handler=_optional("handler", handler),
-            depends_on=_names("depends_on", depends_on),
-            condition=_optional("condition", condition),
-            timeout=None if timeout is None else _limit("timeout", timeout),
+            action=optional("action", action),
+            handler=optional("handler", handler),
+            depends_on=names_of("depends_on", depends_on),
+            condition=optional("condition", condition),
+            timeout=None if timeout is None else limit("timeout", timeout),
             retry_policy=to_retry_policy(retry_policy, max_retries),
-            parallel=_flag("parallel", parallel),
+            parallel=flag("parallel", parallel),
             description=text("description", description),
-            metadata=_metadata(metadata),
-            queue=_optional("queue", queue),
+            metadata=json_object(metadata),
+            queue=optional("queue", queue),
+            accept_finish_reasons=finish_reasons("accept_finish_reasons", accept_finish_reasons),
+            run_if=to_run_if(run_if),
+            agent=step_agent(settings, _STEP_ARGUMENTS),
         )
         self._steps.append(step)
         return step
@@ -151,10 +178,13 @@ class Workflow:
         return [f"{path}: {description}" for path, description in violations(self, self._handlers)]
 
 
+_STEP_ARGUMENTS = (*(item.name for item in fields(Step) if item.name != "agent"), "max_retries")
+
+
 def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Violation]:
     """Every mistake with the path of its field; `handlers` are those of this process, None when unknown."""
     found: list[Violation] = []
-    found += _name_violations("workflow.name", workflow.name)
+    found += name_violations("workflow.name", workflow.name)
     if workflow.id != workflow.name and len(workflow.id) > MAX_NAME:
         found.append(("workflow.id", f"is longer than {MAX_NAME} characters"))
     if not 1 <= len(workflow.steps) <= MAX_STEPS:
@@ -163,7 +193,7 @@ def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Vio
     names = {step.name for step in workflow.steps}
     for index, step in enumerate(workflow.steps):
         path = f"workflow.steps[{index}]"
-        found += _name_violations(f"{path}.name", step.name)
+        found += name_violations(f"{path}.name", step.name)
         if first.setdefault(step.name, index) != index:
             found.append((f"{path}.name", f"`{step.name}` is the name of step {first[step.name]} too; rename one"))
         found += _dependency_violations(path, step, names)
@@ -179,7 +209,7 @@ def violations(workflow: Workflow, handlers: Collection[str] | None) -> list[Vio
     return found
 
 
-def _name_violations(path: str, name: str) -> list[Violation]:
+def name_violations(path: str, name: str) -> list[Violation]:
     if not name:
         return [(path, "is empty")]
     return [(path, f"is longer than {MAX_NAME} characters")] if len(name) > MAX_NAME else []
@@ -248,40 +278,7 @@ def step_message(step: Step) -> workflow_pb2.Step:
         description=step.description,
         metadata_json=checked_json("metadata", dict(step.metadata)) if step.metadata else "",
         queue=step.queue,
+        accept_finish_reasons=[FINISH_REASON_NUMBERS[name] for name in step.accept_finish_reasons],
+        run_if=f"RUN_IF_{step.run_if.name}" if step.run_if else None,
+        agent=step.agent,
     )
-
-
-def _limit(name: str, value: Any) -> float:
-    limit = seconds(name, value)
-    if limit > LONGEST_SECONDS:
-        raise invalid(name, f"must be at most {LONGEST_SECONDS:,} seconds")
-    return limit
-
-
-def _optional(name: str, value: Any) -> str:
-    return "" if value is None else text(name, value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise invalid(name, f"must be True or False, not {type(value).__name__}")
-    return value
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return (text(name, value),)
-    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
-        raise invalid(name, f"must be a list of names of steps, not {type(value).__name__}")
-    return tuple(text(f"{name}[{position}]", item) for position, item in enumerate(value))
-
-
-def _metadata(value: Any) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise invalid("metadata", f"must be a dict, not {type(value).__name__}")
-    checked_json("metadata", dict(value))
-    return copy.deepcopy(dict(value))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
+from headwater._values.replies import reply_facts
 from headwater._workflow.result import SkipReason, StepStatus, skipped_in_words, status_of_run, to_skip_reason
 from headwater.exceptions import Failure
 from headwater.v1 import workflow_pb2
@@ -59,6 +61,10 @@ class WorkflowEvent:
         key: on a `warning` about the context: its key.
         status: on `run_finished`: how the run ended.
         failed_steps: on `run_finished`: names of the steps that failed, at most 100.
+        finish_reason: when an attempt of an action step has ended with a reply: why the model stopped.
+        usage: then too: counts of tokens by name, of this attempt.
+        model: then too: the model asked for.
+        provider: then too: name of the provider that answered.
     """
 
     type: WorkflowEventType
@@ -80,6 +86,10 @@ class WorkflowEvent:
     skip_reason: SkipReason | None = None
     because_of: tuple[str, ...] = ()
     failed_steps: tuple[str, ...] = ()
+    finish_reason: str | None = None
+    usage: Mapping[str, int] | None = None
+    model: str | None = None
+    provider: str | None = None
 
 
 _TYPES = {
@@ -123,12 +133,15 @@ def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, A
                 "omitted_characters": chunk.omitted_characters,
             }
         case "step_completed":
-            result = message.step_completed.result_json
-            return {"result": json.loads(result) if result else None}
+            completed = message.step_completed
+            result = json.loads(completed.result_json) if completed.result_json else None
+            return {"result": result, **vars(reply_facts(completed.reply))}
         case "step_failed":
-            return _failure(message.step_failed)
+            return {**_failure(message.step_failed), **vars(reply_facts(message.step_failed.reply))}
         case "step_retrying":
-            return {**_failure(message.step_retrying), "delay": seconds_of(message.step_retrying.delay)}
+            retrying = message.step_retrying
+            facts = vars(reply_facts(retrying.reply))
+            return {**_failure(retrying), "delay": seconds_of(retrying.delay), **facts}
         case "step_skipped":
             skipped = message.step_skipped
             return {

@@ -10,6 +10,7 @@ from typing import Any
 
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
+from headwater._values.replies import reply_facts, usage_counts
 from headwater.exceptions import Failure, StepExecutionError, WorkflowError
 from headwater.v1 import workflow_pb2
 
@@ -36,6 +37,7 @@ class SkipReason(StrEnum):
     CONDITION_FALSE = "condition_false"
     DEPENDENCY_FAILED = "dependency_failed"
     DEPENDENCY_SKIPPED = "dependency_skipped"
+    NOTHING_FAILED = "nothing_failed"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class StepResult:
         failure: why it failed or is tried again, as facts, with the causes; None otherwise.
         skip_reason: why it was skipped; None unless it was.
         skipped_because_of: names of the steps that led to the skip, at most 100.
+        finish_reason: on an action step: why the model stopped, such as `stop` or `length`; None before the reply.
+        usage: on an action step: counts of tokens by name, over all its attempts; None when the provider gave none.
+        model: on an action step: the model asked for.
+        provider: on an action step: name of the provider that answered.
     """
 
     name: str
@@ -65,6 +71,10 @@ class StepResult:
     failure: Failure | None = None
     skip_reason: SkipReason | None = None
     skipped_because_of: tuple[str, ...] = ()
+    finish_reason: str | None = None
+    usage: Mapping[str, int] | None = None
+    model: str | None = None
+    provider: str | None = None
 
     @property
     def successful(self) -> bool:
@@ -86,6 +96,7 @@ class WorkflowResult:
         context: the values that the run began with or handlers set, and under `NAME_result` the result of each step.
         error: in words, why it failed; None otherwise.
         failure: why it failed, as facts; its cause is the failure of the first step that failed. None otherwise.
+        usage: counts of tokens by name of all action steps together; None when no provider gave any.
     """
 
     run_id: str
@@ -97,6 +108,7 @@ class WorkflowResult:
     context: dict[str, Any]
     error: str | None = None
     failure: Failure | None = None
+    usage: Mapping[str, int] | None = None
 
     @property
     def successful(self) -> bool:
@@ -178,10 +190,21 @@ def to_result(run: workflow_pb2.WorkflowRun) -> WorkflowResult:
         status=status,
         duration=None if status is StepStatus.RUNNING else _run_duration(run),
         step_results=steps,
-        context=json.loads(run.context_json or "{}"),
+        context=context_of(run),
         error=run.failure.message or None,
         failure=to_failure(run.failure) if run.HasField("failure") else None,
+        usage=usage_counts(run.usage) if run.HasField("usage") else None,
     )
+
+
+def context_of(run: workflow_pb2.WorkflowRun) -> dict[str, Any]:
+    """The context of a run, with the results that a very large run does not repeat in it."""
+    values: dict[str, Any] = json.loads(run.context_json or "{}")
+    if run.context_lacks_results:
+        for step in run.steps:
+            if step.result_json:
+                values.setdefault(f"{step.name}_result", json.loads(step.result_json))
+    return values
 
 
 def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
@@ -197,6 +220,7 @@ def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
         failure=to_failure(step.failure) if step.HasField("failure") else None,
         skip_reason=to_skip_reason(step.skip_reason) if step.skip_reason else None,
         skipped_because_of=tuple(step.skipped_because_of),
+        **vars(reply_facts(step.reply)),
     )
 
 
@@ -231,6 +255,8 @@ def skipped_in_words(reason: int, because_of: Sequence[str]) -> str:
             return f"{names or 'a step it depends on'} failed"
         case SkipReason.DEPENDENCY_SKIPPED:
             return f"{names or 'a step it depends on'} was skipped"
+        case SkipReason.NOTHING_FAILED:
+            return "no step it depends on failed"
         case _:
             return "for a reason that this client does not know"
 

@@ -69,6 +69,12 @@ async def resume_run(server: Server, run_id: str) -> int:
     return (await answer(server, (await open_channel(server)).workflows.ResumeWorkflowRun, request)).sequence
 
 
+async def delete_run(server: Server, run_id: str) -> None:
+    """Remove a run that has ended."""
+    request = workflow_service_pb2.DeleteWorkflowRunRequest(run_id=run_id)
+    await answer(server, (await open_channel(server)).workflows.DeleteWorkflowRun, request)
+
+
 def run_id_of(value: Any) -> str:
     """A run's id that a caller gave."""
     if not text("run_id", value):

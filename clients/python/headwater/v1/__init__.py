@@ -71,8 +71,10 @@ from headwater.v1.worker_service_pb2 import (
     WorkerTask,
 )
 from headwater.v1.workflow_pb2 import (
+    ActionReply,
     RetryPolicy,
     RunFinishedEvent,
+    RunIf,
     RunResumedEvent,
     RunStartedEvent,
     RunWarningEvent,
@@ -96,6 +98,8 @@ from headwater.v1.workflow_pb2 import (
 from headwater.v1.workflow_service_pb2 import (
     CancelWorkflowRunRequest,
     CancelWorkflowRunResponse,
+    DeleteWorkflowRunRequest,
+    DeleteWorkflowRunResponse,
     ExecuteWorkflowRequest,
     GetWorkflowRunRequest,
     GetWorkflowRunResponse,
@@ -129,6 +133,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ActionReply",
     "AgentConfig",
     "AgentServiceServicer",
     "AgentServiceStub",
@@ -139,6 +144,8 @@ __all__ = [
     "CancelWorkflowRunRequest",
     "CancelWorkflowRunResponse",
     "ChatMessage",
+    "DeleteWorkflowRunRequest",
+    "DeleteWorkflowRunResponse",
     "ErrorFacts",
     "ErrorReason",
     "ExecuteWorkflowRequest",
@@ -173,6 +180,7 @@ __all__ = [
     "RetryPolicy",
     "Role",
     "RunFinishedEvent",
+    "RunIf",
     "RunRequest",
     "RunResponse",
     "RunResumedEvent",

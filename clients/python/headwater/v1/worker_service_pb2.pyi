@@ -121,20 +121,22 @@ class TaskChunk(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., content: _Optional[str] = ..., thinking: _Optional[str] = ...) -> None: ...
 
 class TaskResult(_message.Message):
-    __slots__ = ("task_id", "result_json", "failure", "handed_back", "context_changes_json", "deleted_keys")
+    __slots__ = ("task_id", "result_json", "failure", "handed_back", "context_changes_json", "deleted_keys", "reply")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     HANDED_BACK_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_CHANGES_JSON_FIELD_NUMBER: _ClassVar[int]
     DELETED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     result_json: str
     failure: _error_pb2.Failure
     handed_back: TaskHandback
     context_changes_json: str
     deleted_keys: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, task_id: _Optional[str] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., handed_back: _Optional[_Union[TaskHandback, _Mapping]] = ..., context_changes_json: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+    reply: _workflow_pb2.ActionReply
+    def __init__(self, task_id: _Optional[str] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., handed_back: _Optional[_Union[TaskHandback, _Mapping]] = ..., context_changes_json: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ..., reply: _Optional[_Union[_workflow_pb2.ActionReply, _Mapping]] = ...) -> None: ...
 
 class TaskHandback(_message.Message):
     __slots__ = ("begun",)

@@ -11,6 +11,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RunIf(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUN_IF_UNSPECIFIED: _ClassVar[RunIf]
+    RUN_IF_ALL_SUCCEEDED: _ClassVar[RunIf]
+    RUN_IF_NONE_FAILED: _ClassVar[RunIf]
+    RUN_IF_ALL_DONE: _ClassVar[RunIf]
+    RUN_IF_ANY_FAILED: _ClassVar[RunIf]
+
 class WorkflowRunStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WORKFLOW_RUN_STATUS_UNSPECIFIED: _ClassVar[WorkflowRunStatus]
@@ -37,6 +45,12 @@ class SkipReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SKIP_REASON_CONDITION_FALSE: _ClassVar[SkipReason]
     SKIP_REASON_DEPENDENCY_FAILED: _ClassVar[SkipReason]
     SKIP_REASON_DEPENDENCY_SKIPPED: _ClassVar[SkipReason]
+    SKIP_REASON_NOTHING_FAILED: _ClassVar[SkipReason]
+RUN_IF_UNSPECIFIED: RunIf
+RUN_IF_ALL_SUCCEEDED: RunIf
+RUN_IF_NONE_FAILED: RunIf
+RUN_IF_ALL_DONE: RunIf
+RUN_IF_ANY_FAILED: RunIf
 WORKFLOW_RUN_STATUS_UNSPECIFIED: WorkflowRunStatus
 WORKFLOW_RUN_STATUS_RUNNING: WorkflowRunStatus
 WORKFLOW_RUN_STATUS_COMPLETED: WorkflowRunStatus
@@ -55,6 +69,7 @@ SKIP_REASON_UNSPECIFIED: SkipReason
 SKIP_REASON_CONDITION_FALSE: SkipReason
 SKIP_REASON_DEPENDENCY_FAILED: SkipReason
 SKIP_REASON_DEPENDENCY_SKIPPED: SkipReason
+SKIP_REASON_NOTHING_FAILED: SkipReason
 
 class Workflow(_message.Message):
     __slots__ = ("name", "description", "steps", "agent", "id", "schedule_timeout")
@@ -73,7 +88,7 @@ class Workflow(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., id: _Optional[str] = ..., schedule_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("name", "action", "handler", "depends_on", "condition", "timeout", "retry_policy", "exclusive", "description", "metadata_json", "queue")
+    __slots__ = ("name", "action", "handler", "depends_on", "condition", "timeout", "retry_policy", "exclusive", "description", "metadata_json", "queue", "accept_finish_reasons", "run_if", "agent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     HANDLER_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +100,9 @@ class Step(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_FINISH_REASONS_FIELD_NUMBER: _ClassVar[int]
+    RUN_IF_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     action: str
     handler: str
@@ -96,7 +114,10 @@ class Step(_message.Message):
     description: str
     metadata_json: str
     queue: str
-    def __init__(self, name: _Optional[str] = ..., action: _Optional[str] = ..., handler: _Optional[str] = ..., depends_on: _Optional[_Iterable[str]] = ..., condition: _Optional[str] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exclusive: bool = ..., description: _Optional[str] = ..., metadata_json: _Optional[str] = ..., queue: _Optional[str] = ...) -> None: ...
+    accept_finish_reasons: _containers.RepeatedScalarFieldContainer[_agent_pb2.FinishReason]
+    run_if: RunIf
+    agent: _agent_pb2.AgentConfig
+    def __init__(self, name: _Optional[str] = ..., action: _Optional[str] = ..., handler: _Optional[str] = ..., depends_on: _Optional[_Iterable[str]] = ..., condition: _Optional[str] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exclusive: bool = ..., description: _Optional[str] = ..., metadata_json: _Optional[str] = ..., queue: _Optional[str] = ..., accept_finish_reasons: _Optional[_Iterable[_Union[_agent_pb2.FinishReason, str]]] = ..., run_if: _Optional[_Union[RunIf, str]] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("initial_delay", "backoff", "max_delay", "max_attempts")
@@ -111,7 +132,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, initial_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., backoff: _Optional[float] = ..., max_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ...) -> None: ...
 
 class StepRun(_message.Message):
-    __slots__ = ("name", "status", "attempt", "result_json", "failure", "skip_reason", "skipped_because_of", "start_time", "end_time", "queue")
+    __slots__ = ("name", "status", "attempt", "result_json", "failure", "skip_reason", "skipped_because_of", "start_time", "end_time", "queue", "reply")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +143,7 @@ class StepRun(_message.Message):
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     name: str
     status: StepStatus
     attempt: int
@@ -132,10 +154,23 @@ class StepRun(_message.Message):
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     queue: str
-    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., skip_reason: _Optional[_Union[SkipReason, str]] = ..., skipped_because_of: _Optional[_Iterable[str]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., queue: _Optional[str] = ...) -> None: ...
+    reply: ActionReply
+    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., skip_reason: _Optional[_Union[SkipReason, str]] = ..., skipped_because_of: _Optional[_Iterable[str]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., queue: _Optional[str] = ..., reply: _Optional[_Union[ActionReply, _Mapping]] = ...) -> None: ...
+
+class ActionReply(_message.Message):
+    __slots__ = ("finish_reason", "usage", "model", "provider")
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    finish_reason: _agent_pb2.FinishReason
+    usage: _agent_pb2.Usage
+    model: str
+    provider: str
+    def __init__(self, finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class WorkflowRun(_message.Message):
-    __slots__ = ("run_id", "status", "workflow", "workflow_name", "context_json", "steps", "failure", "failed_steps", "create_time", "end_time", "sequence", "queue")
+    __slots__ = ("run_id", "status", "workflow", "workflow_name", "context_json", "steps", "failure", "failed_steps", "create_time", "end_time", "sequence", "queue", "usage", "context_lacks_results")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +183,8 @@ class WorkflowRun(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LACKS_RESULTS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     status: WorkflowRunStatus
     workflow: Workflow
@@ -160,7 +197,9 @@ class WorkflowRun(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     sequence: int
     queue: str
-    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[WorkflowRunStatus, str]] = ..., workflow: _Optional[_Union[Workflow, _Mapping]] = ..., workflow_name: _Optional[str] = ..., context_json: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[StepRun, _Mapping]]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., queue: _Optional[str] = ...) -> None: ...
+    usage: _agent_pb2.Usage
+    context_lacks_results: bool
+    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[WorkflowRunStatus, str]] = ..., workflow: _Optional[_Union[Workflow, _Mapping]] = ..., workflow_name: _Optional[str] = ..., context_json: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[StepRun, _Mapping]]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., queue: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., context_lacks_results: bool = ...) -> None: ...
 
 class WorkflowEvent(_message.Message):
     __slots__ = ("sequence", "run_id", "create_time", "step", "attempt", "run_started", "run_resumed", "step_started", "step_waiting", "step_chunk", "step_completed", "step_failed", "step_retrying", "step_skipped", "step_cancelled", "run_warning", "run_finished")
@@ -231,24 +270,30 @@ class StepChunkEvent(_message.Message):
     def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., omitted_characters: _Optional[int] = ...) -> None: ...
 
 class StepCompletedEvent(_message.Message):
-    __slots__ = ("result_json",)
+    __slots__ = ("result_json", "reply")
     RESULT_JSON_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     result_json: str
-    def __init__(self, result_json: _Optional[str] = ...) -> None: ...
+    reply: ActionReply
+    def __init__(self, result_json: _Optional[str] = ..., reply: _Optional[_Union[ActionReply, _Mapping]] = ...) -> None: ...
 
 class StepFailedEvent(_message.Message):
-    __slots__ = ("failure",)
+    __slots__ = ("failure", "reply")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     failure: _error_pb2.Failure
-    def __init__(self, failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ...) -> None: ...
+    reply: ActionReply
+    def __init__(self, failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., reply: _Optional[_Union[ActionReply, _Mapping]] = ...) -> None: ...
 
 class StepRetryingEvent(_message.Message):
-    __slots__ = ("failure", "delay")
+    __slots__ = ("failure", "delay", "reply")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     failure: _error_pb2.Failure
     delay: _duration_pb2.Duration
-    def __init__(self, failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    reply: ActionReply
+    def __init__(self, failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., reply: _Optional[_Union[ActionReply, _Mapping]] = ...) -> None: ...
 
 class StepSkippedEvent(_message.Message):
     __slots__ = ("reason", "because_of")

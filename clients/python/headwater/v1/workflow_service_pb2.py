@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headwater.v1 import workflow_pb2 as headwater_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headwater/v1/workflow_service.proto\x12\x0cheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bheadwater/v1/workflow.proto\"c\n\x17ValidateWorkflowRequest\x12\x32\n\x08workflow\x18\x01 \x01(\x0b\x32\x16.headwater.v1.WorkflowR\x08workflow\x12\x14\n\x05queue\x18\x02 \x01(\tR\x05queue\"[\n\x18ValidateWorkflowResponse\x12?\n\nviolations\x18\x01 \x03(\x0b\x32\x1f.headwater.v1.WorkflowViolationR\nviolations\"K\n\x11WorkflowViolation\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\"\xd8\x01\n\x17StartWorkflowRunRequest\x12\x32\n\x08workflow\x18\x01 \x01(\x0b\x32\x16.headwater.v1.WorkflowR\x08workflow\x12\x31\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x07\x63ontext\x12!\n\x0c\x63ontext_json\x18\x03 \x01(\tR\x0b\x63ontextJson\x12\x14\n\x05queue\x18\x04 \x01(\tR\x05queue\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\"1\n\x18StartWorkflowRunResponse\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"U\n\x16\x45xecuteWorkflowRequest\x12;\n\x05start\x18\x01 \x01(\x0b\x32%.headwater.v1.StartWorkflowRunRequestR\x05start\"W\n\x17WatchWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05R\rafterSequence\".\n\x15GetWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"E\n\x16GetWorkflowRunResponse\x12+\n\x03run\x18\x01 \x01(\x0b\x32\x19.headwater.v1.WorkflowRunR\x03run\"\xf7\x01\n\x17ListWorkflowRunsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x37\n\x06status\x18\x03 \x01(\x0e\x32\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12#\n\rworkflow_name\x18\x04 \x01(\tR\x0cworkflowName\x12\x42\n\x0fmin_create_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rminCreateTime\"q\n\x18ListWorkflowRunsResponse\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x19.headwater.v1.WorkflowRunR\x04runs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x18\x43\x61ncelWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"\x1b\n\x19\x43\x61ncelWorkflowRunResponse\"1\n\x18ResumeWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"7\n\x19ResumeWorkflowRunResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x05R\x08sequence2\x95\x06\n\x0fWorkflowService\x12\x61\n\x10ValidateWorkflow\x12%.headwater.v1.ValidateWorkflowRequest\x1a&.headwater.v1.ValidateWorkflowResponse\x12V\n\x0f\x45xecuteWorkflow\x12$.headwater.v1.ExecuteWorkflowRequest\x1a\x1b.headwater.v1.WorkflowEvent0\x01\x12\x61\n\x10StartWorkflowRun\x12%.headwater.v1.StartWorkflowRunRequest\x1a&.headwater.v1.StartWorkflowRunResponse\x12X\n\x10WatchWorkflowRun\x12%.headwater.v1.WatchWorkflowRunRequest\x1a\x1b.headwater.v1.WorkflowEvent0\x01\x12[\n\x0eGetWorkflowRun\x12#.headwater.v1.GetWorkflowRunRequest\x1a$.headwater.v1.GetWorkflowRunResponse\x12\x61\n\x10ListWorkflowRuns\x12%.headwater.v1.ListWorkflowRunsRequest\x1a&.headwater.v1.ListWorkflowRunsResponse\x12\x64\n\x11\x43\x61ncelWorkflowRun\x12&.headwater.v1.CancelWorkflowRunRequest\x1a\'.headwater.v1.CancelWorkflowRunResponse\x12\x64\n\x11ResumeWorkflowRun\x12&.headwater.v1.ResumeWorkflowRunRequest\x1a\'.headwater.v1.ResumeWorkflowRunResponseB\xa4\x01\n\x0f\x61i.headwater.v1B\x14WorkflowServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headwater/v1/workflow_service.proto\x12\x0cheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bheadwater/v1/workflow.proto\"c\n\x17ValidateWorkflowRequest\x12\x32\n\x08workflow\x18\x01 \x01(\x0b\x32\x16.headwater.v1.WorkflowR\x08workflow\x12\x14\n\x05queue\x18\x02 \x01(\tR\x05queue\"\x98\x01\n\x18ValidateWorkflowResponse\x12?\n\nviolations\x18\x01 \x03(\x0b\x32\x1f.headwater.v1.WorkflowViolationR\nviolations\x12;\n\x08warnings\x18\x02 \x03(\x0b\x32\x1f.headwater.v1.WorkflowViolationR\x08warnings\"K\n\x11WorkflowViolation\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\"\xd8\x01\n\x17StartWorkflowRunRequest\x12\x32\n\x08workflow\x18\x01 \x01(\x0b\x32\x16.headwater.v1.WorkflowR\x08workflow\x12\x31\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x07\x63ontext\x12!\n\x0c\x63ontext_json\x18\x03 \x01(\tR\x0b\x63ontextJson\x12\x14\n\x05queue\x18\x04 \x01(\tR\x05queue\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\"1\n\x18StartWorkflowRunResponse\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"U\n\x16\x45xecuteWorkflowRequest\x12;\n\x05start\x18\x01 \x01(\x0b\x32%.headwater.v1.StartWorkflowRunRequestR\x05start\"W\n\x17WatchWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05R\rafterSequence\".\n\x15GetWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"E\n\x16GetWorkflowRunResponse\x12+\n\x03run\x18\x01 \x01(\x0b\x32\x19.headwater.v1.WorkflowRunR\x03run\"\xf7\x01\n\x17ListWorkflowRunsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x37\n\x06status\x18\x03 \x01(\x0e\x32\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12#\n\rworkflow_name\x18\x04 \x01(\tR\x0cworkflowName\x12\x42\n\x0fmin_create_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rminCreateTime\"q\n\x18ListWorkflowRunsResponse\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x19.headwater.v1.WorkflowRunR\x04runs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x18\x43\x61ncelWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"\x1b\n\x19\x43\x61ncelWorkflowRunResponse\"1\n\x18ResumeWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"7\n\x19ResumeWorkflowRunResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x05R\x08sequence\"1\n\x18\x44\x65leteWorkflowRunRequest\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\"\x1b\n\x19\x44\x65leteWorkflowRunResponse2\xfb\x06\n\x0fWorkflowService\x12\x61\n\x10ValidateWorkflow\x12%.headwater.v1.ValidateWorkflowRequest\x1a&.headwater.v1.ValidateWorkflowResponse\x12V\n\x0f\x45xecuteWorkflow\x12$.headwater.v1.ExecuteWorkflowRequest\x1a\x1b.headwater.v1.WorkflowEvent0\x01\x12\x61\n\x10StartWorkflowRun\x12%.headwater.v1.StartWorkflowRunRequest\x1a&.headwater.v1.StartWorkflowRunResponse\x12X\n\x10WatchWorkflowRun\x12%.headwater.v1.WatchWorkflowRunRequest\x1a\x1b.headwater.v1.WorkflowEvent0\x01\x12[\n\x0eGetWorkflowRun\x12#.headwater.v1.GetWorkflowRunRequest\x1a$.headwater.v1.GetWorkflowRunResponse\x12\x61\n\x10ListWorkflowRuns\x12%.headwater.v1.ListWorkflowRunsRequest\x1a&.headwater.v1.ListWorkflowRunsResponse\x12\x64\n\x11\x43\x61ncelWorkflowRun\x12&.headwater.v1.CancelWorkflowRunRequest\x1a\'.headwater.v1.CancelWorkflowRunResponse\x12\x64\n\x11ResumeWorkflowRun\x12&.headwater.v1.ResumeWorkflowRunRequest\x1a\'.headwater.v1.ResumeWorkflowRunResponse\x12\x64\n\x11\x44\x65leteWorkflowRun\x12&.headwater.v1.DeleteWorkflowRunRequest\x1a\'.headwater.v1.DeleteWorkflowRunResponseB\xa4\x01\n\x0f\x61i.headwater.v1B\x14WorkflowServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,34 +37,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\024WorkflowServiceProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\242\002\003HWV\252\002\014Headwater.V1\312\002\014Headwater\\V1\352\002\rHeadwater::V1'
   _globals['_VALIDATEWORKFLOWREQUEST']._serialized_start=145
   _globals['_VALIDATEWORKFLOWREQUEST']._serialized_end=244
-  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_start=246
-  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_end=337
-  _globals['_WORKFLOWVIOLATION']._serialized_start=339
-  _globals['_WORKFLOWVIOLATION']._serialized_end=414
-  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_start=417
-  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_end=633
-  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_start=635
-  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_end=684
-  _globals['_EXECUTEWORKFLOWREQUEST']._serialized_start=686
-  _globals['_EXECUTEWORKFLOWREQUEST']._serialized_end=771
-  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_start=773
-  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_end=860
-  _globals['_GETWORKFLOWRUNREQUEST']._serialized_start=862
-  _globals['_GETWORKFLOWRUNREQUEST']._serialized_end=908
-  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_start=910
-  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_end=979
-  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_start=982
-  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_end=1229
-  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_start=1231
-  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_end=1344
-  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_start=1346
-  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_end=1395
-  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_start=1397
-  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_end=1424
-  _globals['_RESUMEWORKFLOWRUNREQUEST']._serialized_start=1426
-  _globals['_RESUMEWORKFLOWRUNREQUEST']._serialized_end=1475
-  _globals['_RESUMEWORKFLOWRUNRESPONSE']._serialized_start=1477
-  _globals['_RESUMEWORKFLOWRUNRESPONSE']._serialized_end=1532
-  _globals['_WORKFLOWSERVICE']._serialized_start=1535
-  _globals['_WORKFLOWSERVICE']._serialized_end=2324
+  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_start=247
+  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_end=399
+  _globals['_WORKFLOWVIOLATION']._serialized_start=401
+  _globals['_WORKFLOWVIOLATION']._serialized_end=476
+  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_start=479
+  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_end=695
+  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_start=697
+  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_end=746
+  _globals['_EXECUTEWORKFLOWREQUEST']._serialized_start=748
+  _globals['_EXECUTEWORKFLOWREQUEST']._serialized_end=833
+  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_start=835
+  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_end=922
+  _globals['_GETWORKFLOWRUNREQUEST']._serialized_start=924
+  _globals['_GETWORKFLOWRUNREQUEST']._serialized_end=970
+  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_start=972
+  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_end=1041
+  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_start=1044
+  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_end=1291
+  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_start=1293
+  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_end=1406
+  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_start=1408
+  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_end=1457
+  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_start=1459
+  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_end=1486
+  _globals['_RESUMEWORKFLOWRUNREQUEST']._serialized_start=1488
+  _globals['_RESUMEWORKFLOWRUNREQUEST']._serialized_end=1537
+  _globals['_RESUMEWORKFLOWRUNRESPONSE']._serialized_start=1539
+  _globals['_RESUMEWORKFLOWRUNRESPONSE']._serialized_end=1594
+  _globals['_DELETEWORKFLOWRUNREQUEST']._serialized_start=1596
+  _globals['_DELETEWORKFLOWRUNREQUEST']._serialized_end=1645
+  _globals['_DELETEWORKFLOWRUNRESPONSE']._serialized_start=1647
+  _globals['_DELETEWORKFLOWRUNRESPONSE']._serialized_end=1674
+  _globals['_WORKFLOWSERVICE']._serialized_start=1677
+  _globals['_WORKFLOWSERVICE']._serialized_end=2568
 # @@protoc_insertion_point(module_scope)

@@ -18,10 +18,12 @@ class ValidateWorkflowRequest(_message.Message):
     def __init__(self, workflow: _Optional[_Union[_workflow_pb2.Workflow, _Mapping]] = ..., queue: _Optional[str] = ...) -> None: ...
 
 class ValidateWorkflowResponse(_message.Message):
-    __slots__ = ("violations",)
+    __slots__ = ("violations", "warnings")
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     violations: _containers.RepeatedCompositeFieldContainer[WorkflowViolation]
-    def __init__(self, violations: _Optional[_Iterable[_Union[WorkflowViolation, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[WorkflowViolation]
+    def __init__(self, violations: _Optional[_Iterable[_Union[WorkflowViolation, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[WorkflowViolation, _Mapping]]] = ...) -> None: ...
 
 class WorkflowViolation(_message.Message):
     __slots__ = ("field", "description")
@@ -120,3 +122,13 @@ class ResumeWorkflowRunResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class DeleteWorkflowRunRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class DeleteWorkflowRunResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

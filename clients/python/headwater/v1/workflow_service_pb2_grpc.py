@@ -77,6 +77,11 @@ class WorkflowServiceStub(object):
                 request_serializer=headwater_dot_v1_dot_workflow__service__pb2.ResumeWorkflowRunRequest.SerializeToString,
                 response_deserializer=headwater_dot_v1_dot_workflow__service__pb2.ResumeWorkflowRunResponse.FromString,
                 _registered_method=True)
+        self.DeleteWorkflowRun = channel.unary_unary(
+                '/headwater.v1.WorkflowService/DeleteWorkflowRun',
+                request_serializer=headwater_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRunRequest.SerializeToString,
+                response_deserializer=headwater_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRunResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer(object):
@@ -146,6 +151,14 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteWorkflowRun(self, request, context):
+        """Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+        cancel it first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +201,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.ResumeWorkflowRun,
                     request_deserializer=headwater_dot_v1_dot_workflow__service__pb2.ResumeWorkflowRunRequest.FromString,
                     response_serializer=headwater_dot_v1_dot_workflow__service__pb2.ResumeWorkflowRunResponse.SerializeToString,
+            ),
+            'DeleteWorkflowRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWorkflowRun,
+                    request_deserializer=headwater_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRunRequest.FromString,
+                    response_serializer=headwater_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -408,6 +426,33 @@ class WorkflowService(object):
             '/headwater.v1.WorkflowService/ResumeWorkflowRun',
             headwater_dot_v1_dot_workflow__service__pb2.ResumeWorkflowRunRequest.SerializeToString,
             headwater_dot_v1_dot_workflow__service__pb2.ResumeWorkflowRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWorkflowRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headwater.v1.WorkflowService/DeleteWorkflowRun',
+            headwater_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRunRequest.SerializeToString,
+            headwater_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

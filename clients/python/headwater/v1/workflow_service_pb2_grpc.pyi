@@ -63,6 +63,10 @@ class WorkflowServiceStub:
     over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
     completed one.
     """
+    DeleteWorkflowRun: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.DeleteWorkflowRunRequest, _workflow_service_pb2.DeleteWorkflowRunResponse]
+    """Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+    cancel it first.
+    """
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
@@ -97,6 +101,10 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
     over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
     completed one.
+    """
+    DeleteWorkflowRun: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.DeleteWorkflowRunRequest, _workflow_service_pb2.DeleteWorkflowRunResponse]  # type: ignore[assignment]
+    """Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+    cancel it first.
     """
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -177,6 +185,16 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         """Continues a failed or cancelled run: steps that failed, were cancelled, or were skipped because of those, start
         over; completed ones keep their results. OK for a run that runs. FAILED_PRECONDITION, reason RUN_STATE, for a
         completed one.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteWorkflowRun(
+        self,
+        request: _workflow_service_pb2.DeleteWorkflowRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_service_pb2.DeleteWorkflowRunResponse, _abc.Awaitable[_workflow_service_pb2.DeleteWorkflowRunResponse]]:
+        """Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+        cancel it first.
         """
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

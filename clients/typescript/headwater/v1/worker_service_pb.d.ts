@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration } from "@bufbuild/protobuf/wkt";
-import type { Step } from "./workflow_pb.js";
+import type { ActionReply, Step } from "./workflow_pb.js";
 import type { AgentConfig } from "./agent_pb.js";
 import type { Failure } from "./error_pb.js";
 
@@ -482,6 +482,14 @@ export declare type TaskResult = Message<"headwater.v1.TaskResult"> & {
    * @generated from field: repeated string deleted_keys = 5;
    */
   deletedKeys: string[];
+
+  /**
+   * The model's reply, from a worker that has asked a model the step's `action`. The step fails unless the reply is whole
+   * (`Step.accept_finish_reasons`). Not used with a failure.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 7;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { AgentConfig } from "./agent_pb.js";
+import type { AgentConfig, FinishReason, Usage } from "./agent_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Failure } from "./error_pb.js";
 
@@ -84,8 +84,11 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   name: string;
 
   /**
-   * A prompt for the workflow's agent: this text, then as JSON the results of the steps it depends on. The reply is the
-   * result. Beside a `handler` it is only a label.
+   * A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` are filled in:
+   * each is a CEL expression with the limits of `condition`, except that a path to one value may read any size. Strings
+   * go in as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results
+   * of `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only
+   * a label.
    *
    * @generated from field: string action = 2;
    */
@@ -99,8 +102,8 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   handler: string;
 
   /**
-   * Names of the steps that must have completed before this one starts. When one of them failed or was skipped, this
-   * one is skipped.
+   * Names of the steps that must have ended before this one starts. `run_if` says with which ends of theirs it runs;
+   * otherwise it is skipped.
    *
    * @generated from field: repeated string depends_on = 4;
    */
@@ -158,6 +161,31 @@ export declare type Step = Message<"headwater.v1.Step"> & {
    * @generated from field: string queue = 11;
    */
   queue: string;
+
+  /**
+   * Finish reasons besides STOP and OTHER with which a reply to the `action` counts as whole. A reply that ends with
+   * LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL or PAUSE fails the step otherwise, and is not asked for again. Default:
+   * none.
+   *
+   * @generated from field: repeated headwater.v1.FinishReason accept_finish_reasons = 12;
+   */
+  acceptFinishReasons: FinishReason[];
+
+  /**
+   * When the step runs, once all the steps it depends on have ended. Default: as ALL_SUCCEEDED.
+   *
+   * @generated from field: headwater.v1.RunIf run_if = 13;
+   */
+  runIf: RunIf;
+
+  /**
+   * Settings of the agent for this step alone. A field that is set takes the place of the workflow's; `model` and
+   * `provider` are one setting; maps are merged by key. `tools`, `tool_choice` and `parallel_tool_calls` must be empty.
+   * With `response_format` the result is the parsed JSON. Default: the workflow's agent.
+   *
+   * @generated from field: headwater.v1.AgentConfig agent = 14;
+   */
+  agent?: AgentConfig | undefined;
 };
 
 /**
@@ -167,8 +195,10 @@ export declare type Step = Message<"headwater.v1.Step"> & {
 export declare const StepSchema: GenMessage<Step>;
 
 /**
- * When and how often a failed attempt of a step is repeated. The attempt after failure number N starts after
- * `initial_delay` * `backoff` to the power of N - 1, at most `max_delay`.
+ * When and how often a failed attempt of a step is repeated. The delay after failure number N is `initial_delay` *
+ * `backoff` to the power of N - 1, at most `max_delay`, less a random part of up to a half: steps that failed together do
+ * not all start again at once. It is never shorter than the failure asks (`Failure.retry_delay`), such as a provider that
+ * names a time. A failure that is `non_retryable` ends the step.
  *
  * @generated from message headwater.v1.RetryPolicy
  */
@@ -284,6 +314,14 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
    * @generated from field: string queue = 10;
    */
   queue: string;
+
+  /**
+   * The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
+   * handler, and before the first reply.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 11;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -291,6 +329,47 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
  * Use `create(StepRunSchema)` to create a new message.
  */
 export declare const StepRunSchema: GenMessage<StepRun>;
+
+/**
+ * The facts of a model's reply to the action of a step.
+ *
+ * @generated from message headwater.v1.ActionReply
+ */
+export declare type ActionReply = Message<"headwater.v1.ActionReply"> & {
+  /**
+   * Why the model stopped.
+   *
+   * @generated from field: headwater.v1.FinishReason finish_reason = 1;
+   */
+  finishReason: FinishReason;
+
+  /**
+   * Tokens. Absent when the provider reported none.
+   *
+   * @generated from field: headwater.v1.Usage usage = 2;
+   */
+  usage?: Usage | undefined;
+
+  /**
+   * The model asked for, without the provider's prefix.
+   *
+   * @generated from field: string model = 3;
+   */
+  model: string;
+
+  /**
+   * Name of the provider that answered.
+   *
+   * @generated from field: string provider = 4;
+   */
+  provider: string;
+};
+
+/**
+ * Describes the message headwater.v1.ActionReply.
+ * Use `create(ActionReplySchema)` to create a new message.
+ */
+export declare const ActionReplySchema: GenMessage<ActionReply>;
 
 /**
  * One execution of a workflow.
@@ -382,6 +461,21 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
    * @generated from field: string queue = 12;
    */
   queue: string;
+
+  /**
+   * Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+   *
+   * @generated from field: headwater.v1.Usage usage = 13;
+   */
+  usage?: Usage | undefined;
+
+  /**
+   * `context_json` leaves out every `NAME_result` that is the result of its step: with them the message would be over
+   * 3 MiB. The results are in `steps`. Default: false.
+   *
+   * @generated from field: bool context_lacks_results = 14;
+   */
+  contextLacksResults: boolean;
 };
 
 /**
@@ -656,6 +750,13 @@ export declare type StepCompletedEvent = Message<"headwater.v1.StepCompletedEven
    * @generated from field: string result_json = 1;
    */
   resultJson: string;
+
+  /**
+   * The model's reply to its action. Absent for a step with a handler.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 2;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -676,6 +777,13 @@ export declare type StepFailedEvent = Message<"headwater.v1.StepFailedEvent"> & 
    * @generated from field: headwater.v1.Failure failure = 1;
    */
   failure?: Failure | undefined;
+
+  /**
+   * The model's reply, when the step failed because of it.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 2;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -703,6 +811,13 @@ export declare type StepRetryingEvent = Message<"headwater.v1.StepRetryingEvent"
    * @generated from field: google.protobuf.Duration delay = 2;
    */
   delay?: Duration | undefined;
+
+  /**
+   * The model's reply, when the attempt failed because of it.
+   *
+   * @generated from field: headwater.v1.ActionReply reply = 3;
+   */
+  reply?: ActionReply | undefined;
 };
 
 /**
@@ -812,6 +927,55 @@ export declare type RunFinishedEvent = Message<"headwater.v1.RunFinishedEvent"> 
  * Use `create(RunFinishedEventSchema)` to create a new message.
  */
 export declare const RunFinishedEventSchema: GenMessage<RunFinishedEvent>;
+
+/**
+ * When a step runs, once all the steps it depends on have ended. A step that was skipped because of a failure counts as
+ * failed.
+ *
+ * @generated from enum headwater.v1.RunIf
+ */
+export enum RunIf {
+  /**
+   * As ALL_SUCCEEDED; ValidateWorkflow and an event warn of a step with several dependencies that would be skipped
+   * because a condition skipped one of them.
+   *
+   * @generated from enum value: RUN_IF_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * All of them completed.
+   *
+   * @generated from enum value: RUN_IF_ALL_SUCCEEDED = 1;
+   */
+  ALL_SUCCEEDED = 1,
+
+  /**
+   * None failed and at least one completed. A step that was skipped without a failure does not matter.
+   *
+   * @generated from enum value: RUN_IF_NONE_FAILED = 2;
+   */
+  NONE_FAILED = 2,
+
+  /**
+   * In any case.
+   *
+   * @generated from enum value: RUN_IF_ALL_DONE = 3;
+   */
+  ALL_DONE = 3,
+
+  /**
+   * At least one failed: for cleaning up and compensation.
+   *
+   * @generated from enum value: RUN_IF_ANY_FAILED = 4;
+   */
+  ANY_FAILED = 4,
+}
+
+/**
+ * Describes the enum headwater.v1.RunIf.
+ */
+export declare const RunIfSchema: GenEnum<RunIf>;
 
 /**
  * State of a run.
@@ -968,6 +1132,13 @@ export enum SkipReason {
    * @generated from enum value: SKIP_REASON_DEPENDENCY_SKIPPED = 3;
    */
   DEPENDENCY_SKIPPED = 3,
+
+  /**
+   * Its `run_if` is ANY_FAILED, and none of the steps it depends on failed.
+   *
+   * @generated from enum value: SKIP_REASON_NOTHING_FAILED = 4;
+   */
+  NOTHING_FAILED = 4,
 }
 
 /**

@@ -52,6 +52,13 @@ export declare type ValidateWorkflowResponse = Message<"headwater.v1.ValidateWor
    * @generated from field: repeated headwater.v1.WorkflowViolation violations = 1;
    */
   violations: WorkflowViolation[];
+
+  /**
+   * Steps that may do something else than was meant. A workflow with warnings can be started.
+   *
+   * @generated from field: repeated headwater.v1.WorkflowViolation warnings = 2;
+   */
+  warnings: WorkflowViolation[];
 };
 
 /**
@@ -110,7 +117,7 @@ export declare type StartWorkflowRunRequest = Message<"headwater.v1.StartWorkflo
 
   /**
    * The same as JSON text, an object: values come back as they are sent. At most 1 MiB; the context may never grow
-   * beyond that. Default: `{}`.
+   * beyond that, results of steps not counted, which may have 1.25 MiB in all. Default: `{}`.
    *
    * @generated from field: string context_json = 3;
    */
@@ -396,6 +403,40 @@ export declare type ResumeWorkflowRunResponse = Message<"headwater.v1.ResumeWork
 export declare const ResumeWorkflowRunResponseSchema: GenMessage<ResumeWorkflowRunResponse>;
 
 /**
+ * Which run to remove.
+ *
+ * @generated from message headwater.v1.DeleteWorkflowRunRequest
+ */
+export declare type DeleteWorkflowRunRequest = Message<"headwater.v1.DeleteWorkflowRunRequest"> & {
+  /**
+   * Id of the run.
+   *
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+};
+
+/**
+ * Describes the message headwater.v1.DeleteWorkflowRunRequest.
+ * Use `create(DeleteWorkflowRunRequestSchema)` to create a new message.
+ */
+export declare const DeleteWorkflowRunRequestSchema: GenMessage<DeleteWorkflowRunRequest>;
+
+/**
+ * The run is gone.
+ *
+ * @generated from message headwater.v1.DeleteWorkflowRunResponse
+ */
+export declare type DeleteWorkflowRunResponse = Message<"headwater.v1.DeleteWorkflowRunResponse"> & {
+};
+
+/**
+ * Describes the message headwater.v1.DeleteWorkflowRunResponse.
+ * Use `create(DeleteWorkflowRunResponseSchema)` to create a new message.
+ */
+export declare const DeleteWorkflowRunResponseSchema: GenMessage<DeleteWorkflowRunResponse>;
+
+/**
  * Runs workflows. A run belongs to the server, not to its caller: it continues when the caller leaves, and over a
  * restart of the server. An unknown run is NOT_FOUND, reason RUN_NOT_FOUND.
  *
@@ -487,6 +528,17 @@ export declare const WorkflowService: GenService<{
     methodKind: "unary";
     input: typeof ResumeWorkflowRunRequestSchema;
     output: typeof ResumeWorkflowRunResponseSchema;
+  },
+  /**
+   * Removes a run that has ended, with its results and events. FAILED_PRECONDITION, reason RUN_STATE, for one that runs:
+   * cancel it first.
+   *
+   * @generated from rpc headwater.v1.WorkflowService.DeleteWorkflowRun
+   */
+  deleteWorkflowRun: {
+    methodKind: "unary";
+    input: typeof DeleteWorkflowRunRequestSchema;
+    output: typeof DeleteWorkflowRunResponseSchema;
   },
 }>;
 

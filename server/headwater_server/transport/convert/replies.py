@@ -17,7 +17,7 @@ from headwater_server.transport.convert.structs import dict_to_struct
 
 MAX_INT32 = 2**31 - 1
 
-_FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
+FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
     reason: agent_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")  # type: ignore[misc]
     for reason in FinishReason
 }
@@ -58,10 +58,10 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
         event_type=finish.event_type,
         metadata=dict_to_struct(finish.metadata) if finish.metadata else None,
         is_final=True,
-        finish_reason=_FINISH_REASONS[finish.reason],
+        finish_reason=FINISH_REASONS[finish.reason],
         provider_finish_reason=finish.provider_reason,
         stop_sequence=finish.stop_sequence,
-        usage=_usage(finish.usage),
+        usage=usage_message(finish.usage),
         stats=_stats(final.stats),
         tool_calls=map(tool_call, final.tool_calls),
         provider_request_id=final.provider_request_id,
@@ -89,10 +89,10 @@ def run_response(
         thinking=reply.thinking,
         refusal=reply.refusal,
         tool_calls=map(tool_call, final.tool_calls),
-        finish_reason=_FINISH_REASONS[finish.reason],
+        finish_reason=FINISH_REASONS[finish.reason],
         provider_finish_reason=finish.provider_reason,
         stop_sequence=finish.stop_sequence,
-        usage=_usage(finish.usage),
+        usage=usage_message(finish.usage),
         stats=_stats(final.stats),
         metadata=dict_to_struct(metadata) if metadata else None,
         stream_id=stream.id,
@@ -146,7 +146,8 @@ def _tool_call_delta(delta: ToolCallDelta) -> agent_pb2.ToolCallDelta:
     return agent_pb2.ToolCallDelta(index=delta.index, id=delta.id, name=delta.name, arguments_json=delta.arguments)
 
 
-def _usage(usage: Usage | None) -> agent_pb2.Usage | None:
+def usage_message(usage: Usage | None) -> agent_pb2.Usage | None:
+    """Token counts as a message; None for none."""
     if usage is None:
         return None
     return agent_pb2.Usage(

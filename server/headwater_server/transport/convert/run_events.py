@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headwater.v1 import workflow_pb2
 from headwater_server.domain.workflow import EventType, RunEvent
+from headwater_server.transport.convert.action_replies import action_reply
 from headwater_server.transport.convert.durations import duration
 from headwater_server.transport.convert.replies import timestamp
 from headwater_server.transport.convert.runs import RUN_STATUSES, SKIP_REASONS, optional_failure
@@ -28,13 +29,18 @@ def run_event(run_id: str, event: RunEvent) -> workflow_pb2.WorkflowEvent:
         case EventType.STEP_CHUNK:
             message.step_chunk.CopyFrom(_chunk(event))
         case EventType.STEP_COMPLETED:
-            message.step_completed.result_json = event.result
+            completed = workflow_pb2.StepCompletedEvent(result_json=event.result, reply=action_reply(event.reply))
+            message.step_completed.CopyFrom(completed)
         case EventType.STEP_FAILED:
-            failed = workflow_pb2.StepFailedEvent(failure=optional_failure(event.failure))
+            failed = workflow_pb2.StepFailedEvent(
+                failure=optional_failure(event.failure), reply=action_reply(event.reply)
+            )
             message.step_failed.CopyFrom(failed)
         case EventType.STEP_RETRYING:
             retrying = workflow_pb2.StepRetryingEvent(
-                failure=optional_failure(event.failure), delay=duration(event.delay_seconds)
+                failure=optional_failure(event.failure),
+                delay=duration(event.delay_seconds),
+                reply=action_reply(event.reply),
             )
             message.step_retrying.CopyFrom(retrying)
         case EventType.STEP_SKIPPED:

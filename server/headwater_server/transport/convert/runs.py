@@ -7,14 +7,16 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import error_pb2, workflow_pb2, workflow_service_pb2
+from headwater_server.domain.chunks import total_usage
 from headwater_server.domain.errors import invalid
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.json_text import parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.workflow import Context, RunStatus, SkipReason, StepState, StepStatus
+from headwater_server.transport.convert.action_replies import action_reply
 from headwater_server.transport.convert.durations import parse_timestamp
 from headwater_server.transport.convert.failures import failure as failure_message
-from headwater_server.transport.convert.replies import timestamp
+from headwater_server.transport.convert.replies import timestamp, usage_message
 from headwater_server.transport.convert.structs import struct_to_dict
 from headwater_server.transport.convert.workflows import workflow
 from headwater_server.workflows.engine.context import MAX_CONTEXT_BYTES, utf8_size
@@ -110,7 +112,12 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
         end_time=_optional_time(view.ended),
         sequence=view.sequence,
         queue=info.queue,
+        usage=usage_message(total_usage(step.reply.usage for step in state.steps.values() if step.reply)),
     )
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
+        message.context_lacks_results = True
+        results = {f"{name}_result": step.result for name, step in state.steps.items()}
+        message.context_json = json_object({k: v for k, v in state.context.items() if results.get(k) != v})
     for characters, names in SHORTER:
         if message.ByteSize() <= MAX_MESSAGE_BYTES:
             break
@@ -153,6 +160,7 @@ def _step_run(state: StepState) -> workflow_pb2.StepRun:
         start_time=_optional_time(state.started),
         end_time=_optional_time(state.ended),
         queue=state.queue,
+        reply=action_reply(state.reply),
     )
 
 

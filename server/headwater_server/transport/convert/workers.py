@@ -13,6 +13,7 @@ from headwater_server.domain.json_text import MAX_DEPTH, parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.workflow import Outcome
 from headwater_server.transport.convert import workflows as workflow_messages
+from headwater_server.transport.convert.action_replies import parse_action_reply
 from headwater_server.transport.convert.agents import agent_message
 from headwater_server.transport.convert.durations import duration
 from headwater_server.transport.convert.failures import parse_failure
@@ -156,7 +157,8 @@ def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure | 
                 _refuse("deleted_keys", f"has `{key[:MAX_NAME]}`, which is in context_changes_json too")
     except StepError as error:
         return error.failure
-    return Outcome(message.result_json.strip(), {key: to_json(value) for key, value in changes.items()}, deleted)
+    reply = parse_action_reply(message.reply) if message.HasField("reply") else None
+    return Outcome(message.result_json.strip(), {key: to_json(value) for key, value in changes.items()}, deleted, reply)
 
 
 def _parse_failure(message: error_pb2.Failure) -> Failure:

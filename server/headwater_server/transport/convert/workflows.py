@@ -7,9 +7,11 @@ from google.protobuf.duration_pb2 import Duration
 from headwater.v1 import agent_pb2, workflow_pb2
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.messages import AgentConfig
-from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
+from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
+from headwater_server.transport.convert.action_replies import parse_finish_reasons
 from headwater_server.transport.convert.agents import agent_message, parse_agent
 from headwater_server.transport.convert.durations import duration, parse_duration
+from headwater_server.transport.convert.replies import FINISH_REASONS
 from headwater_server.workflows.engine.run_calls import invalid_workflow
 
 MAX_WORKFLOW_BYTES = 512 * 1024
@@ -17,6 +19,11 @@ DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 3600.0
 
 _NOT_FOR_AN_AGENT = ("tools", "tool_choice", "parallel_tool_calls")
 _DEFAULT_POLICY = RetryPolicy()
+_RUN_IFS: dict[RunIf, workflow_pb2.RunIf] = {
+    rule: workflow_pb2.RunIf.Value(f"RUN_IF_{rule.name}")  # type: ignore[misc]
+    for rule in RunIf
+}
+_RUN_IFS_BACK = {int(number): rule for rule, number in _RUN_IFS.items()}
 
 
 def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[FieldViolation]]:
@@ -27,10 +34,10 @@ def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[Field
     if message.ByteSize() > MAX_WORKFLOW_BYTES:
         raise invalid_workflow([FieldViolation("workflow", f"is larger than {MAX_WORKFLOW_BYTES} bytes")])
     bad: list[FieldViolation] = []
-    agent = _agent(message.agent, bad)
+    agent = _agent(message.agent, "workflow.agent", bad)
     durations = _Durations(bad)
     schedule_timeout = durations.parse(message, "schedule_timeout", "workflow")
-    steps = tuple(_step(entry, f"workflow.steps[{i}]", durations) for i, entry in enumerate(message.steps))
+    steps = tuple(_step(entry, f"workflow.steps[{i}]", durations, bad) for i, entry in enumerate(message.steps))
     workflow = Workflow(
         name=message.name,
         steps=steps,
@@ -42,14 +49,12 @@ def parse_workflow(message: workflow_pb2.Workflow) -> tuple[Workflow, list[Field
     return workflow, bad
 
 
-def _agent(message: agent_pb2.AgentConfig, bad: list[FieldViolation]) -> AgentConfig:
+def _agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> AgentConfig:
     given = {field.name for field, _ in message.ListFields()}
     refused = [name for name in _NOT_FOR_AN_AGENT if name in given]
     if not refused:
-        return parse_agent(message, "workflow.agent", bad)
-    bad += [
-        FieldViolation(f"workflow.agent.{name}", "must be empty: the server cannot call a tool") for name in refused
-    ]
+        return parse_agent(message, path, bad)
+    bad += [FieldViolation(f"{path}.{name}", "must be empty: the server cannot call a tool") for name in refused]
     return AgentConfig()
 
 
@@ -73,7 +78,7 @@ class _Durations:
             return None
 
 
-def _step(message: workflow_pb2.Step, path: str, durations: _Durations) -> Step:
+def _step(message: workflow_pb2.Step, path: str, durations: _Durations, bad: list[FieldViolation]) -> Step:
     return Step(
         name=message.name,
         action=message.action,
@@ -86,7 +91,16 @@ def _step(message: workflow_pb2.Step, path: str, durations: _Durations) -> Step:
         description=message.description,
         metadata=message.metadata_json,
         queue=message.queue,
+        run_if=_run_if(message, path, bad),
+        agent=_agent(message.agent, f"{path}.agent", bad) if message.HasField("agent") else None,
+        accept_finish_reasons=parse_finish_reasons(message.accept_finish_reasons, f"{path}.accept_finish_reasons", bad),
     )
+
+
+def _run_if(message: workflow_pb2.Step, path: str, bad: list[FieldViolation]) -> RunIf | None:
+    if message.run_if and message.run_if not in _RUN_IFS_BACK:
+        bad.append(FieldViolation(f"{path}.run_if", "is not a value of RunIf"))
+    return _RUN_IFS_BACK.get(message.run_if)
 
 
 def _retry_policy(message: workflow_pb2.RetryPolicy, path: str, durations: _Durations) -> RetryPolicy:
@@ -136,4 +150,7 @@ def step(definition: Step) -> workflow_pb2.Step:
         description=definition.description,
         metadata_json=definition.metadata,
         queue=definition.queue,
+        run_if=_RUN_IFS[definition.run_if] if definition.run_if else None,
+        agent=None if definition.agent is None else agent_message(definition.agent),
+        accept_finish_reasons=[FINISH_REASONS[reason] for reason in definition.accept_finish_reasons],
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from headwater_server.domain.chunks import FinalChunk
+from headwater_server.domain.chunks import FinalChunk, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.transport.convert.failures import failure_of
 from headwater_server.transport.convert.requests import ParsedRequest, user_message
 from headwater_server.transport.services.opening import StreamOpener
+from headwater_server.workflows.engine.replies import Reply
 
 MAX_TEXT = 1024 * 1024
 
@@ -21,7 +22,7 @@ class Actions:
     def __init__(self, opener: StreamOpener) -> None:
         self._opener = opener
 
-    async def act(self, agent: AgentConfig, prompt: str, on_chunk: Callable[[str, str], Awaitable[None]]) -> str:
+    async def act(self, agent: AgentConfig, prompt: str, on_chunk: Callable[[str, str], Awaitable[None]]) -> Reply:
         """The whole reply to a prompt; `on_chunk` gets text and thinking as they come.
 
         Raises StepError, also for a reply of more than 1 MiB.
@@ -31,15 +32,17 @@ class Actions:
         except HeadwaterError as error:
             raise StepError(failure_of(error)) from error
 
-    async def _answer(self, request: ParsedRequest, on_chunk: Callable[[str, str], Awaitable[None]]) -> str:
+    async def _answer(self, request: ParsedRequest, on_chunk: Callable[[str, str], Awaitable[None]]) -> Reply:
         text: list[str] = []
         size = 0
         async with self._opener.open_stream(request) as opened:
-            while not isinstance(chunk := await opened.stream.next(), FinalChunk):
+            stream = opened.stream
+            while not isinstance(chunk := await stream.next(), FinalChunk):
                 piece = chunk.delta.content + chunk.delta.refusal
                 size += len(piece)
                 if size > MAX_TEXT:
                     raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply is over 1 MiB, too much for a result")
                 text.append(piece)
                 await on_chunk(piece, chunk.delta.thinking)
-        return "".join(text)
+        finish = chunk.finish
+        return Reply("".join(text), ReplyFacts(finish.reason, finish.usage, stream.model, stream.provider))

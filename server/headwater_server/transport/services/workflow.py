@@ -9,7 +9,7 @@ from contextlib import aclosing
 import structlog
 
 from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
-from headwater_server.domain.errors import invalid
+from headwater_server.domain.errors import FieldViolation, invalid
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert.run_events import run_event
@@ -22,6 +22,7 @@ from headwater_server.transport.convert.runs import (
 )
 from headwater_server.transport.convert.workflows import parse_workflow
 from headwater_server.transport.handlers import Context
+from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.journal.base import RunSummary
@@ -40,10 +41,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         _check_length("queue", request.queue)
         workflow, violations = parse_workflow(request.workflow)
         violations += await self._runs.validate(workflow, request.queue)
+        warnings = [] if violations else graph.warnings(workflow)
         return workflow_service_pb2.ValidateWorkflowResponse(
-            violations=[
-                workflow_service_pb2.WorkflowViolation(field=v.field, description=v.description) for v in violations
-            ]
+            violations=map(_violation, violations), warnings=map(_violation, warnings)
         )
 
     async def StartWorkflowRun(  # noqa: N802
@@ -105,6 +105,17 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """Continues a run."""
         sequence = await self._runs.resume_run(_run_id(request.run_id))
         return workflow_service_pb2.ResumeWorkflowRunResponse(sequence=sequence)
+
+    async def DeleteWorkflowRun(  # noqa: N802
+        self, request: workflow_service_pb2.DeleteWorkflowRunRequest, context: Context
+    ) -> workflow_service_pb2.DeleteWorkflowRunResponse:
+        """Removes a run."""
+        await self._runs.delete_run(_run_id(request.run_id))
+        return workflow_service_pb2.DeleteWorkflowRunResponse()
+
+
+def _violation(found: FieldViolation) -> workflow_service_pb2.WorkflowViolation:
+    return workflow_service_pb2.WorkflowViolation(field=found.field, description=found.description)
 
 
 def _page(found: Sequence[RunSummary], size: int) -> workflow_service_pb2.ListWorkflowRunsResponse:

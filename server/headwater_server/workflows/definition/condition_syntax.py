@@ -35,7 +35,7 @@ MAX_MACROS = 4
 MAX_MATCHES = 4
 MAX_ADDITIONS = 10
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
     (?P<space> \s+ | //[^\n]* )
   | (?P<S> [bB]? (?: [rR] (?: \"{3}.*?\"{3} | '{3}.*?'{3} | "[^"\n]*" | '[^'\n]*' )
@@ -98,7 +98,7 @@ class _Reader:
     def __init__(self, condition: str) -> None:
         self._texts: list[str] = []
         kinds = []
-        for match in _TOKEN.finditer(condition):
+        for match in TOKEN.finditer(condition):
             kind, text = match.lastgroup or "", match.group()
             if kind != "space":
                 self._texts.append(text)

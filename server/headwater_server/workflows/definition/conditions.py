@@ -58,15 +58,23 @@ def evaluate(condition: str, context: Mapping[str, str]) -> bool:
 
     Raises StepError (final) when it gives no answer: a key is missing, types do not fit, it is not a bool.
     """
-    try:
-        compiled = _compile(condition)
-        values = _values(compiled.reading, context)
-        answer = _execute(compiled, values)
-        if not isinstance(answer, bool):
-            raise _UnusableError(f"it gives {_type_name(answer)}, not a bool; compare it with something")
-    except (ConditionSyntaxError, _UnusableError) as error:
-        raise final_step_error(f"its condition `{cut(condition, SHOWN_CHARACTERS)}`: {error}") from error
+    what = f"condition `{cut(condition, SHOWN_CHARACTERS)}`"
+    answer = value(condition, context, what)
+    if not isinstance(answer, bool):
+        raise final_step_error(f"its {what}: it gives {_type_name(answer)}, not a bool; compare it with something")
     return answer
+
+
+def value(expression: str, context: Mapping[str, str], what: str) -> object:
+    """The value of an expression in a context of JSON texts.
+
+    Raises StepError (final), which begins with `what`, when it gives none: a key is missing, types do not fit.
+    """
+    try:
+        compiled = _compile(expression)
+        return _execute(compiled, _values(compiled.reading, context))
+    except (ConditionSyntaxError, _UnusableError) as error:
+        raise final_step_error(f"its {what}: {error}") from error
 
 
 @lru_cache(maxsize=1_024)

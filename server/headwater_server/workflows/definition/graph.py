@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
@@ -10,8 +12,8 @@ from typing import TypeAlias
 
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.json_text import parse_json
-from headwater_server.domain.workflow import RetryPolicy, Step, Workflow
-from headwater_server.workflows.definition import conditions
+from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
+from headwater_server.workflows.definition import conditions, prompts
 
 MAX_STEPS = 2_000
 MAX_NAME_CHARACTERS = 256
@@ -42,6 +44,35 @@ def violations(workflow: Workflow, queue: str) -> list[FieldViolation]:
     """
     mistakes = (FieldViolation(path, text) for path, text in _mistakes(workflow, queue))
     return list(islice(mistakes, MAX_VIOLATIONS))
+
+
+def warnings(workflow: Workflow) -> list[FieldViolation]:
+    """The joins of a definition without mistakes that a condition would silence although nothing has failed."""
+    steps = {step.name: (position, step) for position, step in enumerate(workflow.steps)}
+    order = TopologicalSorter({step.name: step.depends_on for step in workflow.steps}).static_order()
+    skippers: dict[str, int] = {}  # by name, as bits: the steps whose condition also skips this one
+    found = []
+    for name in order:
+        position, step = steps[name]
+        before = [skippers[other] for other in step.depends_on]
+        if step.run_if is None and len(set(before)) > 1:
+            first = next(other for other, bits in zip(step.depends_on, before, strict=True) if bits)
+            text = f"is skipped when `{_short(first)}` is; set none_failed if it is to run then, all_succeeded if not"
+            found.append((position, text))
+        skippers[name] = _inherited(step.run_if, before)
+        if step.condition or step.run_if is RunIf.ANY_FAILED:
+            skippers[name] |= 1 << position
+    return [FieldViolation(f"workflow.steps[{position}].run_if", text) for position, text in sorted(found)]
+
+
+def _inherited(run_if: RunIf | None, before: Sequence[int]) -> int:
+    match run_if:
+        case None | RunIf.ALL_SUCCEEDED:
+            return functools.reduce(operator.or_, before, 0)
+        case RunIf.NONE_FAILED:
+            return functools.reduce(operator.and_, before) if before else 0
+        case _:
+            return 0
 
 
 def unknown_handlers(workflow: Workflow, known_handlers: KnownHandlers, queue: str) -> dict[int, str]:
@@ -108,10 +139,15 @@ def _workflow_mistakes(workflow: Workflow) -> Iterator[_Mistake]:
 def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
     if step.condition and (wrong := conditions.check(step.condition)) is not None:
         yield "condition", wrong
+    if step.is_prompt:
+        for text in prompts.mistakes(step):
+            yield "action", text
     if step.timeout_seconds is not None and not 0 < step.timeout_seconds <= MAX_TIMEOUT_SECONDS:
         yield "timeout", f"is {step.timeout_seconds:g} s, must be above 0, at most 365 days; leave it out for no limit"
     for path, text in _policy_mistakes(step.retry_policy):
         yield f"retry_policy.{path}", text
+    if step.run_if is RunIf.ANY_FAILED and not step.depends_on:
+        yield "run_if", "is any_failed, but the step depends on no other; name those whose failure it waits for"
     if step.metadata and (wrong := _not_an_object(step.metadata)):
         yield "metadata_json", f"{wrong}; write a JSON object such as {{}}"
 

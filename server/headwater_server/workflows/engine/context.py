@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headwater_server.domain.failure import StepError, final_step_error
+from headwater_server.domain.failure import StepError, cut, final_step_error
 from headwater_server.domain.workflow import Context, Outcome, Step
 
 MAX_CONTEXT_BYTES = 1_048_576
-"""Most bytes of UTF-8 that a context may have, keys and values together."""
-MAX_RESULTS_BYTES = 1_048_576
-"""Most bytes of UTF-8 that the results of all steps of a run may have together."""
+"""Most bytes of UTF-8 that a context may have, keys and values together, less the results of steps under their keys."""
+MAX_RESULTS_BYTES = 1_310_720
+"""Most bytes of UTF-8 that the results of all steps of a run may have together.
+
+Both limits are those of a message of 3 MiB: a run has the context, the results and the definition; a task has the
+context with the results, and again those of the steps that it depends on.
+"""
 
 
 def utf8_size(text: str) -> int:
@@ -47,13 +51,14 @@ class SharedContext:
 
     Args:
         values: the values at the beginning; copied.
-        results_size: how many bytes the results of completed steps have already.
+        results: of the completed steps, by the keys that they have in the context unless a handler wrote there.
     """
 
-    def __init__(self, values: Mapping[str, str], results_size: int) -> None:
+    def __init__(self, values: Mapping[str, str], results: Mapping[str, str]) -> None:
         self._values: Context = dict(values)
-        self._size = sum(utf8_size(key) + utf8_size(text) for key, text in values.items())
-        self._results_size = results_size
+        self._results = dict(results)
+        self._size = sum(self._counted(key, text) for key, text in values.items())
+        self._results_size = sum(map(utf8_size, results.values()))
         self._merges = 0
         self._changed: dict[str, tuple[int, str]] = {}  # key -> number of the merge that changed it last, and its step
         self._snapshot: Context | None = None
@@ -74,13 +79,19 @@ class SharedContext:
         own = f"{step.name}_result"
         if own not in changes and own not in deleted:
             changes[own] = outcome.result
+        self._results[own] = outcome.result
         size = self._size + self._growth(changes, deleted)
         results_size = self._results_size + utf8_size(outcome.result)
         # A context that is too large already may shrink.
         if size > max(MAX_CONTEXT_BYTES, self._size):
-            raise _too_large(step, "the context", size, MAX_CONTEXT_BYTES)
+            del self._results[own]
+            largest = max(changes, key=lambda key: self._counted(key, changes[key]))
+            what = f"the context (largest of the changed keys: `{cut(largest, 100)}`)"
+            raise _too_large(step, what, size, MAX_CONTEXT_BYTES)
         if results_size > MAX_RESULTS_BYTES:
-            raise _too_large(step, "the results of all steps", results_size, MAX_RESULTS_BYTES)
+            del self._results[own]
+            what = f"the results of all steps ({utf8_size(outcome.result):,} bytes are this step's)"
+            raise _too_large(step, what, results_size, MAX_RESULTS_BYTES)
         conflicts = self._conflicts(changes, deleted, seen)
         self._merges += 1
         for key in deleted:
@@ -92,10 +103,12 @@ class SharedContext:
         return Merge(changes, deleted, conflicts)
 
     def _growth(self, changes: Mapping[str, str], deleted: tuple[str, ...]) -> int:
-        before = sum(
-            utf8_size(key) + utf8_size(self._values[key]) for key in (*changes, *deleted) if key in self._values
-        )
-        return sum(utf8_size(key) + utf8_size(text) for key, text in changes.items()) - before
+        before = sum(self._counted(key, self._values[key]) for key in (*changes, *deleted) if key in self._values)
+        return sum(self._counted(key, text) for key, text in changes.items()) - before
+
+    def _counted(self, key: str, text: str) -> int:
+        """The bytes of a key and its value; 0 for the result of a step, which counts among the results."""
+        return 0 if self._results.get(key) == text else utf8_size(key) + utf8_size(text)
 
     def _conflicts(self, changes: Mapping[str, str], deleted: tuple[str, ...], seen: int) -> tuple[Conflict, ...]:
         conflicts = []

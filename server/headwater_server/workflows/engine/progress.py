@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from headwater_server.domain.chunks import ReplyFacts, total_usage
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
     ENDED_STEP,
     EventType,
@@ -30,14 +31,10 @@ from headwater_server.domain.workflow import (
     Workflow,
 )
 from headwater_server.workflows.definition import conditions
-from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext, utf8_size
+from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext
+from headwater_server.workflows.engine.failures import at_most_once, run_failure
+from headwater_server.workflows.engine.skips import MAX_NAMES, silenced, skip_of
 
-MAX_NAMES = 100
-"""Most names in `skipped_because_of` and `failed_steps`."""
-
-_AT_MOST_ONCE = (
-    "whether the attempt ran is unknown, and the step is at most once (max_attempts is 1), so it is not tried again"
-)
 _IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
 
 
@@ -62,13 +59,17 @@ class Progress:
     Args:
         workflow: a definition without mistakes.
         state: how far the run is; only read.
+        spread: see `Scheduler`.
     """
 
-    def __init__(self, workflow: Workflow, state: RunState) -> None:
+    def __init__(self, workflow: Workflow, state: RunState, spread: Callable[[float], float]) -> None:
+        self._spread = spread
         self._definition = workflow.steps
         self._position = {step.name: position for position, step in enumerate(workflow.steps)}
         self._now = {name: state.steps[name] for name in self._position}
-        self._context = SharedContext(state.context, sum(utf8_size(step.result) for step in self._now.values()))
+        self._context = SharedContext(
+            state.context, {f"{name}_result": step.result for name, step in self._now.items() if step.result}
+        )
         self._unended = sum(step.status not in ENDED_STEP for step in self._now.values())
         self._dependants: dict[str, list[Step]] = {name: [] for name in self._position}
         self._waits_for: dict[str, int] = {}  # how many dependencies have not ended
@@ -83,8 +84,8 @@ class Progress:
         return not self._unended
 
     def results(self, step: Step) -> dict[str, str]:
-        """The results of the steps that a step depends on."""
-        return {name: self._now[name].result for name in step.depends_on}
+        """The results of the steps that a step depends on, those that have one."""
+        return {name: result for name in step.depends_on if (result := self._now[name].result)}
 
     def resume_steps(self, moment: Moment) -> None:
         """Begins from the state, in which a crash may have left steps in progress. Call it once, before all others."""
@@ -105,13 +106,17 @@ class Progress:
 
     def _resume_step(self, moment: Moment, step: Step) -> None:
         """A step was in progress when a crash came. A handler may still run; one that waited for a worker never ran."""
-        running = self._now[step.name].status is StepStatus.RUNNING
+        state = self._now[step.name]
+        running = state.status is StepStatus.RUNNING
+        least = state.failure.retry_delay_seconds if state.failure else None
         if running and step.handler:
             self._seen[step.name], context = self._context.snapshot()
             moment.attempts.append((step, self._now[step.name].attempt, context))
         elif running and step.retry_policy.is_at_most_once:
             lost = Failure(Reason.INTERNAL, "the server stopped during the attempt")
-            self._fail(moment, step, _at_most_once(lost))
+            self._fail(moment, step, at_most_once(lost))
+        elif state.status is StepStatus.RETRYING and least:  # when the delay began is not known
+            moment.delays.append((step, least))
         else:
             self._due.append(step.name)
 
@@ -162,42 +167,47 @@ class Progress:
         self._now[step.name] = after
         moment.attempts.append((step, attempt, context))
 
-    def conclude(
-        self, moment: Moment, name: str, outcome: Outcome | Failure, *, retry: bool, counts: bool = True
-    ) -> None:
+    def conclude(self, moment: Moment, name: str, outcome: Outcome | StepError, *, retry: bool) -> None:
         """An attempt has ended.
 
         Args:
             moment: gets the conclusions.
             name: the step.
-            outcome: how the attempt ended.
+            outcome: how the attempt ended. An AttemptLostError does not count towards `max_attempts`, and the next
+                attempt begins at once.
             retry: False: a step that would be tried again is left in progress.
-            counts: False: a failure does not count towards `max_attempts`, and the next attempt begins at once.
         """
         step = self._definition[self._position[name]]
-        if isinstance(outcome, Outcome):
-            try:
-                merge = self._context.merge(step, outcome, self._seen[name])
-            except StepError as error:
-                failure = error.failure
-            else:
-                self._complete(moment, step, outcome, merge)
-                return
+        if outcome.reply is not None:
+            self._now[name] = replace(self._now[name], reply=_added(self._now[name].reply, outcome.reply))
+        if isinstance(outcome, StepError):
+            self._conclude_failure(moment, step, outcome, retry=retry)
+            return
+        try:
+            merge = self._context.merge(step, outcome, self._seen[name])
+        except StepError as error:
+            error.reply = outcome.reply
+            self._conclude_failure(moment, step, error, retry=retry)
         else:
-            failure = outcome
-        failures = self._now[name].failures + counts
-        if step.retry_policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
-            failure = _at_most_once(failure)
-        if failure.non_retryable or (counts and failures >= step.retry_policy.max_attempts):
-            self._now[name] = replace(self._now[name], failures=failures)
-            self._fail(moment, step, failure)
+            self._complete(moment, step, outcome, merge)
+
+    def _conclude_failure(self, moment: Moment, step: Step, error: StepError, *, retry: bool) -> None:
+        failure, policy = error.failure, step.retry_policy
+        counts = not isinstance(error, AttemptLostError)
+        failures = self._now[step.name].failures + counts
+        if policy.is_at_most_once and failure.reason is Reason.WORKER_LOST:
+            failure = at_most_once(failure)
+        if failure.non_retryable or (counts and failures >= policy.max_attempts):
+            self._now[step.name] = replace(self._now[step.name], failures=failures)
+            self._fail(moment, step, failure, error.reply)
         elif retry:
             least = failure.retry_delay_seconds or 0.0
-            delay = max(step.retry_policy.delay_seconds(failures), least) if counts else 0.0
-            self._retry(moment, step, failure, failures, delay)
+            delay = max(self._spread(policy.delay_seconds(failures)), least) if counts else 0.0
+            event = RunEvent(EventType.STEP_RETRYING, failure=failure, delay_seconds=delay, reply=error.reply)
+            self._retry(moment, step, event, failures)
 
     def _complete(self, moment: Moment, step: Step, outcome: Outcome, merge: Merge) -> None:
-        event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result)
+        event = RunEvent(EventType.STEP_COMPLETED, step=step.name, result=outcome.result, reply=outcome.reply)
         self._end(moment, event, StepStatus.COMPLETED, merge)
         for conflict in merge.conflicts:
             text = (
@@ -210,19 +220,18 @@ class Progress:
             )
         self._release(moment, step)
 
-    def _fail(self, moment: Moment, step: Step, failure: Failure) -> None:
-        self._end(moment, RunEvent(EventType.STEP_FAILED, step=step.name, failure=failure), StepStatus.FAILED)
+    def _fail(self, moment: Moment, step: Step, failure: Failure, reply: ReplyFacts | None = None) -> None:
+        event = RunEvent(EventType.STEP_FAILED, step=step.name, failure=failure, reply=reply)
+        self._end(moment, event, StepStatus.FAILED)
         self._release(moment, step)
 
-    def _retry(self, moment: Moment, step: Step, failure: Failure, failures: int, delay: float) -> None:
+    def _retry(self, moment: Moment, step: Step, event: RunEvent, failures: int) -> None:
         state = self._now[step.name]
-        after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=failure, queue="")
-        event = RunEvent(
-            EventType.STEP_RETRYING, step=step.name, attempt=state.attempt, failure=failure, delay_seconds=delay
-        )
+        after = replace(state, status=StepStatus.RETRYING, failures=failures, failure=event.failure, queue="")
+        event.step, event.attempt = step.name, state.attempt
         moment.note(event, after)
         self._now[step.name] = after
-        moment.delays.append((step, delay))
+        moment.delays.append((step, event.delay_seconds))
 
     def _end(self, moment: Moment, event: RunEvent, status: StepStatus, merge: Merge = NOTHING) -> None:
         state = self._now[event.step]
@@ -252,18 +261,15 @@ class Progress:
 
     def _make_ready(self, moment: Moment, step: Step) -> bool:
         """All dependencies of the step have ended. False when it is skipped because of them."""
-        dependencies = [self._now[name] for name in step.depends_on]
-        missed = [state for state in dependencies if state.status is not StepStatus.COMPLETED]
-        if not missed:
+        names = sorted(step.depends_on, key=self._position.__getitem__)
+        dependencies = [self._now[name] for name in names]
+        skip = skip_of(step, dependencies)
+        if skip is None:
             heapq.heappush(self._ready, self._position[step.name])
             return True
-        failed = {name for state in missed for name in _failed_names(state)}
-        reason = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
-        names = sorted(failed or {state.name for state in missed}, key=self._position.__getitem__)
-        event = RunEvent(
-            EventType.STEP_SKIPPED, step=step.name, skip_reason=reason, because_of=tuple(names[:MAX_NAMES])
-        )
-        self._end(moment, event, StepStatus.SKIPPED)
+        if (warning := silenced(step, skip, dependencies)) is not None:
+            moment.note(warning)
+        self._end(moment, skip, StepStatus.SKIPPED)
         return False
 
     def cancel(self, moment: Moment) -> None:
@@ -281,31 +287,10 @@ class Progress:
         if cancelled:
             event.run_status = RunStatus.CANCELLED
         elif failed:
-            event.run_status, event.failure = RunStatus.FAILED, _run_failure(failed)
+            event.run_status, event.failure = RunStatus.FAILED, run_failure(failed)
         moment.note(event)
 
 
-def _failed_names(state: StepState) -> tuple[str, ...]:
-    """The steps that failed or were cancelled and so kept this one from completing."""
-    if state.status is not StepStatus.SKIPPED:
-        return (state.name,)
-    return state.skipped_because_of if state.skip_reason is SkipReason.DEPENDENCY_FAILED else ()
-
-
-def _run_failure(failed: Sequence[StepState]) -> Failure:
-    cause = failed[0].failure
-    message = f"{len(failed)} steps failed: {_listed([state.name for state in failed])}"
-    if len(failed) == 1:
-        message = f"step `{failed[0].name}` failed" + (f": {cause.text}" if cause else "")
-    return Failure(Reason.STEP_FAILED, message, cause=cause)
-
-
-def _at_most_once(failure: Failure) -> Failure:
-    """The failure of a step that is not tried again although the end of its attempt is unknown."""
-    message = f"{failure.message}; {_AT_MOST_ONCE}"
-    return replace(failure, message=message, non_retryable=True)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+def _added(before: ReplyFacts | None, reply: ReplyFacts) -> ReplyFacts:
+    """A reply with the tokens of the earlier ones added to its."""
+    return reply if before is None else replace(reply, usage=total_usage([before.usage, reply.usage]))

@@ -6,9 +6,10 @@ those that the journal has reserved. A new process continues after the reserved 
 twice, though most chunks are never written one by one.
 
 Records that come while a commit runs wait for it, and are committed together. A task of the log makes the commits. So a
-caller that is cancelled while it waits changes nothing: its record still becomes durable and visible. When a commit
-fails, the content of the journal is unknown, and the log is broken: events that were not durable are never shown, and
-the caller of `record` gets the error. The run can be resumed from the journal.
+caller that is cancelled while it waits changes nothing: its record still becomes durable and visible. A commit that
+fails is tried again, with growing delays, until the journal takes it or the log is closed; the journal knows a change
+that it has already. Meanwhile the run stands still. When trying again cannot help, the log is broken: events that were
+not durable are never shown, and the caller of `record` gets the error. The run can be resumed from the journal.
 
 Watchers do not wait in queues. Each is a cursor on the one store, reads the events after it, and waits for news only
 when it has all. No watcher can hold up the run.
@@ -33,6 +34,7 @@ from headwater_server.domain.workflow import (
 from headwater_server.eventlog.chunks import MAX_EVENT_CHARACTERS
 from headwater_server.eventlog.store import MAX_CHARACTERS, Cursor, EventStore
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.workflows.engine.commits import commit_patiently
 from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunChange
 
 RESERVE = 1000
@@ -95,6 +97,7 @@ class RunLog:
         self._settled = reserved  # events up to it are durable
         self._fault: Exception | None = None
         self._closed = False
+        self._closing = asyncio.Event()
         self._commits: set[asyncio.Future[None]] = set()  # callers that wait for a commit
         self._news: set[asyncio.Future[None]] = set()  # watchers that have all
 
@@ -164,6 +167,7 @@ class RunLog:
     def close(self) -> None:
         """The run has ended, or this process leaves it. Watchers end when they have all, also of a running commit."""
         self._closed = True
+        self._closing.set()
         _wake(self._news)
 
     def _check(self) -> None:
@@ -229,7 +233,7 @@ class RunLog:
         )
         self._uncommitted = batch.first
         try:
-            await self._journal.commit(self._run_id, change)
+            await commit_patiently(self._journal, self._run_id, change, self._closing)
         except asyncio.CancelledError:
             self._fault = JournalError("a write was given up")
             raise

@@ -9,6 +9,7 @@ resumed from the journal alone. A run that has ended is read from the journal.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -37,7 +38,7 @@ from headwater_server.workflows.engine.run_calls import (
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Change, Journal, RunInfo, RunSummary
+from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunInfo, RunSummary
 
 T = TypeVar("T")
 
@@ -142,7 +143,11 @@ class Runs:
         for sequence, event in enumerate(events, 1):
             event.sequence, event.create_time = sequence, info.created
         stored = [StoredEvent(event) for event in events]
-        await self._journal.create(info, state, Change(events=stored, reserved=len(stored)))
+        try:
+            await self._journal.create(info, state, Change(events=stored, reserved=len(stored)))
+        except JournalError:
+            if await self._journal.load(info.run_id) is None:
+                raise
         self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock))
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
@@ -242,6 +247,14 @@ class Runs:
             await self._whole(self._activate(run_id))
         return view.sequence
 
+    async def delete_run(self, run_id: str) -> None:
+        """Removes a run that has ended. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
+        async with self._activating:
+            view = await self.get_run(run_id)
+            if view.state.status is RunStatus.RUNNING:
+                raise run_state_error(run_id, "the run has not ended; cancel it first")
+            await self._journal.delete(run_id)
+
     async def _activate(self, run_id: str, *, cancel: bool = False) -> None:
         """Makes a run of the journal active that no task drives; with `cancel` only to end it."""
         async with self._activating:
@@ -261,7 +274,7 @@ class Runs:
 
     def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
         execute = self._runner.bind(info, state, run_log)
-        scheduler = Scheduler(info.workflow, state, execute, run_log.record)
+        scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
         task = asyncio.create_task(self._run(info.run_id, scheduler), name=f"headwater run {info.run_id}")
         self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
         if self._draining:
@@ -298,3 +311,8 @@ class Runs:
         if self._begun:
             await asyncio.wait(self._begun)
         await self.drain(0)
+
+
+def _spread(seconds: float) -> float:
+    """Half of a delay or more, so that steps that failed together do not all come back at once."""
+    return seconds * random.uniform(0.5, 1)  # noqa: S311  no secret

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TypeAlias
 
 from headwater_server.domain.errors import Reason
-from headwater_server.domain.failure import AttemptLostError, Failure, StepError
+from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.workflow import (
     EventType,
     Outcome,
@@ -45,6 +45,13 @@ may pass. Neither mapping may be changed.
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""
+Spread: TypeAlias = Callable[[float], float]
+"""Makes of the delay before another attempt one that differs from those of other steps, in seconds."""
+
+
+def no_spread(seconds: float) -> float:
+    """Leaves a delay as it is."""
+    return seconds
 
 
 class Scheduler:
@@ -55,13 +62,16 @@ class Scheduler:
         state: how far the run is; must be running. Only what has been recorded is ever seen in it.
         execute: makes one attempt of a step; cancelling it interrupts the attempt.
         record: makes transitions durable. When it raises, `run` raises the same.
+        spread: spreads the delays of retry policies; a delay that a failure asks for is kept.
     """
 
-    def __init__(self, workflow: Workflow, state: RunState, execute: Execute, record: Record) -> None:
+    def __init__(
+        self, workflow: Workflow, state: RunState, execute: Execute, record: Record, spread: Spread = no_spread
+    ) -> None:
         self._state = state
         self._execute = execute
         self._record = record
-        self._progress = Progress(workflow, state)
+        self._progress = Progress(workflow, state, spread)
         self._attempts: dict[str, asyncio.Task[Outcome]] = {}
         self._delays: dict[str, asyncio.Task[None]] = {}
         self._interrupted: set[str] = set()
@@ -130,8 +140,7 @@ class Scheduler:
             elif name in self._interrupted or (outcome is None and self._stopping):
                 pass  # its failure means nothing: it is cancelled, or starts over elsewhere
             else:
-                counts = not isinstance(outcome, AttemptLostError)
-                self._progress.conclude(moment, name, _failure(outcome), retry=not self._cancelling, counts=counts)
+                self._progress.conclude(moment, name, _step_error(outcome), retry=not self._cancelling)
         elapsed, self._elapsed = self._elapsed, []
         for name in elapsed:
             self._progress.delay_over(name)
@@ -209,15 +218,15 @@ def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
         before = state.steps[step.name]
         failed = before.status in {StepStatus.FAILED, StepStatus.CANCELLED}
         if failed or before.skip_reason is SkipReason.DEPENDENCY_FAILED:
-            after = StepState(step.name, attempt=before.attempt, started=before.started)
+            after = StepState(step.name, attempt=before.attempt, started=before.started, reply=before.reply)
             state.steps[step.name] = after
             again.append(after)
     return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(again))]
 
 
-def _failure(outcome: BaseException | None) -> Failure:
+def _step_error(outcome: BaseException | None) -> StepError:
     if isinstance(outcome, StepError):
-        return outcome.failure
+        return outcome
     if outcome is None:
-        return Failure(Reason.INTERNAL, "the attempt was cancelled, but the run was not")
-    return Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__)
+        return StepError(Failure(Reason.INTERNAL, "the attempt was cancelled, but the run was not"))
+    return StepError(Failure(Reason.INTERNAL, str(outcome), type=type(outcome).__name__))

@@ -22,6 +22,8 @@ from headwater_server.domain.workflow import (
     StepStatus,
     Transition,
 )
+from headwater_server.workflows.definition.prompts import fill
+from headwater_server.workflows.engine.replies import Reply, whole_outcome
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
@@ -29,8 +31,8 @@ from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, OnWarning, TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
-Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
-"""Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole text. Raises StepError."""
+Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
+"""Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole reply. Raises StepError."""
 
 MAX_ACTIONS = 256
 """Prompts that are answered at once; the others wait, before their time runs."""
@@ -66,13 +68,16 @@ class StepRunner:
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
         ) -> Outcome:
-            try:
+            async def attempt_step() -> Outcome:
                 if (left := expected.pop(step.name, None)) is not None:
                     with contextlib.suppress(NotBegunError):
                         return await self._workers.rejoin(left, step.timeout_seconds)
                 if step.handler:
                     return await self._handle(info, state, run_log, step, attempt, context, dependencies)
-                return await self._ask(info, run_log, step, attempt, dependencies)
+                return await self._ask(info, run_log, step, attempt, fill(step, context, dependencies))
+
+            try:
+                return whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
             except StepError as error:
                 if self._draining and not step.retry_policy.is_at_most_once:  # the next process starts it over
                     raise asyncio.CancelledError from error
@@ -92,25 +97,23 @@ class StepRunner:
                 expected[step.name] = self._workers.expect(task, step.queue or info.queue, on_chunk, on_warning)
         return expected
 
-    async def _ask(
-        self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, dependencies: Mapping[str, str]
-    ) -> Outcome:
+    async def _ask(self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, prompt: str) -> Outcome:
         async def on_chunk(content: str, thinking: str) -> None:
             await run_log.add_chunk(step.name, attempt, content, thinking)
 
+        agent = info.workflow.agent.overlaid(step.agent)
         limit = asyncio.timeout(None)
         try:
             async with self._actions, limit:
                 if step.timeout_seconds is not None:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
-                prompt = f"{step.action}\n\n{json_object(dependencies)}" if dependencies else step.action
-                text = await self._act(info.workflow.agent, prompt, on_chunk)
+                reply = await self._act(agent, prompt, on_chunk)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"the model took longer than {step.timeout_seconds:g} s"
             raise StepError(Failure(Reason.STEP_TIMEOUT, message)) from error
-        return Outcome(json.dumps(text, ensure_ascii=False))
+        return Outcome(json.dumps(reply.text, ensure_ascii=False), reply=reply.facts)
 
     async def _handle(
         self,
@@ -136,6 +139,8 @@ class StepRunner:
         async def on_chunk(content: str, thinking: str) -> None:
             await run_log.add_chunk(step.name, attempt, content, thinking)
 
+        if step.is_prompt:
+            step, dependencies = replace(step, action=fill(step, context, dependencies)), {}
         task = TaskSpec(
             run_id=info.run_id,
             workflow_name=info.workflow.name,
@@ -143,7 +148,7 @@ class StepRunner:
             attempt=attempt,
             context=context,
             dependencies=dependencies,
-            agent=info.workflow.agent,
+            agent=info.workflow.agent.overlaid(step.agent),
         )
         return await self._workers.run_task(
             task,

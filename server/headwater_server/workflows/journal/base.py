@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,10 @@ from headwater_server.eventlog.stored_events import StoredEvent
 
 class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
+
+
+class JournalDamagedError(JournalError):
+    """The content of the journal is damaged: trying again does not help."""
 
 
 class JournalLockedError(JournalError):
@@ -114,14 +119,25 @@ class Journal(Protocol):
 
     Every method raises JournalError when the journal cannot be read or written; the write may have been kept or not. A
     caller that is cancelled while it waits does not stop the write.
+
+    Attributes:
+        is_writable: whether the last write succeeded. While it is not, the journal tries by itself, every few seconds.
+        changed: is set when `is_writable` has changed.
     """
+
+    is_writable: bool
+    changed: asyncio.Event
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
         """Adds a run with its first events. Raises KeyError when its `request_id` is taken."""
         ...
 
     async def commit(self, run_id: str, change: Change) -> None:
-        """Adds to a run. Commits of several runs may share one write. Raises KeyError when there is no such run."""
+        """Adds to a run. Commits of several runs may share one write. Raises KeyError when there is no such run.
+
+        A change that the journal has already, by the number of its first event, changes nothing: a commit whose end is
+        unknown may be tried again.
+        """
         ...
 
     async def load(self, run_id: str) -> StoredRun | None:
@@ -159,6 +175,10 @@ class Journal(Protocol):
 
         Removes names of handlers too, when no worker has registered them since and no run is on their queue.
         """
+        ...
+
+    async def delete(self, run_id: str) -> None:
+        """Removes a run with its steps and events; one that is not there is removed already."""
         ...
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headwater_server.domain.failure import Failure
-from headwater_server.domain.workflow import RunEvent, RunState, RunStatus, StepState, Workflow
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
 from headwater_server.workflows.journal.base import Change, RunChange, RunInfo, RunSummary, StoredRun
 
@@ -22,8 +22,9 @@ _EVENT_FIELDS = (
 )  # fmt: skip
 _EVENT_FACTS = (
     "workflow_name", "failure", "skip_reason", "because_of", "delay_seconds", "queue", "message", "context_key",
-    "run_status", "failed_steps",
+    "run_status", "failed_steps", "reply",
 )  # fmt: skip
+_RESULT = "_result"
 _STEP_FIELDS = ("name", "status", "attempt", "failures", "result", "skip_reason", "started", "ended", "queue")
 
 
@@ -66,13 +67,21 @@ def step_row(run_id: str, step: StepState) -> Row:
         "run_id": run_id,
         "failure": _to_json(step.failure),
         "skipped_because_of": _to_json(step.skipped_because_of),
+        "reply": _to_json(step.reply),
     }
 
 
+def context_value(key: str, value: str, steps: Iterable[StepState]) -> str:
+    """The value of a key in a row of `context`; empty for the result of a step, which is in the row of the step."""
+    return "" if any(key == f"{step.name}{_RESULT}" and step.result == value for step in steps) else value
+
+
 def event_row(run_id: str, stored: StoredEvent) -> Row:
-    """A row of `events`."""
+    """A row of `events`. The result of a step is in the row of the step."""
     event = stored.event
     row: Row = {name: getattr(event, name) for name in _EVENT_FIELDS}
+    if event.type is EventType.STEP_COMPLETED:
+        row["result"] = ""
     return {
         **row,
         "run_id": run_id,
@@ -91,9 +100,10 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
         fingerprint=run["fingerprint"],
         created=run["created"],
     )
+    states = {row["name"]: _step_state(row) for row in steps}
     state = RunState(
-        {row["name"]: _step_state(row) for row in steps},
-        {row["key"]: row["value"] for row in context},
+        states,
+        {row["key"]: row["value"] or states[row["key"].removesuffix(_RESULT)].result for row in context},
         RunStatus(run["status"]),
         _failure(run["failure"]),
         _names(run["failed_steps"]),
@@ -112,13 +122,14 @@ def run_summary(row: sqlite3.Row) -> RunSummary:
 def stored_event(row: sqlite3.Row) -> StoredEvent:
     """An event out of its row."""
     fields = {**{name: row[name] for name in _EVENT_FIELDS}, **json.loads(row["facts"])}
+    fields["result"] = row["result"] or row["step_result"] or ""
     event = msgspec.convert(fields, RunEvent)
     return StoredEvent(event, _decode_marks(row["marks"]) if row["marks"] else ())
 
 
 def _step_state(row: sqlite3.Row) -> StepState:
     fields = {name: row[name] for name in _STEP_FIELDS}
-    for name in ("failure", "skipped_because_of"):
+    for name in ("failure", "skipped_because_of", "reply"):
         fields[name] = json.loads(row[name])
     return msgspec.convert(fields, StepState)
 

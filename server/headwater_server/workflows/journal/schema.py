@@ -10,6 +10,7 @@ from headwater_server.workflows.journal.base import JournalError
 
 APPLICATION_ID = 0x48445754  # says in the file's header whose it is
 
+_INCREMENTAL = 2  # of PRAGMA auto_vacuum
 FIRST_VERSION = 2
 """The oldest schema that is understood.
 
@@ -97,8 +98,21 @@ _VERSION_2 = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2,)
+_VERSION_3 = ("ALTER TABLE steps ADD COLUMN reply TEXT NOT NULL DEFAULT 'null'",)  # JSON
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3)
 """Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
+
+
+def make_shrinkable(connection: sqlite3.Connection) -> None:
+    """Lets the file get smaller when runs are removed. One that cannot yet is written again, once."""
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if mode != _INCREMENTAL:
+        connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        if tables and owner == APPLICATION_ID:
+            connection.execute("VACUUM")
 
 
 def migrate(

@@ -27,14 +27,24 @@ import structlog
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import statements
-from headwater_server.workflows.journal.base import Change, JournalError, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.base import (
+    Change,
+    JournalDamagedError,
+    JournalError,
+    RunInfo,
+    RunSummary,
+    StoredRun,
+)
 from headwater_server.workflows.journal.data_directory import DataDirectory
-from headwater_server.workflows.journal.schema import migrate
+from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 
 FILE_NAME = "headwater.db"
 BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
+PROBE_EVERY_SECONDS = 1.0
+PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
     "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
@@ -71,6 +81,8 @@ class SqliteJournal:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self.is_writable = True
+        self.changed = asyncio.Event()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: sqlite3.Connection
         self._thread = Thread(target=self._serve, name="headwater journal", daemon=True)
@@ -139,7 +151,21 @@ class SqliteJournal:
         prune = partial(statements.prune, ended_before=ended_before, most=PRUNE_AT_ONCE)
         while removed := await self._do(prune, writes=True):
             total += removed
+        await self._shrink()
         return total
+
+    async def delete(self, run_id: str) -> None:
+        """See `Journal.delete`."""
+        await self._do(partial(statements.delete, run_id=run_id), writes=True)
+        await self._shrink()
+
+    async def _shrink(self) -> None:
+        """Gives free space back to the disk, in pieces between which other writes have their turn."""
+        give_back = partial(statements.give_back, pages=PAGES_AT_ONCE)
+        left = await self._do(give_back, writes=True)
+        while left and (now := await self._do(give_back, writes=True)) < left:
+            left = now
+        await self._do(statements.checkpoint)
 
     async def close(self) -> None:
         """See `Journal.close`. May be called again."""
@@ -155,6 +181,13 @@ class SqliteJournal:
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(run, writes, future))
         return await future
+
+    def _note_writable(self, writable: bool) -> None:
+        if writable != self.is_writable:
+            self.is_writable = writable
+            self.changed.set()
+            if writable:
+                log.info("journal", why="it can be written again")
 
     # The rest runs on the journal's thread.
 
@@ -175,6 +208,7 @@ class SqliteJournal:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
+            make_shrinkable(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrate(connection, path)
@@ -185,7 +219,11 @@ class SqliteJournal:
 
     def _serve_batch(self) -> bool:
         """Does all jobs that wait. Returns False when the journal is to close."""
-        batch = [self._jobs.get()]
+        try:
+            batch = [self._jobs.get(timeout=None if self.is_writable else PROBE_EVERY_SECONDS)]
+        except Empty:
+            self._write_or_fail([_Job(statements.probe, True, self._loop.create_future())])
+            return True
         with suppress(Empty):
             while True:
                 batch.append(self._jobs.get_nowait())
@@ -210,6 +248,9 @@ class SqliteJournal:
             log.error("journal", why=str(explained))
             for job in batch:
                 job.error = explained
+            self._tell(self._note_writable, False)
+        else:
+            self._tell(self._note_writable, True)
 
     def _write(self, batch: Sequence[_Job]) -> None:
         """Writes a batch in one transaction. Callers get their results after this has returned."""
@@ -236,7 +277,8 @@ class SqliteJournal:
             return error
         code = getattr(error, "sqlite_errorname", "")
         cure = next((cure for name, cure in _CURES.items() if code.startswith(name)), "look at its disk")
-        explained = JournalError(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
+        kind = JournalDamagedError if code.startswith(_DAMAGED) else JournalError
+        explained = kind(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
         explained.__cause__ = error
         return explained
 

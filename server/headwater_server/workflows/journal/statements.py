@@ -27,14 +27,14 @@ _UPDATE_RUN = """
 """
 _INSERT_STEP = """
     INSERT INTO steps (run_id, name, place, status, attempt, failures, result, failure, skip_reason, skipped_because_of,
-        started, ended, queue)
+        started, ended, queue, reply)
     VALUES (:run_id, :name, :place, :status, :attempt, :failures, :result, :failure, :skip_reason, :skipped_because_of,
-        :started, :ended, :queue)
+        :started, :ended, :queue, :reply)
 """
 _UPDATE_STEP = """
     UPDATE steps SET status = :status, attempt = :attempt, failures = :failures, result = :result,
         failure = :failure, skip_reason = :skip_reason, skipped_because_of = :skipped_because_of,
-        started = :started, ended = :ended, queue = :queue
+        started = :started, ended = :ended, queue = :queue, reply = :reply
     WHERE run_id = :run_id AND name = :name
 """
 _INSERT_EVENT = """
@@ -43,6 +43,7 @@ _INSERT_EVENT = """
     VALUES (:run_id, :sequence, :type, :step, :attempt, :content, :thinking, :omitted, :result, :facts,
         :create_time, :marks)
 """
+_HAS_EVENT = "SELECT 1 FROM events WHERE run_id = :run_id AND sequence = :sequence"
 _SET_KEY = """
     INSERT INTO context (run_id, key, value) VALUES (?, ?, ?)
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
@@ -56,6 +57,12 @@ _PAGE = """
 _LOAD_RUN = """
     SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence
     FROM runs JOIN definitions USING (run_id) WHERE run_id = ?
+"""
+# The result of a step is in its row alone; an event written before that was so has it too.
+_EVENTS = """
+    SELECT events.*, steps.result AS step_result FROM events LEFT JOIN steps
+        ON events.type = 'step_completed' AND steps.run_id = events.run_id AND steps.name = events.step
+    WHERE events.run_id = ? AND sequence > ? ORDER BY sequence
 """
 _SEE_HANDLER = """
     INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
@@ -86,7 +93,9 @@ class ChangeRows:
             run_id=run_id,
             run=rows.run_change_row(run_id, change),
             steps=[rows.step_row(run_id, step) for step in change.steps],
-            context=[(run_id, key, value) for key, value in change.context.items()],
+            context=[
+                (run_id, key, rows.context_value(key, value, change.steps)) for key, value in change.context.items()
+            ],
             deleted=[(run_id, key) for key in change.deleted],
             events=[rows.event_row(run_id, event) for event in change.events],
         )
@@ -124,7 +133,9 @@ def create(connection: Connection, run: RunRows, change: ChangeRows) -> None:
 
 
 def commit(connection: Connection, change: ChangeRows) -> None:
-    """Adds to a run. Raises KeyError for a run or a step that is not there."""
+    """Adds to a run, unless that was done before. Raises KeyError for a run or a step that is not there."""
+    if change.events and connection.execute(_HAS_EVENT, change.events[0]).fetchone():
+        return
     if connection.execute(_UPDATE_RUN, change.run).rowcount == 0:
         raise KeyError(change.run_id)
     for step in change.steps:
@@ -154,8 +165,7 @@ def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
 
 def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]:
     """The events of a run with a number above `after`."""
-    query = "SELECT * FROM events WHERE run_id = ? AND sequence > ? ORDER BY sequence"
-    return [rows.stored_event(row) for row in connection.execute(query, (run_id, after))]
+    return [rows.stored_event(row) for row in connection.execute(_EVENTS, (run_id, after))]
 
 
 def unfinished(connection: Connection) -> list[str]:
@@ -181,6 +191,29 @@ def handlers(connection: Connection, queue: str) -> frozenset[str]:
     """Names registered on a queue."""
     query = "SELECT name FROM handlers WHERE queue = ?"
     return frozenset(row["name"] for row in connection.execute(query, (queue,)))
+
+
+def probe(connection: Connection) -> None:
+    """Writes to the file, and changes nothing."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
+def give_back(connection: Connection, pages: int) -> int:
+    """Takes at most so many free pages off the file. Returns how many are left."""
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return int(left)
+
+
+def checkpoint(connection: Connection) -> None:
+    """Makes the file itself as small as its content, outside of a transaction. A reader in its way does not matter."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def delete(connection: Connection, run_id: str) -> None:
+    """Removes a run."""
+    connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
 
 
 def prune(connection: Connection, ended_before: float, most: int) -> int:

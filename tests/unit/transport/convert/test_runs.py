@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headwater._workflow.result import to_result
 from headwater.v1 import workflow_pb2
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure
@@ -84,6 +85,16 @@ def test_a_run_with_many_long_failures_still_fits_into_a_message() -> None:
     assert {step.failure.reason for step in message.steps[:1_000]} == {20}
     assert all(step.failure.message for step in message.steps[:1_000])
     assert all(step.skip_reason == workflow_pb2.SKIP_REASON_DEPENDENCY_FAILED for step in message.steps[1_000:])
+
+
+def test_a_run_at_its_limits_fits_into_a_message_without_saying_a_result_twice() -> None:
+    results = {f"s{i}": f'"{"x" * 13_000}"' for i in range(100)}
+    run = view(*(StepState(name, StepStatus.COMPLETED, 1, result=result) for name, result in results.items()))
+    run.state.context.update({f"{name}_result": result for name, result in results.items()}, big=f'"{"y" * 1_000_000}"')
+    message = workflow_run(run)
+    assert message.ByteSize() <= MAX_MESSAGE_BYTES
+    context = to_result(message).context
+    assert (len(context), context["s99_result"]) == (101, "x" * 13_000)
 
 
 def test_a_page_of_runs_ends_where_its_message_is_full() -> None:

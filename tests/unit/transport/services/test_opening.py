@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ToolCallDelta
+from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ReplyFacts, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.messages import AgentConfig, ChatRequest, Message, ProviderData, Role, Text, ToolCall
@@ -25,6 +25,7 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
+from headwater_server.workflows.engine.replies import Reply
 
 ADDRESS = "https://provider.test/v1"
 PIXEL = {"image": {"url": "https://example.com/a.png"}}
@@ -221,7 +222,8 @@ async def on_chunk(content: str, thinking: str) -> None:
 
 async def test_an_action_is_a_prompt_to_the_workflows_agent():
     opening = Opening(None, Delta(content="Hi."), Finish(FinishReason.STOP))
-    assert await Actions(opening.opener).act(AgentConfig(model="stub/m1"), "Say hi", on_chunk) == "Hi."
+    reply = await Actions(opening.opener).act(AgentConfig(model="stub/m1"), "Say hi", on_chunk)
+    assert reply == Reply("Hi.", ReplyFacts(FinishReason.STOP, None, "m1", "stub"))
     [asked] = opening.provider.asked
     assert (asked.model, asked.messages) == ("m1", (Message(Role.USER, (Text("Say hi"),)),))
 

@@ -14,6 +14,7 @@ from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.journal.base import JournalError, RunChange
 from tests.support.runs.run_log import (
     BEGUN,
+    DAMAGED,
     DISK_FULL,
     NO,
     RUN_ID,
@@ -340,15 +341,42 @@ async def test_numbers_are_reserved_before_they_are_needed() -> None:
 # Failures.
 
 
-async def test_what_could_not_be_written_is_never_shown_and_breaks_the_log() -> None:
+async def test_a_commit_that_fails_is_tried_again_until_the_journal_takes_it() -> None:
     journal = FakeJournal()
     log = new_log(journal)
     await log.record([started("a")])
     journal.failing = DISK_FULL
+    recording = asyncio.create_task(log.record([completed("a")]))
+    await let_run()
+    assert not recording.done()
+    assert log.sequence == 2
+    journal.failing = None
+    await recording
+    log.close()
+    assert texts(await watched(log)) == ["run_started", "step_started", "step_completed"]
+
+
+async def test_a_log_that_is_closed_stops_trying() -> None:
+    journal = FakeJournal()
+    log = new_log(journal)
+    await log.record([started("a")])
+    journal.failing = DISK_FULL
+    recording = asyncio.create_task(log.record([completed("a")]))
+    await let_run()
+    log.close()
     with pytest.raises(JournalError, match="the disk is full"):
+        await recording
+
+
+async def test_what_could_not_be_written_is_never_shown_and_breaks_the_log() -> None:
+    journal = FakeJournal()
+    log = new_log(journal)
+    await log.record([started("a")])
+    journal.failing = DAMAGED
+    with pytest.raises(JournalError, match="the file is damaged"):
         await log.record([completed("a")])
     journal.failing = None
-    with pytest.raises(JournalError, match="the disk is full"):
+    with pytest.raises(JournalError, match="the file is damaged"):
         await log.record([completed("a")])
     log.close()
     assert texts(await watched(log)) == ["run_started", "step_started"]
@@ -358,8 +386,8 @@ async def test_a_chunk_that_gets_no_number_fails() -> None:
     journal = FakeJournal()
     log = new_log(journal)
     await log.record([started("a")])
-    journal.failing = DISK_FULL
-    with pytest.raises(JournalError, match="the disk is full"):
+    journal.failing = DAMAGED
+    with pytest.raises(JournalError, match="the file is damaged"):
         for _ in range(2000):
             await log.add_chunk("a", 1, "x", "")
             await asyncio.sleep(0)
@@ -372,7 +400,7 @@ async def test_all_who_wait_for_a_failing_commit_get_its_error() -> None:
     journal.gate.clear()
     records = [asyncio.create_task(log.record([started(step)])) for step in "abc"]
     await let_run()
-    journal.failing = DISK_FULL
+    journal.failing = DAMAGED
     journal.gate.set()
     outcomes = await asyncio.gather(*records, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [JournalError] * 3

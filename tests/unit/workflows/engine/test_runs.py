@@ -9,40 +9,52 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
-from headwater_server.domain.messages import AgentConfig
+from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType
 from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
+from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk, StepRunner
-from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
-Act = Callable[[AgentConfig, str, OnChunk], Awaitable[str]]
+Act = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
+
+
+def reply(text: str) -> Reply:
+    return Reply(text, ReplyFacts(FinishReason.STOP, None, "echo", "scripted"))
 
 
 class FaultyJournal(SqliteJournal):
-    """A journal on a disk that is full when `full` is set; `creating` is set when it is about to store a run."""
+    """A journal on a disk that is full when `full` is set, and damaged when `damaged` is; `creating` is set when it is about to store a run."""
 
     def __init__(self, directory):
         super().__init__(directory)
         self.full = False
+        self.damaged = False
+        self.fails_after_create = False
         self.creating = asyncio.Event()
 
     async def create(self, info, state, change):
         self.creating.set()
         await super().create(info, state, change)
+        if self.fails_after_create:
+            raise JournalError("the end of the write is unknown")
 
     def _write(self, batch):
         if self.full:
             raise JournalError("no space left")
+        if self.damaged:
+            raise JournalDamagedError("the file is damaged")
         super()._write(batch)
 
 
-async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
-    return prompt
+async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+    return reply(prompt)
 
 
 def request(*steps: Step, request_id: str = "") -> StartRequest:
@@ -89,10 +101,10 @@ async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -
     """A run whose journal failed in mid-run: no task drives it, and the journal has it as running."""
     run_id = await runs.start_run(request())
     await events_begin(runs, run_id)
-    journal.full = True
+    journal.damaged = True
     go_on.set()
     await until(lambda: len(runs) == 0)
-    journal.full = False
+    journal.damaged = False
     return run_id
 
 
@@ -100,9 +112,9 @@ async def broken_run(runs: Runs, journal: FaultyJournal, go_on: asyncio.Event) -
 async def broken(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
-        return prompt
+        return reply(prompt)
 
     async with opened(tmp_path, act) as (runs, journal, _):
         yield runs, await broken_run(runs, journal, go_on)
@@ -140,12 +152,12 @@ async def test_a_run_that_nobody_drives_can_be_cancelled(broken):
 async def test_a_run_that_completes_while_a_second_caller_resumes_it_stays_completed(tmp_path):
     calls = 0
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise final_step_error("no")
-        return prompt
+        return reply(prompt)
 
     async with opened(tmp_path, act) as (runs, _, _):
         run_id = await runs.start_run(request())
@@ -170,6 +182,54 @@ async def test_a_run_that_completes_while_a_second_caller_resumes_it_stays_compl
         assert (await events(runs, run_id)).count("run_resumed") == 1
 
 
+async def test_a_run_waits_while_the_journal_cannot_be_written_and_no_step_runs_twice(tmp_path):
+    prompts = []
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+        prompts.append(prompt)
+        journal.full = True
+        return reply(prompt)
+
+    async with opened(tmp_path, act) as (runs, journal, _):
+        run_id = await runs.start_run(request())
+        watching = asyncio.create_task(events(runs, run_id))
+        await until(lambda: not journal.is_writable)
+        journal.full = False
+        assert (await watching)[-1] == "run_finished"
+        assert prompts == ["x"]
+        await until(lambda: journal.is_writable)
+
+
+async def test_a_run_that_was_stored_although_the_journal_failed_is_driven(tmp_path):
+    async with opened(tmp_path) as (runs, journal, _):
+        journal.fails_after_create = True
+        run_id = await runs.start_run(request())
+        assert (await events(runs, run_id))[-1] == "run_finished"
+
+
+async def test_with_a_response_format_the_result_of_an_action_is_the_json(tmp_path):
+    asked = []
+
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+        asked.append(agent)
+        return reply(' {"a": 3.0} ' if len(asked) == 2 else "Sure! Here is your JSON")
+
+    own = AgentConfig(response_format=ResponseFormat(ResponseFormatType.JSON_OBJECT), sampling={"seed": 1})
+    step = Step("a", action="x", agent=own, retry_policy=RetryPolicy(initial_delay_seconds=0.01))
+    async with opened(tmp_path, act) as (runs, _, _):
+        run_id = await runs.start_run(request(step))
+        assert "step_retrying a" in await events(runs, run_id)
+        assert (await runs.get_run(run_id)).state.steps["a"].result == '{"a": 3.0}'
+
+
+def test_settings_of_a_step_stand_over_those_of_the_workflow():
+    workflow = AgentConfig(model="m", provider="p", instructions="i", sampling={"seed": 1, "top_p": 0.5}, user="u")
+    step = AgentConfig(model="other", sampling={"seed": 2})
+    merged = AgentConfig(model="other", instructions="i", sampling={"seed": 2, "top_p": 0.5}, user="u")
+    assert workflow.overlaid(step) == merged
+    assert workflow.overlaid(None) is workflow
+
+
 async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monkeypatch):
     monkeypatch.setattr("headwater_server.workflows.engine.retention.PRUNE_EVERY_SECONDS", 0.01)
     later = 0.0
@@ -188,9 +248,9 @@ async def test_removing_old_runs_goes_on_after_a_write_has_failed(tmp_path, monk
 async def test_a_drain_waits_for_what_runs_and_not_for_a_step_beside_it_that_has_no_worker(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
-        return prompt
+        return reply(prompt)
 
     async with opened(tmp_path, act) as (runs, journal, _):
         await journal.remember_handlers("q", ["h"])
@@ -213,7 +273,7 @@ async def test_a_drain_waits_for_what_runs_and_not_for_a_step_beside_it_that_has
 async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_waited_for(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
         raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
 
@@ -235,7 +295,7 @@ async def test_an_attempt_that_fails_during_a_drain_does_not_count_and_is_not_wa
 async def test_a_step_that_is_at_most_once_and_fails_during_a_drain_has_failed(tmp_path):
     go_on = asyncio.Event()
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         await go_on.wait()
         raise StepError(Failure(Reason.PROVIDER_UNAVAILABLE, "gone"))
 
@@ -256,7 +316,7 @@ async def test_a_step_that_is_at_most_once_and_fails_during_a_drain_has_failed(t
 async def test_a_step_that_is_at_most_once_and_outlasts_a_drain_fails_in_the_next_process(tmp_path):
     calls: list[str] = []
 
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> str:
+    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
         calls.append(prompt)
         await asyncio.Event().wait()
         raise AssertionError

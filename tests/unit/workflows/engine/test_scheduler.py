@@ -184,6 +184,36 @@ def test_the_next_attempt_waits_at_least_as_long_as_the_failure_asks() -> None:
     assert delays(run(workflow(Step("a")), handler)) == [0.3, 0.4, 0.8]
 
 
+def test_delays_are_spread_as_the_caller_wants_and_one_that_the_failure_asks_for_is_not() -> None:
+    definition = workflow(Step("a"))
+    recorder = FakeRecorder(definition)
+
+    async def execute(step: Step, attempt: int, values: Mapping[str, str], results: Mapping[str, str]) -> Outcome:
+        raise failing("no", retry_delay_seconds=4.0 if attempt == 1 else None)
+
+    def halved(seconds: float) -> float:
+        return seconds / 2
+
+    run_in_virtual_time(Scheduler(definition, recorder.load(), execute, recorder.record, halved).run())
+    assert delays(recorder) == [4.0, 0.2, 0.4]
+
+
+def test_a_crash_in_a_delay_that_the_failure_asked_for_does_not_shorten_it() -> None:
+    definition = workflow(Step("a"))
+    journal = FakeRecorder(definition)
+    state = journal.state.steps["a"]
+    state.status, state.attempt = StepStatus.RETRYING, 1
+    state.failure = Failure(Reason.PROVIDER_RATE_LIMITED, "slow down", retry_delay_seconds=30.0)
+    times = []
+
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        times.append(asyncio.get_running_loop().time())
+        return Outcome("1")
+
+    run(definition, handler, journal=journal)
+    assert times[0] >= 30.0
+
+
 def test_a_lost_attempt_of_a_step_that_is_at_most_once_fails_it() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
         raise failing("its worker was lost", Reason.WORKER_LOST)
@@ -353,7 +383,7 @@ def test_a_context_beyond_its_limit_fails_the_step_and_changes_nothing() -> None
     journal = run(workflow(Step("a")), handler)
     assert journal.state.steps["a"].attempt == 1
     assert journal.state.context == {}
-    assert "with the outcome of step `a`, the context would have 1,048,588 bytes" in why(journal.state.failure)
+    assert "the context (largest of the changed keys: `big`) would have 1,048,579 bytes" in why(journal.state.failure)
 
 
 def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message() -> None:
@@ -361,16 +391,26 @@ def test_the_limit_of_a_context_is_in_bytes_so_that_a_run_fits_into_one_message(
         return Outcome("0", {"big": f'"{"文" * 400_000}"'})
 
     journal = run(workflow(Step("a")), handler)
-    assert "the context would have 1,200,014 bytes" in why(journal.state.failure)
+    assert "would have 1,200,005 bytes" in why(journal.state.failure)
+
+
+def test_results_do_not_count_as_context_too() -> None:
+    async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
+        return Outcome(f'"{"x" * 4_096}"')
+
+    journal = run(workflow(*(Step(f"p{number}") for number in range(300))), handler, {"big": "1" * 1_000_000})
+    assert journal.state.status is RunStatus.COMPLETED
 
 
 def test_all_results_together_have_a_limit() -> None:
     async def handler(step: Step, attempt: int, values: Mapping[str, str]) -> Outcome:
-        return Outcome("1" * 600_000, {}, (f"{step.name}_result",))
+        return Outcome("1" * 700_000, {}, (f"{step.name}_result",))
 
     journal = run(workflow(Step("a"), Step("b", depends_on=("a",))), handler)
     assert journal.state.steps["a"].status is StepStatus.COMPLETED
-    assert "the results of all steps would have 1,200,000 bytes" in why(journal.state.steps["b"].failure)
+    assert "the results of all steps (700,000 bytes are this step's) would have 1,400,000 bytes" in why(
+        journal.state.steps["b"].failure
+    )
 
 
 def test_cancelling_interrupts_what_runs_and_waits_for_its_cleanup() -> None:
@@ -561,10 +601,13 @@ def test_the_scheduler_knows_no_clock_randomness_or_files(module: object) -> Non
     allowed = {"__future__", "asyncio", "heapq", "collections", "collections.abc", "dataclasses", "functools", "typing"}
     own = {
         "headwater_server.domain.errors",
+        "headwater_server.domain.chunks",
         "headwater_server.domain.failure",
         "headwater_server.domain.workflow",
         "headwater_server.workflows.definition",
         "headwater_server.workflows.engine.context",
+        "headwater_server.workflows.engine.failures",
         "headwater_server.workflows.engine.progress",
+        "headwater_server.workflows.engine.skips",
     }
     assert imported <= allowed | own

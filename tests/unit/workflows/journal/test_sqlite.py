@@ -409,7 +409,7 @@ async def test_a_full_disk_is_an_error_with_its_cure_and_nothing_is_half_kept(jo
         return pages
 
     await journal._do(limit)
-    big = RunEvent(EventType.STEP_COMPLETED, step="a", result="x" * 500_000, sequence=3)
+    big = RunEvent(EventType.RUN_WARNING, message="x" * 500_000, sequence=3)
     with pytest.raises(JournalError, match=r"headwater\.db cannot be used: .*full; free space on its disk"):
         await journal.commit(info.run_id, Change(events=[event(2), StoredEvent(big)], reserved=99))
     stored = await journal.load("run")

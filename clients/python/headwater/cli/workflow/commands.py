@@ -268,6 +268,17 @@ def cancel(run_id: str, as_json: bool, target: str | None, token: str | None) ->
     _print(done, as_json, f"{one_line(run_id)} is cancelled")
 
 
+@workflow.command()
+@click.argument("run_id", metavar="ID")
+@server_options
+def delete(run_id: str, target: str | None, token: str | None) -> None:
+    """Delete a run that has ended, with its results and events."""
+    from headwater._workflow.service import delete_run
+
+    asyncio.run(delete_run(_server(target, token), run_id))
+    click.echo(f"{one_line(run_id)} is deleted")
+
+
 def _server(target: str | None, token: str | None) -> Server:
     from headwater._grpc.server import resolve_server
 

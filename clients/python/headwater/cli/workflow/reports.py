@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from headwater._values.durations import seconds_of
-from headwater._workflow.result import error_of, status_of_run, status_of_step
+from headwater._workflow.result import context_of, error_of, status_of_run, status_of_step
 from headwater.cli.output import UNSAFE_IN_LINE, one_line, table
 from headwater.cli.workflow.run_lines import result_line
 from headwater.cli.workflow.run_progress import took
@@ -61,7 +61,7 @@ def result_text(run: workflow_pb2.WorkflowRun) -> str:
             parts.append(f"{one_line(step.name)}:\n{_indented(text)}")
         elif error := error_of(step):
             parts.append(f"{one_line(step.name)}: {_status(step)}: {one_line(error)}")
-    context = json.loads(run.context_json or "{}")
+    context = context_of(run)
     for step in run.steps:
         if step.result_json and context.get(f"{step.name}_result") == json.loads(step.result_json):
             del context[f"{step.name}_result"]
@@ -78,7 +78,7 @@ def result_json(run: workflow_pb2.WorkflowRun) -> str:
             "status": workflow_pb2.WorkflowRunStatus.Name(run.status),
             "error": run.failure.message,
             "results": {step.name: json.loads(step.result_json) for step in run.steps if step.result_json},
-            "context": json.loads(run.context_json or "{}"),
+            "context": context_of(run),
         }
     )
 

@@ -1,0 +1,108 @@
+"""Prompts with placeholders: `{{ context.topic }}`, `{{ steps.draft.result }}`, `{{ topic }}` for `context.topic`.
+
+A placeholder is a CEL expression, under the rules of conditions. Before it is evaluated, its names become paths of the
+context: `steps.draft.result` is the key of that name in a context that has the results of dependencies too, and a name
+that stands alone is a key. A placeholder that is only such a path needs no CEL, so its value may have any size.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from headwater_server.domain.failure import StepError, cut, final_step_error
+from headwater_server.domain.workflow import Step
+from headwater_server.workflows.definition import conditions
+from headwater_server.workflows.definition.condition_syntax import MACROS, TOKEN, TYPES
+
+_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_RESULT = re.compile(r"steps\.([A-Za-z_][A-Za-z0-9_]*)\.result")
+_PATH = re.compile(r'context\.([A-Za-z_][A-Za-z0-9_]*)|context\["(steps\.[A-Za-z0-9_]+\.result)"\]')
+_RESERVED = TYPES | {"context", "true", "false", "null", "in"}
+_ELEMENT = re.compile(rf"\.(?:{'|'.join(sorted(MACROS))})\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
+
+
+def mistakes(step: Step) -> Iterator[str]:
+    """The mistakes of the placeholders of an action."""
+    for expression in _PLACEHOLDER.findall(step.action):
+        if not expression.strip():
+            yield "has an empty placeholder; write {{ context.NAME }}, or single braces for text"
+            continue
+        if (wrong := conditions.check(_as_cel(expression))) is not None:
+            yield f"its placeholder `{_shown(expression)}` {wrong}"
+        for name in _named(expression):
+            if name not in step.depends_on:
+                what = f"is not in depends_on; add `{cut(name, 100)}`"
+                yield f"its placeholder `{_shown(expression)}` reads a step that {what}"
+
+
+def fill(step: Step, context: Mapping[str, str], results: Mapping[str, str]) -> str:
+    """The prompt of an action: its text with placeholders filled in, then as JSON the results that it does not name.
+
+    Args:
+        step: the step.
+        context: of the run, JSON texts.
+        results: of its dependencies, JSON texts.
+
+    Raises StepError (final) that names a value which is missing, or cannot be read.
+    """
+    values = {**context, **{f"steps.{name}.result": text for name, text in results.items()}}
+    named = {name for expression in _PLACEHOLDER.findall(step.action) for name in _named(expression)}
+    prompt = _PLACEHOLDER.sub(lambda match: _value(match[1], values), step.action)
+    others = {name: text for name, text in results.items() if name not in named}
+    if not others:
+        return prompt
+    pairs = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in others.items())
+    return f"{prompt}\n\n{{{pairs}}}"
+
+
+def _value(expression: str, values: Mapping[str, str]) -> str:
+    source = _as_cel(expression)
+    path = _PATH.fullmatch(source)
+    if path is None:
+        value = conditions.value(source, values, f"placeholder `{_shown(expression)}`")
+    else:
+        key = path[1] or path[2]
+        if key not in values:
+            raise _missing(expression, key)
+        value = json.loads(values[key])
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise final_step_error(f"its placeholder `{_shown(expression)}` gives no JSON; use string(...)") from error
+
+
+def _missing(expression: str, key: str) -> StepError:
+    what = "that step has no result" if key.startswith("steps.") else f"the context has no key `{cut(key, 100)}`"
+    return final_step_error(f"its placeholder `{_shown(expression)}`: {what}")
+
+
+def _named(expression: str) -> list[str]:
+    """The steps whose results a placeholder reads."""
+    return _RESULT.findall(expression)
+
+
+def _as_cel(expression: str) -> str:
+    """The expression with its names as paths of the context."""
+    source = expression.strip()
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", source) and source != "context":
+        return f"context.{source}"
+    source = _RESULT.sub(r'context["steps.\1.result"]', source)
+    elements = set(_ELEMENT.findall(source))
+    pieces, before = [], ""
+    for match in TOKEN.finditer(source):
+        text = match.group()
+        if match.lastgroup == "I" and before != "." and text not in _RESERVED | elements:
+            is_call = source[match.end() :].lstrip().startswith("(")
+            pieces.append(text if is_call else f"context.{text}")
+        else:
+            pieces.append(text)
+        before = before if match.lastgroup == "space" else text
+    return "".join(pieces)
+
+
+def _shown(expression: str) -> str:
+    return cut("{{" + expression + "}}", 200)

@@ -1,0 +1,39 @@
+"""A copy of the journal while the server uses it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.sqlite import BUSY_TIMEOUT_SECONDS, FILE_NAME
+
+
+def back_up(directory: Path, target: Path) -> int:
+    """Writes a whole copy of the journal in a data directory to a new file, and returns its size in bytes.
+
+    The copy has every run as it was at one moment. It appears under its name only when it is complete and on the disk.
+
+    Raises JournalError when there is no journal, or the copy cannot be written.
+    """
+    source = directory / FILE_NAME
+    if not source.is_file():
+        raise JournalError(f"there is no journal in {directory}; name the data directory with --data-dir")
+    if target.exists():
+        raise JournalError(f"{target} exists already; name a new file")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with closing(sqlite3.connect(source, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)) as connection:
+                connection.execute("VACUUM INTO ?", (str(partial),))
+            os.fsync(file)
+        finally:
+            os.close(file)
+        partial.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        partial.unlink(missing_ok=True)
+        raise JournalError(f"the copy {target} cannot be written: {error}") from error
+    return target.stat().st_size
