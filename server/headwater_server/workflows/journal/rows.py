@@ -101,6 +101,8 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
         created=run["created"],
     )
     states = {row["name"]: _step_state(row) for row in steps}
+    if list(states) != [step.name for step in info.workflow.steps]:
+        raise ValueError("the steps of a run are not those of its workflow")
     state = RunState(
         states,
         {row["key"]: row["value"] or states[row["key"].removesuffix(_RESULT)].result for row in context},
