@@ -46,17 +46,20 @@ def exact_json(path: str, value: Any) -> str:
     """
     _Check().value(path, value, 1)
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    check_size(path, written)
+    check_size(path, written, value)
     return written
 
 
-def check_size(path: str, written: str) -> None:
-    """Raises NotJsonError for text over 1 MiB."""
+def check_size(path: str, written: str, value: Any = None) -> None:
+    """Raises NotJsonError for text over 1 MiB; of a dict as `value` it names the largest key."""
     size = len(written) if written.isascii() else len(written.encode())
     if size > MAX_BYTES:
-        raise NotJsonError(
-            f"{path} has {size:,} bytes as JSON, more than {MAX_BYTES:,}; store it elsewhere and keep where it is"
-        )
+        largest = ""
+        if type(value) is dict:
+            key = max(value, key=lambda key: len(json.dumps(value[key])))
+            largest = f" (largest key: `{_cut(key)}`)"
+        limit = f"more than {MAX_BYTES:,}; store it elsewhere and keep where it is"
+        raise NotJsonError(f"{path}{largest} has {size:,} bytes as JSON, {limit}")
 
 
 class _Check:

@@ -2,8 +2,8 @@
 
 A placeholder is a CEL expression, under the rules of conditions. Before it is evaluated, its names become paths of the
 context: `steps.draft.result` is the key of that name in a context that has the results of dependencies too, and a name
-that stands alone is a key. A placeholder that is only such a path needs no CEL, so its value may have any size. A name that
-is no identifier stands in brackets: `{{ steps["read aloud"].result }}`, `{{ context["my key"] }}`.
+that stands alone is a key. A placeholder that is only such a path needs no CEL, so its value may have any size. A name
+that is no identifier stands in brackets: `{{ steps["read aloud"].result }}`, `{{ context["my key"] }}`.
 """
 
 from __future__ import annotations
