@@ -280,6 +280,20 @@ def test_a_server_that_is_not_there_is_said_at_once(tmp_path, args):
 # --- what is wrong ---------------------------------------------------------------------------------------------------
 
 
+def test_validate_warns_of_a_join_that_a_skip_would_silence(target, tmp_path):
+    path = tmp_path / "plan.yaml"
+    steps = [step("a"), step("b", condition="context.x"), step("c", "a", "b")]
+    path.write_text(json.dumps({"name": "x", "steps": steps}))
+    done = workflow(target, "validate", str(path))
+    assert done.returncode == 0
+    first, warning = done.stdout.splitlines()
+    assert first == f"{path}: no mistakes"
+    assert "warning: steps[2]" in warning
+    assert "none_failed" in warning
+    [sent] = json.loads(workflow(target, "validate", "--json", str(path)).stdout)["warnings"]
+    assert sent["field"] == "workflow.steps[2].run_if"
+
+
 def test_validate_names_every_mistake_of_the_definition_with_its_line(target, tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text("name: x\nsteps:\n- name: a\n  action: hi\n  depends_on: [draft]\n- name: b\n  condition: 1 +\n")
