@@ -21,6 +21,7 @@ from headwater._tools.schema import ArgumentsError
 from headwater._tools.tool import Tool, is_async
 from headwater._values.calling_thread import in_calling_thread
 from headwater._values.failures import describe
+from headwater._values.json_values import NotJsonError, converted
 from headwater._values.messages import harmless_name, tool_result
 from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
 from headwater.v1 import agent_pb2
@@ -91,7 +92,7 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
         return _raised(call, ended.error)
     try:
         return to_text(ended.value), False, ""
-    except TypeError as error:
+    except NotJsonError as error:
         return _raised(call, error)
 
 
@@ -126,21 +127,13 @@ async def _await(begin: Callable[[], Awaitable[Any]]) -> Ended:
 
 
 def to_text(result: Any) -> str:
-    """The text of a result for the model: a str as it is, anything else as JSON. Raises TypeError."""
+    """The text of a result for the model: a str as it is, anything else as JSON. Raises NotJsonError."""
     if isinstance(result, str):
         return result
     try:
         return json.dumps(result, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):
-        pass
-    try:
-        from pydantic_core import PydanticSerializationError, to_json
-    except ImportError:
-        raise TypeError(f"the tool returned a {type(result).__name__}, which is no JSON value") from None
-    try:
-        return to_json(result, inf_nan_mode="strings").decode()
-    except (PydanticSerializationError, ValueError):
-        raise TypeError(f"the tool returned a {type(result).__name__}, which is no JSON value") from None
+    except (TypeError, ValueError):  # something in it is to be converted
+        return json.dumps(converted("the result of the tool", result), ensure_ascii=False)
 
 
 def _clean(text: str) -> str:
