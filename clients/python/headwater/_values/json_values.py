@@ -169,9 +169,9 @@ def json_text(field: str, value: Any) -> str:
 
 def _converted_argument(field: str, value: Any) -> Any:
     try:
-        return converted(field, value)
+        return converted("the value", value)
     except NotJsonError as error:
-        raise ValidationError(str(error), [(field, str(error))]) from None
+        raise invalid(field, str(error)) from None
 
 
 def json_object(written: str) -> dict[str, Any] | None:
