@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from headwater._grpc.origin import origin
 from headwater.agent import Agent
 from headwater.exceptions import ValidationError
 from headwater.workflow import Workflow, WorkflowAgent, WorkflowEventType
@@ -278,3 +279,34 @@ async def test_the_next_attempt_continues_from_the_progress_of_the_last_and_watc
     assert seen[-1] == {"row": 5}
     assert stream.result is not None
     assert stream.result.step_results["load"].progress == {"row": 5}
+
+
+async def test_the_request_id_of_a_run_goes_into_its_steps_and_the_calls_that_they_make() -> None:
+    """https://github.com/temporalio/sdk-python/issues/217"""
+    headers = (("x-request-id", "order-7"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"))
+    seen = {}
+
+    async def parent(agent: WorkflowAgent, step: Any, context: Any) -> str:
+        seen["parent"] = (step.request_id, step.traceparent)
+        child = agent.create_workflow("child")
+        child.add_step("leaf", handler="leaf")
+        return (await agent.execute_workflow(child)).run_id
+
+    def leaf(agent: WorkflowAgent, step: Any, context: Any) -> None:
+        seen["leaf"] = (step.request_id, step.traceparent)
+        reply = agent.run("hi", model="scripted/echo", tools=[])
+        assert reply.content
+
+    with ServerProcess("--scripted") as server:
+        agent = WorkflowAgent(target=server.target)
+        agent.register_handler("parent", parent)
+        agent.register_handler("leaf", leaf)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("parent", handler="parent")
+        before = origin.set(headers)
+        result = await agent.execute_workflow(workflow)
+        origin.reset(before)
+    lines = [line for line in server.events if line.get("request_id") == "order-7"]
+    assert result.successful, result.error
+    assert seen == dict.fromkeys(("parent", "leaf"), ("order-7", headers[1][1]))
+    assert {"StartWorkflowRun", "Stream"} <= {line["rpc"].rpartition("/")[2] for line in lines if "rpc" in line}

@@ -151,7 +151,8 @@ class AgentStream:
             check_size(prepared.request)
         elif self._started:  # the results of tools came to it
             check_size(prepared.request)
-        call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.headers())
+        headers = await self._do(prepared.headers())
+        call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=headers)
         self._work = self._call = call
         channel.streams.add(self)
         if self._ended:  # closed just now

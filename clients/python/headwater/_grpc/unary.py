@@ -40,6 +40,6 @@ async def answer(
         HeadwaterError: the call failed.
     """
     try:
-        return await method(request, timeout=timeout, metadata=server.headers())
+        return await method(request, timeout=timeout, metadata=await server.headers())
     except grpc.aio.AioRpcError as error:
         raise to_exception(error, target=server.target) from None

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.origin import origin, origin_of
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
@@ -30,7 +31,7 @@ from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.handlers import failed
 from headwater._worker.output import Output
 from headwater._worker.places import Places
-from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
+from headwater.exceptions import AuthenticationError, HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
 T = TypeVar("T")
@@ -281,7 +282,7 @@ class Worker:
             await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
             self._lost(to_exception(error, target=self._server.target))
-        except ServerUnavailableError as error:
+        except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)
         else:
             return True
@@ -291,7 +292,7 @@ class Worker:
         return was_registered
 
     def _lost(self, error: HeadwaterError) -> None:
-        if error.code is not None and error.code.name in _FINAL:
+        if isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
             now = asyncio.get_running_loop().time()
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
@@ -323,6 +324,7 @@ class Worker:
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
         async with self._places.take(task, functools.partial(self._wait_for, task.task_id)):
             self._begun.add(task.task_id)
+            origin.set(origin_of(task))
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
@@ -371,7 +373,9 @@ class Worker:
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
 
-def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool, reason: str = "") -> worker_service_pb2.TaskResult:
+def _handed_back(
+    task: worker_service_pb2.WorkerTask, *, begun: bool, reason: str = ""
+) -> worker_service_pb2.TaskResult:
     back = worker_service_pb2.TaskHandback(begun=begun, reason=reason)
     return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=back)
 

@@ -127,8 +127,10 @@ class RunWatch(Generic[T]):
             self._loop = asyncio.get_running_loop()
             self._called = self._loop.time()
             request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
-            self._call = channel.workflows.WatchWorkflowRun(request, metadata=self._server.headers())
+            self._call = channel.workflows.WatchWorkflowRun(request, metadata=await self._server.headers())
             channel.streams.add(self)
+            if self._ended:  # closed just now
+                self._call.cancel()
         message = await self._call.read()
         return None if message is grpc.aio.EOF else cast("workflow_pb2.WorkflowEvent", message)
 
