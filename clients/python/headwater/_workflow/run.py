@@ -17,7 +17,7 @@ import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from headwater._grpc.channels import open_channel
@@ -64,6 +64,7 @@ class Session:
         hosts: the agent's workers.
         place: where to host handlers for the run; None when it needs none of this process.
         handlers: all that this process has.
+        queues: those of the run's handlers.
         mistakes: those that were found in the definition.
     """
 
@@ -73,8 +74,10 @@ class Session:
         hosts: Hosts,
         place: ProcessIdentity | None,
         handlers: Mapping[str, TaskHandler],
+        queues: Collection[str],
         mistakes: Sequence[Violation] = (),
     ) -> None:
+        self.queues = queues
         self._server = server
         self._hosts = hosts
         self._identity = place
@@ -178,6 +181,11 @@ class WorkflowStream:
         self._ended = False
         self._cut = ""  # why it ended before the run, when its reader did not end it
 
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues of the run's handlers, once it has begun."""
+        return () if self._session is None else self._session.queues
+
     def __aiter__(self) -> WorkflowStream:
         return self
 
@@ -227,12 +235,13 @@ class WorkflowStream:
         if self._beginning is not None:
             raise RuntimeError("another task already waits for the first event of this stream")
         (await open_channel(self._server)).streams.add(self)
-        self._session, beginning = self._begin()
+        session, beginning = self._begin()
+        self._session = session
         self._beginning = background().submit(beginning)
         begun = await result_of(self._beginning)
         self.run_id = begun.run_id
         convert = functools.partial(to_event, begun.run_id)
-        self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True)
+        self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True, queues=session.queues)
         self._watching_worker = background().submit(self._session.watch_worker(self._watch, self._failures))
         return self._watch
 
