@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
 from headwater._grpc.server import Server
+from headwater._values.background import report_death
 from headwater._values.validation import int32
 from headwater._worker.places import current, given_back
 from headwater._workflow.events import WorkflowEvent, to_event
@@ -39,7 +40,7 @@ class WorkflowRunHandle:
         reading = contextvars.copy_context()
         reading.run(current.set, None)  # a handler does not wait for a run yet that it has started
         self._task = asyncio.create_task(stream.read_to_end(), name=f"headwater run {run_id}", context=reading)
-        self._task.add_done_callback(_look_at)
+        report_death(self._task, f"the watch of run {run_id}, whose handlers are no longer hosted here")
 
     def __repr__(self) -> str:
         return f"WorkflowRunHandle(id={self.id!r})"
@@ -80,12 +81,6 @@ class WorkflowRunHandle:
             WorkflowError: it has completed or failed already.
         """
         await cancel_run(self._server, self.id)
-
-
-def _look_at(task: asyncio.Task[WorkflowResult]) -> None:
-    """`result` raises what went wrong. When it is not called, asyncio shall not complain."""
-    if not task.cancelled():
-        task.exception()
 
 
 class WorkflowProgress:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 from headwater._grpc.channels import open_channel
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
+from headwater._values.background import report_death
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.context import update as update_context
 from headwater._workflow.definition import Violation
@@ -242,7 +243,7 @@ class WorkflowStream:
         self.run_id = begun.run_id
         convert = functools.partial(to_event, begun.run_id)
         self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True, queues=session.queues)
-        self._watching_worker = background().submit(self._session.watch_worker(self._watch, self._failures))
+        self._watching_worker = _look_after_worker(session, self._watch, self._failures)
         return self._watch
 
     async def _finish(self, result: WorkflowResult) -> None:
@@ -292,6 +293,7 @@ class WorkflowStream:
         if self._session is not None and self._beginning is not None and not sys.is_finalizing():
             with contextlib.suppress(ForkError):  # in a child of a fork: the run is its parent's
                 self._giving_up = background().submit(self._session.give_up(self._beginning, cancel=self._cancels))
+                report_death(self._giving_up, f"leaving run {self.run_id}")
                 _remember(self._giving_up)
 
     async def aclose(self) -> None:
@@ -304,6 +306,20 @@ class WorkflowStream:
 
     def __del__(self) -> None:
         self.cancel()
+
+
+def _look_after_worker(
+    session: Session, watch: RunWatch[WorkflowEvent], failures: list[HeadwaterError]
+) -> concurrent.futures.Future[None]:
+    """`Session.watch_worker`, without a reference to the stream: that ends the run when it is dropped."""
+
+    def died(error: BaseException) -> None:
+        failures.append(WorkflowError(f"the look at the worker of the run failed: {error!r}"))
+        watch.cancel()
+
+    looking = background().submit(session.watch_worker(watch, failures))
+    report_death(looking, f"the look at the worker of run {watch.run_id}", died)
+    return looking
 
 
 async def result_of(future: concurrent.futures.Future[T]) -> T:

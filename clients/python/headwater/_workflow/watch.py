@@ -54,8 +54,8 @@ class RunWatch(Generic[T]):
             first is reported at once.
         advice: for the error after a minute without any answer: the fate of the run; None for words for code.
         note: is called with a line when the connection is lost, and when it is there again.
-        queues: those of the run's handlers. A handler that reads the watch may be in their way, and gives its place back.
-            None: the server is asked, where that can be.
+        queues: those of the run's handlers. A handler that reads the watch may be in their way: it gives its place
+            back. None: the server is asked, where that can be.
 
     Attributes:
         after: sequence of the last event that came.
