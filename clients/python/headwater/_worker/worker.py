@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
@@ -280,7 +281,8 @@ class Worker:
         try:
             await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
-            self._lost(to_exception(error, target=self._server.target))
+            answers = "" if self._was_registered else await explain(error, self._server.target)
+            self._lost(to_exception(error, target=self._server.target, answers=answers))
         except ServerUnavailableError as error:
             self._lost(error)
         else:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 from headwater._grpc.patience import Patience, answer_patiently, may_pass
 from headwater._grpc.server import Server
 from headwater._grpc.unary import answer
@@ -107,7 +108,8 @@ class RunWatch(Generic[T]):
             except grpc.aio.AioRpcError as error:
                 self._call = None
                 if not self._ended:
-                    await self._pause(to_exception(error, target=self._server.target))
+                    answers = "" if self._known else await explain(error, self._server.target)
+                    await self._pause(to_exception(error, target=self._server.target, answers=answers))
                 continue
             if message is not None:
                 self._heard(message.sequence)
