@@ -23,6 +23,7 @@ from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.places import given_back
 from headwater._worker.serving import serve
@@ -73,6 +74,7 @@ Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
 """`(agent, step, context)`: a function, an async function, or an async generator of text."""
 
 
+@all_names_nearest
 class WorkflowAgent(Agent):
     """An agent that executes workflows. Its arguments are those of `Agent`.
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from headwater._grpc.channels import close_owned
 from headwater._grpc.server import Server, check_target, resolve_server
-from headwater._values.names import names_nearest
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import header
 
 
+@all_names_nearest
 class Connection:
     """One server, and what lets this program in.
 
@@ -27,16 +28,24 @@ class Connection:
         ValidationError: for a bad value; the message names it.
     """
 
-    @names_nearest
     def __init__(self, target: str | None = None, *, token: str | None = None) -> None:
         self._target = None if target is None else check_target("target", target)
-        self._token = header("token", token) if token else None
+        self.token = token
         self._owner = object()
 
     @property
     def target(self) -> str:
         """Address of the server, as the next call would use it."""
         return self.server_of_call().target
+
+    @property
+    def token(self) -> str | None:
+        """Lets this program into the server; a new one counts from the next call on."""
+        return self._token
+
+    @token.setter
+    def token(self, token: str | None) -> None:
+        self._token = header("token", token) if token else None
 
     def server_of_call(self, token: str | None = None) -> Server:
         """Where a call goes; `token` counts instead of the connection's."""

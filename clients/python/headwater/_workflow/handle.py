@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator
 from typing import Any, TypeAlias
 
 from headwater._grpc.server import Server
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import int32
 from headwater._worker.places import given_back
 from headwater._workflow.events import WorkflowEvent, to_event
@@ -21,6 +22,7 @@ from headwater.exceptions import WorkflowError
 ProgressCallback: TypeAlias = Callable[[WorkflowEvent], Awaitable[None] | None]
 
 
+@all_names_nearest
 class WorkflowRunHandle:
     """A run that continues by itself. `WorkflowAgent.start_workflow` makes it.
 
