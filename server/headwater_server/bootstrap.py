@@ -70,14 +70,8 @@ async def serve(
         _check_default(providers)
         if not await _or_stopping(providers.open(), stopping):
             return
-        timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
-        streams = RunningStreams(identity.index)
-        stack.push_async_callback(streams.close)
-        opener = partial(StreamOpener, providers, streams, timeouts)
-        owned = await _open_runs(stack, server_settings, opener) if identity.owns_runs else None
-        agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
-        server = ProcessServer(identity, agents, owned.services if owned else None)
-        stack.push_async_callback(server.stop)
+        parts = await _assemble(stack, server_settings, providers, identity)
+        server, owned = parts.server, parts.owned
         if owned and not await _or_stopping(owned.runs.open(), stopping):
             return
         await server.start(server_settings.host, server_settings.port)
@@ -93,8 +87,8 @@ async def serve(
         _on_signals(stopping.set)
         on_listening(server.port)
         await stopping.wait()
-        log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
-        drains = [streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
+        log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
+        drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
         await _drain(server_settings.drain_seconds, server.announce_end, drains)
         if owned:
             owned.services.workers.drain()
@@ -108,6 +102,58 @@ class _Owned:
     journal: Journal
     runs: Runs
     services: RunServices
+    workers: WorkerPool
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a process; `owned` only where it owns the runs."""
+
+    server: ProcessServer
+    streams: RunningStreams
+    owned: _Owned | None
+
+
+async def _assemble(
+    stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
+) -> _Parts:
+    """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
+    timeouts = Timeouts(settings.first_chunk_seconds, settings.next_chunk_seconds)
+    streams = RunningStreams(identity.index)
+    stack.push_async_callback(streams.close)
+    opener = partial(StreamOpener, providers, streams, timeouts)
+    owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
+    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, VERSION)
+    server = ProcessServer(identity, agents, owned.services if owned else None)
+    stack.push_async_callback(server.stop)
+    return _Parts(server, streams, owned)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs: its port, and its workers."""
+
+    port: int
+    workers: WorkerPool
+
+
+@asynccontextmanager
+async def running(settings: ServerSettings, providers: ProviderRegistry) -> AsyncIterator[Running]:
+    """A server with these providers for the length of the block, at whose end all that runs is ended.
+
+    Raises PortTakenError, and JournalError when the runs cannot be read.
+    """
+    async with AsyncExitStack() as stack:
+        parts = await _assemble(stack, settings, providers, SINGLE_PROCESS)
+        assert parts.owned is not None  # noqa: S101  the only process owns the runs
+        await parts.owned.runs.open()
+        await parts.server.start(settings.host, settings.port)
+        await stack.enter_async_context(_running(parts.server.report_runs(parts.owned.journal)))
+        try:
+            yield Running(parts.server.port, parts.owned.workers)
+        finally:
+            await asyncio.gather(parts.streams.drain(0), parts.owned.runs.drain(0))
+            parts.owned.services.workers.drain()
 
 
 async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener]) -> _Owned:
@@ -121,7 +167,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION)
-    return _Owned(journal, runs, RunServices(WorkflowService(runs), workers))
+    return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 
 
 async def _drain(

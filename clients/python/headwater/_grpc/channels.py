@@ -24,8 +24,8 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Hashable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncGenerator, Callable, Hashable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from headwater._grpc.loading import fork_advice, grpc, is_loaded, load
 from headwater._grpc.patched import check_not_patched
@@ -74,6 +74,10 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 
 
+Wanted: TypeAlias = Callable[[Hashable, str], bool]
+"""Whether a channel is meant, by its owner and its target."""
+
+
 class Interruptible(Protocol):
     """A stream that can be ended from any thread."""
 
@@ -82,14 +86,9 @@ class Interruptible(Protocol):
 
 
 class OpenChannel:
-    """A channel to a server, the stubs over it, and the streams that run over it.
-
-    Attributes:
-        owner: the connection that it belongs to; None for a channel that all agents of a target share.
-    """
+    """A channel to a server, the stubs over it, and the streams that run over it."""
 
     def __init__(self, server: Server) -> None:
-        self.owner = server.owner
         self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet()
         proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.target) else []
         # Channels of one process share a connection to a server unless each has this option.
@@ -129,9 +128,9 @@ class LoopChannels:
             found = self._open[key] = OpenChannel(server)
         return found
 
-    def has(self, owner: Hashable) -> bool:
-        """Whether a channel of this owner is open."""
-        return any(channel.owner == owner for channel in list(self._open.values()))
+    def has(self, wanted: Wanted) -> bool:
+        """Whether one of these channels is open."""
+        return any(wanted(*key) for key in list(self._open))
 
     def abandon(self) -> None:
         """Drop the channels of a loop that is closed already; they close as they are freed."""
@@ -144,9 +143,9 @@ class LoopChannels:
         for channel in opened:
             await channel.close()
 
-    async def close_owned(self, owner: Hashable) -> None:
-        """End the streams and close the channels of one owner."""
-        for key in [key for key, channel in self._open.items() if channel.owner == owner]:
+    async def close_those(self, wanted: Wanted) -> None:
+        """End the streams and close the channels that are wanted."""
+        for key in [key for key in self._open if wanted(*key)]:
             await self._open.pop(key).close()
 
 
@@ -199,17 +198,26 @@ async def open_channel(server: Server) -> OpenChannel:
 
 async def close_owned(owner: Hashable) -> None:
     """Close the channels of an owner on every loop. A loop that does not run closes its own when it is closed."""
+    await _close_those(lambda of, _: of == owner)
+
+
+async def close_target(target: str) -> None:
+    """Close the channels to a server on every loop, as `close_owned` does."""
+    await _close_those(lambda _, to: to == target)
+
+
+async def _close_those(wanted: Wanted) -> None:
     here = asyncio.get_running_loop()
     elsewhere: list[asyncio.Future[None]] = []
     with _lock:
         loops = list(_loops.items())
     for loop, channels in loops:
-        if loop is not here and loop.is_running() and channels.has(owner):
+        if loop is not here and loop.is_running() and channels.has(wanted):
             with contextlib.suppress(RuntimeError):  # it was closed in this moment, and its channels with it
-                closing = asyncio.run_coroutine_threadsafe(channels.close_owned(owner), loop)
+                closing = asyncio.run_coroutine_threadsafe(channels.close_those(wanted), loop)
                 elsewhere.append(asyncio.wrap_future(closing))
     if here in _loops:
-        await _loops[here].close_owned(owner)
+        await _loops[here].close_those(wanted)
     if elsewhere:
         await asyncio.wait(elsewhere, timeout=_CLOSE_SECONDS)  # a loop that is blocked closes its own later
 
