@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from headwater._call.request import build_agent
