@@ -20,6 +20,7 @@ from headwater_server.providers.scripted.provider import ScriptedProvider, Scrip
 from headwater_server.providers.scripted.script import question, reply
 
 DEFAULT_MODEL = "scripted"
+ANTHROPIC = "anthropic"
 
 Pieces: TypeAlias = "asyncio.Queue[str | HeadwaterError | None]"
 """Chunks and, at last, the failure or None for a normal end."""
@@ -112,6 +113,26 @@ class _OpenStream:
         self._closed.set()
 
 
+class _NamedStream:
+    """A reply under way whose events have names, as Anthropic's have; see ProviderStream."""
+
+    request_id = ""
+
+    def __init__(self, stream: ProviderStream) -> None:
+        self._stream = stream
+
+    async def read(self) -> list[ProviderEvent]:
+        """The next event, with its name."""
+        events = await self._stream.read()
+        for event in events:
+            event.event_type = "content_block_delta" if isinstance(event, Delta) else "message_stop"
+        return events
+
+    async def aclose(self) -> None:
+        """Ends the reply."""
+        await self._stream.aclose()
+
+
 class PlannedReplies:
     """The replies that are planned and not yet taken, and the requests that came.
 
@@ -149,7 +170,8 @@ class PlannedProvider(ScriptedProvider):
 
     def stream(self, request: ChatRequest) -> ProviderStream:
         """Begins the reply that is planned for the request. Raises HeadwaterError when there is none."""
-        return self._replies.take(self.name, request).begin(self, request)
+        stream = self._replies.take(self.name, request).begin(self, request)
+        return _NamedStream(stream) if self.name == ANTHROPIC else stream
 
     async def models(self) -> list[ModelInfo]:
         """The model of requests that name none."""

@@ -1,7 +1,7 @@
 """The process in which the servers of a test run live, and the way of orders to it.
 
-It is a separate process, so that what a test does to its own (a frozen clock, a patched module, a fork, a blocked
-loop) leaves the server as it is. It is found by the entry point `headwater.testing`, since the client imports nothing
+It is a separate process: a frozen clock, a patched module, a fork or a blocked loop in a test does not reach the
+server. It is found by the entry point `headwater.testing`, since the client imports nothing
 of the server.
 """
 
