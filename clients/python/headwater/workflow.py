@@ -23,6 +23,7 @@ from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.plain import from_json
 from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.places import given_back
 from headwater._worker.serving import serve
@@ -68,6 +69,7 @@ __all__ = [
     "WorkflowRunHandle",
     "WorkflowStream",
     "WorkflowTimeoutError",
+    "from_json",
 ]
 
 Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
