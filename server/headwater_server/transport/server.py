@@ -18,6 +18,9 @@ MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
 LONGEST_DRAIN_SECONDS = 86_400.0
+LEAVE_SECONDS = 0.1
+"""How long callers that watch the health have to go elsewhere before GOAWAY. gRPC ends each call that comes between
+that and the caller's reading of it by a bare CANCELLED, whatever this server does."""
 LATE_CALLS_SECONDS = 0.1
 """How long calls may be on their way when GOAWAY is sent; they are taken like those before."""
 SERVICES = tuple(
@@ -105,8 +108,11 @@ class GrpcServer:
         await self._health.set(service, status)
 
     async def announce_end(self) -> None:
-        """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
+        """Says NOT_SERVING, then closes the port and sends each client GOAWAY: its calls continue, its next one goes to
+        another address.
+        """
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(LEAVE_SECONDS)
         # gRPC ends what runs after this time; `stop` comes before that.
         self._leaving = asyncio.create_task(self._server.stop(LONGEST_DRAIN_SECONDS))
         await asyncio.sleep(LATE_CALLS_SECONDS)
