@@ -26,7 +26,7 @@ def _options(command: Any) -> Any:
     for option in reversed(
         (
             click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG]."),
-            click.option("--host", help="Address to listen on [127.0.0.1]."),
+            click.option("--host", help="Address to listen on, or unix:PATH [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
             click.option("--processes", type=int, help="Processes that share the port [1]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
@@ -103,9 +103,8 @@ def serve(**flags: Any) -> None:
 
     server = loaded.settings.server
     configure_logging(server.log_level, server.log_format)
-    host = f"[{server.host}]" if ":" in server.host else server.host
     try:
-        uvloop.run(run(loaded, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
+        uvloop.run(run(loaded, lambda target: click.echo(f"Headwater is listening on {target}")))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:

@@ -44,6 +44,12 @@ def _default_data_dir() -> str:
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "headwater")
 
 
+def _check_host(host: str) -> str:
+    if host in ("unix:", "unix://"):
+        raise ValueError(f"{host} needs the path of a socket, unix:PATH")
+    return host
+
+
 class ServerSettings(_Settings):
     """`[server]`: the port, the log, the data, and what holds for all providers.
 
@@ -51,7 +57,7 @@ class ServerSettings(_Settings):
     is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are kept.
     """
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
     processes: int = Field(1, ge=1, le=64)
     default_model: str = ""

@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.transport.interceptors.chain import interceptors
-from headwater_server.transport.port import PortTakenError, check_port
+from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of
 from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
@@ -91,9 +91,11 @@ class GrpcServer:
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError."""
-        if not self._shares_port:
+        if path := socket_path(host):
+            check_path(path)
+        elif not self._shares_port:
             check_port(host, port)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = target_of(host, port)
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:

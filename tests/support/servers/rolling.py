@@ -17,7 +17,7 @@ from tests.support.servers.server import ServerProcess
 CALLS_IN_BETWEEN = 100
 """How many calls are made before a server is ended, and while it is away."""
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.05
 """The pause of a caller between its calls, so that a server that starts has time too."""
 
 Call = Callable[[], Awaitable[None]]
@@ -39,7 +39,9 @@ class Figures:
 
     def __str__(self) -> str:
         failed = self.failures.total()
-        return f"{self.calls} calls, {failed} failed, the longest wait {self.longest_seconds:.3f} s {dict(self.failures)}"
+        return (
+            f"{self.calls} calls, {failed} failed, the longest wait {self.longest_seconds:.3f} s {dict(self.failures)}"
+        )
 
 
 class TwoServers:
