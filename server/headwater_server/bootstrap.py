@@ -77,7 +77,8 @@ async def serve(
         opener = partial(StreamOpener, providers, streams, timeouts)
         owned = await _open_runs(stack, server_settings, opener) if identity.owns_runs else None
         agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
-        server = ProcessServer(identity, agents, owned.services if owned else None)
+        services = owned.services if owned else None
+        server = ProcessServer(identity, agents, services, server_settings.max_concurrent_streams)
         stack.push_async_callback(server.stop)
         if owned and not await _or_stopping(owned.runs.open(), stopping):
             return

@@ -36,6 +36,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from headwater_server.processes.open_files import raise_open_files
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.port import PortTakenError, hold_path, hold_port, socket_path, target_of
 
@@ -296,6 +297,7 @@ def main() -> None:
         config = json.load(file)
     server = config["settings"]["server"]
     configure_logging(server["log_level"], server["log_format"])
+    raise_open_files()  # each process that it starts has the same limit
     try:
         clean = _supervise(config)
     except PortTakenError as error:

@@ -56,9 +56,16 @@ class ProcessServer:
         identity: which process this is.
         streams: for the AgentService, which every process has.
         runs: the other services; None in a process that passes them on to their owner.
+        max_concurrent_streams: how many calls a connection may have at once; 0 for no limit.
     """
 
-    def __init__(self, identity: ProcessIdentity, streams: StreamServices, runs: RunServices | None) -> None:
+    def __init__(
+        self,
+        identity: ProcessIdentity,
+        streams: StreamServices,
+        runs: RunServices | None,
+        max_concurrent_streams: int = 0,
+    ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
         self._relay: Relay | None = None
@@ -69,9 +76,10 @@ class ProcessServer:
             self._siblings = SiblingServer(local)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
-            self._public = GrpcServer([routed, *(_runs(runs) or relayed_services(self._relay))], shares_port=True)
+            public = [routed, *(_runs(runs) or relayed_services(self._relay))]
+            self._public = GrpcServer(public, max_concurrent_streams, shares_port=True)
         else:
-            self._public = GrpcServer(local)
+            self._public = GrpcServer(local, max_concurrent_streams)
 
     @property
     def port(self) -> int:

@@ -70,18 +70,23 @@ class GrpcServer:
 
     Args:
         services: all of `SERVICES`.
+        max_concurrent_streams: how many calls a connection may have at once; 0 for no limit.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
 
     Attributes:
         port: the port listened on, once started.
     """
 
-    def __init__(self, services: Iterable[AddService], *, shares_port: bool = False) -> None:
+    def __init__(
+        self, services: Iterable[AddService], max_concurrent_streams: int = 0, *, shares_port: bool = False
+    ) -> None:
         self.port = 0
         self._shares_port = shares_port
         self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
-        options = (*OPTIONS, ("grpc.so_reuseport", int(shares_port)))
+        options = [*OPTIONS, ("grpc.so_reuseport", int(shares_port))]
+        if max_concurrent_streams:
+            options.append(("grpc.max_concurrent_streams", max_concurrent_streams))
         self._server = grpc.aio.server(interceptors=interceptors(), options=options)
         self._health = health.aio.HealthServicer()
         for add in services:

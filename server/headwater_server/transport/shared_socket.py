@@ -31,7 +31,7 @@ class SharedSocket:
         shared = socket.socket(fileno=listener)
         shared.set_inheritable(False)  # a program that this process starts must not keep it open
         shared.setblocking(False)
-        self._server = await asyncio.start_unix_server(self._join, sock=shared, limit=READ_BYTES)
+        self._server = await asyncio.start_unix_server(self._accept, sock=shared, limit=READ_BYTES)
 
     def leave(self) -> None:
         """Takes no more connections; those that are there continue."""
@@ -46,10 +46,12 @@ class SharedSocket:
         if self._joined:
             await asyncio.wait(self._joined)
 
+    def _accept(self, theirs: asyncio.StreamReader, to_them: asyncio.StreamWriter) -> None:
+        joined = asyncio.create_task(self._join(theirs, to_them))
+        self._joined.add(joined)
+        joined.add_done_callback(self._joined.discard)
+
     async def _join(self, theirs: asyncio.StreamReader, to_them: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._joined.add(task)
         try:
             ours, to_us = await asyncio.open_unix_connection(self._path, limit=READ_BYTES)
             try:
@@ -61,7 +63,6 @@ class SharedSocket:
         except* OSError:
             pass  # one side has gone, or this process ends
         finally:
-            self._joined.discard(task)
             await _close(to_them)
 
 
