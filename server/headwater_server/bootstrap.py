@@ -25,6 +25,7 @@ from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.transport.port import socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
@@ -45,13 +46,13 @@ log = structlog.get_logger("headwater.server")
 
 
 async def serve(
-    config: Config, on_listening: Callable[[int], None], identity: ProcessIdentity = SINGLE_PROCESS
+    config: Config, on_listening: Callable[[str], None], identity: ProcessIdentity = SINGLE_PROCESS
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
         config: the settings and keys in force.
-        on_listening: called with the port, once calls are taken.
+        on_listening: called with the address for callers, once calls are taken.
         identity: which of the server's processes this is.
 
     Raises ConfigError for a default_model that no provider here has, PortTakenError, JournalError when the runs cannot
@@ -78,14 +79,14 @@ async def serve(
         if owned:
             await stack.enter_async_context(_running(server.report_runs(owned.journal)))
         names = [provider.name for provider in providers.configured()]
-        log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
-        if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
+        log.info("listening", **_where(server_settings.host, server.port), version=VERSION, providers=names)
+        if server_settings.host not in ("localhost", "127.0.0.1", "::1") and not socket_path(server_settings.host):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
-        on_listening(server.port)
+        on_listening(target_of(server_settings.host, server.port))
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
@@ -93,6 +94,11 @@ async def serve(
         if owned:
             owned.services.workers.drain()
     log.info("stopped")
+
+
+def _where(host: str, port: int) -> dict[str, Any]:
+    """The facts of an address for the log; a Unix socket has no port."""
+    return {"host": target_of(host, port)} if socket_path(host) else {"host": host, "port": port}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,8 @@ async def _assemble(
     opener = partial(StreamOpener, providers, streams, timeouts)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, VERSION)
-    server = ProcessServer(identity, agents, owned.services if owned else None)
+    services = owned.services if owned else None
+    server = ProcessServer(identity, agents, services, settings.max_concurrent_streams)
     stack.push_async_callback(server.stop)
     return _Parts(server, streams, owned)
 

@@ -3,7 +3,8 @@
 A block of Python is run as a program. The commands of a bash block are run one after the other, with two exceptions: a
 `make` target is only looked up, since it would run this test, and so is a package that `pip` installs; `headwater
 serve` is started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML
-block must be a configuration without mistakes.
+block must be a configuration without mistakes. A JSON block is a service config: tests/chaos/test_rolling_restarts.py calls
+with it.
 
 A page with titled blocks (```python title="story.py") is a walk: its blocks are run from top to bottom in one folder, a
 copy of the server. A titled block is saved there under its title, and a diff is applied. A block of text that follows
@@ -149,7 +150,12 @@ def worker(command: str, folder: Path, variables: dict[str, str]) -> Iterator[No
 
 
 def test_every_block_is_of_a_kind_that_is_checked_here():
-    assert {block.language for block in BLOCKS if block.page not in WALKS} <= {"bash", "python", "toml"} | NOT_RUN
+    assert {block.language for block in BLOCKS if block.page not in WALKS} <= {
+        "bash",
+        "python",
+        "toml",
+        "json",
+    } | NOT_RUN
     assert {block.language for block in BLOCKS if block.page in WALKS} <= {"bash", "python", "diff", "text"} | NOT_RUN
     assert len(BLOCKS) == sum(len(ANY_FENCE.findall(text_of(page))) for page in PAGES)
     assert len(commands()) > 10

@@ -45,12 +45,24 @@ _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
 
 # A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
-# are safe to repeat: the headers of a call that has begun come at once, and after them gRPC does not repeat it.
+# are safe to repeat: the headers of a stream that has begun come at once, and after them gRPC does not repeat it. Of
+# the calls about runs, it repeats those that do the same however often they come. A start has a request_id.
+_REPEATED_OF_WORKFLOWS = (
+    "ValidateWorkflow",
+    "StartWorkflowRun",
+    "WatchWorkflowRun",
+    "GetWorkflowRun",
+    "ListWorkflowRuns",
+    "CancelWorkflowRun",
+)
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
-                "name": [{"service": "headwater.v1.AgentService"}],
+                "name": [
+                    {"service": "headwater.v1.AgentService"},
+                    *({"service": "headwater.v1.WorkflowService", "method": name} for name in _REPEATED_OF_WORKFLOWS),
+                ],
                 "retryPolicy": {
                     "maxAttempts": 3,
                     "initialBackoff": "0.02s",

@@ -15,6 +15,7 @@ import click
 from headwater.agent import Agent
 from headwater.cli.commands import asking, print_reply
 from headwater.cli.output import one_line
+from headwater.cli.terminal import outlive
 from headwater.exceptions import HeadwaterError
 
 HELP = """\
@@ -31,6 +32,7 @@ def chat(**settings: Any) -> None:
 
     Ctrl-C stops a reply, or clears the line; on an empty line it ends, as Ctrl-D does.
     """
+    outlive()
     agent = Agent(**settings)
     read = _reader()
     while True:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 import unicodedata
@@ -19,6 +20,12 @@ import click
 _FRAMES = "|/-\\"
 _FRAME_SECONDS = 0.1
 _PIECES = re.compile(r"\n| +|[^\n ]+")
+
+
+def outlive() -> None:
+    """Lets the end of the terminal (SIGHUP) be no end of this program: its input ends then, or it needs none."""
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def is_dumb() -> bool:
