@@ -198,7 +198,9 @@ def _read(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: is not UTF-8; save the file in that encoding"]) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not TOML: {error}"]) from error
 
 
@@ -241,6 +243,8 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
         return f"{named}: there is no such setting{cure}"
     if error["type"] == "tuple_type":
         return f"{named}: must be a list"
+    if error["type"] == "string_unicode":
+        return f"{named}: is not UTF-8"
     if error["type"] == "missing":
         return f"{'.'.join(path)}: is missing"
     if error["type"] in ("union_tag_not_found", "union_tag_invalid"):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import suppress
 
 
 class PortTakenError(Exception):
-    """The address cannot be listened on; the message is one line for people."""
+    """The address cannot be listened on; the message is one line for people.
+
+    Args:
+        message: that line.
+        is_setting: whether the address is a mistake in the settings; otherwise another program has it.
+    """
+
+    def __init__(self, message: str, *, is_setting: bool = False) -> None:
+        super().__init__(message)
+        self.is_setting = is_setting
 
 
 def check_port(host: str, port: int) -> None:
@@ -55,4 +65,5 @@ def _bind(host: str, port: int, *options: int) -> socket.socket:
 
 def _taken(host: str, port: int, error: OSError | UnicodeError) -> PortTakenError:
     why = error.strerror if isinstance(error, OSError) else "not the name of a host"
-    return PortTakenError(f"cannot listen on {host}:{port}: {why or error}; choose with --host and --port")
+    message = f"cannot listen on {host}:{port}: {why or error}; choose with --host and --port"
+    return PortTakenError(message, is_setting=getattr(error, "errno", None) != errno.EADDRINUSE)
