@@ -179,8 +179,22 @@ def load(
     for path, value in (flags or {}).items():
         values[path] = value
         origins[path] = f"--{path[1] if path[0] == 'providers' else path[-1].replace('_', '-')}"
+    _check_text(values, origins)
     settings = _validate(values, origins)
     return Config(settings, _keys(settings, environment, origins), origins)
+
+
+def _check_text(values: Layer, origins: Mapping[tuple[str, ...], str]) -> None:
+    """Raises ConfigError for bytes of the environment or the command line that are not UTF-8; paths may have any."""
+    mistakes = []
+    for path, value in values.items():
+        if isinstance(value, str) and not path[-1].endswith(("dir", "path", "file")):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                mistakes.append(f"{origins[path]}: is not UTF-8")
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _variables() -> Iterator[tuple[str, tuple[str, ...], Callable[[str], str]]]:
@@ -243,8 +257,6 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
         return f"{named}: there is no such setting{cure}"
     if error["type"] == "tuple_type":
         return f"{named}: must be a list"
-    if error["type"] == "string_unicode":
-        return f"{named}: is not UTF-8"
     if error["type"] == "missing":
         return f"{'.'.join(path)}: is missing"
     if error["type"] in ("union_tag_not_found", "union_tag_invalid"):

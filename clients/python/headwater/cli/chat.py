@@ -11,7 +11,7 @@ import click
 from headwater.agent import Agent
 from headwater.cli.commands import asking, print_reply
 from headwater.cli.conversations import FileError, load, save
-from headwater.cli.output import one_line, report
+from headwater.cli.output import one_line, report, wrapped
 from headwater.cli.process import wait_for
 from headwater.cli.prompting import reader
 from headwater.cli.terminal import faint, on_terminal
@@ -54,7 +54,7 @@ def chat(**settings: Any) -> None:
         elif message.strip() in ("/quit", "/exit"):
             return
         else:
-            click.echo(_command(agent, message), err=True)
+            click.echo(wrapped(_command(agent, message)), err=True)
 
 
 def _ask(agent: Agent, message: str) -> None:

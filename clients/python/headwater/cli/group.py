@@ -51,8 +51,13 @@ _FIELDS = {
     "min_create_time": "since",
 }
 """Fields of the contract that a command has under another name."""
+_CALLS = {
+    "ListWorkflowRuns": "`headwater workflow list`",
+    "ResumeWorkflowRun": "`headwater workflow resume`",
+}
+"""The commands for calls of the contract that the server's advice names."""
 _MORE_TIME = "; allow more with timeout="
-_NAME = re.compile(r"\b([a-z][a-z_]*)(=\S*)?")
+_NAME = re.compile(r"\b([a-z][a-z_]*)=(?![\w\"'.\[{-])")
 
 
 class Group(click.Group):
@@ -93,9 +98,11 @@ def _in_flags(error: HeadwaterError, parameters: list[click.Parameter]) -> str:
     if isinstance(error, ValidationError) and error.violations:
         return "; ".join(f"{name(field)}: {text}" if field else text for field, text in error.violations)
     message = str(error)
+    for call, command in _CALLS.items():
+        message = message.replace(call, command)
     if "timeout" not in names:
         message = message.replace(_MORE_TIME, "")
-    return _NAME.sub(lambda found: name(found[1]) if found[2] == "=" else found[0], message)
+    return _NAME.sub(lambda found: names.get(found[1], found[0]), message)
 
 
 def _shown(parameter: click.Parameter) -> str:

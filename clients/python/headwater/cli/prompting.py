@@ -59,6 +59,10 @@ class _Editing:
                 if not self._typed:
                     raise
                 click.echo(err=True)
+            except EOFError:
+                if is_dumb():  # readline ends the line elsewhere
+                    click.echo(err=True)
+                raise
             finally:
                 signal.signal(signal.SIGINT, usual)
 
