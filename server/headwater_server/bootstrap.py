@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.config import Config, ConfigError, ServerSettings
+from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
@@ -25,7 +25,7 @@ from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
-from headwater_server.transport.port import socket_path, target_of
+from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
@@ -33,7 +33,7 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Journal
+from headwater_server.workflows.journal.base import Journal, JournalFolderError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
@@ -68,7 +68,7 @@ async def serve(
         client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}"))
         providers = build_providers(config, client)
         stack.push_async_callback(providers.aclose)
-        _check_default(providers)
+        _check_default(providers, config)
         if not await _or_stopping(providers.open(), stopping):
             return
         parts = await _assemble(stack, server_settings, providers, identity)
@@ -227,21 +227,31 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
     return done
 
 
-def _check_default(providers: ProviderRegistry) -> None:
+def _check_default(providers: ProviderRegistry, config: Config) -> None:
     """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
     try:
         providers.default()
     except HeadwaterError as error:
-        raise ConfigError([f"default_model: {error.message}"]) from error
+        origin = config.origins.get(("server", "default_model"), "default_model")
+        raise ConfigError([f"{origin}: {error.message}"]) from error
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code of a server that cannot start: whether the mistake is in its settings."""
+    if isinstance(error, PortTakenError):
+        return CONFIG_EXIT if error.is_setting else 1
+    return CONFIG_EXIT if isinstance(error, ConfigError | JournalFolderError) else 1
 
 
 async def default_answer(config: Config) -> str:
     """Which model answers a request that names nothing, as `provider/model`; empty for none.
 
-    Raises HeadwaterError for a default_model that no provider here has.
+    Raises ConfigError for a default_model that no provider here has.
     """
     async with HttpClient("headwater") as client:
-        default = build_providers(config, client).default()
+        providers = build_providers(config, client)
+        _check_default(providers, config)
+        default = providers.default()
     return f"{default.provider.name}/{default.model}" if default else ""
 
 

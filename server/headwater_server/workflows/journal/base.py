@@ -16,6 +16,10 @@ class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
 
 
+class JournalFolderError(JournalError):
+    """The folder that the settings name cannot have the journal."""
+
+
 class JournalDamagedError(JournalError):
     """The content of the journal is damaged: trying again does not help."""
 
