@@ -28,8 +28,8 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Hashable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncGenerator, Callable, Hashable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from headwater._grpc.loading import fork_advice, grpc, is_loaded, load
 from headwater._grpc.patched import check_not_patched
@@ -45,12 +45,24 @@ _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
 
 # A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
-# are safe to repeat: the headers of a call that has begun come at once, and after them gRPC does not repeat it.
+# are safe to repeat: the headers of a stream that has begun come at once, and after them gRPC does not repeat it. Of
+# the calls about runs, it repeats those that do the same however often they come. A start has a request_id.
+_REPEATED_OF_WORKFLOWS = (
+    "ValidateWorkflow",
+    "StartWorkflowRun",
+    "WatchWorkflowRun",
+    "GetWorkflowRun",
+    "ListWorkflowRuns",
+    "CancelWorkflowRun",
+)
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
-                "name": [{"service": "headwater.v1.AgentService"}],
+                "name": [
+                    {"service": "headwater.v1.AgentService"},
+                    *({"service": "headwater.v1.WorkflowService", "method": name} for name in _REPEATED_OF_WORKFLOWS),
+                ],
                 "retryPolicy": {
                     "maxAttempts": 3,
                     "initialBackoff": "0.02s",
@@ -80,6 +92,10 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 
 
+Wanted: TypeAlias = Callable[[Hashable, str], bool]
+"""Whether a channel is meant, by its owner and its target."""
+
+
 class Interruptible(Protocol):
     """A stream that can be ended from any thread."""
 
@@ -93,13 +109,9 @@ class OpenChannel:
     Args:
         server: where it leads.
         failed: the channel that it replaces, whose streams belong to it now.
-
-    Attributes:
-        owner: the connection that it belongs to; None for a channel that all agents of a target share.
     """
 
     def __init__(self, server: Server, failed: OpenChannel | None = None) -> None:
-        self.owner = server.owner
         self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet() if failed is None else failed.streams
         proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.target) else []
         self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy])
@@ -146,9 +158,9 @@ class LoopChannels:
             found = self._open[key] = OpenChannel(server, found)
         return found
 
-    def has(self, owner: Hashable) -> bool:
-        """Whether a channel of this owner is open."""
-        return any(channel.owner == owner for channel in list(self._open.values()))
+    def has(self, wanted: Wanted) -> bool:
+        """Whether one of these channels is open."""
+        return any(wanted(*key) for key in list(self._open))
 
     def abandon(self) -> None:
         """Drop the channels of a loop that is closed already; they close as they are freed."""
@@ -161,9 +173,9 @@ class LoopChannels:
         for channel in opened:
             await channel.close()
 
-    async def close_owned(self, owner: Hashable) -> None:
-        """End the streams and close the channels of one owner."""
-        for key in [key for key, channel in self._open.items() if channel.owner == owner]:
+    async def close_those(self, wanted: Wanted) -> None:
+        """End the streams and close the channels that are wanted."""
+        for key in [key for key in self._open if wanted(*key)]:
             await self._open.pop(key).close()
 
 
@@ -218,17 +230,26 @@ async def open_channel(server: Server) -> OpenChannel:
 
 async def close_owned(owner: Hashable) -> None:
     """Close the channels of an owner on every loop. A loop that does not run closes its own when it is closed."""
+    await _close_those(lambda of, _: of == owner)
+
+
+async def close_target(target: str) -> None:
+    """Close the channels to a server on every loop, as `close_owned` does."""
+    await _close_those(lambda _, to: to == target)
+
+
+async def _close_those(wanted: Wanted) -> None:
     here = asyncio.get_running_loop()
     elsewhere: list[asyncio.Future[None]] = []
     with _lock:
         loops = list(_loops.items())
     for loop, channels in loops:
-        if loop is not here and loop.is_running() and channels.has(owner):
+        if loop is not here and loop.is_running() and channels.has(wanted):
             with contextlib.suppress(RuntimeError):  # it was closed in this moment, and its channels with it
-                closing = asyncio.run_coroutine_threadsafe(channels.close_owned(owner), loop)
+                closing = asyncio.run_coroutine_threadsafe(channels.close_those(wanted), loop)
                 elsewhere.append(asyncio.wrap_future(closing))
     if here in _loops:
-        await _loops[here].close_owned(owner)
+        await _loops[here].close_those(wanted)
     if elsewhere:
         await asyncio.wait(elsewhere, timeout=_CLOSE_SECONDS)  # a loop that is blocked closes its own later
 

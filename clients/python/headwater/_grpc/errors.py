@@ -61,6 +61,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "WORKER_LOST": StepExecutionError,
     "TOOL_FAILED": ToolError,
     "REQUEST_ID_REUSED": ValidationError,
+    "JOURNAL_UNAVAILABLE": ServerUnavailableError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.

@@ -20,6 +20,7 @@ from headwater._tools.schema import ArgumentsError
 from headwater._tools.tool import Tool, is_async
 from headwater._values.calling_thread import in_calling_thread
 from headwater._values.failures import describe
+from headwater._values.json_values import NotJsonError
 from headwater._values.messages import harmless_name
 from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
 from headwater._values.tool_results import Content, clean, read_result, too_large, tool_result
@@ -92,7 +93,7 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
         return _raised(call, ended.error)
     try:
         return read_result("the result", ended.value), False, ""
-    except (TypeError, ValidationError) as error:
+    except (NotJsonError, TypeError, ValidationError) as error:
         return _raised(call, error)
 
 

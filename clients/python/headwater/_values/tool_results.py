@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from headwater._values.failures import failure_message
 from headwater._values.images import Image, to_image
+from headwater._values.json_values import converted
 from headwater._values.validation import invalid
 from headwater.v1 import agent_pb2
 
@@ -32,7 +33,8 @@ def read_result(name: str, value: Any) -> Content:
         value: the value.
 
     Raises:
-        TypeError: it is not text, JSON or an image.
+        NotJsonError: it does not convert to JSON.
+        TypeError: an image stands where only JSON can.
         ValidationError: an image in it is not one.
     """
     parts = image_parts(name, value)
@@ -91,7 +93,7 @@ class _InsideError(Exception):
 
 
 def to_text(result: Any) -> str:
-    """The text of a result for the model: a str as it is, anything else as JSON. Raises TypeError."""
+    """The text of a result for the model: a str as it is, anything else as JSON. Raises TypeError, NotJsonError."""
     if isinstance(result, str):
         return result
     try:
@@ -101,17 +103,8 @@ def to_text(result: Any) -> str:
             f"the tool returned a {type(result).__name__} with an Image inside; return the Image itself, or a list of "
             "texts and images"
         ) from None
-    except (TypeError, ValueError):
-        pass
-    problem = f"the tool returned a {type(result).__name__}, which is no JSON value"
-    try:
-        from pydantic_core import PydanticSerializationError, to_json
-    except ImportError:
-        raise TypeError(problem) from None
-    try:
-        return to_json(result, inf_nan_mode="strings").decode()
-    except (PydanticSerializationError, ValueError):
-        raise TypeError(problem) from None
+    except (TypeError, ValueError):  # something in it is to be converted
+        return json.dumps(converted("the result of the tool", result), ensure_ascii=False)
 
 
 def _refuse(value: Any) -> Any:
