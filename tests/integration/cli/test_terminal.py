@@ -8,19 +8,18 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Self
 
 import pytest
 
 from tests.support.servers.server import ServerProcess, clean_environment, run_cli
+from tests.support.servers.silent import socket_that_says_nothing
 
 ERASE = "\r\x1b[K"
 
@@ -88,13 +87,6 @@ class Terminal:
         self.written += read.decode(errors="replace")
         self.process.wait(20)
         return self.written
-
-
-@contextmanager
-def socket_that_says_nothing() -> Iterator[str]:
-    """The address of a server that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
 COMMANDS = [
