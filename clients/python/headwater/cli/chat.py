@@ -14,7 +14,7 @@ from headwater.cli.conversations import FileError, load, save
 from headwater.cli.output import one_line, report, say
 from headwater.cli.process import wait_for
 from headwater.cli.prompting import reader
-from headwater.cli.terminal import faint, on_terminal
+from headwater.cli.terminal import faint, on_terminal, outlive
 from headwater.exceptions import HeadwaterError
 
 HELP = """\
@@ -38,6 +38,7 @@ def chat(**settings: Any) -> None:
 
     Ctrl-C stops a reply, or clears the line; on an empty line it ends, as Ctrl-D does.
     """
+    outlive()
     agent = Agent(**settings, history=_KEPT_MESSAGES)
     if on_terminal():
         say("/help lists the commands; Ctrl-D ends", faint)

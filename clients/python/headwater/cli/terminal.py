@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import time
 
@@ -23,6 +24,12 @@ _FRAME_SECONDS = 0.1
 def on_terminal() -> bool:
     """Whether a person reads both standard output and standard error as they come."""
     return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def outlive() -> None:
+    """Lets the end of the terminal (SIGHUP) be no end of this program: its input ends then, or it needs none."""
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def is_dumb() -> bool:

@@ -17,6 +17,7 @@ import click
 from headwater.cli import leave
 from headwater.cli.options import TEXT, server_options
 from headwater.cli.output import WRONG_USAGE, fail, one_line
+from headwater.cli.terminal import outlive
 
 
 @click.command()
@@ -41,8 +42,9 @@ def worker(
     MODULE is imported from the current folder or from where Python finds it; AGENT is its name there. The server is
     that of the agent, unless --target names another. Registrations and steps are logged on standard error. Ctrl-C or
     SIGTERM stops the worker: it finishes its steps, and those that take longer go to others. The second one ends it at
-    once.
+    once. The end of its terminal does not end it.
     """
+    outlive()
     found = _load(agent)
     if target is not None:
         found.connection, found.target = None, target

@@ -39,6 +39,7 @@ class RunInfo:
         request_id: the caller's id of the request that started it; may be empty.
         fingerprint: of that request; it differs when the same id came with another body.
         created: when it was accepted, in seconds since the epoch.
+        origin: the headers of the call that started it, as in `domain.call_origin`.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class RunInfo:
     request_id: str
     fingerprint: str
     created: float
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Change:
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.
+        progress: of steps, as `RunState.progress`; those that are not among them stay as they were.
     """
 
     steps: Sequence[StepState] = ()
@@ -99,6 +102,7 @@ class Change:
     events: Sequence[StoredEvent] = ()
     reserved: int = 0
     status: RunChange | None = None
+    progress: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,12 @@ _VERSION_2 = (
 
 _VERSION_3 = ("ALTER TABLE steps ADD COLUMN reply TEXT NOT NULL DEFAULT 'null'",)  # JSON
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    "ALTER TABLE steps ADD COLUMN progress TEXT NOT NULL DEFAULT ''",  # JSON; empty for none
+    "ALTER TABLE runs ADD COLUMN origin TEXT NOT NULL DEFAULT '{}'",  # a JSON object
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3, _VERSION_4)
 """Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
 
 

@@ -175,7 +175,8 @@ def _detail(step: StepProgress, room: int) -> str:
             return result_line(step.result, _LONGEST_DETAIL)
         case StepStatus.RUNNING:
             lines = [line for line in (step.tail or step.thinking).splitlines() if line.strip()]
-            return _end_of(one_line(lines[-1]), room) if lines else ""
+            line = one_line(lines[-1]) if lines else result_line(step.reported, _LONGEST_DETAIL)
+            return _end_of(line, room)
         case _:
             return one_line(step.error, _LONGEST_DETAIL)
 
