@@ -70,7 +70,7 @@ def hold_path(path: str) -> Iterator[socket.socket]:
 
 
 def _is_left_over(path: str) -> bool:
-    """Whether a socket is there that nobody listens on. Raises OSError for another file."""
+    """Whether a socket is there on which no program listens. Raises OSError for another file."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OSError(0, "a file that is no socket is there")

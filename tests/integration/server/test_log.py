@@ -98,16 +98,17 @@ async def test_each_answer_of_a_provider_is_a_line_at_level_debug(tmp_path):
 
 async def test_each_attempt_of_a_step_that_fails_is_a_line_with_its_delay():
     async with ReplayServer() as replay:
-        with ServerProcess(variables=provider_variables(replay.url)) as server:
+        with ServerProcess(variables=provider_variables(replay.url) | DEBUG) as server:
             policy = RetryPolicy(max_attempts=2, backoff=1.0)
             policy.initial_delay.FromMilliseconds(20)
             step = Step(name="ask", action="secret", agent={"model": "openai/gpt@openai-500-html"}, retry_policy=policy)
             async with workflow_stub(server.target) as stub:
                 request = StartWorkflowRunRequest(workflow=Workflow(name="w", steps=[step]))
-                run_id = (await stub.StartWorkflowRun(request)).run_id
+                run_id = (await stub.StartWorkflowRun(request, metadata=NAMED)).run_id
                 async for _ in stub.WatchWorkflowRun(WatchWorkflowRunRequest(run_id=run_id)):
                     pass
             server.stop()
+            answered = [event for event in server.events if event["event"] == "provider answered"]
             lines = [event for event in server.events if event["event"] == "step attempt failed"]
             assert "secret" not in server.log
     assert [(line["level"], line["attempt"], line["provider"], line["http_status"]) for line in lines] == [
@@ -117,6 +118,12 @@ async def test_each_attempt_of_a_step_that_fails_is_a_line_with_its_delay():
     assert (lines[0]["run_id"], lines[0]["step"], lines[0]["reason"]) == (run_id, "ask", "PROVIDER_UNAVAILABLE")
     assert 0 < lines[0]["delay_seconds"] < 1
     assert "delay_seconds" not in lines[1]
+    assert [(line["step"], line["attempt"], line["provider"], line["http_status"]) for line in answered] == [
+        ("ask", 1, "openai", 500),
+        ("ask", 2, "openai", 500),
+    ]
+    assert {(line["run_id"], line["request_id"]) for line in answered} == {(run_id, "req-7")}
+    assert [record.headers["x-request-id"] for record in replay.records] == ["req-7", "req-7"]
 
 
 def end_with_an_error(target: str) -> None:

@@ -44,6 +44,7 @@ class Actions:
         size = 0
         async with self._opener.open_stream(request) as opened:
             stream = opened.stream
+            structlog.contextvars.bind_contextvars(provider=stream.provider, model=stream.model)
             while not isinstance(chunk := await stream.next(), FinalChunk):
                 piece = chunk.delta.content + chunk.delta.refusal
                 size += len(piece)
