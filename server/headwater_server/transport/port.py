@@ -25,7 +25,7 @@ def socket_path(host: str) -> str:
     if not host.startswith(UNIX):
         return ""
     path = host.removeprefix(UNIX)
-    return os.path.abspath(path.removeprefix("//") if path.startswith("///") else path)
+    return os.path.abspath(os.path.expanduser(path.removeprefix("//") if path.startswith("///") else path))
 
 
 def target_of(host: str, port: int) -> str:
