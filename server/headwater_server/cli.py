@@ -98,6 +98,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.processes import prepare_imports  # noqa: F401  before the others
 
     # isort: split
+    from headwater_server.bootstrap import exit_code_of
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.processes.open_files import raise_open_files
@@ -116,7 +117,7 @@ def serve(**flags: Any) -> None:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code_of(error))
 
 
 @click.command()
@@ -125,7 +126,10 @@ def config(**flags: Any) -> None:
     """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
     loaded = _load(**flags)
     click.echo(render(loaded), nl=False)
-    click.echo(f"# {_who_answers(loaded)}")
+    try:
+        click.echo(f"# {_who_answers(loaded)}")
+    except ConfigError as error:
+        _refuse(error)
 
 
 @click.command()
@@ -144,9 +148,7 @@ def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
         flags: dict[tuple[str, ...], Any] = {("server", "data_dir"): data_dir} if data_dir else {}
         size = back_up(Path(load(file, os.environ, flags).settings.server.data_dir), target)
     except ConfigError as error:
-        for mistake in error.mistakes:
-            click.echo(f"headwater: {mistake}", err=True)
-        sys.exit(CONFIG_EXIT)
+        _refuse(error)
     except JournalError as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)
@@ -154,18 +156,14 @@ def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
 
 
 def _who_answers(loaded: Config) -> str:
-    """A line that names the provider for requests that name neither model nor provider."""
+    """A line that names the provider for requests that name neither model nor provider. Raises ConfigError."""
     try:
         from headwater_server.bootstrap import default_answer
-        from headwater_server.domain.errors import HeadwaterError
     except ModuleNotFoundError as error:
         return f"the server is not installed here ({error.name} is missing), so no provider answers"
     import asyncio
 
-    try:
-        answer = asyncio.run(default_answer(loaded))
-    except HeadwaterError as error:
-        return f"mistake: default_model: {error}"
+    answer = asyncio.run(default_answer(loaded))
     return f"a request that names no model is answered by {answer}" if answer else "a request must name its model"
 
 

@@ -190,8 +190,22 @@ def load(
     for path, value in (flags or {}).items():
         values[path] = value
         origins[path] = f"--{path[1] if path[0] == 'providers' else path[-1].replace('_', '-')}"
+    _check_text(values, origins)
     settings = _validate(values, origins)
     return Config(settings, _keys(settings, environment, origins), origins)
+
+
+def _check_text(values: Layer, origins: Mapping[tuple[str, ...], str]) -> None:
+    """Raises ConfigError for bytes of the environment or the command line that are not UTF-8; paths may have any."""
+    mistakes = []
+    for path, value in values.items():
+        if isinstance(value, str) and not path[-1].endswith(("dir", "path", "file")):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                mistakes.append(f"{origins[path]}: is not UTF-8")
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _variables() -> Iterator[tuple[str, tuple[str, ...], Callable[[str], str]]]:
@@ -209,7 +223,9 @@ def _read(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: is not UTF-8; save the file in that encoding"]) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not TOML: {error}"]) from error
 
 

@@ -79,9 +79,15 @@ def commands() -> list[tuple[Block, str]]:
 
 
 @pytest.fixture(scope="module")
-def target():
+def data_dir(tmp_path_factory):
+    """The data directory of the server."""
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def target(data_dir):
     """A server on which `scripted` answers when a request names no provider."""
-    variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true"}
+    variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true", "HEADWATER_DATA_DIR": data_dir}
     with ServerProcess("--scripted", "--default-model", "scripted/story", variables=variables) as server:
         yield server.target
 
@@ -168,8 +174,9 @@ def test_a_configuration_has_no_mistakes(block, tmp_path):
 
 
 @pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])
-def test_a_command_runs(block, command, target):
-    run_command(command, ROOT, environment(target))
+def test_a_command_runs(block, command, target, data_dir, tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    run_command(command, tmp_path, environment(target, HEADWATER_DATA_DIR=data_dir))
 
 
 @pytest.mark.timeout(180)  # a walk starts a dozen programs, one after the other

@@ -49,6 +49,8 @@ DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds before a start, by the number of processes that died young in a row before it."""
 CLOSING_SECONDS = 10.0
 """How long a process may take to end beyond its draining."""
+CONFIG_EXIT = 78
+"""The exit code for an address that is a mistake in the settings; `config` needs too much to be imported here."""
 INTERRUPTED = 130
 """The exit code of Ctrl-C before there are processes."""
 LONGEST_PARENT = 70
@@ -302,7 +304,7 @@ def main() -> None:
         clean = _supervise(config)
     except PortTakenError as error:
         print(f"headwater: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(CONFIG_EXIT if error.is_setting else 1)
     except StartError as error:
         print(f"headwater: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

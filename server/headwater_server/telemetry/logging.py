@@ -8,6 +8,7 @@ with the place it came from, and with the beginning of its text, up to the first
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -35,7 +36,9 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
         process: which of the server's processes this is, said on every line; None: it is the only one.
     """
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()] if is_text(form) else [structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer(colors=_wants_colours())]
+        if is_text(form)
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -53,6 +56,11 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
     warnings.showwarning = _show_warning
     sys.unraisablehook = _show_unraisable
     threading.excepthook = _show_thread
+
+
+def _wants_colours() -> bool:
+    """False in a file, on a terminal that has none, and where NO_COLOR (https://no-color.org) is set."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
 
 
 def _process(index: int) -> structlog.typing.Processor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -17,7 +18,16 @@ LONGEST_PATH = 107
 
 
 class PortTakenError(Exception):
-    """The address cannot be listened on; the message is one line for people."""
+    """The address cannot be listened on; the message is one line for people.
+
+    Args:
+        message: that line.
+        is_setting: whether the address is a mistake in the settings; otherwise another program has it.
+    """
+
+    def __init__(self, message: str, *, is_setting: bool = False) -> None:
+        super().__init__(message)
+        self.is_setting = is_setting
 
 
 def socket_path(host: str) -> str:
@@ -49,7 +59,7 @@ def check_path(path: str) -> None:
             tried.bind(path)
             os.unlink(path)
     except OSError as error:
-        raise PortTakenError(f"cannot listen on {UNIX}{path}: {error.strerror}; choose with --host") from error
+        raise _refused(f"cannot listen on {UNIX}{path}: {error.strerror}; choose with --host", error) from error
 
 
 @contextmanager
@@ -130,4 +140,9 @@ def _bind(host: str, port: int, *options: int) -> socket.socket:
 
 def _taken(host: str, port: int, error: OSError | UnicodeError) -> PortTakenError:
     why = error.strerror if isinstance(error, OSError) else "not the name of a host"
-    return PortTakenError(f"cannot listen on {target_of(host, port)}: {why or error}; choose with --host and --port")
+    message = f"cannot listen on {target_of(host, port)}: {why or error}; choose with --host and --port"
+    return _refused(message, error)
+
+
+def _refused(message: str, error: OSError | UnicodeError) -> PortTakenError:
+    return PortTakenError(message, is_setting=getattr(error, "errno", None) != errno.EADDRINUSE)
