@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.config import Config, ConfigError, ServerSettings
+from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
@@ -25,6 +25,7 @@ from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
@@ -32,7 +33,7 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Journal
+from headwater_server.workflows.journal.base import Journal, JournalFolderError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
@@ -45,13 +46,13 @@ log = structlog.get_logger("headwater.server")
 
 
 async def serve(
-    config: Config, on_listening: Callable[[int], None], identity: ProcessIdentity = SINGLE_PROCESS
+    config: Config, on_listening: Callable[[str], None], identity: ProcessIdentity = SINGLE_PROCESS
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
         config: the settings and keys in force.
-        on_listening: called with the port, once calls are taken.
+        on_listening: called with the address for callers, once calls are taken.
         identity: which of the server's processes this is.
 
     Raises ConfigError for a default_model that no provider here has, PortTakenError, JournalError when the runs cannot
@@ -67,7 +68,7 @@ async def serve(
         client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}"))
         providers = build_providers(config, client)
         stack.push_async_callback(providers.aclose)
-        _check_default(providers)
+        _check_default(providers, config)
         if not await _or_stopping(providers.open(), stopping):
             return
         parts = await _assemble(stack, server_settings, providers, identity)
@@ -78,14 +79,14 @@ async def serve(
         if owned:
             await stack.enter_async_context(_running(server.report_runs(owned.journal)))
         names = [provider.name for provider in providers.configured()]
-        log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
-        if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
+        log.info("listening", **_where(server_settings.host, server.port), version=VERSION, providers=names)
+        if server_settings.host not in ("localhost", "127.0.0.1", "::1") and not socket_path(server_settings.host):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
-        on_listening(server.port)
+        on_listening(target_of(server_settings.host, server.port))
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
@@ -93,6 +94,11 @@ async def serve(
         if owned:
             owned.services.workers.drain()
     log.info("stopped")
+
+
+def _where(host: str, port: int) -> dict[str, Any]:
+    """The facts of an address for the log; a Unix socket has no port."""
+    return {"host": target_of(host, port)} if socket_path(host) else {"host": host, "port": port}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,8 @@ async def _assemble(
     opener = partial(StreamOpener, providers, streams, timeouts)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, VERSION)
-    server = ProcessServer(identity, agents, owned.services if owned else None)
+    services = owned.services if owned else None
+    server = ProcessServer(identity, agents, services, settings.max_concurrent_streams)
     stack.push_async_callback(server.stop)
     return _Parts(server, streams, owned)
 
@@ -220,21 +227,31 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
     return done
 
 
-def _check_default(providers: ProviderRegistry) -> None:
+def _check_default(providers: ProviderRegistry, config: Config) -> None:
     """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
     try:
         providers.default()
     except HeadwaterError as error:
-        raise ConfigError([f"default_model: {error.message}"]) from error
+        origin = config.origins.get(("server", "default_model"), "default_model")
+        raise ConfigError([f"{origin}: {error.message}"]) from error
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code of a server that cannot start: whether the mistake is in its settings."""
+    if isinstance(error, PortTakenError):
+        return CONFIG_EXIT if error.is_setting else 1
+    return CONFIG_EXIT if isinstance(error, ConfigError | JournalFolderError) else 1
 
 
 async def default_answer(config: Config) -> str:
     """Which model answers a request that names nothing, as `provider/model`; empty for none.
 
-    Raises HeadwaterError for a default_model that no provider here has.
+    Raises ConfigError for a default_model that no provider here has.
     """
     async with HttpClient("headwater") as client:
-        default = build_providers(config, client).default()
+        providers = build_providers(config, client)
+        _check_default(providers, config)
+        default = providers.default()
     return f"{default.provider.name}/{default.model}" if default else ""
 
 

@@ -23,9 +23,10 @@ from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.plain import from_json
 from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.places import given_back
-from headwater._worker.serving import serve
+from headwater._worker.serving import before_stop, serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
 from headwater._workflow.definition import Step, Violation, Workflow, violations
@@ -68,6 +69,7 @@ __all__ = [
     "WorkflowRunHandle",
     "WorkflowStream",
     "WorkflowTimeoutError",
+    "from_json",
 ]
 
 Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
@@ -346,7 +348,8 @@ class WorkflowAgent(Agent):
         if not handlers:
             raise ValidationError("this agent has nothing to serve; call register_handler first")
         server = self._server()
-        await check_reached(server)
+        if not await before_stop(check_reached(server), stop):
+            return
         await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
     def _settings(self) -> AgentSettings:
