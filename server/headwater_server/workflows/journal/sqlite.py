@@ -29,13 +29,13 @@ from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import statements
 from headwater_server.workflows.journal.base import (
     Change,
-    JournalDamagedError,
     JournalError,
     RunInfo,
     RunSummary,
     StoredRun,
 )
 from headwater_server.workflows.journal.data_directory import DataDirectory
+from headwater_server.workflows.journal.errors import explained, unreadable
 from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 
 FILE_NAME = "headwater.db"
@@ -43,17 +43,6 @@ BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
 PROBE_EVERY_SECONDS = 1.0
 PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
-
-_MISTAKES = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-_CURES = {
-    "SQLITE_FULL": "free space on its disk",
-    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
-    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin with an empty one",
-    "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",
-    "SQLITE_CANTOPEN": "make the file readable and writable, or choose another folder with --data-dir",
-    "SQLITE_BUSY": "close the program that holds the file",
-}
 
 T = TypeVar("T")
 
@@ -201,7 +190,7 @@ class SqliteJournal:
                 while self._serve_batch():
                     pass
         except Exception as error:  # noqa: BLE001  goes to the caller of `open`
-            self._tell(_fail, self._opened, self._explained(error))
+            self._tell(_fail, self._opened, unreadable(error, self._directory / FILE_NAME))
         self._tell(_succeed, self._ended, None)
 
     def _open(self, directory: DataDirectory) -> sqlite3.Connection:
@@ -246,15 +235,15 @@ class SqliteJournal:
             with suppress(sqlite3.Error):  # if the database cannot even do this, the next batch fails too
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-            explained = self._explained(error)
+            trouble = explained(error, self._directory / FILE_NAME)
             for job in batch:
-                job.error = explained
-            self._note_trouble(str(explained))
+                job.error = trouble
+            self._note_trouble(str(trouble))
             self._tell(self._note_writable, False)
         else:
-            trouble = next((str(job.error) for job in batch if isinstance(job.error, JournalError)), "")
-            self._note_trouble(trouble)
-            self._tell(self._note_writable, not trouble)
+            why = next((str(job.error) for job in batch if isinstance(job.error, JournalError)), "")
+            self._note_trouble(why)
+            self._tell(self._note_writable, not why)
 
     def _note_trouble(self, why: str) -> None:
         """Logs trouble when it begins or changes. Meanwhile nothing waits for a lock: reads wait behind writes."""
@@ -283,18 +272,7 @@ class SqliteJournal:
         try:
             job.value = job.run(self._connection)
         except Exception as error:  # noqa: BLE001  goes to the caller
-            job.error = self._explained(error)
-
-    def _explained(self, error: Exception) -> Exception:
-        """An error as callers get it: the cures are for those of the file, not for mistakes in statements."""
-        if not isinstance(error, sqlite3.Error) or isinstance(error, _MISTAKES):
-            return error
-        code = getattr(error, "sqlite_errorname", "")
-        cure = next((cure for name, cure in _CURES.items() if code.startswith(name)), "look at its disk")
-        kind = JournalDamagedError if code.startswith(_DAMAGED) else JournalError
-        explained = kind(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
-        explained.__cause__ = error
-        return explained
+            job.error = (explained if job.writes else unreadable)(error, self._directory / FILE_NAME)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed, so no caller waits any more
