@@ -21,11 +21,11 @@ from headwater._call.arguments import (
 )
 from headwater._call.history import History, to_turns
 from headwater._grpc.connection import Connection
-from headwater._grpc.server import Server, check_target, resolve_server
+from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server
 from headwater._tools.tool import Tool, ToolLike, to_tools
 from headwater._values.messages import MessageLike
 from headwater._values.names import all_names_nearest
-from headwater._values.validation import header, invalid, seconds, text
+from headwater._values.validation import invalid, seconds, text
 
 
 @all_names_nearest
@@ -44,7 +44,7 @@ class Settings:
         timeout: float | None = None,
         target: str | None = None,
         connection: Connection | None = None,
-        token: str | None = None,
+        token: Token | None = None,
         history: int = 20,
         reasoning_effort: ReasoningEffort | None = None,
         labels: Mapping[str, str] | None = None,
@@ -111,13 +111,13 @@ class Settings:
         self._history.set_limit(message_count(messages))
 
     @property
-    def token(self) -> str | None:
+    def token(self) -> Token | None:
         """Lets this caller into the server."""
         return self._token
 
     @token.setter
-    def token(self, token: str | None) -> None:
-        self._token = header("token", token) if token else None
+    def token(self, token: Token | None) -> None:
+        self._token = check_token(token)
 
     @property
     def api_key(self) -> str | None:

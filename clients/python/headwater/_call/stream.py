@@ -155,15 +155,17 @@ class AgentStream:
             check_size(prepared.request)
         elif self._started:  # the results of tools came to it
             check_size(prepared.request)
-        call = self._begin(await open_channel(prepared.server))
+        headers = await self._do(prepared.headers())
+        call = self._begin(await open_channel(prepared.server), headers)
         for key, value in await call.initial_metadata():
             if key == STREAM_ID_HEADER:
                 self.stream_id = str(value)
         return call
 
-    def _begin(self, channel: OpenChannel) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
-        prepared = self._prepared
-        call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.headers())
+    def _begin(
+        self, channel: OpenChannel, headers: Sequence[tuple[str, str]]
+    ) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
+        call = channel.agents.Stream(self._prepared.request, timeout=self._seconds_left(), metadata=headers)
         self._work = self._call = call
         channel.streams.add(self)
         if self._ended:  # closed just now

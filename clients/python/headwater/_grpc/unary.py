@@ -48,7 +48,8 @@ async def answer(
         HeadwaterError: the call failed.
     """
     try:
-        return await method(channel or await open_channel(server))(request, timeout=timeout, metadata=server.headers())
+        headers = await server.headers()
+        return await method(channel or await open_channel(server))(request, timeout=timeout, metadata=headers)
     except grpc.aio.AioRpcError as error:
         answers = await explain(error, server.target)
         raise to_exception(error, target=server.target, answers=answers) from None

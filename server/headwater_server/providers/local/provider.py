@@ -30,6 +30,7 @@ from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share, runtime_directory
 from headwater_server.providers.local.stream import LocalStream
 from headwater_server.providers.wires import bodies
+from headwater_server.telemetry.background import in_background
 
 MODEL = "smollm2"
 CLOSED = "the server is shutting down; ask again when it is back"
@@ -204,7 +205,7 @@ class LocalProvider:
                 await self._process.stop()
             self._process = process = await ModelProcess.start(self._settings)
             self._share.publish(process.address)
-            self._watching = asyncio.create_task(self._watch(process), name="headwater local model's end")
+            self._watching = in_background(self._watch(process), "headwater local model's end")
             return await self._use(process.address)
         except BaseException:
             await self._drop()

@@ -24,6 +24,7 @@ from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reaso
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.retention import remove_old_runs
@@ -102,9 +103,8 @@ class Runs:
                 raise JournalDamagedError(text) from error
         if self._active:
             log.info("runs resumed", runs=len(self._active))
-        self._pruning = asyncio.create_task(
-            remove_old_runs(self._journal, self._retention_seconds, self._clock), name="headwater retention"
-        )
+        pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
+        self._pruning = in_background(pruning, "headwater retention")
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition, and the handlers that no worker has ever registered."""
