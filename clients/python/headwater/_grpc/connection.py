@@ -7,9 +7,10 @@ from typing import Any
 
 from headwater._grpc.channels import close_owned
 from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server
-from headwater._values.names import names_nearest
+from headwater._values.names import all_names_nearest
 
 
+@all_names_nearest
 class Connection:
     """One server, and what lets this program in.
 
@@ -27,16 +28,24 @@ class Connection:
         ValidationError: for a bad value; the message names it.
     """
 
-    @names_nearest
     def __init__(self, target: str | None = None, *, token: Token | None = None) -> None:
         self._target = None if target is None else check_target("target", target)
-        self._token = check_token(token)
+        self.token = token
         self._owner = object()
 
     @property
     def target(self) -> str:
         """Address of the server, as the next call would use it."""
         return self.server_of_call().target
+
+    @property
+    def token(self) -> Token | None:
+        """Lets this program into the server; a new one counts from the next call on."""
+        return self._token
+
+    @token.setter
+    def token(self, token: Token | None) -> None:
+        self._token = check_token(token)
 
     def server_of_call(self, token: Token | None = None) -> Server:
         """Where a call goes; `token` counts instead of the connection's."""

@@ -23,6 +23,16 @@ DEFAULT_TARGET = "localhost:50051"
 
 _ENDPOINT = r"(?:\[[^\]/]+\]|[^:/\[\],]+):\d{1,5}"
 _ADDRESS = re.compile(rf"(?:dns:(?://[^/]*/)?)?{_ENDPOINT}|ipv[46]:{_ENDPOINT}(?:,{_ENDPOINT})*")
+_LOCAL_NAMES = (
+    "localhost",
+    "localhost.localdomain",
+    "localhost4",
+    "localhost4.localdomain4",
+    "localhost6",
+    "localhost6.localdomain6",
+    "ip6-localhost",
+    "ip6-loopback",
+)
 _WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
 
 
@@ -101,17 +111,31 @@ def _names_a_port(address: str) -> bool:
     return _ADDRESS.fullmatch(address) is not None and 0 < int(address.rpartition(":")[2]) < 2**16
 
 
+def endpoint(target: str) -> tuple[str, int] | str | None:
+    """Host and port of an address, the first of several, or the path of a unix socket; None for other kinds."""
+    if target.startswith("unix:"):
+        path = target.removeprefix("unix:")
+        return path.removeprefix("//") if path.startswith("///") else path
+    if target.startswith(_WITHOUT_PORT):
+        return None
+    host, _, port = _without_scheme(target).partition(",")[0].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _without_scheme(target: str) -> str:
+    return re.sub(r"^(?:ipv[46]:|dns:(?://[^/]*/)?)", "", target)
+
+
 def is_loopback(target: str) -> bool:
     """Whether an address is on this machine, in any of its spellings: no proxy has to carry calls to it."""
     if target.startswith(("unix:", "unix-abstract:", "vsock:")):
         return True
-    address = re.sub(r"^(?:ipv[46]:|dns:(?://[^/]*/)?)", "", target)
-    return all(_is_local_host(endpoint.rpartition(":")[0]) for endpoint in address.split(","))
+    return all(_is_local_host(each.rpartition(":")[0]) for each in _without_scheme(target).split(","))
 
 
 def _is_local_host(host: str) -> bool:
     name = host.strip("[]").partition("%")[0].rstrip(".").lower()
-    if name in ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback") or name.endswith(".localhost"):
+    if name in _LOCAL_NAMES or name.endswith(".localhost") or name == socket.gethostname().lower():
         return True
     try:
         ip = ipaddress.ip_address(name)

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
 from headwater._grpc.origin import origin, origin_of
+from headwater._grpc.other_servers import explain
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.background import report_death
@@ -102,6 +103,7 @@ class Worker:
         self._failure: HeadwaterError | None = None
         self._last_error: HeadwaterError | None = None
         self._was_registered = False
+        self._lost_by = ""
         self._refused_since: float | None = None
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
@@ -268,7 +270,8 @@ class Worker:
             nonlocal was_registered
             was_registered = self._was_registered = True
             self._refused_since = None
-            log.info("serves queue %s at %s", self.queue, self._server.target)
+            self._lost_by = ""
+            log.info("serves queue %s at %s", self.queue, self._server.target, extra={"is_registration": True})
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
@@ -284,7 +287,8 @@ class Worker:
         try:
             await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
-            self._lost(to_exception(error, target=self._server.target))
+            answers = "" if self._was_registered else await explain(error, self._server.target)
+            self._lost(to_exception(error, target=self._server.target, answers=answers))
         except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)
         else:
@@ -300,9 +304,13 @@ class Worker:
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
                 raise error
-            log.warning("worker %s of queue %r was refused and tries again: %s", self.worker_id, self.queue, error)
         self._last_error = error
-        log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
+        reason = f"{type(error).__name__} {error.code}"
+        if self._lost_by == reason:  # it tries each second, and one line says it all
+            return
+        self._lost_by = reason
+        level = logging.INFO if self._refused_since is None else logging.WARNING
+        log.log(level, "is not connected to queue %s and tries again: %s", self.queue, error)
 
     def _take(self, message: worker_service_pb2.AttachResponse) -> None:
         match message.WhichOneof("kind"):

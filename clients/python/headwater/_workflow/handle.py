@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from headwater._grpc.server import Server
 from headwater._values.background import report_death
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import int32
 from headwater._worker.places import current, given_back
 from headwater._workflow.events import WorkflowEvent, to_event
@@ -23,6 +24,7 @@ from headwater.exceptions import WorkflowError
 ProgressCallback: TypeAlias = Callable[[WorkflowEvent], Awaitable[None] | None]
 
 
+@all_names_nearest
 class WorkflowRunHandle:
     """A run that continues by itself. `WorkflowAgent.start_workflow` makes it.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar, cast
 
-from headwater._grpc.channels import open_channel
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 from headwater._grpc.patience import Patience, answer_patiently, may_pass
 from headwater._grpc.server import Server
 from headwater._grpc.unary import answer
@@ -128,7 +129,8 @@ class RunWatch(Generic[T]):
             except grpc.aio.AioRpcError as error:
                 self._call = None
                 if not self._ended:
-                    await self._pause(to_exception(error, target=self._server.target))
+                    answers = "" if self._known else await explain(error, self._server.target)
+                    await self._pause(to_exception(error, target=self._server.target, answers=answers))
                 continue
             if message is not None:
                 self._heard(message.sequence)
@@ -144,16 +146,22 @@ class RunWatch(Generic[T]):
     async def _read(self) -> workflow_pb2.WorkflowEvent | None:
         """The next event; None at the end of the events."""
         if self._call is None:
-            channel = await open_channel(self._server)
-            self._loop = asyncio.get_running_loop()
-            self._called = self._loop.time()
-            request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
-            self._call = channel.workflows.WatchWorkflowRun(request, metadata=await self._server.headers())
-            channel.streams.add(self)
-            if self._ended:  # closed just now
-                self._call.cancel()
+            headers = await self._server.headers()
+            self._call = self._begin(await open_channel(self._server), headers)
         message = await self._call.read()
         return None if message is grpc.aio.EOF else cast("workflow_pb2.WorkflowEvent", message)
+
+    def _begin(
+        self, channel: OpenChannel, headers: Sequence[tuple[str, str]]
+    ) -> grpc.aio.UnaryStreamCall[Any, workflow_pb2.WorkflowEvent]:
+        self._loop = asyncio.get_running_loop()
+        self._called = self._loop.time()
+        channel.streams.add(self)
+        request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
+        call = channel.workflows.WatchWorkflowRun(request, metadata=headers)
+        if self._ended:  # closed just now
+            call.cancel()
+        return call
 
     def _heard(self, sequence: int) -> None:
         if self._lost:
@@ -177,8 +185,11 @@ class RunWatch(Generic[T]):
     async def _get_run(self) -> workflow_pb2.WorkflowRun:
         """The run after its last event, which the server must have."""
         request = workflow_service_pb2.GetWorkflowRunRequest(run_id=self.run_id)
-        get = (await open_channel(self._server)).workflows.GetWorkflowRun
-        return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
+
+        async def get() -> workflow_service_pb2.GetWorkflowRunResponse:
+            return await answer(self._server, lambda over: over.workflows.GetWorkflowRun, request)
+
+        return (await answer_patiently(get, Patience(self._advice))).run
 
     def interrupt(self) -> None:
         """Watch no more; from any thread."""

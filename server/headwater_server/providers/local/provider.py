@@ -25,9 +25,11 @@ from headwater_server.domain.messages import PROVIDER_KEY, SAMPLING_PARAMS, Chat
 from headwater_server.providers.base import ModelInfo, Provider, ProviderInfo
 from headwater_server.providers.local.child import START_SECONDS, ModelProcess
 from headwater_server.providers.local.machine import availability, chat_template, default_threads, packaged_model
+from headwater_server.providers.local.options import check_options
 from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share, runtime_directory
 from headwater_server.providers.local.stream import LocalStream
+from headwater_server.providers.wires import bodies
 from headwater_server.telemetry.background import in_background
 
 MODEL = "smollm2"
@@ -114,6 +116,9 @@ class LocalProvider:
             )
         if request.api_key:
             raise invalid(PROVIDER_KEY, f"the provider {self.name} takes no key; leave it out")
+        check_options(self.name, request.provider_options)
+        for field, _ in bodies.images(request):
+            raise invalid(field, f"the provider {self.name} reads text only; leave the image out")
         return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
 from headwater_server.transport.handlers import Context
+from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.session import WorkerSession
 from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack, ToWorker
@@ -142,7 +144,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         if message is None or message.WhichOneof("kind") != "registration":
             raise invalid("registration", f"must be the first message, within {REGISTER_SECONDS:g} s")
         registration = worker_messages.parse_registration(message.registration)
-        await self._remember_handlers(registration.queue, registration.handlers)
+        with suppress(JournalError):  # which says why itself; the names only help to find typing mistakes
+            await self._remember_handlers(registration.queue, registration.handlers)
         structlog.contextvars.bind_contextvars(
             worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
         )

@@ -36,6 +36,7 @@ from headwater_server.eventlog.store import MAX_CHARACTERS, Cursor, EventStore
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.workflows.engine.commits import commit_patiently
+from headwater_server.workflows.engine.failures import log_failure
 from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunChange
 
 RESERVE = 1000
@@ -121,6 +122,7 @@ class RunLog:
             return
         now = self._clock()
         for transition in transitions:
+            log_failure(self._run_id, transition.event)
             self._add(transition, now)
         number = self._used
         self._commit()

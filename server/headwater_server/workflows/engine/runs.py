@@ -40,7 +40,14 @@ from headwater_server.workflows.engine.run_calls import (
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunInfo, RunSummary
+from headwater_server.workflows.journal.base import (
+    Change,
+    Journal,
+    JournalDamagedError,
+    JournalError,
+    RunInfo,
+    RunSummary,
+)
 
 T = TypeVar("T")
 
@@ -87,9 +94,13 @@ class Runs:
         return len(self._active)
 
     async def open(self) -> None:
-        """Resumes the runs that an earlier process left, and begins to remove old ones."""
+        """Resumes the runs that an earlier process left, and begins to remove old ones. Raises JournalError."""
         for run_id in await self._journal.unfinished():
-            await self._activate(run_id)
+            try:
+                await self._activate(run_id)
+            except HeadwaterError as error:
+                text = f"the journal lists run {run_id} and does not have it; restore the file from a copy"
+                raise JournalDamagedError(text) from error
         if self._active:
             log.info("runs resumed", runs=len(self._active))
         pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
