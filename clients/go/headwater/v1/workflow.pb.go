@@ -657,7 +657,7 @@ type StepRun struct {
 	// The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
 	// handler, and before the first reply.
 	Reply *ActionReply `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
-	// What its handler has last reported as its progress, as JSON text; of an earlier attempt until the latest has reported
+	// The progress that its handler has reported last, as JSON text; of an earlier attempt until the latest has reported
 	// some. Empty: none was reported, or the run is over 3 MiB.
 	ProgressJson  string `protobuf:"bytes,12,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1570,7 +1570,7 @@ func (x *StepChunkEvent) GetOmittedCharacters() int32 {
 // How far an attempt is.
 type StepProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What its handler has reported, any JSON value as text.
+	// The progress that its handler has reported: any JSON value as text.
 	ProgressJson  string `protobuf:"bytes,1,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

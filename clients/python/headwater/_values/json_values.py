@@ -1,7 +1,7 @@
 """JSON, checked: the one place that turns Python values into JSON text and back.
 
-Values that are not JSON themselves are converted by `plain`. What does not convert, is too large or is nested too deep
-is refused, by the path to it.
+Values that are not JSON themselves are converted by `plain`. A value that does not convert, is too large or is nested
+too deep is refused, by the path to it.
 """
 
 from __future__ import annotations

@@ -324,7 +324,7 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
   reply?: ActionReply | undefined;
 
   /**
-   * What its handler has last reported as its progress, as JSON text; of an earlier attempt until the latest has reported
+   * The progress that its handler has reported last, as JSON text; of an earlier attempt until the latest has reported
    * some. Empty: none was reported, or the run is over 3 MiB.
    *
    * @generated from field: string progress_json = 12;
@@ -762,7 +762,7 @@ export declare const StepChunkEventSchema: GenMessage<StepChunkEvent>;
  */
 export declare type StepProgressEvent = Message<"headwater.v1.StepProgressEvent"> & {
   /**
-   * What its handler has reported, any JSON value as text.
+   * The progress that its handler has reported: any JSON value as text.
    *
    * @generated from field: string progress_json = 1;
    */
