@@ -13,7 +13,6 @@ print(result.context["add_result"])
 from __future__ import annotations
 
 import asyncio
-import inspect
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, MutableMapping, Sequence
@@ -37,6 +36,7 @@ from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
     AgentSettings,
+    check_handler,
     check_workflow,
     own_handlers,
     refuse,
@@ -132,16 +132,7 @@ class WorkflowAgent(Agent):
         Raises:
             ValidationError: it is not callable, or does not take three arguments.
         """
-        if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
-            raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
-        if not callable(handler):
-            raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
-        try:
-            inspect.signature(handler).bind(None, None, None)
-        except TypeError as error:
-            raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
-        except ValueError:
-            pass  # written in C, and says nothing about its arguments
+        check_handler(name, handler)
         self._handlers[name] = handler
 
     def create_workflow(

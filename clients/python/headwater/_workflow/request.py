@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +38,20 @@ class AgentSettings:
     timeout: float | None
     has_tools: bool
     has_api_key: bool
+
+
+def check_handler(name: Any, handler: Any) -> None:
+    """Raises ValidationError for a bad name, and for an object that cannot be a handler."""
+    if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
+        raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
+    if not callable(handler):
+        raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
+    try:
+        inspect.signature(handler).bind(None, None, None)
+    except TypeError as error:
+        raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
+    except ValueError:
+        pass  # written in C, and says nothing about its arguments
 
 
 def check_workflow(workflow: Any) -> None:
