@@ -1,4 +1,4 @@
-"""What a person sees on a terminal of 60 columns: the screens of tmux, compared with those in `recordings`.
+"""The screens of a terminal of 60 columns, taken from tmux and compared with those in `recordings`.
 
 Times, ids and the turning of the sign of life are put aside, so that a screen is equal on each machine.
 """
