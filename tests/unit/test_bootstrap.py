@@ -173,8 +173,8 @@ def test_config_says_when_a_request_must_name_its_model(tmp_path):
 
 
 def test_config_says_when_nobody_has_the_default_model():
-    done = run_cli("config", "--default-model", "unheard-of", variables={"OPENAI_API_KEY": "k"})
-    assert done.returncode == 78
+    done = CliRunner().invoke(config, ("--default-model", "unheard-of"), env={"OPENAI_API_KEY": "k"})
+    assert done.exit_code == 78
     assert 'default_model = "unheard-of"  # --default-model\n' in done.stdout
     assert done.stderr.startswith(
         'headwater: --default-model: no provider here is known to have the model "unheard-of"'

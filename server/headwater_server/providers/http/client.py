@@ -13,6 +13,7 @@ import httpx
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
+from headwater_server.providers.http.loopback import is_loopback
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 10_000
@@ -26,8 +27,6 @@ BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
 
 MOST_READ = 16 * 1024
 """Bytes that a BodyReader gives at most."""
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class HttpClient:
@@ -77,7 +76,7 @@ class HttpClient:
     def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """The way to a URL: straight, or through a proxy."""
         proxied = self._proxied.get(url.scheme)
-        if proxied is None or url.host in _LOOPBACK or proxy_bypass_environment(url.host, self._proxies):
+        if proxied is None or is_loopback(url.host) or proxy_bypass_environment(url.host, self._proxies):
             return self._direct
         return proxied
 
