@@ -43,6 +43,7 @@ from headwater_server.providers.wires.decoder import (
 )
 from headwater_server.providers.wires.errors import response_error, stream_error
 from headwater_server.providers.wires.json import JSONShape
+from headwater_server.providers.wires.result_images import images_after_results
 from headwater_server.providers.wires.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
 MODELS_PATH = "/models"
@@ -98,7 +99,7 @@ class OpenAIChatWire:
             "model": request.model,
             "messages": [
                 item
-                for number, message in enumerate(request.messages)
+                for number, message in images_after_results(request.messages)
                 for item in _message(message, f"messages[{number}]")
             ],
             "stream": True,

@@ -19,10 +19,12 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.retention import remove_old_runs
@@ -101,9 +103,8 @@ class Runs:
                 raise JournalDamagedError(text) from error
         if self._active:
             log.info("runs resumed", runs=len(self._active))
-        self._pruning = asyncio.create_task(
-            remove_old_runs(self._journal, self._retention_seconds, self._clock), name="headwater retention"
-        )
+        pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
+        self._pruning = in_background(pruning, "headwater retention")
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition, and the handlers that no worker has ever registered."""
@@ -137,6 +138,7 @@ class Runs:
             request_id=request.request_id,
             fingerprint=request.fingerprint,
             created=self._clock(),
+            origin=request.origin,
         )
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
         try:
@@ -286,12 +288,14 @@ class Runs:
     def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
         execute = self._runner.bind(info, state, run_log)
         scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
-        task = asyncio.create_task(self._run(info.run_id, scheduler), name=f"headwater run {info.run_id}")
+        task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
         self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
         if self._draining:
             scheduler.stop()
 
-    async def _run(self, run_id: str, scheduler: Scheduler) -> None:
+    async def _run(self, info: RunInfo, scheduler: Scheduler) -> None:
+        run_id = info.run_id
+        origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
         try:
             await scheduler.run()
         except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state

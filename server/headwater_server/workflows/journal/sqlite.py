@@ -26,6 +26,7 @@ import structlog
 
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.journal import statements
 from headwater_server.workflows.journal.base import (
     Change,
@@ -71,6 +72,7 @@ class SqliteJournal:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self._fault: Exception | None = None
         self.is_writable = True
         self._trouble = ""  # why the last write failed; empty when it did not
         self.changed = asyncio.Event()
@@ -169,6 +171,8 @@ class SqliteJournal:
     async def _do(self, run: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
         if self._closed:
             raise JournalError(f"the journal in {self._directory} is closed")
+        if self._fault is not None:
+            raise self._fault
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(run, writes, future))
         return await future
@@ -189,9 +193,21 @@ class SqliteJournal:
                 self._tell(_succeed, self._opened, None)
                 while self._serve_batch():
                     pass
-        except Exception as error:  # noqa: BLE001  goes to the caller of `open`
-            self._tell(_fail, self._opened, unreadable(error, self._directory / FILE_NAME))
+        except Exception as error:  # noqa: BLE001  goes to the caller of `open`, or to every later caller
+            self._tell(self._died, unreadable(error, self._directory / FILE_NAME))
         self._tell(_succeed, self._ended, None)
+
+    def _died(self, error: Exception) -> None:
+        """The thread has ended by an error: the calls that wait for it fail with that, and all later ones."""
+        self._fault = error
+        if self._opened.done():
+            log.error("journal", why=str(error), **fault_facts(error))
+            self._note_writable(False)
+        _fail(self._opened, error)
+        with suppress(Empty):
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    _fail(job.future, error)
 
     def _open(self, directory: DataDirectory) -> sqlite3.Connection:
         path = directory.private_file(FILE_NAME)
@@ -220,12 +236,18 @@ class SqliteJournal:
                 batch.append(self._jobs.get_nowait())
         jobs = [job for job in batch if job is not None]
         writes = [job for job in jobs if job.writes]
-        if writes:
-            self._write_or_fail(writes)
-        for job in jobs:
-            if not job.writes:
-                self._attempt(job)
-        self._tell(_answer, jobs)
+        try:
+            if writes:
+                self._write_or_fail(writes)
+            for job in jobs:
+                if not job.writes:
+                    self._attempt(job)
+        except Exception as error:
+            for job in jobs:
+                job.error = job.error or error
+            raise
+        finally:
+            self._tell(_answer, jobs)
         return None not in batch
 
     def _write_or_fail(self, batch: Sequence[_Job]) -> None:

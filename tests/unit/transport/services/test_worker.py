@@ -24,6 +24,7 @@ from headwater.v1.worker_service_pb2 import (
     AttachResponse,
     TaskChunk,
     TaskHandback,
+    TaskProgress,
     TaskResult,
     TaskWaiting,
     WorkerCapacity,
@@ -40,7 +41,7 @@ from headwater_server.transport.services import worker as worker_service
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
-from headwater_server.workflows.workers.tasks import Assign, Cancel, TaskSpec
+from headwater_server.workflows.workers.tasks import Assign, Cancel, Reports, TaskSpec
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -87,8 +88,7 @@ class Site:
                 timeout_seconds=None,
                 on_waiting=nothing,
                 on_started=nothing,
-                on_chunk=on_chunk,
-                on_warning=nothing,
+                reports=Reports(on_chunk, nothing, lambda _: None),
             )
         )
 
@@ -237,6 +237,9 @@ async def test_a_caller_that_says_nothing_is_not_kept(site: Site, monkeypatch: p
         ("chunk.content", {"chunk": TaskChunk(task_id="t", content="x" * (64 * KIB + 1))}),
         ("chunk.thinking", {"chunk": TaskChunk(task_id="t", thinking="x" * (64 * KIB + 1))}),
         ("waiting.run_id", {"waiting": TaskWaiting(task_id="t", run_id="x" * 257)}),
+        ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json="")}),
+        ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json="{")}),
+        ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json=f'"{"x" * 64 * KIB}"')}),
         ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=-1)}),
         ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=10_001)}),
     ],

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -620,3 +621,34 @@ async def test_its_thread_ends_with_it(tmp_path: Path) -> None:
     assert threading.active_count() == before + 1
     await journal.close()
     assert threading.active_count() == before
+
+
+async def test_the_progress_of_a_step_outlives_its_other_changes(journal: SqliteJournal) -> None:
+    await create(journal, "run_1")
+    await journal.commit("run_1", Change(progress={"a": '{"row": 7}'}))
+    await journal.commit("run_1", Change(steps=[StepState("a", StepStatus.RETRYING, 1)], events=[event(2)]))
+    stored = await journal.load("run_1")
+    assert stored is not None
+    assert stored.state.progress == {"a": '{"row": 7}'}
+    assert stored.state.steps["a"].status is StepStatus.RETRYING
+
+
+async def test_a_run_keeps_the_headers_of_the_call_that_started_it(journal: SqliteJournal) -> None:
+    info = replace(run_info("run_1"), origin={"x-request-id": STRANGE})
+    await journal.create(info, run_state(info), Change(events=[BEGUN], reserved=1))
+    stored = await journal.load("run_1")
+    assert stored is not None
+    assert stored.info == info
+
+
+async def test_callers_of_a_journal_whose_thread_has_died_get_the_reason(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(journal, "_attempt", fault)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="a fault"):
+            await asyncio.wait_for(journal.load("run_1"), 10)
+    assert not journal.is_writable
