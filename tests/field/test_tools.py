@@ -26,7 +26,7 @@ def call(name: str, arguments: Any = None) -> dict[str, Any]:
 
 
 def results(agent: Agent, *calls: dict[str, Any]) -> list[str]:
-    """What a model that makes these calls is told; it is done when it has the results."""
+    """The results of these calls, as the model gets them; it is done when it has them."""
     script = {"tool_calls": list(calls), "after_tools": {"text": "done"}}
     chunks = list(agent.stream_sync("go", provider_options={"scripted": script}))
     assert chunks[-1].is_final
