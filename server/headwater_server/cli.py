@@ -29,9 +29,7 @@ def _options(command: Any) -> Any:
             click.option("--host", help="Address to listen on, or unix:PATH [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
             click.option("--processes", type=int, help="Processes that share the port [1]."),
-            click.option(
-                "--max-concurrent-streams", type=int, help="Calls at once on a connection, 0: no limit [0]."
-            ),
+            click.option("--max-concurrent-streams", type=int, help="Calls at once on a connection, 0: no limit [0]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
             *(click.option(f"--{name}", is_flag=True, help=flag.help) for name, flag in _FLAGS.items()),
@@ -105,6 +103,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.processes.open_files import raise_open_files
     from headwater_server.telemetry.logging import configure_logging
+    from headwater_server.telemetry.native_lines import native_lines_as_events
     from headwater_server.transport.port import PortTakenError
     from headwater_server.workflows.journal.base import JournalError
 
@@ -112,7 +111,8 @@ def serve(**flags: Any) -> None:
     configure_logging(server.log_level, server.log_format)
     raise_open_files()
     try:
-        uvloop.run(run(loaded, lambda target: click.echo(f"Headwater is listening on {target}")))
+        with native_lines_as_events(server.log_format):
+            uvloop.run(run(loaded, lambda target: click.echo(f"Headwater is listening on {target}")))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:

@@ -95,7 +95,9 @@ def target(data_dir):
 def environment(target: str, **variables: str) -> dict[str, str]:
     folders = [str(Path(sys.executable).parent), str(GRPCURL.parent)]
     path = os.pathsep.join([*folders, os.environ["PATH"]])
-    return clean_environment(HEADWATER_TARGET=target) | {"PATH": path, **variables}
+    # Each run of pytest would import hypothesis, which takes longer than the tests that the pages show.
+    pytest_flags = {"PYTEST_ADDOPTS": "-p no:hypothesispytest"}
+    return clean_environment(HEADWATER_TARGET=target) | {"PATH": path, **pytest_flags, **variables}
 
 
 def run_program(text: str, target: str) -> str:

@@ -13,19 +13,17 @@ print(result.context["add_result"])
 from __future__ import annotations
 
 import asyncio
-import inspect
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.names import all_names_nearest
 from headwater._values.plain import from_json
 from headwater._values.validation import int32, invalid, seconds, text
-from headwater._worker.places import given_back
 from headwater._worker.serving import before_stop, serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
@@ -36,10 +34,11 @@ from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
-    AgentSettings,
+    check_handler,
     check_workflow,
     own_handlers,
     refuse,
+    settings_of,
     start_request,
     workflow_message,
 )
@@ -47,6 +46,7 @@ from headwater._workflow.result import SkipReason, StepResult, StepStatus, Workf
 from headwater._workflow.retry_policy import RetryPolicy
 from headwater._workflow.run import Begun, Session, WorkflowStream
 from headwater._workflow.service import cancel_run, check_reached, get_run, run_id_of
+from headwater._workflow.watch import queues_of
 from headwater.agent import Agent
 from headwater.exceptions import Failure, ValidationError, WorkflowCancelledError, WorkflowTimeoutError
 from headwater.v1 import workflow_pb2
@@ -76,6 +76,7 @@ Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
 """`(agent, step, context)`: a function, an async function, or an async generator of text."""
 
 
+@all_names_nearest
 class WorkflowAgent(Agent):
     """An agent that executes workflows. Its arguments are those of `Agent`.
 
@@ -130,16 +131,7 @@ class WorkflowAgent(Agent):
         Raises:
             ValidationError: it is not callable, or does not take three arguments.
         """
-        if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
-            raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
-        if not callable(handler):
-            raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
-        try:
-            inspect.signature(handler).bind(None, None, None)
-        except TypeError as error:
-            raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
-        except ValueError:
-            pass  # written in C, and says nothing about its arguments
+        check_handler(name, handler)
         self._handlers[name] = handler
 
     def create_workflow(
@@ -182,8 +174,7 @@ class WorkflowAgent(Agent):
         stream = self.stream_workflow(workflow, context, parallel, request_id=request_id)
         try:
             async with limit:
-                with given_back(await stream.begin(), {step.queue for step in workflow.steps}):
-                    result = await stream.read_to_end()
+                result = await stream.read_to_end()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -233,7 +224,7 @@ class WorkflowAgent(Agent):
         """
         stream = self._run(workflow, context, parallel, request_id, cancels=False)
         run_id = await stream.begin()
-        return WorkflowRunHandle(self._server(), run_id, stream, {step.queue for step in workflow.steps})
+        return WorkflowRunHandle(self._server(), run_id, stream)
 
     def stream_workflow_progress(self, run_id: str, callback: ProgressCallback | None = None) -> WorkflowProgress:
         """Watch any run from its first event to its end: `async for`, or `await` for its result.
@@ -352,22 +343,6 @@ class WorkflowAgent(Agent):
             return
         await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
-    def _settings(self) -> AgentSettings:
-        return AgentSettings(
-            build_agent(
-                instructions=self.instructions,
-                model=self.model,
-                provider=self.provider,
-                sampling_values={"temperature": self.temperature, "max_tokens": self.max_tokens},
-                reasoning_effort=self.reasoning_effort,
-                labels=self.labels,
-                user=self.user,
-            ),
-            self.timeout,
-            bool(self.tools),
-            bool(self.api_key),
-        )
-
     def _run(
         self,
         workflow: Workflow,
@@ -378,7 +353,7 @@ class WorkflowAgent(Agent):
         cancels: bool,
     ) -> WorkflowStream:
         server = self._server()
-        message = workflow_message(workflow, self._settings(), parallel)
+        message = workflow_message(workflow, settings_of(self), parallel)
         mistakes = violations(workflow, self._handlers)
         request = start_request(message, context, request_id)
 
@@ -395,7 +370,9 @@ class WorkflowAgent(Agent):
     ) -> Session:
         loop = asyncio.get_running_loop()
         place = ProcessIdentity(server, queue, loop) if own_handlers(workflow) and not mistakes else None
-        return Session(server, self._hosts, place, task_handlers(self, self._handlers, loop, actions=True), mistakes)
+        queues = queues_of(workflow_pb2.WorkflowRun(workflow=workflow, queue=queue))
+        handlers = task_handlers(self, self._handlers, loop, actions=True)
+        return Session(server, self._hosts, place, handlers, queues, mistakes)
 
     def _tracked(self, stream: WorkflowStream) -> WorkflowStream:
         self._workflow_streams.add(stream)

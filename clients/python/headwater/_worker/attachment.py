@@ -67,7 +67,7 @@ class Outbox:
         self._resized(_size(message))
 
     def restart(self, results: Iterable[worker_service_pb2.TaskResult], wanted: Container[str]) -> None:
-        """Begins a connection: what tasks that are still wanted have said, then all results."""
+        """Begins a connection: chunks and progress of tasks that are still wanted, then all results."""
         said = [m for m in self._waiting if (m.chunk.task_id or m.progress.task_id) in wanted]
         self._waiting.clear()
         self._size = 0
@@ -124,8 +124,9 @@ class Attachment:
         Raises:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, and this side did not end it.
+            AuthenticationError: the function that gives the token failed.
         """
-        call = (await open_channel(self._server)).workers.Attach(metadata=self._server.headers())
+        call = (await open_channel(self._server)).workers.Attach(metadata=await self._server.headers())
         # A separate task that the leaving side cancels: a call that is cancelled directly, before it is connected, lets
         # its writer wait for ever.
         self._reading = asyncio.create_task(self._read(call, registration, registered))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Self, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -12,6 +13,7 @@ import httpx
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
+from headwater_server.providers.http.loopback import is_loopback
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 10_000
@@ -25,8 +27,6 @@ BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
 
 MOST_READ = 16 * 1024
 """Bytes that a BodyReader gives at most."""
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class HttpClient:
@@ -47,10 +47,9 @@ class HttpClient:
         # A compressed stream would be held back until the compressor has seen enough of it.
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._proxies = _proxies()
-        self._direct = _Transport(client=_session)
-        self._proxied = {
-            scheme: _Transport(client=_session, proxy=proxy) for scheme, proxy in _by_scheme(self._proxies)
-        }
+        transport = partial(_Transport, client=_session, verify=_trusted())
+        self._direct = transport()
+        self._proxied = {scheme: transport(proxy=proxy) for scheme, proxy in _by_scheme(self._proxies)}
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,7 +76,7 @@ class HttpClient:
     def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """The way to a URL: straight, or through a proxy."""
         proxied = self._proxied.get(url.scheme)
-        if proxied is None or url.host in _LOOPBACK or proxy_bypass_environment(url.host, self._proxies):
+        if proxied is None or is_loopback(url.host) or proxy_bypass_environment(url.host, self._proxies):
             return self._direct
         return proxied
 
@@ -117,6 +116,12 @@ def left_over(response: httpx.Response) -> bytes:
     if content is None or "content-encoding" in response.headers:
         return b""
     return content._read_nowait(-1)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once for all transports of the process: that takes 25 ms."""
+    return httpx.create_ssl_context()
 
 
 def _session() -> aiohttp.ClientSession:
