@@ -327,3 +327,47 @@ async def test_the_request_id_of_a_run_goes_into_its_steps_and_the_calls_that_th
     assert result.successful, result.error
     assert seen == dict.fromkeys(("parent", "leaf"), ("order-7", headers[1][1]))
     assert {"StartWorkflowRun", "Stream"} <= {line["rpc"].rpartition("/")[2] for line in lines if "rpc" in line}
+
+
+POISON = """
+import os
+from headwater import WorkflowAgent
+
+def die(agent, step, context):
+    with open("log", "a") as log:
+        log.write(f"{step.attempt}\\n")
+    os._exit(9)
+
+agent = WorkflowAgent()
+agent.register_handler("work", die)
+"""
+
+
+async def test_a_step_that_kills_its_worker_each_time_ends_when_its_attempts_are_used_up(tmp_path: Path) -> None:
+    """https://github.com/villasv/aws-airflow-stack/issues/65"""
+    (tmp_path / "jobs.py").write_text(POISON)
+
+    async def supervise(target: str) -> None:
+        command = (sys.executable, "-m", "headwater.cli", "worker", "jobs:agent", "--queue", "q")
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=tmp_path,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=clean_environment(HEADWATER_TARGET=target),
+            )
+            try:
+                await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    with ServerProcess("--scripted", variables={"HEADWATER_WORKER_TIMEOUT_SECONDS": "1"}) as server:
+        agent = WorkflowAgent(target=server.target)
+        supervising = asyncio.create_task(supervise(server.target))
+        result = await asyncio.wait_for(agent.execute_workflow(one_step(agent, retries=1)), 50)
+        supervising.cancel()
+        await asyncio.wait([supervising])
+    assert (result.status, (tmp_path / "log").read_text().split()) == ("failed", ["1", "2"])
+    assert "its worker was lost" in (result.step_results["work"].error or "")

@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
@@ -35,11 +34,11 @@ from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
-    AgentSettings,
     check_handler,
     check_workflow,
     own_handlers,
     refuse,
+    settings_of,
     start_request,
     workflow_message,
 )
@@ -344,22 +343,6 @@ class WorkflowAgent(Agent):
             return
         await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
-    def _settings(self) -> AgentSettings:
-        return AgentSettings(
-            build_agent(
-                instructions=self.instructions,
-                model=self.model,
-                provider=self.provider,
-                sampling_values={"temperature": self.temperature, "max_tokens": self.max_tokens},
-                reasoning_effort=self.reasoning_effort,
-                labels=self.labels,
-                user=self.user,
-            ),
-            self.timeout,
-            bool(self.tools),
-            bool(self.api_key),
-        )
-
     def _run(
         self,
         workflow: Workflow,
@@ -370,7 +353,7 @@ class WorkflowAgent(Agent):
         cancels: bool,
     ) -> WorkflowStream:
         server = self._server()
-        message = workflow_message(workflow, self._settings(), parallel)
+        message = workflow_message(workflow, settings_of(self), parallel)
         mistakes = violations(workflow, self._handlers)
         request = start_request(message, context, request_id)
 

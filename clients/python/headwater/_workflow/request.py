@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from headwater._call.request import build_agent
 from headwater._values.validation import invalid, text
 from headwater._workflow.arguments import flag
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
+from headwater.agent import Agent
 from headwater.exceptions import WorkflowValidationError
 from headwater.v1 import agent_pb2, workflow_pb2, workflow_service_pb2
 
@@ -52,6 +54,24 @@ def check_handler(name: Any, handler: Any) -> None:
         raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
     except ValueError:
         pass  # written in C, and says nothing about its arguments
+
+
+def settings_of(agent: Agent) -> AgentSettings:
+    """The settings of an agent."""
+    return AgentSettings(
+        build_agent(
+            instructions=agent.instructions,
+            model=agent.model,
+            provider=agent.provider,
+            sampling_values={"temperature": agent.temperature, "max_tokens": agent.max_tokens},
+            reasoning_effort=agent.reasoning_effort,
+            labels=agent.labels,
+            user=agent.user,
+        ),
+        agent.timeout,
+        bool(agent.tools),
+        bool(agent.api_key),
+    )
 
 
 def check_workflow(workflow: Any) -> None:
