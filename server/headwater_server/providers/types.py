@@ -22,13 +22,19 @@ TYPES: Mapping[str, ProviderType] = {kind.name: kind for kind in (OPENAI, ANTHRO
 """By name. The provider for a request that names nothing is found in this order."""
 
 
-def build_provider(name: str, settings: ProviderSettings, client: HttpClient, key: str = "") -> Provider:
-    """The provider of this name, made by its type."""
+def build_provider(
+    name: str,
+    settings: ProviderSettings,
+    client: HttpClient,
+    key: str = "",
+    variables: Mapping[str, str] | None = None,
+) -> Provider:
+    """The provider of this name, made by its type. `variables` are those that its settings name."""
 
     def compatible(kind: str, name: str, values: Mapping[str, Any], key: str) -> Provider:
         return build_provider(name, TYPES[kind].settings.model_validate(values), client, key)
 
-    return TYPES[settings.type].build(name, settings, BuildContext(client, key, compatible))
+    return TYPES[settings.type].build(name, settings, BuildContext(client, key, variables or {}, compatible))
 
 
 def type_of_model(model: str) -> str | None:

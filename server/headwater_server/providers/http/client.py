@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Self, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -29,28 +31,59 @@ MOST_READ = 16 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a provider is reached, where it differs from the others.
+
+    Attributes:
+        ca_file: certificates to trust instead of the system's; empty for those.
+        proxy: the address of a proxy for every call; `none` for the straight way; empty for the environment's proxies.
+        unix_socket: the path of a socket to connect to, whatever the URL's host is.
+        connect_seconds: how long a connection may take.
+    """
+
+    ca_file: str = ""
+    proxy: str = ""
+    unix_socket: str = ""
+    connect_seconds: float = CONNECT_SECONDS
+
+
 class HttpClient:
     """Asks providers, within one event loop; to be closed by its owner.
 
     It follows no redirects, keeps no cookies, and sets no limit on reading: how long a provider may be silent is the
     stream's to say. Proxies come from HTTPS_PROXY, HTTP_PROXY and NO_PROXY, but never for this host; logins in
-    ~/.netrc are not used, since they would go where a provider's key belongs.
+    ~/.netrc are not used, since they would go where a provider's key belongs. A way goes over all of this.
 
     It speaks to httpx's transports itself. httpx's own client would do all that this one must not, and is a sixth of
     the cost of a short stream.
 
     Args:
         user_agent: says to providers who asks.
+        way: how they are reached.
     """
 
-    def __init__(self, user_agent: str) -> None:
+    def __init__(self, user_agent: str, way: Way = Way()) -> None:  # noqa: B008  it is immutable
         # A compressed stream would be held back until the compressor has seen enough of it.
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
+        self._user_agent = user_agent
+        self._others: dict[Way, HttpClient] = {}
+        self._connect_seconds = way.connect_seconds
         self._proxies = _proxies()
-        self._direct = _Transport(client=_session)
+        session = partial(_session, way)
+        self._direct = _Transport(client=session)
         self._proxied = {
-            scheme: _Transport(client=_session, proxy=proxy) for scheme, proxy in _by_scheme(self._proxies)
+            scheme: _Transport(client=session, proxy=proxy) for scheme, proxy in _by_scheme(self._proxies, way)
         }
+        self._is_forced = bool(way.proxy)
+
+    def over(self, way: Way) -> HttpClient:
+        """The client for this way: itself for the ordinary one, else another that is closed with it."""
+        if way == Way():
+            return self
+        if way not in self._others:
+            self._others[way] = HttpClient(self._user_agent, way)
+        return self._others[way]
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,10 +91,12 @@ class HttpClient:
     async def __aexit__(self, *_: object) -> None:
         for transport in (self._direct, *self._proxied.values()):
             await transport.aclose()
+        for other in self._others.values():
+            await other.__aexit__()
 
     def request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> httpx.Request:
         """A request for `send`."""
-        extensions = {"timeout": {"connect": CONNECT_SECONDS}}
+        extensions = {"timeout": {"connect": self._connect_seconds}}
         return httpx.Request(
             method,
             _url(url),
@@ -77,7 +112,9 @@ class HttpClient:
     def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """The way to a URL: straight, or through a proxy."""
         proxied = self._proxied.get(url.scheme)
-        if proxied is None or url.host in _LOOPBACK or proxy_bypass_environment(url.host, self._proxies):
+        if proxied is None or self._is_forced:
+            return proxied or self._direct
+        if url.host in _LOOPBACK or proxy_bypass_environment(url.host, self._proxies):
             return self._direct
         return proxied
 
@@ -119,8 +156,15 @@ def left_over(response: httpx.Response) -> bytes:
     return content._read_nowait(-1)
 
 
-def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
+def _session(way: Way) -> aiohttp.ClientSession:
+    connector: aiohttp.BaseConnector
+    if way.unix_socket:
+        connector = aiohttp.UnixConnector(
+            way.unix_socket, limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS
+        )
+    else:
+        trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else True
+        connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=trusted)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
@@ -133,8 +177,10 @@ def _proxies() -> dict[str, str]:
     return found
 
 
-def _by_scheme(found: dict[str, str]) -> Iterator[tuple[str, httpx.Proxy]]:
+def _by_scheme(found: dict[str, str], way: Way) -> Iterator[tuple[str, httpx.Proxy]]:
     """The proxy of each scheme that has one."""
+    if way.proxy == "none" or way.unix_socket:
+        return
     for scheme in ("http", "https"):
-        if url := found.get(scheme) or found.get("all"):
+        if url := way.proxy or found.get(scheme) or found.get("all"):
             yield scheme, httpx.Proxy(url if "://" in url else f"http://{url}")

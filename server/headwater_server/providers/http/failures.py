@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 
 import httpx
@@ -20,7 +21,7 @@ REDACTED = "***"
 SHORTEST_KEY = 8
 
 
-async def refusal(response: httpx.Response, wire: Wire, key: str, cure: str) -> HeadwaterError:
+async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], cure: str) -> HeadwaterError:
     """The error that an answer other than 200 stands for, from as much of its body as comes in time.
 
     `cure` says what to do when the key is refused; empty where the caller knows.
@@ -33,9 +34,10 @@ async def refusal(response: httpx.Response, wire: Wire, key: str, cure: str) -> 
                 if len(body) > MAX_ERROR_BODY:
                     break
     text = bytes(body[:MAX_ERROR_BODY])
-    if len(key) >= SHORTEST_KEY:
-        text = text.replace(key.encode(), REDACTED.encode())
-    error = redacted(wire.error(response.status_code, response.headers, text), key)
+    for secret in secrets:
+        if len(secret) >= SHORTEST_KEY:
+            text = text.replace(secret.encode(), REDACTED.encode())
+    error = redacted(wire.error(response.status_code, response.headers, text), secrets)
     if cure and error.reason is Reason.PROVIDER_AUTH_FAILED:
         error.message += f" ({cure})"
         error.args = (error.message,)
@@ -70,17 +72,23 @@ def why(error: BaseException | None) -> str:
     return name
 
 
-def redacted(error: HeadwaterError, key: str) -> HeadwaterError:
-    """The error without the key, which some providers repeat in their messages."""
-    if key:
-        error.message = without(key, error.message)
+def redacted(error: HeadwaterError, secrets: Sequence[str]) -> HeadwaterError:
+    """The error without the keys, which some providers repeat in their messages."""
+    if any(secrets):
+        error.message = without(secrets, error.message)
         error.args = (error.message,)
-        error.metadata = {name: without(key, value) for name, value in error.metadata.items()}
+        error.metadata = {name: without(secrets, value) for name, value in error.metadata.items()}
     return error
 
 
-def without(key: str, text: str) -> str:
-    """The text without the key, nor a beginning of it where the text was cut."""
+def without(secrets: Sequence[str], text: str) -> str:
+    """The text without the secrets, nor a beginning of one where the text was cut."""
+    for secret in secrets:
+        text = _without(secret, text)
+    return text
+
+
+def _without(key: str, text: str) -> str:
     if len(key) < SHORTEST_KEY:
         return text  # no key of a provider's, and its letters stand in any sentence
     text = text.replace(key, REDACTED)

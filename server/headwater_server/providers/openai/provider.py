@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.http.site import site
 from headwater_server.providers.openai.chat import MODELS_PATH, OpenAIChatWire
 from headwater_server.providers.openai.models import api_of
 from headwater_server.providers.openai.responses import OpenAIResponsesWire
@@ -20,9 +20,7 @@ def build(name: str, settings: OpenAISettings, context: BuildContext) -> HttpPro
     return HttpProvider(
         name=name,
         type=settings.type,
-        base_url=settings.base_url,
-        credential=credential(name, settings, context.key),
-        client=context.client,
+        site=site(name, settings, context),
         wires={
             "chat_completions": OpenAIChatWire(genuine=genuine),
             "responses": OpenAIResponsesWire(genuine=genuine),

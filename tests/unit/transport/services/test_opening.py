@@ -13,9 +13,10 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.messages import AgentConfig, ChatRequest, Message, ProviderData, Role, Text, ToolCall
 from headwater_server.providers.base import ProviderStream, Wire
-from headwater_server.providers.credentials.base import BearerToken, StaticKey
+from headwater_server.providers.credentials.base import KeyHeader, StaticKey
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.http.site import Site
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
@@ -53,9 +54,7 @@ class StubProvider(HttpProvider):
         super().__init__(
             name="stub",
             type="openai",
-            base_url=ADDRESS,
-            credential=BearerToken(StaticKey("sk-server")),
-            client=HttpClient("test"),
+            site=Site(ADDRESS, KeyHeader(StaticKey("sk-server")), HttpClient("test")),
             wires={"chat": wire},
             default_model="m",
             models_path="/models",
