@@ -27,7 +27,7 @@ from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
-from headwater_server.transport.services.opening import StreamOpener
+from headwater_server.transport.services.opening import ProviderTerms, StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
@@ -73,7 +73,7 @@ async def serve(
         timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
         streams = RunningStreams(identity.index)
         stack.push_async_callback(streams.close)
-        opener = partial(StreamOpener, providers, streams, timeouts)
+        opener = partial(StreamOpener, providers, streams, timeouts, terms=provider_terms(config))
         owned = await _open_runs(stack, server_settings, opener) if identity.owns_runs else None
         agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
         server = ProcessServer(identity, agents, owned.services if owned else None)
@@ -215,9 +215,20 @@ def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     for name, settings in config.settings.providers.items():
         if not settings.is_offered:
             continue
-        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""))
+        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
         if TYPES[settings.type].is_ready(settings):
             configured.add(name)
         if isinstance(settings, HttpSettings):
             models.update(dict.fromkeys(settings.models, name))
     return ProviderRegistry(providers, frozenset(configured), config.settings.server.default_model, models)
+
+
+def provider_terms(config: Config) -> dict[str, ProviderTerms]:
+    """The terms of calls to each provider that is asked over HTTP."""
+    return {
+        name: ProviderTerms(
+            settings.first_chunk_seconds, settings.next_chunk_seconds, frozenset(settings.caller_headers)
+        )
+        for name, settings in config.settings.providers.items()
+        if isinstance(settings, HttpSettings)
+    }

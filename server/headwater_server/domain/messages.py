@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 PROVIDER_KEY = "headwater-provider-key"
 """Metadata of a call: the caller's own key for the provider."""
 
+PROVIDER_HEADER = "headwater-provider-header-"
+"""The beginning of metadata that is sent to the provider as a header: its name follows."""
+
 
 class Role(StrEnum):
     """The speaker of a message."""

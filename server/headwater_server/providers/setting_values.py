@@ -64,7 +64,7 @@ def host_of(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def ca_file(value: str) -> str:
+def certificates_file(value: str) -> str:
     """A file of certificates in PEM."""
     path = os.path.expanduser(value)
     if path:

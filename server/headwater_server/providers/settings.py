@@ -24,7 +24,7 @@ from headwater_server.providers.setting_values import (
     HeaderValue,
     QueryName,
     QueryValue,
-    ca_file,
+    certificates_file,
     http_url,
     proxy_url,
     socket_path,
@@ -80,7 +80,7 @@ class HttpSettings(ProviderSettings):
     caller_headers: tuple[CallerHeaderName, ...] = ()
     query: dict[QueryName, QueryValue] = Field(default_factory=dict)
     omit: tuple[FieldPath, ...] = ()
-    ca_file: Annotated[str, AfterValidator(ca_file)] = ""
+    ca_file: Annotated[str, AfterValidator(certificates_file)] = ""
     proxy: Annotated[str, AfterValidator(proxy_url)] = ""
     unix_socket: Annotated[str, AfterValidator(socket_path)] = ""
     connect_seconds: Seconds = 10.0
@@ -97,6 +97,12 @@ class HttpSettings(ProviderSettings):
     def is_configured(self, chosen: Set[str]) -> bool:
         """See ProviderSettings: its address or a source of its key was chosen."""
         return not chosen.isdisjoint({"base_url", "api_key_file", "token_command", "preset", "unix_socket"})
+
+    def texts_with_variables(self) -> list[tuple[tuple[str, ...], str]]:
+        """The settings that may name variables, each with the path of its key."""
+        tables = {"headers": self.headers, "query": self.query}
+        texts = [((table, key), value) for table, values in tables.items() for key, value in values.items()]
+        return [*texts, (("proxy",), self.proxy)]
 
     @field_validator("base_url")
     @classmethod

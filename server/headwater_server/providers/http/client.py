@@ -63,7 +63,7 @@ class HttpClient:
         way: how they are reached.
     """
 
-    def __init__(self, user_agent: str, way: Way = Way()) -> None:  # noqa: B008  it is immutable
+    def __init__(self, user_agent: str, way: Way = Way()) -> None:
         # A compressed stream would be held back until the compressor has seen enough of it.
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._user_agent = user_agent
@@ -159,9 +159,7 @@ def left_over(response: httpx.Response) -> bytes:
 def _session(way: Way) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
     if way.unix_socket:
-        connector = aiohttp.UnixConnector(
-            way.unix_socket, limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS
-        )
+        connector = aiohttp.UnixConnector(way.unix_socket, limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
     else:
         trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else True
         connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=trusted)
