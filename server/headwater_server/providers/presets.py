@@ -55,7 +55,9 @@ _GCLOUD = {"token_command": ["gcloud", "auth", "application-default", "print-acc
 
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset("openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), ("api.openai.com", ".api.openai.com")),
-    "anthropic": Preset("anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), ("api.anthropic.com",)),
+    "anthropic": Preset(
+        "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"), ("api.anthropic.com",)
+    ),
     "azure": Preset("openai", "${AZURE_OPENAI_ENDPOINT}/openai/v1", _AZURE_KEYS, _AZURE_HOSTS, {"auth": "api-key"}),
     "azure-classic": Preset(
         "openai",

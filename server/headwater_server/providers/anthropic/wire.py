@@ -135,7 +135,11 @@ class AnthropicWire:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
-    """The conversation, in which roles alternate: messages of one role that follow each other are merged."""
+    """The conversation, in which roles alternate: messages of one role that follow each other are merged.
+
+    Anthropic refuses text of white space only, and white space at the end of the last message when that is the
+    assistant's. It wants the results of tools before the text of their message.
+    """
     merged: list[dict[str, Any]] = []
     for number, message in enumerate(request.messages):
         if message.role is Role.SYSTEM:
@@ -146,6 +150,11 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
             merged[-1]["content"] += content
         elif content:
             merged.append({"role": role, "content": content})
+    for message in merged:
+        if message["role"] == "user":
+            message["content"].sort(key=lambda block: block["type"] != "tool_result")
+    if merged and merged[-1]["role"] == "assistant" and "text" in (last := merged[-1]["content"][-1]):
+        last["text"] = last["text"].rstrip()
     return merged
 
 
@@ -155,10 +164,10 @@ def _content(message: Message, field: str) -> list[dict[str, Any]]:
 
 
 def _block(part: Part, field: str) -> dict[str, Any] | None:
-    """A part as a content block; None for parts that Anthropic refuses: empty text, thinking that is not signed."""
+    """A part as a content block; None for parts that Anthropic refuses: blank text, thinking that is not signed."""
     match part:
         case Text():
-            return {"type": "text", "text": part.text} if part.text else None
+            return {"type": "text", "text": part.text} if part.text.strip() else None
         case Image():
             return {"type": "image", "source": _image_source(part)}
         case Thinking():

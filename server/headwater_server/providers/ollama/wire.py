@@ -126,7 +126,7 @@ class OllamaWire:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
-    names = {call.id: call.name for message in request.messages for call in bodies.parts(message, ToolCall) if call.id}
+    names = bodies.names_of_calls(request)
     return [
         item
         for number, message in enumerate(request.messages)

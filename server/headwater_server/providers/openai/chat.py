@@ -8,7 +8,7 @@ choices (`n` in the provider's options) only the first is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,19 +18,16 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
     ALL_EFFORTS,
     ChatRequest,
-    Image,
-    Message,
+    ReasoningEffort,
     ResponseFormat,
     ResponseFormatType,
-    Role,
-    Text,
     Tool,
-    ToolCall,
     ToolChoice,
-    ToolResult,
 )
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models, reasoning
+from headwater_server.providers.openai.conversation import conversation
+from headwater_server.providers.openai.profiles import COMPATIBLE, Profile
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import (
     Count,
@@ -69,50 +66,61 @@ class OpenAIChatWire:
     """Chat Completions.
 
     Args:
-        genuine: OpenAI's own server, whose reasoning models refuse some parameters. Compatible servers know
-            `max_tokens` instead of `max_completion_tokens`, no obfuscation and no effort of reasoning, and any name may
-            be any model.
+        genuine: OpenAI's own server, whose reasoning models refuse some parameters. Compatible servers know no
+            obfuscation, and any name may be any model.
+        profile: what a compatible server takes.
+        max_tokens_field: the name of the limit, where it is not that of the profile.
     """
 
     api = "chat_completions"
 
-    def __init__(self, *, genuine: bool) -> None:
+    def __init__(self, *, genuine: bool, profile: Profile = COMPATIBLE, max_tokens_field: str = "") -> None:
         self._genuine = genuine
-        own = {"max_tokens": "max_completion_tokens", "reasoning_effort": "reasoning_effort"}
-        self._sampling = _SAMPLING | (own if genuine else {"max_tokens": "max_tokens"})
+        self._profile = profile
+        self._limit = max_tokens_field or ("max_completion_tokens" if genuine else profile.max_tokens)
+        efforts = {"reasoning_effort": "reasoning_effort"} if genuine or profile.efforts else {}
+        known = _SAMPLING | profile.renamed | efforts
+        self._sampling = {name: field for name, field in known.items() if name not in profile.lacks}
+
+    def _fields(self, model: str) -> dict[str, str]:
+        """The parameters by their names there."""
+        by_model = "max_completion_tokens" if models.is_reasoning(model.rpartition("/")[2]) else "max_tokens"
+        return self._sampling | {"max_tokens": self._limit or by_model}
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire."""
-        if not self._genuine:
-            return frozenset(self._sampling)
-        return frozenset(self._sampling) - models.refused_params(model)
+        fields = frozenset(self._fields(model))
+        return fields - models.refused_params(model) if self._genuine else fields
 
     def efforts(self, model: str) -> frozenset[str]:
         """See Wire. A reasoning model is asked for any effort: OpenAI says which it has."""
-        return ALL_EFFORTS if self._genuine and models.is_reasoning(model) else frozenset()
+        if not self._genuine:
+            return self._profile.efforts
+        return ALL_EFFORTS if models.is_reasoning(model) else frozenset()
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": [
-                item
-                for number, message in enumerate(request.messages)
-                for item in _message(message, f"messages[{number}]")
-            ],
+            "messages": conversation(request, strict=not self._genuine, names_results=self._profile.names_results),
             "stream": True,
             "stream_options": stream_options,
         }
-        body |= bodies.sampling(request, self._sampling, "Chat Completions")
+        body |= bodies.sampling(request, self._fields(request.model), "Chat Completions")
+        if self._profile.no_effort and body.get("reasoning_effort") == ReasoningEffort.NONE:
+            del body["reasoning_effort"]
+            body |= self._profile.no_effort
         if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
+            body["tools"] = [_tool(tool, self._profile.takes_strict) for tool in request.tools]
         if request.tool_choice:
             body["tool_choice"] = _tool_choice(request.tool_choice)
         if request.response_format:
             body["response_format"] = _response_format(request.response_format)
         if request.user and self._genuine:
             body["safety_identifier"] = bodies.safety_identifier(request.user)
+        for field in self._profile.omit:
+            body.pop(field, None)
         return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
 
     def decoder(self, content_type: str) -> ChatDecoder:
@@ -127,46 +135,12 @@ class OpenAIChatWire:
         return response_error(status, headers, body)
 
 
-def _message(message: Message, field: str) -> Iterator[dict[str, Any]]:
-    """The message, and each tool result as a separate message."""
-    for result in bodies.parts(message, ToolResult):
-        yield {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.content}
-    images = any(isinstance(part, Image) for part in message.parts)
-    ours: dict[str, Any] = {"role": str(message.role)}
-    if images:
-        ours["content"] = [_content_part(part) for part in message.parts if isinstance(part, Text | Image)]
-    elif message.text:
-        ours["content"] = message.text
-    calls = [
-        _tool_call(part, f"{field}.parts[{number}]")
-        for number, part in enumerate(message.parts)
-        if isinstance(part, ToolCall)
-    ]
-    if calls:
-        ours["tool_calls"] = calls
-    if len(ours) > 1:
-        yield ours | reasoning.fields_of_message(message, field)
-    elif message.role is not Role.TOOL and not message.parts:
-        yield ours | {"content": ""}
-
-
-def _content_part(part: Text | Image) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
-    return {"type": "image_url", "image_url": {"url": bodies.image_url(part)}}
-
-
-def _tool_call(call: ToolCall, field: str) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function} | reasoning.fields_of_call(call, field)
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, takes_strict: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
     function["parameters"] = bodies.tool_parameters(tool)
-    if tool.strict is not None:
+    if tool.strict is not None and takes_strict:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}
 

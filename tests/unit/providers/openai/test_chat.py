@@ -213,7 +213,7 @@ def test_options_go_over_our_own_body_and_into_its_objects() -> None:
 
 def test_an_assistant_turn_of_nothing_but_thinking_is_left_out() -> None:
     thought = TOOL_ROUND[2].parts[0]
-    assert body(ask(user("a"), assistant(thought), user("b")))["messages"] == [
+    assert body(ask(user("a"), assistant(thought), user("b")), OPENAI)["messages"] == [
         {"role": "user", "content": "a"},
         {"role": "user", "content": "b"},
     ]

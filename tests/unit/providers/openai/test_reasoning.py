@@ -38,6 +38,7 @@ def test_reasoning_content_goes_back_with_the_calls_it_led_to():
     part = Thinking("Two calls.", "", data(thinking.provider_data))
     assert sent(assistant(part, ToolCall("c1", "f", "{}"))) == {
         "role": "assistant",
+        "content": None,
         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         "reasoning_content": "Two calls.",
     }
