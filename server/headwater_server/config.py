@@ -261,6 +261,8 @@ def _validate(values: Layer, origins: Mapping[tuple[str, ...], str]) -> Settings
 
 def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[str, ...], str]) -> str:
     keys = [str(key) for key in location]
+    if keys[-1] == "[key]" and len(keys) > 3:
+        del keys[-1]
     if keys[-1] == "[key]":
         return f"providers.{keys[1]}: a provider's name has 1 to 64 letters, digits, _ or -"
     if keys[0] == "providers" and len(keys) > 2:

@@ -48,7 +48,8 @@ def http_url(value: str) -> str:
             "must hold no user, password, query or fragment; "
             "a key belongs in the variable of api_key_env, a query in the setting query"
         )
-    if "{" in value.replace(f"/{MODEL}", "", 1):
+    pieces = parts.path.split("/")
+    if "{" in parts.netloc or pieces.count(MODEL) > 1 or any("{" in piece and piece != MODEL for piece in pieces):
         raise ValueError(f"may hold one {MODEL}, as a whole piece of its path, and no other brace")
     return value.rstrip("/")
 

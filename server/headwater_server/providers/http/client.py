@@ -181,4 +181,12 @@ def _by_scheme(found: dict[str, str], way: Way) -> Iterator[tuple[str, httpx.Pro
         return
     for scheme in ("http", "https"):
         if url := way.proxy or found.get(scheme) or found.get("all"):
-            yield scheme, httpx.Proxy(url if "://" in url else f"http://{url}")
+            yield scheme, _proxy(url if "://" in url else f"http://{url}")
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """The proxy, its login as the header that aiohttp passes on."""
+    proxy = httpx.Proxy(url)
+    if proxy.auth is None:
+        return proxy
+    return httpx.Proxy(proxy.url, headers={"authorization": aiohttp.encode_basic_auth(*proxy.auth)})

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 
+import aiohttp
 import httpx
 
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -58,8 +59,11 @@ def why(error: BaseException | None) -> str:
     """
     name = ""
     while error is not None:
+        if isinstance(error, aiohttp.ClientSSLError):
+            error = error.__cause__  # aiohttp's own error looks like one of ssl, but does not say the fault
+            continue
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {error.verify_message}; SSL_CERT_FILE names others to trust"
+            return f"its certificate is not accepted: {error.verify_message}; the setting ca_file names others to trust"
         if isinstance(error, ssl.SSLError):
             return f"TLS: {error.reason}"
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

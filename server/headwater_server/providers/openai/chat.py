@@ -85,7 +85,8 @@ class OpenAIChatWire:
     def _fields(self, model: str) -> dict[str, str]:
         """The parameters by their names there."""
         by_model = "max_completion_tokens" if models.is_reasoning(model.rpartition("/")[2]) else "max_tokens"
-        return self._sampling | {"max_tokens": self._limit or by_model}
+        fields = self._sampling | {"max_tokens": self._limit or by_model}
+        return {name: field for name, field in fields.items() if field not in self._profile.omit}
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire."""

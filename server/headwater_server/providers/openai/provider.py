@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.http.site import site
@@ -19,6 +21,7 @@ def build(name: str, settings: OpenAISettings, context: BuildContext) -> HttpPro
     service = vendor(settings.preset, settings.base_url)
     genuine = service == "openai"
     profile = PROFILES.get(service, COMPATIBLE)
+    profile = replace(profile, omit=profile.omit.union(settings.omit))
     chosen = settings.api
     choose = (lambda _: chosen) if chosen else api_of if genuine else None
     return HttpProvider(
