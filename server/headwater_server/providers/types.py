@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headwater_server.providers.anthropic.registration import ANTHROPIC
+from headwater_server.providers.gemini.registration import GEMINI
 from headwater_server.providers.local.registration import LOCAL
 from headwater_server.providers.model_names import base_name
 from headwater_server.providers.ollama.registration import OLLAMA
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from headwater_server.providers.base import Provider
     from headwater_server.providers.http.client import HttpClient
 
-TYPES: Mapping[str, ProviderType] = {kind.name: kind for kind in (OPENAI, ANTHROPIC, OLLAMA, LOCAL, SCRIPTED)}
+TYPES: Mapping[str, ProviderType] = {kind.name: kind for kind in (OPENAI, ANTHROPIC, GEMINI, OLLAMA, LOCAL, SCRIPTED)}
 """By name. The provider for a request that names nothing is found in this order."""
 
 

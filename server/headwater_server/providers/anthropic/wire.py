@@ -150,9 +150,9 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
             merged[-1]["content"] += content
         elif content:
             merged.append({"role": role, "content": content})
-    for message in merged:
-        if message["role"] == "user":
-            message["content"].sort(key=lambda block: block["type"] != "tool_result")
+    for turn in merged:
+        if turn["role"] == "user":
+            turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     if merged and merged[-1]["role"] == "assistant" and "text" in (last := merged[-1]["content"][-1]):
         last["text"] = last["text"].rstrip()
     return merged

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from headwater_server.domain.errors import invalid
 from headwater_server.providers.credentials.base import Credential, KeyHeader, OutgoingCall, StaticKey
 from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.client import HttpClient, Way
+from headwater_server.providers.model_names import path_piece
 from headwater_server.providers.own_data import account_fingerprint
 from headwater_server.providers.registration import BuildContext
 from headwater_server.providers.setting_values import MODEL, resolved, variables
@@ -91,13 +91,6 @@ def site(name: str, settings: HttpSettings, context: BuildContext) -> Site:
         omit=settings.omit,
         secrets=tuple(values[variable] for variable in hidden),
     )
-
-
-def path_piece(name: str) -> str:
-    """The name of a model as one piece of a path. Raises HeadwaterError for one that leads elsewhere."""
-    if name in (".", ".."):
-        raise invalid("model", "is not the name of a model")
-    return quote(name, safe="")
 
 
 def _joined(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

@@ -79,7 +79,7 @@ class OpenAIChatWire:
         self._profile = profile
         self._limit = max_tokens_field or ("max_completion_tokens" if genuine else profile.max_tokens)
         efforts = {"reasoning_effort": "reasoning_effort"} if genuine or profile.efforts else {}
-        known = _SAMPLING | profile.renamed | efforts
+        known = {**_SAMPLING, **profile.renamed, **efforts}
         self._sampling = {name: field for name, field in known.items() if name not in profile.lacks}
 
     def _fields(self, model: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ so that the events before a fault are delivered before it is raised.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -35,11 +35,11 @@ _MAX_NUMBER = 2**63 - 1
 class Framing(Protocol[Message_co]):
     """Cuts bytes into messages."""
 
-    def feed(self, data: bytes) -> Sequence[Message_co]:
+    def feed(self, data: bytes) -> Iterable[Message_co]:
         """The messages that these bytes complete."""
         ...
 
-    def close(self) -> Sequence[Message_co]:
+    def close(self) -> Iterable[Message_co]:
         """The messages that the end of the body completes."""
         ...
 
