@@ -86,6 +86,15 @@ def load_fixtures() -> dict[str, Fixture]:
 
 
 @cache
+def load_gemini() -> dict[str, Fixture]:
+    """All answers of `gemini`, by name."""
+    return {
+        path.stem: Fixture(path.stem, path.with_suffix(".body").read_bytes(), json.loads(path.read_bytes()))
+        for path in sorted((RECORDED / "gemini").glob("*.json"))
+    }
+
+
+@cache
 def load_recorded() -> dict[str, Recorded]:
     """All recorded responses, by folder and name (`special/utf8_emoji`)."""
     folder = RECORDED / "captures"

@@ -1,8 +1,8 @@
 """Google's `streamGenerateContent`, as the Gemini API and Vertex AI speak it.
 
 The reply is a stream of data-only events, each a whole response with the parts that are new. Nothing marks its end: the
-reply is whole when the body ends properly after a finish reason. Usage stands in every event and grows; the last counts.
-Calls come whole. A signature of the model's thought may stand on any part; it goes back with this part.
+reply is whole when the body ends properly after a finish reason. Usage stands in every event and grows, so that the
+last counts. Calls come whole. A signature of the model's thought may stand on any part; it goes back with this part.
 """
 
 from __future__ import annotations
@@ -148,18 +148,18 @@ class _Usage(msgspec.Struct, rename="camel"):
 
 
 class _Content(msgspec.Struct):
-    parts: list[dict[str, Any]] | None = None
+    parts: Any = None
 
 
 class _Candidate(msgspec.Struct, rename="camel"):
     content: _Content | None = None
-    finish_reason: str | None = None
-    finish_message: str | None = None
-    index: Count = None
+    finish_reason: Any = None
+    finish_message: Any = None
+    index: Any = None
 
 
 class _Feedback(msgspec.Struct, rename="camel"):
-    block_reason: str | None = None
+    block_reason: Any = None
 
 
 class _Response(msgspec.Struct, rename="camel"):
@@ -191,8 +191,8 @@ class _Parts:
                 if response.error:
                     raise error_of_stream(response.error)
                 for candidate in response.candidates or ():
-                    if not candidate.index:
-                        yield from (candidate.content and candidate.content.parts) or ()
+                    parts = candidate.content.parts if candidate.content and not candidate.index else None
+                    yield from (part for part in _list(parts) if isinstance(part, dict))
                 yield response
 
 
@@ -211,13 +211,12 @@ class GeminiDecoder(StreamDecoder[dict[str, Any] | _Response]):
         if isinstance(message, _Response):
             self._note(message)
             return None
-        text, signature = message.get("text"), message.get("thoughtSignature")
-        signature = signature if isinstance(signature, str) else ""
+        text, signature = message.get("text"), _word(message.get("thoughtSignature"))
         if isinstance(message.get("functionCall"), dict):
             return self._call(message["functionCall"], signature)
         if isinstance(text, str) and text:
             return self._text(text, "thinking" if message.get("thought") is True else "content", signature)
-        return _opaque(message) if signature or text is None else None
+        return _opaque(message) if signature or "text" not in message else None
 
     def _note(self, response: _Response) -> None:
         """Keeps the facts for the end."""
@@ -225,11 +224,11 @@ class GeminiDecoder(StreamDecoder[dict[str, Any] | _Response]):
             self._usage = _usage(response.usage_metadata)
         for candidate in response.candidates or ():
             if not candidate.index:
-                self._finish_word = candidate.finish_reason or self._finish_word
-                if candidate.finish_message:
+                self._finish_word = _word(candidate.finish_reason) or self._finish_word
+                if _word(candidate.finish_message):
                     self._metadata = {"finish_details": {"message": candidate.finish_message}}
-        if response.prompt_feedback is not None and response.prompt_feedback.block_reason:
-            self._finish_word = response.prompt_feedback.block_reason
+        if response.prompt_feedback is not None and (reason := _word(response.prompt_feedback.block_reason)):
+            self._finish_word = reason
             self._metadata = {"finish_details": {"blocked": "prompt"}}
 
     def _at_end(self) -> None:
@@ -248,15 +247,21 @@ class GeminiDecoder(StreamDecoder[dict[str, Any] | _Response]):
 
     def _call(self, call: dict[str, Any], signature: str) -> Delta | None:
         self._kind = ""
-        name, id, arguments = call.get("name"), call.get("id"), call.get("args")
-        id = id if isinstance(id, str) else ""
+        id, arguments = _word(call.get("id")), call.get("args")
         text = arguments if isinstance(arguments, str) else to_json(without_surrogates(arguments or {}))
-        name = name if isinstance(name, str) else ""
-        piece = self._calls.piece(len(self._calls), id=id, name=name, arguments=text)
+        piece = self._calls.piece(len(self._calls), id=id, name=_word(call.get("name")), arguments=text)
         if piece is None:
             return None
         piece.provider_data = _data(thoughtSignature=signature, id=id)
         return Delta(tool_calls=[piece])
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _data(**fields: str) -> str | None:
