@@ -79,7 +79,8 @@ def serve(**flags: Any) -> None:
     """Serve agents over gRPC until stopped.
 
     Settings come from defaults, a TOML file, the environment and flags, each over the one before; `headwater config`
-    shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
+    shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY; address of Ollama:
+    OLLAMA_HOST.
     """
     # The imports take a second. A KeyboardInterrupt in one of them, or before the loop has its signals, would print a
     # traceback; nothing is open yet that must be closed.

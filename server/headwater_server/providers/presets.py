@@ -1,7 +1,7 @@
 """Services by name, for `preset` in the configuration: their addresses, and the variables that their users have set.
 
-A preset stands behind the settings of a provider: a key that is set there goes over it. What a server of OpenAI's
-API takes follows from the preset too, or from the host (see `openai.profiles`).
+A preset stands behind the settings of a provider: a key that is set there goes over it. The fields that a server of
+OpenAI's API takes follow from the preset too, or from the host (see `openai.profiles`).
 """
 
 from __future__ import annotations

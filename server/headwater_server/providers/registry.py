@@ -32,7 +32,7 @@ class ProviderRegistry:
         configured: names of those that were set up (a key, an address, a flag): they are listed, and they may answer a
             request that names nothing.
         default_model: the model of a request that names neither model nor provider; empty: the default model of the
-            first that is configured of openai, anthropic, ollama, those with other names, local and scripted.
+            first that is configured of openai, anthropic, gemini, ollama, those with other names, local and scripted.
         models: model names that belong to a provider by configuration.
     """
 

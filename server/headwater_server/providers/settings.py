@@ -69,12 +69,12 @@ class HttpSettings(ProviderSettings):
     ENDINGS: ClassVar[tuple[str, ...]] = ()
     """Paths below the base URL that people give with it; they are taken off."""
 
-    preset: str = ""
     base_url: Annotated[str, AfterValidator(http_url)]
     api_key_env: str = ""
     api_key_file: Annotated[str, AfterValidator(os.path.expanduser)] = ""
     token_command: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
     token_lifetime_seconds: float = Field(300.0, gt=0, le=86_400)
+    preset: str = ""
     auth: Auth = ""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     caller_headers: tuple[CallerHeaderName, ...] = ()

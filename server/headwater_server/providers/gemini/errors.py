@@ -42,7 +42,7 @@ def error_of_stream(reported: Any) -> HeadwaterError:
 
 
 def _refined(error: HeadwaterError, reported: Any) -> HeadwaterError:
-    """The error with what Google's words and details add to it."""
+    """The error, its meaning refined by Google's words and details."""
     if not isinstance(reported, dict):
         return error
     details = reported.get("details")

@@ -278,7 +278,7 @@ def _opaque(part: dict[str, Any]) -> Delta | None:
 
 
 def _usage(reported: _Usage) -> Usage:
-    """The counts: what tools put into the prompt is input, thoughts are output."""
+    """The counts: the input includes the results of Google's tools, the output includes thoughts."""
     tokens_in = _sum(reported.prompt_token_count, reported.tool_use_prompt_token_count)
     tokens_out = _sum(reported.candidates_token_count, reported.thoughts_token_count)
     both = total(tokens_in, tokens_out)

@@ -68,7 +68,7 @@ class OpenAIChatWire:
     Args:
         genuine: OpenAI's own server, whose reasoning models refuse some parameters. Compatible servers know no
             obfuscation, and any name may be any model.
-        profile: what a compatible server takes.
+        profile: the fields that a compatible server takes.
         max_tokens_field: the name of the limit, where it is not that of the profile.
     """
 

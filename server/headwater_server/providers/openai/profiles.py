@@ -1,4 +1,4 @@
-"""What each service takes of Chat Completions: data, by the name of its preset.
+"""The fields of Chat Completions that each service takes: data, by the name of its preset.
 
 A server that is not listed gets the fields that all servers know. Each row is from the service's own reference or
 client library, or from its refusals as its users have reported them.
@@ -15,7 +15,7 @@ from headwater_server.domain.messages import ALL_EFFORTS
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a service takes.
+    """The fields that a service takes.
 
     Attributes:
         max_tokens: its name of the limit; empty: `max_completion_tokens` for OpenAI's reasoning models, which refuse

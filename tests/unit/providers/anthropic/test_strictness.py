@@ -1,4 +1,4 @@
-"""What Anthropic refuses is not sent: blank text, white space at the end of a prefill, results after text."""
+"""Requests have nothing that Anthropic refuses: blank text, white space at the end of a prefill, results after text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each service takes: parameters by its names, and nothing that it refuses."""
+"""Each service gets the fields that it takes: parameters by its names, and nothing that it refuses."""
 
 from __future__ import annotations
 
