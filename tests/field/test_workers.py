@@ -253,3 +253,28 @@ async def test_a_step_that_waits_for_a_run_on_its_own_queue_gives_its_place_back
     said = f"step `parent` waits for run {child_id} on its own queue `q` and gives its place back"
     assert warnings[-1:] == [said]
     assert child_id in caplog.text
+
+
+async def test_the_next_attempt_continues_from_the_progress_of_the_last_and_watchers_see_it() -> None:
+    """https://github.com/temporalio/sdk-python/issues/217, https://github.com/hatchet-dev/hatchet/issues/3308"""
+    rows = []
+
+    def load(agent: Any, step: Any, context: Any) -> int:
+        for row in range((step.last_progress or {"row": -1})["row"] + 1, 6):
+            rows.append((step.attempt, row))
+            step.heartbeat({"row": row})
+            if row == 3 and step.attempt == 1:
+                raise ConnectionError("lost")
+        return len(rows)
+
+    with ServerProcess("--scripted") as server:
+        agent = WorkflowAgent(target=server.target)
+        agent.register_handler("load", load)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("load", handler="load", max_retries=1)
+        stream = agent.stream_workflow(workflow)
+        seen = [event.progress async for event in stream if event.type is WorkflowEventType.STEP_PROGRESS]
+    assert rows == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 4), (2, 5)]
+    assert seen[-1] == {"row": 5}
+    assert stream.result is not None
+    assert stream.result.step_results["load"].progress == {"row": 5}

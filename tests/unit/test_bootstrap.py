@@ -167,5 +167,9 @@ def test_config_says_when_a_request_must_name_its_model(tmp_path):
 
 
 def test_config_says_when_nobody_has_the_default_model():
-    line = closing_line("--default-model", "unheard-of", OPENAI_API_KEY="k")
-    assert line.startswith('# mistake: default_model: no provider here is known to have the model "unheard-of"')
+    done = run_cli("config", "--default-model", "unheard-of", variables={"OPENAI_API_KEY": "k"})
+    assert done.returncode == 78
+    assert 'default_model = "unheard-of"  # --default-model\n' in done.stdout
+    assert done.stderr.startswith(
+        'headwater: --default-model: no provider here is known to have the model "unheard-of"'
+    )

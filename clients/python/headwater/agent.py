@@ -41,7 +41,8 @@ from headwater._grpc.service import fetch_provider_info, list_providers
 from headwater._grpc.unary import CALL_SECONDS
 from headwater._tools.calls import Toolbox
 from headwater._tools.tool import ToolLike, to_tools
-from headwater._values.messages import Image, MessageLike, Prompt
+from headwater._values.images import Image
+from headwater._values.messages import MessageLike, Prompt
 from headwater._values.validation import invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
 from headwater.v1.agent_pb2 import ChatMessage

@@ -16,16 +16,17 @@ import asyncio
 import inspect
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.plain import from_json
 from headwater._values.validation import int32, invalid, seconds, text
 from headwater._worker.places import given_back
-from headwater._worker.serving import serve
+from headwater._worker.serving import before_stop, serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
 from headwater._workflow.definition import Step, Violation, Workflow, violations
@@ -37,6 +38,7 @@ from headwater._workflow.request import (
     ACTION_HANDLER,
     AgentSettings,
     check_workflow,
+    own_handlers,
     refuse,
     start_request,
     workflow_message,
@@ -67,6 +69,7 @@ __all__ = [
     "WorkflowRunHandle",
     "WorkflowStream",
     "WorkflowTimeoutError",
+    "from_json",
 ]
 
 Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
@@ -151,6 +154,7 @@ class WorkflowAgent(Agent):
         self,
         workflow: Workflow,
         context: MutableMapping[str, Any] | None = None,
+        parallel: bool = True,
         *,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -162,6 +166,7 @@ class WorkflowAgent(Agent):
         Args:
             workflow: the definition.
             context: JSON values that the handlers share. At the end this very dict holds the final context.
+            parallel: False: each step runs alone, in the order of the definition where dependencies leave a choice.
             timeout: seconds that the run may take in all.
             request_id: the caller's own id of this request, 1 to 256 characters. The same request under the same id
                 starts one run, in any process; it returns the result of that run.
@@ -174,7 +179,7 @@ class WorkflowAgent(Agent):
             ServerUnavailableError: no server answers; the message says how to continue.
         """
         limit = asyncio.timeout(None if timeout is None else seconds("timeout", timeout))
-        stream = self.stream_workflow(workflow, context, request_id=request_id)
+        stream = self.stream_workflow(workflow, context, parallel, request_id=request_id)
         try:
             async with limit:
                 with given_back(await stream.begin(), {step.queue for step in workflow.steps}):
@@ -200,23 +205,33 @@ class WorkflowAgent(Agent):
         return portal().call(self.execute_workflow(*args, **kwargs))
 
     def stream_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None = None,
+        parallel: bool = True,
+        *,
+        request_id: str | None = None,
     ) -> WorkflowStream:
         """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.
 
         Leaving the loop early cancels the run. Arguments and errors as for `execute_workflow`; a run that was cancelled
         by somebody else ends with an event that says so. After the last event `result` has what came of it.
         """
-        return self._run(workflow, context, request_id, cancels=True)
+        return self._run(workflow, context, parallel, request_id, cancels=True)
 
     async def start_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None = None,
+        parallel: bool = True,
+        *,
+        request_id: str | None = None,
     ) -> WorkflowRunHandle:
         """Start a run and leave it to itself; the handle tells of it. Arguments and errors as for `execute_workflow`.
 
         Its handlers run here as long as the event loop does.
         """
-        stream = self._run(workflow, context, request_id, cancels=False)
+        stream = self._run(workflow, context, parallel, request_id, cancels=False)
         run_id = await stream.begin()
         return WorkflowRunHandle(self._server(), run_id, stream, {step.queue for step in workflow.steps})
 
@@ -266,7 +281,7 @@ class WorkflowAgent(Agent):
             return to_result(run)
         missing = [
             (f"workflow.steps[{index}].handler", f"`{name}` is not registered here; call agent.register_handler")
-            for index, name in _own_handlers(run.workflow).items()
+            for index, name in own_handlers(run.workflow).items()
             if name not in self._handlers and name != ACTION_HANDLER
         ]
         if missing:
@@ -333,7 +348,8 @@ class WorkflowAgent(Agent):
         if not handlers:
             raise ValidationError("this agent has nothing to serve; call register_handler first")
         server = self._server()
-        await check_reached(server)
+        if not await before_stop(check_reached(server), stop):
+            return
         await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
     def _settings(self) -> AgentSettings:
@@ -356,12 +372,13 @@ class WorkflowAgent(Agent):
         self,
         workflow: Workflow,
         context: MutableMapping[str, Any] | None,
+        parallel: bool,
         request_id: str | None,
         *,
         cancels: bool,
     ) -> WorkflowStream:
         server = self._server()
-        message = workflow_message(workflow, self._settings())
+        message = workflow_message(workflow, self._settings(), parallel)
         mistakes = violations(workflow, self._handlers)
         request = start_request(message, context, request_id)
 
@@ -377,14 +394,9 @@ class WorkflowAgent(Agent):
         self, server: Server, queue: str, workflow: workflow_pb2.Workflow, mistakes: Sequence[Violation] = ()
     ) -> Session:
         loop = asyncio.get_running_loop()
-        place = ProcessIdentity(server, queue, loop) if _own_handlers(workflow) and not mistakes else None
+        place = ProcessIdentity(server, queue, loop) if own_handlers(workflow) and not mistakes else None
         return Session(server, self._hosts, place, task_handlers(self, self._handlers, loop, actions=True), mistakes)
 
     def _tracked(self, stream: WorkflowStream) -> WorkflowStream:
         self._workflow_streams.add(stream)
         return stream
-
-
-def _own_handlers(workflow: workflow_pb2.Workflow) -> Mapping[int, str]:
-    """The handlers that the run's own queue must have, by the index of their step."""
-    return {index: step.handler for index, step in enumerate(workflow.steps) if step.handler and not step.queue}

@@ -8,6 +8,7 @@ with the place it came from, and with the beginning of its text, up to the first
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -29,7 +30,7 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], process
     """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()] if text else [structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer(colors=_wants_colours())] if text else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -47,6 +48,11 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], process
     warnings.showwarning = _show_warning
     sys.unraisablehook = _show_unraisable
     threading.excepthook = _show_thread
+
+
+def _wants_colours() -> bool:
+    """False in a file, on a terminal that has none, and where NO_COLOR (https://no-color.org) is set."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
 
 
 def _process(index: int) -> structlog.typing.Processor:

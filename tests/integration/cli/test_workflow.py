@@ -467,9 +467,12 @@ async def test_a_step_that_waits_for_a_worker_shows_its_queue(target, tmp_path):
 
 AGENT = """
 import asyncio
+import logging
 
 class Recorder:
     async def run_worker(self, queue, concurrency, stop, drain_seconds):
+        logging.getLogger("headwater.worker").info("serves", extra={"is_registration": True})
+        await asyncio.sleep(0)  # the command hears of it
         print(queue, concurrency, drain_seconds, flush=True)
         await stop.wait()
         print("closed", flush=True)
@@ -493,7 +496,7 @@ def test_a_worker_serves_until_it_is_told_to_stop(tmp_path, number, path):
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (0, "closed\n")
-    assert stderr == ""  # this agent reports nothing
+    assert stderr == "headwater: serves\n"
 
 
 REAL_AGENT = """

@@ -71,8 +71,7 @@ class Site(ServiceThread):
             timeout_seconds=timeout,
             on_waiting=nothing,
             on_started=nothing,
-            on_chunk=on_chunk,
-            on_warning=nothing,
+            reports=Reports(on_chunk, nothing, lambda _: None),
         )
 
     async def run(self, handler: str, **facts: Any) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
-from headwater._grpc.channels import open_channel
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
 from headwater._tools.calls import run_calls
@@ -143,7 +143,6 @@ class AgentStream:
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
         """Begin the first round, or the next."""
         prepared = self._prepared
-        channel = await open_channel(prepared.server)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
             merge_struct(prepared.request.agent.provider_options[provider], prepared.options)
@@ -151,14 +150,19 @@ class AgentStream:
             check_size(prepared.request)
         elif self._started:  # the results of tools came to it
             check_size(prepared.request)
+        call = self._begin(await open_channel(prepared.server))
+        for key, value in await call.initial_metadata():
+            if key == STREAM_ID_HEADER:
+                self.stream_id = str(value)
+        return call
+
+    def _begin(self, channel: OpenChannel) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
+        prepared = self._prepared
         call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.headers())
         self._work = self._call = call
         channel.streams.add(self)
         if self._ended:  # closed just now
             call.cancel()
-        for key, value in await call.initial_metadata():
-            if key == STREAM_ID_HEADER:
-                self.stream_id = str(value)
         return call
 
     def _seconds_left(self) -> float | None:
@@ -231,6 +235,7 @@ class AgentStream:
 
     def _failed(self, error: grpc.aio.AioRpcError) -> HeadwaterError:
         self._ended = True
+        self._call = self._work = None
         target = self._prepared.server.target
         failure = to_exception(
             error,

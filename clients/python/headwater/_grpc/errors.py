@@ -61,6 +61,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "WORKER_LOST": StepExecutionError,
     "TOOL_FAILED": ToolError,
     "REQUEST_ID_REUSED": ValidationError,
+    "JOURNAL_UNAVAILABLE": ServerUnavailableError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.
@@ -125,7 +126,7 @@ def to_exception(
     started: bool = False,
     names: CallersNames | None = None,
 ) -> HeadwaterError:
-    """The exception for a failed RPC.
+    """The exception for a failed RPC. The traceback of gRPC's own is dropped: it would keep the call and its channel.
 
     Args:
         error: gRPC's exception.
@@ -134,6 +135,7 @@ def to_exception(
         started: whether a chunk had arrived.
         names: the caller's names of the fields that the server refuses.
     """
+    error.__traceback__ = None
     code = error.code()
     info, violations, retry_after = _details(error)
     message = error.details() or code.name

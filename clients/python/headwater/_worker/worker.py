@@ -27,15 +27,15 @@ from headwater._grpc.server import Server
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.threads import StuckThreadsError, threads_are_stuck
 from headwater._worker.attachment import Attachment, Outbox
-from headwater._worker.chunks import Emit
 from headwater._worker.handlers import failed
+from headwater._worker.output import Output
 from headwater._worker.places import Places
 from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
 T = TypeVar("T")
 
-TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitable[worker_service_pb2.TaskResult]]
+TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Output], Awaitable[worker_service_pb2.TaskResult]]
 """Does a task, on the background loop."""
 
 _FIRST_PAUSE_SECONDS = 0.1
@@ -44,7 +44,6 @@ _CLOSE_SECONDS = 6.0
 _LOOK_AT_THREADS_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
-_CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
     {
@@ -57,8 +56,9 @@ _FINAL = frozenset(
     }
 )
 
-_DRAIN, _WAITING = "drain", "waiting"
-"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back."""
+_DRAIN, _WAITING, _PROGRESS = "drain", "waiting", "progress"
+"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back; tasks that
+report how far they are."""
 
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
@@ -100,6 +100,7 @@ class Worker:
         self._failure: HeadwaterError | None = None
         self._last_error: HeadwaterError | None = None
         self._was_registered = False
+        self._lost_by = ""
         self._refused_since: float | None = None
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
@@ -256,7 +257,7 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
-            features=[_DRAIN, _WAITING],
+            features=[_DRAIN, _WAITING, _PROGRESS],
         )
         was_registered = False
 
@@ -264,7 +265,8 @@ class Worker:
             nonlocal was_registered
             was_registered = self._was_registered = True
             self._refused_since = None
-            log.info("serves queue %s at %s", self.queue, self._server.target)
+            self._lost_by = ""
+            log.info("serves queue %s at %s", self.queue, self._server.target, extra={"is_registration": True})
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
@@ -296,9 +298,13 @@ class Worker:
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
                 raise error
-            log.warning("worker %s of queue %r was refused and tries again: %s", self.worker_id, self.queue, error)
         self._last_error = error
-        log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
+        reason = f"{type(error).__name__} {error.code}"
+        if self._lost_by == reason:  # it tries each second, and one line says it all
+            return
+        self._lost_by = reason
+        level = logging.INFO if self._refused_since is None else logging.WARNING
+        log.log(level, "is not connected to queue %s and tries again: %s", self.queue, error)
 
     def _take(self, message: worker_service_pb2.AttachResponse) -> None:
         match message.WhichOneof("kind"):
@@ -326,19 +332,22 @@ class Worker:
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
+            output = Output(task.task_id, self._outbox, lambda: _PROGRESS in self._features)
             try:
-                result = await handler(task, functools.partial(self._emit, task.task_id))
+                result = await handler(task, output)
             except StuckThreadsError as error:
                 if _DRAIN not in self._features:
                     return failed(task, failure_message(str(error)))
                 if not self._is_stuck:
                     self._stuck = asyncio.create_task(self._wait_for_threads())
-                return _handed_back(task, begun=False)
+                return _handed_back(task, begun=False, reason=f"it takes no more tasks: {error}")
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
                 log.warning("step %r of run %s failed", task.step.name, task.run_id, exc_info=error)
                 return failed(task, failure_of(error))
+            finally:
+                output.close()
         result.task_id = task.task_id
         log.info("step %r of run %s is done", task.step.name, task.run_id)
         if result.ByteSize() > _MAX_RESULT_BYTES:
@@ -367,18 +376,10 @@ class Worker:
         self._results[task.task_id] = result
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
-    async def _emit(self, task_id: str, content: str, thinking: str) -> None:
-        for start in range(0, max(len(content), len(thinking)), _CHUNK_CHARACTERS):
-            await self._outbox.room()
-            end = start + _CHUNK_CHARACTERS
-            chunk = worker_service_pb2.TaskChunk(
-                task_id=task_id, content=content[start:end], thinking=thinking[start:end]
-            )
-            self._outbox.put(worker_service_pb2.AttachRequest(chunk=chunk))
 
-
-def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool) -> worker_service_pb2.TaskResult:
-    return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=worker_service_pb2.TaskHandback(begun=begun))
+def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool, reason: str = "") -> worker_service_pb2.TaskResult:
+    back = worker_service_pb2.TaskHandback(begun=begun, reason=reason)
+    return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=back)
 
 
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:

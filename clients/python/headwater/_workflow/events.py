@@ -27,6 +27,7 @@ class WorkflowEventType(StrEnum):
     STEP_STARTED = "step_started"
     STEP_WAITING_FOR_WORKER = "step_waiting_for_worker"
     CHUNK = "chunk"
+    STEP_PROGRESS = "step_progress"
     STEP_COMPLETED = "step_completed"
     STEP_FAILED = "step_failed"
     STEP_RETRYING = "step_retrying"
@@ -52,6 +53,7 @@ class WorkflowEvent:
         thinking: thinking of a chunk.
         omitted_characters: characters of the step's output before this chunk that the server no longer has.
         result: on `step_completed`: the step's result.
+        progress: on `step_progress`: what its handler gave `step.heartbeat`.
         error: in words, what went wrong, or why a step is skipped.
         failure: why a step or the run failed, as facts.
         skip_reason: on `step_skipped`: why.
@@ -77,6 +79,7 @@ class WorkflowEvent:
     thinking: str = ""
     omitted_characters: int = 0
     result: Any = None
+    progress: Any = None
     error: str = ""
     delay: float = 0.0
     queue: str = ""
@@ -98,6 +101,7 @@ _TYPES = {
     "step_started": WorkflowEventType.STEP_STARTED,
     "step_waiting": WorkflowEventType.STEP_WAITING_FOR_WORKER,
     "step_chunk": WorkflowEventType.CHUNK,
+    "step_progress": WorkflowEventType.STEP_PROGRESS,
     "step_completed": WorkflowEventType.STEP_COMPLETED,
     "step_failed": WorkflowEventType.STEP_FAILED,
     "step_retrying": WorkflowEventType.STEP_RETRYING,
@@ -132,6 +136,8 @@ def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, A
                 "thinking": chunk.thinking,
                 "omitted_characters": chunk.omitted_characters,
             }
+        case "step_progress":
+            return {"progress": json.loads(message.step_progress.progress_json)}
         case "step_completed":
             completed = message.step_completed
             result = json.loads(completed.result_json) if completed.result_json else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from headwater._values.validation import invalid, text
+from headwater._workflow.arguments import flag
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
 from headwater.exceptions import WorkflowValidationError
@@ -43,9 +45,10 @@ def check_workflow(workflow: Any) -> None:
         raise invalid("workflow", f"must be a Workflow, not {type(workflow).__name__}; see agent.create_workflow")
 
 
-def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workflow:
-    """The definition with its agent."""
+def workflow_message(workflow: Any, agent: AgentSettings, parallel: bool) -> workflow_pb2.Workflow:
+    """The definition with its agent; unless `parallel`, each step runs alone."""
     check_workflow(workflow)
+    together = flag("parallel", parallel)
     actions = [step.name for step in workflow.steps if _is_action(step)]
     if actions and agent.has_api_key:
         raise invalid(
@@ -55,6 +58,8 @@ def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workfl
         )
     message = to_message(workflow, partial(_to_step, agent=agent))
     message.agent.CopyFrom(agent.message)
+    for step in message.steps:
+        step.exclusive |= not together
     return message
 
 
@@ -90,6 +95,11 @@ def merged_violations(
 def refuse(found: list[Violation]) -> WorkflowValidationError:
     """The error that names every mistake."""
     return WorkflowValidationError("; ".join(f"{path}: {what}" for path, what in found), found)
+
+
+def own_handlers(workflow: workflow_pb2.Workflow) -> Mapping[int, str]:
+    """The handlers that the run's own queue must have, by the index of their step."""
+    return {index: step.handler for index, step in enumerate(workflow.steps) if step.handler and not step.queue}
 
 
 def _is_action(step: Step) -> bool:

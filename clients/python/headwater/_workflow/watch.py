@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
-from headwater._grpc.channels import open_channel
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
 from headwater._grpc.patience import Patience, answer_patiently, may_pass
@@ -123,14 +123,16 @@ class RunWatch(Generic[T]):
     async def _read(self) -> workflow_pb2.WorkflowEvent | None:
         """The next event; None at the end of the events."""
         if self._call is None:
-            channel = await open_channel(self._server)
-            self._loop = asyncio.get_running_loop()
-            self._called = self._loop.time()
-            request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
-            self._call = channel.workflows.WatchWorkflowRun(request, metadata=self._server.headers())
-            channel.streams.add(self)
+            self._call = self._begin(await open_channel(self._server))
         message = await self._call.read()
         return None if message is grpc.aio.EOF else cast("workflow_pb2.WorkflowEvent", message)
+
+    def _begin(self, channel: OpenChannel) -> grpc.aio.UnaryStreamCall[Any, workflow_pb2.WorkflowEvent]:
+        self._loop = asyncio.get_running_loop()
+        self._called = self._loop.time()
+        channel.streams.add(self)
+        request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
+        return channel.workflows.WatchWorkflowRun(request, metadata=self._server.headers())
 
     def _heard(self, sequence: int) -> None:
         if self._lost:
@@ -154,8 +156,11 @@ class RunWatch(Generic[T]):
     async def _get_run(self) -> workflow_pb2.WorkflowRun:
         """The run after its last event, which the server must have."""
         request = workflow_service_pb2.GetWorkflowRunRequest(run_id=self.run_id)
-        get = (await open_channel(self._server)).workflows.GetWorkflowRun
-        return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
+
+        async def get() -> workflow_service_pb2.GetWorkflowRunResponse:
+            return await answer(self._server, lambda over: over.workflows.GetWorkflowRun, request)
+
+        return (await answer_patiently(get, Patience(self._advice))).run
 
     def interrupt(self) -> None:
         """Watch no more; from any thread."""

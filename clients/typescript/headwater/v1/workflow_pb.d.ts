@@ -322,6 +322,14 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
    * @generated from field: headwater.v1.ActionReply reply = 11;
    */
   reply?: ActionReply | undefined;
+
+  /**
+   * What its handler has last reported as its progress, as JSON text; of an earlier attempt until the latest has reported
+   * some. Empty: none was reported, or the run is over 3 MiB.
+   *
+   * @generated from field: string progress_json = 12;
+   */
+  progressJson: string;
 };
 
 /**
@@ -627,6 +635,14 @@ export declare type WorkflowEvent = Message<"headwater.v1.WorkflowEvent"> & {
      */
     value: RunFinishedEvent;
     case: "runFinished";
+  } | {
+    /**
+     * How far an attempt is. Only the last of an attempt is kept.
+     *
+     * @generated from field: headwater.v1.StepProgressEvent step_progress = 18;
+     */
+    value: StepProgressEvent;
+    case: "stepProgress";
   } | { case: undefined; value?: undefined };
 };
 
@@ -737,6 +753,26 @@ export declare type StepChunkEvent = Message<"headwater.v1.StepChunkEvent"> & {
  * Use `create(StepChunkEventSchema)` to create a new message.
  */
 export declare const StepChunkEventSchema: GenMessage<StepChunkEvent>;
+
+/**
+ * How far an attempt is.
+ *
+ * @generated from message headwater.v1.StepProgressEvent
+ */
+export declare type StepProgressEvent = Message<"headwater.v1.StepProgressEvent"> & {
+  /**
+   * What its handler has reported, any JSON value as text.
+   *
+   * @generated from field: string progress_json = 1;
+   */
+  progressJson: string;
+};
+
+/**
+ * Describes the message headwater.v1.StepProgressEvent.
+ * Use `create(StepProgressEventSchema)` to create a new message.
+ */
+export declare const StepProgressEventSchema: GenMessage<StepProgressEvent>;
 
 /**
  * A step completed.

@@ -23,6 +23,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.own_data import data_object
 from headwater_server.providers.wires import bodies
+from headwater_server.providers.wires.result_images import images_after_results
 
 UNSIGNED = "skip_thought_signature_validator"
 """Google's word for a call that the model did not make: it stands where the signature would."""
@@ -38,7 +39,7 @@ def contents(request: ChatRequest, needs_signatures: bool) -> list[dict[str, Any
     names = bodies.names_of_calls(request)
     own_ids = _ids(request)
     turns: list[dict[str, Any]] = []
-    for number, message in enumerate(request.messages):
+    for number, message in images_after_results(request.messages):
         if message.role is Role.SYSTEM:
             continue
         role = "model" if message.role is Role.ASSISTANT else "user"

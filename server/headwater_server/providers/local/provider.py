@@ -28,6 +28,7 @@ from headwater_server.providers.local.machine import availability, chat_template
 from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share, runtime_directory
 from headwater_server.providers.local.stream import LocalStream
+from headwater_server.providers.wires import bodies
 
 MODEL = "smollm2"
 CLOSED = "the server is shutting down; ask again when it is back"
@@ -113,6 +114,8 @@ class LocalProvider:
             )
         if request.api_key:
             raise invalid(PROVIDER_KEY, f"the provider {self.name} takes no key; leave it out")
+        for field, _ in bodies.images(request):
+            raise invalid(field, f"the provider {self.name} reads text only; leave the image out")
         return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:

@@ -14,6 +14,7 @@ from typing import Any
 from headwater_server.domain.messages import ChatRequest, Image, Message, Role, Text, ToolCall, ToolResult
 from headwater_server.providers.openai import reasoning
 from headwater_server.providers.wires import bodies
+from headwater_server.providers.wires.result_images import images_after_results
 
 
 def conversation(request: ChatRequest, *, strict: bool, names_results: bool = False) -> list[dict[str, Any]]:
@@ -27,7 +28,7 @@ def conversation(request: ChatRequest, *, strict: bool, names_results: bool = Fa
     names = bodies.names_of_calls(request) if names_results else {}
     items = [
         item
-        for number, message in enumerate(request.messages)
+        for number, message in images_after_results(request.messages)
         for item in _message(message, f"messages[{number}]", names)
     ]
     return _in_turn(items) if strict else items

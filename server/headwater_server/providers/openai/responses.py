@@ -8,7 +8,7 @@ errors. Events of other types are skipped unread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -47,6 +47,7 @@ from headwater_server.providers.wires.decoder import (
 )
 from headwater_server.providers.wires.errors import response_error, stream_error
 from headwater_server.providers.wires.json import JSONShape
+from headwater_server.providers.wires.result_images import images_after_results
 from headwater_server.providers.wires.sse import ServerSentEvent, SSEDecoder
 from headwater_server.providers.wires.surrogates import without_surrogates
 
@@ -93,7 +94,7 @@ class OpenAIResponsesWire:
         takes_reasoning = not self._genuine or self._reasons(request.model)
         body["input"] = [
             item
-            for number, message in enumerate(request.messages)
+            for number, message in self._conversation(request)
             if message.role is not Role.SYSTEM
             for item in _items(message, f"messages[{number}]", takes_reasoning)
         ]
@@ -115,6 +116,10 @@ class OpenAIResponsesWire:
         if request.response_format:
             body["text"] = {"format": _format(request.response_format)}
         return HttpCall("/responses", bodies.merge(body, bodies.without_api(request.provider_options)))
+
+    def _conversation(self, request: ChatRequest) -> Iterable[tuple[int, Message]]:
+        """The messages with their numbers. Compatible servers may take only text as a result: llama.cpp does."""
+        return enumerate(request.messages) if self._genuine else images_after_results(request.messages)
 
     def decoder(self, content_type: str) -> ResponsesDecoder:
         """See Wire."""
@@ -144,7 +149,8 @@ def _items(message: Message, field: str, takes_reasoning: bool) -> Iterator[dict
 def _item(part: Part, field: str, takes_reasoning: bool) -> dict[str, Any] | None:
     match part:
         case ToolResult():
-            return {"type": "function_call_output", "call_id": part.tool_call_id, "output": part.content}
+            output = [_content_part(item) for item in part.parts] or part.content
+            return {"type": "function_call_output", "call_id": part.tool_call_id, "output": output}
         case ToolCall():
             arguments = part.arguments or "{}"
             return {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": arguments}

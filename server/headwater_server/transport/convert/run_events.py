@@ -28,6 +28,8 @@ def run_event(run_id: str, event: RunEvent) -> workflow_pb2.WorkflowEvent:
             message.step_waiting.queue = event.queue
         case EventType.STEP_CHUNK:
             message.step_chunk.CopyFrom(_chunk(event))
+        case EventType.STEP_PROGRESS:
+            message.step_progress.progress_json = event.result
         case EventType.STEP_COMPLETED:
             completed = workflow_pb2.StepCompletedEvent(result_json=event.result, reply=action_reply(event.reply))
             message.step_completed.CopyFrom(completed)

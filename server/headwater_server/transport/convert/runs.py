@@ -105,7 +105,7 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
         workflow=workflow(info.workflow),
         workflow_name=info.workflow.name,
         context_json=json_object(state.context),
-        steps=map(_step_run, state.steps.values()),
+        steps=[_step_run(step, state.progress.get(step.name, "")) for step in state.steps.values()],
         failure=optional_failure(state.failure),
         failed_steps=state.failed_steps,
         create_time=timestamp(info.created),
@@ -127,6 +127,7 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
 
 
 def _shorten(step: workflow_pb2.StepRun, characters: int, names: int) -> None:
+    step.ClearField("progress_json")
     del step.skipped_because_of[names:]
     if step.HasField("failure"):
         step.failure.message = step.failure.message[:characters]
@@ -148,7 +149,7 @@ def run_summary(summary: RunSummary) -> workflow_pb2.WorkflowRun:
     )
 
 
-def _step_run(state: StepState) -> workflow_pb2.StepRun:
+def _step_run(state: StepState, progress: str) -> workflow_pb2.StepRun:
     return workflow_pb2.StepRun(
         name=state.name,
         status=_STEP_STATUSES[state.status],
@@ -161,6 +162,7 @@ def _step_run(state: StepState) -> workflow_pb2.StepRun:
         end_time=_optional_time(state.ended),
         queue=state.queue,
         reply=action_reply(state.reply),
+        progress_json=progress,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from headwater_server.domain.messages import (
     Text,
 )
 from headwater_server.providers.own_data import only_data_of
-from headwater_server.providers.registry import ProviderRegistry, Route, fit_params
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
 from headwater_server.streaming.live import LiveStream, StreamTerms, Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import ParsedRequest
@@ -34,21 +34,6 @@ class Opened:
     dropped: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderTerms:
-    """The terms of calls to one provider.
-
-    Attributes:
-        first_chunk_seconds: how long it may be silent before its first chunk; None: as the server is set.
-        next_chunk_seconds: how long it may be silent between two chunks; None: as the server is set.
-        caller_headers: the headers that a caller may add, names in lower case.
-    """
-
-    first_chunk_seconds: float | None = None
-    next_chunk_seconds: float | None = None
-    caller_headers: frozenset[str] = frozenset()
-
-
 class StreamOpener:
     """Finds the provider for a request, and opens the stream.
 
@@ -57,22 +42,15 @@ class StreamOpener:
         streams: owns the running streams.
         timeouts: how long a provider may be silent, where the caller does not say.
         allow_caller_api_keys: whether a request may bring a key for the provider.
-        terms: those of the providers that have some, by their names.
     """
 
     def __init__(
-        self,
-        providers: ProviderRegistry,
-        streams: RunningStreams,
-        timeouts: Timeouts,
-        allow_caller_api_keys: bool,
-        terms: Mapping[str, ProviderTerms] | None = None,
+        self, providers: ProviderRegistry, streams: RunningStreams, timeouts: Timeouts, allow_caller_api_keys: bool
     ) -> None:
         self.allow_caller_api_keys = allow_caller_api_keys
         self._providers = providers
         self._streams = streams
         self._timeouts = timeouts
-        self._terms = terms or {}
 
     @asynccontextmanager
     async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
@@ -86,7 +64,7 @@ class StreamOpener:
         with _fields_of(agent):
             route = self._providers.resolve(agent.model, agent.provider)
             provider = route.provider
-            own = self._terms.get(provider.name, ProviderTerms())
+            own = self._providers.terms(provider.name)
             _check_headers(request, provider.name, own)
             chat, dropped = fit_params(provider, _chat(request, route), agent.drop_unsupported)
             account = provider.account(chat)

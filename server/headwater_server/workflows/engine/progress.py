@@ -263,7 +263,7 @@ class Progress:
         """All dependencies of the step have ended. False when it is skipped because of them."""
         names = sorted(step.depends_on, key=self._position.__getitem__)
         dependencies = [self._now[name] for name in names]
-        skip = skip_of(step, dependencies)
+        skip = skip_of(step, dependencies, self._position)
         if skip is None:
             heapq.heappush(self._ready, self._position[step.name])
             return True

@@ -59,6 +59,7 @@ class _Batch:
     events: list[StoredEvent] = field(default_factory=list)
     void: list[tuple[str, int]] = field(default_factory=list)
     status: RunChange | None = None
+    progress: dict[str, str] = field(default_factory=dict)
 
 
 class RunLog:
@@ -149,6 +150,21 @@ class RunLog:
             await _wait(self._commits)
             self._check()
 
+    def add_progress(self, step: str, attempt: int, progress: str) -> None:
+        """Notes how far a running attempt is; that of any other attempt is void, and is ignored.
+
+        Watchers see it at once. The journal keeps the last of each step, but no event of it, so that it does not grow.
+        """
+        if self._closed or self._fault is not None or self._attempts.get(step) != attempt:
+            return
+        self._used += 1
+        event = RunEvent(EventType.STEP_PROGRESS, step=step, attempt=attempt, result=progress)
+        event.sequence, event.create_time = self._used, self._clock()
+        self._store.add_progress(event)
+        self._batch.progress[step] = progress
+        self._commit()
+        self._show()
+
     async def watch(self, after: int) -> AsyncGenerator[RunEvent, None]:
         """The events numbered above `after`, as they come, until the log is closed. They are shared: change none.
 
@@ -212,11 +228,15 @@ class RunLog:
 
     async def _run_commits(self) -> None:
         try:
-            while self._fault is None and (self._batch.first or self._promised - self._used < RESERVE_BELOW):
+            while self._fault is None and self._has_changes():
                 await self._commit_batch()
         finally:
             self._committing = None
             _wake(self._news)
+
+    def _has_changes(self) -> bool:
+        batch = self._batch
+        return bool(batch.first or batch.progress) or self._promised - self._used < RESERVE_BELOW
 
     async def _commit_batch(self) -> None:
         batch, self._batch = self._batch, _Batch()
@@ -230,6 +250,7 @@ class RunLog:
             events=batch.events,
             reserved=self._promised if self._promised > before else 0,
             status=batch.status,
+            progress=batch.progress,
         )
         self._uncommitted = batch.first
         try:

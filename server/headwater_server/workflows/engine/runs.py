@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.store import replay
@@ -126,6 +127,7 @@ class Runs:
             request_id=request.request_id,
             fingerprint=request.fingerprint,
             created=self._clock(),
+            origin=request.origin,
         )
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
         try:
@@ -275,12 +277,14 @@ class Runs:
     def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
         execute = self._runner.bind(info, state, run_log)
         scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
-        task = asyncio.create_task(self._run(info.run_id, scheduler), name=f"headwater run {info.run_id}")
+        task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
         self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
         if self._draining:
             scheduler.stop()
 
-    async def _run(self, run_id: str, scheduler: Scheduler) -> None:
+    async def _run(self, info: RunInfo, scheduler: Scheduler) -> None:
+        run_id = info.run_id
+        origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
         try:
             await scheduler.run()
         except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state

@@ -16,6 +16,10 @@ class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
 
 
+class JournalFolderError(JournalError):
+    """The folder that the settings name cannot have the journal."""
+
+
 class JournalDamagedError(JournalError):
     """The content of the journal is damaged: trying again does not help."""
 
@@ -35,6 +39,7 @@ class RunInfo:
         request_id: the caller's id of the request that started it; may be empty.
         fingerprint: of that request; it differs when the same id came with another body.
         created: when it was accepted, in seconds since the epoch.
+        origin: the headers of the call that started it, as in `domain.call_origin`.
     """
 
     run_id: str
@@ -43,6 +48,7 @@ class RunInfo:
     request_id: str
     fingerprint: str
     created: float
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class Change:
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.
+        progress: of steps, as `RunState.progress`; those that are not among them stay as they were.
     """
 
     steps: Sequence[StepState] = ()
@@ -95,6 +102,7 @@ class Change:
     events: Sequence[StoredEvent] = ()
     reserved: int = 0
     status: RunChange | None = None
+    progress: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

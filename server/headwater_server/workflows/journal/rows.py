@@ -43,6 +43,7 @@ def run_row(info: RunInfo, state: RunState) -> Row:
         "failed_steps": _to_json(state.failed_steps),
         "ended": 0.0,
         "reserved": 0,
+        "origin": _to_json(info.origin),
     }
 
 
@@ -99,14 +100,17 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
         request_id=run["request_id"] or "",
         fingerprint=run["fingerprint"],
         created=run["created"],
+        origin=json.loads(run["origin"]),
     )
-    states = {row["name"]: _step_state(row) for row in steps}
+    rows = list(steps)
+    states = {row["name"]: _step_state(row) for row in rows}
     state = RunState(
         states,
         {row["key"]: row["value"] or states[row["key"].removesuffix(_RESULT)].result for row in context},
         RunStatus(run["status"]),
         _failure(run["failure"]),
         _names(run["failed_steps"]),
+        {row["name"]: row["progress"] for row in rows if row["progress"]},
     )
     return StoredRun(info, state, run["reserved"], run["sequence"], run["ended"])
 

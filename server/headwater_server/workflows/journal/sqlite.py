@@ -44,6 +44,7 @@ PROBE_EVERY_SECONDS = 1.0
 PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
+_MISTAKES = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _CURES = {
     "SQLITE_FULL": "free space on its disk",
@@ -82,6 +83,7 @@ class SqliteJournal:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.is_writable = True
+        self._trouble = ""  # why the last write failed; empty when it did not
         self.changed = asyncio.Event()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: sqlite3.Connection
@@ -245,12 +247,24 @@ class SqliteJournal:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             explained = self._explained(error)
-            log.error("journal", why=str(explained))
             for job in batch:
                 job.error = explained
+            self._note_trouble(str(explained))
             self._tell(self._note_writable, False)
         else:
-            self._tell(self._note_writable, True)
+            trouble = next((str(job.error) for job in batch if isinstance(job.error, JournalError)), "")
+            self._note_trouble(trouble)
+            self._tell(self._note_writable, not trouble)
+
+    def _note_trouble(self, why: str) -> None:
+        """Logs trouble when it begins or changes. Meanwhile nothing waits for a lock: reads wait behind writes."""
+        if why == self._trouble:
+            return
+        if why:
+            log.error("journal", why=why)
+        self._trouble = why
+        wait = 0 if why else int(BUSY_TIMEOUT_SECONDS * 1000)
+        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
 
     def _write(self, batch: Sequence[_Job]) -> None:
         """Writes a batch in one transaction. Callers get their results after this has returned."""
@@ -272,8 +286,8 @@ class SqliteJournal:
             job.error = self._explained(error)
 
     def _explained(self, error: Exception) -> Exception:
-        """An error as callers get it."""
-        if not isinstance(error, sqlite3.Error):
+        """An error as callers get it: the cures are for those of the file, not for mistakes in statements."""
+        if not isinstance(error, sqlite3.Error) or isinstance(error, _MISTAKES):
             return error
         code = getattr(error, "sqlite_errorname", "")
         cure = next((cure for name, cure in _CURES.items() if code.startswith(name)), "look at its disk")

@@ -21,12 +21,12 @@ from headwater_server.providers.http.site import Site
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
-from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
 from headwater_server.transport.services.actions import Actions
-from headwater_server.transport.services.opening import ProviderTerms, StreamOpener
+from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.workflows.engine.replies import Reply
 
 ADDRESS = "https://provider.test/v1"
@@ -77,9 +77,9 @@ class Opening:
     def __init__(self, wire: Wire | None = None, *events: Delta | Finish) -> None:
         self.provider = StubProvider(wire or OpenAIChatWire(genuine=False), *events)
         self.streams = RunningStreams()
-        registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}))
         terms = {"stub": ProviderTerms(first_chunk_seconds=7, caller_headers=frozenset({"x-session"}))}
-        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), True, terms)
+        registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}), terms=terms)
+        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), True)
 
     async def read(
         self, *keys: str, whole: bool = False, headers: Sequence[tuple[str, str]] = (), **fields: Any
