@@ -148,7 +148,7 @@ class MessagesDecoder(EventDecoder):
             return None
         index = event.index
         if delta.partial_json is None:
-            return _text_delta(delta, _DELTA, index if index.__class__ is int else int(index or 0))  # type: ignore[arg-type]
+            return _text_delta(delta, _DELTA, index if index.__class__ is int else int(index or 0))
         # Tools that Anthropic runs itself stream their input too; they are no calls for the caller.
         if index not in self._tool_blocks:
             return None

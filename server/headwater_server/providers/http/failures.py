@@ -24,7 +24,7 @@ def is_success(response: httpx.Response) -> bool:
     """Whether the answer is to be read: any 2xx with content. A 202 says "later", unless it streams."""
     status = response.status_code
     if status == httpx.codes.ACCEPTED:
-        return response.headers.get("content-type", "").startswith("text/event-stream")
+        return str(response.headers.get("content-type", "")).startswith("text/event-stream")
     return httpx.codes.is_success(status) and status not in (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
 
 

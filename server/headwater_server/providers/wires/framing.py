@@ -113,7 +113,7 @@ class _LiberalEvents(SSEDecoder):
         return ServerSentEvent("", data)
 
 
-class _JSONTexts(NDJSONDecoder):  # type: ignore[misc]
+class _JSONTexts(NDJSONDecoder):
     """JSON texts, one a line or over several lines; the items of a list are messages."""
 
     def __init__(self) -> None:

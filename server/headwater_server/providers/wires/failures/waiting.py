@@ -24,6 +24,7 @@ _SPAN = re.compile(
     r"\s*((?:\d+(?:\.\d+)?(?:h|ms|m|s))+(?!\w)|\d+(?:\.\d+)?(?=\s?(?:second|minute)))\s?(minute)?", re.IGNORECASE
 )
 _EPOCH = 1e9  # a number above is a point in time, one above a thousand of it in milliseconds
+_LONGEST_NAME = 100
 _KEYS = ("retry_after", "retryAfter", "retry_after_seconds", "retryDelay", "retry_delay")
 _PLACES = ("error", "details", "metadata", "detail", "parameters")
 
@@ -71,8 +72,7 @@ def _from_resets(headers: Mapping[str, str], now: float) -> float | None:
     waits: list[float] = []
     used_up: list[float] = []
     for name, text in headers.items():
-        found = _RESET.fullmatch(name)
-        if found is None or (seconds := _reset(text.strip(), now)) is None:
+        if len(name) > _LONGEST_NAME or not _RESET.fullmatch(name) or (seconds := _reset(text.strip(), now)) is None:
             continue
         waits.append(seconds)
         remaining = headers.get(name.lower().replace("reset", "remaining"))
@@ -88,8 +88,8 @@ def _reset(text: str, now: float) -> float | None:
         return max(0.0, then - now) if then >= _EPOCH else number
     if (seconds := _duration(text)) is not None:
         return seconds
-    then = _iso_date(text) or _http_date(text)
-    return None if then is None else max(0.0, then - now)
+    date = _iso_date(text) or _http_date(text)
+    return None if date is None else max(0.0, date - now)
 
 
 def _from_body(value: Any, depth: int) -> float | None:
