@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import Self, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -14,6 +16,7 @@ import httpx
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
+from headwater_server.domain.errors import HeadwaterError, Reason
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 10_000
@@ -28,7 +31,18 @@ BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
 MOST_READ = 16 * 1024
 """Bytes that a BodyReader gives at most."""
 
+MAX_HEADER_BYTES = 64 * 1024
+"""Most bytes of one header line of an answer: proxies send debug headers and policies of 10 KB and more."""
+
+_DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_COMPRESSORS = {"br": ("brotli", "brotlicffi"), "zstd": ("zstandard",), "compress": (), "x-compress": ()}
+"""The encodings that httpx decodes only where one of these libraries is installed."""
+
+_reused: ContextVar[bool] = ContextVar("reused", default=False)
+"""Whether the request that this task sends went out on a kept connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +120,19 @@ class HttpClient:
         )
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """The answer, of which only the head is read; to be closed by the caller. Raises TRANSPORT_ERRORS."""
-        return await self.transport(request.url).handle_async_request(request)
+        """The answer, of which only the head is read; to be closed by the caller. Raises TRANSPORT_ERRORS.
+
+        A kept connection may have been closed by the server at the moment it is used again. Then no byte of an answer
+        comes, and the request is sent once more.
+        """
+        transport = self.transport(request.url)
+        _reused.set(False)
+        try:
+            return await transport.handle_async_request(request)
+        except TRANSPORT_ERRORS as error:
+            if not (_reused.get() and isinstance(error.__cause__, _DEAD_CONNECTION)):
+                raise
+        return await transport.handle_async_request(request)
 
     def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """The way to a URL: straight, or through a proxy."""
@@ -139,13 +164,24 @@ class _Transport(AiohttpTransport):
 def body_reader(response: httpx.Response) -> BodyReader:
     """Reads the body of a response, decompressed where the provider compresses though it was asked not to.
 
-    The aiohttp reader is used directly: httpx's iterators around it, three of them, cost 10 % of all CPU a chunk.
+    Raises HeadwaterError for an encoding that cannot be decoded here. The aiohttp reader is used directly: httpx's
+    iterators around it, three of them, cost 10 % of all CPU a chunk.
     """
     content: aiohttp.StreamReader | None = response.extensions.get("body")
     if content is None or "content-encoding" in response.headers:
-        iterator = response.aiter_bytes(MOST_READ)
+        _require_decodable(response.headers.get("content-encoding", ""))
+        iterator = response.aiter_bytes()  # a size would hold back what was flushed until so much is there
         return lambda: anext(iterator, b"")
     return partial(content.read, MOST_READ)
+
+
+def _require_decodable(encodings: str) -> None:
+    for encoding in (each.strip().lower() for each in encodings.split(",")):
+        libraries = _COMPRESSORS.get(encoding, ("zlib",))
+        if not any(find_spec(library) for library in libraries):
+            cure = f"install {libraries[0]}, or turn it off there" if libraries else "turn it off there"
+            message = f"the provider's answer has the encoding {encoding}, which was not asked for; {cure}"
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
 
 
 def left_over(response: httpx.Response) -> bytes:
@@ -163,7 +199,19 @@ def _session(way: Way) -> aiohttp.ClientSession:
     else:
         trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else True
         connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=trusted)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[trace],
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+    )
+
+
+async def _note_reuse(*_: object) -> None:
+    _reused.set(True)
 
 
 def _proxies() -> dict[str, str]:

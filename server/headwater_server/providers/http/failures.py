@@ -22,8 +22,16 @@ REDACTED = "***"
 SHORTEST_KEY = 8
 
 
+def is_success(response: httpx.Response) -> bool:
+    """Whether the answer is to be read: any 2xx with content. A 202 says "later", unless it streams."""
+    status = response.status_code
+    if status == httpx.codes.ACCEPTED:
+        return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+    return httpx.codes.is_success(status) and status not in (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
+
+
 async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], cure: str) -> HeadwaterError:
-    """The error that an answer other than 200 stands for, from as much of its body as comes in time.
+    """The error that an answer without success stands for, from as much of its body as comes in time.
 
     `cure` says what to do when the key is refused; empty where the caller knows.
     """

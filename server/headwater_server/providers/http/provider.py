@@ -14,7 +14,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.http.client import TRANSPORT_ERRORS
-from headwater_server.providers.http.failures import refusal, unreachable
+from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
 from headwater_server.providers.http.stream import HttpStream
@@ -111,7 +111,7 @@ class HttpProvider:
     async def get(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """The answer to a short question, a GET or with a body a POST.
 
-        Raises HeadwaterError for all but a 200 of at most 8 MiB within 10 seconds.
+        Raises HeadwaterError for all but a success of at most 8 MiB within 10 seconds.
         """
         method, content = ("GET", b"") if body is None else ("POST", msgspec.json.encode(body))
         site = self._site
@@ -120,7 +120,7 @@ class HttpProvider:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response, key = await send_signed(site.client, call, site.credential)
                 async with aclosing(response):
-                    if response.status_code != 200:
+                    if not is_success(response):
                         wire = next(iter(self._wires.values()))
                         raise await refusal(response, wire, (key, *site.secrets), site.credential.cure)
                     return await _bounded_body(response)

@@ -17,7 +17,7 @@ from headwater_server.providers.http.client import (
     body_reader,
     left_over,
 )
-from headwater_server.providers.http.failures import redacted, refusal, unreachable, why, without
+from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why, without
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
@@ -58,7 +58,7 @@ class HttpStream:
                     self._decoder.close(events)
                     break
                 self._decoder.feed(data, events)
-                if len(data) == MOST_READ:
+                if len(data) >= MOST_READ:
                     await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:
             self._failure = self._cut(error, events)
@@ -68,11 +68,17 @@ class HttpStream:
             self._raise_failure()
         return events
 
-    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError:
-        """The error of a connection that broke, after the events of the bytes that had arrived until then."""
+    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError | None:
+        """The error of a connection that broke, after the events of the bytes that had arrived until then.
+
+        None when the reply was whole: the provider had said why it stopped.
+        """
         try:
-            if self._response is not None and (data := left_over(self._response)):
-                self._decoder.feed(data, events)
+            if self._body is not None and self._response is not None:
+                self._decoder.feed(left_over(self._response), events)
+                if self._decoder.is_whole:
+                    self._decoder.close(events)
+                    return None
         except HeadwaterError as told:
             return redacted(told, self._secrets)
         cut = HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})")
@@ -98,7 +104,7 @@ class HttpStream:
         response = self._response
         found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
         self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
-        if response.status_code != 200:
+        if not is_success(response):
             raise await refusal(response, self._wire, self._secrets, self._credential.cure)
         self._decoder = self._wire.decoder(response.headers.get("content-type", ""))
         self._body = body_reader(response)

@@ -14,7 +14,7 @@ from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import ask, assistant, user
 
 WIRE = OpenAIChatWire(genuine=False)
-CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
+CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "[]"}}
 
 
 def read(*deltas: dict[str, Any], reason: str = "tool_calls") -> Outcome:
