@@ -58,7 +58,7 @@ class OpenAIChatWire:
 
     def _fields(self, model: str) -> dict[str, str]:
         """The parameters by their names there."""
-        by_model = "max_completion_tokens" if models.is_reasoning(model.rpartition("/")[2]) else "max_tokens"
+        by_model = "max_completion_tokens" if models.is_reasoning(model) else "max_tokens"
         fields = self._sampling | {"max_tokens": self._limit or by_model}
         return {name: field for name, field in fields.items() if field not in self._profile.omit}
 
@@ -78,7 +78,12 @@ class OpenAIChatWire:
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": conversation(request, strict=not self._genuine, names_results=self._profile.names_results),
+            "messages": conversation(
+                request,
+                strict=not self._genuine,
+                names_results=self._profile.names_results,
+                unsigned_call=self._profile.unsigned_call,
+            ),
             "stream": True,
             "stream_options": stream_options,
         }

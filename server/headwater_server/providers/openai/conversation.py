@@ -17,13 +17,16 @@ from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.result_images import images_after_results
 
 
-def conversation(request: ChatRequest, *, strict: bool, names_results: bool = False) -> list[dict[str, Any]]:
+def conversation(
+    request: ChatRequest, *, strict: bool, names_results: bool = False, unsigned_call: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The messages.
 
     Args:
         request: the request.
         strict: whether the server may be strict about their order.
         names_results: whether a tool result has the name of its tool.
+        unsigned_call: the fields of the first call of a message that has none beside its function.
     """
     names = bodies.names_of_calls(request) if names_results else {}
     items = [
@@ -31,6 +34,9 @@ def conversation(request: ChatRequest, *, strict: bool, names_results: bool = Fa
         for number, message in images_after_results(request.messages)
         for item in _message(message, f"messages[{number}]", names)
     ]
+    if unsigned_call:
+        for calls in (item["tool_calls"] for item in items if "tool_calls" in item):
+            calls[0] = {**unsigned_call, **calls[0]}
     return _in_turn(items) if strict else items
 
 

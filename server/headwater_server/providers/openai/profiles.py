@@ -27,6 +27,8 @@ class Profile:
         no_effort: the fields that it has instead of the effort `none`.
         names_results: whether it wants the name of the tool beside a result.
         takes_strict: whether a tool may be strict.
+        unsigned_call: the fields of the first call of a turn that has no signature, for a service that wants one.
+        hosts_openai: whether it serves OpenAI's models, which reason there as they do at OpenAI.
     """
 
     max_tokens: str = ""
@@ -37,6 +39,8 @@ class Profile:
     no_effort: Mapping[str, Any] = field(default_factory=dict)
     names_results: bool = False
     takes_strict: bool = True
+    unsigned_call: Mapping[str, Any] = field(default_factory=dict)
+    hosts_openai: bool = False
 
 
 COMPATIBLE = Profile()
@@ -44,17 +48,21 @@ COMPATIBLE = Profile()
 
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
 _THREE = frozenset({"low", "medium", "high"})
+_GOOGLES_MARK = {"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}}
+"""Stands for the signature of a call that Gemini did not make."""
 
 PROFILES: Mapping[str, Profile] = {
-    "azure": Profile(max_tokens="max_completion_tokens", efforts=ALL_EFFORTS),
-    "azure-classic": Profile(efforts=ALL_EFFORTS),
+    "azure": Profile(max_tokens="max_completion_tokens", efforts=ALL_EFFORTS, hosts_openai=True),
+    "azure-classic": Profile(efforts=ALL_EFFORTS, hosts_openai=True),
     "bedrock": Profile(efforts=_THREE),
+    "bedrock-responses": Profile(hosts_openai=True),
     "gemini-openai": Profile(
         max_tokens="max_tokens",
         lacks=frozenset({"seed", "parallel_tool_calls"}) | _PENALTIES,
         efforts=frozenset({"none", "minimal"}) | _THREE,
         names_results=True,
         takes_strict=False,
+        unsigned_call=_GOOGLES_MARK,
     ),
     "vertex-openai": Profile(
         max_tokens="max_tokens",
@@ -62,6 +70,7 @@ PROFILES: Mapping[str, Profile] = {
         efforts=_THREE,
         names_results=True,
         takes_strict=False,
+        unsigned_call=_GOOGLES_MARK,
     ),
     "openrouter": Profile(max_tokens="max_tokens", efforts=ALL_EFFORTS),
     "mistral": Profile(

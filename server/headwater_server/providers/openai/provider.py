@@ -32,7 +32,7 @@ def build(name: str, settings: OpenAISettings, context: BuildContext) -> HttpPro
             "chat_completions": OpenAIChatWire(
                 genuine=genuine, profile=profile, max_tokens_field=settings.max_tokens_field
             ),
-            "responses": OpenAIResponsesWire(genuine=genuine),
+            "responses": OpenAIResponsesWire(genuine=genuine, hosts_openai=profile.hosts_openai),
         },
         default_model=settings.default_model,
         models_path=MODELS_PATH,

@@ -45,16 +45,18 @@ class OpenAIResponsesWire:
     Args:
         genuine: OpenAI's own server, whose reasoning models take neither temperature nor top_p. Compatible servers
             know no obfuscation and no effort of reasoning, and any name may be any model.
+        hosts_openai: another server with OpenAI's models, which reason there too.
     """
 
     api = "responses"
 
-    def __init__(self, *, genuine: bool) -> None:
+    def __init__(self, *, genuine: bool, hosts_openai: bool = False) -> None:
         self._genuine = genuine
+        self._hosts_openai = genuine or hosts_openai
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no stop sequences, penalties or seed."""
-        if not self._genuine:
+        if not self._hosts_openai:
             return frozenset(_SAMPLING) - {"reasoning_effort"}
         return frozenset(_SAMPLING) - models.refused_params(model)
 
@@ -63,7 +65,7 @@ class OpenAIResponsesWire:
         return ALL_EFFORTS if self._reasons(model) else frozenset()
 
     def _reasons(self, model: str) -> bool:
-        return self._genuine and models.is_reasoning(model)
+        return self._hosts_openai and models.is_reasoning(model)
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""

@@ -9,8 +9,9 @@ import pytest
 from headwater_server.domain.messages import ALL_EFFORTS, SAMPLING_PARAMS
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.openai.profiles import PROFILES
+from headwater_server.providers.openai.responses import OpenAIResponsesWire
 from headwater_server.providers.presets import PRESETS
-from tests.unit.providers.conversations import WEATHER, ask
+from tests.unit.providers.conversations import TOOL_ROUND, WEATHER, ask
 
 
 def wire(service: str, max_tokens_field: str = "") -> OpenAIChatWire:
@@ -81,3 +82,20 @@ def test_a_strict_tool_is_an_ordinary_one_for_gemini() -> None:
     tool = WEATHER.__class__(WEATHER.name, WEATHER.description, WEATHER.parameters, strict=True)
     assert "strict" not in sent(wire("gemini-openai"), tools=(tool,))["tools"][0]["function"]
     assert sent(wire("groq"), tools=(tool,))["tools"][0]["function"]["strict"] is True
+
+
+@pytest.mark.parametrize("model", ["gpt-5.4", "openai.gpt-5.4"])
+def test_openais_models_reason_behind_other_doors_to_responses_too(model: str) -> None:
+    door = OpenAIResponsesWire(genuine=False, hosts_openai=True)
+    body = door.call(ask(model=model, tools=(WEATHER,), sampling={"reasoning_effort": "low"})).body
+    assert (body["reasoning"], body["include"]) == ({"effort": "low"}, ["reasoning.encrypted_content"])
+    assert body.keys().isdisjoint({"stream_options", "safety_identifier", "temperature"})
+    assert door.supported_params(model) == {"max_tokens", "parallel_tool_calls", "reasoning_effort"}
+
+
+def test_a_call_that_gemini_did_not_make_is_marked_for_it() -> None:
+    request = ask(*TOOL_ROUND)
+    calls = wire("gemini-openai").call(request).body["messages"][2]["tool_calls"]
+    assert calls[0]["extra_content"] == {"google": {"thought_signature": "skip_thought_signature_validator"}}
+    assert "extra_content" not in calls[1]
+    assert "extra_content" not in OpenAIChatWire(genuine=False).call(request).body["messages"][2]["tool_calls"][0]
