@@ -25,6 +25,7 @@ from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.background import in_background
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
@@ -206,7 +207,7 @@ async def _drain(
 @asynccontextmanager
 async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Does the work beside the block, and cancels it at its end."""
-    task = asyncio.create_task(work)
+    task = in_background(work, "headwater health")
     try:
         yield
     finally:

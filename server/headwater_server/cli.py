@@ -104,6 +104,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.processes.open_files import raise_open_files
     from headwater_server.telemetry.logging import configure_logging
+    from headwater_server.telemetry.native_lines import native_lines_as_events
     from headwater_server.transport.port import PortTakenError
     from headwater_server.workflows.journal.base import JournalError
 
@@ -111,7 +112,8 @@ def serve(**flags: Any) -> None:
     configure_logging(server.log_level, server.log_format)
     raise_open_files()
     try:
-        uvloop.run(run(loaded, lambda target: click.echo(f"Headwater is listening on {target}")))
+        with native_lines_as_events(server.log_format):
+            uvloop.run(run(loaded, lambda target: click.echo(f"Headwater is listening on {target}")))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:

@@ -47,6 +47,8 @@ def _default_data_dir() -> str:
 
 
 def _check_host(host: str) -> str:
+    if host.startswith(("unix-abstract:", "vsock:", "dns:", "ipv4:", "ipv6:")):
+        raise ValueError("must be the name or the address of a host, or unix:PATH")
     if host in ("unix:", "unix://"):
         raise ValueError(f"{host} needs the path of a socket, unix:PATH")
     return host

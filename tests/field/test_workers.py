@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headwater._grpc.origin import origin
+from headwater._worker.places import Place, current, give_back
 from headwater.agent import Agent
 from headwater.exceptions import ValidationError
-from headwater.workflow import Workflow, WorkflowAgent, WorkflowEventType
+from headwater.workflow import Workflow, WorkflowAgent, WorkflowEventType, WorkflowResult
 from tests.support.servers.server import ServerProcess, clean_environment
 
 
@@ -219,40 +223,114 @@ async def test_a_sync_handler_learns_that_its_run_was_cancelled() -> None:
         assert await asyncio.to_thread(stopped.wait, 10)
 
 
-@pytest.mark.parametrize("how", ["execute", "start"])
+async def _execute(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    return await agent.execute_workflow(child)
+
+
+async def _result(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    handle = await agent.start_workflow(child)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(handle.result(), 0)  # to wait again is no second warning
+    return await handle.result()
+
+
+async def _events(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    handle = await agent.start_workflow(child)
+    assert [event async for event in handle.events()][-1].type is WorkflowEventType.RUN_FINISHED
+    return await handle.status()
+
+
+async def _stream(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    stream = agent.stream_workflow(child)
+    assert [event async for event in stream][-1].type is WorkflowEventType.RUN_FINISHED
+    assert stream.result is not None
+    return stream.result
+
+
+async def _progress(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    handle = await agent.start_workflow(child)
+    return await agent.stream_workflow_progress(handle.id)
+
+
+async def _resume(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    handle = await agent.start_workflow(child)
+    return await agent.resume_workflow(handle.id)
+
+
+def _sync(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    return agent.execute_workflow_sync(child)
+
+
+def _own_loop(agent: WorkflowAgent, child: Workflow) -> WorkflowResult:
+    return asyncio.run(_result(agent, child))
+
+
+WAITS = [_execute, _result, _events, _stream, _progress, _resume, _sync, _own_loop]
+
+
+@pytest.fixture(scope="module")
+def running_server() -> Iterator[ServerProcess]:
+    with ServerProcess("--scripted") as server:
+        yield server
+
+
+@pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__.strip("_"))
 async def test_a_step_that_waits_for_a_run_on_its_own_queue_gives_its_place_back(
-    how: str, caplog: pytest.LogCaptureFixture
+    wait: Any, running_server: ServerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     """https://github.com/PrefectHQ/prefect/issues/17060"""
+    queue = f"q-{wait.__name__}"
 
-    async def parent(agent: WorkflowAgent, step: Any, context: Any) -> str:
+    def family(agent: WorkflowAgent, generations: int) -> Workflow:
         child = agent.create_workflow("child")
-        child.add_step("leaf", handler="leaf", queue="q", max_retries=0)
-        if how == "start":
-            result = await (await agent.start_workflow(child)).result()
-        else:
-            result = await agent.execute_workflow(child)
-        return f"{result.status.value} {result.run_id}"
+        child.add_step("leaf", handler="parent" if generations else "leaf", queue=queue, max_retries=0)
+        return child
 
-    with ServerProcess("--scripted") as server:
-        fleet = WorkflowAgent(target=server.target)
-        fleet.register_handler("parent", parent)
-        fleet.register_handler("leaf", lambda agent, step, context: "leaf")
-        stop = asyncio.Event()
-        serving = asyncio.create_task(fleet.run_worker(queue="q", concurrency=1, stop=stop))
-        agent = WorkflowAgent(target=server.target)
-        workflow = agent.create_workflow("parent")
-        workflow.add_step("parent", handler="parent", queue="q", max_retries=0)
-        handle = await agent.start_workflow(workflow)
-        result = await asyncio.wait_for(handle.result(), 30)
-        warnings = [event.error async for event in handle.events() if event.type is WorkflowEventType.WARNING]
-        stop.set()
-        await serving
-    status, child_id = result.get_step_result("parent").result.split()
+    def parent(agent: WorkflowAgent, step: Any, context: Any) -> Any:
+        child = family(agent, 1 if step.name == "parent" else 0)  # a child and a grandchild
+        return said(wait(agent, child)) if inspect.iscoroutinefunction(wait) else _said(wait(agent, child))
+
+    async def said(result: Any) -> str:
+        return _said(await result)
+
+    target = running_server.target
+    fleet = WorkflowAgent(target=target)
+    fleet.register_handler("parent", parent)
+    fleet.register_handler("leaf", lambda agent, step, context: "leaf")
+    stop = asyncio.Event()
+    serving = asyncio.create_task(fleet.run_worker(queue=queue, concurrency=1, stop=stop))
+    agent = WorkflowAgent(target=target)
+    workflow = agent.create_workflow("parent")
+    workflow.add_step("parent", handler="parent", queue=queue, max_retries=0)
+    handle = await agent.start_workflow(workflow)
+    result = await asyncio.wait_for(handle.result(), 30)
+    warnings = [event.error async for event in handle.events() if event.type is WorkflowEventType.WARNING]
+    stop.set()
+    await serving
+    status, child_id = result.step_results["parent"].result.split()
     assert status == "completed"
-    said = f"step `parent` waits for run {child_id} on its own queue `q` and gives its place back"
-    assert warnings[-1:] == [said]
-    assert child_id in caplog.text
+    text = f"step `parent` waits for run {child_id} on its own queue `{queue}` and gives its place back"
+    assert [warning for warning in warnings if "waits for run" in warning] == [text]
+    assert [f"waits for run {child_id}" in record.getMessage() for record in caplog.records].count(True) == 1
+
+
+def _said(result: WorkflowResult) -> str:
+    return f"{result.status.value} {result.run_id}"
+
+
+async def test_a_step_that_waits_for_two_runs_takes_its_place_again_after_both() -> None:
+    waits: list[str] = []
+    place = Place("q", "step", "run", waits.append)
+    token = current.set(place)
+    first, second = give_back("one", {"q"}), give_back("two", {"q", "r"})
+    give_back("other", {"r"})()
+    first()
+    first()
+    assert waits == ["one", "two"]
+    second()
+    give_back("one", {"q"})()
+    current.reset(token)
+    assert waits == ["one", "two", "", "one", ""]
 
 
 async def test_the_next_attempt_continues_from_the_progress_of_the_last_and_watchers_see_it() -> None:
@@ -278,3 +356,34 @@ async def test_the_next_attempt_continues_from_the_progress_of_the_last_and_watc
     assert seen[-1] == {"row": 5}
     assert stream.result is not None
     assert stream.result.step_results["load"].progress == {"row": 5}
+
+
+async def test_the_request_id_of_a_run_goes_into_its_steps_and_the_calls_that_they_make() -> None:
+    """https://github.com/temporalio/sdk-python/issues/217"""
+    headers = (("x-request-id", "order-7"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"))
+    seen = {}
+
+    async def parent(agent: WorkflowAgent, step: Any, context: Any) -> str:
+        seen["parent"] = (step.request_id, step.traceparent)
+        child = agent.create_workflow("child")
+        child.add_step("leaf", handler="leaf")
+        return (await agent.execute_workflow(child)).run_id
+
+    def leaf(agent: WorkflowAgent, step: Any, context: Any) -> None:
+        seen["leaf"] = (step.request_id, step.traceparent)
+        reply = agent.run("hi", model="scripted/echo", tools=[])
+        assert reply.content
+
+    with ServerProcess("--scripted") as server:
+        agent = WorkflowAgent(target=server.target)
+        agent.register_handler("parent", parent)
+        agent.register_handler("leaf", leaf)
+        workflow = agent.create_workflow("w")
+        workflow.add_step("parent", handler="parent")
+        before = origin.set(headers)
+        result = await agent.execute_workflow(workflow)
+        origin.reset(before)
+    lines = [line for line in server.events if line.get("request_id") == "order-7"]
+    assert result.successful, result.error
+    assert seen == dict.fromkeys(("parent", "leaf"), ("order-7", headers[1][1]))
+    assert {"StartWorkflowRun", "Stream"} <= {line["rpc"].rpartition("/")[2] for line in lines if "rpc" in line}

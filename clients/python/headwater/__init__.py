@@ -154,7 +154,11 @@ def __getattr__(name: str) -> Any:
 
         return version("headwater")
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from headwater._values.names import nearest
+
+        meant = nearest(name, __all__)
+        advice = f"; did you mean {meant}?" if meant else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
     from importlib import import_module
 
     module = _MODULES.get(name, "exceptions")

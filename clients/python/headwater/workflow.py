@@ -23,9 +23,9 @@ from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.names import all_names_nearest
 from headwater._values.plain import from_json
 from headwater._values.validation import int32, invalid, seconds, text
-from headwater._worker.places import given_back
 from headwater._worker.serving import before_stop, serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
@@ -47,6 +47,7 @@ from headwater._workflow.result import SkipReason, StepResult, StepStatus, Workf
 from headwater._workflow.retry_policy import RetryPolicy
 from headwater._workflow.run import Begun, Session, WorkflowStream
 from headwater._workflow.service import cancel_run, check_reached, get_run, run_id_of
+from headwater._workflow.watch import queues_of
 from headwater.agent import Agent
 from headwater.exceptions import Failure, ValidationError, WorkflowCancelledError, WorkflowTimeoutError
 from headwater.v1 import workflow_pb2
@@ -76,6 +77,7 @@ Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
 """`(agent, step, context)`: a function, an async function, or an async generator of text."""
 
 
+@all_names_nearest
 class WorkflowAgent(Agent):
     """An agent that executes workflows. Its arguments are those of `Agent`.
 
@@ -182,8 +184,7 @@ class WorkflowAgent(Agent):
         stream = self.stream_workflow(workflow, context, parallel, request_id=request_id)
         try:
             async with limit:
-                with given_back(await stream.begin(), {step.queue for step in workflow.steps}):
-                    result = await stream.read_to_end()
+                result = await stream.read_to_end()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -233,7 +234,7 @@ class WorkflowAgent(Agent):
         """
         stream = self._run(workflow, context, parallel, request_id, cancels=False)
         run_id = await stream.begin()
-        return WorkflowRunHandle(self._server(), run_id, stream, {step.queue for step in workflow.steps})
+        return WorkflowRunHandle(self._server(), run_id, stream)
 
     def stream_workflow_progress(self, run_id: str, callback: ProgressCallback | None = None) -> WorkflowProgress:
         """Watch any run from its first event to its end: `async for`, or `await` for its result.
@@ -395,7 +396,9 @@ class WorkflowAgent(Agent):
     ) -> Session:
         loop = asyncio.get_running_loop()
         place = ProcessIdentity(server, queue, loop) if own_handlers(workflow) and not mistakes else None
-        return Session(server, self._hosts, place, task_handlers(self, self._handlers, loop, actions=True), mistakes)
+        queues = queues_of(workflow_pb2.WorkflowRun(workflow=workflow, queue=queue))
+        handlers = task_handlers(self, self._handlers, loop, actions=True)
+        return Session(server, self._hosts, place, handlers, queues, mistakes)
 
     def _tracked(self, stream: WorkflowStream) -> WorkflowStream:
         self._workflow_streams.add(stream)

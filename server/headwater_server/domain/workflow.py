@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from headwater_server.domain.chunks import FinishReason, ReplyFacts
+from headwater_server.domain.chunks import FinishReason, ReplyFacts, Usage
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import AgentConfig
 
@@ -235,6 +235,7 @@ class RunEvent:
         message: of a warning; `context_key` is the key of the context that it is about, or empty.
         failed_steps: on RUN_FINISHED, as `RunState.failed_steps`.
         reply: of the model in the attempt that ended.
+        usage: on RUN_FINISHED: tokens of all steps.
         create_time: in seconds since the epoch; 0.0 until it is recorded.
     """
 
@@ -256,6 +257,7 @@ class RunEvent:
     run_status: RunStatus | None = None
     failed_steps: tuple[str, ...] = ()
     reply: ReplyFacts | None = None
+    usage: Usage | None = None
     sequence: int = 0
     create_time: float = 0.0
 

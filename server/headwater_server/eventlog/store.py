@@ -88,7 +88,7 @@ class EventStore:
         self._append(event.sequence, event)
 
     def add_progress(self, event: RunEvent) -> None:
-        """Adds an event about the progress of a step, in the place of the one before; its number is above all before."""
+        """Adds an event about the progress of a step, in the place of the last one; its number is above all before."""
         before, self._progress[event.step] = self._progress.get(event.step), event
         if before is not None:
             slot = bisect_right(self._starts, before.sequence) - 1

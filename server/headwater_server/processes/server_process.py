@@ -25,6 +25,7 @@ from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.telemetry.logging import configure_logging
+from headwater_server.telemetry.native_lines import native_lines_as_events
 from headwater_server.transport.port import PortTakenError
 from headwater_server.workflows.journal.base import JournalError
 
@@ -43,7 +44,8 @@ def main() -> None:
             config = Config.from_json(hello["config"])
             server = config.settings.server
             configure_logging(server.log_level, server.log_format, identity.index)
-            uvloop.run(_serve(control, config, identity))
+            with native_lines_as_events(server.log_format):
+                uvloop.run(_serve(control, config, identity))
         except (PortTakenError, JournalError, HeadwaterError, ConfigError) as error:
             _answer(control, str(error))
             sys.exit(exit_code_of(error))

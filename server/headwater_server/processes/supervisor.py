@@ -336,7 +336,7 @@ def _supervise(config: dict[str, Any]) -> bool:
             hellos,
             server["drain_seconds"] + CLOSING_SECONDS,
             announce,
-            on_stopping=listening.close,  # a socket that nobody will take connections from must not be there
+            on_stopping=listening.close,  # a process that ends takes no more connections
             inherited=inherited,
         )
         return asyncio.run(supervisor.run())

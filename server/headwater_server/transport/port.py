@@ -35,7 +35,7 @@ def socket_path(host: str) -> str:
     if not host.startswith(UNIX):
         return ""
     path = host.removeprefix(UNIX)
-    return os.path.abspath(path.removeprefix("//") if path.startswith("///") else path)
+    return os.path.abspath(os.path.expanduser(path.removeprefix("//") if path.startswith("///") else path))
 
 
 def target_of(host: str, port: int) -> str:
@@ -80,7 +80,7 @@ def hold_path(path: str) -> Iterator[socket.socket]:
 
 
 def _is_left_over(path: str) -> bool:
-    """Whether a socket is there that nobody listens on. Raises OSError for another file."""
+    """Whether a socket is there on which no program listens. Raises OSError for another file."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OSError(0, "a file that is no socket is there")

@@ -2,7 +2,7 @@
 
 A port is shared by the kernel, a Unix socket is not: gRPC listens only on one that it has made. So each process accepts
 connections from the listening socket that the supervisor has made and handed to all of them, joins each to the private
-socket of this process's gRPC server, and passes the bytes on. What a side does not read is not read from the other.
+socket of this process's gRPC server, and passes the bytes on. A side that does not read stops the other.
 """
 
 from __future__ import annotations

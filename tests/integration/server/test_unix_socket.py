@@ -31,7 +31,7 @@ async def test_the_client_and_health_checks_reach_it(tmp_path, processes, by):
         async with grpc.aio.insecure_channel(server.target) as channel:
             health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
-        assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0  # with the usual umask, nobody else may connect
+        assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0  # with the usual umask, no other user may connect
         events = server.events
     assert "open" not in [event["event"] for event in events]
     assert [event["host"] for event in events if event["event"] == "listening"] == [f"unix:{path}"] * processes
@@ -84,9 +84,18 @@ def test_a_path_that_cannot_be_listened_on_is_said_in_one_line(tmp_path, name, w
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_a_host_without_a_path_is_a_mistake_in_the_settings():
-    done = run_cli("serve", "--host", "unix:")
-    assert (done.returncode, done.stderr) == (78, "headwater: --host: unix: needs the path of a socket, unix:PATH\n")
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("unix:", "unix: needs the path of a socket, unix:PATH"),
+        ("unix://", "unix:// needs the path of a socket, unix:PATH"),
+        ("unix-abstract:hw", "must be the name or the address of a host, or unix:PATH"),
+        ("ipv4:127.0.0.1", "must be the name or the address of a host, or unix:PATH"),
+    ],
+)
+def test_a_host_that_is_no_place_to_listen_is_a_mistake_in_the_settings(host, why):
+    done = run_cli("serve", "--host", host)
+    assert (done.returncode, done.stderr) == (78, f"headwater: --host: {why}\n")
 
 
 async def test_the_umask_says_who_may_connect(tmp_path):

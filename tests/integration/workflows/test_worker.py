@@ -36,7 +36,8 @@ from headwater_server.domain.failure import AttemptLostError, StepError
 from headwater_server.domain.workflow import Outcome, Step
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
-from headwater_server.workflows.workers.pool import TaskSpec, WorkerPool
+from headwater_server.workflows.workers.pool import WorkerPool
+from headwater_server.workflows.workers.tasks import Reports, TaskSpec
 from tests.support.servers.service_thread import ServiceThread
 
 

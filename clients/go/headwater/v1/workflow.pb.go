@@ -879,7 +879,8 @@ type WorkflowRun struct {
 	Sequence int32 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The queue of its handlers. Empty when it was given none.
 	Queue string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was, and in lists
+	// until it has ended.
 	Usage *Usage `protobuf:"bytes,13,opt,name=usage,proto3" json:"usage,omitempty"`
 	// `context_json` leaves out every `NAME_result` that is the result of its step: with them the message would be over
 	// 3 MiB. The results are in `steps`. Default: false.
@@ -1941,7 +1942,9 @@ type RunFinishedEvent struct {
 	// Why it failed, as in `WorkflowRun.failure`.
 	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Names of the steps that failed, as in `WorkflowRun.failed_steps`.
-	FailedSteps   []string `protobuf:"bytes,3,rep,name=failed_steps,json=failedSteps,proto3" json:"failed_steps,omitempty"`
+	FailedSteps []string `protobuf:"bytes,3,rep,name=failed_steps,json=failedSteps,proto3" json:"failed_steps,omitempty"`
+	// Tokens of all its action steps, as in `WorkflowRun.usage`.
+	Usage         *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1993,6 +1996,13 @@ func (x *RunFinishedEvent) GetFailure() *Failure {
 func (x *RunFinishedEvent) GetFailedSteps() []string {
 	if x != nil {
 		return x.FailedSteps
+	}
+	return nil
+}
+
+func (x *RunFinishedEvent) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
 	}
 	return nil
 }
@@ -2131,11 +2141,12 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x0fRunWarningEvent\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1f\n" +
 	"\vcontext_key\x18\x02 \x01(\tR\n" +
-	"contextKey\"\x9f\x01\n" +
+	"contextKey\"\xca\x01\n" +
 	"\x10RunFinishedEvent\x127\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12!\n" +
-	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*}\n" +
+	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps\x12)\n" +
+	"\x05usage\x18\x04 \x01(\v2\x13.headwater.v1.UsageR\x05usage*}\n" +
 	"\x05RunIf\x12\x16\n" +
 	"\x12RUN_IF_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14RUN_IF_ALL_SUCCEEDED\x10\x01\x12\x16\n" +
@@ -2263,11 +2274,12 @@ var file_headwater_v1_workflow_proto_depIdxs = []int32{
 	3,  // 45: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
 	1,  // 46: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
 	27, // 47: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	29, // 48: headwater.v1.RunFinishedEvent.usage:type_name -> headwater.v1.Usage
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_proto_init() }

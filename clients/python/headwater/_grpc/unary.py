@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 
 if TYPE_CHECKING:
     from headwater._grpc.server import Server
@@ -47,6 +48,8 @@ async def answer(
         HeadwaterError: the call failed.
     """
     try:
-        return await method(channel or await open_channel(server))(request, timeout=timeout, metadata=server.headers())
+        headers = await server.headers()
+        return await method(channel or await open_channel(server))(request, timeout=timeout, metadata=headers)
     except grpc.aio.AioRpcError as error:
-        raise to_exception(error, target=server.target) from None
+        answers = await explain(error, server.target)
+        raise to_exception(error, target=server.target, answers=answers) from None

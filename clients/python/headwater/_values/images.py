@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
 _MEDIA_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
 
 
+@all_names_nearest
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image: `data` with its `media_type` (such as `image/png`), or a `url` that the provider fetches."""

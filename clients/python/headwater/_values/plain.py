@@ -101,7 +101,7 @@ def _pydantic_model() -> Any:
 def _of_model(model: Any) -> Any:
     try:
         return model.model_dump(mode="json", by_alias=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a model's own code may raise anything
         raise NotPlainError(
             f"a model {type(model).__name__} that pydantic does not write as JSON ({error}); bytes that are not UTF-8 "
             'need model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")'

@@ -124,8 +124,9 @@ class Attachment:
         Raises:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, and this side did not end it.
+            AuthenticationError: the function that gives the token failed.
         """
-        call = (await open_channel(self._server)).workers.Attach(metadata=self._server.headers())
+        call = (await open_channel(self._server)).workers.Attach(metadata=await self._server.headers())
         # A separate task that the leaving side cancels: a call that is cancelled directly, before it is connected, lets
         # its writer wait for ever.
         self._reading = asyncio.create_task(self._read(call, registration, registered))

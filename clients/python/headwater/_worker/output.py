@@ -11,7 +11,7 @@ from headwater.v1 import worker_service_pb2
 
 CHUNK_CHARACTERS = 16 * 1024
 PROGRESS_SECONDS = 1.0
-"""Progress is sent at most once in this time, because the server stores it; what comes meanwhile replaces what waits."""
+"""Progress is sent at most once in this time, because the server stores it; newer progress replaces what waits."""
 
 
 class Output:

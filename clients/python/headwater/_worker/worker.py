@@ -22,15 +22,18 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.origin import origin, origin_of
+from headwater._grpc.other_servers import explain
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
+from headwater._values.background import report_death
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.threads import StuckThreadsError, threads_are_stuck
 from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.handlers import failed
 from headwater._worker.output import Output
 from headwater._worker.places import Places
-from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
+from headwater.exceptions import AuthenticationError, HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
 T = TypeVar("T")
@@ -122,7 +125,7 @@ class Worker:
         Raises:
             ForkError: in a process that was forked while its parent had a channel open.
         """
-        background().submit(self._run())
+        report_death(background().submit(self._run()), f"worker {self.worker_id} of queue {self.queue!r}", self._died)
 
     async def wait_registered(self, timeout: float) -> None:
         """Wait until the server knows the worker with all its handlers; from any loop.
@@ -236,16 +239,18 @@ class Worker:
                     async with asyncio.timeout(pause):
                         await self._closing.wait()
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        except HeadwaterError as error:
-            self._failure = error
-        except Exception as error:  # noqa: BLE001  the waiting callers get it
-            self._failure = WorkflowError(f"the worker of the queue {self.queue!r} failed: {error!r}")
-            self._failure.__cause__ = error
         finally:
-            if self._failure is not None:
-                self._failed.set()
             for task in self._tasks.values():
                 task.cancel()
+
+    def _died(self, error: BaseException) -> None:
+        """It has given up, or failed: those that wait for it get the reason."""
+        if isinstance(error, HeadwaterError):
+            self._failure = error
+        else:
+            self._failure = WorkflowError(f"the worker of the queue {self.queue!r} failed: {error!r}")
+            self._failure.__cause__ = error
+        self._failed.set()
 
     async def _attach(self) -> bool:
         """One connection; whether to connect again at once. Raises HeadwaterError when that makes no sense."""
@@ -282,8 +287,9 @@ class Worker:
         try:
             await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
-            self._lost(to_exception(error, target=self._server.target))
-        except ServerUnavailableError as error:
+            answers = "" if self._was_registered else await explain(error, self._server.target)
+            self._lost(to_exception(error, target=self._server.target, answers=answers))
+        except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)
         else:
             return True
@@ -293,7 +299,7 @@ class Worker:
         return was_registered
 
     def _lost(self, error: HeadwaterError) -> None:
-        if error.code is not None and error.code.name in _FINAL:
+        if isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
             now = asyncio.get_running_loop().time()
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
@@ -312,6 +318,7 @@ class Worker:
                 task = message.task
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
+                    report_death(work, f"the work on step {task.step.name!r} of run {task.run_id}")
                     work.add_done_callback(functools.partial(self._worked, task))
                     if self._draining:  # it was on its way
                         work.cancel()
@@ -329,6 +336,7 @@ class Worker:
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
         async with self._places.take(task, functools.partial(self._wait_for, task.task_id)):
             self._begun.add(task.task_id)
+            origin.set(origin_of(task))
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
@@ -340,6 +348,7 @@ class Worker:
                     return failed(task, failure_message(str(error)))
                 if not self._is_stuck:
                     self._stuck = asyncio.create_task(self._wait_for_threads())
+                    report_death(self._stuck, "the look at stuck threads", lambda _: self._offer(self._concurrency))
                 return _handed_back(task, begun=False, reason=f"it takes no more tasks: {error}")
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
@@ -366,7 +375,8 @@ class Worker:
         begun = task.task_id in self._begun
         self._begun.discard(task.task_id)
         if not work.cancelled():
-            result = work.result()
+            error = work.exception()  # a fault of the worker itself
+            result = work.result() if error is None else failed(task, failure_of(error))
         elif not (self._closing.is_set() or self._draining):
             return
         elif _DRAIN in self._features:
@@ -377,7 +387,9 @@ class Worker:
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
 
-def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool, reason: str = "") -> worker_service_pb2.TaskResult:
+def _handed_back(
+    task: worker_service_pb2.WorkerTask, *, begun: bool, reason: str = ""
+) -> worker_service_pb2.TaskResult:
     back = worker_service_pb2.TaskHandback(begun=begun, reason=reason)
     return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=back)
 

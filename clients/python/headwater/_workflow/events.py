@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
-from headwater._values.replies import reply_facts
+from headwater._values.replies import reply_facts, usage_counts
 from headwater._workflow.result import SkipReason, StepStatus, skipped_in_words, status_of_run, to_skip_reason
 from headwater.exceptions import Failure
 from headwater.v1 import workflow_pb2
@@ -64,7 +64,7 @@ class WorkflowEvent:
         status: on `run_finished`: how the run ended.
         failed_steps: on `run_finished`: names of the steps that failed, at most 100.
         finish_reason: when an attempt of an action step has ended with a reply: why the model stopped.
-        usage: then too: counts of tokens by name, of this attempt.
+        usage: then too: counts of tokens by name, of this attempt; on `run_finished` of all action steps together.
         model: then too: the model asked for.
         provider: then too: name of the provider that answered.
     """
@@ -165,6 +165,7 @@ def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, A
                 **_failure(finished),
                 "status": status_of_run(finished.status),
                 "failed_steps": tuple(finished.failed_steps),
+                "usage": usage_counts(finished.usage) if finished.HasField("usage") else None,
             }
         case _:
             return {}

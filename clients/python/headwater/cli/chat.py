@@ -11,7 +11,7 @@ import click
 from headwater.agent import Agent
 from headwater.cli.commands import asking, print_reply
 from headwater.cli.conversations import FileError, load, save
-from headwater.cli.output import one_line, report, wrapped
+from headwater.cli.output import one_line, report, say
 from headwater.cli.process import wait_for
 from headwater.cli.prompting import reader
 from headwater.cli.terminal import faint, on_terminal, outlive
@@ -41,7 +41,7 @@ def chat(**settings: Any) -> None:
     outlive()
     agent = Agent(**settings, history=_KEPT_MESSAGES)
     if on_terminal():
-        click.echo(faint("/help lists the commands; Ctrl-D ends"), err=True)
+        say("/help lists the commands; Ctrl-D ends", faint)
     read = reader()
     while True:
         try:
@@ -55,7 +55,7 @@ def chat(**settings: Any) -> None:
         elif message.strip() in ("/quit", "/exit"):
             return
         else:
-            click.echo(wrapped(_command(agent, message)), err=True)
+            say(_command(agent, message))
 
 
 def _ask(agent: Agent, message: str) -> None:

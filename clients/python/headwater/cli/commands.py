@@ -17,7 +17,7 @@ from headwater._grpc.server import resolve_server
 from headwater._grpc.service import list_models, list_providers
 from headwater.agent import Agent
 from headwater.cli.options import TEXT, server_options
-from headwater.cli.output import Printer, closing_line, one_line, table, wrapped
+from headwater.cli.output import Printer, closing_line, one_line, say, table
 from headwater.cli.process import read_input, wait_for
 from headwater.cli.terminal import SignOfLife, faint, on_terminal
 from headwater.exceptions import HeadwaterError
@@ -80,7 +80,7 @@ async def print_reply(agent: Agent, prompt: str) -> None:
                 sign.stop()
                 printer.end()
                 if sys.stdout.isatty():
-                    click.echo(faint(wrapped(closing_line(chunk.metadata))), err=True)
+                    say(closing_line(chunk.metadata), faint)
     finally:
         sign.stop()
         printer.end()

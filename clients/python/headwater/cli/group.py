@@ -100,6 +100,8 @@ def _in_flags(error: HeadwaterError, parameters: list[click.Parameter]) -> str:
     message = str(error)
     for call, command in _CALLS.items():
         message = message.replace(call, command)
+    if "provider" in names:
+        message = message.replace(" as provider,", f" as {names['provider']},")
     if "timeout" not in names:
         message = message.replace(_MORE_TIME, "")
     return _NAME.sub(lambda found: names.get(found[1], found[0]), message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -23,6 +23,7 @@ _UNSAFE = {
 _TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 UNSAFE_IN_LINE = _UNSAFE | dict.fromkeys(_TURNS, "\N{REPLACEMENT CHARACTER}")
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _GAP = "  "
 _LEAST_COLUMNS = 10
 
@@ -59,9 +60,8 @@ def one_line(text: str, longest: int | None = None) -> str:
 
 
 def report(message: str) -> None:
-    """Writes a message for people on standard error: one line, which a terminal gets in lines of its width."""
-    line = f"headwater: {one_line(message)}"
-    click.echo(wrapped(line) if sys.stderr.isatty() else line, err=True)
+    """Writes a message for people on standard error, as one line."""
+    say(f"headwater: {one_line(message)}")
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -70,14 +70,16 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def wrapped(text: str) -> str:
-    """A text in lines of the terminal's width."""
-    lines = Wrapper(width)
-    return lines.add(text) + lines.end()
+def say(text: str, style: Callable[[str], str] = str) -> None:
+    """Writes a text on standard error; a terminal gets it in lines of its width, and in this style."""
+    if sys.stderr.isatty():
+        lines = Wrapper(width)
+        text = style(lines.add(text) + lines.end())
+    click.echo(text.replace(_NO_BREAK, " "), err=True)
 
 
 def closing_line(metadata: dict[str, Any]) -> str:
-    """The facts of a final chunk about its stream, in a line."""
+    """The facts of a final chunk about its stream, in a line that breaks between them."""
     usage, stats = metadata.get("usage", {}), metadata.get("stats", {})
     facts = []
     if "output_tokens" in usage:
@@ -90,7 +92,7 @@ def closing_line(metadata: dict[str, Any]) -> str:
     facts.append(f"{stats.get('duration', 0.0):.2f} s in all")
     if metadata.get("finish_reason") != "stop":
         facts.append(f"ended by {metadata.get('finish_reason')}")
-    return ", ".join(facts)
+    return ", ".join(fact.replace(" ", _NO_BREAK) for fact in facts)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], flexible: Sequence[int] = ()) -> str:

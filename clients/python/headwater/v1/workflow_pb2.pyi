@@ -326,11 +326,13 @@ class RunWarningEvent(_message.Message):
     def __init__(self, message: _Optional[str] = ..., context_key: _Optional[str] = ...) -> None: ...
 
 class RunFinishedEvent(_message.Message):
-    __slots__ = ("status", "failure", "failed_steps")
+    __slots__ = ("status", "failure", "failed_steps", "usage")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     FAILED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     status: WorkflowRunStatus
     failure: _error_pb2.Failure
     failed_steps: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, status: _Optional[_Union[WorkflowRunStatus, str]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ...) -> None: ...
+    usage: _agent_pb2.Usage
+    def __init__(self, status: _Optional[_Union[WorkflowRunStatus, str]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ...) -> None: ...

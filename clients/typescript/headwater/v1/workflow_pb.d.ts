@@ -471,7 +471,8 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
   queue: string;
 
   /**
-   * Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+   * Tokens of all its action steps, each count the sum of those that were reported. Absent when none was, and in lists
+   * until it has ended.
    *
    * @generated from field: headwater.v1.Usage usage = 13;
    */
@@ -956,6 +957,13 @@ export declare type RunFinishedEvent = Message<"headwater.v1.RunFinishedEvent"> 
    * @generated from field: repeated string failed_steps = 3;
    */
   failedSteps: string[];
+
+  /**
+   * Tokens of all its action steps, as in `WorkflowRun.usage`.
+   *
+   * @generated from field: headwater.v1.Usage usage = 4;
+   */
+  usage?: Usage | undefined;
 };
 
 /**

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from typing import Self, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -17,6 +17,7 @@ from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.http.loopback import is_loopback
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 10_000
@@ -35,8 +36,6 @@ MAX_HEADER_BYTES = 64 * 1024
 """Most bytes of one header line of an answer: proxies send debug headers and policies of 10 KB and more."""
 
 _DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _COMPRESSORS = {"br": ("brotli", "brotlicffi"), "zstd": ("zstandard",), "compress": (), "x-compress": ()}
 """The encodings that httpx decodes only where one of these libraries is installed."""
@@ -84,11 +83,9 @@ class HttpClient:
         self._others: dict[Way, HttpClient] = {}
         self._connect_seconds = way.connect_seconds
         self._proxies = _proxies()
-        session = partial(_session, way)
-        self._direct = _Transport(client=session)
-        self._proxied = {
-            scheme: _Transport(client=session, proxy=proxy) for scheme, proxy in _by_scheme(self._proxies, way)
-        }
+        transport = partial(_Transport, client=partial(_session, way), verify=_trusted())
+        self._direct = transport()
+        self._proxied = {scheme: transport(proxy=proxy) for scheme, proxy in _by_scheme(self._proxies, way)}
         self._is_forced = bool(way.proxy)
 
     def over(self, way: Way) -> HttpClient:
@@ -139,7 +136,7 @@ class HttpClient:
         proxied = self._proxied.get(url.scheme)
         if proxied is None or self._is_forced:
             return proxied or self._direct
-        if url.host in _LOOPBACK or proxy_bypass_environment(url.host, self._proxies):
+        if is_loopback(url.host) or proxy_bypass_environment(url.host, self._proxies):
             return self._direct
         return proxied
 
@@ -190,6 +187,12 @@ def left_over(response: httpx.Response) -> bytes:
     if content is None or "content-encoding" in response.headers:
         return b""
     return content._read_nowait(-1)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once for all transports of the process: that takes 25 ms."""
+    return httpx.create_ssl_context()
 
 
 def _session(way: Way) -> aiohttp.ClientSession:

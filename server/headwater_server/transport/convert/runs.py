@@ -146,6 +146,7 @@ def run_summary(summary: RunSummary) -> workflow_pb2.WorkflowRun:
         create_time=timestamp(summary.created),
         end_time=_optional_time(summary.ended),
         queue=summary.queue,
+        usage=usage_message(summary.usage),
     )
 
 

@@ -24,6 +24,9 @@ from headwater_server.transport.convert.requests import ParsedRequest, parse_run
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.services.opening import Opened, StreamOpener, naming
 
+MAX_LOGGED = 100
+"""Characters of a caller's text in the log."""
+
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     """Bridges the RPCs to providers and streams.
@@ -53,7 +56,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
-        structlog.contextvars.bind_contextvars(model_asked=request.agent.model)
         if request.agent.labels:
             structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
         async with self._opener.open_stream(request, whole=whole) as opened:
@@ -63,6 +65,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 yield opened
             finally:
                 structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+                if (first := stream.first_token_seconds) is not None:
+                    structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
 
     async def _first(self, stream: LiveStream, context: Context) -> Chunk | FinalChunk:
         """The first chunk; the headers go out while the provider is asked for it."""
@@ -77,6 +81,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
         """Writes a reply chunk by chunk."""
+        _log_asked(request.agent.model)
         parsed = self._parsed(parse_stream_request, request, context)
         async with self._accept(parsed) as accepted:
             stream = accepted.stream
@@ -93,6 +98,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.RunRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
+        _log_asked(request.agent.model)
         parsed = self._parsed(parse_run_request, request, context)
         async with self._accept(parsed, whole=True) as accepted:
             reply = ReplyAccumulator()
@@ -179,13 +185,16 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         return agent_service_pb2.ListModelsResponse(models=models, next_page_token=next_token)
 
 
+def _log_asked(model: str) -> None:
+    """Adds to the call's line in the log which model the caller named, also when it is refused."""
+    structlog.contextvars.bind_contextvars(model_asked=model[:MAX_LOGGED])
+
+
 def _log_end(final: FinalChunk) -> None:
     """Adds to the call's line in the log how the reply ended."""
     facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    if (first := final.stats.time_to_first_token_seconds) is not None:
-        facts["first_token_seconds"] = round(first, 4)
     structlog.contextvars.bind_contextvars(**facts)
 
 

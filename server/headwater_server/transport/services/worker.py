@@ -222,7 +222,9 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
             case "registration":
                 raise invalid("registration", "must be the first message only; attach again to register other handlers")
             case None:
-                raise invalid("kind", "none is set; send registration, heartbeat, chunk, progress, result, capacity or waiting")
+                raise invalid(
+                    "kind", "none is set; send registration, heartbeat, chunk, progress, result, capacity or waiting"
+                )
 
 
 async def _write(

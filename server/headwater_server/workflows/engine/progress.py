@@ -283,7 +283,8 @@ class Progress:
         """Ends the run. Call it when every step has ended."""
         failed = [state for state in self._now.values() if state.status is StepStatus.FAILED]
         names = tuple(state.name for state in failed[:MAX_NAMES])
-        event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.COMPLETED, failed_steps=names)
+        usage = total_usage(state.reply.usage for state in self._now.values() if state.reply)
+        event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.COMPLETED, failed_steps=names, usage=usage)
         if cancelled:
             event.run_status = RunStatus.CANCELLED
         elif failed:

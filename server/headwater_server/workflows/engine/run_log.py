@@ -34,7 +34,9 @@ from headwater_server.domain.workflow import (
 from headwater_server.eventlog.chunks import MAX_EVENT_CHARACTERS
 from headwater_server.eventlog.store import MAX_CHARACTERS, Cursor, EventStore
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.background import in_background
 from headwater_server.workflows.engine.commits import commit_patiently
+from headwater_server.workflows.engine.failures import log_failure
 from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunChange
 
 RESERVE = 1000
@@ -120,6 +122,7 @@ class RunLog:
             return
         now = self._clock()
         for transition in transitions:
+            log_failure(self._run_id, transition.event)
             self._add(transition, now)
         number = self._used
         self._commit()
@@ -224,7 +227,12 @@ class RunLog:
     def _commit(self) -> None:
         """Starts to commit the waiting records, unless that has started already."""
         if self._committing is None:
-            self._committing = asyncio.create_task(self._run_commits(), name=f"headwater log {self._run_id}")
+            self._committing = in_background(self._run_commits(), f"headwater log {self._run_id}", self._break)
+
+    def _break(self, error: BaseException) -> None:
+        self._fault = self._fault or JournalError(f"its writer failed: {error!r}")
+        _wake(self._commits)
+        _wake(self._news)
 
     async def _run_commits(self) -> None:
         try:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+import structlog
+
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.messages import AgentConfig
@@ -68,6 +70,9 @@ class StepRunner:
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
         ) -> Outcome:
+            # An attempt has a task, and so a context, to itself.
+            structlog.contextvars.bind_contextvars(run_id=info.run_id, step=step.name, attempt=attempt)
+
             async def attempt_step() -> Outcome:
                 if (left := expected.pop(step.name, None)) is not None:
                     with contextlib.suppress(NotBegunError):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headwater_server.domain.chunks import Usage
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
@@ -53,7 +54,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in a list. `position` rises with each new run; `ended` is 0.0 while it runs."""
+    """A run in a list. `position` rises with each new run; `ended` is 0.0 and `usage` None while it runs."""
 
     position: int
     run_id: str
@@ -64,6 +65,7 @@ class RunSummary:
     failed_steps: tuple[str, ...]
     created: float
     ended: float
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,12 @@ _SET_KEY = """
     INSERT INTO context (run_id, key, value) VALUES (?, ?, ?)
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
 """
+# The last event of a run that has ended has the usage of all its steps.
 _PAGE = """
-    SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended FROM runs
+    SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended, (
+        SELECT json_extract(facts, '$.usage') FROM events WHERE events.run_id = runs.run_id
+        ORDER BY sequence DESC LIMIT 1
+    ) AS usage FROM runs
     WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
         AND (:name = '' OR workflow_name = :name) AND created >= :since
     ORDER BY position DESC LIMIT :size

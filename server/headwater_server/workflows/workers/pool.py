@@ -253,20 +253,20 @@ class WorkerPool:
         self._ticking = asyncio.get_running_loop().call_later(self.heartbeat_timeout_seconds / TICKS, self._tick)
 
     def _tick(self) -> None:
+        self._tick_later()  # first, so that whatever goes wrong below, silence is still noticed
         for worker in list(self._workers.values()):
             worker.silent = 0 if worker.held_up else worker.silent + 1
             if worker.silent > TICKS and not worker.dead:
                 self._bury(worker)
-        self._ticking = None
-        if self._workers:
-            self._tick_later()
+        if not self._workers:
+            self.close()
 
     def _bury(self, worker: Worker) -> None:
         worker.dead = True
         lost, worker.tasks = worker.tasks, {}
         for attempt in lost.values():
-            worker.send(Cancel(attempt.id))
             attempt.end(_lost(f"its worker was lost: it sent nothing for {self.heartbeat_timeout_seconds:g} s"))
+            worker.send(Cancel(attempt.id))
         self.drop_if_idle(worker)
 
     def drop_if_idle(self, worker: Worker) -> None:

@@ -45,7 +45,8 @@ class WorkerSession:
             return
         attempt.waits = bool(run_id)
         self._pool.serve(self._worker)
-        if run_id:
+        if run_id and run_id not in attempt.waited_for:
+            attempt.waited_for.add(run_id)
             step = attempt.task.step.name
             text = f"step `{step}` waits for run {run_id} on its own queue `{attempt.queue}` and gives its place back"
             await self._report(attempt, attempt.reports.warning(text))

@@ -112,6 +112,7 @@ class Attempt:
         was_sent: its worker may have got it.
         spoke: whether it has had output.
         waits: it waits for another run, and takes no place of its worker.
+        waited_for: the runs that it has waited for, of each of which the run was warned.
         assigned: is done when a worker has it.
     """
 
@@ -125,6 +126,7 @@ class Attempt:
         "reports",
         "spoke",
         "task",
+        "waited_for",
         "waits",
         "was_sent",
         "worker",
@@ -138,6 +140,7 @@ class Attempt:
         self.queue = queue
         self.reports = reports
         self.waits = False
+        self.waited_for: set[str] = set()
         self.worker: Worker | None = None
         self.held_back = False
         self.was_sent = False

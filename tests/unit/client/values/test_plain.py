@@ -45,7 +45,7 @@ class Order(pydantic.BaseModel):
     point: Point
 
 
-Pair = namedtuple("Pair", "left right")  # noqa: PYI024  the older form
+Pair = namedtuple("Pair", "left right")
 
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 ZONE = dt.timezone(dt.timedelta(hours=2))

@@ -395,7 +395,9 @@ async def test_a_handler_reports_how_far_it_is(ran: Ran) -> None:
     assert ran.told == ['{"row": 1, "at": "00000000-0000-0000-0000-000000000001"}', "null"]
 
 
-@pytest.mark.parametrize(("progress", "said"), [({"a": 1j}, '["a"] is a value of type complex'), ("x" * 65_535, "65,537 bytes")])
+@pytest.mark.parametrize(
+    ("progress", "said"), [({"a": 1j}, '["a"] is a value of type complex'), ("x" * 65_535, "65,537 bytes")]
+)
 async def test_progress_that_cannot_be_sent_fails_the_step_for_good(ran: Ran, progress: Any, said: str) -> None:
     message, retryable = await ran.error(lambda agent, step, context: step.heartbeat(progress))
     assert message.startswith("the progress of step 's'")

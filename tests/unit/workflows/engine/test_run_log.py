@@ -512,3 +512,13 @@ async def test_progress_of_an_attempt_that_does_not_run_is_ignored(step: str, at
     log.close()
     assert texts(await watched(log)) == ["run_started", "step_started"]
     assert len(journal.changes) == 1
+
+
+async def test_a_log_whose_writer_fails_by_a_fault_of_its_own_breaks_for_all_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = new_log(FakeJournal())
+    monkeypatch.setattr(log, "_has_changes", lambda: 1 / 0)
+    with pytest.raises(JournalError, match="ZeroDivisionError"):
+        await asyncio.wait_for(log.record([started("a")]), 10)
+    log.close()

@@ -639,3 +639,16 @@ async def test_a_run_keeps_the_headers_of_the_call_that_started_it(journal: Sqli
     stored = await journal.load("run_1")
     assert stored is not None
     assert stored.info == info
+
+
+async def test_callers_of_a_journal_whose_thread_has_died_get_the_reason(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(journal, "_attempt", fault)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="a fault"):
+            await asyncio.wait_for(journal.load("run_1"), 10)
+    assert not journal.is_writable

@@ -16,7 +16,7 @@ from headwater_server.domain.workflow import Outcome, RetryPolicy, Step
 from headwater_server.workflows.workers import pool as workers
 from headwater_server.workflows.workers.pool import TICKS, WorkerPool
 from headwater_server.workflows.workers.session import WorkerSession
-from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack, Reports, TaskSpec, ToWorker
+from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack, Link, Reports, TaskSpec, ToWorker
 
 LONG = 60.0
 
@@ -539,3 +539,13 @@ async def test_a_run_gets_to_know_why_its_task_came_back(pool: WorkerPool) -> No
     assert await healthy.step() == "step"
     await run.result()
     assert ("warning", "a worker of queue `q` has handed step `step` back: its threads are stuck") in run.told
+
+
+async def test_silence_is_noticed_although_the_look_at_one_worker_fails(impatient: WorkerPool) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # each tick that fails
+    first, second = Hosted(impatient, "first"), Hosted(impatient, "second")
+    runs = [Run(impatient), Run(impatient)]
+    for worker in (first, second):
+        await worker.task()
+    impatient._workers["first"].link = Link(lambda message: 1 // 0)  # type: ignore[arg-type,return-value]
+    assert [(await run.failure()).reason for run in runs] == [Reason.WORKER_LOST] * 2

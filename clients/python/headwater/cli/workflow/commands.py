@@ -219,8 +219,9 @@ def validate(file: str, queue: str, as_json: bool, target: str | None, token: st
 @click.option("--status", type=click.Choice(_STATUSES), help="Only runs of this status.")
 @click.option("--workflow", "name", type=TEXT, default="", help="Only runs of workflows with this name.")
 @click.option(
-    "--since", type=TEXT, callback=since, metavar="TIME", help="Only runs since then: 45s, 30m, 2h, 3d, 1w, or ISO 8601."
-)
+    "--since", type=TEXT, callback=since, metavar="TIME",
+    help="Only runs since then: 45s, 30m, 2h, 3d, 1w, or ISO 8601.",
+)  # fmt: skip
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most runs, newest first."
 )

@@ -96,13 +96,13 @@ class Watch:
         reason = f": {one_line(progress.error)}" if progress.error else ""
         click.echo(f"{self.run_id} {_verb(status)}{f' after {time}' if time else ''}{reason}")
         if status in (StepStatus.FAILED, StepStatus.CANCELLED):
-            click.echo(f"to continue from there: {self._command('resume')}", err=True)
+            click.echo(f"to continue from there:\n  {self._command('resume')}", err=True)
 
     def _detached(self) -> NoReturn:
         """Says what becomes of a run that is left, and ends the process."""
-        click.echo(f"\n{self.run_id} continues", err=True)
-        click.echo(f"  to watch:  {self._command('watch')}", err=True)
-        click.echo(f"  to cancel: {self._command('cancel')}", err=True)
+        click.echo(f"\n{self.run_id} continues; to watch or cancel it:", err=True)
+        click.echo(f"  {self._command('watch')}", err=True)
+        click.echo(f"  {self._command('cancel')}", err=True)
         sys.exit(DETACHED)
 
     def _command(self, name: str) -> str:
