@@ -67,7 +67,7 @@ class _Stop(msgspec.Struct):
 
 
 class _Message(_Stop):
-    content: list[_Block] | None = None
+    content: list[_Block] | str | None = None
     usage: _Usage | None = None
 
 
@@ -104,24 +104,28 @@ class MessagesDecoder(EventDecoder):
         if reader is not None:
             return reader(self, event.data)
         if not name:
-            self._unknown(event.data)
+            if _MESSAGE.decode(event.data).content is None:
+                self._unknown(event.data)
+            else:
+                self._message(event.data)
         return None
 
     def _odd(self, message: ServerSentEvent) -> Delta | None:
         return None if message.event and message.event not in _READERS else super()._odd(message)
 
     def _message_start(self, data: bytes) -> None:
-        message = _MESSAGE_START.decode(data).message or _Message()
-        self._count(message.usage)
-        self._whole_blocks = message.content or []
+        self._take_message(_MESSAGE_START.decode(data).message or _Message())
 
     def _message(self, data: bytes) -> None:
         """The whole message, in place of a stream."""
-        message = _MESSAGE.decode(data)
-        self._count(message.usage)
-        self._whole_blocks = message.content or []
-        self._take_stop(message)
+        self._take_message(_MESSAGE.decode(data))
         self._message_stop(data)
+
+    def _take_message(self, message: _Message) -> None:
+        content = message.content or []
+        self._count(message.usage)
+        self._take_stop(message)
+        self._whole_blocks = [_Block("text", text=content)] if isinstance(content, str) else content
 
     def _block_start(self, data: bytes) -> Delta | None:
         event = _BLOCK.decode(data)

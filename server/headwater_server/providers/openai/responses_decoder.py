@@ -90,6 +90,11 @@ class _Response(msgspec.Struct):
     incomplete_details: _Incomplete | None = None
     usage: _Usage | None = None
     output: list[_Item] | None = None
+    output_text: Any = None
+
+
+class _PartEvent(msgspec.Struct):
+    part: Any = None
 
 
 class _End(msgspec.Struct):
@@ -98,6 +103,7 @@ class _End(msgspec.Struct):
 
 _PIECE = JSONShape(_Piece, "a delta of a response")
 _REASONING = JSONShape(_ReasoningEvent, "a reasoning item of a response")
+_PART = JSONShape(_PartEvent, "a part of a response")
 _ITEM = JSONShape(_ItemEvent, "an output item of a response")
 _END = JSONShape(_End, "the end of a response")
 _WHOLE = JSONShape(_Response, "a response")
@@ -119,6 +125,9 @@ _PART_KINDS = {
     "summary_text": _THINKING,
     "reasoning_text": _THINKING,
 }
+
+
+_WORDS = ("text", "refusal", "output_text")
 
 
 class _Spoken:
@@ -185,6 +194,16 @@ class ResponsesDecoder(EventDecoder):
     def _part_added(self, _name: str, _data: bytes) -> None:
         self._spoken.part.clear()
 
+    def _part_done(self, name: str, data: bytes) -> Delta | None:
+        """The whole of a part, which counts where nothing of it came before."""
+        part = _PART.decode(data).part
+        kind = _PART_KINDS.get(str(part.get("type")), "") if isinstance(part, dict) else ""
+        text = words(part, _WORDS)
+        if not (kind and text) or kind in self._spoken.part:
+            return None
+        self._spoken.note(kind)
+        return self._say(kind, text, name, (name, data))
+
     def _say(self, kind: str, text: str, name: str, place: tuple[object, ...]) -> Delta:
         if place != self._place:  # only what follows at once may be merged, so that one place is all to remember
             self._place, self._block = place, self._block + 1
@@ -238,7 +257,9 @@ class ResponsesDecoder(EventDecoder):
             yield self._say(kind, text, name, (name, item.id, number))
 
     def _function_call(self, item: _Item, index: Count, *, is_done: bool) -> ToolCallDelta | None:
-        key: object = item.id if index is None or self._calls.has_begun(item.id) else index
+        key: object = index
+        if index is None or self._calls.has_begun(item.id):
+            key = item.id or item.call_id
         if item.id:
             self._item_keys[item.id] = key
         if item.call_id:
@@ -259,7 +280,7 @@ class ResponsesDecoder(EventDecoder):
     def _whole(self, data: bytes) -> None:
         """The whole response, in place of a stream; or an object that is none."""
         response = _WHOLE.decode(data)
-        if response.object != "response" and response.output is None:
+        if response.object != "response" and response.output is None and response.output_text is None:
             self._unknown(data)
             return
         if response.error or response.status == "failed":
@@ -267,15 +288,15 @@ class ResponsesDecoder(EventDecoder):
         self._finish_response(response, "response.completed")
 
     def _finish_response(self, response: _Response, name: str) -> None:
+        spoken = frozenset(self._spoken.reply)
         for number, item in enumerate(response.output or ()):
-            if item.type == "function_call":
-                if not self._is_known(item, number):
-                    piece = _call(self._function_call(item, ("output", number), is_done=True), name)  # type: ignore[arg-type]
-                    self._more.extend([piece] if piece else [])
-            elif not {kind for kind, _ in _item_words(item)} & self._spoken.reply:
-                said = list(self._words_of(item, name))
-                self._spoken.reply.difference_update({_TEXT, _THINKING, _REFUSAL})
-                self._more.extend(said)
+            if item.type == "function_call" and not self._is_known(item, number):
+                piece = _call(self._function_call(item, None, is_done=True), name)
+                self._more.extend([piece] if piece else [])
+            elif spoken.isdisjoint(kind for kind, _ in _item_words(item)):
+                self._more.extend(self._words_of(item, name))
+        if not self._spoken.reply and (text := words(response.output_text)):
+            self._more.append(self._say(_TEXT, text, name, (name,)))
         status = response.status or name.removeprefix("response.")
         incomplete = response.incomplete_details.reason if response.incomplete_details else None
         reason = FinishReason.STOP
@@ -299,6 +320,8 @@ _READERS: dict[str, Callable[[ResponsesDecoder, str, bytes], Delta | None]] = {
     **{f"{kind}.done": ResponsesDecoder._done for kind in _KINDS},
     "response.content_part.added": ResponsesDecoder._part_added,
     "response.reasoning_summary_part.added": ResponsesDecoder._part_added,
+    "response.content_part.done": ResponsesDecoder._part_done,
+    "response.reasoning_summary_part.done": ResponsesDecoder._part_done,
     "response.function_call_arguments.delta": ResponsesDecoder._arguments,
     "response.function_call_arguments.done": ResponsesDecoder._arguments_done,
     "response.output_item.added": ResponsesDecoder._item_event,
@@ -322,7 +345,7 @@ def _item_words(item: _Item) -> Iterator[tuple[str, str]]:
         parts = item.content if isinstance(item.content, list) else [item.content]
         for part in parts:
             kind = _PART_KINDS.get(str(part.get("type")), "") if isinstance(part, dict) else _TEXT
-            if kind and (text := words(part, ("text", "refusal", "output_text"))):
+            if kind and (text := words(part, _WORDS)):
                 yield kind, text
     elif item.type == "reasoning" and (text := words(item.summary) or words(item.content)):
         yield _THINKING, text

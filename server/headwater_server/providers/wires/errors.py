@@ -54,7 +54,8 @@ def stream_error(error: Any, *, request_id: str | None = None) -> HeadwaterError
     """The error that a provider reports inside a 200 answer: an object, its message alone, or the bytes of either."""
     report = read_body(error) if isinstance(error, bytes) else read_value(error)
     report.request_id = report.request_id or one_line(request_id or "")[:100]
-    message = report.message or "the provider reported an error without a message"
+    code = f" ({report.code})" if report.code else ""
+    message = report.message or f"the provider reported an error without a message{code}"
     wait = wait_seconds({}, report.value, report.message)
     reason = _classify(report, report.status, waits=wait is not None)
     return HeadwaterError(

@@ -84,6 +84,8 @@ def _list(item: _Reader) -> _Reader:
 
 
 def _text(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _ABSENT

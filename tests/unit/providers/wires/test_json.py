@@ -55,7 +55,8 @@ def test_anything_else_is_a_headwater_error(data: bytes) -> None:
     [
         (b'{"text": 1}', Line("1")),
         (b'{"text": null, "count": 2}', Line(count=2)),
-        (b'{"text": ["a"], "count": "2"}', Line(count=2)),
+        (b'{"text": ["a", "b"], "count": "2"}', Line(count=2)),
+        (b'{"text": ["a"]}', Line("a")),
         (b'{"text": "a\xff"}', Line("a\ufffd")),
         (b'{"text": "a\tb"}', Line("a\tb")),
         (b'\xef\xbb\xbf{"text": "a"}', Line("a")),

@@ -12,8 +12,7 @@ _CODES = {
         "authentication_error permission_error "  # Anthropic
         "UNAUTHENTICATED PERMISSION_DENIED API_KEY_INVALID API_KEY_SERVICE_BLOCKED "  # Google
         "AccessDeniedException UnrecognizedClientException ExpiredTokenException InvalidSignatureException "  # AWS
-        "invalid_authentication_error incorrect_api_key_error InvalidApiKey base_resp-1004 base_resp-2049 "
-        "1000 1001 1002 1003 1004"  # Zhipu
+        "invalid_authentication_error incorrect_api_key_error InvalidApiKey base_resp-1004 base_resp-2049"
     ),
     Reason.PROVIDER_RATE_LIMITED: (
         "rate_limit_exceeded rate_limit_error rate_limit_reached_error rate_limited RESOURCE_EXHAUSTED "
@@ -85,7 +84,7 @@ _SENTENCES = (
     (
         Reason.PROVIDER_QUOTA_EXHAUSTED,
         r"credit balance|insufficient[ _](balance|credits?|funds|quota)|exceeded your current quota|in arrears"
-        r"|(no|not enough|out of|more) (balance|credits?)\b|(spend|spending|usage|billing) limit"
+        r"|(no|not enough|out of|more|any) (balance|credits?)\b|(spend|spending|usage|billing) limit"
         r"|balance (is )?(too low|exhausted)|quota (is )?(used up|exhausted|exceeded)|payment required|余额|欠费",
     ),
 )

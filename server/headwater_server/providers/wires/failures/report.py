@@ -200,7 +200,7 @@ def _word(value: Any) -> str:
 
 
 def _is_page(text: str) -> bool:
-    return text.startswith("<")
+    return re.match(r"<[!?a-zA-Z]", text) is not None
 
 
 def _page_title(text: str) -> str:
