@@ -31,7 +31,8 @@ _NOT_A_CALLERS = AUTH_HEADER_NAMES | {"proxy-authorization", "cookie", "forwarde
 
 
 def http_url(value: str) -> str:
-    """An address without a slash at its end."""
+    """An address without a slash at its end, and without white space around it."""
+    value = value.strip()
     if value.startswith(("unix:", "/")):
         raise ValueError("must begin with http:// or https://; name a Unix socket in unix_socket")
     if not value.startswith(("http://", "https://")):

@@ -147,10 +147,12 @@ def test_a_mistake_names_its_setting(tmp_path, text, line):
         ("OLLAMA_HOST", "http://h:1/ollama/", "http://h:1/ollama"),
         ("OLLAMA_HOST", "h:1/ollama/v1", "http://h:1/ollama"),
         ("OLLAMA_HOST", "http://h:1/api/chat", "http://h:1"),
+        ("GOOGLE_GEMINI_BASE_URL", "http://h", "http://h/v1beta"),
+        ("GOOGLE_GEMINI_BASE_URL", " http://h/v1/models/ ", "http://h/v1"),
     ],
 )
 def test_an_address_with_the_path_of_a_call_is_that_of_its_server(variable, url, read):
-    name = {"OPENAI": "openai", "ANTHRO": "anthropic", "OLLAMA": "ollama"}[variable[:6]]
+    name = {"OPENAI": "openai", "ANTHRO": "anthropic", "OLLAMA": "ollama", "GOOGLE": "gemini"}[variable[:6]]
     assert load(None, {variable: url}).settings.providers[name].base_url == read
 
 
