@@ -13,13 +13,11 @@ print(result.context["add_result"])
 from __future__ import annotations
 
 import asyncio
-import inspect
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
@@ -36,10 +34,11 @@ from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
-    AgentSettings,
+    check_handler,
     check_workflow,
     own_handlers,
     refuse,
+    settings_of,
     start_request,
     workflow_message,
 )
@@ -132,16 +131,7 @@ class WorkflowAgent(Agent):
         Raises:
             ValidationError: it is not callable, or does not take three arguments.
         """
-        if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
-            raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
-        if not callable(handler):
-            raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
-        try:
-            inspect.signature(handler).bind(None, None, None)
-        except TypeError as error:
-            raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
-        except ValueError:
-            pass  # written in C, and says nothing about its arguments
+        check_handler(name, handler)
         self._handlers[name] = handler
 
     def create_workflow(
@@ -353,22 +343,6 @@ class WorkflowAgent(Agent):
             return
         await serve(Worker(server, queue, handlers, concurrency), stop, drain)
 
-    def _settings(self) -> AgentSettings:
-        return AgentSettings(
-            build_agent(
-                instructions=self.instructions,
-                model=self.model,
-                provider=self.provider,
-                sampling_values={"temperature": self.temperature, "max_tokens": self.max_tokens},
-                reasoning_effort=self.reasoning_effort,
-                labels=self.labels,
-                user=self.user,
-            ),
-            self.timeout,
-            bool(self.tools),
-            bool(self.api_key),
-        )
-
     def _run(
         self,
         workflow: Workflow,
@@ -379,7 +353,7 @@ class WorkflowAgent(Agent):
         cancels: bool,
     ) -> WorkflowStream:
         server = self._server()
-        message = workflow_message(workflow, self._settings(), parallel)
+        message = workflow_message(workflow, settings_of(self), parallel)
         mistakes = violations(workflow, self._handlers)
         request = start_request(message, context, request_id)
 

@@ -191,7 +191,7 @@ class RunState:
         status: RUNNING until it has ended.
         failure: why it failed; its cause is the failure of the first of the steps that failed.
         failed_steps: names of the steps that failed, in the order of the definition.
-        progress: what the handlers of steps reported last, by step, as JSON text; over all attempts.
+        progress: the progress that the handlers of steps reported last, by step, as JSON text; over all attempts.
     """
 
     steps: dict[str, StepState]

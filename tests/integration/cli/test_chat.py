@@ -60,7 +60,7 @@ def test_a_file_is_replaced_only_when_that_is_said(agent, tmp_path):
     with pytest.raises(FileError, match=r"exists already; name another file, or replace it with /save! "):
         save(agent, file, replace=False)
     assert Path(file).read_text() == "precious"
-    assert save(agent, file, replace=True) == f"saved 2 messages to {file}, in place of what it had"
+    assert save(agent, file, replace=True) == f"saved 2 messages to {file}, in place of its former content"
     assert json.loads(Path(file).read_text("utf-8")) == MESSAGES
 
 

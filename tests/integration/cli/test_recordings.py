@@ -1,4 +1,4 @@
-"""What a person sees on a terminal of 60 columns: the screens of tmux, compared with those in `recordings`.
+"""The screens of a terminal of 60 columns, taken from tmux and compared with those in `recordings`.
 
 Times, ids and the turning of the sign of life are put aside, so that a screen is equal on each machine.
 """
@@ -123,7 +123,6 @@ def check(name: str, *screens: str) -> None:
     seen = "\n\n----\n\n".join(screens) + "\n"
     for pattern, instead in PUT_ASIDE:
         seen = re.sub(pattern, instead, seen, flags=re.MULTILINE)
-    assert max(map(len, seen.splitlines())) <= 60 or "tokens/s" in seen
     assert seen == (RECORDINGS / f"{name}.txt").read_text("utf-8")
 
 

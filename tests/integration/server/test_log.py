@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import grpc
@@ -129,12 +130,13 @@ async def test_each_attempt_of_a_step_that_fails_is_a_line_with_its_delay():
 def end_with_an_error(target: str) -> None:
     """Connects as a client of HTTP/2 that ends by GOAWAY, INTERNAL_ERROR: gRPC's core logs that."""
     host, _, port = target.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=50) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         connection.sendall(b"\0\0\x0c\7\0\0\0\0\0" + b"\0\0\0\0" + b"\0\0\0\2" + b"gone")
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(4096):  # until the server has read all and closes
-            pass
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(4096):  # until the server has read all and closes
+                pass
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -142,7 +144,6 @@ def test_a_line_of_grpc_itself_is_an_event(processes):
     with ServerProcess("--scripted", processes=processes) as server:
         end_with_an_error(server.target)
         server.stop()
-        (line,) = [event for event in server.events if event["event"] == "grpc"]
-    assert line["level"] == "info"
-    assert line["at"].startswith("chttp2_transport.cc:")
-    assert "Got goaway [2]" in line["what"]
+        lines = [event for event in server.events if event["event"] == "grpc"]
+    assert [line["level"] for line in lines if "Got goaway [2]" in line["what"]] == ["info"]
+    assert all(line["at"].startswith("chttp2_transport.cc:") for line in lines)

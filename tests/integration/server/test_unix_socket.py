@@ -13,7 +13,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headwater import Agent
+from headwater.v1 import RunRequest
+from tests.support.servers.processes import pid_of
 from tests.support.servers.server import ServerProcess, run_cli
+from tests.support.stubs.stub import agent_stub
 
 
 async def answer(target: str) -> str:
@@ -36,6 +39,15 @@ async def test_the_client_and_health_checks_reach_it(tmp_path, processes, by):
     assert "open" not in [event["event"] for event in events]
     assert [event["host"] for event in events if event["event"] == "listening"] == [f"unix:{path}"] * processes
     assert not path.exists()
+
+
+async def test_a_process_that_dies_leaves_the_socket_to_the_others(tmp_path):
+    with ServerProcess("--scripted", "--host", f"unix:{tmp_path}/hw.sock", processes=2) as server:
+        os.kill(await pid_of(server, 1), signal.SIGKILL)
+        await pid_of(server, 1, start=2)
+        for _ in range(5):
+            async with agent_stub(server.target) as stub:
+                assert (await stub.Run(RunRequest(prompt="x", agent={"model": "scripted/echo"}))).content == "x"
 
 
 @pytest.mark.parametrize("written", ["unix:hw.sock", "unix:./hw.sock", "unix://{folder}/hw.sock"])
@@ -79,7 +91,7 @@ def test_the_file_of_a_server_that_listens_stays(tmp_path, processes):
 def test_a_path_that_cannot_be_listened_on_is_said_in_one_line(tmp_path, name, why):
     (tmp_path / "file").write_text("kept")
     done = run_cli("serve", "--host", f"unix:{tmp_path / name}")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1)
     assert why in done.stderr
     assert (tmp_path / "file").read_text() == "kept"
 

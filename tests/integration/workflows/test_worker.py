@@ -27,7 +27,7 @@ import headwater
 from headwater import ServerUnavailableError, ValidationError
 from headwater._grpc.server import Server
 from headwater._values import threads
-from headwater._worker import worker as worker_module
+from headwater._worker import stuck as stuck_threads
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
@@ -450,7 +450,7 @@ async def test_a_worker_whose_threads_are_stuck_takes_no_task_until_they_return(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(threads, "MAX_STUCK_THREADS", 1)
-    monkeypatch.setattr(worker_module, "_LOOK_AT_THREADS_SECONDS", 0.01)
+    monkeypatch.setattr(stuck_threads, "_LOOK_SECONDS", 0.01)
     release = threading.Event()
 
     def stuck(agent: Any, step: Any, context: Any) -> None:

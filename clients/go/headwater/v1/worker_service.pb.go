@@ -805,7 +805,7 @@ type TaskProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the task. Progress of a task that is no longer wanted is dropped.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	// Any JSON value as text, at most 64 KiB. It takes the place of what was reported before. The server stores each one, so
+	// Any JSON value as text, at most 64 KiB. It takes the place of the one before. The server stores each one, so
 	// a worker sends at most one a second for a task, and the latest before its result.
 	ProgressJson  string `protobuf:"bytes,2,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
 	unknownFields protoimpl.UnknownFields

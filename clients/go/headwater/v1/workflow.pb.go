@@ -383,11 +383,11 @@ type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, 1 to 256 characters, unique in the workflow.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` are filled in:
-	// each is a CEL expression with the limits of `condition`, except that a path to one value may read any size. Strings
-	// go in as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results
-	// of `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only
-	// a label.
+	// A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` (or
+	// `{{ steps["read aloud"].result }}`) are filled in: each is a CEL expression with the limits of `condition`, except
+	// that a path to one value may read any size. Strings go in as they are, other values as JSON. A value that is missing
+	// fails the step. Single braces are text. The results of `depends_on` that the prompt does not name follow as JSON. The
+	// reply is the result. Beside a `handler` it is only a label.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// Name under which a worker has registered the code of this step.
 	Handler string `protobuf:"bytes,3,opt,name=handler,proto3" json:"handler,omitempty"`
@@ -657,7 +657,7 @@ type StepRun struct {
 	// The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
 	// handler, and before the first reply.
 	Reply *ActionReply `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
-	// What its handler has last reported as its progress, as JSON text; of an earlier attempt until the latest has reported
+	// The progress that its handler has reported last, as JSON text; of an earlier attempt until the latest has reported
 	// some. Empty: none was reported, or the run is over 3 MiB.
 	ProgressJson  string `protobuf:"bytes,12,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1570,7 +1570,7 @@ func (x *StepChunkEvent) GetOmittedCharacters() int32 {
 // How far an attempt is.
 type StepProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What its handler has reported, any JSON value as text.
+	// The progress that its handler has reported: any JSON value as text.
 	ProgressJson  string `protobuf:"bytes,1,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,7 +1,7 @@
 """JSON, checked: the one place that turns Python values into JSON text and back.
 
-Values that are not JSON themselves are converted by `plain`. What does not convert, is too large or is nested too deep
-is refused, by the path to it.
+Values that are not JSON themselves are converted by `plain`. A value that does not convert, is too large or is nested
+too deep is refused, by the path to it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def exact_json(path: str, value: Any, most: int = MAX_BYTES) -> str:
     Raises:
         NotJsonError: it holds something that does not convert to JSON, is nested too deep or is too large.
     """
-    written = json.dumps(converted(path, value), ensure_ascii=False, allow_nan=False)
-    check_size(path, written, most)
+    plain_value = converted(path, value)
+    written = json.dumps(plain_value, ensure_ascii=False, allow_nan=False)
+    check_size(path, written, most, plain_value)
     return written
 
 
@@ -47,13 +48,16 @@ def converted(path: str, value: Any) -> Any:
     return _Walk().value(path, value, 1)
 
 
-def check_size(path: str, written: str, most: int = MAX_BYTES) -> None:
-    """Raises NotJsonError for text over the limit."""
+def check_size(path: str, written: str, most: int = MAX_BYTES, value: Any = None) -> None:
+    """Raises NotJsonError for text over the limit; of a dict as `value` it names the largest key."""
     size = len(written) if written.isascii() else len(written.encode())
     if size > most:
-        raise NotJsonError(
-            f"{path} has {size:,} bytes as JSON, more than {most:,}; store it elsewhere and keep where it is"
-        )
+        largest = ""
+        if type(value) is dict:
+            key = max(value, key=lambda key: len(json.dumps(value[key])))
+            largest = f" (largest key: `{_cut(key)}`)"
+        limit = f"more than {most:,}; store it elsewhere and keep where it is"
+        raise NotJsonError(f"{path}{largest} has {size:,} bytes as JSON, {limit}")
 
 
 class _Walk:

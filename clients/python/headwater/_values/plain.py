@@ -51,7 +51,7 @@ def plain(value: Any) -> Any:
 
 
 def from_json(value: Any, kind: Callable[..., T] | Any) -> Any:
-    """A JSON value as an object of a type: the way back from what `docs/values.md` lists. Needs pydantic.
+    """A JSON value as an object of a type, by the table of `docs/values.md`. Needs pydantic.
 
     Args:
         value: a JSON value, such as one of a run's context or results.

@@ -67,7 +67,7 @@ class Outbox:
         self._resized(_size(message))
 
     def restart(self, results: Iterable[worker_service_pb2.TaskResult], wanted: Container[str]) -> None:
-        """Begins a connection: what tasks that are still wanted have said, then all results."""
+        """Begins a connection: chunks and progress of tasks that are still wanted, then all results."""
         said = [m for m in self._waiting if (m.chunk.task_id or m.progress.task_id) in wanted]
         self._waiting.clear()
         self._size = 0

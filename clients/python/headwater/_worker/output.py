@@ -1,4 +1,4 @@
-"""The way of what one task says to the server: pieces of its text, and how far it is."""
+"""The way of the output of one task to the server: pieces of its text, and how far it is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headwater.v1 import worker_service_pb2
 
 CHUNK_CHARACTERS = 16 * 1024
 PROGRESS_SECONDS = 1.0
-"""Progress is sent at most once in this time, because the server stores it; newer progress replaces what waits."""
+"""Progress is sent at most once in this time, because the server stores it; newer progress replaces it."""
 
 
 class Output:
-    """What a task says, for the outbox of its worker. Belongs to the background loop.
+    """The output of a task, for the outbox of its worker. Belongs to the background loop.
 
     Args:
         task_id: the task.

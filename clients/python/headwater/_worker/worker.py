@@ -28,11 +28,12 @@ from headwater._grpc.portal import background
 from headwater._grpc.server import Server
 from headwater._values.background import report_death
 from headwater._values.failures import failure_message, failure_of
-from headwater._values.threads import StuckThreadsError, threads_are_stuck
+from headwater._values.threads import StuckThreadsError
 from headwater._worker.attachment import Attachment, Outbox
 from headwater._worker.handlers import failed
 from headwater._worker.output import Output
 from headwater._worker.places import Places
+from headwater._worker.stuck import StuckThreads
 from headwater.exceptions import AuthenticationError, HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
@@ -44,7 +45,6 @@ TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Output], Await
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 6.0
-_LOOK_AT_THREADS_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
@@ -108,11 +108,8 @@ class Worker:
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._stuck: asyncio.Task[None] | None = None
-
-    @property
-    def _is_stuck(self) -> bool:
-        return self._stuck is not None and not self._stuck.done()
+        name = f"worker {self.worker_id} of queue {queue!r}"
+        self._stuck = StuckThreads(name, self._closing, lambda takes: self._offer(concurrency if takes else 0))
 
     @property
     def failure(self) -> HeadwaterError | None:
@@ -192,20 +189,8 @@ class Worker:
     def _offer(self, concurrency: int) -> None:
         """Tells the server how many tasks the worker takes."""
         if _DRAIN in self._features:
-            capacity = worker_service_pb2.WorkerCapacity(concurrency=concurrency)
+            capacity = worker_service_pb2.WorkerCapacity(concurrency=0 if self._draining else concurrency)
             self._outbox.put(worker_service_pb2.AttachRequest(capacity=capacity))
-
-    async def _wait_for_threads(self) -> None:
-        """Takes no tasks as long as the threads of this process are stuck."""
-        log.error("worker %s of queue %r takes no more tasks: its threads are stuck", self.worker_id, self.queue)
-        self._offer(0)
-        while threads_are_stuck() and not self._closing.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AT_THREADS_SECONDS):
-                    await self._closing.wait()
-        if not (self._draining or self._closing.is_set()):
-            log.warning("worker %s of queue %r takes tasks again", self.worker_id, self.queue)
-            self._offer(self._concurrency)
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -214,8 +199,7 @@ class Worker:
 
     async def _shut_down(self) -> None:
         self._closing.set()
-        if self._stuck is not None:
-            await asyncio.wait([self._stuck])
+        await self._stuck.wait()
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -276,7 +260,7 @@ class Worker:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
-            if self._draining or self._is_stuck:
+            if self._draining or self._stuck:
                 self._offer(0)
             if names == sorted(self._handlers):
                 self._registered.set()
@@ -346,9 +330,7 @@ class Worker:
             except StuckThreadsError as error:
                 if _DRAIN not in self._features:
                     return failed(task, failure_message(str(error)))
-                if not self._is_stuck:
-                    self._stuck = asyncio.create_task(self._wait_for_threads())
-                    report_death(self._stuck, "the look at stuck threads", lambda _: self._offer(self._concurrency))
+                self._stuck.begin()
                 return _handed_back(task, begun=False, reason=f"it takes no more tasks: {error}")
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():

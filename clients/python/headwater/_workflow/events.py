@@ -53,7 +53,7 @@ class WorkflowEvent:
         thinking: thinking of a chunk.
         omitted_characters: characters of the step's output before this chunk that the server no longer has.
         result: on `step_completed`: the step's result.
-        progress: on `step_progress`: what its handler gave `step.heartbeat`.
+        progress: on `step_progress`: the value that its handler gave `step.heartbeat`.
         error: in words, what went wrong, or why a step is skipped.
         failure: why a step or the run failed, as facts.
         skip_reason: on `step_skipped`: why.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from headwater._call.request import build_agent
 from headwater._values.validation import invalid, text
 from headwater._workflow.arguments import flag
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
+from headwater.agent import Agent
 from headwater.exceptions import WorkflowValidationError
 from headwater.v1 import agent_pb2, workflow_pb2, workflow_service_pb2
 
@@ -37,6 +40,38 @@ class AgentSettings:
     timeout: float | None
     has_tools: bool
     has_api_key: bool
+
+
+def check_handler(name: Any, handler: Any) -> None:
+    """Raises ValidationError for a bad name, and for an object that cannot be a handler."""
+    if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
+        raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
+    if not callable(handler):
+        raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
+    try:
+        inspect.signature(handler).bind(None, None, None)
+    except TypeError as error:
+        raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
+    except ValueError:
+        pass  # written in C, and says nothing about its arguments
+
+
+def settings_of(agent: Agent) -> AgentSettings:
+    """The settings of an agent."""
+    return AgentSettings(
+        build_agent(
+            instructions=agent.instructions,
+            model=agent.model,
+            provider=agent.provider,
+            sampling_values={"temperature": agent.temperature, "max_tokens": agent.max_tokens},
+            reasoning_effort=agent.reasoning_effort,
+            labels=agent.labels,
+            user=agent.user,
+        ),
+        agent.timeout,
+        bool(agent.tools),
+        bool(agent.api_key),
+    )
 
 
 def check_workflow(workflow: Any) -> None:

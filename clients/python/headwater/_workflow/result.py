@@ -59,7 +59,7 @@ class StepResult:
         usage: on an action step: counts of tokens by name, over all its attempts; None when the provider gave none.
         model: on an action step: the model asked for.
         provider: on an action step: name of the provider that answered.
-        progress: what its handler gave `step.heartbeat` last, in any attempt; None when it gave nothing.
+        progress: the value that its handler gave `step.heartbeat` last, in any attempt; None when it gave none.
     """
 
     name: str

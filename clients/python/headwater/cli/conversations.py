@@ -20,7 +20,7 @@ class FileError(Exception):
 
 
 def save(agent: Agent, file: str, *, replace: bool) -> str:
-    """Writes the conversation of an agent; what was done, for people. Raises FileError.
+    """Writes the conversation of an agent, and returns a report for people. Raises FileError.
 
     Args:
         agent: has the conversation.
@@ -40,11 +40,11 @@ def save(agent: Agent, file: str, *, replace: bool) -> str:
         raise FileError(f"{file} exists already; name another file, or replace it with /save! {file}") from None
     except (OSError, ValueError, RuntimeError) as error:
         raise FileError(f"{file} cannot be written: {_why(error)}") from None
-    return f"saved {_counted(len(messages))} to {file}{', in place of what it had' if existed else ''}"
+    return f"saved {_counted(len(messages))} to {file}{', in place of its former content' if existed else ''}"
 
 
 def load(agent: Agent, file: str) -> str:
-    """Lets an agent continue the conversation of a file; what was done, for people. Raises FileError."""
+    """Lets an agent continue the conversation of a file, and returns a report for people. Raises FileError."""
     try:
         with Path(file).expanduser().open("rb") as stream:
             content = stream.read(_LARGEST_BYTES + 1)

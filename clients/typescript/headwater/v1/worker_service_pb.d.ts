@@ -442,7 +442,7 @@ export declare type TaskProgress = Message<"headwater.v1.TaskProgress"> & {
   taskId: string;
 
   /**
-   * Any JSON value as text, at most 64 KiB. It takes the place of what was reported before. The server stores each one, so
+   * Any JSON value as text, at most 64 KiB. It takes the place of the one before. The server stores each one, so
    * a worker sends at most one a second for a task, and the latest before its result.
    *
    * @generated from field: string progress_json = 2;

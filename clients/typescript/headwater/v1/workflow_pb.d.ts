@@ -84,11 +84,11 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   name: string;
 
   /**
-   * A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` are filled in:
-   * each is a CEL expression with the limits of `condition`, except that a path to one value may read any size. Strings
-   * go in as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results
-   * of `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only
-   * a label.
+   * A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` (or
+   * `{{ steps["read aloud"].result }}`) are filled in: each is a CEL expression with the limits of `condition`, except
+   * that a path to one value may read any size. Strings go in as they are, other values as JSON. A value that is missing
+   * fails the step. Single braces are text. The results of `depends_on` that the prompt does not name follow as JSON. The
+   * reply is the result. Beside a `handler` it is only a label.
    *
    * @generated from field: string action = 2;
    */
@@ -324,7 +324,7 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
   reply?: ActionReply | undefined;
 
   /**
-   * What its handler has last reported as its progress, as JSON text; of an earlier attempt until the latest has reported
+   * The progress that its handler has reported last, as JSON text; of an earlier attempt until the latest has reported
    * some. Empty: none was reported, or the run is over 3 MiB.
    *
    * @generated from field: string progress_json = 12;
@@ -762,7 +762,7 @@ export declare const StepChunkEventSchema: GenMessage<StepChunkEvent>;
  */
 export declare type StepProgressEvent = Message<"headwater.v1.StepProgressEvent"> & {
   /**
-   * What its handler has reported, any JSON value as text.
+   * The progress that its handler has reported: any JSON value as text.
    *
    * @generated from field: string progress_json = 1;
    */

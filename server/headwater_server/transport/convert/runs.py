@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headwater.v1 import error_pb2, workflow_pb2, workflow_service_pb2
 from headwater_server.domain.chunks import total_usage
 from headwater_server.domain.errors import invalid
-from headwater_server.domain.failure import Failure
+from headwater_server.domain.failure import Failure, cut
 from headwater_server.domain.json_text import parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.workflow import Context, RunStatus, SkipReason, StepState, StepStatus
@@ -57,7 +57,9 @@ def parse_context(message: workflow_service_pb2.StartWorkflowRunRequest) -> Cont
     context = {key: to_json(value) for key, value in values.items()}
     size = sum(utf8_size(key) + utf8_size(value) for key, value in context.items())
     if size > MAX_CONTEXT_BYTES:
-        raise invalid(name, f"has {size} bytes, more than {MAX_CONTEXT_BYTES}; pass references, not contents")
+        largest = cut(max(context, key=lambda key: utf8_size(key) + utf8_size(context[key])), 100)
+        limit = f"more than {MAX_CONTEXT_BYTES:,}; pass references, not contents"
+        raise invalid(name, f"has {size:,} bytes (largest key: `{largest}`), {limit}")
     return context
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the journal's file, as errors of one line with the cure."""
+"""Errors of the journal's file, in one line with the cure."""
 
 from __future__ import annotations
 

@@ -193,12 +193,12 @@ class SqliteJournal:
                 self._tell(_succeed, self._opened, None)
                 while self._serve_batch():
                     pass
-        except Exception as error:  # noqa: BLE001  goes to the caller of `open`, or to all who wait for this thread
+        except Exception as error:  # noqa: BLE001  goes to the caller of `open`, or to every later caller
             self._tell(self._died, unreadable(error, self._directory / FILE_NAME))
         self._tell(_succeed, self._ended, None)
 
     def _died(self, error: Exception) -> None:
-        """The thread has ended by an error: what waits for it fails with that, and what comes later."""
+        """The thread has ended by an error: the calls that wait for it fail with that, and all later ones."""
         self._fault = error
         if self._opened.done():
             log.error("journal", why=str(error), **fault_facts(error))

@@ -28,7 +28,7 @@ def test_values_go_out_as_they_are():
         ({"a": math.nan}, 'context["a"] is nan'),
         ({1: 1}, "context has the key 1"),
         ({"a": "\ud800"}, 'context["a"] has half of a surrogate pair'),
-        ({"a": "x" * (5 * 2**20)}, "context has 5,242,889 bytes as JSON, more than 1,048,576"),
+        ({"a": "x" * (5 * 2**20)}, "context (largest key: `a`) has 5,242,889 bytes as JSON, more than 1,048,576"),
     ],
 )  # fmt: skip
 def test_what_is_not_json_is_refused_by_its_key(context, says):

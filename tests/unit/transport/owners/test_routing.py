@@ -23,6 +23,7 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.transport import process_server
 from headwater_server.transport.convert import paging
 from headwater_server.transport.owners import routing
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
@@ -80,7 +81,8 @@ class Process:
 
 
 @pytest.fixture
-async def processes(tmp_path: Path) -> AsyncIterator[list[Process]]:
+async def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Process]]:
+    monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 0)  # they end together here
     made = [Process(ProcessIdentity(index, COUNT, tmp_path), tmp_path / "data") for index in range(COUNT)]
     for process in made:
         await process.open()
@@ -397,3 +399,15 @@ async def test_a_process_that_drains_keeps_what_it_passes_on_until_the_owner_end
     assert await refusal(call) == CANCELLED
     await soon(draining)
     assert processes[1].server.relayed == 0
+
+
+async def test_a_process_that_ends_answers_the_siblings_that_end_a_little_later(processes, monkeypatch):
+    monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 3_600)
+    stopping = asyncio.create_task(processes[0].server.stop())
+    request = workflow_service_pb2.ListWorkflowRunsRequest()
+    assert (await refusal(processes[0].workflows.ListWorkflowRuns(request)))[0] is grpc.StatusCode.UNAVAILABLE
+    answer = await soon(processes[1].workflows.ListWorkflowRuns(request))
+    assert list(answer.runs) == []
+    stopping.cancel()
+    await asyncio.wait([stopping])
+    monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 0)

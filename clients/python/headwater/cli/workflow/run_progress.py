@@ -26,7 +26,7 @@ class StepProgress:
         started, ended: of its latest attempt, in seconds since the epoch; 0.0 before.
         tail: the end of its attempt's output so far; of its thinking while there is no other output.
         result: JSON text.
-        reported: what its handler has reported as its progress, JSON text; before it says anything else.
+        reported: the progress that its handler has reported last, JSON text.
     """
 
     name: str
