@@ -203,7 +203,7 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
         return self._several(message.event, values)
 
     def _error_event(self, data: bytes) -> Delta | None:
-        """An event that is named an error: whatever its data is, it says so."""
+        """An event that is named an error: its data, of any kind, is the words of it."""
         raise stream_error(data)
 
     def _odd(self, message: ServerSentEvent) -> Delta | None:
