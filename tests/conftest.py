@@ -14,7 +14,6 @@ BOTH_WAYS = {
     "chaos/test_broken_connections.py",
     "recorded/test_end_to_end.py",
     "integration/workflows/test_go_worker.py",
-    "integration/workflows/test_guide.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
     "integration/languages/test_projects.py",

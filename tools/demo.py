@@ -15,11 +15,11 @@ HEADWATER = str(Path(sys.executable).with_name("headwater"))
 
 NEXT = """
 Next:
-  . .venv/bin/activate                     the command headwater, in this shell
-  headwater serve --local                  a server; leave it running and use a second shell
-  headwater chat --model local/smollm2     talk with the model
-  OPENAI_API_KEY=... headwater serve       a large model instead; ANTHROPIC_API_KEY and OLLAMA_HOST work too
-  docs/tutorial.md                         twenty minutes through tools and workflows"""
+  . .venv/bin/activate                  lets this shell find `headwater`
+  headwater serve --local               a server; leave it running
+  headwater chat -m local/smollm2       a talk with it, in another shell
+  OPENAI_API_KEY=... headwater serve    a large model instead
+  docs/tutorial.md                      tools and workflows in 20 minutes"""
 
 
 def main() -> int:

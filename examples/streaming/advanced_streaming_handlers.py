@@ -42,7 +42,7 @@ async def live_events_of_branches(agent: WorkflowAgent) -> None:
 
 
 async def retries(agent: WorkflowAgent) -> None:
-    """A handler that fails is tried again, after 0.2 s, 0.4 s and so on."""
+    """A handler that fails is tried again, after up to 0.2 s, 0.4 s and so on."""
 
     def flaky(agent: WorkflowAgent, step: Any, context: Context) -> str:
         if step.attempt < 3:
@@ -54,7 +54,7 @@ async def retries(agent: WorkflowAgent) -> None:
     workflow.add_step("flaky", handler="flaky", max_retries=5)
     async for event in agent.stream_workflow(workflow):
         if event.type == WorkflowEventType.STEP_RETRYING:
-            print(f"attempt {event.attempt}: {event.error}; again in {event.delay:g} s")
+            print(f"attempt {event.attempt}: {event.error}; again in {event.delay:.1f} s")
         elif event.type == WorkflowEventType.STEP_COMPLETED:
             print(f"attempt {event.attempt}: {event.result}")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.config import Config, ConfigError, ServerSettings
+from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
@@ -25,6 +25,8 @@ from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.background import in_background
+from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
@@ -32,7 +34,7 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Journal
+from headwater_server.workflows.journal.base import Journal, JournalFolderError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
@@ -45,13 +47,13 @@ log = structlog.get_logger("headwater.server")
 
 
 async def serve(
-    config: Config, on_listening: Callable[[int], None], identity: ProcessIdentity = SINGLE_PROCESS
+    config: Config, on_listening: Callable[[str], None], identity: ProcessIdentity = SINGLE_PROCESS
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
         config: the settings and keys in force.
-        on_listening: called with the port, once calls are taken.
+        on_listening: called with the address for callers, once calls are taken.
         identity: which of the server's processes this is.
 
     Raises ConfigError for a default_model that no provider here has, PortTakenError, JournalError when the runs cannot
@@ -67,38 +69,37 @@ async def serve(
         client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}"))
         providers = build_providers(config, client)
         stack.push_async_callback(providers.aclose)
-        _check_default(providers)
+        _check_default(providers, config)
         if not await _or_stopping(providers.open(), stopping):
             return
-        timeouts = Timeouts(server_settings.first_chunk_seconds, server_settings.next_chunk_seconds)
-        streams = RunningStreams(identity.index)
-        stack.push_async_callback(streams.close)
-        opener = partial(StreamOpener, providers, streams, timeouts)
-        owned = await _open_runs(stack, server_settings, opener) if identity.owns_runs else None
-        agents = StreamServices(opener(server_settings.allow_caller_api_keys), providers, streams, VERSION)
-        server = ProcessServer(identity, agents, owned.services if owned else None)
-        stack.push_async_callback(server.stop)
+        parts = await _assemble(stack, server_settings, providers, identity)
+        server, owned = parts.server, parts.owned
         if owned and not await _or_stopping(owned.runs.open(), stopping):
             return
         await server.start(server_settings.host, server_settings.port)
         if owned:
             await stack.enter_async_context(_running(server.report_runs(owned.journal)))
         names = [provider.name for provider in providers.configured()]
-        log.info("listening", host=server_settings.host, port=server.port, version=VERSION, providers=names)
-        if server_settings.host not in ("localhost", "127.0.0.1", "::1"):
+        log.info("listening", **_where(server_settings.host, server.port), version=VERSION, providers=names)
+        if server_settings.host not in ("localhost", "127.0.0.1", "::1") and not socket_path(server_settings.host):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
-        on_listening(server.port)
+        on_listening(target_of(server_settings.host, server.port))
         await stopping.wait()
-        log.info("draining", streams=len(streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
-        drains = [streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
+        log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
+        drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
         await _drain(server_settings.drain_seconds, server.announce_end, drains)
         if owned:
             owned.services.workers.drain()
     log.info("stopped")
+
+
+def _where(host: str, port: int) -> dict[str, Any]:
+    """The facts of an address for the log; a Unix socket has no port."""
+    return {"host": target_of(host, port)} if socket_path(host) else {"host": host, "port": port}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,59 @@ class _Owned:
     journal: Journal
     runs: Runs
     services: RunServices
+    workers: WorkerPool
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a process; `owned` only where it owns the runs."""
+
+    server: ProcessServer
+    streams: RunningStreams
+    owned: _Owned | None
+
+
+async def _assemble(
+    stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
+) -> _Parts:
+    """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
+    timeouts = Timeouts(settings.first_chunk_seconds, settings.next_chunk_seconds)
+    streams = RunningStreams(identity.index)
+    stack.push_async_callback(streams.close)
+    opener = partial(StreamOpener, providers, streams, timeouts)
+    owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
+    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, VERSION)
+    services = owned.services if owned else None
+    server = ProcessServer(identity, agents, services, settings.max_concurrent_streams)
+    stack.push_async_callback(server.stop)
+    return _Parts(server, streams, owned)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs: its port, and its workers."""
+
+    port: int
+    workers: WorkerPool
+
+
+@asynccontextmanager
+async def running(settings: ServerSettings, providers: ProviderRegistry) -> AsyncIterator[Running]:
+    """A server with these providers for the length of the block, at whose end all that runs is ended.
+
+    Raises PortTakenError, and JournalError when the runs cannot be read.
+    """
+    async with AsyncExitStack() as stack:
+        parts = await _assemble(stack, settings, providers, SINGLE_PROCESS)
+        assert parts.owned is not None  # noqa: S101  the only process owns the runs
+        await parts.owned.runs.open()
+        await parts.server.start(settings.host, settings.port)
+        await stack.enter_async_context(_running(parts.server.report_runs(parts.owned.journal)))
+        try:
+            yield Running(parts.server.port, parts.owned.workers)
+        finally:
+            await asyncio.gather(parts.streams.drain(0), parts.owned.runs.drain(0))
+            parts.owned.services.workers.drain()
 
 
 async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener]) -> _Owned:
@@ -121,7 +175,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION)
-    return _Owned(journal, runs, RunServices(WorkflowService(runs), workers))
+    return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 
 
 async def _drain(
@@ -153,7 +207,7 @@ async def _drain(
 @asynccontextmanager
 async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Does the work beside the block, and cancels it at its end."""
-    task = asyncio.create_task(work)
+    task = in_background(work, "headwater health")
     try:
         yield
     finally:
@@ -174,21 +228,31 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
     return done
 
 
-def _check_default(providers: ProviderRegistry) -> None:
+def _check_default(providers: ProviderRegistry, config: Config) -> None:
     """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
     try:
         providers.default()
     except HeadwaterError as error:
-        raise ConfigError([f"default_model: {error.message}"]) from error
+        origin = config.origins.get(("server", "default_model"), "default_model")
+        raise ConfigError([f"{origin}: {error.message}"]) from error
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code of a server that cannot start: whether the mistake is in its settings."""
+    if isinstance(error, PortTakenError):
+        return CONFIG_EXIT if error.is_setting else 1
+    return CONFIG_EXIT if isinstance(error, ConfigError | JournalFolderError) else 1
 
 
 async def default_answer(config: Config) -> str:
     """Which model answers a request that names nothing, as `provider/model`; empty for none.
 
-    Raises HeadwaterError for a default_model that no provider here has.
+    Raises ConfigError for a default_model that no provider here has.
     """
     async with HttpClient("headwater") as client:
-        default = build_providers(config, client).default()
+        providers = build_providers(config, client)
+        _check_default(providers, config)
+        default = providers.default()
     return f"{default.provider.name}/{default.model}" if default else ""
 
 

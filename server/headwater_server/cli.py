@@ -26,9 +26,10 @@ def _options(command: Any) -> Any:
     for option in reversed(
         (
             click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG]."),
-            click.option("--host", help="Address to listen on [127.0.0.1]."),
+            click.option("--host", help="Address to listen on, or unix:PATH [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
             click.option("--processes", type=int, help="Processes that share the port [1]."),
+            click.option("--max-concurrent-streams", type=int, help="Calls at once on a connection, 0: no limit [0]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
             *(click.option(f"--{name}", is_flag=True, help=flag.help) for name, flag in _FLAGS.items()),
@@ -45,6 +46,7 @@ def _load(
     host: str | None,
     port: int | None,
     processes: int | None,
+    max_concurrent_streams: int | None,
     data_dir: str | None,
     default_model: str | None,
     log_level: str | None,
@@ -55,6 +57,7 @@ def _load(
         ("server", "host"): host,
         ("server", "port"): port,
         ("server", "processes"): processes,
+        ("server", "max_concurrent_streams"): max_concurrent_streams,
         ("server", "data_dir"): data_dir,
         ("server", "default_model"): default_model,
         ("server", "log_level"): log_level,
@@ -95,22 +98,26 @@ def serve(**flags: Any) -> None:
     from headwater_server.processes import prepare_imports  # noqa: F401  before the others
 
     # isort: split
+    from headwater_server.bootstrap import exit_code_of
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
+    from headwater_server.processes.open_files import raise_open_files
     from headwater_server.telemetry.logging import configure_logging
+    from headwater_server.telemetry.native_lines import native_lines_as_events
     from headwater_server.transport.port import PortTakenError
     from headwater_server.workflows.journal.base import JournalError
 
     server = loaded.settings.server
     configure_logging(server.log_level, server.log_format)
-    host = f"[{server.host}]" if ":" in server.host else server.host
+    raise_open_files()
     try:
-        uvloop.run(run(loaded, lambda port: click.echo(f"Headwater is listening on {host}:{port}")))
+        with native_lines_as_events(server.log_format):
+            uvloop.run(run(loaded, lambda target: click.echo(f"Headwater is listening on {target}")))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:
         click.echo(f"headwater: {error}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code_of(error))
 
 
 @click.command()
@@ -119,7 +126,10 @@ def config(**flags: Any) -> None:
     """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
     loaded = _load(**flags)
     click.echo(render(loaded), nl=False)
-    click.echo(f"# {_who_answers(loaded)}")
+    try:
+        click.echo(f"# {_who_answers(loaded)}")
+    except ConfigError as error:
+        _refuse(error)
 
 
 @click.command()
@@ -138,9 +148,7 @@ def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
         flags: dict[tuple[str, ...], Any] = {("server", "data_dir"): data_dir} if data_dir else {}
         size = back_up(Path(load(file, os.environ, flags).settings.server.data_dir), target)
     except ConfigError as error:
-        for mistake in error.mistakes:
-            click.echo(f"headwater: {mistake}", err=True)
-        sys.exit(CONFIG_EXIT)
+        _refuse(error)
     except JournalError as error:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)
@@ -148,18 +156,14 @@ def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
 
 
 def _who_answers(loaded: Config) -> str:
-    """A line that names the provider for requests that name neither model nor provider."""
+    """A line that names the provider for requests that name neither model nor provider. Raises ConfigError."""
     try:
         from headwater_server.bootstrap import default_answer
-        from headwater_server.domain.errors import HeadwaterError
     except ModuleNotFoundError as error:
         return f"the server is not installed here ({error.name} is missing), so no provider answers"
     import asyncio
 
-    try:
-        answer = asyncio.run(default_answer(loaded))
-    except HeadwaterError as error:
-        return f"mistake: default_model: {error}"
+    answer = asyncio.run(default_answer(loaded))
     return f"a request that names no model is answered by {answer}" if answer else "a request must name its model"
 
 

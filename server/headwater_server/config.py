@@ -44,16 +44,26 @@ def _default_data_dir() -> str:
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "headwater")
 
 
+def _check_host(host: str) -> str:
+    if host.startswith(("unix-abstract:", "vsock:", "dns:", "ipv4:", "ipv6:")):
+        raise ValueError("must be the name or the address of a host, or unix:PATH")
+    if host in ("unix:", "unix://"):
+        raise ValueError(f"{host} needs the path of a socket, unix:PATH")
+    return host
+
+
 class ServerSettings(_Settings):
     """`[server]`: the port, the log, the data, and what holds for all providers.
 
-    `processes`: how many processes of the server share the port. `worker_timeout_seconds`: a worker that hosts handlers
-    is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are kept.
+    `processes`: how many processes of the server share the port. `max_concurrent_streams`: how many calls a connection
+    may have at once; 0 for no limit. `worker_timeout_seconds`: a worker that hosts handlers is taken for dead when it
+    was not heard for so long. `retention_days`: how long runs that have ended are kept.
     """
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
     processes: int = Field(1, ge=1, le=64)
+    max_concurrent_streams: int = Field(0, ge=0, lt=2**31)
     default_model: str = ""
     allow_caller_api_keys: bool = False
     first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
@@ -88,6 +98,7 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_HOST": ("server", "host"),
     "HEADWATER_PORT": ("server", "port"),
     "HEADWATER_PROCESSES": ("server", "processes"),
+    "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
@@ -179,8 +190,22 @@ def load(
     for path, value in (flags or {}).items():
         values[path] = value
         origins[path] = f"--{path[1] if path[0] == 'providers' else path[-1].replace('_', '-')}"
+    _check_text(values, origins)
     settings = _validate(values, origins)
     return Config(settings, _keys(settings, environment, origins), origins)
+
+
+def _check_text(values: Layer, origins: Mapping[tuple[str, ...], str]) -> None:
+    """Raises ConfigError for bytes of the environment or the command line that are not UTF-8; paths may have any."""
+    mistakes = []
+    for path, value in values.items():
+        if isinstance(value, str) and not path[-1].endswith(("dir", "path", "file")):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                mistakes.append(f"{origins[path]}: is not UTF-8")
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _variables() -> Iterator[tuple[str, tuple[str, ...], Callable[[str], str]]]:
@@ -198,7 +223,9 @@ def _read(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: is not UTF-8; save the file in that encoding"]) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not TOML: {error}"]) from error
 
 

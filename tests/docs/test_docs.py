@@ -3,7 +3,8 @@
 A block of Python is run as a program. The commands of a bash block are run one after the other, with two exceptions: a
 `make` target is only looked up, since it would run this test, and so is a package that `pip` installs; `headwater
 serve` is started until it listens. Commands talk to a server of the test instead of the one at localhost:50051. A TOML
-block must be a configuration without mistakes.
+block must be a configuration without mistakes. A JSON block is a service config: tests/chaos/test_rolling_restarts.py calls
+with it.
 
 A page with titled blocks (```python title="story.py") is a walk: its blocks are run from top to bottom in one folder, a
 copy of the server. A titled block is saved there under its title, and a diff is applied. A block of text that follows
@@ -78,9 +79,15 @@ def commands() -> list[tuple[Block, str]]:
 
 
 @pytest.fixture(scope="module")
-def target():
+def data_dir(tmp_path_factory):
+    """The data directory of the server."""
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def target(data_dir):
     """A server on which `scripted` answers when a request names no provider."""
-    variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true"}
+    variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true", "HEADWATER_DATA_DIR": data_dir}
     with ServerProcess("--scripted", "--default-model", "scripted/story", variables=variables) as server:
         yield server.target
 
@@ -88,7 +95,9 @@ def target():
 def environment(target: str, **variables: str) -> dict[str, str]:
     folders = [str(Path(sys.executable).parent), str(GRPCURL.parent)]
     path = os.pathsep.join([*folders, os.environ["PATH"]])
-    return clean_environment(HEADWATER_TARGET=target) | {"PATH": path, **variables}
+    # Each run of pytest would import hypothesis, which takes longer than the tests that the pages show.
+    pytest_flags = {"PYTEST_ADDOPTS": "-p no:hypothesispytest"}
+    return clean_environment(HEADWATER_TARGET=target) | {"PATH": path, **pytest_flags, **variables}
 
 
 def run_program(text: str, target: str) -> str:
@@ -143,7 +152,12 @@ def worker(command: str, folder: Path, variables: dict[str, str]) -> Iterator[No
 
 
 def test_every_block_is_of_a_kind_that_is_checked_here():
-    assert {block.language for block in BLOCKS if block.page not in WALKS} <= {"bash", "python", "toml"} | NOT_RUN
+    assert {block.language for block in BLOCKS if block.page not in WALKS} <= {
+        "bash",
+        "python",
+        "toml",
+        "json",
+    } | NOT_RUN
     assert {block.language for block in BLOCKS if block.page in WALKS} <= {"bash", "python", "diff", "text"} | NOT_RUN
     assert len(BLOCKS) == sum(len(ANY_FENCE.findall(text_of(page))) for page in PAGES)
     assert len(commands()) > 10
@@ -162,8 +176,9 @@ def test_a_configuration_has_no_mistakes(block, tmp_path):
 
 
 @pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])
-def test_a_command_runs(block, command, target):
-    run_command(command, ROOT, environment(target))
+def test_a_command_runs(block, command, target, data_dir, tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    run_command(command, tmp_path, environment(target, HEADWATER_DATA_DIR=data_dir))
 
 
 @pytest.mark.timeout(180)  # a walk starts a dozen programs, one after the other
@@ -211,13 +226,17 @@ def test_the_tools_of_the_readme_are_called(target):
 
 
 def test_no_line_tells_people_to_install_headwater_from_an_index():
-    folders = [ROOT / "docs", ROOT / "clients" / "python", ROOT / "server", ROOT / "tools"]
+    kinds = (".md", ".py", ".txt", ".toml", ".yaml", ".ts", ".java")
+    folders = [ROOT / name for name in ("docs", "clients", "server", "tools", "examples", "protos")]
     files = [
-        ROOT / "README.md",
-        *(path for folder in folders for path in folder.rglob("*") if path.suffix in (".md", ".py")),
+        *ROOT.glob("*.md"),
+        *(path for folder in folders for path in folder.rglob("*") if path.suffix in kinds and path.is_file()),
     ]
     assert len(files) > 100
-    assert [path for path in files if re.search(r"pip install[^\n]* ['\"]?headwater\b", path.read_text())] == []
+    install = re.compile(
+        r"\b(?:pip|pipx|uv|npm|pnpm|yarn|poetry|conda)\b[^\n]* (?:install|add|i)\b[^\n]*[ '\"]headwater\b"
+    )
+    assert [path for path in files if install.search(path.read_text("utf-8", "replace"))] == []
 
 
 def test_every_link_to_a_file_leads_somewhere():

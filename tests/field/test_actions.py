@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from headwater.exceptions import ValidationError
 from headwater.workflow import WorkflowAgent, WorkflowEventType, WorkflowResult
-from tests.support.servers.server import ServerProcess
+from tests.support.servers.server import ServerProcess, run_cli
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,8 @@ async def test_a_run_says_what_its_action_steps_cost(server: ServerProcess) -> N
     workflow = add_one_step(agent)
     workflow.add_step("again", action="seven", depends_on="ask")
     stream = agent.stream_workflow(workflow)
-    completed = {event.step: event async for event in stream if event.type is WorkflowEventType.STEP_COMPLETED}
+    events = [event async for event in stream]
+    completed = {event.step: event for event in events if event.type is WorkflowEventType.STEP_COMPLETED}
     result = stream.result
     assert result is not None
     assert result.usage is not None
@@ -73,6 +76,13 @@ async def test_a_run_says_what_its_action_steps_cost(server: ServerProcess) -> N
         assert step.usage == completed[name].usage
     totals = [step.usage["total_tokens"] for step in result.step_results.values() if step.usage]
     assert result.usage["total_tokens"] == sum(totals) > 0
+    assert events[-1].usage == result.usage
+    shown = run_cli("workflow", "show", result.run_id, "--target", server.target).stdout
+    facts = r"ask +scripted/echo +stop +\d+ in, \d+ out"
+    assert re.search(facts, shown), shown
+    listed = json.loads(run_cli("workflow", "list", "--json", "--target", server.target).stdout)
+    [usage] = [run["usage"] for run in listed["runs"] if run["run_id"] == result.run_id]
+    assert usage == result.usage
 
 
 @pytest.mark.parametrize("tools", [[], [a_tool]], ids=["asked by the server", "asked by the agent, which has tools"])

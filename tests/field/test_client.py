@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headwater import Agent, StreamInterruptedError, WorkflowAgent, tool
+from headwater import Agent, Image, StreamInterruptedError, WorkflowAgent, tool
 from tests.support.servers.server import ServerProcess
 
 
@@ -100,3 +100,12 @@ def test_a_tool_may_use_what_is_bound_to_the_calling_thread(server: ServerProces
 
     assert results(ask(server, tools=[query]), call("query", sql="select 42")) == ["[[42]]"]
     connection.close()
+
+
+def test_a_tool_may_return_a_picture(server: ServerProcess) -> None:
+    """openai/openai-agents-python#341, microsoft/agent-framework#4272."""
+
+    def screenshot() -> Image:
+        return Image(data=b"\x89PNG\r\n\x1a\n" + b"\x00\xff" * 50, media_type="image/png")
+
+    assert results(ask(server, tools=[screenshot]), call("screenshot")) == ["[image/png, 108 bytes]"]

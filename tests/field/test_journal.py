@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from headwater.workflow import WorkflowAgent
 from tests.support.servers.server import ServerProcess, run_cli
 
 SERVICE = "headwater.v1.WorkflowService"
+Trouble: TypeAlias = Callable[[Path, int], AbstractContextManager[None]]
 
 
-def a_chain(agent: WorkflowAgent, begun: asyncio.Event, done: list[str]) -> Any:
+def a_chain(agent: WorkflowAgent, begun: asyncio.Event, go_on: asyncio.Event, done: list[str]) -> Any:
     async def work(agent: Any, step: Any, context: Any) -> str:
         begun.set()
+        await go_on.wait()
         done.append(step.name)
         return str(step.name)
 
@@ -36,22 +43,55 @@ async def health(channel: grpc.aio.Channel, wanted: int) -> None:
             return
 
 
-async def test_a_run_goes_on_by_itself_when_another_program_has_unlocked_the_journal(tmp_path: Path) -> None:
-    begun, done = asyncio.Event(), list[str]()
+async def start_with_the_stub(channel: grpc.aio.Channel) -> None:
+    stub = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
+    workflow = workflow_pb2.Workflow(name="w", steps=[workflow_pb2.Step(name="a", action="x")])
+    await stub.StartWorkflowRun(workflow_service_pb2.StartWorkflowRunRequest(workflow=workflow), timeout=30)
+
+
+@contextmanager
+def a_lock(folder: Path, pid: int) -> Iterator[None]:
+    """Another program writes to the journal."""
+    with closing(sqlite3.connect(folder / "headwater.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def a_disk_error(folder: Path, pid: int) -> Iterator[None]:
+    """No file of the server may grow: each write beyond its first bytes fails."""
+    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"), [(a_lock, "close the program that holds the file"), (a_disk_error, "look at its disk")]
+)
+async def test_a_run_continues_by_itself_when_the_journal_can_be_written_again(
+    tmp_path: Path, trouble: Trouble, why: str
+) -> None:
+    """https://github.com/dbos-inc/dbos-transact-py/issues/716, https://github.com/dstackai/dstack/issues/825"""
+    begun, go_on, done = asyncio.Event(), asyncio.Event(), list[str]()
     with ServerProcess("--scripted", "--data-dir", str(tmp_path)) as server:
         agent = WorkflowAgent(target=server.target)
-        running = asyncio.create_task(agent.execute_workflow(a_chain(agent, begun, done)))
+        running = asyncio.create_task(agent.execute_workflow(a_chain(agent, begun, go_on, done)))
         await begun.wait()
-        other = sqlite3.connect(tmp_path / "headwater.db", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
         async with grpc.aio.insecure_channel(server.target) as channel:
-            await health(channel, health_pb2.HealthCheckResponse.NOT_SERVING)
-            other.execute("ROLLBACK")
-            other.close()
+            with trouble(tmp_path, server.process.pid):
+                go_on.set()
+                await health(channel, health_pb2.HealthCheckResponse.NOT_SERVING)
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await start_with_the_stub(channel)
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             await health(channel, health_pb2.HealthCheckResponse.SERVING)
         result = await asyncio.wait_for(running, 30)
         assert (result.status, done) == ("completed", ["s0", "s1", "s2", "s3"])
-        assert any("close the program that holds the file" in str(event.get("why")) for event in server.events)
+        first, *_, last = [event for event in server.events if event["event"] == "journal"]
+        assert why in first["why"]
+        assert (first["level"], last["level"]) == ("error", "info")
 
 
 def test_a_damaged_journal_stops_the_server_with_one_line(tmp_path: Path) -> None:

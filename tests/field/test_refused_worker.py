@@ -6,6 +6,7 @@ https://github.com/microsoft/durabletask-python/issues/175, https://github.com/h
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,7 @@ import grpc
 import pytest
 
 from headwater._worker import worker
-from headwater.exceptions import HeadwaterError
+from headwater.exceptions import AuthenticationError, HeadwaterError
 from headwater.workflow import Workflow, WorkflowAgent
 from tests.support.servers.server import ServerProcess
 
@@ -26,6 +27,7 @@ class Proxy(grpc.GenericRpcHandler):
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.refusals = 0
+        self.tokens: set[str] = set()  # those that it lets in; empty for all
         self._channel = channel
         self._attached: list[Any] = []
 
@@ -37,8 +39,9 @@ class Proxy(grpc.GenericRpcHandler):
         attaching = details.method.endswith("/Attach")
 
         async def stream(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-            if attaching and self.refusals:
-                self.refusals -= 1
+            token = dict(context.invocation_metadata() or ()).get("authorization")
+            if attaching and (self.refusals or (self.tokens and token not in self.tokens)):
+                self.refusals -= bool(self.refusals)
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, REFUSAL)
             call = self._channel.stream_stream(details.method)(requests)
             if attaching:
@@ -107,3 +110,57 @@ async def test_a_caller_hears_at_once_why_its_worker_gave_up(monkeypatch: pytest
         proxy.cut()
         with pytest.raises(HeadwaterError, match=REFUSAL):
             await asyncio.wait_for(running, 10)
+
+
+async def test_a_worker_asks_for_its_token_again_when_it_attaches_again() -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+    tokens = ["first"]
+    async with proxied() as (proxy, target):
+        proxy.tokens = {"Bearer first"}
+        agent = WorkflowAgent(target=target, token=lambda: tokens[-1])
+        running = asyncio.create_task(agent.execute_workflow(two_steps(agent, begun, finish)))
+        await asyncio.wait_for(begun.wait(), 10)
+        proxy.tokens = {"Bearer second"}
+        proxy.cut()
+        await asyncio.sleep(0)
+        tokens.append("second")
+        finish.set()
+        result = await asyncio.wait_for(running, 30)
+    assert result.successful, result.error
+
+
+async def test_a_token_function_that_fails_for_a_moment_does_not_end_the_worker() -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+    failures: list[int] = []
+    broken = False
+
+    def token() -> str:
+        if broken and threading.current_thread() is not threading.main_thread():
+            failures.append(1)
+            if len(failures) == 1:
+                raise FileNotFoundError("/run/token")
+        return "t"
+
+    async with proxied() as (proxy, target):
+        agent = WorkflowAgent(target=target, token=token)
+        running = asyncio.create_task(agent.execute_workflow(two_steps(agent, begun, finish)))
+        await asyncio.wait_for(begun.wait(), 10)
+        broken = True
+        proxy.cut()
+        while len(failures) < 2:
+            await asyncio.sleep(0.01)
+        finish.set()
+        result = await asyncio.wait_for(running, 30)
+    assert result.successful, result.error
+
+
+async def test_a_token_function_that_fails_is_the_error_of_the_call() -> None:
+    def token() -> str:
+        raise FileNotFoundError("/run/token")
+
+    agent = WorkflowAgent(target="localhost:1", token=token)
+    with pytest.raises(AuthenticationError, match="token raised FileNotFoundError: /run/token"):
+        await agent.get_workflow_status("run")
+    agent.token = lambda: "line\nbreak"
+    with pytest.raises(AuthenticationError, match="returned a bad one"):
+        await agent.get_workflow_status("run")

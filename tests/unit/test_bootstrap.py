@@ -11,16 +11,17 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from headwater.v1 import agent_service_pb2
-from headwater_server.bootstrap import build_providers
+from headwater_server.bootstrap import build_providers, running
+from headwater_server.cli import config
 from headwater_server.config import load
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.registry import ProviderRegistry
-from tests.support.servers.server import ServerProcess, run_cli
 from tests.support.stubs.stub import agent_stub, details
 
 KEYS = {"OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-anthropic"}
@@ -134,15 +135,20 @@ async def test_a_local_model_whose_file_is_missing_is_not_listed(tmp_path):
         ("HEADWATER_NEXT_CHUNK_SECONDS", "HEADWATER_FIRST_CHUNK_SECONDS", 1, "sent no next chunk within 0.2 seconds"),
     ],
 )
-async def test_each_limit_on_silence_is_kept_where_it_belongs(short, long, hang_after, message):
+async def test_each_limit_on_silence_is_kept_where_it_belongs(tmp_path, short, long, hang_after, message):
     request = agent_service_pb2.StreamRequest(agent={"model": "scripted/echo"}, prompt="one two three")
     request.agent.provider_options["scripted"].update({"hang_after": hang_after})
-    with ServerProcess("--scripted", variables={short: "0.2", long: "600"}) as server:
-        async with agent_stub(server.target) as stub:
-            chunks = []
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                async for chunk in stub.Stream(request, timeout=30):
-                    chunks.append(chunk)
+    variables = {"HEADWATER_PORT": "0", "HEADWATER_DATA_DIR": str(tmp_path), "HEADWATER_SCRIPTED": "1"}
+    settings = load(None, {**variables, short: "0.2", long: "600"}).settings.server
+    async with (
+        built(tmp_path, **variables) as providers,
+        running(settings, providers) as server,
+        agent_stub(f"127.0.0.1:{server.port}") as stub,
+    ):
+        chunks = []
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for chunk in stub.Stream(request, timeout=30):
+                chunks.append(chunk)
     assert len(chunks) == hang_after
     assert details(caught.value)["ErrorInfo"].reason == "STREAM_TIMEOUT"  # type: ignore[attr-defined]
     assert message in str(caught.value.details())
@@ -150,8 +156,8 @@ async def test_each_limit_on_silence_is_kept_where_it_belongs(short, long, hang_
 
 def closing_line(*args: str, **variables: str) -> str:
     """The last line of `headwater config`."""
-    done = run_cli("config", *args, variables=variables)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = CliRunner().invoke(config, args, env=variables)
+    assert (done.exit_code, done.stderr) == (0, "")
     return done.stdout.splitlines()[-1]
 
 
@@ -167,5 +173,9 @@ def test_config_says_when_a_request_must_name_its_model(tmp_path):
 
 
 def test_config_says_when_nobody_has_the_default_model():
-    line = closing_line("--default-model", "unheard-of", OPENAI_API_KEY="k")
-    assert line.startswith('# mistake: default_model: no provider here is known to have the model "unheard-of"')
+    done = CliRunner().invoke(config, ("--default-model", "unheard-of"), env={"OPENAI_API_KEY": "k"})
+    assert done.exit_code == 78
+    assert 'default_model = "unheard-of"  # --default-model\n' in done.stdout
+    assert done.stderr.startswith(
+        'headwater: --default-model: no provider here is known to have the model "unheard-of"'
+    )

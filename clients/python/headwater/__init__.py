@@ -7,15 +7,16 @@
 
 Names are loaded when they are first used, so that the generated contract (`headwater.v1`) can be imported alone.
 Importing and making agents changes nothing in the program; the first call imports gRPC.
+
+This module imports nothing: until it is done, Ctrl-C gives the user of a command a traceback.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own would import typing
 if TYPE_CHECKING:
+    from typing import Any
+
     __version__: str
     from headwater.agent import Agent, AgentResponse, AgentStream, Image
     from headwater.connection import Connection
@@ -149,9 +150,17 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("headwater")
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from headwater._values.names import nearest
+
+        meant = nearest(name, __all__)
+        advice = f"; did you mean {meant}?" if meant else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
+    from importlib import import_module
+
     module = _MODULES.get(name, "exceptions")
     value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value

@@ -41,7 +41,9 @@ from headwater._grpc.service import fetch_provider_info, list_providers
 from headwater._grpc.unary import CALL_SECONDS
 from headwater._tools.calls import Toolbox
 from headwater._tools.tool import ToolLike, to_tools
-from headwater._values.messages import Image, MessageLike, Prompt
+from headwater._values.images import Image
+from headwater._values.messages import MessageLike, Prompt
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
 from headwater.v1.agent_pb2 import ChatMessage
@@ -50,6 +52,7 @@ from headwater.v1.agent_service_pb2 import StreamRequest
 __all__ = ["Agent", "AgentResponse", "AgentStream", "Image"]
 
 
+@all_names_nearest
 class Agent(Settings):
     """A persona with instructions, a model and a memory of its conversation.
 
@@ -70,8 +73,9 @@ class Agent(Settings):
         timeout: seconds that a call may take in all; None for no limit.
         target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
         connection: a `Connection` to the server instead of a target, to share it and to say when it closes.
-        token: lets this caller into the server, instead of the connection's token. The connection is not encrypted:
-            keep it inside a network you trust.
+        token: lets this caller into the server, instead of the connection's token: a str, or a function that returns it
+            and is called again, in a thread, before each call. The connection is not encrypted: keep it inside a
+            network you trust.
         reasoning_effort: how hard a reasoning model thinks: "none", "minimal", "low", "medium", "high", "xhigh" or
             "max"; None for the provider's default.
         labels: for the server's log, such as `{"team": "billing"}`: at most 16, keys of 1 to 63 lower-case letters,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from headwater._values.names import all_names_nearest, names_nearest
 from headwater._values.validation import finite, int32, invalid, seconds
 from headwater._values.validation import text as checked_text
 from headwater.exceptions import StreamInterruptedError, StreamTimeoutError
@@ -121,6 +122,7 @@ class StreamingResponse:
         return self.complete_text
 
 
+@names_nearest
 async def collect_stream(stream: AsyncIterable[StreamChunk]) -> StreamingResponse:
     """Read a stream to its end."""
     response = StreamingResponse()
@@ -129,11 +131,13 @@ async def collect_stream(stream: AsyncIterable[StreamChunk]) -> StreamingRespons
     return response
 
 
+@names_nearest
 async def stream_to_string(stream: AsyncIterable[StreamChunk]) -> str:
     """Read a stream to its end and return its text."""
     return "".join([chunk.content async for chunk in stream])
 
 
+@names_nearest
 def create_mock_stream(text: str, chunk_size: int = 10, delay: float = 0.1) -> AsyncIterator[StreamChunk]:
     """A stream of a given text, with no server; the last chunk is final.
 
@@ -176,6 +180,7 @@ class _MockStream:
         self._pieces = []
 
 
+@all_names_nearest
 class StreamingManager:
     """Bounds streams in time and ends them from outside.
 

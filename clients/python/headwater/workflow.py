@@ -13,19 +13,18 @@ print(result.context["add_result"])
 from __future__ import annotations
 
 import asyncio
-import inspect
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._call.request import build_agent
 from headwater._call.signatures import takes_arguments_of
 from headwater._grpc.portal import portal
 from headwater._grpc.server import Server
+from headwater._values.names import all_names_nearest
+from headwater._values.plain import from_json
 from headwater._values.validation import int32, invalid, seconds, text
-from headwater._worker.places import given_back
-from headwater._worker.serving import serve
+from headwater._worker.serving import before_stop, serve
 from headwater._worker.worker import Worker
 from headwater._workflow.action import task_handlers
 from headwater._workflow.definition import Step, Violation, Workflow, violations
@@ -35,9 +34,11 @@ from headwater._workflow.hosting import Hosts, ProcessIdentity
 from headwater._workflow.mermaid import to_mermaid
 from headwater._workflow.request import (
     ACTION_HANDLER,
-    AgentSettings,
+    check_handler,
     check_workflow,
+    own_handlers,
     refuse,
+    settings_of,
     start_request,
     workflow_message,
 )
@@ -45,6 +46,7 @@ from headwater._workflow.result import SkipReason, StepResult, StepStatus, Workf
 from headwater._workflow.retry_policy import RetryPolicy
 from headwater._workflow.run import Begun, Session, WorkflowStream
 from headwater._workflow.service import cancel_run, check_reached, get_run, run_id_of
+from headwater._workflow.watch import queues_of
 from headwater.agent import Agent
 from headwater.exceptions import Failure, ValidationError, WorkflowCancelledError, WorkflowTimeoutError
 from headwater.v1 import workflow_pb2
@@ -67,12 +69,14 @@ __all__ = [
     "WorkflowRunHandle",
     "WorkflowStream",
     "WorkflowTimeoutError",
+    "from_json",
 ]
 
 Handler: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
 """`(agent, step, context)`: a function, an async function, or an async generator of text."""
 
 
+@all_names_nearest
 class WorkflowAgent(Agent):
     """An agent that executes workflows. Its arguments are those of `Agent`.
 
@@ -127,16 +131,7 @@ class WorkflowAgent(Agent):
         Raises:
             ValidationError: it is not callable, or does not take three arguments.
         """
-        if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
-            raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
-        if not callable(handler):
-            raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
-        try:
-            inspect.signature(handler).bind(None, None, None)
-        except TypeError as error:
-            raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
-        except ValueError:
-            pass  # written in C, and says nothing about its arguments
+        check_handler(name, handler)
         self._handlers[name] = handler
 
     def create_workflow(
@@ -151,6 +146,7 @@ class WorkflowAgent(Agent):
         self,
         workflow: Workflow,
         context: MutableMapping[str, Any] | None = None,
+        parallel: bool = True,
         *,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -162,6 +158,7 @@ class WorkflowAgent(Agent):
         Args:
             workflow: the definition.
             context: JSON values that the handlers share. At the end this very dict holds the final context.
+            parallel: False: each step runs alone, in the order of the definition where dependencies leave a choice.
             timeout: seconds that the run may take in all.
             request_id: the caller's own id of this request, 1 to 256 characters. The same request under the same id
                 starts one run, in any process; it returns the result of that run.
@@ -174,11 +171,10 @@ class WorkflowAgent(Agent):
             ServerUnavailableError: no server answers; the message says how to continue.
         """
         limit = asyncio.timeout(None if timeout is None else seconds("timeout", timeout))
-        stream = self.stream_workflow(workflow, context, request_id=request_id)
+        stream = self.stream_workflow(workflow, context, parallel, request_id=request_id)
         try:
             async with limit:
-                with given_back(await stream.begin(), {step.queue for step in workflow.steps}):
-                    result = await stream.read_to_end()
+                result = await stream.read_to_end()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -200,25 +196,35 @@ class WorkflowAgent(Agent):
         return portal().call(self.execute_workflow(*args, **kwargs))
 
     def stream_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None = None,
+        parallel: bool = True,
+        *,
+        request_id: str | None = None,
     ) -> WorkflowStream:
         """Run a workflow and see what happens in it: `async for event in agent.stream_workflow(workflow)`.
 
         Leaving the loop early cancels the run. Arguments and errors as for `execute_workflow`; a run that was cancelled
         by somebody else ends with an event that says so. After the last event `result` has what came of it.
         """
-        return self._run(workflow, context, request_id, cancels=True)
+        return self._run(workflow, context, parallel, request_id, cancels=True)
 
     async def start_workflow(
-        self, workflow: Workflow, context: MutableMapping[str, Any] | None = None, *, request_id: str | None = None
+        self,
+        workflow: Workflow,
+        context: MutableMapping[str, Any] | None = None,
+        parallel: bool = True,
+        *,
+        request_id: str | None = None,
     ) -> WorkflowRunHandle:
         """Start a run and leave it to itself; the handle tells of it. Arguments and errors as for `execute_workflow`.
 
         Its handlers run here as long as the event loop does.
         """
-        stream = self._run(workflow, context, request_id, cancels=False)
+        stream = self._run(workflow, context, parallel, request_id, cancels=False)
         run_id = await stream.begin()
-        return WorkflowRunHandle(self._server(), run_id, stream, {step.queue for step in workflow.steps})
+        return WorkflowRunHandle(self._server(), run_id, stream)
 
     def stream_workflow_progress(self, run_id: str, callback: ProgressCallback | None = None) -> WorkflowProgress:
         """Watch any run from its first event to its end: `async for`, or `await` for its result.
@@ -266,7 +272,7 @@ class WorkflowAgent(Agent):
             return to_result(run)
         missing = [
             (f"workflow.steps[{index}].handler", f"`{name}` is not registered here; call agent.register_handler")
-            for index, name in _own_handlers(run.workflow).items()
+            for index, name in own_handlers(run.workflow).items()
             if name not in self._handlers and name != ACTION_HANDLER
         ]
         if missing:
@@ -333,35 +339,21 @@ class WorkflowAgent(Agent):
         if not handlers:
             raise ValidationError("this agent has nothing to serve; call register_handler first")
         server = self._server()
-        await check_reached(server)
+        if not await before_stop(check_reached(server), stop):
+            return
         await serve(Worker(server, queue, handlers, concurrency), stop, drain)
-
-    def _settings(self) -> AgentSettings:
-        return AgentSettings(
-            build_agent(
-                instructions=self.instructions,
-                model=self.model,
-                provider=self.provider,
-                sampling_values={"temperature": self.temperature, "max_tokens": self.max_tokens},
-                reasoning_effort=self.reasoning_effort,
-                labels=self.labels,
-                user=self.user,
-            ),
-            self.timeout,
-            bool(self.tools),
-            bool(self.api_key),
-        )
 
     def _run(
         self,
         workflow: Workflow,
         context: MutableMapping[str, Any] | None,
+        parallel: bool,
         request_id: str | None,
         *,
         cancels: bool,
     ) -> WorkflowStream:
         server = self._server()
-        message = workflow_message(workflow, self._settings())
+        message = workflow_message(workflow, settings_of(self), parallel)
         mistakes = violations(workflow, self._handlers)
         request = start_request(message, context, request_id)
 
@@ -377,14 +369,11 @@ class WorkflowAgent(Agent):
         self, server: Server, queue: str, workflow: workflow_pb2.Workflow, mistakes: Sequence[Violation] = ()
     ) -> Session:
         loop = asyncio.get_running_loop()
-        place = ProcessIdentity(server, queue, loop) if _own_handlers(workflow) and not mistakes else None
-        return Session(server, self._hosts, place, task_handlers(self, self._handlers, loop, actions=True), mistakes)
+        place = ProcessIdentity(server, queue, loop) if own_handlers(workflow) and not mistakes else None
+        queues = queues_of(workflow_pb2.WorkflowRun(workflow=workflow, queue=queue))
+        handlers = task_handlers(self, self._handlers, loop, actions=True)
+        return Session(server, self._hosts, place, handlers, queues, mistakes)
 
     def _tracked(self, stream: WorkflowStream) -> WorkflowStream:
         self._workflow_streams.add(stream)
         return stream
-
-
-def _own_handlers(workflow: workflow_pb2.Workflow) -> Mapping[int, str]:
-    """The handlers that the run's own queue must have, by the index of their step."""
-    return {index: step.handler for index, step in enumerate(workflow.steps) if step.handler and not step.queue}

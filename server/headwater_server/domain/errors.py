@@ -37,6 +37,21 @@ class Reason(StrEnum):
     STEP_TIMEOUT = "STEP_TIMEOUT"
     WORKER_LOST = "WORKER_LOST"
     TOOL_FAILED = "TOOL_FAILED"
+    JOURNAL_UNAVAILABLE = "JOURNAL_UNAVAILABLE"
+
+
+PROVIDER_FAILURES = frozenset(
+    (
+        Reason.PROVIDER_AUTH_FAILED,
+        Reason.PROVIDER_RATE_LIMITED,
+        Reason.PROVIDER_QUOTA_EXHAUSTED,
+        Reason.PROVIDER_UNAVAILABLE,
+        Reason.PROVIDER_REJECTED_REQUEST,
+        Reason.STREAM_INTERRUPTED,
+        Reason.STREAM_TIMEOUT,
+    )
+)
+"""The reasons of failures that are the provider's, not its caller's."""
 
 
 PROVIDER_FAULTS = frozenset(

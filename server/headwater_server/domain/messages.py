@@ -91,12 +91,21 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The value that a call returned, or its error."""
+    """The value that a call returned, or its error.
+
+    Attributes:
+        tool_call_id: id of the call; may be empty.
+        name: name of the tool; may be empty.
+        content: the result as text: of one with images, its texts joined by line breaks.
+        is_error: the call failed.
+        parts: texts and images in order; empty for a result without images.
+    """
 
     tool_call_id: str
     name: str
     content: str
     is_error: bool = False
+    parts: tuple[Text | Image, ...] = ()
 
 
 Part: TypeAlias = Text | Image | Thinking | RedactedThinking | Opaque | ToolCall | ToolResult

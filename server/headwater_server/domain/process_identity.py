@@ -19,11 +19,13 @@ class ProcessIdentity:
         index: 0 to `count` - 1.
         count: how many processes share the port.
         sockets: the private folder of the sockets over which the processes call each other; None for a single process.
+        listener: the descriptor of the Unix socket from which all take connections; None: each listens on the port.
     """
 
     index: int = 0
     count: int = 1
     sockets: Path | None = None
+    listener: int | None = None
 
     @property
     def siblings(self) -> list[int]:
@@ -40,6 +42,11 @@ class ProcessIdentity:
         if self.sockets is None:
             raise ValueError("a single process has no siblings")
         return self.sockets / f"{index}.sock"
+
+    @property
+    def public_socket(self) -> Path:
+        """The socket to which this process passes the connections that it takes from `listener`."""
+        return self.socket(self.index).with_suffix(".public")
 
     def owner(self, stream_id: str) -> int:
         """The process that has the stream, or had it.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from headwater_server.domain.chunks import FinishReason, ReplyFacts
+from headwater_server.domain.chunks import FinishReason, ReplyFacts, Usage
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import AgentConfig
 
@@ -71,6 +71,7 @@ class EventType(StrEnum):
     STEP_STARTED = "step_started"
     STEP_WAITING = "step_waiting"
     STEP_CHUNK = "step_chunk"
+    STEP_PROGRESS = "step_progress"
     STEP_COMPLETED = "step_completed"
     STEP_FAILED = "step_failed"
     STEP_RETRYING = "step_retrying"
@@ -190,6 +191,7 @@ class RunState:
         status: RUNNING until it has ended.
         failure: why it failed; its cause is the failure of the first of the steps that failed.
         failed_steps: names of the steps that failed, in the order of the definition.
+        progress: the progress that the handlers of steps reported last, by step, as JSON text; over all attempts.
     """
 
     steps: dict[str, StepState]
@@ -197,6 +199,7 @@ class RunState:
     status: RunStatus = RunStatus.RUNNING
     failure: Failure | None = None
     failed_steps: tuple[str, ...] = ()
+    progress: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,7 @@ class RunEvent:
     Attributes:
         sequence: its number, which only rises; 0 until it has one.
         workflow_name: on RUN_STARTED.
+        result: of a step, or its progress: JSON text.
         omitted: on a chunk: characters of the step's output before it that are no longer kept.
         failure: of an attempt, a step or the run.
         because_of: on STEP_SKIPPED, as `StepState.skipped_because_of`.
@@ -231,6 +235,7 @@ class RunEvent:
         message: of a warning; `context_key` is the key of the context that it is about, or empty.
         failed_steps: on RUN_FINISHED, as `RunState.failed_steps`.
         reply: of the model in the attempt that ended.
+        usage: on RUN_FINISHED: tokens of all steps.
         create_time: in seconds since the epoch; 0.0 until it is recorded.
     """
 
@@ -252,6 +257,7 @@ class RunEvent:
     run_status: RunStatus | None = None
     failed_steps: tuple[str, ...] = ()
     reply: ReplyFacts | None = None
+    usage: Usage | None = None
     sequence: int = 0
     create_time: float = 0.0
 

@@ -60,6 +60,7 @@ class EventStore:
         self._max_characters = max_characters
         self._size = 0
         self._buffers: dict[str, dict[int, ChunkBuffer]] = {}
+        self._progress: dict[str, RunEvent] = {}  # the latest of each step
         self._starts: list[int] = []  # the number with which each slot begins; it ends before the next one
         self._slots: list[RunEvent | ChunkBuffer] = []
         self._compact_at = _COMPACT_FROM
@@ -84,6 +85,16 @@ class EventStore:
 
     def add_event(self, event: RunEvent) -> None:
         """Adds an event that is not a chunk; its number is above all before."""
+        self._append(event.sequence, event)
+
+    def add_progress(self, event: RunEvent) -> None:
+        """Adds an event about the progress of a step, in the place of the last one; its number is above all before."""
+        before, self._progress[event.step] = self._progress.get(event.step), event
+        if before is not None:
+            slot = bisect_right(self._starts, before.sequence) - 1
+            is_between = 0 < slot < len(self._slots) - 1 and self._slots[slot - 1] is self._slots[slot + 1]
+            end = slot + 2 if is_between else slot + 1  # the chunks around it are neighbours now
+            del self._starts[slot:end], self._slots[slot:end]
         self._append(event.sequence, event)
 
     def add_chunk(self, step: str, attempt: int, number: int, time: float, content: str, thinking: str) -> None:

@@ -20,11 +20,12 @@ import uvloop
 from headwater_server.processes import prepare_imports  # noqa: F401  before the others
 
 # isort: split
-from headwater_server.bootstrap import serve
-from headwater_server.config import CONFIG_EXIT, Config, ConfigError
+from headwater_server.bootstrap import exit_code_of, serve
+from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.telemetry.logging import configure_logging
+from headwater_server.telemetry.native_lines import native_lines_as_events
 from headwater_server.transport.port import PortTakenError
 from headwater_server.workflows.journal.base import JournalError
 
@@ -38,15 +39,16 @@ def main() -> None:
         if not line:
             return  # the supervisor has gone before it could say anything
         hello = json.loads(line)
-        identity = ProcessIdentity(hello["index"], hello["count"], Path(hello["sockets"]))
+        identity = ProcessIdentity(hello["index"], hello["count"], Path(hello["sockets"]), hello["listener"])
         try:
             config = Config.from_json(hello["config"])
             server = config.settings.server
             configure_logging(server.log_level, server.log_format, identity.index)
-            uvloop.run(_serve(control, config, identity))
+            with native_lines_as_events(server.log_format):
+                uvloop.run(_serve(control, config, identity))
         except (PortTakenError, JournalError, HeadwaterError, ConfigError) as error:
             _answer(control, str(error))
-            sys.exit(CONFIG_EXIT if isinstance(error, ConfigError) else 1)
+            sys.exit(exit_code_of(error))
 
 
 async def _serve(control: socket.socket, config: Config, identity: ProcessIdentity) -> None:

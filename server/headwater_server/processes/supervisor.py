@@ -7,7 +7,8 @@ imports little: it serves no calls. It holds the port without listening, and sta
 never a fork of this one. With each it shares a socket pair, the control socket:
 
 - the supervisor writes one line of JSON: which process this is (`index`, `count`), the directory of the processes' Unix
-  sockets (`sockets`) and the settings (`config`);
+  sockets (`sockets`), the descriptor of the Unix socket that they share, if there is one (`listener`), and the settings
+  (`config`);
 - the process writes one line of JSON, `{"failure": ""}` when it is ready, else why it cannot start;
 - then nothing. The socket stays open while both live, and the kernel closes it however one of them ends, so processes
   never outlive a supervisor that was killed: they drain and free the port.
@@ -35,8 +36,9 @@ from typing import Any, NoReturn
 
 import structlog
 
+from headwater_server.processes.open_files import raise_open_files
 from headwater_server.telemetry.logging import configure_logging
-from headwater_server.transport.port import PortTakenError, hold_port
+from headwater_server.transport.port import PortTakenError, hold_path, hold_port, socket_path, target_of
 
 PYTHON = (sys.executable, "-P")  # -P: nothing is imported from the directory in which the server happens to run
 PROCESS = (*PYTHON, "-m", "headwater_server.processes.server_process")
@@ -47,6 +49,8 @@ DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds before a start, by the number of processes that died young in a row before it."""
 CLOSING_SECONDS = 10.0
 """How long a process may take to end beyond its draining."""
+CONFIG_EXIT = 78
+"""The exit code for an address that is a mistake in the settings; `config` needs too much to be imported here."""
 INTERRUPTED = 130
 """The exit code of Ctrl-C before there are processes."""
 LONGEST_PARENT = 70
@@ -77,6 +81,8 @@ class Supervisor:
         hellos: the first line for each process, by its index; as many processes are started.
         stop_seconds: how long a process may take to end after the first signal, before it is killed.
         on_ready: called once, when all are ready for the first time.
+        on_stopping: called once, at the first signal or failure.
+        inherited: descriptors that each process gets, under the same numbers.
         delays: see DELAYS; the last one holds for all further starts.
         young_seconds: see YOUNG_SECONDS.
     """
@@ -88,6 +94,8 @@ class Supervisor:
         stop_seconds: float,
         on_ready: Callable[[], None],
         *,
+        on_stopping: Callable[[], None] = lambda: None,
+        inherited: Sequence[int] = (),
         delays: Sequence[float] = DELAYS,
         young_seconds: float = YOUNG_SECONDS,
     ) -> None:
@@ -95,6 +103,8 @@ class Supervisor:
         self._hellos = hellos
         self._stop_seconds = stop_seconds
         self._on_ready = on_ready
+        self._on_stopping = on_stopping
+        self._inherited = inherited
         self._delays = delays
         self._young_seconds = young_seconds
         self._children: dict[int, _Child] = {}
@@ -148,7 +158,7 @@ class Supervisor:
         """Starts the process and waits for its end. Returns the facts for the log."""
         began = asyncio.get_running_loop().time()
         try:
-            child = _Child(self._command)
+            child = _Child(self._command, self._inherited)
         except OSError as error:
             return {"why": f"a server process cannot be started: {error.strerror}"}
         self._children[index] = child
@@ -181,6 +191,7 @@ class Supervisor:
         """Asks all to end, each time it is called; the first call sets the limit."""
         if not self._stopping.is_set():
             self._stopping.set()
+            self._on_stopping()
             asyncio.get_running_loop().call_later(self._stop_seconds, self._kill)
         for child in self._children.values():
             child.send(signal.SIGTERM)
@@ -198,14 +209,14 @@ class Supervisor:
 class _Child:
     """One process and our end of its control socket; `close` must be called. Raises OSError if it cannot be made."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], inherited: Sequence[int]) -> None:
         self.ended = asyncio.Event()
         self._control, theirs = socket.socketpair()
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603  our own program
                     [*command, str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), *inherited),
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C on the terminal reaches us alone, and we pass it on
                 )
@@ -288,11 +299,12 @@ def main() -> None:
         config = json.load(file)
     server = config["settings"]["server"]
     configure_logging(server["log_level"], server["log_format"])
+    raise_open_files()  # each process that it starts has the same limit
     try:
         clean = _supervise(config)
     except PortTakenError as error:
         print(f"headwater: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(CONFIG_EXIT if error.is_setting else 1)
     except StartError as error:
         print(f"headwater: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -302,18 +314,32 @@ def main() -> None:
 def _supervise(config: dict[str, Any]) -> bool:
     server = config["settings"]["server"]
     with ExitStack() as stack:
-        held = stack.enter_context(hold_port(server["host"], server["port"]))
-        server["port"] = held.getsockname()[1]
+        listening = stack.enter_context(ExitStack())
+        inherited: list[int] = []
+        if path := socket_path(server["host"]):
+            inherited.append(listening.enter_context(hold_path(path)).fileno())
+        else:
+            held = stack.enter_context(hold_port(server["host"], server["port"]))
+            server["port"] = held.getsockname()[1]
         sockets = stack.enter_context(_runtime_directory())
-        common = {"count": server["processes"], "sockets": sockets, "config": config}
+        listener = inherited[0] if inherited else None
+        common = {"count": server["processes"], "sockets": sockets, "config": config, "listener": listener}
         hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["processes"])]
-        host = f"[{server['host']}]" if ":" in server["host"] else server["host"]
+        target = target_of(server["host"], server["port"])
 
         def announce() -> None:
             with suppress(OSError):  # the reader of our output has gone: no reason not to serve
-                os.write(1, f"Headwater is listening on {host}:{server['port']}\n".encode())
+                os.write(1, f"Headwater is listening on {target}\n".encode())
 
-        return asyncio.run(Supervisor(PROCESS, hellos, server["drain_seconds"] + CLOSING_SECONDS, announce).run())
+        supervisor = Supervisor(
+            PROCESS,
+            hellos,
+            server["drain_seconds"] + CLOSING_SECONDS,
+            announce,
+            on_stopping=listening.close,  # a process that ends takes no more connections
+            inherited=inherited,
+        )
+        return asyncio.run(supervisor.run())
 
 
 def _runtime_directory() -> tempfile.TemporaryDirectory[str]:

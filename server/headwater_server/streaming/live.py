@@ -149,6 +149,11 @@ class LiveStream:
         """Provider deltas so far, of this round."""
         return self._sequence - self._after
 
+    @property
+    def first_token_seconds(self) -> float | None:
+        """How long its caller waited for the first delta; None before it."""
+        return None if self._first is None else self._first - self._began
+
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
         if self._reader is None:
@@ -244,7 +249,7 @@ class LiveStream:
     def _final(self, finish: Finish) -> FinalChunk:
         now = time.monotonic()
         stats = StreamStats(
-            time_to_first_token_seconds=None if self._first is None else self._first - self._began,
+            time_to_first_token_seconds=self.first_token_seconds,
             duration_seconds=now - self._began,
             chunk_count=self.chunk_count,
             tokens_per_second=self._tokens_per_second(finish.usage),

@@ -8,28 +8,37 @@ with the place it came from, and with the beginning of its text, up to the first
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
 import traceback
 import warnings
 from contextlib import suppress
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
+Form: TypeAlias = Literal["auto", "json", "text"]
 
-def configure_logging(level: str, form: Literal["auto", "json", "text"], process: int | None = None) -> None:
+
+def is_text(form: Form) -> bool:
+    """Whether the log is for people: `auto` is text on a terminal and JSON elsewhere."""
+    return form == "text" or (form == "auto" and sys.stderr.isatty())
+
+
+def configure_logging(level: str, form: Form, process: int | None = None) -> None:
     """Sets up structlog for the process.
 
     Args:
         level: the least level that is logged.
-        form: `auto` is text on a terminal and JSON elsewhere.
+        form: see `is_text`.
         process: which of the server's processes this is, said on every line; None: it is the only one.
     """
-    text = form == "text" or (form == "auto" and sys.stderr.isatty())
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()] if text else [structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer(colors=_wants_colours())]
+        if is_text(form)
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -47,6 +56,11 @@ def configure_logging(level: str, form: Literal["auto", "json", "text"], process
     warnings.showwarning = _show_warning
     sys.unraisablehook = _show_unraisable
     threading.excepthook = _show_thread
+
+
+def _wants_colours() -> bool:
+    """False in a file, on a terminal that has none, and where NO_COLOR (https://no-color.org) is set."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
 
 
 def _process(index: int) -> structlog.typing.Processor:

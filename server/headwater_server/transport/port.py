@@ -2,12 +2,97 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
-from contextlib import suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+UNIX = "unix:"
+"""A host that begins with this is the path of a socket; it has no port."""
+BACKLOG = 1_024
+"""How many connections may wait until a process takes them."""
+LONGEST_PATH = 107
+"""Bytes of the path of a socket."""
 
 
 class PortTakenError(Exception):
-    """The address cannot be listened on; the message is one line for people."""
+    """The address cannot be listened on; the message is one line for people.
+
+    Args:
+        message: that line.
+        is_setting: whether the address is a mistake in the settings; otherwise another program has it.
+    """
+
+    def __init__(self, message: str, *, is_setting: bool = False) -> None:
+        super().__init__(message)
+        self.is_setting = is_setting
+
+
+def socket_path(host: str) -> str:
+    """The absolute path of the socket that a host names, as `unix:PATH` or `unix://PATH`; empty for any other host."""
+    if not host.startswith(UNIX):
+        return ""
+    path = host.removeprefix(UNIX)
+    return os.path.abspath(os.path.expanduser(path.removeprefix("//") if path.startswith("///") else path))
+
+
+def target_of(host: str, port: int) -> str:
+    """The address as gRPC and its callers write it."""
+    if path := socket_path(host):
+        return f"{UNIX}{path}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_path(path: str) -> None:
+    """Binds a socket at the path and releases it. The file of a server that no longer listens is removed.
+
+    Raises PortTakenError.
+    """
+    try:
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise OSError(0, f"the path is longer than the {LONGEST_PATH} bytes of a socket")
+        with socket.socket(socket.AF_UNIX) as tried:
+            if _is_left_over(path):
+                os.unlink(path)
+            tried.bind(path)
+            os.unlink(path)
+    except OSError as error:
+        raise _refused(f"cannot listen on {UNIX}{path}: {error.strerror}; choose with --host", error) from error
+
+
+@contextmanager
+def hold_path(path: str) -> Iterator[socket.socket]:
+    """Listens at the path for processes that take the connections, and removes the file at the end of the block.
+
+    Raises PortTakenError.
+    """
+    check_path(path)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(path)
+        held.listen(BACKLOG)
+        try:
+            yield held
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether a socket is there on which no program listens. Raises OSError for another file."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(0, "a file that is no socket is there")
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.setblocking(False)
+            try:
+                caller.connect(path)
+            except ConnectionRefusedError:
+                return True
+            except BlockingIOError:  # it has more callers than it can take just now
+                return False
+    return False
 
 
 def check_port(host: str, port: int) -> None:
@@ -55,4 +140,9 @@ def _bind(host: str, port: int, *options: int) -> socket.socket:
 
 def _taken(host: str, port: int, error: OSError | UnicodeError) -> PortTakenError:
     why = error.strerror if isinstance(error, OSError) else "not the name of a host"
-    return PortTakenError(f"cannot listen on {host}:{port}: {why or error}; choose with --host and --port")
+    message = f"cannot listen on {target_of(host, port)}: {why or error}; choose with --host and --port"
+    return _refused(message, error)
+
+
+def _refused(message: str, error: OSError | UnicodeError) -> PortTakenError:
+    return PortTakenError(message, is_setting=getattr(error, "errno", None) != errno.EADDRINUSE)

@@ -16,11 +16,13 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
+from headwater_server.transport.port import UNIX
 from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
 from headwater_server.transport.services.agent import AgentService
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
+from headwater_server.transport.shared_socket import SharedSocket
 from headwater_server.workflows.journal.base import Journal
 
 _WORKFLOWS = workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name
@@ -54,21 +56,30 @@ class ProcessServer:
         identity: which process this is.
         streams: for the AgentService, which every process has.
         runs: the other services; None in a process that passes them on to their owner.
+        max_concurrent_streams: how many calls a connection may have at once; 0 for no limit.
     """
 
-    def __init__(self, identity: ProcessIdentity, streams: StreamServices, runs: RunServices | None) -> None:
+    def __init__(
+        self,
+        identity: ProcessIdentity,
+        streams: StreamServices,
+        runs: RunServices | None,
+        max_concurrent_streams: int = 0,
+    ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
         self._relay: Relay | None = None
+        self._shared: SharedSocket | None = None
         made_of = (streams.opener, streams.providers, streams.streams, streams.version)
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             self._siblings = SiblingServer(local)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
-            self._public = GrpcServer([routed, *(_runs(runs) or relayed_services(self._relay))], shares_port=True)
+            public = [routed, *(_runs(runs) or relayed_services(self._relay))]
+            self._public = GrpcServer(public, max_concurrent_streams, shares_port=True)
         else:
-            self._public = GrpcServer(local)
+            self._public = GrpcServer(local, max_concurrent_streams)
 
     @property
     def port(self) -> int:
@@ -84,7 +95,13 @@ class ProcessServer:
         """Listens for siblings, then for everybody. Raises PortTakenError."""
         if self._siblings:
             await self._siblings.start(self._identity.socket(self._identity.index))
-        await self._public.start(host, port)
+        if self._identity.listener is None:
+            await self._public.start(host, port)
+        else:
+            private = self._identity.public_socket
+            await self._public.start(f"{UNIX}{private}", 0)
+            self._shared = SharedSocket(str(private))
+            await self._shared.start(self._identity.listener)
 
     async def report_runs(self, journal: Journal) -> None:
         """Says to health checks whether the WorkflowService can write its journal, until it is cancelled."""
@@ -95,6 +112,8 @@ class ProcessServer:
 
     async def announce_end(self) -> None:
         """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
+        if self._shared:
+            self._shared.leave()
         await self._public.announce_end()
 
     async def drain(self, seconds: float) -> None:
@@ -105,6 +124,8 @@ class ProcessServer:
     async def stop(self) -> None:
         """Closes the port and all connections; calls that still run get a moment to send their status."""
         await self._public.stop()
+        if self._shared:
+            await self._shared.stop()
         if self._relay:
             await self._relay.close()
         if self._siblings:

@@ -11,13 +11,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.transport.interceptors.chain import interceptors
-from headwater_server.transport.port import PortTakenError, check_port
+from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of
 from headwater_server.transport.reflection import add_reflection
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
 LONGEST_DRAIN_SECONDS = 86_400.0
+LEAVE_SECONDS = 0.1
+"""How long callers that watch the health have to go elsewhere before GOAWAY. gRPC ends each call that comes between
+that and the caller's reading of it by a bare CANCELLED, whatever this server does."""
 LATE_CALLS_SECONDS = 0.1
 """How long calls may be on their way when GOAWAY is sent; they are taken like those before."""
 SERVICES = tuple(
@@ -67,18 +70,23 @@ class GrpcServer:
 
     Args:
         services: all of `SERVICES`.
+        max_concurrent_streams: how many calls a connection may have at once; 0 for no limit.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
 
     Attributes:
         port: the port listened on, once started.
     """
 
-    def __init__(self, services: Iterable[AddService], *, shares_port: bool = False) -> None:
+    def __init__(
+        self, services: Iterable[AddService], max_concurrent_streams: int = 0, *, shares_port: bool = False
+    ) -> None:
         self.port = 0
         self._shares_port = shares_port
         self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
-        options = (*OPTIONS, ("grpc.so_reuseport", int(shares_port)))
+        options = [*OPTIONS, ("grpc.so_reuseport", int(shares_port))]
+        if max_concurrent_streams:
+            options.append(("grpc.max_concurrent_streams", max_concurrent_streams))
         self._server = grpc.aio.server(interceptors=interceptors(), options=options)
         self._health = health.aio.HealthServicer()
         for add in services:
@@ -88,9 +96,11 @@ class GrpcServer:
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError."""
-        if not self._shares_port:
+        if path := socket_path(host):
+            check_path(path)
+        elif not self._shares_port:
             check_port(host, port)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = target_of(host, port)
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -105,8 +115,11 @@ class GrpcServer:
         await self._health.set(service, status)
 
     async def announce_end(self) -> None:
-        """Closes the port, and sends each client GOAWAY: its calls continue, its next one goes to another address."""
+        """Says NOT_SERVING, then closes the port and sends each client GOAWAY: its calls continue, its next one goes to
+        another address.
+        """
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(LEAVE_SECONDS)
         # gRPC ends what runs after this time; `stop` comes before that.
         self._leaving = asyncio.create_task(self._server.stop(LONGEST_DRAIN_SECONDS))
         await asyncio.sleep(LATE_CALLS_SECONDS)

@@ -8,19 +8,18 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Self
 
 import pytest
 
 from tests.support.servers.server import ServerProcess, clean_environment, run_cli
+from tests.support.servers.silent import socket_that_says_nothing
 
 ERASE = "\r\x1b[K"
 
@@ -90,13 +89,6 @@ class Terminal:
         return self.written
 
 
-@contextmanager
-def socket_that_says_nothing() -> Iterator[str]:
-    """The address of a server that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-
-
 COMMANDS = [
     ["stream", "-m", "scripted/story", "x"],
     ["chat", "-m", "scripted/story"],
@@ -139,9 +131,9 @@ def test_words_wrap_at_the_width_and_the_model_is_named_until_the_first_token(ta
     with Terminal("stream", *options, "x", TERM="xterm") as terminal:
         written = terminal.rest()
     assert "scripted/story" in written.split(ERASE)[1]
-    reply = written.rpartition(ERASE)[2].split("\r\n")
+    reply = re.sub(r"\x1b\[\d*m", "", written.rpartition(ERASE)[2]).split("\r\n")
     assert reply[0] == "This is a scripted reply, not the words of a model. High"
-    assert max(map(len, reply[:-2])) <= 60
+    assert max(map(len, reply)) <= 60
     assert terminal.process.returncode == 0
 
 
@@ -161,19 +153,48 @@ def test_a_pipe_gets_no_sign_of_life(target):
     assert (done.stdout, done.stderr) == ("hello\n", "")
 
 
-ENCODINGS = ["ascii", "latin-1", "cp1252"]
+SNOWMAN = "snow \u2603 man"
+PLAN = f"name: {SNOWMAN}\nagent: {{model: scripted/echo}}\nsteps: [{{name: {SNOWMAN}, action: {SNOWMAN}}}]\n"
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_what_the_encoding_cannot_show_is_replaced(target, encoding):
-    variables = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "HEADWATER_TARGET": target}
-    done = run_cli("stream", "-", variables=variables, stdin="a snowman")
-    assert done.returncode == 0
-    done = run_cli("stream", "snow \u2603 man", variables=variables)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "snow ? man\n"
-    done = run_cli("models", "\u2603", variables=variables)
-    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["stream", SNOWMAN], 0),
+        (["stream", SNOWMAN, "--json"], 0),
+        (["models", SNOWMAN], 3),
+        (["workflow", "run", "\u2603.yaml"], 0),
+        (["workflow", "list"], 0),
+        (["workflow", "validate", "\u2603.txt"], 1),
+        (["workflow", "run", "\u2603.nowhere"], 2),
+        (["\u2603"], 2),
+        (["worker", "\u2603", "--queue", "q"], 2),
+        (["config", "--config", "\u2603.toml"], 78),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_what_the_encoding_cannot_show_is_replaced(target, tmp_path, command, code, encoding):
+    (tmp_path / "\u2603.yaml").write_text(PLAN, "utf-8")
+    (tmp_path / "\u2603.txt").write_text(f"\u2603: {SNOWMAN}\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "headwater.cli", *command], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL,
+        env=clean_environment(PYTHONIOENCODING=encoding, HEADWATER_TARGET=target), check=False,
+    )  # fmt: skip
+    written = (done.stdout + done.stderr).decode(encoding)
+    assert done.returncode == code, written
+    assert "Traceback" not in written
+    assert "?" in written or "--json" in command or "list" in command
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_standard_stream_may_be_closed(target, closed):
+    command = f"{sys.executable} -m headwater.cli stream hello {closed}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False,
+        env=clean_environment(HEADWATER_TARGET=target),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_input_that_is_not_utf_8_is_called_that(target):
@@ -192,13 +213,6 @@ def test_errors_speak_of_flags(target, flag, value):
     done = run_cli("stream", "hello", flag, value, variables={"HEADWATER_TARGET": target})
     assert done.returncode == 3
     assert done.stderr.startswith(f"headwater: {flag}: ")
-
-
-def test_a_default_model_that_nobody_has_is_a_mistake_in_the_settings():
-    for processes in "1", "2":
-        done = run_cli("serve", "--port", "0", "--default-model", "unheard-of", "--processes", processes)
-        assert done.returncode == 78
-        assert "default_model" in done.stderr
 
 
 def test_the_list_of_runs_fits_its_terminal(target, tmp_path):

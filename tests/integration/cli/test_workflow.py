@@ -24,6 +24,7 @@ import yaml
 from headwater.v1 import worker_service_pb2
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.support.servers.server import ServerProcess, clean_environment, run_cli
+from tests.support.servers.silent import socket_that_says_nothing
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "workflows"
 RUN_ID = re.compile(r"run_\S+")
@@ -63,6 +64,13 @@ def started(target: str, file: str, *args: str) -> str:
     done = workflow(target, "start", file, *args)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def free_port() -> str:
+    """A port that two servers can have, one after the other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 class Process(subprocess.Popen[str]):
@@ -128,7 +136,7 @@ def test_a_failed_run_exits_with_1_and_says_how_to_go_on(target, tmp_path):
     assert lines[2].startswith("b: skipped: ")
     assert lines[-1].startswith(f"{run_id} failed after ")
     assert "`a`" in lines[-1]
-    assert done.stderr == f"to continue from there: headwater workflow resume {run_id}\n"
+    assert done.stderr == f"to continue from there:\n  headwater workflow resume {run_id}\n"
 
 
 def test_json_is_one_event_a_line(target, tmp_path):
@@ -232,9 +240,9 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(target, tmp_path):
         _, stderr = watch.communicate(timeout=30)
     assert watch.returncode == 130
     assert stderr == (
-        f"\n{run_id} continues\n"
-        f"  to watch:  headwater workflow watch {run_id} --target {target}\n"
-        f"  to cancel: headwater workflow cancel {run_id} --target {target}\n"
+        f"\n{run_id} continues; to watch or cancel it:\n"
+        f"  headwater workflow watch {run_id} --target {target}\n"
+        f"  headwater workflow cancel {run_id} --target {target}\n"
     )
     assert json.loads(workflow(target, "show", "--json", run_id).stdout)["status"] == "WORKFLOW_RUN_STATUS_RUNNING"
     assert workflow(target, "cancel", run_id).returncode == 0
@@ -244,9 +252,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(target, tmp_path):
 
 
 def test_a_watch_goes_on_after_the_server_was_killed(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     data = {"HEADWATER_DATA_DIR": str(tmp_path / "data")}
     again = {"max_attempts": 2}  # with 1, a step whose attempt was lost has failed
     steps = step("a", retry_policy=again), step("b", "a", action="b", retry_policy=again)
@@ -467,9 +473,12 @@ async def test_a_step_that_waits_for_a_worker_shows_its_queue(target, tmp_path):
 
 AGENT = """
 import asyncio
+import logging
 
 class Recorder:
     async def run_worker(self, queue, concurrency, stop, drain_seconds):
+        logging.getLogger("headwater.worker").info("serves", extra={"is_registration": True})
+        await asyncio.sleep(0)  # the command hears of it
         print(queue, concurrency, drain_seconds, flush=True)
         await stop.wait()
         print("closed", flush=True)
@@ -493,7 +502,7 @@ def test_a_worker_serves_until_it_is_told_to_stop(tmp_path, number, path):
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (0, "closed\n")
-    assert stderr == ""  # this agent reports nothing
+    assert stderr == "headwater: serves\n"
 
 
 REAL_AGENT = """
@@ -521,6 +530,45 @@ def test_a_worker_does_the_steps_of_its_queue(target, tmp_path):
         assert f"step 'a' of run {RUN_ID.findall(done.stdout)[0]} is done\n" in process.communicate(timeout=30)[1]
     assert (process.returncode, done.returncode) == (0, 0), done.stderr
     assert re.search(r"^a: completed after [\d.]+ s: hello you$", done.stdout, re.MULTILINE)
+
+
+def test_a_worker_logs_that_its_connection_was_lost_and_is_back(tmp_path):
+    (tmp_path / "real_crew.py").write_text(REAL_AGENT)
+    port = free_port()
+    with ServerProcess("--scripted", "--port", port) as server:
+        server.expected_code = -signal.SIGKILL
+        with Process(
+            [sys.executable, "-m", "headwater.cli", "worker", "real_crew:agent", "--queue", "crew-1"],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=clean_environment(HEADWATER_TARGET=server.target),
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            registered = f"headwater: serves queue crew-1 at {server.target}\n"
+            assert process.stderr.readline() == registered
+            server.stop(signal.SIGKILL)
+            lost = process.stderr.readline()
+            assert lost.startswith("headwater: is not connected to queue crew-1 and tries again: ")
+            with ServerProcess("--scripted", "--port", port):
+                assert process.stderr.readline() == registered  # one line says it all, however often it has tried
+                process.terminate()
+                assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_is_not_yet_registered_ends_at_once(tmp_path, number):
+    (tmp_path / "real_crew.py").write_text(f"import sys\n{REAL_AGENT}\nprint('loaded', file=sys.stderr, flush=True)\n")
+    with (
+        socket_that_says_nothing() as silent,
+        Process(
+            [sys.executable, "-m", "headwater.cli", "worker", "real_crew:agent", "--queue", "q", "--target", silent],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=clean_environment(),
+        ) as process,
+    ):  # fmt: skip
+        assert process.stderr is not None
+        assert process.stderr.readline() == "loaded\n"
+        process.send_signal(number)
+        stderr = process.communicate(timeout=10)[1]
+    assert (process.returncode, stderr) == ({signal.SIGINT: 130, signal.SIGTERM: 0}[number], "")
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ async def test_a_prompt_that_the_server_refuses_is_named_prompt(agent: Agent, se
     await agent.arun("two")
     for arguments in ({}, {"messages": [{"role": "user", "content": "else"}]}):
         with pytest.raises(ValidationError) as caught:
-            await agent.arun([Image(url="ftp://a")], **arguments)
+            await agent.arun([Image(url="https://a")], **arguments)
         assert caught.value.violations == [("prompt[0].url", "unknown scheme")]
         assert str(caught.value) == "prompt[0].url: unknown scheme"
 

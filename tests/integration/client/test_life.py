@@ -86,13 +86,34 @@ def test_the_environment_is_read_when_the_call_is_made(
     assert agent.run("Hi").content == "Hello world"
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "LocalHost", "[::ffff:127.0.0.1]", "dns:///localhost", "ipv4:127.0.0.1", "0.0.0.0"],
+)  # fmt: skip
 async def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
-    service: FakeAgentService, monkeypatch: pytest.MonkeyPatch
+    service: FakeAgentService, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    assert await collect(Agent(target=service.target)) == "Hello world"
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert await collect(Agent(target=f"{host}:{service.port}")) == "Hello world"
+
+
+async def test_a_proxy_of_the_environment_is_used_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        with pytest.raises(ServerUnavailableError):
+            await collect(Agent(target="headwater.example.com:50051"))
+        assert (await asked.get()).startswith(b"CONNECT headwater.example.com:50051")
 
 
 async def test_a_thousand_agents_in_a_web_endpoint_share_one_connection(service: FakeAgentService) -> None:

@@ -254,7 +254,8 @@ def returns_too_much() -> str:
         (stops, ("stops", "{}"), "StopIteration"),
         (cancels, ("cancels", "{}"), "cancels was cancelled"),
         (raises_timeout, ("raises_timeout", "{}"), "TimeoutError: of its own"),
-        (returns_junk, ("returns_junk", "{}"), "TypeError: the tool returned a object, which is no JSON value"),
+        (returns_junk, ("returns_junk", "{}"), "NotJsonError: the result of the tool is a value of type object, which does not convert to JSON; write what it says, and "
+            "keep live objects in a closure of the handler"),
         (returns_too_much, ("returns_too_much", "{}"), "the result has 1,048,577 characters; a tool may return 1,048,576"),
         (add, ("subtract", "{}"), "there is no tool 'subtract'; there are add"),
         (add, ("add", '{"a": "x", "b": 1}'), "bad arguments for add: a: Input should be a valid integer, unable to parse string as an integer"),

@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from headwater import Agent, StreamInterruptedError, ToolError, tool
-from headwater.tools import calculator_tool
+from headwater import Agent, AgentResponse, Image, StreamInterruptedError, ToolError, tool
+from headwater.tools import Tool, calculator_tool
 from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
 from tests.support.servers.server import ServerProcess, provider_variables
 from tests.support.upstream.upstream import Upstream
@@ -166,7 +166,8 @@ LAST_ROUND = [
 ]  # fmt: skip
 
 
-async def test_signed_and_redacted_thinking_reaches_the_provider_again_unchanged() -> None:
+async def two_rounds(calculator: Tool[..., Any]) -> tuple[AgentResponse, dict[str, Any], dict[str, Any]]:
+    """The reply of a model that thinks, calls `calculator` and answers, and the two requests that it got."""
     rounds: Iterator[list[dict[str, Any]]] = iter([THINKING_ROUND, LAST_ROUND])
 
     async def answer(writer: asyncio.StreamWriter) -> None:
@@ -177,11 +178,29 @@ async def test_signed_and_redacted_thinking_reaches_the_provider_again_unchanged
 
     async with Upstream(answer) as upstream:
         with ServerProcess(variables=provider_variables(upstream.url)) as server:
-            agent = Agent(provider="anthropic", model="claude", target=server.target, tools=[calculator_tool])
+            agent = Agent(provider="anthropic", model="claude", target=server.target, tools=[calculator])
             response = await agent.arun("2 + 2?")
+    first, second = [json.loads(body) for body in upstream.bodies]
+    return response, first, second
+
+
+async def test_an_image_that_a_tool_returns_reaches_the_provider() -> None:
+    @tool(name="calculator")
+    def draw(expression: str) -> list[Any]:
+        return [f"{expression} as a drawing:", Image(data=b"\x89PNG", media_type="image/png")]
+
+    response, _, second = await two_rounds(draw)
+    assert response.content == "One moment. Four."
+    assert second["messages"][-1]["content"][0]["content"] == [
+        {"type": "text", "text": "2+2 as a drawing:"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw=="}},
+    ]
+
+
+async def test_signed_and_redacted_thinking_reaches_the_provider_again_unchanged() -> None:
+    response, first, second = await two_rounds(calculator_tool)
     assert response.content == "One moment. Four."
     assert response.metadata["usage"]["output_tokens"] == 23
-    first, second = [json.loads(body) for body in upstream.bodies]
     assert first["tools"] == second["tools"]
     question, said, told = second["messages"]
     assert question == first["messages"][0]

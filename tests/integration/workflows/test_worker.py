@@ -27,7 +27,7 @@ import headwater
 from headwater import ServerUnavailableError, ValidationError
 from headwater._grpc.server import Server
 from headwater._values import threads
-from headwater._worker import worker as worker_module
+from headwater._worker import stuck as stuck_threads
 from headwater._worker.handlers import run_handler
 from headwater._worker.worker import TaskHandler, Worker
 from headwater.exceptions import AuthenticationError
@@ -36,7 +36,8 @@ from headwater_server.domain.failure import AttemptLostError, StepError
 from headwater_server.domain.workflow import Outcome, Step
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
-from headwater_server.workflows.workers.pool import TaskSpec, WorkerPool
+from headwater_server.workflows.workers.pool import WorkerPool
+from headwater_server.workflows.workers.tasks import Reports, TaskSpec
 from tests.support.servers.service_thread import ServiceThread
 
 
@@ -71,8 +72,7 @@ class Site(ServiceThread):
             timeout_seconds=timeout,
             on_waiting=nothing,
             on_started=nothing,
-            on_chunk=on_chunk,
-            on_warning=nothing,
+            reports=Reports(on_chunk, nothing, lambda _: None),
         )
 
     async def run(self, handler: str, **facts: Any) -> str:
@@ -450,7 +450,7 @@ async def test_a_worker_whose_threads_are_stuck_takes_no_task_until_they_return(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(threads, "MAX_STUCK_THREADS", 1)
-    monkeypatch.setattr(worker_module, "_LOOK_AT_THREADS_SECONDS", 0.01)
+    monkeypatch.setattr(stuck_threads, "_LOOK_SECONDS", 0.01)
     release = threading.Event()
 
     def stuck(agent: Any, step: Any, context: Any) -> None:

@@ -71,3 +71,10 @@ def test_the_first_call_imports_grpc() -> None:
     assert before["grpc"] == []
     assert "grpc" in str(after["grpc"])
     assert after["environment"] != before["environment"]
+
+
+def test_the_command_begins_without_another_import() -> None:
+    """Until its first statement, Ctrl-C gives a traceback that nothing can prevent."""
+    code = "import sys; before = set(sys.modules); import headwater.cli; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"__future__", "headwater", "headwater.cli"}

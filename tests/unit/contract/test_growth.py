@@ -18,7 +18,6 @@ BUF = Path(sys.executable).parent / "buf"
 # The additions: message (or enum or service) to the lines that are inserted at its end. Numbers begin at 100, so that a
 # field that has been added meanwhile is no obstacle.
 ADDITIONS = {
-    "pictures as the result of a tool": {"ToolResult": "repeated Part parts = 100;"},
     "a new kind of tool": {"Tool.kind": "WebSearchTool web_search = 100;", "Image": "} message WebSearchTool {"},
     "a new kind of event": {
         "WorkflowEvent.event": "RunPausedEvent paused = 100;",

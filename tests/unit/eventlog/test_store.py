@@ -193,3 +193,22 @@ def test_a_replay_keeps_all_text() -> None:
     merged = store.finish("a", 1)
     assert merged is not None
     assert sum(len(event.content) for event in replay([merged], 0)) == 4_000_000
+
+
+def test_progress_takes_the_place_of_the_progress_before() -> None:
+    def progress(step: str, number: int) -> RunEvent:
+        return RunEvent(EventType.STEP_PROGRESS, step=step, attempt=1, result=str(number), sequence=number)
+
+    store = EventStore()
+    speak(store, "a")
+    store.add_progress(progress("a", 2))
+    speak(store, "a", first=3)
+    store.add_progress(progress("b", 4))
+    speak(store, "a", first=5)
+    for number in range(6, 5_000):
+        store.add_progress(progress("a", number))
+    assert len(store._slots) <= 5
+    assert [(event.sequence, event.content, event.result) for event in read_all(store)] == [
+        (3, "aa", ""), (4, "", "4"), (5, "a", ""), (4_999, "", "4999"),
+    ]  # fmt: skip
+    assert [event.sequence for event in read_all(store, after=3)] == [4, 5, 4_999]

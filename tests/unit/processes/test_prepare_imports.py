@@ -48,21 +48,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_a_serving_process_does_not_load_the_command_line_of_httpx_nor_what_draws_tracebacks():
-    code = "import sys, headwater_server.processes.server_process; print(sys.modules['httpx._main'], 'rich' in sys.modules)"
-    assert run(code) == "None False\n"
-
-
-def test_a_condition_can_still_be_evaluated_by_a_library_that_needs_rich():
-    assert run("import headwater_server.processes.server_process, cel, sys; print('rich' in sys.modules)") == "True\n"
-
-
-def test_no_program_that_a_busy_server_starts_dies_before_it_begins():
-    """Of 400, several did: gRPC ran in the new process between fork and exec."""
-    assert run(BUSY_SERVER_THAT_STARTS_PROGRAMS) == "{0}\n"
-
-
-LOOK = """
+SERVING = """
 import os, sys
 
 class Look:
@@ -71,16 +57,52 @@ class Look:
             print(os.environ["GRPC_ENABLE_FORK_SUPPORT"])
 
 sys.meta_path.insert(0, Look())
+import headwater_server.processes.server_process
+print(sys.modules["httpx._main"], "rich" in sys.modules)
+import cel
+print("rich" in sys.modules)
 """
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        "import headwater_server.processes.server_process",
-        "import headwater.cli; sys.argv = ['headwater', 'serve', '--data-dir', '/dev/null']; headwater.cli.main()",
-    ],
-)
-def test_grpc_is_told_to_keep_out_of_forks_before_it_is_imported(start):
-    done = subprocess.run([sys.executable, "-c", LOOK + start], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[:1] == ["0"], done.stderr
+@pytest.fixture(scope="module")
+def serving() -> list[str]:
+    """The lines of `SERVING`."""
+    return run(SERVING).splitlines()
+
+
+def test_a_serving_process_tells_grpc_to_keep_out_of_forks_before_it_is_imported(serving):
+    assert serving[0] == "0"
+
+
+def test_a_serving_process_does_not_load_the_command_line_of_httpx_nor_what_draws_tracebacks(serving):
+    assert serving[1] == "None False"
+
+
+def test_a_condition_can_still_be_evaluated_by_a_library_that_needs_rich(serving):
+    assert serving[2] == "True"
+
+
+def test_no_program_that_a_busy_server_starts_dies_before_it_begins():
+    """Of 400, several did: gRPC ran in the new process between fork and exec."""
+    assert run(BUSY_SERVER_THAT_STARTS_PROGRAMS) == "{0}\n"
+
+
+COMMAND = """
+import sys
+
+class Look:
+    def find_spec(self, name, *_):
+        if name == "grpc":
+            import os
+            print(os.environ["GRPC_ENABLE_FORK_SUPPORT"], flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Look())
+import headwater.cli
+sys.argv = ["headwater", "serve", "--data-dir", "/dev/null"]
+headwater.cli.main()
+"""
+
+
+def test_the_command_tells_grpc_to_keep_out_of_forks_before_it_is_imported():
+    assert run(COMMAND) == "0\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from tests.support.upstream.fixtures import RECORDED, Fixture, load_fixtures
 from tests.support.upstream.replay import HOLD_HEAD, Record, ReplayServer, Response, choose
 
 CHAT = "/v1/chat/completions"
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no one, and so has no certificates to read
 
 
 @asynccontextmanager
@@ -50,7 +52,7 @@ def test_all_81_fixtures_are_there() -> None:
 @pytest.mark.parametrize("fixture", load_fixtures().values(), ids=lambda f: f.name)
 async def test_a_fixture_reaches_a_client_byte_for_byte(fixture: Fixture) -> None:
     method, path = fixture.about["endpoint"].split(" ", 1)
-    async with ReplayServer() as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with ReplayServer() as server, httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as client:
         received = b""
         cut = False
         async with client.stream(method, path, json={"model": f"m@{fixture.name}"}) as answer:
@@ -137,7 +139,7 @@ def test_what_names_no_response_gets_a_404_that_says_why(model: object, path: st
 
 
 async def test_a_connection_serves_several_requests_and_the_records_keep_them() -> None:
-    async with ReplayServer() as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with ReplayServer() as server, httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as client:
         for number in range(3):
             answer = await client.post(CHAT, json={"model": "x@openai-plain", "n": number}, headers={"X-Test": "1"})
             assert answer.status_code == 200

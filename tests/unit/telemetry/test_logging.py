@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -93,3 +94,24 @@ def test_what_others_report_is_a_fault_without_what_it_quotes(name):
     assert "secret" not in line
     assert event["event"] == "fault"
     assert {key: event.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_terminal", "coloured"),
+    [
+        ({"TERM": "xterm"}, True, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"TERM": "xterm"}, False, False),
+    ],
+)
+def test_only_a_terminal_that_wants_colours_gets_them(variables, is_terminal, coloured):
+    code = f"import sys; sys.stderr.isatty = lambda: {is_terminal}\n{SETUP.replace('json', 'text')}{HELLO}"
+    environment = {key: value for key, value in os.environ.items() if key not in ("TERM", "NO_COLOR")} | variables
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "listening" in done.stderr
+    assert ("\x1b[" in done.stderr) is coloured
+
+
+HELLO = "import structlog; structlog.get_logger().info('listening', port=1)"

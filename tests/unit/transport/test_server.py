@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
+from headwater_server.transport import server as transport_server
 from headwater_server.transport.server import GrpcServer, SiblingServer
 from tests.support.stubs.stub import details
 
@@ -81,6 +82,24 @@ async def test_a_watch_of_the_health_may_be_left(tmp_path, lines):
         assert (await asyncio.wait_for(watch.read(), 10)).status == health_pb2.HealthCheckResponse.SERVING
         watch.cancel()
     assert calls(lines) == [("Watch", "CANCELLED", "debug")]
+
+
+async def test_callers_that_watch_the_health_can_leave_before_a_server_takes_no_calls(monkeypatch):
+    monkeypatch.setattr(transport_server, "LEAVE_SECONDS", 3_600)
+    server = GrpcServer([])
+    await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        ending = asyncio.create_task(server.announce_end())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        late = await stub.Check(health_pb2.HealthCheckRequest())
+        assert late.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        ending.cancel()
+        await asyncio.wait([ending])
+    await server.stop()
 
 
 async def test_reflection_is_logged_at_level_debug(tmp_path, lines):

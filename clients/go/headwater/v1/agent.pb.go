@@ -593,7 +593,7 @@ type Part_Text struct {
 }
 
 type Part_Image struct {
-	// An image, in a user message.
+	// An image, in a user message or in the result of a tool.
 	Image *Image `protobuf:"bytes,2,opt,name=image,proto3,oneof"`
 }
 
@@ -964,11 +964,15 @@ type ToolResult struct {
 	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
 	// Name of the tool. Required where the provider gave no id.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The result, as text.
+	// The result, as text. INVALID_ARGUMENT together with `parts`.
 	Content string `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
 	// Set when the tool failed. The model gets `content`, or the failure's message when `content` is empty, marked as an
 	// error where the provider has such a mark.
-	Failure       *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The result as texts and images, in order. INVALID_ARGUMENT for a part of another kind, and for an image together
+	// with `failure`. Providers that take only text as a result get the texts joined by line breaks, and the images in a
+	// user message after the results. INVALID_ARGUMENT for providers that take no images.
+	Parts         []*Part `protobuf:"bytes,5,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1027,6 +1031,13 @@ func (x *ToolResult) GetContent() string {
 func (x *ToolResult) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *ToolResult) GetParts() []*Part {
+	if x != nil {
+		return x.Parts
 	}
 	return nil
 }
@@ -2145,14 +2156,15 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\bToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
-	"\x0earguments_json\x18\x03 \x01(\tR\rargumentsJson\"\x8d\x01\n" +
+	"\x0earguments_json\x18\x03 \x01(\tR\rargumentsJson\"\xb7\x01\n" +
 	"\n" +
 	"ToolResult\x12 \n" +
 	"\ftool_call_id\x18\x01 \x01(\tR\n" +
 	"toolCallId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\acontent\x18\x03 \x01(\tR\acontent\x12/\n" +
-	"\afailure\x18\x04 \x01(\v2\x15.headwater.v1.FailureR\afailure\"H\n" +
+	"\afailure\x18\x04 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12(\n" +
+	"\x05parts\x18\x05 \x03(\v2\x12.headwater.v1.PartR\x05parts\"H\n" +
 	"\x04Tool\x128\n" +
 	"\bfunction\x18\x01 \x01(\v2\x1a.headwater.v1.FunctionToolH\x00R\bfunctionB\x06\n" +
 	"\x04kind\"\x95\x01\n" +
@@ -2368,35 +2380,36 @@ var file_headwater_v1_agent_proto_depIdxs = []int32{
 	13, // 6: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
 	8,  // 7: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
 	26, // 8: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
-	15, // 9: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
-	1,  // 10: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
-	2,  // 11: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
-	27, // 12: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
-	27, // 13: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
-	3,  // 14: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
-	14, // 15: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
-	16, // 16: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
-	17, // 17: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
-	4,  // 18: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
-	18, // 19: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
-	24, // 20: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
-	25, // 21: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
-	27, // 22: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
-	27, // 23: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
-	28, // 24: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
-	22, // 25: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
-	29, // 26: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
-	5,  // 27: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
-	20, // 28: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
-	21, // 29: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
-	12, // 30: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
-	6,  // 31: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
-	29, // 32: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	7,  // 9: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
+	15, // 10: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
+	1,  // 11: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
+	2,  // 12: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
+	27, // 13: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
+	27, // 14: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
+	3,  // 15: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
+	14, // 16: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
+	16, // 17: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
+	17, // 18: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
+	4,  // 19: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
+	18, // 20: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
+	24, // 21: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
+	25, // 22: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
+	27, // 23: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
+	27, // 24: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
+	28, // 25: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
+	22, // 26: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
+	29, // 27: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
+	5,  // 28: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
+	20, // 29: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
+	21, // 30: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
+	12, // 31: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
+	6,  // 32: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
+	29, // 33: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }

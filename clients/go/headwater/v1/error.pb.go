@@ -95,6 +95,9 @@ const (
 	ErrorReason_ERROR_REASON_WORKER_LOST ErrorReason = 23
 	// Only inside a Failure. A tool failed.
 	ErrorReason_ERROR_REASON_TOOL_FAILED ErrorReason = 24
+	// UNAVAILABLE, with RetryInfo. The journal of the runs cannot be read or written now: a lock of another program, a full
+	// disk, an error of the disk. Runs that were accepted before continue when it can be written again.
+	ErrorReason_ERROR_REASON_JOURNAL_UNAVAILABLE ErrorReason = 25
 )
 
 // Enum value maps for ErrorReason.
@@ -125,6 +128,7 @@ var (
 		22: "ERROR_REASON_STEP_TIMEOUT",
 		23: "ERROR_REASON_WORKER_LOST",
 		24: "ERROR_REASON_TOOL_FAILED",
+		25: "ERROR_REASON_JOURNAL_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -152,6 +156,7 @@ var (
 		"ERROR_REASON_STEP_TIMEOUT":              22,
 		"ERROR_REASON_WORKER_LOST":               23,
 		"ERROR_REASON_TOOL_FAILED":               24,
+		"ERROR_REASON_JOURNAL_UNAVAILABLE":       25,
 	}
 )
 
@@ -475,7 +480,7 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"httpStatus\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\tR\x04code\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId*\xcc\b\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId*\xfe\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\b\x03\x12+\n" +
@@ -511,7 +516,9 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_REASON_WORKER_LOST\x10\x17\x1a\b\xd2\xe7\x18\x04\b\n" +
 	"\x18\x01\x12$\n" +
 	"\x18ERROR_REASON_TOOL_FAILED\x10\x18\x1a\x06\xd2\xe7\x18\x02\b\n" +
-	":^\n" +
+	"\x120\n" +
+	" ERROR_REASON_JOURNAL_UNAVAILABLE\x10\x19\x1a\n" +
+	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01:^\n" +
 	"\verror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\v2\x18.headwater.v1.ErrorFactsR\n" +
 	"errorFactsB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +

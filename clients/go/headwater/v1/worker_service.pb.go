@@ -35,6 +35,7 @@ type AttachRequest struct {
 	//	*AttachRequest_Result
 	//	*AttachRequest_Capacity
 	//	*AttachRequest_Waiting
+	//	*AttachRequest_Progress
 	Kind          isAttachRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -131,6 +132,15 @@ func (x *AttachRequest) GetWaiting() *TaskWaiting {
 	return nil
 }
 
+func (x *AttachRequest) GetProgress() *TaskProgress {
+	if x != nil {
+		if x, ok := x.Kind.(*AttachRequest_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
 type isAttachRequest_Kind interface {
 	isAttachRequest_Kind()
 }
@@ -165,6 +175,11 @@ type AttachRequest_Waiting struct {
 	Waiting *TaskWaiting `protobuf:"bytes,6,opt,name=waiting,proto3,oneof"`
 }
 
+type AttachRequest_Progress struct {
+	// How far a task is. Only with the feature `progress`.
+	Progress *TaskProgress `protobuf:"bytes,7,opt,name=progress,proto3,oneof"`
+}
+
 func (*AttachRequest_Registration) isAttachRequest_Kind() {}
 
 func (*AttachRequest_Heartbeat) isAttachRequest_Kind() {}
@@ -176,6 +191,8 @@ func (*AttachRequest_Result) isAttachRequest_Kind() {}
 func (*AttachRequest_Capacity) isAttachRequest_Kind() {}
 
 func (*AttachRequest_Waiting) isAttachRequest_Kind() {}
+
+func (*AttachRequest_Progress) isAttachRequest_Kind() {}
 
 // From the server.
 type AttachResponse struct {
@@ -316,7 +333,7 @@ type WorkerRegistration struct {
 	ClientVersion string `protobuf:"bytes,6,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
 	// Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
 	// uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
-	// `TaskResult.handed_back`. `waiting`: it sends `waiting`.
+	// `TaskResult.handed_back`. `waiting`: it sends `waiting`. `progress`: it sends `progress`.
 	Features      []string `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -590,7 +607,16 @@ type WorkerTask struct {
 	// The results of the steps that this one depends on: a JSON object as text, by name.
 	DependencyResultsJson string `protobuf:"bytes,8,opt,name=dependency_results_json,json=dependencyResultsJson,proto3" json:"dependency_results_json,omitempty"`
 	// The workflow's agent.
-	Agent         *AgentConfig `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
+	Agent *AgentConfig `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The last progress that an attempt of this step has reported, as JSON text: where to continue. Empty: none has.
+	ProgressJson string `protobuf:"bytes,10,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
+	// The metadata `x-request-id` of the call that started the run: for the log, and for calls that the handler makes.
+	// Default: empty.
+	RequestId string `protobuf:"bytes,11,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The metadata `traceparent` of that call, of W3C Trace Context. Default: empty.
+	Traceparent string `protobuf:"bytes,12,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// The metadata `tracestate` of that call. Default: empty.
+	Tracestate    string `protobuf:"bytes,13,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +714,34 @@ func (x *WorkerTask) GetAgent() *AgentConfig {
 	return nil
 }
 
+func (x *WorkerTask) GetProgressJson() string {
+	if x != nil {
+		return x.ProgressJson
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
+}
+
 // A task that waits for another run, and takes no place of the worker meanwhile: so that run can use the same queue. A
 // `run_warning` event of the task's run names both.
 type TaskWaiting struct {
@@ -745,6 +799,63 @@ func (x *TaskWaiting) GetRunId() string {
 	return ""
 }
 
+// How far a task is. It is stored with the step, so that the next attempt can continue there, and watchers of the run see
+// it.
+type TaskProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the task. Progress of a task that is no longer wanted is dropped.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Any JSON value as text, at most 64 KiB. It takes the place of the one before. The server stores each one, so
+	// a worker sends at most one a second for a task, and the latest before its result.
+	ProgressJson  string `protobuf:"bytes,2,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskProgress) Reset() {
+	*x = TaskProgress{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskProgress) ProtoMessage() {}
+
+func (x *TaskProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskProgress.ProtoReflect.Descriptor instead.
+func (*TaskProgress) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TaskProgress) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TaskProgress) GetProgressJson() string {
+	if x != nil {
+		return x.ProgressJson
+	}
+	return ""
+}
+
 // A piece of a task's output.
 type TaskChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -760,7 +871,7 @@ type TaskChunk struct {
 
 func (x *TaskChunk) Reset() {
 	*x = TaskChunk{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +883,7 @@ func (x *TaskChunk) String() string {
 func (*TaskChunk) ProtoMessage() {}
 
 func (x *TaskChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +896,7 @@ func (x *TaskChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChunk.ProtoReflect.Descriptor instead.
 func (*TaskChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TaskChunk) GetTaskId() string {
@@ -836,7 +947,7 @@ type TaskResult struct {
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +959,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +972,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskResult) GetTaskId() string {
@@ -957,14 +1068,17 @@ type TaskHandback struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the handler was called. Then the step has another attempt at once, or fails where it is at most once. If not,
 	// the task waits for another worker.
-	Begun         bool `protobuf:"varint,1,opt,name=begun,proto3" json:"begun,omitempty"`
+	Begun bool `protobuf:"varint,1,opt,name=begun,proto3" json:"begun,omitempty"`
+	// Why, for people, at most 1,000 characters: a `run_warning` event of the run says it. Empty: no event, as for a worker
+	// that stops.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskHandback) Reset() {
 	*x = TaskHandback{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1090,7 @@ func (x *TaskHandback) String() string {
 func (*TaskHandback) ProtoMessage() {}
 
 func (x *TaskHandback) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1103,7 @@ func (x *TaskHandback) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskHandback.ProtoReflect.Descriptor instead.
 func (*TaskHandback) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskHandback) GetBegun() bool {
@@ -997,6 +1111,13 @@ func (x *TaskHandback) GetBegun() bool {
 		return x.Begun
 	}
 	return false
+}
+
+func (x *TaskHandback) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // A task that is no longer wanted: its run was cancelled, or its time is over. The worker need not answer.
@@ -1010,7 +1131,7 @@ type TaskCancellation struct {
 
 func (x *TaskCancellation) Reset() {
 	*x = TaskCancellation{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1143,7 @@ func (x *TaskCancellation) String() string {
 func (*TaskCancellation) ProtoMessage() {}
 
 func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1156,7 @@ func (x *TaskCancellation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCancellation.ProtoReflect.Descriptor instead.
 func (*TaskCancellation) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TaskCancellation) GetTaskId() string {
@@ -1058,7 +1179,7 @@ type TaskResultAck struct {
 
 func (x *TaskResultAck) Reset() {
 	*x = TaskResultAck{}
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[12]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1191,7 @@ func (x *TaskResultAck) String() string {
 func (*TaskResultAck) ProtoMessage() {}
 
 func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_worker_service_proto_msgTypes[12]
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1204,7 @@ func (x *TaskResultAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResultAck.ProtoReflect.Descriptor instead.
 func (*TaskResultAck) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TaskResultAck) GetTaskId() string {
@@ -1104,14 +1225,15 @@ var File_headwater_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xf6\x02\n" +
+	"!headwater/v1/worker_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xb0\x03\n" +
 	"\rAttachRequest\x12F\n" +
 	"\fregistration\x18\x01 \x01(\v2 .headwater.v1.WorkerRegistrationH\x00R\fregistration\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.headwater.v1.WorkerHeartbeatH\x00R\theartbeat\x12/\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x17.headwater.v1.TaskChunkH\x00R\x05chunk\x122\n" +
 	"\x06result\x18\x04 \x01(\v2\x18.headwater.v1.TaskResultH\x00R\x06result\x12:\n" +
 	"\bcapacity\x18\x05 \x01(\v2\x1c.headwater.v1.WorkerCapacityH\x00R\bcapacity\x125\n" +
-	"\awaiting\x18\x06 \x01(\v2\x19.headwater.v1.TaskWaitingH\x00R\awaitingB\x06\n" +
+	"\awaiting\x18\x06 \x01(\v2\x19.headwater.v1.TaskWaitingH\x00R\awaiting\x128\n" +
+	"\bprogress\x18\a \x01(\v2\x1a.headwater.v1.TaskProgressH\x00R\bprogressB\x06\n" +
 	"\x04kind\"\x81\x02\n" +
 	"\x0eAttachResponse\x12@\n" +
 	"\n" +
@@ -1137,7 +1259,7 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\bfeatures\x18\x05 \x03(\tR\bfeatures\"\x11\n" +
 	"\x0fWorkerHeartbeat\"2\n" +
 	"\x0eWorkerCapacity\x12 \n" +
-	"\vconcurrency\x18\x01 \x01(\x05R\vconcurrency\"\xd8\x02\n" +
+	"\vconcurrency\x18\x01 \x01(\x05R\vconcurrency\"\xde\x03\n" +
 	"\n" +
 	"WorkerTask\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n" +
@@ -1148,10 +1270,21 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12!\n" +
 	"\fcontext_json\x18\a \x01(\tR\vcontextJson\x126\n" +
 	"\x17dependency_results_json\x18\b \x01(\tR\x15dependencyResultsJson\x12/\n" +
-	"\x05agent\x18\t \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\"=\n" +
+	"\x05agent\x18\t \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12#\n" +
+	"\rprogress_json\x18\n" +
+	" \x01(\tR\fprogressJson\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\v \x01(\tR\trequestId\x12 \n" +
+	"\vtraceparent\x18\f \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\r \x01(\tR\n" +
+	"tracestate\"=\n" +
 	"\vTaskWaiting\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n" +
-	"\x06run_id\x18\x02 \x01(\tR\x05runId\"Z\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\"L\n" +
+	"\fTaskProgress\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12#\n" +
+	"\rprogress_json\x18\x02 \x01(\tR\fprogressJson\"Z\n" +
 	"\tTaskChunk\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
@@ -1167,9 +1300,10 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\x14context_changes_json\x18\x04 \x01(\tR\x12contextChangesJson\x12!\n" +
 	"\fdeleted_keys\x18\x05 \x03(\tR\vdeletedKeys\x12/\n" +
 	"\x05reply\x18\a \x01(\v2\x19.headwater.v1.ActionReplyR\x05replyB\t\n" +
-	"\aoutcome\"$\n" +
+	"\aoutcome\"<\n" +
 	"\fTaskHandback\x12\x14\n" +
-	"\x05begun\x18\x01 \x01(\bR\x05begun\"+\n" +
+	"\x05begun\x18\x01 \x01(\bR\x05begun\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"+\n" +
 	"\x10TaskCancellation\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\"D\n" +
 	"\rTaskResultAck\x12\x17\n" +
@@ -1191,7 +1325,7 @@ func file_headwater_v1_worker_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_worker_service_proto_rawDescData
 }
 
-var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*AttachRequest)(nil),       // 0: headwater.v1.AttachRequest
 	(*AttachResponse)(nil),      // 1: headwater.v1.AttachResponse
@@ -1201,42 +1335,44 @@ var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*WorkerCapacity)(nil),      // 5: headwater.v1.WorkerCapacity
 	(*WorkerTask)(nil),          // 6: headwater.v1.WorkerTask
 	(*TaskWaiting)(nil),         // 7: headwater.v1.TaskWaiting
-	(*TaskChunk)(nil),           // 8: headwater.v1.TaskChunk
-	(*TaskResult)(nil),          // 9: headwater.v1.TaskResult
-	(*TaskHandback)(nil),        // 10: headwater.v1.TaskHandback
-	(*TaskCancellation)(nil),    // 11: headwater.v1.TaskCancellation
-	(*TaskResultAck)(nil),       // 12: headwater.v1.TaskResultAck
-	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
-	(*Step)(nil),                // 14: headwater.v1.Step
-	(*AgentConfig)(nil),         // 15: headwater.v1.AgentConfig
-	(*Failure)(nil),             // 16: headwater.v1.Failure
-	(*ActionReply)(nil),         // 17: headwater.v1.ActionReply
+	(*TaskProgress)(nil),        // 8: headwater.v1.TaskProgress
+	(*TaskChunk)(nil),           // 9: headwater.v1.TaskChunk
+	(*TaskResult)(nil),          // 10: headwater.v1.TaskResult
+	(*TaskHandback)(nil),        // 11: headwater.v1.TaskHandback
+	(*TaskCancellation)(nil),    // 12: headwater.v1.TaskCancellation
+	(*TaskResultAck)(nil),       // 13: headwater.v1.TaskResultAck
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(*Step)(nil),                // 15: headwater.v1.Step
+	(*AgentConfig)(nil),         // 16: headwater.v1.AgentConfig
+	(*Failure)(nil),             // 17: headwater.v1.Failure
+	(*ActionReply)(nil),         // 18: headwater.v1.ActionReply
 }
 var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	2,  // 0: headwater.v1.AttachRequest.registration:type_name -> headwater.v1.WorkerRegistration
 	4,  // 1: headwater.v1.AttachRequest.heartbeat:type_name -> headwater.v1.WorkerHeartbeat
-	8,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
-	9,  // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
+	9,  // 2: headwater.v1.AttachRequest.chunk:type_name -> headwater.v1.TaskChunk
+	10, // 3: headwater.v1.AttachRequest.result:type_name -> headwater.v1.TaskResult
 	5,  // 4: headwater.v1.AttachRequest.capacity:type_name -> headwater.v1.WorkerCapacity
 	7,  // 5: headwater.v1.AttachRequest.waiting:type_name -> headwater.v1.TaskWaiting
-	3,  // 6: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
-	6,  // 7: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
-	11, // 8: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
-	12, // 9: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
-	13, // 10: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
-	13, // 11: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
-	14, // 12: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
-	15, // 13: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
-	16, // 14: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
-	10, // 15: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
-	17, // 16: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
-	0,  // 17: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
-	1,  // 18: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 6: headwater.v1.AttachRequest.progress:type_name -> headwater.v1.TaskProgress
+	3,  // 7: headwater.v1.AttachResponse.registered:type_name -> headwater.v1.WorkerRegistered
+	6,  // 8: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
+	12, // 9: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
+	13, // 10: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
+	14, // 11: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
+	14, // 12: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
+	15, // 13: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
+	16, // 14: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
+	17, // 15: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
+	11, // 16: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
+	18, // 17: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
+	0,  // 18: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
+	1,  // 19: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
+	19, // [19:20] is the sub-list for method output_type
+	18, // [18:19] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_worker_service_proto_init() }
@@ -1254,6 +1390,7 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachRequest_Result)(nil),
 		(*AttachRequest_Capacity)(nil),
 		(*AttachRequest_Waiting)(nil),
+		(*AttachRequest_Progress)(nil),
 	}
 	file_headwater_v1_worker_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*AttachResponse_Registered)(nil),
@@ -1261,7 +1398,7 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachResponse_Cancellation)(nil),
 		(*AttachResponse_Ack)(nil),
 	}
-	file_headwater_v1_worker_service_proto_msgTypes[9].OneofWrappers = []any{
+	file_headwater_v1_worker_service_proto_msgTypes[10].OneofWrappers = []any{
 		(*TaskResult_ResultJson)(nil),
 		(*TaskResult_Failure)(nil),
 		(*TaskResult_HandedBack)(nil),
@@ -1272,7 +1409,7 @@ func file_headwater_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_worker_service_proto_rawDesc), len(file_headwater_v1_worker_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

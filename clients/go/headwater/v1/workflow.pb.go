@@ -383,11 +383,11 @@ type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, 1 to 256 characters, unique in the workflow.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` are filled in:
-	// each is a CEL expression with the limits of `condition`, except that a path to one value may read any size. Strings
-	// go in as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results
-	// of `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only
-	// a label.
+	// A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` (or
+	// `{{ steps["read aloud"].result }}`) are filled in: each is a CEL expression with the limits of `condition`, except
+	// that a path to one value may read any size. Strings go in as they are, other values as JSON. A value that is missing
+	// fails the step. Single braces are text. The results of `depends_on` that the prompt does not name follow as JSON. The
+	// reply is the result. Beside a `handler` it is only a label.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// Name under which a worker has registered the code of this step.
 	Handler string `protobuf:"bytes,3,opt,name=handler,proto3" json:"handler,omitempty"`
@@ -656,7 +656,10 @@ type StepRun struct {
 	Queue string `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
 	// The latest whole reply of a model to its action; `usage` is the sum over all its attempts. Absent for a step with a
 	// handler, and before the first reply.
-	Reply         *ActionReply `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
+	Reply *ActionReply `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
+	// The progress that its handler has reported last, as JSON text; of an earlier attempt until the latest has reported
+	// some. Empty: none was reported, or the run is over 3 MiB.
+	ProgressJson  string `protobuf:"bytes,12,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -768,6 +771,13 @@ func (x *StepRun) GetReply() *ActionReply {
 	return nil
 }
 
+func (x *StepRun) GetProgressJson() string {
+	if x != nil {
+		return x.ProgressJson
+	}
+	return ""
+}
+
 // The facts of a model's reply to the action of a step.
 type ActionReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -869,7 +879,8 @@ type WorkflowRun struct {
 	Sequence int32 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The queue of its handlers. Empty when it was given none.
 	Queue string `protobuf:"bytes,12,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+	// Tokens of all its action steps, each count the sum of those that were reported. Absent when none was, and in lists
+	// until it has ended.
 	Usage *Usage `protobuf:"bytes,13,opt,name=usage,proto3" json:"usage,omitempty"`
 	// `context_json` leaves out every `NAME_result` that is the result of its step: with them the message would be over
 	// 3 MiB. The results are in `steps`. Default: false.
@@ -1035,6 +1046,7 @@ type WorkflowEvent struct {
 	//	*WorkflowEvent_StepCancelled
 	//	*WorkflowEvent_RunWarning
 	//	*WorkflowEvent_RunFinished
+	//	*WorkflowEvent_StepProgress
 	Event         isWorkflowEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1220,6 +1232,15 @@ func (x *WorkflowEvent) GetRunFinished() *RunFinishedEvent {
 	return nil
 }
 
+func (x *WorkflowEvent) GetStepProgress() *StepProgressEvent {
+	if x != nil {
+		if x, ok := x.Event.(*WorkflowEvent_StepProgress); ok {
+			return x.StepProgress
+		}
+	}
+	return nil
+}
+
 type isWorkflowEvent_Event interface {
 	isWorkflowEvent_Event()
 }
@@ -1285,6 +1306,11 @@ type WorkflowEvent_RunFinished struct {
 	RunFinished *RunFinishedEvent `protobuf:"bytes,17,opt,name=run_finished,json=runFinished,proto3,oneof"`
 }
 
+type WorkflowEvent_StepProgress struct {
+	// How far an attempt is. Only the last of an attempt is kept.
+	StepProgress *StepProgressEvent `protobuf:"bytes,18,opt,name=step_progress,json=stepProgress,proto3,oneof"`
+}
+
 func (*WorkflowEvent_RunStarted) isWorkflowEvent_Event() {}
 
 func (*WorkflowEvent_RunResumed) isWorkflowEvent_Event() {}
@@ -1308,6 +1334,8 @@ func (*WorkflowEvent_StepCancelled) isWorkflowEvent_Event() {}
 func (*WorkflowEvent_RunWarning) isWorkflowEvent_Event() {}
 
 func (*WorkflowEvent_RunFinished) isWorkflowEvent_Event() {}
+
+func (*WorkflowEvent_StepProgress) isWorkflowEvent_Event() {}
 
 // The run was accepted.
 type RunStartedEvent struct {
@@ -1539,6 +1567,52 @@ func (x *StepChunkEvent) GetOmittedCharacters() int32 {
 	return 0
 }
 
+// How far an attempt is.
+type StepProgressEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The progress that its handler has reported: any JSON value as text.
+	ProgressJson  string `protobuf:"bytes,1,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepProgressEvent) Reset() {
+	*x = StepProgressEvent{}
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepProgressEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepProgressEvent) ProtoMessage() {}
+
+func (x *StepProgressEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepProgressEvent.ProtoReflect.Descriptor instead.
+func (*StepProgressEvent) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StepProgressEvent) GetProgressJson() string {
+	if x != nil {
+		return x.ProgressJson
+	}
+	return ""
+}
+
 // A step completed.
 type StepCompletedEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1552,7 +1626,7 @@ type StepCompletedEvent struct {
 
 func (x *StepCompletedEvent) Reset() {
 	*x = StepCompletedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1638,7 @@ func (x *StepCompletedEvent) String() string {
 func (*StepCompletedEvent) ProtoMessage() {}
 
 func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[12]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1651,7 @@ func (x *StepCompletedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCompletedEvent.ProtoReflect.Descriptor instead.
 func (*StepCompletedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepCompletedEvent) GetResultJson() string {
@@ -1607,7 +1681,7 @@ type StepFailedEvent struct {
 
 func (x *StepFailedEvent) Reset() {
 	*x = StepFailedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1693,7 @@ func (x *StepFailedEvent) String() string {
 func (*StepFailedEvent) ProtoMessage() {}
 
 func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[13]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1706,7 @@ func (x *StepFailedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailedEvent.ProtoReflect.Descriptor instead.
 func (*StepFailedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepFailedEvent) GetFailure() *Failure {
@@ -1664,7 +1738,7 @@ type StepRetryingEvent struct {
 
 func (x *StepRetryingEvent) Reset() {
 	*x = StepRetryingEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1750,7 @@ func (x *StepRetryingEvent) String() string {
 func (*StepRetryingEvent) ProtoMessage() {}
 
 func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[14]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1763,7 @@ func (x *StepRetryingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRetryingEvent.ProtoReflect.Descriptor instead.
 func (*StepRetryingEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepRetryingEvent) GetFailure() *Failure {
@@ -1726,7 +1800,7 @@ type StepSkippedEvent struct {
 
 func (x *StepSkippedEvent) Reset() {
 	*x = StepSkippedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1812,7 @@ func (x *StepSkippedEvent) String() string {
 func (*StepSkippedEvent) ProtoMessage() {}
 
 func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[15]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1825,7 @@ func (x *StepSkippedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkippedEvent.ProtoReflect.Descriptor instead.
 func (*StepSkippedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{15}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StepSkippedEvent) GetReason() SkipReason {
@@ -1777,7 +1851,7 @@ type StepCancelledEvent struct {
 
 func (x *StepCancelledEvent) Reset() {
 	*x = StepCancelledEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1863,7 @@ func (x *StepCancelledEvent) String() string {
 func (*StepCancelledEvent) ProtoMessage() {}
 
 func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[16]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1876,7 @@ func (x *StepCancelledEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCancelledEvent.ProtoReflect.Descriptor instead.
 func (*StepCancelledEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{16}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
 }
 
 // Something to look at.
@@ -1818,7 +1892,7 @@ type RunWarningEvent struct {
 
 func (x *RunWarningEvent) Reset() {
 	*x = RunWarningEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1904,7 @@ func (x *RunWarningEvent) String() string {
 func (*RunWarningEvent) ProtoMessage() {}
 
 func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[17]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1917,7 @@ func (x *RunWarningEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWarningEvent.ProtoReflect.Descriptor instead.
 func (*RunWarningEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{17}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunWarningEvent) GetMessage() string {
@@ -1868,14 +1942,16 @@ type RunFinishedEvent struct {
 	// Why it failed, as in `WorkflowRun.failure`.
 	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Names of the steps that failed, as in `WorkflowRun.failed_steps`.
-	FailedSteps   []string `protobuf:"bytes,3,rep,name=failed_steps,json=failedSteps,proto3" json:"failed_steps,omitempty"`
+	FailedSteps []string `protobuf:"bytes,3,rep,name=failed_steps,json=failedSteps,proto3" json:"failed_steps,omitempty"`
+	// Tokens of all its action steps, as in `WorkflowRun.usage`.
+	Usage         *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunFinishedEvent) Reset() {
 	*x = RunFinishedEvent{}
-	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +1963,7 @@ func (x *RunFinishedEvent) String() string {
 func (*RunFinishedEvent) ProtoMessage() {}
 
 func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_workflow_proto_msgTypes[18]
+	mi := &file_headwater_v1_workflow_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +1976,7 @@ func (x *RunFinishedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinishedEvent.ProtoReflect.Descriptor instead.
 func (*RunFinishedEvent) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{18}
+	return file_headwater_v1_workflow_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RunFinishedEvent) GetStatus() WorkflowRunStatus {
@@ -1920,6 +1996,13 @@ func (x *RunFinishedEvent) GetFailure() *Failure {
 func (x *RunFinishedEvent) GetFailedSteps() []string {
 	if x != nil {
 		return x.FailedSteps
+	}
+	return nil
+}
+
+func (x *RunFinishedEvent) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
 	}
 	return nil
 }
@@ -1960,7 +2043,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\fmax_attempts\x18\x04 \x01(\x05H\x01R\vmaxAttempts\x88\x01\x01B\n" +
 	"\n" +
 	"\b_backoffB\x0f\n" +
-	"\r_max_attempts\"\xdd\x03\n" +
+	"\r_max_attempts\"\x82\x04\n" +
 	"\aStepRun\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x18.headwater.v1.StepStatusR\x06status\x12\x18\n" +
@@ -1976,7 +2059,8 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
 	"\x05queue\x18\n" +
 	" \x01(\tR\x05queue\x12/\n" +
-	"\x05reply\x18\v \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\"\xab\x01\n" +
+	"\x05reply\x18\v \x01(\v2\x19.headwater.v1.ActionReplyR\x05reply\x12#\n" +
+	"\rprogress_json\x18\f \x01(\tR\fprogressJson\"\xab\x01\n" +
 	"\vActionReply\x12?\n" +
 	"\rfinish_reason\x18\x01 \x01(\x0e2\x1a.headwater.v1.FinishReasonR\ffinishReason\x12)\n" +
 	"\x05usage\x18\x02 \x01(\v2\x13.headwater.v1.UsageR\x05usage\x12\x14\n" +
@@ -1998,7 +2082,7 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\bsequence\x18\v \x01(\x05R\bsequence\x12\x14\n" +
 	"\x05queue\x18\f \x01(\tR\x05queue\x12)\n" +
 	"\x05usage\x18\r \x01(\v2\x13.headwater.v1.UsageR\x05usage\x122\n" +
-	"\x15context_lacks_results\x18\x0e \x01(\bR\x13contextLacksResults\"\xef\a\n" +
+	"\x15context_lacks_results\x18\x0e \x01(\bR\x13contextLacksResults\"\xb7\b\n" +
 	"\rWorkflowEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12;\n" +
@@ -2023,7 +2107,8 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x0estep_cancelled\x18\x0f \x01(\v2 .headwater.v1.StepCancelledEventH\x00R\rstepCancelled\x12@\n" +
 	"\vrun_warning\x18\x10 \x01(\v2\x1d.headwater.v1.RunWarningEventH\x00R\n" +
 	"runWarning\x12C\n" +
-	"\frun_finished\x18\x11 \x01(\v2\x1e.headwater.v1.RunFinishedEventH\x00R\vrunFinishedB\a\n" +
+	"\frun_finished\x18\x11 \x01(\v2\x1e.headwater.v1.RunFinishedEventH\x00R\vrunFinished\x12F\n" +
+	"\rstep_progress\x18\x12 \x01(\v2\x1f.headwater.v1.StepProgressEventH\x00R\fstepProgressB\a\n" +
 	"\x05event\"6\n" +
 	"\x0fRunStartedEvent\x12#\n" +
 	"\rworkflow_name\x18\x01 \x01(\tR\fworkflowName\"\x11\n" +
@@ -2034,7 +2119,9 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x0eStepChunkEvent\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12-\n" +
-	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"f\n" +
+	"\x12omitted_characters\x18\x03 \x01(\x05R\x11omittedCharacters\"8\n" +
+	"\x11StepProgressEvent\x12#\n" +
+	"\rprogress_json\x18\x01 \x01(\tR\fprogressJson\"f\n" +
 	"\x12StepCompletedEvent\x12\x1f\n" +
 	"\vresult_json\x18\x01 \x01(\tR\n" +
 	"resultJson\x12/\n" +
@@ -2054,11 +2141,12 @@ const file_headwater_v1_workflow_proto_rawDesc = "" +
 	"\x0fRunWarningEvent\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1f\n" +
 	"\vcontext_key\x18\x02 \x01(\tR\n" +
-	"contextKey\"\x9f\x01\n" +
+	"contextKey\"\xca\x01\n" +
 	"\x10RunFinishedEvent\x127\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1f.headwater.v1.WorkflowRunStatusR\x06status\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12!\n" +
-	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps*}\n" +
+	"\ffailed_steps\x18\x03 \x03(\tR\vfailedSteps\x12)\n" +
+	"\x05usage\x18\x04 \x01(\v2\x13.headwater.v1.UsageR\x05usage*}\n" +
 	"\x05RunIf\x12\x16\n" +
 	"\x12RUN_IF_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14RUN_IF_ALL_SUCCEEDED\x10\x01\x12\x16\n" +
@@ -2104,7 +2192,7 @@ func file_headwater_v1_workflow_proto_rawDescGZIP() []byte {
 }
 
 var file_headwater_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_headwater_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_headwater_v1_workflow_proto_goTypes = []any{
 	(RunIf)(0),                    // 0: headwater.v1.RunIf
 	(WorkflowRunStatus)(0),        // 1: headwater.v1.WorkflowRunStatus
@@ -2122,73 +2210,76 @@ var file_headwater_v1_workflow_proto_goTypes = []any{
 	(*StepStartedEvent)(nil),      // 13: headwater.v1.StepStartedEvent
 	(*StepWaitingEvent)(nil),      // 14: headwater.v1.StepWaitingEvent
 	(*StepChunkEvent)(nil),        // 15: headwater.v1.StepChunkEvent
-	(*StepCompletedEvent)(nil),    // 16: headwater.v1.StepCompletedEvent
-	(*StepFailedEvent)(nil),       // 17: headwater.v1.StepFailedEvent
-	(*StepRetryingEvent)(nil),     // 18: headwater.v1.StepRetryingEvent
-	(*StepSkippedEvent)(nil),      // 19: headwater.v1.StepSkippedEvent
-	(*StepCancelledEvent)(nil),    // 20: headwater.v1.StepCancelledEvent
-	(*RunWarningEvent)(nil),       // 21: headwater.v1.RunWarningEvent
-	(*RunFinishedEvent)(nil),      // 22: headwater.v1.RunFinishedEvent
-	(*AgentConfig)(nil),           // 23: headwater.v1.AgentConfig
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(FinishReason)(0),             // 25: headwater.v1.FinishReason
-	(*Failure)(nil),               // 26: headwater.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*Usage)(nil),                 // 28: headwater.v1.Usage
+	(*StepProgressEvent)(nil),     // 16: headwater.v1.StepProgressEvent
+	(*StepCompletedEvent)(nil),    // 17: headwater.v1.StepCompletedEvent
+	(*StepFailedEvent)(nil),       // 18: headwater.v1.StepFailedEvent
+	(*StepRetryingEvent)(nil),     // 19: headwater.v1.StepRetryingEvent
+	(*StepSkippedEvent)(nil),      // 20: headwater.v1.StepSkippedEvent
+	(*StepCancelledEvent)(nil),    // 21: headwater.v1.StepCancelledEvent
+	(*RunWarningEvent)(nil),       // 22: headwater.v1.RunWarningEvent
+	(*RunFinishedEvent)(nil),      // 23: headwater.v1.RunFinishedEvent
+	(*AgentConfig)(nil),           // 24: headwater.v1.AgentConfig
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(FinishReason)(0),             // 26: headwater.v1.FinishReason
+	(*Failure)(nil),               // 27: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*Usage)(nil),                 // 29: headwater.v1.Usage
 }
 var file_headwater_v1_workflow_proto_depIdxs = []int32{
 	5,  // 0: headwater.v1.Workflow.steps:type_name -> headwater.v1.Step
-	23, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
-	24, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
-	24, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
+	24, // 1: headwater.v1.Workflow.agent:type_name -> headwater.v1.AgentConfig
+	25, // 2: headwater.v1.Workflow.schedule_timeout:type_name -> google.protobuf.Duration
+	25, // 3: headwater.v1.Step.timeout:type_name -> google.protobuf.Duration
 	6,  // 4: headwater.v1.Step.retry_policy:type_name -> headwater.v1.RetryPolicy
-	25, // 5: headwater.v1.Step.accept_finish_reasons:type_name -> headwater.v1.FinishReason
+	26, // 5: headwater.v1.Step.accept_finish_reasons:type_name -> headwater.v1.FinishReason
 	0,  // 6: headwater.v1.Step.run_if:type_name -> headwater.v1.RunIf
-	23, // 7: headwater.v1.Step.agent:type_name -> headwater.v1.AgentConfig
-	24, // 8: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
-	24, // 9: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	24, // 7: headwater.v1.Step.agent:type_name -> headwater.v1.AgentConfig
+	25, // 8: headwater.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
+	25, // 9: headwater.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
 	2,  // 10: headwater.v1.StepRun.status:type_name -> headwater.v1.StepStatus
-	26, // 11: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
+	27, // 11: headwater.v1.StepRun.failure:type_name -> headwater.v1.Failure
 	3,  // 12: headwater.v1.StepRun.skip_reason:type_name -> headwater.v1.SkipReason
-	27, // 13: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
-	27, // 14: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
+	28, // 13: headwater.v1.StepRun.start_time:type_name -> google.protobuf.Timestamp
+	28, // 14: headwater.v1.StepRun.end_time:type_name -> google.protobuf.Timestamp
 	8,  // 15: headwater.v1.StepRun.reply:type_name -> headwater.v1.ActionReply
-	25, // 16: headwater.v1.ActionReply.finish_reason:type_name -> headwater.v1.FinishReason
-	28, // 17: headwater.v1.ActionReply.usage:type_name -> headwater.v1.Usage
+	26, // 16: headwater.v1.ActionReply.finish_reason:type_name -> headwater.v1.FinishReason
+	29, // 17: headwater.v1.ActionReply.usage:type_name -> headwater.v1.Usage
 	1,  // 18: headwater.v1.WorkflowRun.status:type_name -> headwater.v1.WorkflowRunStatus
 	4,  // 19: headwater.v1.WorkflowRun.workflow:type_name -> headwater.v1.Workflow
 	7,  // 20: headwater.v1.WorkflowRun.steps:type_name -> headwater.v1.StepRun
-	26, // 21: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
-	27, // 22: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
-	27, // 23: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
-	28, // 24: headwater.v1.WorkflowRun.usage:type_name -> headwater.v1.Usage
-	27, // 25: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
+	27, // 21: headwater.v1.WorkflowRun.failure:type_name -> headwater.v1.Failure
+	28, // 22: headwater.v1.WorkflowRun.create_time:type_name -> google.protobuf.Timestamp
+	28, // 23: headwater.v1.WorkflowRun.end_time:type_name -> google.protobuf.Timestamp
+	29, // 24: headwater.v1.WorkflowRun.usage:type_name -> headwater.v1.Usage
+	28, // 25: headwater.v1.WorkflowEvent.create_time:type_name -> google.protobuf.Timestamp
 	11, // 26: headwater.v1.WorkflowEvent.run_started:type_name -> headwater.v1.RunStartedEvent
 	12, // 27: headwater.v1.WorkflowEvent.run_resumed:type_name -> headwater.v1.RunResumedEvent
 	13, // 28: headwater.v1.WorkflowEvent.step_started:type_name -> headwater.v1.StepStartedEvent
 	14, // 29: headwater.v1.WorkflowEvent.step_waiting:type_name -> headwater.v1.StepWaitingEvent
 	15, // 30: headwater.v1.WorkflowEvent.step_chunk:type_name -> headwater.v1.StepChunkEvent
-	16, // 31: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
-	17, // 32: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
-	18, // 33: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
-	19, // 34: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
-	20, // 35: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
-	21, // 36: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
-	22, // 37: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
-	8,  // 38: headwater.v1.StepCompletedEvent.reply:type_name -> headwater.v1.ActionReply
-	26, // 39: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
-	8,  // 40: headwater.v1.StepFailedEvent.reply:type_name -> headwater.v1.ActionReply
-	26, // 41: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
-	24, // 42: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
-	8,  // 43: headwater.v1.StepRetryingEvent.reply:type_name -> headwater.v1.ActionReply
-	3,  // 44: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
-	1,  // 45: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
-	26, // 46: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	17, // 31: headwater.v1.WorkflowEvent.step_completed:type_name -> headwater.v1.StepCompletedEvent
+	18, // 32: headwater.v1.WorkflowEvent.step_failed:type_name -> headwater.v1.StepFailedEvent
+	19, // 33: headwater.v1.WorkflowEvent.step_retrying:type_name -> headwater.v1.StepRetryingEvent
+	20, // 34: headwater.v1.WorkflowEvent.step_skipped:type_name -> headwater.v1.StepSkippedEvent
+	21, // 35: headwater.v1.WorkflowEvent.step_cancelled:type_name -> headwater.v1.StepCancelledEvent
+	22, // 36: headwater.v1.WorkflowEvent.run_warning:type_name -> headwater.v1.RunWarningEvent
+	23, // 37: headwater.v1.WorkflowEvent.run_finished:type_name -> headwater.v1.RunFinishedEvent
+	16, // 38: headwater.v1.WorkflowEvent.step_progress:type_name -> headwater.v1.StepProgressEvent
+	8,  // 39: headwater.v1.StepCompletedEvent.reply:type_name -> headwater.v1.ActionReply
+	27, // 40: headwater.v1.StepFailedEvent.failure:type_name -> headwater.v1.Failure
+	8,  // 41: headwater.v1.StepFailedEvent.reply:type_name -> headwater.v1.ActionReply
+	27, // 42: headwater.v1.StepRetryingEvent.failure:type_name -> headwater.v1.Failure
+	25, // 43: headwater.v1.StepRetryingEvent.delay:type_name -> google.protobuf.Duration
+	8,  // 44: headwater.v1.StepRetryingEvent.reply:type_name -> headwater.v1.ActionReply
+	3,  // 45: headwater.v1.StepSkippedEvent.reason:type_name -> headwater.v1.SkipReason
+	1,  // 46: headwater.v1.RunFinishedEvent.status:type_name -> headwater.v1.WorkflowRunStatus
+	27, // 47: headwater.v1.RunFinishedEvent.failure:type_name -> headwater.v1.Failure
+	29, // 48: headwater.v1.RunFinishedEvent.usage:type_name -> headwater.v1.Usage
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_workflow_proto_init() }
@@ -2212,6 +2303,7 @@ func file_headwater_v1_workflow_proto_init() {
 		(*WorkflowEvent_StepCancelled)(nil),
 		(*WorkflowEvent_RunWarning)(nil),
 		(*WorkflowEvent_RunFinished)(nil),
+		(*WorkflowEvent_StepProgress)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2219,7 +2311,7 @@ func file_headwater_v1_workflow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_workflow_proto_rawDesc), len(file_headwater_v1_workflow_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

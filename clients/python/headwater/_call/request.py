@@ -55,10 +55,10 @@ class PreparedCall:
     toolbox: Toolbox | None = None
     provider_key: str = field(default="", repr=False)
 
-    def headers(self) -> tuple[tuple[str, str], ...]:
+    async def headers(self) -> tuple[tuple[str, str], ...]:
         """The metadata of the call."""
         key = ((PROVIDER_KEY_HEADER, self.provider_key),) if self.provider_key else ()
-        return (*self.server.headers(), *key)
+        return (*await self.server.headers(), *key)
 
 
 def conversation(prompt: Any, messages: Any) -> tuple[list[agent_pb2.ChatMessage], agent_pb2.ChatMessage | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,17 +21,17 @@ from headwater._call.arguments import (
 )
 from headwater._call.history import History, to_turns
 from headwater._grpc.connection import Connection
-from headwater._grpc.server import Server, check_target, resolve_server
+from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server
 from headwater._tools.tool import Tool, ToolLike, to_tools
 from headwater._values.messages import MessageLike
-from headwater._values.names import names_nearest, nearest
-from headwater._values.validation import header, invalid, seconds, text
+from headwater._values.names import all_names_nearest
+from headwater._values.validation import invalid, seconds, text
 
 
+@all_names_nearest
 class Settings:
     """The settings of an agent. `Agent` says what the arguments mean."""
 
-    @names_nearest
     def __init__(
         self,
         name: str = "Agent",
@@ -45,7 +44,7 @@ class Settings:
         timeout: float | None = None,
         target: str | None = None,
         connection: Connection | None = None,
-        token: str | None = None,
+        token: Token | None = None,
         history: int = 20,
         reasoning_effort: ReasoningEffort | None = None,
         labels: Mapping[str, str] | None = None,
@@ -112,13 +111,13 @@ class Settings:
         self._history.set_limit(message_count(messages))
 
     @property
-    def token(self) -> str | None:
+    def token(self) -> Token | None:
         """Lets this caller into the server."""
         return self._token
 
     @token.setter
-    def token(self, token: str | None) -> None:
-        self._token = header("token", token) if token else None
+    def token(self, token: Token | None) -> None:
+        self._token = check_token(token)
 
     @property
     def api_key(self) -> str | None:
@@ -150,13 +149,6 @@ class Settings:
         """
         with self._lock:
             self._tools = to_tools([*self._tools, tool])
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _SETTINGS and not name.startswith("_") and not hasattr(self, name):
-            meant = nearest(name, _SETTINGS)
-            if meant is not None:
-                raise AttributeError(f"{type(self).__name__} has no setting {name!r}; did you mean {meant}?")
-        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, provider={self.provider!r})"
@@ -201,6 +193,3 @@ class Settings:
         if self.connection is None:
             return resolve_server(self.target, self._token)
         return self.connection.server_of_call(self._token)
-
-
-_SETTINGS = frozenset(inspect.signature(Settings.__init__).parameters) - {"self"} | {"id"}

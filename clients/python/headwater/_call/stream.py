@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
-from headwater._grpc.channels import open_channel
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 from headwater._tools.calls import run_calls
 from headwater._tools.rounds import ToolRounds
 from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 STREAM_ID_HEADER = "headwater-stream-id"
 CLOSED = "the stream was closed before its final chunk"
+NOT_ACCEPTED = (
+    "no server at {target} has accepted the call within its timeout; see that Headwater listens there, or allow more "
+    "with timeout="
+)
 
 FindProvider = Callable[[PreparedCall], Coroutine[Any, Any, str]]
 T = TypeVar("T")
@@ -104,7 +109,7 @@ class AgentStream:
                 return self._take(message)
         except grpc.aio.AioRpcError as error:
             if not self._complete:  # else the reply is whole; a later fault of the connection does not matter
-                failure = self._failed(error)
+                failure = self._failed(error, await self._what_answers(error))
                 raise failure from failure.__cause__
         except asyncio.CancelledError:
             self.cancel()
@@ -143,7 +148,6 @@ class AgentStream:
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
         """Begin the first round, or the next."""
         prepared = self._prepared
-        channel = await open_channel(prepared.server)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
             merge_struct(prepared.request.agent.provider_options[provider], prepared.options)
@@ -151,14 +155,21 @@ class AgentStream:
             check_size(prepared.request)
         elif self._started:  # the results of tools came to it
             check_size(prepared.request)
-        call = channel.agents.Stream(prepared.request, timeout=self._seconds_left(), metadata=prepared.headers())
+        headers = await self._do(prepared.headers())
+        call = self._begin(await open_channel(prepared.server), headers)
+        for key, value in await call.initial_metadata():
+            if key == STREAM_ID_HEADER:
+                self.stream_id = str(value)
+        return call
+
+    def _begin(
+        self, channel: OpenChannel, headers: Sequence[tuple[str, str]]
+    ) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
+        call = channel.agents.Stream(self._prepared.request, timeout=self._seconds_left(), metadata=headers)
         self._work = self._call = call
         channel.streams.add(self)
         if self._ended:  # closed just now
             call.cancel()
-        for key, value in await call.initial_metadata():
-            if key == STREAM_ID_HEADER:
-                self.stream_id = str(value)
         return call
 
     def _seconds_left(self) -> float | None:
@@ -229,8 +240,22 @@ class AgentStream:
         except grpc.aio.AioRpcError:
             pass  # the round was whole
 
-    def _failed(self, error: grpc.aio.AioRpcError) -> HeadwaterError:
+    async def _what_answers(self, error: grpc.aio.AioRpcError) -> str:
+        """What answers there instead of Headwater, for the failure."""
+        if self._started:
+            return ""
+        if self.stream_id is None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return NOT_ACCEPTED.format(target=self._prepared.server.target)
+        try:
+            return await explain(error, self._prepared.server.target)
+        except asyncio.CancelledError:
+            self._cut = StreamInterruptedError(CANCELLED_WAIT)
+            self.cancel()
+            raise
+
+    def _failed(self, error: grpc.aio.AioRpcError, answers: str) -> HeadwaterError:
         self._ended = True
+        self._call = self._work = None
         target = self._prepared.server.target
         failure = to_exception(
             error,
@@ -238,6 +263,7 @@ class AgentStream:
             partial_response=self._text(),
             started=self._started,
             names=self._prepared.names,
+            answers=answers,
         )
         if self._rounds is not None and self._rounds.messages and not isinstance(failure, StreamInterruptedError):
             failure = _interrupted(failure, self._text())

@@ -8,6 +8,10 @@ async generators that were begun on a loop before it closes the loop (`shutdown_
 so do uvloop, pytest-asyncio and web servers). So an async generator is begun on the loop and parked at its `yield`; its
 `finally` ends the streams, closes the channels, and waits for completions that gRPC's own thread still delivers.
 
+A channel whose last attempt to connect has failed would report that failure to the calls of the next moments too. A
+call that finds one gets a new channel, which connects now. The failed one closes as it is freed: calls over a
+connection that it had before end by themselves.
+
 A loop that is closed without `shutdown_asyncgens` leaves its entry behind. The next use of any loop drops it, and the
 channels close as they are freed.
 
@@ -24,8 +28,8 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Hashable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncGenerator, Callable, Hashable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from headwater._grpc.loading import fork_advice, grpc, is_loaded, load
 from headwater._grpc.patched import check_not_patched
@@ -41,12 +45,24 @@ _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
 
 # A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
-# are safe to repeat: the headers of a call that has begun come at once, and after them gRPC does not repeat it.
+# are safe to repeat: the headers of a stream that has begun come at once, and after them gRPC does not repeat it. Of
+# the calls about runs, it repeats those that do the same however often they come. A start has a request_id.
+_REPEATED_OF_WORKFLOWS = (
+    "ValidateWorkflow",
+    "StartWorkflowRun",
+    "WatchWorkflowRun",
+    "GetWorkflowRun",
+    "ListWorkflowRuns",
+    "CancelWorkflowRun",
+)
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
-                "name": [{"service": "headwater.v1.AgentService"}],
+                "name": [
+                    {"service": "headwater.v1.AgentService"},
+                    *({"service": "headwater.v1.WorkflowService", "method": name} for name in _REPEATED_OF_WORKFLOWS),
+                ],
                 "retryPolicy": {
                     "maxAttempts": 3,
                     "initialBackoff": "0.02s",
@@ -63,6 +79,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A reader that stops must stop the server soon: no probe that grows the window, and a small look-ahead.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 16 * 1024),
+    # Channels of one process share connections, and their failures, unless each has this option.
+    ("grpc.use_local_subchannel_pool", 1),
     # A server that comes back is found within a second; an address that swallows packets is given up after 5.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -72,6 +90,10 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.max_send_message_length", 32 * 1024 * 1024),
 )
+
+
+Wanted: TypeAlias = Callable[[Hashable, str], bool]
+"""Whether a channel is meant, by its owner and its target."""
 
 
 class Interruptible(Protocol):
@@ -84,17 +106,15 @@ class Interruptible(Protocol):
 class OpenChannel:
     """A channel to a server, the stubs over it, and the streams that run over it.
 
-    Attributes:
-        owner: the connection that it belongs to; None for a channel that all agents of a target share.
+    Args:
+        server: where it leads.
+        failed: the channel that it replaces, whose streams belong to it now.
     """
 
-    def __init__(self, server: Server) -> None:
-        self.owner = server.owner
-        self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet()
+    def __init__(self, server: Server, failed: OpenChannel | None = None) -> None:
+        self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet() if failed is None else failed.streams
         proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.target) else []
-        # Channels of one process share a connection to a server unless each has this option.
-        pool = [("grpc.use_local_subchannel_pool", 1)] if server.owner is not None else []
-        self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy, *pool])
+        self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy])
         # Not at the top: these modules import gRPC.
         from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
         from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -103,6 +123,11 @@ class OpenChannel:
         self.agents: AgentServiceAsyncStub = AgentServiceStub(self.channel)
         self.workflows: WorkflowServiceAsyncStub = WorkflowServiceStub(self.channel)
         self.workers: WorkerServiceAsyncStub = WorkerServiceStub(self.channel)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its last attempt to connect has failed."""
+        return self.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     async def close(self) -> None:
         """End the streams and close the channel."""
@@ -122,16 +147,20 @@ class LoopChannels:
             self._closer.__anext__().send(None)
 
     def to(self, server: Server) -> OpenChannel:
-        """The channel that this loop has to a server, opened if need be."""
+        """The channel that this loop has to a server, opened if need be.
+
+        Make the call before the next `await`, and keep no variable: a channel that failed closes when it is freed, and
+        the traceback of an exception keeps variables.
+        """
         key = server.owner, server.target
         found = self._open.get(key)
-        if found is None:
-            found = self._open[key] = OpenChannel(server)
+        if found is None or found.has_failed:
+            found = self._open[key] = OpenChannel(server, found)
         return found
 
-    def has(self, owner: Hashable) -> bool:
-        """Whether a channel of this owner is open."""
-        return any(channel.owner == owner for channel in list(self._open.values()))
+    def has(self, wanted: Wanted) -> bool:
+        """Whether one of these channels is open."""
+        return any(wanted(*key) for key in list(self._open))
 
     def abandon(self) -> None:
         """Drop the channels of a loop that is closed already; they close as they are freed."""
@@ -144,9 +173,9 @@ class LoopChannels:
         for channel in opened:
             await channel.close()
 
-    async def close_owned(self, owner: Hashable) -> None:
-        """End the streams and close the channels of one owner."""
-        for key in [key for key, channel in self._open.items() if channel.owner == owner]:
+    async def close_those(self, wanted: Wanted) -> None:
+        """End the streams and close the channels that are wanted."""
+        for key in [key for key in self._open if wanted(*key)]:
             await self._open.pop(key).close()
 
 
@@ -186,7 +215,9 @@ def channels_of_running_loop() -> LoopChannels:
 
 
 async def open_channel(server: Server) -> OpenChannel:
-    """The running loop's channel to a server, opened if need be. The first call of a process loads gRPC.
+    """The running loop's channel to a server, opened if need be; see `LoopChannels.to`.
+
+    The first call of a process loads gRPC.
 
     Raises:
         ForkError: in a process that was forked while its parent had a channel open.
@@ -199,17 +230,26 @@ async def open_channel(server: Server) -> OpenChannel:
 
 async def close_owned(owner: Hashable) -> None:
     """Close the channels of an owner on every loop. A loop that does not run closes its own when it is closed."""
+    await _close_those(lambda of, _: of == owner)
+
+
+async def close_target(target: str) -> None:
+    """Close the channels to a server on every loop, as `close_owned` does."""
+    await _close_those(lambda _, to: to == target)
+
+
+async def _close_those(wanted: Wanted) -> None:
     here = asyncio.get_running_loop()
     elsewhere: list[asyncio.Future[None]] = []
     with _lock:
         loops = list(_loops.items())
     for loop, channels in loops:
-        if loop is not here and loop.is_running() and channels.has(owner):
+        if loop is not here and loop.is_running() and channels.has(wanted):
             with contextlib.suppress(RuntimeError):  # it was closed in this moment, and its channels with it
-                closing = asyncio.run_coroutine_threadsafe(channels.close_owned(owner), loop)
+                closing = asyncio.run_coroutine_threadsafe(channels.close_those(wanted), loop)
                 elsewhere.append(asyncio.wrap_future(closing))
     if here in _loops:
-        await _loops[here].close_owned(owner)
+        await _loops[here].close_those(wanted)
     if elsewhere:
         await asyncio.wait(elsewhere, timeout=_CLOSE_SECONDS)  # a loop that is blocked closes its own later
 

@@ -6,11 +6,11 @@ from types import TracebackType
 from typing import Any
 
 from headwater._grpc.channels import close_owned
-from headwater._grpc.server import Server, check_target, resolve_server
-from headwater._values.names import names_nearest
-from headwater._values.validation import header
+from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server
+from headwater._values.names import all_names_nearest
 
 
+@all_names_nearest
 class Connection:
     """One server, and what lets this program in.
 
@@ -20,17 +20,17 @@ class Connection:
 
     Args:
         target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
-        token: lets this program into the server; an agent may have another. The connection is not encrypted: keep it
+        token: lets this program into the server; an agent may have another. A function that returns it is called again,
+            in a thread, before each call and each reconnect of a worker. The connection is not encrypted: keep it
             inside a network you trust.
 
     Raises:
         ValidationError: for a bad value; the message names it.
     """
 
-    @names_nearest
-    def __init__(self, target: str | None = None, *, token: str | None = None) -> None:
+    def __init__(self, target: str | None = None, *, token: Token | None = None) -> None:
         self._target = None if target is None else check_target("target", target)
-        self._token = header("token", token) if token else None
+        self.token = token
         self._owner = object()
 
     @property
@@ -38,7 +38,16 @@ class Connection:
         """Address of the server, as the next call would use it."""
         return self.server_of_call().target
 
-    def server_of_call(self, token: str | None = None) -> Server:
+    @property
+    def token(self) -> Token | None:
+        """Lets this program into the server; a new one counts from the next call on."""
+        return self._token
+
+    @token.setter
+    def token(self, token: Token | None) -> None:
+        self._token = check_token(token)
+
+    def server_of_call(self, token: Token | None = None) -> Server:
         """Where a call goes; `token` counts instead of the connection's."""
         return resolve_server(self._target, token or self._token, self._owner)
 

@@ -61,6 +61,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "WORKER_LOST": StepExecutionError,
     "TOOL_FAILED": ToolError,
     "REQUEST_ID_REUSED": ValidationError,
+    "JOURNAL_UNAVAILABLE": ServerUnavailableError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.
@@ -80,6 +81,7 @@ _BY_CODE_WITH_UNKNOWN_REASON: dict[str, type[HeadwaterError]] = {
 _BY_BARE_CODE = _BY_CODE_WITH_UNKNOWN_REASON | {"RESOURCE_EXHAUSTED": MessageTooLargeError}
 _LOST_CONNECTION = {"UNAVAILABLE", "INTERNAL", "UNKNOWN"}
 
+_HTTP_STATUS = re.compile(r"http2 header with status: (\d{3})")
 _MESSAGE = re.compile(r"messages\[(\d{1,9})\]")
 _PART = re.compile(r"\.(?:parts|content)(\[\d+\])?(?:\.(?:image|tool_call|tool_result)(?=\.))?")
 _OPTION = re.compile(r"provider_options\.([^.]+)\.([^.\[]+)(.*)")
@@ -124,8 +126,9 @@ def to_exception(
     partial_response: str = "",
     started: bool = False,
     names: CallersNames | None = None,
+    answers: str = "",
 ) -> HeadwaterError:
-    """The exception for a failed RPC.
+    """The exception for a failed RPC. The traceback of gRPC's own is dropped: it would keep the call and its channel.
 
     Args:
         error: gRPC's exception.
@@ -133,7 +136,9 @@ def to_exception(
         partial_response: the text that had arrived.
         started: whether a chunk had arrived.
         names: the caller's names of the fields that the server refuses.
+        answers: what answers there instead of Headwater, and the cure; see `other_servers.explain`.
     """
+    error.__traceback__ = None
     code = error.code()
     info, violations, retry_after = _details(error)
     message = error.details() or code.name
@@ -145,7 +150,7 @@ def to_exception(
         kind, message = StreamInterruptedError, f"the connection to {target} was lost in mid-stream: {message}"
     else:
         kind = _BY_BARE_CODE.get(code.name, HeadwaterError)
-        message = _bare_message(code.name, message, target)
+        message = f"{answers} ({message})" if answers else _bare_message(code.name, message, target)
     if names is not None and issubclass(kind, ValidationError):
         message, violations = _renamed(message, violations, names)
     result = kind(message, reason=info.reason if info else None, code=code, metadata=metadata, retry_after=retry_after)
@@ -165,12 +170,15 @@ def _renamed(message: str, violations: list[tuple[str, str]], names: CallersName
 
 
 def _bare_message(code: str, message: str, target: str) -> str:
+    if status := _HTTP_STATUS.search(message):
+        cure = "give the address that `headwater serve` prints, or see that the proxy reaches Headwater"
+        return f"a web server or proxy at {target} answered with HTTP status {status[1]}; {cure} ({message})"
     if code == "UNAVAILABLE":
         return f"no Headwater server answers at {target}; start one with `headwater serve`, or set target= ({message})"
     if code == "DEADLINE_EXCEEDED":
         return f"no complete answer from {target} within the timeout of the call; allow more with timeout="
     if code == "UNIMPLEMENTED":
-        return f"the server at {target} does not offer this call; it may be older than this client ({message})"
+        return f"the server at {target} does not offer this call; it is older than this client, or another ({message})"
     return f"{message} (from {target})"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from headwater._grpc.channels import open_channel
 from headwater._grpc.server import Server
 from headwater._grpc.unary import CALL_SECONDS, answer
 from headwater.v1 import agent_service_pb2
@@ -15,8 +14,8 @@ async def fetch_provider_info(
 ) -> agent_service_pb2.ProviderInfo:
     """The abilities of the provider and the model; with empty names, of those that would answer."""
     request = agent_service_pb2.GetProviderInfoRequest(provider=provider, model=model)
-    info = (await open_channel(server)).agents.GetProviderInfo
-    return (await answer(server, info, request, timeout or CALL_SECONDS)).provider
+    found = await answer(server, lambda over: over.agents.GetProviderInfo, request, timeout or CALL_SECONDS)
+    return found.provider
 
 
 async def list_providers(
@@ -24,11 +23,10 @@ async def list_providers(
 ) -> agent_service_pb2.ListProvidersResponse:
     """The configured providers, those of all pages in one answer."""
     request = agent_service_pb2.ListProvidersRequest(page_size=_LARGEST_PAGE)
-    ask = (await open_channel(server)).agents.ListProviders
-    found = await answer(server, ask, request, timeout)
+    found = await answer(server, lambda over: over.agents.ListProviders, request, timeout)
     while found.next_page_token:
         request.page_token = found.next_page_token
-        page = await answer(server, ask, request, timeout)
+        page = await answer(server, lambda over: over.agents.ListProviders, request, timeout)
         found.providers.extend(page.providers)
         found.next_page_token = page.next_page_token
     return found
@@ -37,11 +35,10 @@ async def list_providers(
 async def list_models(server: Server, provider: str) -> agent_service_pb2.ListModelsResponse:
     """The models of a provider, those of all pages in one answer; of the default provider with an empty name."""
     request = agent_service_pb2.ListModelsRequest(provider=provider, page_size=_LARGEST_PAGE)
-    ask = (await open_channel(server)).agents.ListModels
-    found = await answer(server, ask, request)
+    found = await answer(server, lambda over: over.agents.ListModels, request)
     while found.next_page_token:
         request.page_token = found.next_page_token
-        page = await answer(server, ask, request)
+        page = await answer(server, lambda over: over.agents.ListModels, request)
         found.models.extend(page.models)
         found.next_page_token = page.next_page_token
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 
 if TYPE_CHECKING:
     from headwater._grpc.server import Server
@@ -26,20 +28,28 @@ class Method(Protocol[Request, Answer]):
 
 
 async def answer(
-    server: Server, method: Method[Request, Answer], request: Request, timeout: float | None = CALL_SECONDS
+    server: Server,
+    method: Callable[[OpenChannel], Method[Request, Answer]],
+    request: Request,
+    timeout: float | None = CALL_SECONDS,
+    *,
+    channel: OpenChannel | None = None,
 ) -> Answer:
     """The server's answer.
 
     Args:
-        server: where the method belongs to.
-        method: of a stub of `open_channel(server)`.
+        server: where the call goes.
+        method: gives the method, a stub's, of a channel.
         request: its request.
         timeout: seconds; None for no limit.
+        channel: what carries the call; None for `open_channel(server)`.
 
     Raises:
         HeadwaterError: the call failed.
     """
     try:
-        return await method(request, timeout=timeout, metadata=server.headers())
+        headers = await server.headers()
+        return await method(channel or await open_channel(server))(request, timeout=timeout, metadata=headers)
     except grpc.aio.AioRpcError as error:
-        raise to_exception(error, target=server.target) from None
+        answers = await explain(error, server.target)
+        raise to_exception(error, target=server.target, answers=answers) from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ from headwater._tools.schema import ArgumentsError
 from headwater._tools.tool import Tool, is_async
 from headwater._values.calling_thread import in_calling_thread
 from headwater._values.failures import describe
-from headwater._values.messages import harmless_name, tool_result
+from headwater._values.json_values import NotJsonError
+from headwater._values.messages import harmless_name
 from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
+from headwater._values.tool_results import Content, clean, read_result, too_large, tool_result
+from headwater.exceptions import ValidationError
 from headwater.v1 import agent_pb2
 
 MAX_PARALLEL = 32
-MAX_RESULT_CHARACTERS = 1024 * 1024
 
 log = logging.getLogger("headwater.tools")
 
@@ -56,14 +57,15 @@ async def run_calls(toolbox: Toolbox, calls: Sequence[agent_pb2.ToolCall]) -> li
 
 async def _run(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> agent_pb2.ToolResult:
     content, is_error, kind = await _outcome(toolbox, call, gate)
-    if len(content) > MAX_RESULT_CHARACTERS:
-        content = f"the result has {len(content):,} characters; a tool may return {MAX_RESULT_CHARACTERS:,}"
-        is_error, kind = True, ""
-    return tool_result(call.id, harmless_name(call.name), _clean(content), is_error=is_error, kind=kind)
+    if isinstance(content, str):
+        content = clean(content)
+    if problem := too_large(content):
+        content, is_error, kind = problem, True, ""
+    return tool_result(call.id, harmless_name(call.name), content, is_error=is_error, kind=kind)
 
 
-async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[str, bool, str]:
-    """The text for the model, whether that is an error, and the kind of the exception."""
+async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Semaphore) -> tuple[Content, bool, str]:
+    """The content for the model, whether that is an error, and the kind of the exception."""
     tool = toolbox.tools.get(call.name)
     if tool is None:
         return f"there is no tool {call.name!r}; there are {', '.join(toolbox.tools)}", True, ""
@@ -90,8 +92,8 @@ async def _outcome(toolbox: Toolbox, call: agent_pb2.ToolCall, gate: asyncio.Sem
             return _too_slow(toolbox, call)
         return _raised(call, ended.error)
     try:
-        return to_text(ended.value), False, ""
-    except TypeError as error:
+        return read_result("the result", ended.value), False, ""
+    except (NotJsonError, TypeError, ValidationError) as error:
         return _raised(call, error)
 
 
@@ -123,26 +125,3 @@ async def _await(begin: Callable[[], Awaitable[Any]]) -> Ended:
         if is_ctrl_c(error):
             raise
         return Ended(error=error)
-
-
-def to_text(result: Any) -> str:
-    """The text of a result for the model: a str as it is, anything else as JSON. Raises TypeError."""
-    if isinstance(result, str):
-        return result
-    try:
-        return json.dumps(result, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):
-        pass
-    try:
-        from pydantic_core import PydanticSerializationError, to_json
-    except ImportError:
-        raise TypeError(f"the tool returned a {type(result).__name__}, which is no JSON value") from None
-    try:
-        return to_json(result, inf_nan_mode="strings").decode()
-    except (PydanticSerializationError, ValueError):
-        raise TypeError(f"the tool returned a {type(result).__name__}, which is no JSON value") from None
-
-
-def _clean(text: str) -> str:
-    """The text without halves of surrogate pairs, which no message can carry."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -16,7 +16,7 @@ from typing import Any
 from headwater._tools.calls import Toolbox
 from headwater._tools.sloppy import read_object
 from headwater._values.json_values import json_object
-from headwater._values.messages import harmless_name
+from headwater._values.messages import harmless_name, show_result
 from headwater.exceptions import ToolError
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
@@ -113,11 +113,7 @@ class ToolRounds:
         self.calls = []
         self.sequence += 1
         self._tool_seconds += seconds
-        shown = [
-            {"id": r.tool_call_id, "name": r.name, "content": r.content, "is_error": r.HasField("failure")}
-            for r in results
-        ]
-        return StreamChunk("", None, {"sequence": self.sequence, "tool_results": shown})
+        return StreamChunk("", None, {"sequence": self.sequence, "tool_results": list(map(show_result, results))})
 
 
 def _make_harmless(call: agent_pb2.ToolCall) -> None:

@@ -155,7 +155,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
             fields[name] = typing.NotRequired[Annotated[kind, Field(json_schema_extra=facts)] if facts else kind]
     make: Any = TypedDict  # mypy wants the fields spelled out
     arguments = make("arguments", fields)
-    arguments.__pydantic_config__ = ConfigDict(extra="forbid")
+    arguments.__pydantic_config__ = ConfigDict(extra="forbid", val_json_bytes="base64")
     try:
         adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(arguments)
         schema = _without_titles(adapter.json_schema())

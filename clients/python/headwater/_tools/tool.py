@@ -20,6 +20,7 @@ from headwater._tools.schema import (
 )
 from headwater._tools.sloppy import read_object
 from headwater._values.json_values import json_text
+from headwater._values.names import all_names_nearest, names_nearest
 from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
@@ -29,6 +30,7 @@ R = TypeVar("R")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+@all_names_nearest
 class Tool(Generic[P, R]):
     """A function that a model may call; calling the tool calls the function.
 
@@ -163,6 +165,7 @@ def tool(
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
+@names_nearest
 def tool(
     function: Callable[..., Any] | None = None,
     /,

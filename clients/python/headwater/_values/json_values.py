@@ -1,9 +1,7 @@
 """JSON, checked: the one place that turns Python values into JSON text and back.
 
-`json_text` writes what `json.dumps` takes: tuples and enums too, for requests. `exact_json` writes what comes back as
-the same value, for the results and the context of workflows: only `None`, `bool`, `int`, `float`, `str`, `list` and
-`dict` themselves. Their subclasses are refused (an enum, a NumPy number, an OrderedDict, a named tuple): the next step
-would get the plain value and behave differently.
+Values that are not JSON themselves are converted by `plain`. A value that does not convert, is too large or is nested
+too deep is refused, by the path to it.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import json
 import math
 from typing import Any
 
+from headwater._values.plain import NotPlainError, a_value_of, plain
 from headwater._values.validation import invalid, text
 from headwater.exceptions import ValidationError
 
@@ -21,55 +20,61 @@ MAX_DEPTH = 100
 _MAX_VALUES = MAX_BYTES // 2  # each has at least one character of JSON and a comma
 _MAX_BITS = 14_000  # about 4,200 digits; Python itself reads no more than 4,300
 _LONGEST_PATH = 300
-_CURES = {
-    tuple: "write a list",
-    set: "write a sorted list",
-    frozenset: "write a sorted list",
-    bytes: "decode it to a str",
-    bytearray: "decode it to a str",
-}
 
 
 class NotJsonError(Exception):
     """A value that cannot be sent; the message names where it is and the cure."""
 
 
-def exact_json(path: str, value: Any) -> str:
+def exact_json(path: str, value: Any, most: int = MAX_BYTES) -> str:
     """The value as JSON text, keys in their order.
 
     Args:
         path: how the value is called in the error.
         value: the value to write.
+        most: bytes that the text may have.
 
     Raises:
-        NotJsonError: it holds something that is not JSON, is nested too deep or is too large.
+        NotJsonError: it holds something that does not convert to JSON, is nested too deep or is too large.
     """
-    _Check().value(path, value, 1)
-    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    check_size(path, written)
+    plain_value = converted(path, value)
+    written = json.dumps(plain_value, ensure_ascii=False, allow_nan=False)
+    check_size(path, written, most, plain_value)
     return written
 
 
-def check_size(path: str, written: str) -> None:
-    """Raises NotJsonError for text over 1 MiB."""
+def converted(path: str, value: Any) -> Any:
+    """A copy of the value of JSON values alone. Raises NotJsonError, as `exact_json`."""
+    return _Walk().value(path, value, 1)
+
+
+def check_size(path: str, written: str, most: int = MAX_BYTES, value: Any = None) -> None:
+    """Raises NotJsonError for text over the limit; of a dict as `value` it names the largest key."""
     size = len(written) if written.isascii() else len(written.encode())
-    if size > MAX_BYTES:
-        raise NotJsonError(
-            f"{path} has {size:,} bytes as JSON, more than {MAX_BYTES:,}; store it elsewhere and keep where it is"
-        )
+    if size > most:
+        largest = ""
+        if type(value) is dict:
+            key = max(value, key=lambda key: len(json.dumps(value[key])))
+            largest = f" (largest key: `{_cut(key)}`)"
+        limit = f"more than {most:,}; store it elsewhere and keep where it is"
+        raise NotJsonError(f"{path}{largest} has {size:,} bytes as JSON, {limit}")
 
 
-class _Check:
+class _Walk:
     """Walks through a value; it counts, so that a structure that shares its parts endlessly has an end too."""
 
     def __init__(self) -> None:
         self._left = _MAX_VALUES
 
-    def value(self, path: str, value: Any, depth: int) -> None:
+    def value(self, path: str, value: Any, depth: int) -> Any:
         self._left -= 1
         if self._left < 0:
             raise NotJsonError(f"{path} lies in more than {_MAX_VALUES:,} values; store them elsewhere")
         kind = type(value)
+        if depth > MAX_DEPTH and kind in (list, set, dict):
+            raise NotJsonError(f"{path} is nested more than {MAX_DEPTH} levels deep, or holds itself")
+        if value is None or kind is bool:
+            return value
         if kind is str:
             check_text(path, value)
         elif kind is float:
@@ -78,27 +83,48 @@ class _Check:
         elif kind is int:
             if value.bit_length() > _MAX_BITS:
                 raise NotJsonError(f"{path} is a number of more than 4,000 digits; write a str")
-        elif kind is dict or kind is list:
-            if depth > MAX_DEPTH:
-                raise NotJsonError(f"{path} is nested more than {MAX_DEPTH} levels deep, or holds itself")
-            self._items(path, value, depth)
-        elif value is not None and kind is not bool:
-            raise NotJsonError(f"{path} is {_describe(value)}")
+        elif kind is list:
+            return [self.value(_cut(f"{path}[{index}]"), item, depth + 1) for index, item in enumerate(value)]
+        elif kind is set:
+            items = [self.value(f"an item of {path}", item, depth + 1) for item in value]
+            return sorted(items, key=json.dumps)  # the same in all processes
+        elif kind is dict:
+            return self._object(path, value, depth)
+        else:
+            return self.value(path, _plain(path, value), depth)
+        return value
 
-    def _items(self, path: str, value: Any, depth: int) -> None:
-        if type(value) is list:
-            for index, item in enumerate(value):
-                self.value(_cut(f"{path}[{index}]"), item, depth + 1)
-            return
-        for key, item in value.items():
+    def _object(self, path: str, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for given, item in value.items():
+            key = given if type(given) is str else _key(path, given)
             check_key(path, key)
-            self.value(_cut(f"{path}[{quoted(key)}]"), item, depth + 1)
+            if key in result:
+                raise NotJsonError(f"{path} has the key {quoted(key)} twice as JSON; give one of them another name")
+            result[key] = self.value(_cut(f"{path}[{quoted(key)}]"), item, depth + 1)
+        return result
+
+
+def _plain(path: str, value: Any) -> Any:
+    try:
+        return plain(value)
+    except NotPlainError as error:
+        raise NotJsonError(f"{path} is {error}") from None
+
+
+def _key(path: str, key: Any) -> Any:
+    """A key that converts to a str as that str; any other as it is."""
+    try:
+        text = plain(key)
+    except NotPlainError:
+        return key
+    return text if isinstance(text, str) else key
 
 
 def check_key(path: str, key: Any) -> None:
     """Raises NotJsonError for a key that is not a str."""
     if type(key) is not str:
-        raise NotJsonError(f"{path} has the key {_shown(key)}, {_a(type(key))}; write a str")
+        raise NotJsonError(f"{path} has the key {_shown(key)}, {a_value_of(type(key))}; write a str")
     check_text(f"{path}, a key of it,", key)
 
 
@@ -108,21 +134,6 @@ def check_text(path: str, value: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise NotJsonError(f"{path} has half of a surrogate pair at {error.start}; drop it") from None
-
-
-def _describe(value: Any) -> str:
-    kind = type(value)
-    for base in (bool, int, float, str, list, dict):
-        if isinstance(value, base):
-            return f"{_a(kind)}, a subclass of {base.__name__}, and would come back as one; write {base.__name__}(...)"
-    cure = next((cure for base, cure in _CURES.items() if isinstance(value, base)), "")
-    if cure:
-        return f"{_a(kind)}, which JSON does not have; {cure}"
-    return f"{_a(kind)}, not a JSON value; write what it says, and keep live objects in a closure of the handler"
-
-
-def _a(kind: type) -> str:
-    return f"a value of type {kind.__name__}"
 
 
 def quoted(key: str) -> str:
@@ -149,13 +160,22 @@ def checked_json(field: str, value: Any) -> str:
 
 
 def json_text(field: str, value: Any) -> str:
-    """A JSON value as text, keys in the caller's order. Raises ValidationError."""
+    """A value as JSON text of any size, keys in the caller's order. Raises ValidationError."""
     try:
         return text(field, json.dumps(value, ensure_ascii=False, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+    except TypeError:  # something in it is to be converted
+        return text(field, json.dumps(_converted_argument(field, value), ensure_ascii=False, allow_nan=False))
+    except (ValueError, RecursionError) as error:
         if isinstance(error, ValidationError):
             raise
         raise invalid(field, f"must be a JSON value ({error})") from None
+
+
+def _converted_argument(field: str, value: Any) -> Any:
+    try:
+        return converted("the value", value)
+    except NotJsonError as error:
+        raise invalid(field, str(error)) from None
 
 
 def json_object(written: str) -> dict[str, Any] | None:

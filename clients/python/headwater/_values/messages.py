@@ -6,14 +6,13 @@ calls under `tool_calls`, results with the role `tool`. Messages of the contract
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from headwater._values.failures import failure_message
+from headwater._values.images import Image, to_image
 from headwater._values.json_values import json_text
+from headwater._values.tool_results import image_parts, result_text, tool_result
 from headwater._values.validation import invalid, text
 from headwater.v1 import agent_pb2
 
@@ -47,15 +46,6 @@ _PROVIDER_DATA_KEYS = ("provider", "account", "data_json")
 _ODD_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
 _ROLE_NAMES = {role: name for name, role in _ROLES.items() if name != "developer"}
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image: `data` with its `media_type` (such as `image/png`), or a `url` that the provider fetches."""
-
-    data: bytes = field(default=b"", repr=False)
-    media_type: str = ""
-    url: str = ""
 
 
 PartLike: TypeAlias = str | Image | Mapping[str, Any] | agent_pb2.Part
@@ -122,7 +112,7 @@ def _part(name: str, part: Any) -> agent_pb2.Part:
     if isinstance(part, str):
         return agent_pb2.Part(text=text(name, part))
     if isinstance(part, Image):
-        return agent_pb2.Part(image=_image(name, {"data": part.data, "media_type": part.media_type, "url": part.url}))
+        return agent_pb2.Part(image=to_image(name, part))
     if isinstance(part, agent_pb2.Part):
         copy = agent_pb2.Part()
         copy.CopyFrom(part)
@@ -141,12 +131,12 @@ def _part(name: str, part: Any) -> agent_pb2.Part:
 def _part_of_kind(name: str, kind: str, part: Mapping[str, Any]) -> agent_pb2.Part:
     match kind:
         case "image":
-            return agent_pb2.Part(image=_image(name, part))
+            return agent_pb2.Part(image=to_image(name, part))
         case "image_url":
             url = part.get("image_url")
             if isinstance(url, Mapping):
                 _check_keys(f"{name}.image_url", url, ("url",))
-            return agent_pb2.Part(image=_image(name, {"url": url.get("url") if isinstance(url, Mapping) else url}))
+            return agent_pb2.Part(image=to_image(name, {"url": url.get("url") if isinstance(url, Mapping) else url}))
         case "thinking":
             thinking = text(f"{name}.thinking", part.get("thinking"))
             signature = text(f"{name}.signature", part.get("signature", ""))
@@ -172,33 +162,6 @@ def _provider_data(name: str, value: Any) -> agent_pb2.ProviderData:
     return agent_pb2.ProviderData(**{key: text(f"{name}.{key}", value.get(key, "")) for key in _PROVIDER_DATA_KEYS})
 
 
-def _image(name: str, image: Mapping[str, Any]) -> agent_pb2.Image:
-    data, url, media_type = image.get("data"), image.get("url"), image.get("media_type", "")
-    if bool(data) == bool(url):
-        raise invalid(name, "needs either data (bytes, with media_type) or url")
-    if url:
-        if isinstance(url, str) and url.startswith("data:"):
-            return _decode_data_url(name, url)
-        return agent_pb2.Image(url=text(f"{name}.url", url))
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise invalid(f"{name}.data", "must be bytes; decode base64 first")
-    if not media_type:
-        raise invalid(f"{name}.media_type", "is missing; write for example image/png")
-    return agent_pb2.Image(data=bytes(data), media_type=text(f"{name}.media_type", media_type))
-
-
-def _decode_data_url(name: str, url: str) -> agent_pb2.Image:
-    head, _, encoded = url.removeprefix("data:").partition(",")
-    media_type, _, encoding = head.partition(";")
-    try:
-        data = base64.b64decode(encoded, validate=True)
-    except ValueError:
-        data = b""
-    if not (data and media_type and encoding == "base64"):
-        raise invalid(name, "holds a data: URL that is not data:MEDIA_TYPE;base64,DATA; give bytes as data instead")
-    return agent_pb2.Image(data=data, media_type=text(f"{name}.media_type", media_type))
-
-
 def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
     if not isinstance(call, Mapping):
         raise invalid(name, "must be a dict with id, name and arguments")
@@ -218,7 +181,11 @@ def _tool_call(name: str, call: Any) -> agent_pb2.ToolCall:
 
 def _tool_result(name: str, result: Mapping[str, Any]) -> agent_pb2.Part:
     content = result.get("content")
-    written = text(f"{name}.content", content) if isinstance(content, str) else json_text(f"{name}.content", content)
+    written: str | list[agent_pb2.Part] | None = image_parts(f"{name}.content", content)
+    if written is None:
+        written = (
+            text(f"{name}.content", content) if isinstance(content, str) else json_text(f"{name}.content", content)
+        )
     return agent_pb2.Part(
         tool_result=tool_result(
             text(f"{name}.tool_call_id", result.get("tool_call_id", "")),
@@ -234,10 +201,15 @@ def harmless_name(name: str) -> str:
     return _ODD_IN_NAMES.sub("_", name)[:_LONGEST_NAME] or "unknown"
 
 
-def tool_result(call_id: str, name: str, content: str, *, is_error: bool, kind: str = "") -> agent_pb2.ToolResult:
-    """The result of a call; of one that failed, `content` is the reason and `kind` that of the exception."""
-    failure = failure_message(content, reason="TOOL_FAILED", kind=kind) if is_error else None
-    return agent_pb2.ToolResult(tool_call_id=call_id, name=name, content=content, failure=failure)
+def show_result(result: agent_pb2.ToolResult) -> dict[str, Any]:
+    """A result as `metadata["tool_results"]` has it: images stand in its text by their size, and in `parts`."""
+    shown = {
+        "id": result.tool_call_id,
+        "name": result.name,
+        "content": result_text(result),
+        "is_error": result.HasField("failure"),
+    }
+    return shown | {"parts": [_kind_to_dict(part) for part in result.parts]} if result.parts else shown
 
 
 def to_dict(message: agent_pb2.ChatMessage) -> dict[str, Any]:
@@ -275,7 +247,7 @@ def _kind_to_dict(part: agent_pb2.Part) -> dict[str, Any]:
             "type": "tool_result",
             "tool_call_id": result.tool_call_id,
             "name": result.name,
-            "content": result.content or result.failure.message,
+            "content": [_kind_to_dict(part) for part in result.parts] or result.content or result.failure.message,
             "is_error": result.HasField("failure"),
         }
     return {"type": "text", "text": part.text} if kind else {"type": "provider_data"}

@@ -67,12 +67,12 @@ class Outbox:
         self._resized(_size(message))
 
     def restart(self, results: Iterable[worker_service_pb2.TaskResult], wanted: Container[str]) -> None:
-        """Begins a connection: chunks of tasks that are still wanted, then all results."""
-        chunks = [m for m in self._waiting if m.HasField("chunk") and m.chunk.task_id in wanted]
+        """Begins a connection: chunks and progress of tasks that are still wanted, then all results."""
+        said = [m for m in self._waiting if (m.chunk.task_id or m.progress.task_id) in wanted]
         self._waiting.clear()
         self._size = 0
         self._resized(0)
-        for message in chunks:
+        for message in said:
             self.put(message)
         for result in results:
             self.put(worker_service_pb2.AttachRequest(result=result))
@@ -86,7 +86,8 @@ class Outbox:
 
 
 def _size(message: worker_service_pb2.AttachRequest) -> int:
-    return len(message.chunk.content) + len(message.chunk.thinking) + _MESSAGE_COST
+    said = len(message.chunk.content) + len(message.chunk.thinking) + len(message.progress.progress_json)
+    return said + _MESSAGE_COST
 
 
 class Attachment:
@@ -123,8 +124,9 @@ class Attachment:
         Raises:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, and this side did not end it.
+            AuthenticationError: the function that gives the token failed.
         """
-        call = (await open_channel(self._server)).workers.Attach(metadata=self._server.headers())
+        call = (await open_channel(self._server)).workers.Attach(metadata=await self._server.headers())
         # A separate task that the leaving side cancels: a call that is cancelled directly, before it is connected, lets
         # its writer wait for ever.
         self._reading = asyncio.create_task(self._read(call, registration, registered))

@@ -15,69 +15,22 @@ import functools
 import inspect
 import json
 import logging
-import threading
 from collections.abc import Callable, Generator
 from contextlib import aclosing, closing
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
 from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, in_thread
-from headwater._worker.chunks import ChunkRelay, Emit
+from headwater._worker.chunks import ChunkRelay
+from headwater._worker.output import Output
 from headwater._worker.runners import on_loop
 from headwater._worker.shared_context import SharedContext
+from headwater._worker.step import HandlerStep
 from headwater.exceptions import NonRetryableError
 from headwater.v1 import error_pb2, worker_service_pb2
 
 log = logging.getLogger("headwater.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerStep:
-    """The step that a handler runs for.
-
-    Attributes:
-        name: its name.
-        action: its label.
-        handler: the name under which the handler is registered.
-        depends_on: names of the steps that it depends on.
-        metadata: the value of `add_step(metadata=...)`.
-        attempt: number of this attempt, from 1.
-        description: its purpose.
-        run_id: id of the run.
-        idempotency_key: the same in all attempts of this step of this run, and different for every other step: for
-            calls to other services that must take effect once.
-    """
-
-    name: str
-    action: str
-    handler: str
-    depends_on: list[str]
-    metadata: dict[str, Any]
-    attempt: int
-    description: str
-    run_id: str
-    idempotency_key: str
-    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the result of this attempt is no longer wanted: its run was cancelled, its time is over, or its
-        worker stops. A function that is not async is to look at it between pieces of work, and to return then.
-        """
-        return self._cancelled.is_set()
-
-    def wait_cancelled(self, seconds: float) -> bool:
-        """Wait until the attempt is cancelled, at most so many seconds; whether it is. Blocks: for threads only."""
-        return self._cancelled.wait(seconds)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "_cancelled"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in (state | {"_cancelled": threading.Event()}).items():
-            object.__setattr__(self, name, value)
 
 
 class _HandlerError(Exception):
@@ -92,7 +45,7 @@ async def run_handler(
     handler: Callable[..., Any],
     agent: Any,
     task: worker_service_pb2.WorkerTask,
-    emit: Emit,
+    output: Output,
     loop: asyncio.AbstractEventLoop,
 ) -> worker_service_pb2.TaskResult:
     """Run a handler and say how it ended; to be awaited on the background loop.
@@ -103,12 +56,12 @@ async def run_handler(
             it returns or, if it returns none, the joined output.
         agent: its first argument.
         task: its task.
-        emit: sends its output.
+        output: sends what it says.
         loop: where async handlers run.
     """
-    relay = ChunkRelay(emit)
+    relay = ChunkRelay(output.emit)
     try:
-        result = await _result(handler, agent, task, relay, loop)
+        result = await _result(handler, agent, _step(task, output.progress), task, relay, loop)
         await relay.flush()
         return result
     finally:
@@ -118,11 +71,11 @@ async def run_handler(
 async def _result(
     handler: Callable[..., Any],
     agent: Any,
+    step: HandlerStep,
     task: worker_service_pb2.WorkerTask,
     relay: ChunkRelay,
     loop: asyncio.AbstractEventLoop,
 ) -> worker_service_pb2.TaskResult:
-    step = _step(task)
     context = SharedContext(task.context_json)
     try:
         value = await _run(handler, (agent, step, context.values), step, relay, loop)
@@ -154,7 +107,7 @@ def failed(task: worker_service_pb2.WorkerTask, failure: error_pb2.Failure) -> w
     return worker_service_pb2.TaskResult(task_id=task.task_id, failure=failure)
 
 
-def _step(task: worker_service_pb2.WorkerTask) -> HandlerStep:
+def _step(task: worker_service_pb2.WorkerTask, report: Callable[[str], None]) -> HandlerStep:
     return HandlerStep(
         name=task.step.name,
         action=task.step.action,
@@ -165,6 +118,10 @@ def _step(task: worker_service_pb2.WorkerTask) -> HandlerStep:
         description=task.step.description,
         run_id=task.run_id,
         idempotency_key=task.idempotency_key,
+        last_progress=json.loads(task.progress_json) if task.progress_json else None,
+        request_id=task.request_id,
+        traceparent=task.traceparent,
+        _report=report,
     )
 
 

@@ -21,11 +21,18 @@ _LOOK_AT_LOOP_SECONDS = 1.0
 async def on_loop(
     loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, Any]], on_cancel: Callable[[], None]
 ) -> Ended:
-    """Runs a coroutine on another loop, or on this one, in a new task. Calls `on_cancel` before it is cancelled."""
+    """Runs a coroutine on another loop, or on this one, in a new task. Calls `on_cancel` before it is cancelled.
+
+    Raises CannotRunError for a loop that is closed, or about to be.
+    """
     ended: concurrent.futures.Future[Ended] = concurrent.futures.Future()
     tasks: list[asyncio.Task[None]] = []
 
     async def run() -> None:
+        # In its last moments a loop still runs tasks, but warns of each async generator that begins.
+        if getattr(loop, "_asyncgens_shutdown_called", False):
+            ended.set_exception(_loop_is_closed())
+            return
         try:
             resolve(ended, Ended(await work()))
         except BaseException as error:

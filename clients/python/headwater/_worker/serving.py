@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from headwater._worker.worker import Worker
+
+
+async def before_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event | None) -> bool:
+    """Does the work unless `stop` is set before its end, and says whether it was done."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.wait([working, stopping])
 
 
 async def serve(worker: Worker, stop: asyncio.Event | None, drain_seconds: float) -> None:

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from headwater._values.json_values import check_key, check_size, exact_json, quoted
+from headwater._values.plain import from_json
+
+T = TypeVar("T")
+
+
+class Context(dict[str, Any]):
+    """The context of a run as a handler gets it: a dict of JSON values, to read and to change."""
+
+    def get_as(self, key: str, kind: type[T]) -> T:
+        """The value of a key as an object of a type, such as a pydantic model: `context.get_as("order", Order)`.
+
+        Changes of that object are not changes of the context; assign it to the key.
+
+        Raises:
+            KeyError: there is no such key.
+            ValidationError: the value does not fit the type; this fails the step for good.
+            ToolError: pydantic is not installed.
+        """
+        value: T = from_json(self[key], kind)
+        return value
 
 
 class SharedContext:
-    """The context of a run as a plain dict for one handler, and the handler's changes.
+    """The context of a run as a dict for one handler, and the handler's changes.
 
     Attributes:
         values: the dict that the handler gets and changes.
     """
 
     def __init__(self, text: str) -> None:
-        self.values: dict[str, Any] = json.loads(text) if text else {}
+        self.values = Context(json.loads(text) if text else {})
         self._before = dict(self.values)
         self._texts = {key: _dump(value) for key, value in self.values.items()}
 

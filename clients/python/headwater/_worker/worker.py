@@ -22,29 +22,31 @@ from typing import Any, TypeAlias, TypeVar
 
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.origin import origin, origin_of
+from headwater._grpc.other_servers import explain
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
+from headwater._values.background import report_death
 from headwater._values.failures import failure_message, failure_of
-from headwater._values.threads import StuckThreadsError, threads_are_stuck
+from headwater._values.threads import StuckThreadsError
 from headwater._worker.attachment import Attachment, Outbox
-from headwater._worker.chunks import Emit
 from headwater._worker.handlers import failed
+from headwater._worker.output import Output
 from headwater._worker.places import Places
-from headwater.exceptions import HeadwaterError, ServerUnavailableError, WorkflowError
+from headwater._worker.stuck import StuckThreads
+from headwater.exceptions import AuthenticationError, HeadwaterError, ServerUnavailableError, WorkflowError
 from headwater.v1 import worker_service_pb2
 
 T = TypeVar("T")
 
-TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Emit], Awaitable[worker_service_pb2.TaskResult]]
+TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Output], Awaitable[worker_service_pb2.TaskResult]]
 """Does a task, on the background loop."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 6.0
-_LOOK_AT_THREADS_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
-_CHUNK_CHARACTERS = 16 * 1024
 _MAX_RESULT_BYTES = 3 * 1024 * 1024
 _FINAL = frozenset(
     {
@@ -57,8 +59,9 @@ _FINAL = frozenset(
     }
 )
 
-_DRAIN, _WAITING = "drain", "waiting"
-"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back."""
+_DRAIN, _WAITING, _PROGRESS = "drain", "waiting", "progress"
+"""Features of the protocol: `capacity` and tasks that are handed back; tasks that give their place back; tasks that
+report how far they are."""
 
 CLIENT_VERSION = f"headwater-python/{version('headwater')}"
 
@@ -100,15 +103,13 @@ class Worker:
         self._failure: HeadwaterError | None = None
         self._last_error: HeadwaterError | None = None
         self._was_registered = False
+        self._lost_by = ""
         self._refused_since: float | None = None
         self._closing = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._stuck: asyncio.Task[None] | None = None
-
-    @property
-    def _is_stuck(self) -> bool:
-        return self._stuck is not None and not self._stuck.done()
+        name = f"worker {self.worker_id} of queue {queue!r}"
+        self._stuck = StuckThreads(name, self._closing, lambda takes: self._offer(concurrency if takes else 0))
 
     @property
     def failure(self) -> HeadwaterError | None:
@@ -121,7 +122,7 @@ class Worker:
         Raises:
             ForkError: in a process that was forked while its parent had a channel open.
         """
-        background().submit(self._run())
+        report_death(background().submit(self._run()), f"worker {self.worker_id} of queue {self.queue!r}", self._died)
 
     async def wait_registered(self, timeout: float) -> None:
         """Wait until the server knows the worker with all its handlers; from any loop.
@@ -188,20 +189,8 @@ class Worker:
     def _offer(self, concurrency: int) -> None:
         """Tells the server how many tasks the worker takes."""
         if _DRAIN in self._features:
-            capacity = worker_service_pb2.WorkerCapacity(concurrency=concurrency)
+            capacity = worker_service_pb2.WorkerCapacity(concurrency=0 if self._draining else concurrency)
             self._outbox.put(worker_service_pb2.AttachRequest(capacity=capacity))
-
-    async def _wait_for_threads(self) -> None:
-        """Takes no tasks as long as the threads of this process are stuck."""
-        log.error("worker %s of queue %r takes no more tasks: its threads are stuck", self.worker_id, self.queue)
-        self._offer(0)
-        while threads_are_stuck() and not self._closing.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AT_THREADS_SECONDS):
-                    await self._closing.wait()
-        if not (self._draining or self._closing.is_set()):
-            log.warning("worker %s of queue %r takes tasks again", self.worker_id, self.queue)
-            self._offer(self._concurrency)
 
     async def _close(self) -> None:
         if self._closer is None:
@@ -210,8 +199,7 @@ class Worker:
 
     async def _shut_down(self) -> None:
         self._closing.set()
-        if self._stuck is not None:
-            await asyncio.wait([self._stuck])
+        await self._stuck.wait()
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -235,16 +223,18 @@ class Worker:
                     async with asyncio.timeout(pause):
                         await self._closing.wait()
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        except HeadwaterError as error:
-            self._failure = error
-        except Exception as error:  # noqa: BLE001  the waiting callers get it
-            self._failure = WorkflowError(f"the worker of the queue {self.queue!r} failed: {error!r}")
-            self._failure.__cause__ = error
         finally:
-            if self._failure is not None:
-                self._failed.set()
             for task in self._tasks.values():
                 task.cancel()
+
+    def _died(self, error: BaseException) -> None:
+        """It has given up, or failed: those that wait for it get the reason."""
+        if isinstance(error, HeadwaterError):
+            self._failure = error
+        else:
+            self._failure = WorkflowError(f"the worker of the queue {self.queue!r} failed: {error!r}")
+            self._failure.__cause__ = error
+        self._failed.set()
 
     async def _attach(self) -> bool:
         """One connection; whether to connect again at once. Raises HeadwaterError when that makes no sense."""
@@ -256,7 +246,7 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
-            features=[_DRAIN, _WAITING],
+            features=[_DRAIN, _WAITING, _PROGRESS],
         )
         was_registered = False
 
@@ -264,12 +254,13 @@ class Worker:
             nonlocal was_registered
             was_registered = self._was_registered = True
             self._refused_since = None
-            log.info("serves queue %s at %s", self.queue, self._server.target)
+            self._lost_by = ""
+            log.info("serves queue %s at %s", self.queue, self._server.target, extra={"is_registration": True})
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
             self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
-            if self._draining or self._is_stuck:
+            if self._draining or self._stuck:
                 self._offer(0)
             if names == sorted(self._handlers):
                 self._registered.set()
@@ -280,8 +271,9 @@ class Worker:
         try:
             await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
-            self._lost(to_exception(error, target=self._server.target))
-        except ServerUnavailableError as error:
+            answers = "" if self._was_registered else await explain(error, self._server.target)
+            self._lost(to_exception(error, target=self._server.target, answers=answers))
+        except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)
         else:
             return True
@@ -291,14 +283,18 @@ class Worker:
         return was_registered
 
     def _lost(self, error: HeadwaterError) -> None:
-        if error.code is not None and error.code.name in _FINAL:
+        if isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
             now = asyncio.get_running_loop().time()
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
                 raise error
-            log.warning("worker %s of queue %r was refused and tries again: %s", self.worker_id, self.queue, error)
         self._last_error = error
-        log.info("worker %s of queue %r is not connected: %s", self.worker_id, self.queue, error)
+        reason = f"{type(error).__name__} {error.code}"
+        if self._lost_by == reason:  # it tries each second, and one line says it all
+            return
+        self._lost_by = reason
+        level = logging.INFO if self._refused_since is None else logging.WARNING
+        log.log(level, "is not connected to queue %s and tries again: %s", self.queue, error)
 
     def _take(self, message: worker_service_pb2.AttachResponse) -> None:
         match message.WhichOneof("kind"):
@@ -306,6 +302,7 @@ class Worker:
                 task = message.task
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
+                    report_death(work, f"the work on step {task.step.name!r} of run {task.run_id}")
                     work.add_done_callback(functools.partial(self._worked, task))
                     if self._draining:  # it was on its way
                         work.cancel()
@@ -323,22 +320,25 @@ class Worker:
     async def _work(self, task: worker_service_pb2.WorkerTask) -> worker_service_pb2.TaskResult:
         async with self._places.take(task, functools.partial(self._wait_for, task.task_id)):
             self._begun.add(task.task_id)
+            origin.set(origin_of(task))
             handler = self._handlers.get(task.step.handler)
             if handler is None:
                 return failed(task, failure_message(f"this worker has no handler {task.step.handler!r}"))
+            output = Output(task.task_id, self._outbox, lambda: _PROGRESS in self._features)
             try:
-                result = await handler(task, functools.partial(self._emit, task.task_id))
+                result = await handler(task, output)
             except StuckThreadsError as error:
                 if _DRAIN not in self._features:
                     return failed(task, failure_message(str(error)))
-                if not self._is_stuck:
-                    self._stuck = asyncio.create_task(self._wait_for_threads())
-                return _handed_back(task, begun=False)
+                self._stuck.begin()
+                return _handed_back(task, begun=False, reason=f"it takes no more tasks: {error}")
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
                 log.warning("step %r of run %s failed", task.step.name, task.run_id, exc_info=error)
                 return failed(task, failure_of(error))
+            finally:
+                output.close()
         result.task_id = task.task_id
         log.info("step %r of run %s is done", task.step.name, task.run_id)
         if result.ByteSize() > _MAX_RESULT_BYTES:
@@ -357,7 +357,8 @@ class Worker:
         begun = task.task_id in self._begun
         self._begun.discard(task.task_id)
         if not work.cancelled():
-            result = work.result()
+            error = work.exception()  # a fault of the worker itself
+            result = work.result() if error is None else failed(task, failure_of(error))
         elif not (self._closing.is_set() or self._draining):
             return
         elif _DRAIN in self._features:
@@ -367,18 +368,12 @@ class Worker:
         self._results[task.task_id] = result
         self._outbox.put(worker_service_pb2.AttachRequest(result=result))
 
-    async def _emit(self, task_id: str, content: str, thinking: str) -> None:
-        for start in range(0, max(len(content), len(thinking)), _CHUNK_CHARACTERS):
-            await self._outbox.room()
-            end = start + _CHUNK_CHARACTERS
-            chunk = worker_service_pb2.TaskChunk(
-                task_id=task_id, content=content[start:end], thinking=thinking[start:end]
-            )
-            self._outbox.put(worker_service_pb2.AttachRequest(chunk=chunk))
 
-
-def _handed_back(task: worker_service_pb2.WorkerTask, *, begun: bool) -> worker_service_pb2.TaskResult:
-    return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=worker_service_pb2.TaskHandback(begun=begun))
+def _handed_back(
+    task: worker_service_pb2.WorkerTask, *, begun: bool, reason: str = ""
+) -> worker_service_pb2.TaskResult:
+    back = worker_service_pb2.TaskHandback(begun=begun, reason=reason)
+    return worker_service_pb2.TaskResult(task_id=task.task_id, handed_back=back)
 
 
 async def _there(coroutine: Coroutine[Any, Any, T]) -> T:

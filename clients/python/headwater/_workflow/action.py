@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headwater._call.arguments import effort_name
 from headwater._values.replies import reply_message
-from headwater._worker.chunks import Emit
 from headwater._worker.handlers import run_handler
+from headwater._worker.output import Output
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.request import ACTION_HANDLER
 from headwater.v1 import agent_pb2, worker_service_pb2
@@ -26,14 +26,14 @@ def task_handlers(
     """The handlers that a worker hosts for an agent, looked up again for each task, and its action steps if wanted."""
 
     def hosting(name: str) -> TaskHandler:
-        def handle(task: worker_service_pb2.WorkerTask, emit: Emit) -> Awaitable[worker_service_pb2.TaskResult]:
-            return run_handler(handlers[name], agent, task, emit, loop)
+        def handle(task: worker_service_pb2.WorkerTask, output: Output) -> Awaitable[worker_service_pb2.TaskResult]:
+            return run_handler(handlers[name], agent, task, output, loop)
 
         return handle
 
-    async def act(task: worker_service_pb2.WorkerTask, emit: Emit) -> worker_service_pb2.TaskResult:
+    async def act(task: worker_service_pb2.WorkerTask, output: Output) -> worker_service_pb2.TaskResult:
         facts: dict[str, Any] = {}
-        result = await run_handler(_action(task, facts), agent, task, emit, loop)
+        result = await run_handler(_action(task, facts), agent, task, output, loop)
         if facts and result.WhichOneof("outcome") == "result_json":
             result.reply.CopyFrom(reply_message(facts))
         return result

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from headwater._call.request import add_choices, build_agent
 from headwater._values.json_values import checked_json
-from headwater._values.names import nearest
+from headwater._values.names import advice
 from headwater._values.replies import CUT_REASONS, FINISH_REASON_NUMBERS
 from headwater._values.validation import invalid, seconds, text
 from headwater.v1 import agent_pb2
@@ -121,10 +121,7 @@ def step_agent(settings: StepSettings, others: Iterable[str]) -> agent_pb2.Agent
     known = StepSettings.__annotations__
     for name in values:
         if name not in known:
-            names = [*known, *others]
-            meant = nearest(name, names)
-            advice = f"; did you mean {meant}?" if meant else f"; there are {', '.join(names)}"
-            raise TypeError(f"add_step() has no argument {name!r}{advice}")
+            raise TypeError(f"add_step() has no argument {name!r}{advice(name, [*others, *known])}")
     if not values:
         return None
     config = build_agent(

@@ -1,4 +1,4 @@
-"""A run's context on the caller's side: JSON values out, JSON values back into the caller's own dict."""
+"""A run's context on the caller's side: values out as JSON, JSON values back into the caller's own dict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from headwater._values.json_values import checked_json
+from headwater._values.json_values import NotJsonError, checked_json, converted
 from headwater._values.validation import invalid
 
 
@@ -14,7 +14,7 @@ def context_text(context: Any) -> str:
     """The context that a run begins with, as JSON text.
 
     Raises:
-        ValidationError: it is no dict, holds what is not JSON (the key is named), or is over 1 MiB.
+        ValidationError: it is no dict, holds what does not convert to JSON (the key is named), or is over 1 MiB.
     """
     if context is None:
         return "{}"
@@ -33,8 +33,8 @@ def update(own: MutableMapping[str, Any], final: Mapping[str, Any]) -> None:
 
 
 def _same(before: Any, now: Any) -> bool:
-    """As JSON: 3, 3.0 and True are equal in Python."""
+    """As JSON: 3, 3.0 and True are equal in Python, and a model is the same as what it converts to."""
     try:
-        return before == now and json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
-    except (TypeError, ValueError, RecursionError):  # it was changed to something else meanwhile
+        return json.dumps(converted("", before), sort_keys=True) == json.dumps(now, sort_keys=True)
+    except NotJsonError:  # it was changed to something else meanwhile
         return False

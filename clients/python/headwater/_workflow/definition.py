@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
+from headwater._values.names import all_names_nearest
 from headwater._values.replies import FINISH_REASON_NUMBERS
 from headwater._values.validation import text
 from headwater._workflow.arguments import (
@@ -34,6 +35,7 @@ MAX_STEPS = 2_000
 MAX_NAME = 256
 
 
+@all_names_nearest
 @dataclass(frozen=True)
 class Step:
     """One node of a workflow. `Workflow.add_step` makes it and says what the fields mean."""
@@ -59,6 +61,7 @@ class Step:
         return self.retry_policy.max_attempts - 1
 
 
+@all_names_nearest
 class Workflow:
     """A definition: steps that depend on each other without a cycle. It does no I/O.
 

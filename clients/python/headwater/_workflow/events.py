@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
-from headwater._values.replies import reply_facts
+from headwater._values.replies import reply_facts, usage_counts
 from headwater._workflow.result import SkipReason, StepStatus, skipped_in_words, status_of_run, to_skip_reason
 from headwater.exceptions import Failure
 from headwater.v1 import workflow_pb2
@@ -27,6 +27,7 @@ class WorkflowEventType(StrEnum):
     STEP_STARTED = "step_started"
     STEP_WAITING_FOR_WORKER = "step_waiting_for_worker"
     CHUNK = "chunk"
+    STEP_PROGRESS = "step_progress"
     STEP_COMPLETED = "step_completed"
     STEP_FAILED = "step_failed"
     STEP_RETRYING = "step_retrying"
@@ -52,6 +53,7 @@ class WorkflowEvent:
         thinking: thinking of a chunk.
         omitted_characters: characters of the step's output before this chunk that the server no longer has.
         result: on `step_completed`: the step's result.
+        progress: on `step_progress`: the value that its handler gave `step.heartbeat`.
         error: in words, what went wrong, or why a step is skipped.
         failure: why a step or the run failed, as facts.
         skip_reason: on `step_skipped`: why.
@@ -62,7 +64,7 @@ class WorkflowEvent:
         status: on `run_finished`: how the run ended.
         failed_steps: on `run_finished`: names of the steps that failed, at most 100.
         finish_reason: when an attempt of an action step has ended with a reply: why the model stopped.
-        usage: then too: counts of tokens by name, of this attempt.
+        usage: then too: counts of tokens by name, of this attempt; on `run_finished` of all action steps together.
         model: then too: the model asked for.
         provider: then too: name of the provider that answered.
     """
@@ -77,6 +79,7 @@ class WorkflowEvent:
     thinking: str = ""
     omitted_characters: int = 0
     result: Any = None
+    progress: Any = None
     error: str = ""
     delay: float = 0.0
     queue: str = ""
@@ -98,6 +101,7 @@ _TYPES = {
     "step_started": WorkflowEventType.STEP_STARTED,
     "step_waiting": WorkflowEventType.STEP_WAITING_FOR_WORKER,
     "step_chunk": WorkflowEventType.CHUNK,
+    "step_progress": WorkflowEventType.STEP_PROGRESS,
     "step_completed": WorkflowEventType.STEP_COMPLETED,
     "step_failed": WorkflowEventType.STEP_FAILED,
     "step_retrying": WorkflowEventType.STEP_RETRYING,
@@ -132,6 +136,8 @@ def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, A
                 "thinking": chunk.thinking,
                 "omitted_characters": chunk.omitted_characters,
             }
+        case "step_progress":
+            return {"progress": json.loads(message.step_progress.progress_json)}
         case "step_completed":
             completed = message.step_completed
             result = json.loads(completed.result_json) if completed.result_json else None
@@ -159,6 +165,7 @@ def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, A
                 **_failure(finished),
                 "status": status_of_run(finished.status),
                 "failed_steps": tuple(finished.failed_steps),
+                "usage": usage_counts(finished.usage) if finished.HasField("usage") else None,
             }
         case _:
             return {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
 from headwater._grpc.server import Server
+from headwater._values.background import report_death
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import int32
-from headwater._worker.places import given_back
+from headwater._worker.places import current, given_back
 from headwater._workflow.events import WorkflowEvent, to_event
 from headwater._workflow.result import WorkflowResult, to_result
 from headwater._workflow.run import WorkflowStream
@@ -21,6 +24,7 @@ from headwater.exceptions import WorkflowError
 ProgressCallback: TypeAlias = Callable[[WorkflowEvent], Awaitable[None] | None]
 
 
+@all_names_nearest
 class WorkflowRunHandle:
     """A run that continues by itself. `WorkflowAgent.start_workflow` makes it.
 
@@ -31,12 +35,14 @@ class WorkflowRunHandle:
         id: id of the run.
     """
 
-    def __init__(self, server: Server, run_id: str, stream: WorkflowStream, queues: Collection[str]) -> None:
+    def __init__(self, server: Server, run_id: str, stream: WorkflowStream) -> None:
         self.id = run_id
-        self._queues = queues
+        self._queues = stream.queues
         self._server = server
-        self._task = asyncio.create_task(stream.read_to_end(), name=f"headwater run {run_id}")
-        self._task.add_done_callback(_look_at)
+        reading = contextvars.copy_context()
+        reading.run(current.set, None)  # a handler does not wait for a run yet that it has started
+        self._task = asyncio.create_task(stream.read_to_end(), name=f"headwater run {run_id}", context=reading)
+        report_death(self._task, f"the watch of run {run_id}, whose handlers are no longer hosted here")
 
     def __repr__(self) -> str:
         return f"WorkflowRunHandle(id={self.id!r})"
@@ -64,7 +70,7 @@ class WorkflowRunHandle:
     def events(self, after_sequence: int = 0) -> RunWatch[WorkflowEvent]:
         """The events of the run, from the first or after one, then as they come, to its end."""
         convert = functools.partial(to_event, self.id)
-        return RunWatch(self._server, self.id, convert, int32("after_sequence", after_sequence))
+        return RunWatch(self._server, self.id, convert, int32("after_sequence", after_sequence), queues=self._queues)
 
     async def status(self) -> WorkflowResult:
         """How far the run is."""
@@ -77,12 +83,6 @@ class WorkflowRunHandle:
             WorkflowError: it has completed or failed already.
         """
         await cancel_run(self._server, self.id)
-
-
-def _look_at(task: asyncio.Task[WorkflowResult]) -> None:
-    """`result` raises what went wrong. When it is not called, asyncio shall not complain."""
-    if not task.cancelled():
-        task.exception()
 
 
 class WorkflowProgress:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from headwater._call.request import build_agent
 from headwater._values.validation import invalid, text
+from headwater._workflow.arguments import flag
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
+from headwater.agent import Agent
 from headwater.exceptions import WorkflowValidationError
 from headwater.v1 import agent_pb2, workflow_pb2, workflow_service_pb2
 
@@ -37,15 +42,48 @@ class AgentSettings:
     has_api_key: bool
 
 
+def check_handler(name: Any, handler: Any) -> None:
+    """Raises ValidationError for a bad name, and for an object that cannot be a handler."""
+    if not 1 <= len(text("name", name)) <= 256 or name == ACTION_HANDLER:
+        raise invalid("name", f"must be 1 to 256 characters, and not {ACTION_HANDLER}")
+    if not callable(handler):
+        raise invalid("handler", f"must be a function of (agent, step, context), not {type(handler).__name__}")
+    try:
+        inspect.signature(handler).bind(None, None, None)
+    except TypeError as error:
+        raise invalid("handler", f"must take three arguments (agent, step, context): {error}") from None
+    except ValueError:
+        pass  # written in C, and says nothing about its arguments
+
+
+def settings_of(agent: Agent) -> AgentSettings:
+    """The settings of an agent."""
+    return AgentSettings(
+        build_agent(
+            instructions=agent.instructions,
+            model=agent.model,
+            provider=agent.provider,
+            sampling_values={"temperature": agent.temperature, "max_tokens": agent.max_tokens},
+            reasoning_effort=agent.reasoning_effort,
+            labels=agent.labels,
+            user=agent.user,
+        ),
+        agent.timeout,
+        bool(agent.tools),
+        bool(agent.api_key),
+    )
+
+
 def check_workflow(workflow: Any) -> None:
     """Refuse, with ValidationError, what is no workflow."""
     if not isinstance(workflow, Workflow):
         raise invalid("workflow", f"must be a Workflow, not {type(workflow).__name__}; see agent.create_workflow")
 
 
-def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workflow:
-    """The definition with its agent."""
+def workflow_message(workflow: Any, agent: AgentSettings, parallel: bool) -> workflow_pb2.Workflow:
+    """The definition with its agent; unless `parallel`, each step runs alone."""
     check_workflow(workflow)
+    together = flag("parallel", parallel)
     actions = [step.name for step in workflow.steps if _is_action(step)]
     if actions and agent.has_api_key:
         raise invalid(
@@ -55,6 +93,8 @@ def workflow_message(workflow: Any, agent: AgentSettings) -> workflow_pb2.Workfl
         )
     message = to_message(workflow, partial(_to_step, agent=agent))
     message.agent.CopyFrom(agent.message)
+    for step in message.steps:
+        step.exclusive |= not together
     return message
 
 
@@ -90,6 +130,11 @@ def merged_violations(
 def refuse(found: list[Violation]) -> WorkflowValidationError:
     """The error that names every mistake."""
     return WorkflowValidationError("; ".join(f"{path}: {what}" for path, what in found), found)
+
+
+def own_handlers(workflow: workflow_pb2.Workflow) -> Mapping[int, str]:
+    """The handlers that the run's own queue must have, by the index of their step."""
+    return {index: step.handler for index, step in enumerate(workflow.steps) if step.handler and not step.queue}
 
 
 def _is_action(step: Step) -> bool:

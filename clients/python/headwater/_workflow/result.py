@@ -59,6 +59,7 @@ class StepResult:
         usage: on an action step: counts of tokens by name, over all its attempts; None when the provider gave none.
         model: on an action step: the model asked for.
         provider: on an action step: name of the provider that answered.
+        progress: the value that its handler gave `step.heartbeat` last, in any attempt; None when it gave none.
     """
 
     name: str
@@ -75,6 +76,7 @@ class StepResult:
     usage: Mapping[str, int] | None = None
     model: str | None = None
     provider: str | None = None
+    progress: Any = None
 
     @property
     def successful(self) -> bool:
@@ -220,6 +222,7 @@ def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
         failure=to_failure(step.failure) if step.HasField("failure") else None,
         skip_reason=to_skip_reason(step.skip_reason) if step.skip_reason else None,
         skipped_because_of=tuple(step.skipped_because_of),
+        progress=json.loads(step.progress_json) if step.progress_json else None,
         **vars(reply_facts(step.reply)),
     )
 

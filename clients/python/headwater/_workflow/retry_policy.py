@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater._values.durations import to_duration
+from headwater._values.names import all_names_nearest
 from headwater._values.validation import finite, int32, invalid
 from headwater.v1 import workflow_pb2
 
@@ -14,6 +15,7 @@ MAX_BACKOFF = 100.0
 LONGEST_DELAY_SECONDS = 86_400
 
 
+@all_names_nearest
 @dataclass(frozen=True)
 class RetryPolicy:
     """When and how often a failed attempt of a step is repeated.

@@ -17,12 +17,13 @@ import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from headwater._grpc.channels import open_channel
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
+from headwater._values.background import report_death
 from headwater._worker.worker import TaskHandler
 from headwater._workflow.context import update as update_context
 from headwater._workflow.definition import Violation
@@ -64,6 +65,7 @@ class Session:
         hosts: the agent's workers.
         place: where to host handlers for the run; None when it needs none of this process.
         handlers: all that this process has.
+        queues: those of the run's handlers.
         mistakes: those that were found in the definition.
     """
 
@@ -73,8 +75,10 @@ class Session:
         hosts: Hosts,
         place: ProcessIdentity | None,
         handlers: Mapping[str, TaskHandler],
+        queues: Collection[str],
         mistakes: Sequence[Violation] = (),
     ) -> None:
+        self.queues = queues
         self._server = server
         self._hosts = hosts
         self._identity = place
@@ -178,6 +182,11 @@ class WorkflowStream:
         self._ended = False
         self._cut = ""  # why it ended before the run, when its reader did not end it
 
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues of the run's handlers, once it has begun."""
+        return () if self._session is None else self._session.queues
+
     def __aiter__(self) -> WorkflowStream:
         return self
 
@@ -227,13 +236,14 @@ class WorkflowStream:
         if self._beginning is not None:
             raise RuntimeError("another task already waits for the first event of this stream")
         (await open_channel(self._server)).streams.add(self)
-        self._session, beginning = self._begin()
+        session, beginning = self._begin()
+        self._session = session
         self._beginning = background().submit(beginning)
         begun = await result_of(self._beginning)
         self.run_id = begun.run_id
         convert = functools.partial(to_event, begun.run_id)
-        self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True)
-        self._watching_worker = background().submit(self._session.watch_worker(self._watch, self._failures))
+        self._watch = RunWatch(self._server, begun.run_id, convert, begun.after, patient=True, queues=session.queues)
+        self._watching_worker = _look_after_worker(session, self._watch, self._failures)
         return self._watch
 
     async def _finish(self, result: WorkflowResult) -> None:
@@ -283,6 +293,7 @@ class WorkflowStream:
         if self._session is not None and self._beginning is not None and not sys.is_finalizing():
             with contextlib.suppress(ForkError):  # in a child of a fork: the run is its parent's
                 self._giving_up = background().submit(self._session.give_up(self._beginning, cancel=self._cancels))
+                report_death(self._giving_up, f"leaving run {self.run_id}")
                 _remember(self._giving_up)
 
     async def aclose(self) -> None:
@@ -295,6 +306,20 @@ class WorkflowStream:
 
     def __del__(self) -> None:
         self.cancel()
+
+
+def _look_after_worker(
+    session: Session, watch: RunWatch[WorkflowEvent], failures: list[HeadwaterError]
+) -> concurrent.futures.Future[None]:
+    """`Session.watch_worker`, without a reference to the stream: that ends the run when it is dropped."""
+
+    def died(error: BaseException) -> None:
+        failures.append(WorkflowError(f"the look at the worker of the run failed: {error!r}"))
+        watch.cancel()
+
+    looking = background().submit(session.watch_worker(watch, failures))
+    report_death(looking, f"the look at the worker of run {watch.run_id}", died)
+    return looking
 
 
 async def result_of(future: concurrent.futures.Future[T]) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from headwater._grpc.channels import open_channel
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.loading import grpc
 from headwater._grpc.patience import Patience, answer_patiently
 from headwater._grpc.server import Server
@@ -13,66 +13,72 @@ from headwater._values.validation import invalid, text
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
 
-async def was_reached(server: Server) -> bool:
-    """Whether the server is connected, after a first attempt to do so."""
-    channel = (await open_channel(server)).channel
+async def reach(server: Server) -> tuple[OpenChannel, bool]:
+    """The channel to a server after a first attempt to connect, and whether that succeeded."""
+    opened = await open_channel(server)
     waiting = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
-    while (state := channel.get_state(try_to_connect=True)) in waiting:
-        await channel.wait_for_state_change(state)
-    return state is grpc.ChannelConnectivity.READY
+    while (state := opened.channel.get_state(try_to_connect=True)) in waiting:
+        await opened.channel.wait_for_state_change(state)
+    return opened, state is grpc.ChannelConnectivity.READY
 
 
 async def check_reached(server: Server) -> None:
     """Raises ServerUnavailableError unless the server answers now; for calls that would wait for it."""
-    if not await was_reached(server):
-        await validate(server, workflow_pb2.Workflow(), "")
+    channel, reached = await reach(server)
+    if not reached:
+        request = workflow_service_pb2.ValidateWorkflowRequest(workflow=workflow_pb2.Workflow())
+        await answer(server, lambda over: over.workflows.ValidateWorkflow, request, channel=channel)
 
 
 async def start_run(server: Server, request: workflow_service_pb2.StartWorkflowRunRequest) -> str:
     """Start a run, once however often it takes; its id."""
-    start = (await open_channel(server)).workflows.StartWorkflowRun
-    if not await was_reached(server):
-        return (await answer(server, start, request)).run_id
+
+    async def start(channel: OpenChannel | None = None) -> workflow_service_pb2.StartWorkflowRunResponse:
+        return await answer(server, lambda over: over.workflows.StartWorkflowRun, request, channel=channel)
+
+    channel, reached = await reach(server)
+    if not reached:
+        return (await start(channel)).run_id
     advice = f"whether the run was started is not known; its request_id is {request.request_id}"
-    return (await answer_patiently(lambda: answer(server, start, request), Patience(advice))).run_id
+    return (await answer_patiently(start, Patience(advice))).run_id
 
 
 async def validate(server: Server, workflow: workflow_pb2.Workflow, queue: str) -> list[tuple[str, str]]:
     """The mistakes that the server finds in a definition: path and description."""
     request = workflow_service_pb2.ValidateWorkflowRequest(workflow=workflow, queue=queue)
-    found = await answer(server, (await open_channel(server)).workflows.ValidateWorkflow, request)
+    found = await answer(server, lambda over: over.workflows.ValidateWorkflow, request)
     return [(violation.field, violation.description) for violation in found.violations]
 
 
 async def get_run(server: Server, run_id: str) -> workflow_pb2.WorkflowRun:
     """The run as it is now."""
     request = workflow_service_pb2.GetWorkflowRunRequest(run_id=run_id_of(run_id))
-    return (await answer(server, (await open_channel(server)).workflows.GetWorkflowRun, request)).run
+    return (await answer(server, lambda over: over.workflows.GetWorkflowRun, request)).run
 
 
 async def list_runs(
     server: Server, request: workflow_service_pb2.ListWorkflowRunsRequest
 ) -> workflow_service_pb2.ListWorkflowRunsResponse:
     """One page of runs."""
-    return await answer(server, (await open_channel(server)).workflows.ListWorkflowRuns, request)
+    return await answer(server, lambda over: over.workflows.ListWorkflowRuns, request)
 
 
 async def cancel_run(server: Server, run_id: str, seconds: float = CALL_SECONDS) -> None:
     """End a run."""
     request = workflow_service_pb2.CancelWorkflowRunRequest(run_id=run_id_of(run_id))
-    await answer(server, (await open_channel(server)).workflows.CancelWorkflowRun, request, seconds)
+    await answer(server, lambda over: over.workflows.CancelWorkflowRun, request, seconds)
 
 
 async def resume_run(server: Server, run_id: str) -> int:
     """Continue a run; the number of its latest event before that."""
     request = workflow_service_pb2.ResumeWorkflowRunRequest(run_id=run_id)
-    return (await answer(server, (await open_channel(server)).workflows.ResumeWorkflowRun, request)).sequence
+    return (await answer(server, lambda over: over.workflows.ResumeWorkflowRun, request)).sequence
 
 
 async def delete_run(server: Server, run_id: str) -> None:
     """Remove a run that has ended."""
     request = workflow_service_pb2.DeleteWorkflowRunRequest(run_id=run_id)
-    await answer(server, (await open_channel(server)).workflows.DeleteWorkflowRun, request)
+    await answer(server, lambda over: over.workflows.DeleteWorkflowRun, request)
 
 
 def run_id_of(value: Any) -> str:

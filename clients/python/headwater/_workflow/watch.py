@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar, cast
 
-from headwater._grpc.channels import open_channel
+from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
+from headwater._grpc.other_servers import explain
 from headwater._grpc.patience import Patience, answer_patiently, may_pass
 from headwater._grpc.server import Server
 from headwater._grpc.unary import answer
+from headwater._worker.places import current as place
+from headwater._worker.places import give_back
+from headwater._workflow.service import get_run
 from headwater.exceptions import HeadwaterError
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
@@ -28,6 +32,11 @@ def advice_for(run_id: str) -> str:
     return (
         f"run {run_id} continues when the server is back, its handlers with `await agent.resume_workflow({run_id!r})`"
     )
+
+
+def queues_of(run: workflow_pb2.WorkflowRun) -> Collection[str]:
+    """The queues of a run's handlers."""
+    return {step.queue or run.queue for step in run.workflow.steps if step.handler}
 
 
 class RunWatch(Generic[T]):
@@ -46,6 +55,8 @@ class RunWatch(Generic[T]):
             first is reported at once.
         advice: for the error after a minute without any answer: the fate of the run; None for words for code.
         note: is called with a line when the connection is lost, and when it is there again.
+        queues: those of the run's handlers. A handler that reads the watch may be in their way: it gives its place
+            back. None: the server is asked, where that can be.
 
     Attributes:
         after: sequence of the last event that came.
@@ -62,6 +73,7 @@ class RunWatch(Generic[T]):
         patient: bool = False,
         advice: str | None = None,
         note: Callable[[str], None] | None = None,
+        queues: Collection[str] | None = None,
     ) -> None:
         self.run_id = run_id
         self.after = after
@@ -70,6 +82,8 @@ class RunWatch(Generic[T]):
         self._convert = convert
         self._advice = advice or advice_for(run_id)
         self._note = note or (lambda _: None)
+        self._queues = queues
+        self._end_wait: Callable[[], None] | None = None
         self._ended = False
         self._known = patient
         self._lost = False
@@ -83,6 +97,8 @@ class RunWatch(Generic[T]):
 
     async def __anext__(self) -> T:
         try:
+            if self._end_wait is None and not self._ended:
+                self._end_wait = give_back(self.run_id, await self._queues_of_run())
             message = await self._next()
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -95,9 +111,15 @@ class RunWatch(Generic[T]):
             self.cancel()
             raise
         if message is None:
-            self._ended = True
+            self.cancel()
             raise StopAsyncIteration
         return self._convert(message)
+
+    async def _queues_of_run(self) -> Collection[str]:
+        if self._queues is None:
+            found = () if place.get() is None else queues_of(await get_run(self._server, self.run_id))
+            self._queues = frozenset(found)
+        return self._queues
 
     async def _next(self) -> workflow_pb2.WorkflowEvent | None:
         """The next event; None when the run has ended or the watch was closed."""
@@ -107,7 +129,8 @@ class RunWatch(Generic[T]):
             except grpc.aio.AioRpcError as error:
                 self._call = None
                 if not self._ended:
-                    await self._pause(to_exception(error, target=self._server.target))
+                    answers = "" if self._known else await explain(error, self._server.target)
+                    await self._pause(to_exception(error, target=self._server.target, answers=answers))
                 continue
             if message is not None:
                 self._heard(message.sequence)
@@ -123,14 +146,22 @@ class RunWatch(Generic[T]):
     async def _read(self) -> workflow_pb2.WorkflowEvent | None:
         """The next event; None at the end of the events."""
         if self._call is None:
-            channel = await open_channel(self._server)
-            self._loop = asyncio.get_running_loop()
-            self._called = self._loop.time()
-            request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
-            self._call = channel.workflows.WatchWorkflowRun(request, metadata=self._server.headers())
-            channel.streams.add(self)
+            headers = await self._server.headers()
+            self._call = self._begin(await open_channel(self._server), headers)
         message = await self._call.read()
         return None if message is grpc.aio.EOF else cast("workflow_pb2.WorkflowEvent", message)
+
+    def _begin(
+        self, channel: OpenChannel, headers: Sequence[tuple[str, str]]
+    ) -> grpc.aio.UnaryStreamCall[Any, workflow_pb2.WorkflowEvent]:
+        self._loop = asyncio.get_running_loop()
+        self._called = self._loop.time()
+        channel.streams.add(self)
+        request = workflow_service_pb2.WatchWorkflowRunRequest(run_id=self.run_id, after_sequence=self.after)
+        call = channel.workflows.WatchWorkflowRun(request, metadata=headers)
+        if self._ended:  # closed just now
+            call.cancel()
+        return call
 
     def _heard(self, sequence: int) -> None:
         if self._lost:
@@ -154,8 +185,11 @@ class RunWatch(Generic[T]):
     async def _get_run(self) -> workflow_pb2.WorkflowRun:
         """The run after its last event, which the server must have."""
         request = workflow_service_pb2.GetWorkflowRunRequest(run_id=self.run_id)
-        get = (await open_channel(self._server)).workflows.GetWorkflowRun
-        return (await answer_patiently(lambda: answer(self._server, get, request), Patience(self._advice))).run
+
+        async def get() -> workflow_service_pb2.GetWorkflowRunResponse:
+            return await answer(self._server, lambda over: over.workflows.GetWorkflowRun, request)
+
+        return (await answer_patiently(get, Patience(self._advice))).run
 
     def interrupt(self) -> None:
         """Watch no more; from any thread."""
@@ -164,6 +198,8 @@ class RunWatch(Generic[T]):
     def cancel(self) -> None:
         """Watch no more; from any thread."""
         self._ended = True
+        if self._end_wait is not None:
+            self._end_wait()
         self._hang_up()
 
     def _hang_up(self) -> None:

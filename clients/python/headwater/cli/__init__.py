@@ -1,10 +1,13 @@
-"""The command `headwater`."""
+"""The command `headwater`.
+
+Theory of operation. Python's KeyboardInterrupt in an import prints a traceback, and some extension modules lose it. So
+until a command waits for something, Ctrl-C ends the process at once (`leave`); nothing is open yet. Before the handler
+is in place, in the first thousandths of a second, an `except` catches it: this module imports nothing that takes time.
+"""
 
 from __future__ import annotations
 
-import io
 import os
-import signal
 import sys
 
 INTERRUPTED = 130
@@ -12,28 +15,27 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Runs the command line; a package that it needs beyond the client is named in one line when it is missing."""
+    try:
+        import signal
+
+        signal.signal(signal.SIGINT, leave)
+    except KeyboardInterrupt:
+        leave()
     # Else gRPC, which reads this when it is imported, runs in programs that this one starts by a fork, as uvloop does,
     # and now and then ends them before they have begun.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    signal.signal(signal.SIGINT, leave)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # text that the terminal's encoding lacks must not end a reply
     try:
-        from headwater.cli.main import headwater
+        from headwater.cli.main import run
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
         sys.exit("headwater: the command line needs click: pip install click")
     try:
-        headwater(prog_name="headwater")
+        run()
     finally:
         signal.signal(signal.SIGINT, leave)
 
 
 def leave(*_: object) -> None:
-    """Ends the process at once: for Ctrl-C before a command has begun and after it has ended, when nothing is open.
-
-    A KeyboardInterrupt would meet the imports, or Python on its way out, and print a traceback.
-    """
+    """Ends the process at once: for Ctrl-C before a command has begun and after it has ended, when nothing is open."""
     os._exit(INTERRUPTED)

@@ -1,27 +1,34 @@
-"""`headwater chat`: a conversation, line by line."""
+"""`headwater chat`: a conversation, message by message."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
+import difflib
 import sys
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import click
 
 from headwater.agent import Agent
 from headwater.cli.commands import asking, print_reply
-from headwater.cli.output import one_line
+from headwater.cli.conversations import FileError, load, save
+from headwater.cli.output import one_line, report, say
+from headwater.cli.process import wait_for
+from headwater.cli.prompting import reader
+from headwater.cli.terminal import faint, on_terminal, outlive
 from headwater.exceptions import HeadwaterError
 
 HELP = """\
 /help        this list
+/save FILE   write the conversation to a new file, as JSON
+/save! FILE  the same; a file that exists is replaced
+/load FILE   continue the conversation of a file
 /clear       forget the conversation
+/quit        end, as Ctrl-D does
 Several lines can be pasted; they are one message.
-Ctrl-C stops a reply, or clears the line; on an empty line it ends, as Ctrl-D does."""
+Ctrl-C stops a reply, or clears the line; on an empty line it ends."""
+
+_NAMES = ("/help", "/save", "/save!", "/load", "/clear", "/quit")
+_KEPT_MESSAGES = 1_000
 
 
 @click.command()
@@ -31,67 +38,62 @@ def chat(**settings: Any) -> None:
 
     Ctrl-C stops a reply, or clears the line; on an empty line it ends, as Ctrl-D does.
     """
-    agent = Agent(**settings)
-    read = _reader()
+    outlive()
+    agent = Agent(**settings, history=_KEPT_MESSAGES)
+    if on_terminal():
+        say("/help lists the commands; Ctrl-D ends", faint)
+    read = reader()
     while True:
         try:
-            prompt = read()
+            message = read()
         except EOFError:
             return
-        if not prompt.strip():
+        if not message.strip():
             continue
-        try:
-            if prompt.startswith("/"):
-                click.echo(_command(agent, prompt), err=True)
-            else:
-                asyncio.run(print_reply(agent, prompt))
-        except KeyboardInterrupt:
-            click.echo("(stopped)", err=True)
-        except HeadwaterError as error:
-            click.echo(f"headwater: {one_line(str(error))}", err=True)
+        if not message.startswith("/"):
+            _ask(agent, message)
+        elif message.strip() in ("/quit", "/exit"):
+            return
+        else:
+            say(_command(agent, message))
+
+
+def _ask(agent: Agent, message: str) -> None:
+    try:
+        wait_for(print_reply(agent, message))
+    except KeyboardInterrupt:
+        if not sys.stdin.isatty():
+            raise
+        click.echo("(stopped)", err=True)
+    except HeadwaterError as error:
+        report(str(error))
 
 
 def _command(agent: Agent, line: str) -> str:
     """Does what the line says; the answer is for people."""
     name, _, argument = line.strip().partition(" ")
-    match name, argument.strip():
-        case "/help", "":
-            return HELP
-        case "/clear", "":
-            agent.clear_memory()
-            return "forgotten"
-    return f"there is no command {one_line(line, 100)!r}; /help lists them (a space before / makes it a message)"
+    file = argument.strip()
+    try:
+        match name:
+            case "/help" if not file:
+                return HELP
+            case "/clear" if not file:
+                agent.clear_memory()
+                return "forgotten"
+            case "/save" | "/save!" | "/load" if not file:
+                return f"{name} needs the name of a file: {name} FILE"
+            case "/save" | "/save!":
+                return save(agent, file, replace=name == "/save!")
+            case "/load":
+                return load(agent, file)
+    except FileError as error:
+        return one_line(str(error))
+    return _unknown(name, file)
 
 
-def _reader() -> Callable[[], str]:
-    """Reads a message: on a terminal with editing and history, where Python has them."""
-    if not sys.stdin.isatty():
-        return lambda: input()
-    readline: ModuleType | None = None
-    with contextlib.suppress(ImportError):
-        import readline  # gives `input` its editing and its history
-    if readline is None:
-        return lambda: input("> ")
-    readline.parse_and_bind("set enable-bracketed-paste on")  # a paste with line feeds is one message
-    lines = readline
-
-    def read() -> str:
-        typed = ""
-
-        def interrupted(*_: object) -> None:
-            nonlocal typed
-            typed = lines.get_line_buffer()
-            raise KeyboardInterrupt
-
-        while True:
-            usual = signal.signal(signal.SIGINT, interrupted)
-            try:
-                return input("> ")
-            except KeyboardInterrupt:
-                if not typed:
-                    raise
-                click.echo(err=True)
-            finally:
-                signal.signal(signal.SIGINT, usual)
-
-    return read
+def _unknown(name: str, argument: str) -> str:
+    if name in _NAMES:
+        return f"{name} takes nothing after it, not {one_line(argument, 60)!r}"
+    close = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.5)
+    meant = f"; did you mean {close[0]}?" if close else ";"
+    return f"there is no command {one_line(name, 60)!r}{meant} /help lists them (a space before / makes it a message)"

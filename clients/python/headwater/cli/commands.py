@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -16,8 +17,12 @@ from headwater._grpc.server import resolve_server
 from headwater._grpc.service import list_models, list_providers
 from headwater.agent import Agent
 from headwater.cli.options import TEXT, server_options
-from headwater.cli.output import Printer, closing_line, table
-from headwater.cli.terminal import SignOfLife, faint
+from headwater.cli.output import Printer, closing_line, one_line, say, table
+from headwater.cli.process import read_input, wait_for
+from headwater.cli.terminal import SignOfLife, faint, on_terminal
+from headwater.exceptions import HeadwaterError
+
+_LONGEST_NAME = 60
 
 
 def asking(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,16 +52,16 @@ def stream(prompt: str, as_json: bool, **settings: Any) -> None:
     the provider's work too.
     """
     if prompt == "-":
-        prompt = sys.stdin.buffer.read().decode()
+        prompt = read_input()
     if not prompt.strip():
         raise click.UsageError("PROMPT is empty.")
-    asyncio.run(_stream(Agent(**settings), prompt, as_json))
+    wait_for(_stream(Agent(**settings), prompt, as_json))
 
 
 async def _stream(agent: Agent, prompt: str, as_json: bool) -> None:
     if as_json:
         async for chunk in agent.stream(prompt):
-            click.echo(json.dumps(asdict(chunk), ensure_ascii=False))
+            click.echo(json.dumps(asdict(chunk)))
         return
     await print_reply(agent, prompt)
 
@@ -64,7 +69,8 @@ async def _stream(agent: Agent, prompt: str, as_json: bool) -> None:
 async def print_reply(agent: Agent, prompt: str) -> None:
     """Streams a reply to standard output; on a terminal with a sign of life before it, and a closing line."""
     printer = Printer()
-    sign = SignOfLife(agent.model or agent.provider or "the server's default model")
+    sign = SignOfLife(one_line(agent.model or agent.provider or "the server's default model", _LONGEST_NAME))
+    naming = asyncio.create_task(_name(sign, agent)) if on_terminal() and not agent.model else None
     try:
         async for chunk in agent.stream(prompt):
             if text := chunk.content or chunk.metadata.get("refusal", ""):
@@ -74,10 +80,20 @@ async def print_reply(agent: Agent, prompt: str) -> None:
                 sign.stop()
                 printer.end()
                 if sys.stdout.isatty():
-                    click.echo(faint(closing_line(chunk.metadata)), err=True)
+                    say(closing_line(chunk.metadata), faint)
     finally:
         sign.stop()
         printer.end()
+        if naming is not None:
+            naming.cancel()
+            await asyncio.wait([naming])
+
+
+async def _name(sign: SignOfLife, agent: Agent) -> None:
+    """Shows the model that answers when none was named."""
+    with contextlib.suppress(HeadwaterError):  # the reply fails for the same reason, and reports it
+        found = await agent.aget_provider_info()
+        sign.name = one_line(f"{found['provider']}/{found['model'] or 'default'}", _LONGEST_NAME)
 
 
 @click.command()
@@ -85,7 +101,7 @@ async def print_reply(agent: Agent, prompt: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def providers(as_json: bool, target: str | None, token: str | None) -> None:
     """List the providers that the server has, and which answers when none is named."""
-    answer = asyncio.run(list_providers(resolve_server(target, token)))
+    answer = wait_for(list_providers(resolve_server(target, token)))
     if as_json:
         click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
         return
@@ -100,7 +116,7 @@ def providers(as_json: bool, target: str | None, token: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(provider: str, as_json: bool, target: str | None, token: str | None) -> None:
     """List the models of PROVIDER, or of the server's default provider."""
-    answer = asyncio.run(list_models(resolve_server(target, token), provider))
+    answer = wait_for(list_models(resolve_server(target, token), provider))
     if as_json:
         click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
         return

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
+
+from headwater._values.validation import header
 
 
 class _Text(click.ParamType[str]):
@@ -18,10 +22,18 @@ class _Text(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
         try:
-            value.encode()
-        except UnicodeEncodeError:
+            return as_utf8(value)
+        except UnicodeDecodeError:
             self.fail("is not UTF-8", param, context)
-        return value
+
+
+def as_utf8(argument: str) -> str:
+    """An argument of the process as text. Bytes that the locale does not know are UTF-8, else UnicodeDecodeError."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode()
+    return argument
 
 
 TEXT = _Text()
@@ -36,7 +48,7 @@ def server_options(command: Command) -> Command:
     """The options of every command that talks to a server."""
     for option in (
         click.option(
-            "--token", type=TEXT, envvar="HEADWATER_TOKEN", help="Lets you into the server [HEADWATER_TOKEN]."
+            "--token", envvar="HEADWATER_TOKEN", callback=_token, help="Lets you into the server [HEADWATER_TOKEN]."
         ),
         click.option(
             "--target", type=TEXT, metavar="HOST:PORT", help="The server [HEADWATER_TARGET or localhost:50051]."
@@ -44,6 +56,12 @@ def server_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def _token(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The token; the error of a bad one names its origin."""
+    from_variable = context.get_parameter_source("token") is ParameterSource.ENVIRONMENT
+    return header("HEADWATER_TOKEN" if from_variable else "token", value) if value else None
 
 
 def context_json(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
@@ -58,10 +76,6 @@ def context_json(context: click.Context, parameter: click.Parameter, values: tup
             raise click.BadParameter(f"{value[:100]!r} must be key=value, such as score=0.8 or city=Rome")
         if key in members:
             raise click.BadParameter(f"the key {key[:100]!r} is given twice")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise click.BadParameter(f"the value of {key[:100]!a} is not UTF-8") from None
         members[key] = text if _is_json(text) else json.dumps(text, ensure_ascii=False)
     if not members:
         return ""

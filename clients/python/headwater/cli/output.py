@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
 
-from headwater.cli.terminal import Wrapper, width
+from headwater.cli.terminal import width
+from headwater.cli.wrapping import Wrapper, columns_of, cut
+
+WRONG_USAGE = 2
+"""The exit code of a command that was not written as it must be."""
 
 # A reply is somebody else's text: on a terminal it must not move the cursor, change the title or worse.
 _UNSAFE = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t\r"
-}
+} | {ord("\r"): ""}
 # In a line with other words, text must not turn the direction of those either.
 _TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 UNSAFE_IN_LINE = _UNSAFE | dict.fromkeys(_TURNS, "\N{REPLACEMENT CHARACTER}")
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _GAP = "  "
 _LEAST_COLUMNS = 10
 
@@ -27,7 +32,7 @@ class Printer:
     """Writes a reply as it comes, and ends it with one line feed."""
 
     def __init__(self) -> None:
-        self._lines = Wrapper(width()) if sys.stdout.isatty() else None
+        self._lines = Wrapper(width) if sys.stdout.isatty() else None
         self._last = "\n"
 
     def write(self, text: str) -> None:
@@ -54,14 +59,27 @@ def one_line(text: str, longest: int | None = None) -> str:
     return line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
 
 
+def report(message: str) -> None:
+    """Writes a message for people on standard error, as one line."""
+    say(f"headwater: {one_line(message)}")
+
+
 def fail(message: str, code: int) -> NoReturn:
-    """Ends the process with a line on standard error."""
-    click.echo(f"headwater: {one_line(message)}", err=True)
+    """Ends the process with a message on standard error."""
+    report(message)
     sys.exit(code)
 
 
+def say(text: str, style: Callable[[str], str] = str) -> None:
+    """Writes a text on standard error; a terminal gets it in lines of its width, and in this style."""
+    if sys.stderr.isatty():
+        lines = Wrapper(width)
+        text = style(lines.add(text) + lines.end())
+    click.echo(text.replace(_NO_BREAK, " "), err=True)
+
+
 def closing_line(metadata: dict[str, Any]) -> str:
-    """The facts of a final chunk about its stream, in a line."""
+    """The facts of a final chunk about its stream, in a line that breaks between them."""
     usage, stats = metadata.get("usage", {}), metadata.get("stats", {})
     facts = []
     if "output_tokens" in usage:
@@ -74,7 +92,7 @@ def closing_line(metadata: dict[str, Any]) -> str:
     facts.append(f"{stats.get('duration', 0.0):.2f} s in all")
     if metadata.get("finish_reason") != "stop":
         facts.append(f"ended by {metadata.get('finish_reason')}")
-    return " · ".join(facts)
+    return ", ".join(fact.replace(" ", _NO_BREAK) for fact in facts)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], flexible: Sequence[int] = ()) -> str:
@@ -85,24 +103,31 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], flexible: Sequenc
         rows: a cell for each column.
         flexible: which columns may be cut; the last one always may.
     """
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    rows = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(columns_of, column)) for column in zip(heads, *rows, strict=True)]
     limit = width() if sys.stdout.isatty() or "COLUMNS" in os.environ else sum(widths) + len(_GAP) * len(widths)
     fitting = _fit(widths, limit, flexible)
     return "\n".join(
-        _GAP.join(one_line(cell, size).ljust(size) for cell, size in zip(row, fitting, strict=False)).rstrip()
+        _GAP.join(_padded(cut(cell, size), size) for cell, size in zip(row, fitting, strict=False)).rstrip()
         for row in (heads, *rows)
     )
+
+
+def _padded(cell: str, columns: int) -> str:
+    return cell + " " * (columns - columns_of(cell))
 
 
 def _fit(widths: Sequence[int], limit: int, flexible: Sequence[int]) -> list[int]:
     """The widths of the columns that fit."""
     fitting = list(widths)
     while (over := sum(fitting) + len(_GAP) * (len(fitting) - 1) - limit) > 0:
+        if len(fitting) == 1:
+            return [limit]
         for index in sorted({*flexible, len(widths) - 1} & set(range(len(fitting))), reverse=True):
-            cut = max(0, min(over, fitting[index] - _LEAST_COLUMNS))
-            fitting[index] -= cut
-            over -= cut
-        if over <= 0 or len(fitting) == 1:
+            cut_off = max(0, min(over, fitting[index] - _LEAST_COLUMNS))
+            fitting[index] -= cut_off
+            over -= cut_off
+        if over <= 0:
             break
         fitting = list(widths[: len(fitting) - 1])
     return fitting

@@ -9,14 +9,15 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from headwater.cli import leave
 from headwater.cli.options import TEXT, server_options
-from headwater.cli.output import fail, one_line
-
-WRONG_USAGE = 2
+from headwater.cli.output import WRONG_USAGE, fail, one_line
+from headwater.cli.terminal import outlive
 
 
 @click.command()
@@ -41,8 +42,9 @@ def worker(
     MODULE is imported from the current folder or from where Python finds it; AGENT is its name there. The server is
     that of the agent, unless --target names another. Registrations and steps are logged on standard error. Ctrl-C or
     SIGTERM stops the worker: it finishes its steps, and those that take longer go to others. The second one ends it at
-    once.
+    once. The end of its terminal does not end it.
     """
+    outlive()
     found = _load(agent)
     if target is not None:
         found.connection, found.target = None, target
@@ -50,32 +52,48 @@ def worker(
         found.token = token
     log = logging.getLogger("headwater.worker")
     log.setLevel(logging.INFO)
-    log.addHandler(_Log())
     log.propagate = False
-    asyncio.run(_serve(found, queue, concurrency, drain_seconds))
+    asyncio.run(_serve(found, queue, concurrency, drain_seconds, log))
 
 
 class _Log(logging.Handler):
-    """Writes what the worker reports, a line each."""
+    """Writes the reports of a worker, a line each.
+
+    Args:
+        on_registered: called when the worker is registered, in any thread.
+    """
+
+    def __init__(self, on_registered: Callable[[], object]) -> None:
+        super().__init__()
+        self._on_registered = on_registered
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "is_registration", False):
+            self._on_registered()
         error = record.exc_info[1] if record.exc_info else None
         why = f": {type(error).__name__}: {error}" if error else ""
         click.echo(f"headwater: {one_line(record.getMessage() + why)}", err=True)
 
 
-async def _serve(agent: Any, queue: str, concurrency: int, drain_seconds: float) -> None:
+async def _serve(agent: Any, queue: str, concurrency: int, drain_seconds: float, log: logging.Logger) -> None:
+    """Serves until a signal. Until the worker is registered it has no steps, and Ctrl-C ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stopped() -> None:
         stop.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)  # the second one ends the process at once
+        if sys.stderr.isatty():
+            click.echo("headwater: finishes its steps; Ctrl-C ends it at once", err=True)
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, leave)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    def stop_at(number: signal.Signals) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, stopped)
+
+    stop_at(signal.SIGTERM)
+    log.addHandler(_Log(lambda: loop.call_soon_threadsafe(stop_at, signal.SIGINT)))
     await agent.run_worker(queue=queue, concurrency=concurrency, stop=stop, drain_seconds=drain_seconds)
 
 

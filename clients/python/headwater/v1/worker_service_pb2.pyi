@@ -11,20 +11,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttachRequest(_message.Message):
-    __slots__ = ("registration", "heartbeat", "chunk", "result", "capacity", "waiting")
+    __slots__ = ("registration", "heartbeat", "chunk", "result", "capacity", "waiting", "progress")
     REGISTRATION_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     registration: WorkerRegistration
     heartbeat: WorkerHeartbeat
     chunk: TaskChunk
     result: TaskResult
     capacity: WorkerCapacity
     waiting: TaskWaiting
-    def __init__(self, registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., capacity: _Optional[_Union[WorkerCapacity, _Mapping]] = ..., waiting: _Optional[_Union[TaskWaiting, _Mapping]] = ...) -> None: ...
+    progress: TaskProgress
+    def __init__(self, registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., capacity: _Optional[_Union[WorkerCapacity, _Mapping]] = ..., waiting: _Optional[_Union[TaskWaiting, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
     __slots__ = ("registered", "task", "cancellation", "ack")
@@ -81,7 +83,7 @@ class WorkerCapacity(_message.Message):
     def __init__(self, concurrency: _Optional[int] = ...) -> None: ...
 
 class WorkerTask(_message.Message):
-    __slots__ = ("task_id", "run_id", "workflow_name", "step", "attempt", "idempotency_key", "context_json", "dependency_results_json", "agent")
+    __slots__ = ("task_id", "run_id", "workflow_name", "step", "attempt", "idempotency_key", "context_json", "dependency_results_json", "agent", "progress_json", "request_id", "traceparent", "tracestate")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +93,10 @@ class WorkerTask(_message.Message):
     CONTEXT_JSON_FIELD_NUMBER: _ClassVar[int]
     DEPENDENCY_RESULTS_JSON_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_JSON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     run_id: str
     workflow_name: str
@@ -100,7 +106,11 @@ class WorkerTask(_message.Message):
     context_json: str
     dependency_results_json: str
     agent: _agent_pb2.AgentConfig
-    def __init__(self, task_id: _Optional[str] = ..., run_id: _Optional[str] = ..., workflow_name: _Optional[str] = ..., step: _Optional[_Union[_workflow_pb2.Step, _Mapping]] = ..., attempt: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., context_json: _Optional[str] = ..., dependency_results_json: _Optional[str] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ...) -> None: ...
+    progress_json: str
+    request_id: str
+    traceparent: str
+    tracestate: str
+    def __init__(self, task_id: _Optional[str] = ..., run_id: _Optional[str] = ..., workflow_name: _Optional[str] = ..., step: _Optional[_Union[_workflow_pb2.Step, _Mapping]] = ..., attempt: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., context_json: _Optional[str] = ..., dependency_results_json: _Optional[str] = ..., agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., progress_json: _Optional[str] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class TaskWaiting(_message.Message):
     __slots__ = ("task_id", "run_id")
@@ -109,6 +119,14 @@ class TaskWaiting(_message.Message):
     task_id: str
     run_id: str
     def __init__(self, task_id: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
+
+class TaskProgress(_message.Message):
+    __slots__ = ("task_id", "progress_json")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_JSON_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    progress_json: str
+    def __init__(self, task_id: _Optional[str] = ..., progress_json: _Optional[str] = ...) -> None: ...
 
 class TaskChunk(_message.Message):
     __slots__ = ("task_id", "content", "thinking")
@@ -139,10 +157,12 @@ class TaskResult(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., handed_back: _Optional[_Union[TaskHandback, _Mapping]] = ..., context_changes_json: _Optional[str] = ..., deleted_keys: _Optional[_Iterable[str]] = ..., reply: _Optional[_Union[_workflow_pb2.ActionReply, _Mapping]] = ...) -> None: ...
 
 class TaskHandback(_message.Message):
-    __slots__ = ("begun",)
+    __slots__ = ("begun", "reason")
     BEGUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     begun: bool
-    def __init__(self, begun: bool = ...) -> None: ...
+    reason: str
+    def __init__(self, begun: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TaskCancellation(_message.Message):
     __slots__ = ("task_id",)

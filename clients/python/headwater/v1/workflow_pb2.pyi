@@ -132,7 +132,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, initial_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., backoff: _Optional[float] = ..., max_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ...) -> None: ...
 
 class StepRun(_message.Message):
-    __slots__ = ("name", "status", "attempt", "result_json", "failure", "skip_reason", "skipped_because_of", "start_time", "end_time", "queue", "reply")
+    __slots__ = ("name", "status", "attempt", "result_json", "failure", "skip_reason", "skipped_because_of", "start_time", "end_time", "queue", "reply", "progress_json")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +144,7 @@ class StepRun(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     REPLY_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_JSON_FIELD_NUMBER: _ClassVar[int]
     name: str
     status: StepStatus
     attempt: int
@@ -155,7 +156,8 @@ class StepRun(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     queue: str
     reply: ActionReply
-    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., skip_reason: _Optional[_Union[SkipReason, str]] = ..., skipped_because_of: _Optional[_Iterable[str]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., queue: _Optional[str] = ..., reply: _Optional[_Union[ActionReply, _Mapping]] = ...) -> None: ...
+    progress_json: str
+    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., result_json: _Optional[str] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., skip_reason: _Optional[_Union[SkipReason, str]] = ..., skipped_because_of: _Optional[_Iterable[str]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., queue: _Optional[str] = ..., reply: _Optional[_Union[ActionReply, _Mapping]] = ..., progress_json: _Optional[str] = ...) -> None: ...
 
 class ActionReply(_message.Message):
     __slots__ = ("finish_reason", "usage", "model", "provider")
@@ -202,7 +204,7 @@ class WorkflowRun(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[WorkflowRunStatus, str]] = ..., workflow: _Optional[_Union[Workflow, _Mapping]] = ..., workflow_name: _Optional[str] = ..., context_json: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[StepRun, _Mapping]]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., queue: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., context_lacks_results: bool = ...) -> None: ...
 
 class WorkflowEvent(_message.Message):
-    __slots__ = ("sequence", "run_id", "create_time", "step", "attempt", "run_started", "run_resumed", "step_started", "step_waiting", "step_chunk", "step_completed", "step_failed", "step_retrying", "step_skipped", "step_cancelled", "run_warning", "run_finished")
+    __slots__ = ("sequence", "run_id", "create_time", "step", "attempt", "run_started", "run_resumed", "step_started", "step_waiting", "step_chunk", "step_completed", "step_failed", "step_retrying", "step_skipped", "step_cancelled", "run_warning", "run_finished", "step_progress")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +222,7 @@ class WorkflowEvent(_message.Message):
     STEP_CANCELLED_FIELD_NUMBER: _ClassVar[int]
     RUN_WARNING_FIELD_NUMBER: _ClassVar[int]
     RUN_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    STEP_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     run_id: str
     create_time: _timestamp_pb2.Timestamp
@@ -237,7 +240,8 @@ class WorkflowEvent(_message.Message):
     step_cancelled: StepCancelledEvent
     run_warning: RunWarningEvent
     run_finished: RunFinishedEvent
-    def __init__(self, sequence: _Optional[int] = ..., run_id: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., run_started: _Optional[_Union[RunStartedEvent, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumedEvent, _Mapping]] = ..., step_started: _Optional[_Union[StepStartedEvent, _Mapping]] = ..., step_waiting: _Optional[_Union[StepWaitingEvent, _Mapping]] = ..., step_chunk: _Optional[_Union[StepChunkEvent, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompletedEvent, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailedEvent, _Mapping]] = ..., step_retrying: _Optional[_Union[StepRetryingEvent, _Mapping]] = ..., step_skipped: _Optional[_Union[StepSkippedEvent, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelledEvent, _Mapping]] = ..., run_warning: _Optional[_Union[RunWarningEvent, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinishedEvent, _Mapping]] = ...) -> None: ...
+    step_progress: StepProgressEvent
+    def __init__(self, sequence: _Optional[int] = ..., run_id: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., run_started: _Optional[_Union[RunStartedEvent, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumedEvent, _Mapping]] = ..., step_started: _Optional[_Union[StepStartedEvent, _Mapping]] = ..., step_waiting: _Optional[_Union[StepWaitingEvent, _Mapping]] = ..., step_chunk: _Optional[_Union[StepChunkEvent, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompletedEvent, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailedEvent, _Mapping]] = ..., step_retrying: _Optional[_Union[StepRetryingEvent, _Mapping]] = ..., step_skipped: _Optional[_Union[StepSkippedEvent, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelledEvent, _Mapping]] = ..., run_warning: _Optional[_Union[RunWarningEvent, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinishedEvent, _Mapping]] = ..., step_progress: _Optional[_Union[StepProgressEvent, _Mapping]] = ...) -> None: ...
 
 class RunStartedEvent(_message.Message):
     __slots__ = ("workflow_name",)
@@ -268,6 +272,12 @@ class StepChunkEvent(_message.Message):
     thinking: str
     omitted_characters: int
     def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., omitted_characters: _Optional[int] = ...) -> None: ...
+
+class StepProgressEvent(_message.Message):
+    __slots__ = ("progress_json",)
+    PROGRESS_JSON_FIELD_NUMBER: _ClassVar[int]
+    progress_json: str
+    def __init__(self, progress_json: _Optional[str] = ...) -> None: ...
 
 class StepCompletedEvent(_message.Message):
     __slots__ = ("result_json", "reply")
@@ -316,11 +326,13 @@ class RunWarningEvent(_message.Message):
     def __init__(self, message: _Optional[str] = ..., context_key: _Optional[str] = ...) -> None: ...
 
 class RunFinishedEvent(_message.Message):
-    __slots__ = ("status", "failure", "failed_steps")
+    __slots__ = ("status", "failure", "failed_steps", "usage")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     FAILED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     status: WorkflowRunStatus
     failure: _error_pb2.Failure
     failed_steps: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, status: _Optional[_Union[WorkflowRunStatus, str]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ...) -> None: ...
+    usage: _agent_pb2.Usage
+    def __init__(self, status: _Optional[_Union[WorkflowRunStatus, str]] = ..., failure: _Optional[_Union[_error_pb2.Failure, _Mapping]] = ..., failed_steps: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ...) -> None: ...

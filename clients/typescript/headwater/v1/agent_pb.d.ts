@@ -68,7 +68,7 @@ export declare type Part = Message<"headwater.v1.Part"> & {
     case: "text";
   } | {
     /**
-     * An image, in a user message.
+     * An image, in a user message or in the result of a tool.
      *
      * @generated from field: headwater.v1.Image image = 2;
      */
@@ -305,7 +305,7 @@ export declare type ToolResult = Message<"headwater.v1.ToolResult"> & {
   name: string;
 
   /**
-   * The result, as text.
+   * The result, as text. INVALID_ARGUMENT together with `parts`.
    *
    * @generated from field: string content = 3;
    */
@@ -318,6 +318,15 @@ export declare type ToolResult = Message<"headwater.v1.ToolResult"> & {
    * @generated from field: headwater.v1.Failure failure = 4;
    */
   failure?: Failure | undefined;
+
+  /**
+   * The result as texts and images, in order. INVALID_ARGUMENT for a part of another kind, and for an image together
+   * with `failure`. Providers that take only text as a result get the texts joined by line breaks, and the images in a
+   * user message after the results. INVALID_ARGUMENT for providers that take no images.
+   *
+   * @generated from field: repeated headwater.v1.Part parts = 5;
+   */
+  parts: Part[];
 };
 
 /**

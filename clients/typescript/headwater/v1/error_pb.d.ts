@@ -354,6 +354,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_TOOL_FAILED = 24;
    */
   TOOL_FAILED = 24,
+
+  /**
+   * UNAVAILABLE, with RetryInfo. The journal of the runs cannot be read or written now: a lock of another program, a full
+   * disk, an error of the disk. Runs that were accepted before continue when it can be written again.
+   *
+   * @generated from enum value: ERROR_REASON_JOURNAL_UNAVAILABLE = 25;
+   */
+  JOURNAL_UNAVAILABLE = 25,
 }
 
 /**

@@ -73,6 +73,14 @@ export declare type AttachRequest = Message<"headwater.v1.AttachRequest"> & {
      */
     value: TaskWaiting;
     case: "waiting";
+  } | {
+    /**
+     * How far a task is. Only with the feature `progress`.
+     *
+     * @generated from field: headwater.v1.TaskProgress progress = 7;
+     */
+    value: TaskProgress;
+    case: "progress";
   } | { case: undefined; value?: undefined };
 };
 
@@ -186,7 +194,7 @@ export declare type WorkerRegistration = Message<"headwater.v1.WorkerRegistratio
   /**
    * Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
    * uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
-   * `TaskResult.handed_back`. `waiting`: it sends `waiting`.
+   * `TaskResult.handed_back`. `waiting`: it sends `waiting`. `progress`: it sends `progress`.
    *
    * @generated from field: repeated string features = 7;
    */
@@ -353,6 +361,35 @@ export declare type WorkerTask = Message<"headwater.v1.WorkerTask"> & {
    * @generated from field: headwater.v1.AgentConfig agent = 9;
    */
   agent?: AgentConfig | undefined;
+
+  /**
+   * The last progress that an attempt of this step has reported, as JSON text: where to continue. Empty: none has.
+   *
+   * @generated from field: string progress_json = 10;
+   */
+  progressJson: string;
+
+  /**
+   * The metadata `x-request-id` of the call that started the run: for the log, and for calls that the handler makes.
+   * Default: empty.
+   *
+   * @generated from field: string request_id = 11;
+   */
+  requestId: string;
+
+  /**
+   * The metadata `traceparent` of that call, of W3C Trace Context. Default: empty.
+   *
+   * @generated from field: string traceparent = 12;
+   */
+  traceparent: string;
+
+  /**
+   * The metadata `tracestate` of that call. Default: empty.
+   *
+   * @generated from field: string tracestate = 13;
+   */
+  tracestate: string;
 };
 
 /**
@@ -389,6 +426,35 @@ export declare type TaskWaiting = Message<"headwater.v1.TaskWaiting"> & {
  * Use `create(TaskWaitingSchema)` to create a new message.
  */
 export declare const TaskWaitingSchema: GenMessage<TaskWaiting>;
+
+/**
+ * How far a task is. It is stored with the step, so that the next attempt can continue there, and watchers of the run see
+ * it.
+ *
+ * @generated from message headwater.v1.TaskProgress
+ */
+export declare type TaskProgress = Message<"headwater.v1.TaskProgress"> & {
+  /**
+   * Id of the task. Progress of a task that is no longer wanted is dropped.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Any JSON value as text, at most 64 KiB. It takes the place of the one before. The server stores each one, so
+   * a worker sends at most one a second for a task, and the latest before its result.
+   *
+   * @generated from field: string progress_json = 2;
+   */
+  progressJson: string;
+};
+
+/**
+ * Describes the message headwater.v1.TaskProgress.
+ * Use `create(TaskProgressSchema)` to create a new message.
+ */
+export declare const TaskProgressSchema: GenMessage<TaskProgress>;
 
 /**
  * A piece of a task's output.
@@ -512,6 +578,14 @@ export declare type TaskHandback = Message<"headwater.v1.TaskHandback"> & {
    * @generated from field: bool begun = 1;
    */
   begun: boolean;
+
+  /**
+   * Why, for people, at most 1,000 characters: a `run_warning` event of the run says it. Empty: no event, as for a worker
+   * that stops.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
 };
 
 /**

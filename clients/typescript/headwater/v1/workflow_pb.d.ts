@@ -84,11 +84,11 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   name: string;
 
   /**
-   * A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` are filled in:
-   * each is a CEL expression with the limits of `condition`, except that a path to one value may read any size. Strings
-   * go in as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results
-   * of `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only
-   * a label.
+   * A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` (or
+   * `{{ steps["read aloud"].result }}`) are filled in: each is a CEL expression with the limits of `condition`, except
+   * that a path to one value may read any size. Strings go in as they are, other values as JSON. A value that is missing
+   * fails the step. Single braces are text. The results of `depends_on` that the prompt does not name follow as JSON. The
+   * reply is the result. Beside a `handler` it is only a label.
    *
    * @generated from field: string action = 2;
    */
@@ -322,6 +322,14 @@ export declare type StepRun = Message<"headwater.v1.StepRun"> & {
    * @generated from field: headwater.v1.ActionReply reply = 11;
    */
   reply?: ActionReply | undefined;
+
+  /**
+   * The progress that its handler has reported last, as JSON text; of an earlier attempt until the latest has reported
+   * some. Empty: none was reported, or the run is over 3 MiB.
+   *
+   * @generated from field: string progress_json = 12;
+   */
+  progressJson: string;
 };
 
 /**
@@ -463,7 +471,8 @@ export declare type WorkflowRun = Message<"headwater.v1.WorkflowRun"> & {
   queue: string;
 
   /**
-   * Tokens of all its action steps, each count the sum of those that were reported. Absent when none was; in lists too.
+   * Tokens of all its action steps, each count the sum of those that were reported. Absent when none was, and in lists
+   * until it has ended.
    *
    * @generated from field: headwater.v1.Usage usage = 13;
    */
@@ -627,6 +636,14 @@ export declare type WorkflowEvent = Message<"headwater.v1.WorkflowEvent"> & {
      */
     value: RunFinishedEvent;
     case: "runFinished";
+  } | {
+    /**
+     * How far an attempt is. Only the last of an attempt is kept.
+     *
+     * @generated from field: headwater.v1.StepProgressEvent step_progress = 18;
+     */
+    value: StepProgressEvent;
+    case: "stepProgress";
   } | { case: undefined; value?: undefined };
 };
 
@@ -737,6 +754,26 @@ export declare type StepChunkEvent = Message<"headwater.v1.StepChunkEvent"> & {
  * Use `create(StepChunkEventSchema)` to create a new message.
  */
 export declare const StepChunkEventSchema: GenMessage<StepChunkEvent>;
+
+/**
+ * How far an attempt is.
+ *
+ * @generated from message headwater.v1.StepProgressEvent
+ */
+export declare type StepProgressEvent = Message<"headwater.v1.StepProgressEvent"> & {
+  /**
+   * The progress that its handler has reported: any JSON value as text.
+   *
+   * @generated from field: string progress_json = 1;
+   */
+  progressJson: string;
+};
+
+/**
+ * Describes the message headwater.v1.StepProgressEvent.
+ * Use `create(StepProgressEventSchema)` to create a new message.
+ */
+export declare const StepProgressEventSchema: GenMessage<StepProgressEvent>;
 
 /**
  * A step completed.
@@ -920,6 +957,13 @@ export declare type RunFinishedEvent = Message<"headwater.v1.RunFinishedEvent"> 
    * @generated from field: repeated string failed_steps = 3;
    */
   failedSteps: string[];
+
+  /**
+   * Tokens of all its action steps, as in `WorkflowRun.usage`.
+   *
+   * @generated from field: headwater.v1.Usage usage = 4;
+   */
+  usage?: Usage | undefined;
 };
 
 /**

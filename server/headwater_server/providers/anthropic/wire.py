@@ -144,7 +144,8 @@ def _block(part: Part, field: str) -> dict[str, Any] | None:
             arguments = bodies.arguments_object(part, field)
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
         case ToolResult():
-            block: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.tool_call_id, "content": part.content}
+            content = [_block(item, field) for item in part.parts] or part.content
+            block: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.tool_call_id, "content": content}
             return block | {"is_error": True} if part.is_error else block
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from typing import Self, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -15,6 +16,7 @@ from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.http.loopback import is_loopback
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 10_000
@@ -33,8 +35,6 @@ MAX_HEADER_BYTES = 64 * 1024
 """Most bytes of one header line of an answer: proxies send debug headers and policies of 10 KB and more."""
 
 _DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _COMPRESSORS = {"br": ("brotli", "brotlicffi"), "zstd": ("zstandard",), "compress": (), "x-compress": ()}
 """The encodings that httpx decodes only where one of these libraries is installed."""
@@ -61,10 +61,9 @@ class HttpClient:
         # A compressed stream would be held back until the compressor has seen enough of it.
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._proxies = _proxies()
-        self._direct = _Transport(client=_session)
-        self._proxied = {
-            scheme: _Transport(client=_session, proxy=proxy) for scheme, proxy in _by_scheme(self._proxies)
-        }
+        transport = partial(_Transport, client=_session, verify=_trusted())
+        self._direct = transport()
+        self._proxied = {scheme: transport(proxy=proxy) for scheme, proxy in _by_scheme(self._proxies)}
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,7 +101,7 @@ class HttpClient:
     def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """The way to a URL: straight, or through a proxy."""
         proxied = self._proxied.get(url.scheme)
-        if proxied is None or url.host in _LOOPBACK or proxy_bypass_environment(url.host, self._proxies):
+        if proxied is None or is_loopback(url.host) or proxy_bypass_environment(url.host, self._proxies):
             return self._direct
         return proxied
 
@@ -153,6 +152,12 @@ def left_over(response: httpx.Response) -> bytes:
     if content is None or "content-encoding" in response.headers:
         return b""
     return content._read_nowait(-1)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once for all transports of the process: that takes 25 ms."""
+    return httpx.create_ssl_context()
 
 
 def _session() -> aiohttp.ClientSession:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
+import structlog
 
 from headwater_server.providers.credentials.base import Credential, OutgoingCall, Signature
-from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.client import TRANSPORT_ERRORS, HttpClient
+from headwater_server.providers.http.failures import why
+
+log = structlog.get_logger("headwater.providers")
 
 
 async def send_signed(client: HttpClient, call: OutgoingCall, credential: Credential) -> tuple[httpx.Response, str]:
@@ -31,5 +37,16 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
 
 
 async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) -> httpx.Response:
+    """Sends the call once; how that went is a line at level debug."""
     headers = {**call.headers, **signature.headers}
-    return await client.send(client.request(call.method, call.url, headers, call.body or None))
+    request = client.request(call.method, call.url, headers, call.body or None)
+    facts = {"host": request.url.host, "path": request.url.path}
+    began = time.monotonic()
+    try:
+        response = await client.send(request)
+    except TRANSPORT_ERRORS as error:
+        log.debug("provider not reached", **facts, seconds=round(time.monotonic() - began, 4), why=why(error))
+        raise
+    seconds = round(time.monotonic() - began, 4)
+    log.debug("provider answered", **facts, seconds=seconds, http_status=response.status_code)
+    return response

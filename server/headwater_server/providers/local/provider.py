@@ -25,9 +25,12 @@ from headwater_server.domain.messages import PROVIDER_KEY, SAMPLING_PARAMS, Chat
 from headwater_server.providers.base import ModelInfo, Provider, ProviderInfo
 from headwater_server.providers.local.child import START_SECONDS, ModelProcess
 from headwater_server.providers.local.machine import availability, chat_template, default_threads, packaged_model
+from headwater_server.providers.local.options import check_options
 from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share, runtime_directory
 from headwater_server.providers.local.stream import LocalStream
+from headwater_server.providers.wires import bodies
+from headwater_server.telemetry.background import in_background
 
 MODEL = "smollm2"
 CLOSED = "the server is shutting down; ask again when it is back"
@@ -113,6 +116,9 @@ class LocalProvider:
             )
         if request.api_key:
             raise invalid(PROVIDER_KEY, f"the provider {self.name} takes no key; leave it out")
+        check_options(self.name, request.provider_options)
+        for field, _ in bodies.images(request):
+            raise invalid(field, f"the provider {self.name} reads text only; leave the image out")
         return LocalStream(self, request, self._share)
 
     async def info(self, model: str) -> ProviderInfo:
@@ -199,7 +205,7 @@ class LocalProvider:
                 await self._process.stop()
             self._process = process = await ModelProcess.start(self._settings)
             self._share.publish(process.address)
-            self._watching = asyncio.create_task(self._watch(process), name="headwater local model's end")
+            self._watching = in_background(self._watch(process), "headwater local model's end")
             return await self._use(process.address)
         except BaseException:
             await self._drop()

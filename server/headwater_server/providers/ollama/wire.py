@@ -31,6 +31,7 @@ from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import token_count
 from headwater_server.providers.wires.errors import response_error
 from headwater_server.providers.wires.json import JSONShape
+from headwater_server.providers.wires.result_images import images_after_results
 
 TAGS_PATH, PS_PATH, SHOW_PATH, VERSION_PATH = "/api/tags", "/api/ps", "/api/show", "/api/version"
 
@@ -111,12 +112,19 @@ class OllamaWire:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
+    _refuse_image_urls(request)
     names = {call.id: call.name for message in request.messages for call in bodies.parts(message, ToolCall) if call.id}
     return [
         item
-        for number, message in enumerate(request.messages)
+        for number, message in images_after_results(request.messages)
         for item in _message(message, f"messages[{number}]", names)
     ]
+
+
+def _refuse_image_urls(request: ChatRequest) -> None:
+    for field, part in bodies.images(request):
+        if part.url:
+            raise invalid(f"{field}.url", "Ollama takes no image URLs; send the image's data")
 
 
 def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -128,8 +136,6 @@ def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator
     for number, part in enumerate(message.parts):
         place = f"{field}.parts[{number}]"
         if isinstance(part, Image):
-            if part.url:
-                raise invalid(f"{place}.image.url", "Ollama takes no image URLs; send the image's data")
             images.append(bodies.base64_text(part))
         elif isinstance(part, ToolCall):
             function = {"name": part.name, "arguments": bodies.arguments_object(part, place)}

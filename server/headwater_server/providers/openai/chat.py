@@ -25,6 +25,7 @@ from headwater_server.providers.openai import models, reasoning
 from headwater_server.providers.openai.chat_decoder import ChatDecoder
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.errors import response_error
+from headwater_server.providers.wires.result_images import images_after_results
 
 MODELS_PATH = "/models"
 
@@ -72,7 +73,7 @@ class OpenAIChatWire:
             "model": request.model,
             "messages": [
                 item
-                for number, message in enumerate(request.messages)
+                for number, message in images_after_results(request.messages)
                 for item in _message(message, f"messages[{number}]")
             ],
             "stream": True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from headwater_server.domain.errors import HeadwaterError
@@ -28,6 +28,7 @@ from headwater_server.providers.openai.responses_decoder import ResponsesDecoder
 from headwater_server.providers.own_data import data_object
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.errors import response_error
+from headwater_server.providers.wires.result_images import images_after_results
 
 _SAMPLING = {
     "temperature": "temperature",
@@ -72,7 +73,7 @@ class OpenAIResponsesWire:
         takes_reasoning = not self._genuine or self._reasons(request.model)
         body["input"] = [
             item
-            for number, message in enumerate(request.messages)
+            for number, message in self._conversation(request)
             if message.role is not Role.SYSTEM
             for item in _items(message, f"messages[{number}]", takes_reasoning)
         ]
@@ -94,6 +95,10 @@ class OpenAIResponsesWire:
         if request.response_format:
             body["text"] = {"format": _format(request.response_format)}
         return HttpCall("/responses", bodies.merge(body, bodies.without_api(request.provider_options)))
+
+    def _conversation(self, request: ChatRequest) -> Iterable[tuple[int, Message]]:
+        """The messages with their numbers. Compatible servers may take only text as a result: llama.cpp does."""
+        return enumerate(request.messages) if self._genuine else images_after_results(request.messages)
 
     def decoder(self, content_type: str) -> ResponsesDecoder:
         """See Wire."""
@@ -122,7 +127,8 @@ def _items(message: Message, field: str, takes_reasoning: bool) -> Iterator[dict
 def _item(part: Part, field: str, takes_reasoning: bool) -> dict[str, Any] | None:
     match part:
         case ToolResult():
-            return {"type": "function_call_output", "call_id": part.tool_call_id, "output": part.content}
+            output = [_content_part(item) for item in part.parts] or part.content
+            return {"type": "function_call_output", "call_id": part.tool_call_id, "output": output}
         case ToolCall():
             arguments = part.arguments or "{}"
             return {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": arguments}

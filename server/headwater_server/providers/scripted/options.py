@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,5 +82,7 @@ def violation(provider: str, location: tuple[int | str, ...], kind: str, message
     for step in location:
         path += f"[{step}]" if isinstance(step, int) else f".{step[:100]}"
     if kind == "extra_forbidden":
-        message = f"there is no such option; there are {', '.join(ScriptedOptions.model_fields)}"
+        close = difflib.get_close_matches(str(location[-1])[:100], ScriptedOptions.model_fields, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(ScriptedOptions.model_fields)}"
+        message = f"there is no such option; {advice}"
     return FieldViolation(path, message)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest, Image, ToolChoiceMode
-from headwater_server.providers.base import ModelInfo, ProviderInfo
+from headwater_server.providers.base import ModelInfo, ProviderInfo, ProviderStream
 from headwater_server.providers.scripted.options import MAX_CHARACTERS, ScriptedOptions, violation
 from headwater_server.providers.scripted.script import Script, of_round, question, reply, rounds_of_tools
 from headwater_server.providers.scripted.words import REPLIES, STORY_DELAY_MS, cut_at_stop
@@ -60,13 +60,13 @@ class ScriptedProvider:
         """Always the same: a script has none."""
         return ""
 
-    def stream(self, request: ChatRequest) -> ScriptedStream:
+    def stream(self, request: ChatRequest) -> ProviderStream:
         """Begins a reply.
 
         Raises HeadwaterError: MODEL_NOT_FOUND, and INVALID_REQUEST for a bad option or what a script cannot express.
         """
         self._check(request)
-        return ScriptedStream(self._script(request, self._options(request)))
+        return ScriptedStream(self.script(request, self._options(request)))
 
     async def info(self, model: str) -> ProviderInfo:
         """The abilities of a script. Raises HeadwaterError (MODEL_NOT_FOUND)."""
@@ -120,7 +120,8 @@ class ScriptedProvider:
             return of_round(options, rounds_of_tools(request))
         raise invalid_request(problems)
 
-    def _script(self, request: ChatRequest, options: ScriptedOptions) -> Script:
+    def script(self, request: ChatRequest, options: ScriptedOptions) -> Script:
+        """The reply that the options order. Raises HeadwaterError (INVALID_REQUEST) for one that is too long."""
         text = options.text
         if text is None:
             text = "" if options.tool_calls else REPLIES[request.model](question(request))

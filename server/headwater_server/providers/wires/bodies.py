@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from headwater_server.domain.errors import invalid
-from headwater_server.domain.messages import ChatRequest, Image, Message, Part, Role, Tool, ToolCall
+from headwater_server.domain.messages import ChatRequest, Image, Message, Part, Role, Tool, ToolCall, ToolResult
 from headwater_server.providers.wires.json import parse_json
 from headwater_server.providers.wires.surrogates import without_surrogates
 
@@ -47,6 +47,19 @@ def without_api(options: Mapping[str, Any]) -> dict[str, Any]:
 def parts(message: Message, kind: type[P]) -> Iterator[P]:
     """The parts of one kind."""
     return (part for part in message.parts if isinstance(part, kind))
+
+
+def images(request: ChatRequest) -> Iterator[tuple[str, Image]]:
+    """All images, those in results of tools too, each with the name of its field."""
+    for number, message in enumerate(request.messages):
+        for place, part in enumerate(message.parts):
+            field = f"messages[{number}].parts[{place}]"
+            if isinstance(part, Image):
+                yield f"{field}.image", part
+            elif isinstance(part, ToolResult):
+                for index, item in enumerate(part.parts):
+                    if isinstance(item, Image):
+                        yield f"{field}.tool_result.parts[{index}].image", item
 
 
 def instructions(request: ChatRequest) -> str:

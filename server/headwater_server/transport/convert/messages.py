@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from headwater.v1 import agent_pb2
 from headwater_server.domain.errors import FieldViolation, Reason
@@ -127,13 +128,34 @@ def _parse_call(call: agent_pb2.ToolCall, data: ProviderData | None, path: str, 
 def _parse_result(result: agent_pb2.ToolResult, path: str, bad: list[FieldViolation]) -> ToolResult:
     if not result.tool_call_id and not result.name:
         bad.append(FieldViolation(f"{path}.tool_call_id", "is empty; give the id of the call, or its tool's name"))
-    content = result.content
+    parts = tuple(_parse_result_parts(result, path, bad))
+    content = result.content or "\n".join(part.text for part in parts if isinstance(part, Text))
     if result.HasField("failure"):
         try:
             content = content or parse_failure(result.failure, Reason.TOOL_FAILED).text or "the tool failed"
         except ValueError as error:
             bad.append(FieldViolation(f"{path}.failure", str(error)))
-    return ToolResult(result.tool_call_id, result.name, content, result.HasField("failure"))
+    has_images = any(isinstance(part, Image) for part in parts)
+    if has_images and result.HasField("failure"):
+        bad.append(FieldViolation(f"{path}.failure", "stands beside an image; a result that failed takes text only"))
+    return ToolResult(
+        result.tool_call_id, result.name, content, result.HasField("failure"), parts if has_images else ()
+    )
+
+
+def _parse_result_parts(result: agent_pb2.ToolResult, path: str, bad: list[FieldViolation]) -> Iterator[Text | Image]:
+    if result.content and result.parts:
+        bad.append(FieldViolation(f"{path}.content", "is set together with parts; use one of them"))
+    for i, part in enumerate(result.parts):
+        kind = part.WhichOneof("kind")
+        if part.HasField("provider_data") or kind not in ("text", "image"):
+            place = f"{path}.parts[{i}].{kind or 'kind'}"
+            bad.append(FieldViolation(place, "has no place in the result of a tool, which takes texts and images"))
+        elif kind == "text":
+            if part.text:  # providers refuse an empty one beside an image
+                yield Text(part.text)
+        elif (image := _parse_image(part.image, f"{path}.parts[{i}].image", bad)) is not None:
+            yield image
 
 
 def chat_message(message: Message) -> agent_pb2.ChatMessage:

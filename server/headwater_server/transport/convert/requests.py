@@ -79,7 +79,7 @@ def _check_sizes(message: Question) -> None:
     """Raises HeadwaterError for more than is ever needed, before any of it is looked at."""
     if len(message.messages) > MAX_ITEMS:
         raise invalid("messages", f"has more than {MAX_ITEMS} items")
-    if sum(len(m.parts) for m in message.messages) > MAX_ITEMS:
+    if sum(1 + len(part.tool_result.parts) for m in message.messages for part in m.parts) > MAX_ITEMS:
         raise invalid("messages", f"have more than {MAX_ITEMS} parts in all")
     arguments = sum(len(part.tool_call.arguments_json) for m in message.messages for part in m.parts)
     if arguments > MAX_JSON:

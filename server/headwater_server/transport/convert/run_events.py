@@ -6,7 +6,7 @@ from headwater.v1 import workflow_pb2
 from headwater_server.domain.workflow import EventType, RunEvent
 from headwater_server.transport.convert.action_replies import action_reply
 from headwater_server.transport.convert.durations import duration
-from headwater_server.transport.convert.replies import timestamp
+from headwater_server.transport.convert.replies import timestamp, usage_message
 from headwater_server.transport.convert.runs import RUN_STATUSES, SKIP_REASONS, optional_failure
 
 MAX_INT32 = 2**31 - 1
@@ -28,6 +28,8 @@ def run_event(run_id: str, event: RunEvent) -> workflow_pb2.WorkflowEvent:
             message.step_waiting.queue = event.queue
         case EventType.STEP_CHUNK:
             message.step_chunk.CopyFrom(_chunk(event))
+        case EventType.STEP_PROGRESS:
+            message.step_progress.progress_json = event.result
         case EventType.STEP_COMPLETED:
             completed = workflow_pb2.StepCompletedEvent(result_json=event.result, reply=action_reply(event.reply))
             message.step_completed.CopyFrom(completed)
@@ -71,4 +73,5 @@ def _finished(event: RunEvent) -> workflow_pb2.RunFinishedEvent:
         status=RUN_STATUSES[event.run_status] if event.run_status else None,
         failure=optional_failure(event.failure),
         failed_steps=event.failed_steps,
+        usage=usage_message(event.usage),
     )

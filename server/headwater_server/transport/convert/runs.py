@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headwater.v1 import error_pb2, workflow_pb2, workflow_service_pb2
 from headwater_server.domain.chunks import total_usage
 from headwater_server.domain.errors import invalid
-from headwater_server.domain.failure import Failure
+from headwater_server.domain.failure import Failure, cut
 from headwater_server.domain.json_text import parse_json, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.workflow import Context, RunStatus, SkipReason, StepState, StepStatus
@@ -57,7 +57,9 @@ def parse_context(message: workflow_service_pb2.StartWorkflowRunRequest) -> Cont
     context = {key: to_json(value) for key, value in values.items()}
     size = sum(utf8_size(key) + utf8_size(value) for key, value in context.items())
     if size > MAX_CONTEXT_BYTES:
-        raise invalid(name, f"has {size} bytes, more than {MAX_CONTEXT_BYTES}; pass references, not contents")
+        largest = cut(max(context, key=lambda key: utf8_size(key) + utf8_size(context[key])), 100)
+        limit = f"more than {MAX_CONTEXT_BYTES:,}; pass references, not contents"
+        raise invalid(name, f"has {size:,} bytes (largest key: `{largest}`), {limit}")
     return context
 
 
@@ -105,7 +107,7 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
         workflow=workflow(info.workflow),
         workflow_name=info.workflow.name,
         context_json=json_object(state.context),
-        steps=map(_step_run, state.steps.values()),
+        steps=[_step_run(step, state.progress.get(step.name, "")) for step in state.steps.values()],
         failure=optional_failure(state.failure),
         failed_steps=state.failed_steps,
         create_time=timestamp(info.created),
@@ -127,6 +129,7 @@ def workflow_run(view: RunView) -> workflow_pb2.WorkflowRun:
 
 
 def _shorten(step: workflow_pb2.StepRun, characters: int, names: int) -> None:
+    step.ClearField("progress_json")
     del step.skipped_because_of[names:]
     if step.HasField("failure"):
         step.failure.message = step.failure.message[:characters]
@@ -145,10 +148,11 @@ def run_summary(summary: RunSummary) -> workflow_pb2.WorkflowRun:
         create_time=timestamp(summary.created),
         end_time=_optional_time(summary.ended),
         queue=summary.queue,
+        usage=usage_message(summary.usage),
     )
 
 
-def _step_run(state: StepState) -> workflow_pb2.StepRun:
+def _step_run(state: StepState, progress: str) -> workflow_pb2.StepRun:
     return workflow_pb2.StepRun(
         name=state.name,
         status=_STEP_STATUSES[state.status],
@@ -161,6 +165,7 @@ def _step_run(state: StepState) -> workflow_pb2.StepRun:
         end_time=_optional_time(state.ended),
         queue=state.queue,
         reply=action_reply(state.reply),
+        progress_json=progress,
     )
 
 

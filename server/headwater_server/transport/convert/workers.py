@@ -25,10 +25,12 @@ MAX_CONCURRENCY = 10_000
 MAX_HELD_TASKS = 20_000
 MAX_CHUNK_CHARACTERS = 64 * 1024
 MAX_RESULT_BYTES = 1024 * 1024
+MAX_PROGRESS_BYTES = 64 * 1024
+MAX_REASON = 1_000
 MAX_FEATURES = 100
 MAX_FEATURE_CHARACTERS = 64
 
-FEATURES = frozenset({"drain", "waiting"})
+FEATURES = frozenset({"drain", "waiting", "progress"})
 """Optional parts of the protocol that this server knows."""
 
 
@@ -117,6 +119,17 @@ def check_waiting(message: worker_service_pb2.TaskWaiting) -> None:
         raise invalid("waiting.run_id", f"must have at most {MAX_NAME} characters")
 
 
+def check_progress(message: worker_service_pb2.TaskProgress) -> None:
+    """Raises HeadwaterError (INVALID_REQUEST) for one that is no JSON value or too large."""
+    text = message.progress_json
+    if len(text.encode()) > MAX_PROGRESS_BYTES:
+        raise invalid("progress.progress_json", f"has more than {MAX_PROGRESS_BYTES} bytes; store it elsewhere")
+    try:
+        parse_json(text)
+    except ValueError as error:
+        raise invalid("progress.progress_json", str(error)) from error
+
+
 def check_chunk(message: worker_service_pb2.TaskChunk) -> None:
     """Raises HeadwaterError (INVALID_REQUEST) for a chunk that is too long."""
     bad = [
@@ -142,7 +155,7 @@ def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure | 
         if kind == "failure":
             return _parse_failure(message.failure)
         if kind == "handed_back":
-            return HandedBack(message.handed_back.begun)
+            return HandedBack(message.handed_back.begun, message.handed_back.reason[:MAX_REASON])
         if kind is None:
             raise final_step_error("its worker sent neither a result nor a failure")
         _parse("result_json", message.result_json)
@@ -198,6 +211,10 @@ def task(assign: Assign) -> worker_service_pb2.WorkerTask:
         context_json=json_object(spec.context),
         dependency_results_json=json_object(spec.dependencies),
         agent=agent_message(spec.agent),
+        progress_json=spec.progress,
+        request_id=spec.origin.get("x-request-id", ""),
+        traceparent=spec.origin.get("traceparent", ""),
+        tracestate=spec.origin.get("tracestate", ""),
     )
     if message.ByteSize() > MAX_MESSAGE_BYTES:
         raise final_step_error(

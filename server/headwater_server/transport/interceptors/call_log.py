@@ -18,25 +18,12 @@ import grpc
 import structlog
 
 from headwater_server.domain.call_origin import origin, origin_of
-from headwater_server.domain.errors import Reason
+from headwater_server.domain.errors import PROVIDER_FAILURES
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 
 OWN_SERVICES = "/grpc."
 """The paths of gRPC's own services begin with this."""
-
-PROVIDER_FAILURES = frozenset(
-    reason.value
-    for reason in (
-        Reason.PROVIDER_AUTH_FAILED,
-        Reason.PROVIDER_RATE_LIMITED,
-        Reason.PROVIDER_QUOTA_EXHAUSTED,
-        Reason.PROVIDER_UNAVAILABLE,
-        Reason.PROVIDER_REJECTED_REQUEST,
-        Reason.STREAM_INTERRUPTED,
-        Reason.STREAM_TIMEOUT,
-    )
-)
 
 log = structlog.get_logger("headwater.rpc")
 

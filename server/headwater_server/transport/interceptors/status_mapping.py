@@ -3,6 +3,7 @@
 | raised | the call ends with |
 | --- | --- |
 | HeadwaterError | its code and its details (`transport.status`) |
+| JournalError, unless the journal is damaged | JOURNAL_UNAVAILABLE; the journal's lines in the log say why |
 | AioRpcError, of a call that another process of this server has answered | that process's status, as it is |
 | any other exception | INTERNAL; the log has it as a `fault` |
 
@@ -26,6 +27,7 @@ from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 from headwater_server.transport.status import abort, abort_alike
+from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 
 log = structlog.get_logger("headwater.rpc")
 
@@ -41,10 +43,7 @@ class StatusMapping(Interceptor):
             try:
                 return await behaviour(request, context)
             except HeadwaterError as error:
-                if error.reason is Reason.INTERNAL:
-                    log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
-                structlog.contextvars.bind_contextvars(**_facts(error))
-                await abort(context, error)
+                await _abort(context, name, error)
                 raise  # abort raises; this says so to the type checker
             except grpc.aio.AioRpcError as error:
                 await abort_alike(context, error)
@@ -54,11 +53,25 @@ class StatusMapping(Interceptor):
             except grpc.aio.AbortError:
                 raise  # the handler has ended the call itself, as health does
             except Exception as error:
+                if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
+                    await _abort(context, name, _journal_unavailable())
                 log.error("fault", rpc=name, **fault_facts(error))
                 await abort(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
                 raise
 
         return mapped
+
+
+async def _abort(context: Context, name: str, error: HeadwaterError) -> None:
+    if error.reason is Reason.INTERNAL:
+        log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
+    structlog.contextvars.bind_contextvars(**_facts(error))
+    await abort(context, error)
+
+
+def _journal_unavailable() -> HeadwaterError:
+    message = "the server cannot use its journal of runs now, and its log says why; try again"
+    return HeadwaterError(Reason.JOURNAL_UNAVAILABLE, message, retry_after_seconds=1.0)
 
 
 def _facts(error: HeadwaterError) -> dict[str, Any]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from headwater_server.domain.chunks import FinalChunk, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.messages import AgentConfig
+from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.convert.failures import failure_of
 from headwater_server.transport.convert.requests import ParsedRequest, user_message
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.workflows.engine.replies import Reply
 
 MAX_TEXT = 1024 * 1024
+
+log = structlog.get_logger("headwater.workflows")
 
 
 class Actions:
@@ -30,6 +35,8 @@ class Actions:
         try:
             return await self._answer(ParsedRequest(agent, (user_message(prompt),)), on_chunk)
         except HeadwaterError as error:
+            if error.reason is Reason.INTERNAL:
+                log.error("fault", **fault_facts(error.__cause__ or error))
             raise StepError(failure_of(error)) from error
 
     async def _answer(self, request: ParsedRequest, on_chunk: Callable[[str, str], Awaitable[None]]) -> Reply:
@@ -37,6 +44,7 @@ class Actions:
         size = 0
         async with self._opener.open_stream(request) as opened:
             stream = opened.stream
+            structlog.contextvars.bind_contextvars(provider=stream.provider, model=stream.model)
             while not isinstance(chunk := await stream.next(), FinalChunk):
                 piece = chunk.delta.content + chunk.delta.refusal
                 size += len(piece)

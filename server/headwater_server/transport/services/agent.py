@@ -23,6 +23,9 @@ from headwater_server.transport.convert.requests import ParsedRequest, parse_run
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.services.opening import Opened, StreamOpener, naming
 
+MAX_LOGGED = 100
+"""Characters of a caller's text in the log."""
+
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     """Bridges the RPCs to providers and streams.
@@ -44,7 +47,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
-        structlog.contextvars.bind_contextvars(model_asked=request.agent.model)
         if request.agent.labels:
             structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
         async with self._opener.open_stream(request, whole=whole) as opened:
@@ -54,6 +56,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 yield opened
             finally:
                 structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+                if (first := stream.first_token_seconds) is not None:
+                    structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
 
     async def _first(self, stream: LiveStream, context: Context) -> Chunk | FinalChunk:
         """The first chunk; the headers go out while the provider is asked for it."""
@@ -68,6 +72,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
         """Writes a reply chunk by chunk."""
+        _log_asked(request.agent.model)
         parsed = parse_stream_request(request, _keys(context), self._opener.allow_caller_api_keys)
         async with self._accept(parsed) as accepted:
             stream = accepted.stream
@@ -84,6 +89,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.RunRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
+        _log_asked(request.agent.model)
         parsed = parse_run_request(request, _keys(context), self._opener.allow_caller_api_keys)
         async with self._accept(parsed, whole=True) as accepted:
             reply = ReplyAccumulator()
@@ -175,13 +181,16 @@ def _keys(context: Context) -> list[str]:
     return [str(value) for key, value in context.invocation_metadata() or () if key == PROVIDER_KEY]
 
 
+def _log_asked(model: str) -> None:
+    """Adds to the call's line in the log which model the caller named, also when it is refused."""
+    structlog.contextvars.bind_contextvars(model_asked=model[:MAX_LOGGED])
+
+
 def _log_end(final: FinalChunk) -> None:
     """Adds to the call's line in the log how the reply ended."""
     facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    if (first := final.stats.time_to_first_token_seconds) is not None:
-        facts["first_token_seconds"] = round(first, 4)
     structlog.contextvars.bind_contextvars(**facts)
 
 

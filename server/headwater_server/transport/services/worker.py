@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -26,9 +27,10 @@ from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
 from headwater_server.transport.handlers import Context
+from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.session import WorkerSession
-from headwater_server.workflows.workers.tasks import Assign, Cancel, ToWorker
+from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack, ToWorker
 
 HEARTBEATS_PER_TIMEOUT = 3
 REGISTER_SECONDS = 10.0
@@ -142,7 +144,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         if message is None or message.WhichOneof("kind") != "registration":
             raise invalid("registration", f"must be the first message, within {REGISTER_SECONDS:g} s")
         registration = worker_messages.parse_registration(message.registration)
-        await self._remember_handlers(registration.queue, registration.handlers)
+        with suppress(JournalError):  # which says why itself; the names only help to find typing mistakes
+            await self._remember_handlers(registration.queue, registration.handlers)
         structlog.contextvars.bind_contextvars(
             worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
         )
@@ -202,16 +205,26 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
                 task_id = message.result.task_id
                 if not 1 <= len(task_id) <= MAX_NAME:
                     raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
-                await outbox.acknowledge(task_id, session.result(task_id, worker_messages.parse_result(message.result)))
+                outcome = worker_messages.parse_result(message.result)
+                if isinstance(outcome, HandedBack):
+                    accepted = await session.handed_back(task_id, outcome)
+                else:
+                    accepted = session.result(task_id, outcome)
+                await outbox.acknowledge(task_id, accepted)
             case "capacity":
                 session.capacity(worker_messages.parse_capacity(message.capacity))
             case "waiting":
                 worker_messages.check_waiting(message.waiting)
                 await session.waiting(message.waiting.task_id, message.waiting.run_id)
+            case "progress":
+                worker_messages.check_progress(message.progress)
+                session.progress(message.progress.task_id, message.progress.progress_json)
             case "registration":
                 raise invalid("registration", "must be the first message only; attach again to register other handlers")
             case None:
-                raise invalid("kind", "none is set; send registration, heartbeat, chunk, result, capacity or waiting")
+                raise invalid(
+                    "kind", "none is set; send registration, heartbeat, chunk, progress, result, capacity or waiting"
+                )
 
 
 async def _write(

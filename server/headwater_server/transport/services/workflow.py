@@ -9,6 +9,7 @@ from contextlib import aclosing
 import structlog
 
 from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
+from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, invalid
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import paging
@@ -137,6 +138,7 @@ def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> Sta
         request_id=message.request_id,
         fingerprint=hashlib.sha256(body).hexdigest(),
         violations=tuple(violations),
+        origin=origin.get(),
     )
 
 

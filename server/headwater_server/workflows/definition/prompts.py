@@ -2,7 +2,8 @@
 
 A placeholder is a CEL expression, under the rules of conditions. Before it is evaluated, its names become paths of the
 context: `steps.draft.result` is the key of that name in a context that has the results of dependencies too, and a name
-that stands alone is a key. A placeholder that is only such a path needs no CEL, so its value may have any size.
+that stands alone is a key. A placeholder that is only such a path needs no CEL, so its value may have any size. A name
+that is no identifier stands in brackets: `{{ steps["read aloud"].result }}`, `{{ context["my key"] }}`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from headwater_server.workflows.definition import conditions
 from headwater_server.workflows.definition.condition_syntax import MACROS, TOKEN, TYPES
 
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_RESULT = re.compile(r"steps\.([A-Za-z_][A-Za-z0-9_]*)\.result")
-_PATH = re.compile(r'context\.([A-Za-z_][A-Za-z0-9_]*)|context\["(steps\.[A-Za-z0-9_]+\.result)"\]')
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_KEY = rf"""(?:\.({_NAME})|\[\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\])"""
+# A path to a result, or a string, in which no path is.
+_RESULT = re.compile(rf"""(?<![\w.])steps{_KEY}\.result(?!\w)|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+_TEXT = 'write {{ "{{" }} for double braces that are text'
+_NO_RESULT = re.compile(r"(?<![\w.])steps\s*[.\[]")
+_PATH = re.compile(rf"context{_KEY}")
 _RESERVED = TYPES | {"context", "true", "false", "null", "in"}
 _ELEMENT = re.compile(rf"\.(?:{'|'.join(sorted(MACROS))})\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
 
@@ -30,7 +36,9 @@ def mistakes(step: Step) -> Iterator[str]:
             yield "has an empty placeholder; write {{ context.NAME }}, or single braces for text"
             continue
         if (wrong := conditions.check(_as_cel(expression))) is not None:
-            yield f"its placeholder `{_shown(expression)}` {wrong}"
+            yield f"its placeholder `{_shown(expression)}` {wrong}; {_TEXT}"
+        if _NO_RESULT.search(_RESULT.sub("", expression)):
+            yield f"its placeholder `{_shown(expression)}` reads no result; write {{{{ steps.NAME.result }}}}"
         for name in _named(expression):
             if name not in step.depends_on:
                 what = f"is not in depends_on; add `{cut(name, 100)}`"
@@ -63,7 +71,7 @@ def _value(expression: str, values: Mapping[str, str]) -> str:
     if path is None:
         value = conditions.value(source, values, f"placeholder `{_shown(expression)}`")
     else:
-        key = path[1] or path[2]
+        key = _key(path)
         if key not in values:
             raise _missing(expression, key)
         value = json.loads(values[key])
@@ -82,15 +90,31 @@ def _missing(expression: str, key: str) -> StepError:
 
 def _named(expression: str) -> list[str]:
     """The steps whose results a placeholder reads."""
-    return _RESULT.findall(expression)
+    return [_key(match) for match in _RESULT.finditer(expression) if match.lastindex]
+
+
+def _key(match: re.Match[str]) -> str:
+    """The name that a path ends in, in any of its three forms."""
+    return next(name for name in match.groups() if name is not None)
+
+
+def _with_results(expression: str) -> str:
+    """The expression with the paths to results as keys of the context."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if not match.lastindex:
+            return match.group()
+        return f"context[{json.dumps(f'steps.{_key(match)}.result', ensure_ascii=False)}]"
+
+    return _RESULT.sub(replaced, expression)
 
 
 def _as_cel(expression: str) -> str:
     """The expression with its names as paths of the context."""
     source = expression.strip()
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", source) and source != "context":
+    if re.fullmatch(_NAME, source) and source != "context":
         return f"context.{source}"
-    source = _RESULT.sub(r'context["steps.\1.result"]', source)
+    source = _with_results(source)
     elements = set(_ELEMENT.findall(source))
     pieces, before = [], ""
     for match in TOKEN.finditer(source):

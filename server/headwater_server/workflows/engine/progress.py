@@ -263,7 +263,7 @@ class Progress:
         """All dependencies of the step have ended. False when it is skipped because of them."""
         names = sorted(step.depends_on, key=self._position.__getitem__)
         dependencies = [self._now[name] for name in names]
-        skip = skip_of(step, dependencies)
+        skip = skip_of(step, dependencies, self._position)
         if skip is None:
             heapq.heappush(self._ready, self._position[step.name])
             return True
@@ -283,7 +283,8 @@ class Progress:
         """Ends the run. Call it when every step has ended."""
         failed = [state for state in self._now.values() if state.status is StepStatus.FAILED]
         names = tuple(state.name for state in failed[:MAX_NAMES])
-        event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.COMPLETED, failed_steps=names)
+        usage = total_usage(state.reply.usage for state in self._now.values() if state.reply)
+        event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.COMPLETED, failed_steps=names, usage=usage)
         if cancelled:
             event.run_status = RunStatus.CANCELLED
         elif failed:

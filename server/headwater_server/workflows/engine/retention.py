@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.journal.base import Journal, JournalError
+from headwater_server.workflows.journal.base import Journal
 
 PRUNE_EVERY_SECONDS = 3600.0
 
@@ -20,7 +20,7 @@ async def remove_old_runs(journal: Journal, retention_seconds: float, clock: Cal
     while True:
         try:
             removed = await journal.prune(clock() - retention_seconds)
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, old runs must go
             log.error("fault", **fault_facts(error))  # tried again in an hour
         else:
             if removed:

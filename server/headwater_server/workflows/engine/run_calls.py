@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.workflow import Context, RunState, Workflow
@@ -19,6 +19,7 @@ class StartRequest:
         queue: the queue of handlers of steps that name none; may be empty.
         request_id: the caller's own id of the request; may be empty.
         fingerprint: of the request; it differs when the same id came with another body.
+        origin: the headers of the call, as in `domain.call_origin`.
         violations: mistakes of the definition that the caller of `start` has found already.
     """
 
@@ -28,6 +29,7 @@ class StartRequest:
     request_id: str
     fingerprint: str
     violations: tuple[FieldViolation, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

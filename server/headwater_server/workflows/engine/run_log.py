@@ -34,7 +34,9 @@ from headwater_server.domain.workflow import (
 from headwater_server.eventlog.chunks import MAX_EVENT_CHARACTERS
 from headwater_server.eventlog.store import MAX_CHARACTERS, Cursor, EventStore
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.background import in_background
 from headwater_server.workflows.engine.commits import commit_patiently
+from headwater_server.workflows.engine.failures import log_failure
 from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunChange
 
 RESERVE = 1000
@@ -59,6 +61,7 @@ class _Batch:
     events: list[StoredEvent] = field(default_factory=list)
     void: list[tuple[str, int]] = field(default_factory=list)
     status: RunChange | None = None
+    progress: dict[str, str] = field(default_factory=dict)
 
 
 class RunLog:
@@ -119,6 +122,7 @@ class RunLog:
             return
         now = self._clock()
         for transition in transitions:
+            log_failure(self._run_id, transition.event)
             self._add(transition, now)
         number = self._used
         self._commit()
@@ -148,6 +152,21 @@ class RunLog:
         while self._reserved < number:
             await _wait(self._commits)
             self._check()
+
+    def add_progress(self, step: str, attempt: int, progress: str) -> None:
+        """Notes how far a running attempt is; that of any other attempt is void, and is ignored.
+
+        Watchers see it at once. The journal keeps the last of each step, but no event of it, so that it does not grow.
+        """
+        if self._closed or self._fault is not None or self._attempts.get(step) != attempt:
+            return
+        self._used += 1
+        event = RunEvent(EventType.STEP_PROGRESS, step=step, attempt=attempt, result=progress)
+        event.sequence, event.create_time = self._used, self._clock()
+        self._store.add_progress(event)
+        self._batch.progress[step] = progress
+        self._commit()
+        self._show()
 
     async def watch(self, after: int) -> AsyncGenerator[RunEvent, None]:
         """The events numbered above `after`, as they come, until the log is closed. They are shared: change none.
@@ -208,15 +227,24 @@ class RunLog:
     def _commit(self) -> None:
         """Starts to commit the waiting records, unless that has started already."""
         if self._committing is None:
-            self._committing = asyncio.create_task(self._run_commits(), name=f"headwater log {self._run_id}")
+            self._committing = in_background(self._run_commits(), f"headwater log {self._run_id}", self._break)
+
+    def _break(self, error: BaseException) -> None:
+        self._fault = self._fault or JournalError(f"its writer failed: {error!r}")
+        _wake(self._commits)
+        _wake(self._news)
 
     async def _run_commits(self) -> None:
         try:
-            while self._fault is None and (self._batch.first or self._promised - self._used < RESERVE_BELOW):
+            while self._fault is None and self._has_changes():
                 await self._commit_batch()
         finally:
             self._committing = None
             _wake(self._news)
+
+    def _has_changes(self) -> bool:
+        batch = self._batch
+        return bool(batch.first or batch.progress) or self._promised - self._used < RESERVE_BELOW
 
     async def _commit_batch(self) -> None:
         batch, self._batch = self._batch, _Batch()
@@ -230,6 +258,7 @@ class RunLog:
             events=batch.events,
             reserved=self._promised if self._promised > before else 0,
             status=batch.status,
+            progress=batch.progress,
         )
         self._uncommitted = batch.first
         try:

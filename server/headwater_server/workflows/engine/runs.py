@@ -19,10 +19,12 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.retention import remove_old_runs
@@ -38,7 +40,14 @@ from headwater_server.workflows.engine.run_calls import (
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
-from headwater_server.workflows.journal.base import Change, Journal, JournalError, RunInfo, RunSummary
+from headwater_server.workflows.journal.base import (
+    Change,
+    Journal,
+    JournalDamagedError,
+    JournalError,
+    RunInfo,
+    RunSummary,
+)
 
 T = TypeVar("T")
 
@@ -85,14 +94,17 @@ class Runs:
         return len(self._active)
 
     async def open(self) -> None:
-        """Resumes the runs that an earlier process left, and begins to remove old ones."""
+        """Resumes the runs that an earlier process left, and begins to remove old ones. Raises JournalError."""
         for run_id in await self._journal.unfinished():
-            await self._activate(run_id)
+            try:
+                await self._activate(run_id)
+            except HeadwaterError as error:
+                text = f"the journal lists run {run_id} and does not have it; restore the file from a copy"
+                raise JournalDamagedError(text) from error
         if self._active:
             log.info("runs resumed", runs=len(self._active))
-        self._pruning = asyncio.create_task(
-            remove_old_runs(self._journal, self._retention_seconds, self._clock), name="headwater retention"
-        )
+        pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
+        self._pruning = in_background(pruning, "headwater retention")
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition, and the handlers that no worker has ever registered."""
@@ -126,6 +138,7 @@ class Runs:
             request_id=request.request_id,
             fingerprint=request.fingerprint,
             created=self._clock(),
+            origin=request.origin,
         )
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
         try:
@@ -275,12 +288,14 @@ class Runs:
     def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
         execute = self._runner.bind(info, state, run_log)
         scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
-        task = asyncio.create_task(self._run(info.run_id, scheduler), name=f"headwater run {info.run_id}")
+        task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
         self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
         if self._draining:
             scheduler.stop()
 
-    async def _run(self, run_id: str, scheduler: Scheduler) -> None:
+    async def _run(self, info: RunInfo, scheduler: Scheduler) -> None:
+        run_id = info.run_id
+        origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
         try:
             await scheduler.run()
         except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state

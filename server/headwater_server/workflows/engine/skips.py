@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headwater_server.domain.workflow import EventType, RunEvent, RunIf, SkipReason, Step, StepState, StepStatus
 
@@ -10,15 +10,16 @@ MAX_NAMES = 100
 """Most names in `skipped_because_of` and `failed_steps`."""
 
 
-def skip_of(step: Step, dependencies: Sequence[StepState]) -> RunEvent | None:
+def skip_of(step: Step, dependencies: Sequence[StepState], position: Mapping[str, int]) -> RunEvent | None:
     """The event of the skip of a step whose dependencies have all ended; None when it may run.
 
     Args:
         step: the step.
         dependencies: of the step, in the order of the definition.
+        position: of each step in the definition.
     """
     missed = [state for state in dependencies if state.status is not StepStatus.COMPLETED]
-    failed = list(dict.fromkeys(name for state in missed for name in _failed_names(state)))
+    failed = sorted({name for state in missed for name in _failed_names(state)}, key=position.__getitem__)
     match step.run_if:
         case RunIf.ALL_DONE:
             return None

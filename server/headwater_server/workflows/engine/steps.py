@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+import structlog
+
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.messages import AgentConfig
@@ -28,7 +30,7 @@ from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
 from headwater_server.workflows.workers.pool import WorkerPool
-from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, OnWarning, TaskSpec
+from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, Reports, TaskSpec
 
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
@@ -68,6 +70,9 @@ class StepRunner:
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
         ) -> Outcome:
+            # An attempt has a task, and so a context, to itself.
+            structlog.contextvars.bind_contextvars(run_id=info.run_id, step=step.name, attempt=attempt)
+
             async def attempt_step() -> Outcome:
                 if (left := expected.pop(step.name, None)) is not None:
                     with contextlib.suppress(NotBegunError):
@@ -92,9 +97,8 @@ class StepRunner:
             now = state.steps[step.name]
             if step.handler and now.status is StepStatus.RUNNING:
                 task = TaskSpec(info.run_id, info.workflow.name, step, now.attempt)
-                on_chunk = functools.partial(run_log.add_chunk, step.name, now.attempt)
-                on_warning = _warning(run_log, step.name, now.attempt)
-                expected[step.name] = self._workers.expect(task, step.queue or info.queue, on_chunk, on_warning)
+                reports = _reports(state, run_log, step.name, now.attempt)
+                expected[step.name] = self._workers.expect(task, step.queue or info.queue, reports)
         return expected
 
     async def _ask(self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, prompt: str) -> Outcome:
@@ -136,9 +140,6 @@ class StepRunner:
         async def on_started() -> None:
             await report(EventType.STEP_STARTED, StepStatus.RUNNING, "")
 
-        async def on_chunk(content: str, thinking: str) -> None:
-            await run_log.add_chunk(step.name, attempt, content, thinking)
-
         if step.is_prompt:
             step, dependencies = replace(step, action=fill(step, context, dependencies)), {}
         task = TaskSpec(
@@ -149,6 +150,8 @@ class StepRunner:
             context=context,
             dependencies=dependencies,
             agent=info.workflow.agent.overlaid(step.agent),
+            progress=state.progress.get(step.name, ""),
+            origin=info.origin,
         )
         return await self._workers.run_task(
             task,
@@ -157,18 +160,21 @@ class StepRunner:
             timeout_seconds=step.timeout_seconds,
             on_waiting=on_waiting,
             on_started=on_started,
-            on_chunk=on_chunk,
-            on_warning=_warning(run_log, step.name, attempt),
+            reports=_reports(state, run_log, step.name, attempt),
         )
 
 
-def _warning(run_log: RunLog, step: str, attempt: int) -> OnWarning:
-    """Records a warning of an attempt."""
+def _reports(state: RunState, run_log: RunLog, step: str, attempt: int) -> Reports:
+    """Records what an attempt says."""
 
     async def warn(text: str) -> None:
         await run_log.record([Transition(RunEvent(EventType.RUN_WARNING, step=step, attempt=attempt, message=text))])
 
-    return warn
+    def note(progress: str) -> None:
+        state.progress[step] = progress
+        run_log.add_progress(step, attempt, progress)
+
+    return Reports(functools.partial(run_log.add_chunk, step, attempt), warn, note)
 
 
 def json_object(values: Mapping[str, str]) -> str:

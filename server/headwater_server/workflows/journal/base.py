@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headwater_server.domain.chunks import Usage
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
@@ -14,6 +15,10 @@ from headwater_server.eventlog.stored_events import StoredEvent
 
 class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
+
+
+class JournalFolderError(JournalError):
+    """The folder that the settings name cannot have the journal."""
 
 
 class JournalDamagedError(JournalError):
@@ -35,6 +40,7 @@ class RunInfo:
         request_id: the caller's id of the request that started it; may be empty.
         fingerprint: of that request; it differs when the same id came with another body.
         created: when it was accepted, in seconds since the epoch.
+        origin: the headers of the call that started it, as in `domain.call_origin`.
     """
 
     run_id: str
@@ -43,11 +49,12 @@ class RunInfo:
     request_id: str
     fingerprint: str
     created: float
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in a list. `position` rises with each new run; `ended` is 0.0 while it runs."""
+    """A run in a list. `position` rises with each new run; `ended` is 0.0 and `usage` None while it runs."""
 
     position: int
     run_id: str
@@ -58,6 +65,7 @@ class RunSummary:
     failed_steps: tuple[str, ...]
     created: float
     ended: float
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ class Change:
         events: events, with their numbers.
         reserved: the highest number of an event that may be used before the next reservation; 0: as before.
         status: the run's new status; None: as before.
+        progress: of steps, as `RunState.progress`; those that are not among them stay as they were.
     """
 
     steps: Sequence[StepState] = ()
@@ -95,6 +104,7 @@ class Change:
     events: Sequence[StoredEvent] = ()
     reserved: int = 0
     status: RunChange | None = None
+    progress: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from headwater_server.workflows.journal.base import JournalError, JournalLockedError
+from headwater_server.workflows.journal.base import JournalFolderError, JournalLockedError
 
 LOCK_NAME = "lock"
 
@@ -14,7 +14,7 @@ LOCK_NAME = "lock"
 class DataDirectory:
     """A locked folder. The lock is the operating system's, on the file `lock`, so it dies with the process.
 
-    Raises JournalLockedError when another process has the folder, JournalError when it cannot be used.
+    Raises JournalLockedError when another process has the folder, JournalFolderError when it cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,7 @@ class DataDirectory:
             raise _unusable(self.path, error) from error
 
     def private_file(self, name: str) -> Path:
-        """A file of the folder that only its owner may read, made if it is missing. Raises JournalError."""
+        """A file of the folder that only its owner may read, made if it is missing. Raises JournalFolderError."""
         try:
             os.close(_open_private(self.path / name))
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -70,8 +70,8 @@ def _open_private(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _unusable(path: Path, error: OSError) -> JournalError:
-    return JournalError(
+def _unusable(path: Path, error: OSError) -> JournalFolderError:
+    return JournalFolderError(
         f"the data directory {path} cannot be used: {error.strerror}; "
         "make it a folder that this user may write, or choose another with --data-dir"
     )

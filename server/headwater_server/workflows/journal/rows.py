@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from headwater_server.domain.chunks import Usage
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
@@ -22,7 +23,7 @@ _EVENT_FIELDS = (
 )  # fmt: skip
 _EVENT_FACTS = (
     "workflow_name", "failure", "skip_reason", "because_of", "delay_seconds", "queue", "message", "context_key",
-    "run_status", "failed_steps", "reply",
+    "run_status", "failed_steps", "reply", "usage",
 )  # fmt: skip
 _RESULT = "_result"
 _STEP_FIELDS = ("name", "status", "attempt", "failures", "result", "skip_reason", "started", "ended", "queue")
@@ -43,6 +44,7 @@ def run_row(info: RunInfo, state: RunState) -> Row:
         "failed_steps": _to_json(state.failed_steps),
         "ended": 0.0,
         "reserved": 0,
+        "origin": _to_json(info.origin),
     }
 
 
@@ -99,14 +101,19 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
         request_id=run["request_id"] or "",
         fingerprint=run["fingerprint"],
         created=run["created"],
+        origin=json.loads(run["origin"]),
     )
-    states = {row["name"]: _step_state(row) for row in steps}
+    rows = list(steps)
+    states = {row["name"]: _step_state(row) for row in rows}
+    if list(states) != [step.name for step in info.workflow.steps]:
+        raise ValueError("the steps of a run are not those of its workflow")
     state = RunState(
         states,
         {row["key"]: row["value"] or states[row["key"].removesuffix(_RESULT)].result for row in context},
         RunStatus(run["status"]),
         _failure(run["failure"]),
         _names(run["failed_steps"]),
+        {row["name"]: row["progress"] for row in rows if row["progress"]},
     )
     return StoredRun(info, state, run["reserved"], run["sequence"], run["ended"])
 
@@ -116,6 +123,7 @@ def run_summary(row: sqlite3.Row) -> RunSummary:
     values: dict[str, Any] = dict(row)
     values["status"] = RunStatus(values["status"])
     values["failure"], values["failed_steps"] = _failure(values["failure"]), _names(values["failed_steps"])
+    values["usage"] = msgspec.convert(json.loads(values["usage"] or "null"), Usage | None)
     return RunSummary(**values)
 
 

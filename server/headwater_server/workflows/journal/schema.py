@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.base import JournalError, JournalFolderError
 
 APPLICATION_ID = 0x48445754  # says in the file's header whose it is
 
@@ -100,7 +100,12 @@ _VERSION_2 = (
 
 _VERSION_3 = ("ALTER TABLE steps ADD COLUMN reply TEXT NOT NULL DEFAULT 'null'",)  # JSON
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    "ALTER TABLE steps ADD COLUMN progress TEXT NOT NULL DEFAULT ''",  # JSON; empty for none
+    "ALTER TABLE runs ADD COLUMN origin TEXT NOT NULL DEFAULT '{}'",  # a JSON object
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3, _VERSION_4)
 """Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
 
 
@@ -131,7 +136,9 @@ def migrate(
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables and owner != APPLICATION_ID:
-        raise JournalError(f"the database {path} belongs to another program; choose another folder with --data-dir")
+        raise JournalFolderError(
+            f"the database {path} belongs to another program; choose another folder with --data-dir"
+        )
     if version > newest:
         raise JournalError(
             f"a newer Headwater wrote the journal {path} (schema {version}, this one knows {newest}); "

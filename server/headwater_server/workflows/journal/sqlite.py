@@ -26,16 +26,17 @@ import structlog
 
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.journal import statements
 from headwater_server.workflows.journal.base import (
     Change,
-    JournalDamagedError,
     JournalError,
     RunInfo,
     RunSummary,
     StoredRun,
 )
 from headwater_server.workflows.journal.data_directory import DataDirectory
+from headwater_server.workflows.journal.errors import explained, unreadable
 from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 
 FILE_NAME = "headwater.db"
@@ -43,16 +44,6 @@ BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
 PROBE_EVERY_SECONDS = 1.0
 PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
-
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-_CURES = {
-    "SQLITE_FULL": "free space on its disk",
-    "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
-    "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin with an empty one",
-    "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",
-    "SQLITE_CANTOPEN": "make the file readable and writable, or choose another folder with --data-dir",
-    "SQLITE_BUSY": "close the program that holds the file",
-}
 
 T = TypeVar("T")
 
@@ -81,7 +72,9 @@ class SqliteJournal:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self._fault: Exception | None = None
         self.is_writable = True
+        self._trouble = ""  # why the last write failed; empty when it did not
         self.changed = asyncio.Event()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: sqlite3.Connection
@@ -178,6 +171,8 @@ class SqliteJournal:
     async def _do(self, run: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
         if self._closed:
             raise JournalError(f"the journal in {self._directory} is closed")
+        if self._fault is not None:
+            raise self._fault
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(run, writes, future))
         return await future
@@ -198,9 +193,21 @@ class SqliteJournal:
                 self._tell(_succeed, self._opened, None)
                 while self._serve_batch():
                     pass
-        except Exception as error:  # noqa: BLE001  goes to the caller of `open`
-            self._tell(_fail, self._opened, self._explained(error))
+        except Exception as error:  # noqa: BLE001  goes to the caller of `open`, or to every later caller
+            self._tell(self._died, unreadable(error, self._directory / FILE_NAME))
         self._tell(_succeed, self._ended, None)
+
+    def _died(self, error: Exception) -> None:
+        """The thread has ended by an error: the calls that wait for it fail with that, and all later ones."""
+        self._fault = error
+        if self._opened.done():
+            log.error("journal", why=str(error), **fault_facts(error))
+            self._note_writable(False)
+        _fail(self._opened, error)
+        with suppress(Empty):
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    _fail(job.future, error)
 
     def _open(self, directory: DataDirectory) -> sqlite3.Connection:
         path = directory.private_file(FILE_NAME)
@@ -229,12 +236,18 @@ class SqliteJournal:
                 batch.append(self._jobs.get_nowait())
         jobs = [job for job in batch if job is not None]
         writes = [job for job in jobs if job.writes]
-        if writes:
-            self._write_or_fail(writes)
-        for job in jobs:
-            if not job.writes:
-                self._attempt(job)
-        self._tell(_answer, jobs)
+        try:
+            if writes:
+                self._write_or_fail(writes)
+            for job in jobs:
+                if not job.writes:
+                    self._attempt(job)
+        except Exception as error:
+            for job in jobs:
+                job.error = job.error or error
+            raise
+        finally:
+            self._tell(_answer, jobs)
         return None not in batch
 
     def _write_or_fail(self, batch: Sequence[_Job]) -> None:
@@ -244,13 +257,25 @@ class SqliteJournal:
             with suppress(sqlite3.Error):  # if the database cannot even do this, the next batch fails too
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-            explained = self._explained(error)
-            log.error("journal", why=str(explained))
+            trouble = explained(error, self._directory / FILE_NAME)
             for job in batch:
-                job.error = explained
+                job.error = trouble
+            self._note_trouble(str(trouble))
             self._tell(self._note_writable, False)
         else:
-            self._tell(self._note_writable, True)
+            why = next((str(job.error) for job in batch if isinstance(job.error, JournalError)), "")
+            self._note_trouble(why)
+            self._tell(self._note_writable, not why)
+
+    def _note_trouble(self, why: str) -> None:
+        """Logs trouble when it begins or changes. Meanwhile nothing waits for a lock: reads wait behind writes."""
+        if why == self._trouble:
+            return
+        if why:
+            log.error("journal", why=why)
+        self._trouble = why
+        wait = 0 if why else int(BUSY_TIMEOUT_SECONDS * 1000)
+        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
 
     def _write(self, batch: Sequence[_Job]) -> None:
         """Writes a batch in one transaction. Callers get their results after this has returned."""
@@ -269,18 +294,7 @@ class SqliteJournal:
         try:
             job.value = job.run(self._connection)
         except Exception as error:  # noqa: BLE001  goes to the caller
-            job.error = self._explained(error)
-
-    def _explained(self, error: Exception) -> Exception:
-        """An error as callers get it."""
-        if not isinstance(error, sqlite3.Error):
-            return error
-        code = getattr(error, "sqlite_errorname", "")
-        cure = next((cure for name, cure in _CURES.items() if code.startswith(name)), "look at its disk")
-        kind = JournalDamagedError if code.startswith(_DAMAGED) else JournalError
-        explained = kind(f"the journal {self._directory / FILE_NAME} cannot be used: {error}; {cure}")
-        explained.__cause__ = error
-        return explained
+            job.error = (explained if job.writes else unreadable)(error, self._directory / FILE_NAME)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed, so no caller waits any more

@@ -13,9 +13,9 @@ from headwater_server.workflows.journal.base import Change, RunInfo, RunSummary,
 
 _INSERT_RUN = """
     INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, failure, failed_steps,
-        ended, reserved)
+        ended, reserved, origin)
     VALUES (:run_id, :workflow_name, :queue, :request_id, :fingerprint, :created, :status, :failure, :failed_steps,
-        :ended, :reserved)
+        :ended, :reserved, :origin)
 """
 _INSERT_DEFINITION = "INSERT INTO definitions (run_id, workflow) VALUES (:run_id, :workflow)"
 _UPDATE_RUN = """
@@ -37,6 +37,7 @@ _UPDATE_STEP = """
         started = :started, ended = :ended, queue = :queue, reply = :reply
     WHERE run_id = :run_id AND name = :name
 """
+_NOTE_PROGRESS = "UPDATE steps SET progress = ? WHERE run_id = ? AND name = ?"
 _INSERT_EVENT = """
     INSERT INTO events (run_id, sequence, type, step, attempt, content, thinking, omitted, result, facts,
         create_time, marks)
@@ -48,8 +49,12 @@ _SET_KEY = """
     INSERT INTO context (run_id, key, value) VALUES (?, ?, ?)
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
 """
+# The last event of a run that has ended has the usage of all its steps.
 _PAGE = """
-    SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended FROM runs
+    SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended, (
+        SELECT json_extract(facts, '$.usage') FROM events WHERE events.run_id = runs.run_id
+        ORDER BY sequence DESC LIMIT 1
+    ) AS usage FROM runs
     WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
         AND (:name = '' OR workflow_name = :name) AND created >= :since
     ORDER BY position DESC LIMIT :size
@@ -85,6 +90,7 @@ class ChangeRows:
     context: Sequence[tuple[str, str, str]]
     deleted: Sequence[tuple[str, str]]
     events: Sequence[rows.Row]
+    progress: Sequence[tuple[str, str, str]]
 
     @classmethod
     def of(cls, run_id: str, change: Change) -> ChangeRows:
@@ -98,6 +104,7 @@ class ChangeRows:
             ],
             deleted=[(run_id, key) for key in change.deleted],
             events=[rows.event_row(run_id, event) for event in change.events],
+            progress=[(progress, run_id, step) for step, progress in change.progress.items()],
         )
 
 
@@ -141,6 +148,7 @@ def commit(connection: Connection, change: ChangeRows) -> None:
     for step in change.steps:
         if connection.execute(_UPDATE_STEP, step).rowcount == 0:
             raise KeyError(step["name"])
+    connection.executemany(_NOTE_PROGRESS, change.progress)
     connection.executemany("DELETE FROM context WHERE run_id = ? AND key = ?", change.deleted)
     connection.executemany(_SET_KEY, change.context)
     connection.executemany(_INSERT_EVENT, change.events)

@@ -33,10 +33,9 @@ from headwater_server.workflows.workers.tasks import (
     Cancel,
     Link,
     NotBegunError,
-    OnChunk,
     OnStarted,
     OnWaiting,
-    OnWarning,
+    Reports,
     Send,
     TaskSpec,
     Worker,
@@ -127,8 +126,7 @@ class WorkerPool:
         timeout_seconds: float | None,
         on_waiting: OnWaiting,
         on_started: OnStarted,
-        on_chunk: OnChunk,
-        on_warning: OnWarning,
+        reports: Reports,
     ) -> Outcome:
         """Lets a worker of the queue do a task, and returns its outcome.
 
@@ -141,13 +139,12 @@ class WorkerPool:
             timeout_seconds: how long it may take, from the moment a worker has it; None: without limit.
             on_waiting: called when no worker is free for it; again when a worker has handed it back.
             on_started: called when one has taken it after `on_waiting`.
-            on_chunk: called with each piece of its output, never before those two.
-            on_warning: called with a text when it waits for a run on its own queue.
+            reports: get what it says, never before those two.
 
         Raises StepError: it failed, no worker came, the worker was lost, or it took too long.
         """
         while True:
-            attempt = Attempt(next(self._numbers), task, queue, on_chunk, on_warning)
+            attempt = Attempt(next(self._numbers), task, queue, reports)
             try:
                 await self._schedule(attempt, schedule_timeout_seconds, on_waiting, on_started)
                 if not await _within(attempt.outcome, timeout_seconds):
@@ -158,9 +155,9 @@ class WorkerPool:
             finally:
                 self._withdraw(attempt)
 
-    def expect(self, task: TaskSpec, queue: str, on_chunk: OnChunk, on_warning: OnWarning) -> Attempt:
+    def expect(self, task: TaskSpec, queue: str, reports: Reports) -> Attempt:
         """An attempt that a worker may still have from before this process began. `rejoin` waits for it."""
-        attempt = Attempt(next(self._numbers), task, queue, on_chunk, on_warning)
+        attempt = Attempt(next(self._numbers), task, queue, reports)
         attempt.was_sent = attempt.spoke = True
         self._expected[attempt.id] = attempt
         later = asyncio.get_running_loop().call_later
@@ -256,20 +253,20 @@ class WorkerPool:
         self._ticking = asyncio.get_running_loop().call_later(self.heartbeat_timeout_seconds / TICKS, self._tick)
 
     def _tick(self) -> None:
+        self._tick_later()  # first, so that whatever goes wrong below, silence is still noticed
         for worker in list(self._workers.values()):
             worker.silent = 0 if worker.held_up else worker.silent + 1
             if worker.silent > TICKS and not worker.dead:
                 self._bury(worker)
-        self._ticking = None
-        if self._workers:
-            self._tick_later()
+        if not self._workers:
+            self.close()
 
     def _bury(self, worker: Worker) -> None:
         worker.dead = True
         lost, worker.tasks = worker.tasks, {}
         for attempt in lost.values():
-            worker.send(Cancel(attempt.id))
             attempt.end(_lost(f"its worker was lost: it sent nothing for {self.heartbeat_timeout_seconds:g} s"))
+            worker.send(Cancel(attempt.id))
         self.drop_if_idle(worker)
 
     def drop_if_idle(self, worker: Worker) -> None:

@@ -45,10 +45,11 @@ class WorkerSession:
             return
         attempt.waits = bool(run_id)
         self._pool.serve(self._worker)
-        if run_id:
+        if run_id and run_id not in attempt.waited_for:
+            attempt.waited_for.add(run_id)
             step = attempt.task.step.name
             text = f"step `{step}` waits for run {run_id} on its own queue `{attempt.queue}` and gives its place back"
-            await self._report(attempt, attempt.on_warning(text))
+            await self._report(attempt, attempt.reports.warning(text))
 
     async def chunk(self, task_id: str, content: str, thinking: str) -> None:
         """Passes on output of a task; drops that of an unwanted one."""
@@ -57,7 +58,14 @@ class WorkerSession:
             return
         attempt.spoke = True
         if not attempt.outcome.done():
-            await self._report(attempt, attempt.on_chunk(content, thinking))
+            await self._report(attempt, attempt.reports.chunk(content, thinking))
+
+    def progress(self, task_id: str, progress: str) -> None:
+        """Notes how far a task is; nothing of an unwanted one."""
+        attempt = self._worker.tasks.get(task_id) if self._is_current else None
+        if attempt is not None and not attempt.outcome.done():
+            attempt.spoke = True
+            attempt.reports.progress(progress)
 
     async def _report(self, attempt: Attempt, report: Awaitable[None]) -> None:
         """Tells the run something, during which the worker's silence does not count."""
@@ -75,6 +83,14 @@ class WorkerSession:
         if self._is_current:
             self._worker.concurrency = concurrency
             self._pool.serve(self._worker)
+
+    async def handed_back(self, task_id: str, back: HandedBack) -> bool:
+        """The worker gives a task back, as `result`; the run gets to know the reason, if there is one."""
+        attempt = self._worker.tasks.get(task_id) if self._is_current else None
+        if attempt is not None and back.reason:
+            text = f"a worker of queue `{attempt.queue}` has handed step `{attempt.task.step.name}` back: {back.reason}"
+            await self._report(attempt, attempt.reports.warning(text))
+        return self.result(task_id, back)
 
     def result(self, task_id: str, outcome: Outcome | Failure | HandedBack) -> bool:
         """A task has ended; returns whether that counts: False when the worker does not have the task, or no longer."""

@@ -23,6 +23,18 @@ OnWarning: TypeAlias = Callable[[str], Awaitable[None]]
 OnChunk: TypeAlias = Callable[[str, str], Awaitable[None]]
 """Gets content and thinking as they come."""
 
+OnProgress: TypeAlias = Callable[[str], None]
+"""Gets how far an attempt is, as JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The functions that get what an attempt says while it runs."""
+
+    chunk: OnChunk
+    warning: OnWarning
+    progress: OnProgress
+
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
@@ -32,6 +44,8 @@ class TaskSpec:
         context: the run's context as it is at the start of the attempt.
         dependencies: the results of the steps that this one depends on, by name.
         agent: the workflow's agent.
+        progress: JSON text that an earlier attempt reported last; empty for none.
+        origin: the headers of the call that started the run, as in `domain.call_origin`.
     """
 
     run_id: str
@@ -41,6 +55,8 @@ class TaskSpec:
     context: Mapping[str, str] = field(default_factory=dict)
     dependencies: Mapping[str, str] = field(default_factory=dict)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    progress: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task_id(self) -> str:
@@ -64,9 +80,10 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """A task that its worker gives back. `begun`: its handler was called."""
+    """A task that its worker gives back. `begun`: its handler was called. `reason`: for people; may be empty."""
 
     begun: bool
+    reason: str = ""
 
 
 class NotBegunError(Exception):
@@ -89,11 +106,13 @@ class Attempt:
 
     Attributes:
         number: rises with each task: the order of the lines.
+        reports: get what it says.
         worker: the worker that has it.
         held_back: the journal says that it waits, so its worker does not get it yet.
         was_sent: its worker may have got it.
         spoke: whether it has had output.
         waits: it waits for another run, and takes no place of its worker.
+        waited_for: the runs that it has waited for, of each of which the run was warned.
         assigned: is done when a worker has it.
     """
 
@@ -102,26 +121,26 @@ class Attempt:
         "held_back",
         "id",
         "number",
-        "on_chunk",
-        "on_warning",
         "outcome",
         "queue",
+        "reports",
         "spoke",
         "task",
+        "waited_for",
         "waits",
         "was_sent",
         "worker",
     )
 
-    def __init__(self, number: int, task: TaskSpec, queue: str, on_chunk: OnChunk, on_warning: OnWarning) -> None:
+    def __init__(self, number: int, task: TaskSpec, queue: str, reports: Reports) -> None:
         loop = asyncio.get_running_loop()
         self.id = task.task_id
         self.number = number
         self.task = task
         self.queue = queue
-        self.on_chunk = on_chunk
-        self.on_warning = on_warning
+        self.reports = reports
         self.waits = False
+        self.waited_for: set[str] = set()
         self.worker: Worker | None = None
         self.held_back = False
         self.was_sent = False

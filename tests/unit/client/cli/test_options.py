@@ -42,7 +42,6 @@ def test_no_context_is_nothing():
         (("a",), "must be key=value"),
         (("=a",), "must be key=value"),
         (("a=1", "a=2"), "twice"),
-        (("a=\udcff",), "UTF-8"),
     ],
 )
 def test_a_wrong_context_is_named(values, words):

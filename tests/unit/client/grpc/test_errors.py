@@ -92,6 +92,7 @@ def test_the_contract_says_which_failures_can_pass() -> None:
         ("STREAM_NOT_FOUND", Code.NOT_FOUND, StreamExpiredError),
         ("REPLY_TOO_LARGE", Code.RESOURCE_EXHAUSTED, MessageTooLargeError),
         ("SERVER_DRAINING", Code.UNAVAILABLE, ServerUnavailableError),
+        ("JOURNAL_UNAVAILABLE", Code.UNAVAILABLE, ServerUnavailableError),
         ("INTERNAL", Code.INTERNAL, HeadwaterError),
         # Reasons that only a newer server has.
         ("SERVER_OVERLOADED", Code.RESOURCE_EXHAUSTED, ServerOverloadedError),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from headwater import Agent, Connection, ValidationError
-from headwater._grpc.server import is_loopback
+from headwater._grpc.server import endpoint, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,13 @@ from headwater._grpc.server import is_loopback
         "ipv4:127.0.0.1:1,127.0.0.2:1",
         "ipv6:[::1]:1",
         "unix:/tmp/headwater",
+        "unix:///tmp/headwater",
+        "unix-abstract:headwater",
+        "localhost6:1",
+        "0x7f.1:1",
+        "2130706433:1",
+        "[::1%lo]:1",
+        f"{socket.gethostname()}:1",
     ],
 )
 def test_an_address_of_this_machine_is_known_in_every_spelling(target: str) -> None:
@@ -48,3 +57,23 @@ def test_a_token_that_no_server_would_take_is_refused_by_name_and_not_repeated()
         with pytest.raises(ValidationError, match="token: must be at most 32,768 characters, not 40,000") as caught:
             make("x" * 40_000)
         assert "xxx" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        ("localhost:1", ("localhost", 1)),
+        ("dns:///example.com:2", ("example.com", 2)),
+        ("dns://8.8.8.8/example.com:2", ("example.com", 2)),
+        ("[::1]:3", ("::1", 3)),
+        ("ipv6:[::1]:3,[::2]:4", ("::1", 3)),
+        ("ipv4:127.0.0.1:1,127.0.0.2:2", ("127.0.0.1", 1)),
+        ("unix:/run/headwater", "/run/headwater"),
+        ("unix:headwater", "headwater"),
+        ("unix:///run/headwater", "/run/headwater"),
+        ("unix-abstract:headwater", None),
+        ("xds:///headwater", None),
+    ],
+)
+def test_where_an_address_leads(target: str, place: object) -> None:
+    assert endpoint(target) == place

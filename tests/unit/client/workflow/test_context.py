@@ -23,12 +23,12 @@ def test_values_go_out_as_they_are():
     [
         ([1], "context: must be a dict, not list"),
         (MappingProxyType({}), "context: must be a dict, not mappingproxy"),
-        ({"a": {"b": [1, object()]}}, 'context["a"]["b"][1] is a value of type object, not a JSON value; write what it says, and keep live objects in a closure'),
-        ({"a": (1, 2)}, 'context["a"] is a value of type tuple'),
+        ({"a": {"b": [1, object()]}}, 'context["a"]["b"][1] is a value of type object, which does not convert to JSON; write what it says, and keep live objects in a closure'),
+        ({"a": (1, 2j)}, 'context["a"][1] is a value of type complex'),
         ({"a": math.nan}, 'context["a"] is nan'),
         ({1: 1}, "context has the key 1"),
         ({"a": "\ud800"}, 'context["a"] has half of a surrogate pair'),
-        ({"a": "x" * (5 * 2**20)}, "context has 5,242,889 bytes as JSON, more than 1,048,576"),
+        ({"a": "x" * (5 * 2**20)}, "context (largest key: `a`) has 5,242,889 bytes as JSON, more than 1,048,576"),
     ],
 )  # fmt: skip
 def test_what_is_not_json_is_refused_by_its_key(context, says):

@@ -74,7 +74,7 @@ def test_metadata_is_kept_as_it_was():
         ({"retry_policy": RetryPolicy(), "max_retries": 1}, "max_retries: has no place beside retry_policy="),
         ({"parallel": 1}, "parallel: must be True or False"),
         ({"metadata": [1]}, "metadata: must be a dict"),
-        ({"metadata": {"k": {1}}}, 'metadata["k"] is a value of type set, which JSON does not have'),
+        ({"metadata": {"k": {1j}}}, 'an item of metadata["k"] is a value of type complex, which does not convert'),
         ({"metadata": {1: 1}}, "metadata has the key 1"),
         ({"description": "\ud800"}, "description: has half of a surrogate pair"),
     ],

@@ -294,9 +294,11 @@ def test_a_bad_option_is_refused_by_name(options: dict[str, Any], field: str) ->
     assert [violation.field for violation in caught.value.violations] == [f"provider_options.scripted.{field}"]
 
 
-def test_an_unknown_option_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(HeadwaterError, match="there is no such option; there are text, repeat, "):
+def test_an_unknown_option_is_answered_with_the_nearest_or_with_all() -> None:
+    with pytest.raises(HeadwaterError, match="there is no such option; did you mean text"):
         PROVIDER.stream(ask(txet="x"))
+    with pytest.raises(HeadwaterError, match="there is no such option; there are text, repeat, "):
+        PROVIDER.stream(ask(xyzzy="x"))
 
 
 def test_all_bad_options_are_named_at_once() -> None:

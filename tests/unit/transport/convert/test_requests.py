@@ -174,6 +174,47 @@ def test_the_model_gets_the_content_of_a_failed_tool_or_else_why_it_failed(resul
     assert parsed.messages[0].parts == (ToolResult("c1", "", content, True),)
 
 
+PNG = {"image": {"data": b"\x89PNG", "media_type": "image/png"}}
+
+
+def test_a_result_may_have_images_among_its_texts():
+    parts = [{"text": "before"}, PNG, {"text": ""}, {"text": "after"}]
+    parsed = parse(messages=[{"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1", "parts": parts}}]}])
+    image = Image(data=b"\x89PNG", media_type="image/png")
+    result = ToolResult("c1", "", "before\nafter", parts=(Text("before"), image, Text("after")))
+    assert parsed.messages[0].parts == (result,)
+
+
+def test_a_result_in_parts_of_text_alone_is_a_text():
+    parts = [{"text": "a"}, {"text": "b"}]
+    parsed = parse(messages=[{"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1", "parts": parts}}]}])
+    assert parsed.messages[0].parts == (ToolResult("c1", "", "a\nb"),)
+
+
+@pytest.mark.parametrize(
+    ("result", "field", "words"),
+    [
+        ({"content": "a", "parts": [{"text": "b"}]}, ".content", "use one of them"),
+        ({"parts": [{"thinking": {"text": "a"}}]}, ".parts[0].thinking", "texts and images"),
+        ({"parts": [{"tool_result": {"parts": [PNG]}}]}, ".parts[0].tool_result", "texts and images"),
+        ({"parts": [{}]}, ".parts[0].kind", "texts and images"),
+        ({"parts": [{"text": "a", "provider_data": DATA}]}, ".parts[0].text", "texts and images"),
+        ({"parts": [{"image": {"data": b"1", "media_type": "text/html"}}]}, ".parts[0].image.media_type", "image/png"),
+        ({"parts": [{"image": {"url": "file:///etc/passwd"}}]}, ".parts[0].image.url", "https://"),
+        ({"parts": [PNG], "failure": {"message": "x"}}, ".failure", "text only"),
+    ],
+)
+def test_what_a_result_cannot_have_is_refused_by_its_field(result, field, words):
+    messages = [{"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1"} | result}]}]
+    assert words in violations(messages=messages)[f"messages[0].parts[0].tool_result{field}"]
+
+
+def test_parts_of_results_count_among_the_parts():
+    parts = [{"text": "a"}] * 10_000
+    messages = [{"role": 4, "parts": [{"tool_result": {"tool_call_id": "c1", "parts": parts}}]}]
+    assert "10000 parts" in violations(messages=messages)["messages"]
+
+
 def test_a_later_round_names_the_stream_and_its_last_number():
     stream_id = new_stream_id(3)
     parsed = parse(prompt="x", continues_stream_id=stream_id, continues_sequence=17)

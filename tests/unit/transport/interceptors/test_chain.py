@@ -22,6 +22,7 @@ from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reaso
 from headwater_server.transport.handlers import Behaviour
 from headwater_server.transport.interceptors import chain
 from headwater_server.transport.interceptors.interceptor import Interceptor
+from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 from tests.support.stubs.stub import details
 
 SAID = "the prompt that a provider quotes"
@@ -244,6 +245,17 @@ async def test_an_internal_error_logs_its_cause_as_a_fault_without_its_words():
     assert (fault["error"], fault["rpc"], fault["log_level"]) == ("ZeroDivisionError", "Method", "error")
     assert one(lines, "rpc") == OK | {"log_level": "error", "code": "INTERNAL", "reason": "INTERNAL"}
     assert SAID not in repr(lines)
+
+
+async def test_a_journal_that_cannot_be_used_now_is_unavailable_and_one_that_is_damaged_a_fault():
+    error, lines = await ended(JournalError(SAID))
+    assert told(error)[::2] == (grpc.StatusCode.UNAVAILABLE, "JOURNAL_UNAVAILABLE")
+    assert SAID not in told(error)[1]
+    assert details(error)["RetryInfo"]
+    assert [line["event"] for line in lines] == ["rpc"]
+    error, lines = await ended(JournalDamagedError(SAID))
+    assert told(error)[::2] == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert one(lines, "fault")["error"] == "JournalDamagedError"
 
 
 async def test_an_unexpected_exception_is_an_internal_error_whose_words_stay_here():

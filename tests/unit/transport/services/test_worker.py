@@ -24,6 +24,7 @@ from headwater.v1.worker_service_pb2 import (
     AttachResponse,
     TaskChunk,
     TaskHandback,
+    TaskProgress,
     TaskResult,
     TaskWaiting,
     WorkerCapacity,
@@ -38,8 +39,9 @@ from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services import worker as worker_service
 from headwater_server.transport.services.worker import WorkerService
+from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
-from headwater_server.workflows.workers.tasks import Assign, Cancel, TaskSpec
+from headwater_server.workflows.workers.tasks import Assign, Cancel, Reports, TaskSpec
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -86,8 +88,7 @@ class Site:
                 timeout_seconds=None,
                 on_waiting=nothing,
                 on_started=nothing,
-                on_chunk=on_chunk,
-                on_warning=nothing,
+                reports=Reports(on_chunk, nothing, lambda _: None),
             )
         )
 
@@ -164,15 +165,13 @@ async def test_features_that_both_sides_know_are_in_use(site: Site, monkeypatch:
     assert list((await Caller(site).register(features=["a", "b", "b"])).features) == ["b"]
 
 
-async def test_a_worker_whose_handlers_cannot_be_remembered_is_not_registered(site: Site) -> None:
+async def test_a_worker_is_registered_although_the_journal_cannot_be_written(site: Site) -> None:
     async def broken(queue: str, names: Collection[str]) -> None:
-        raise OSError("disk full")
+        raise JournalError("the disk is full")
 
     site.service._remember_handlers = broken
-    caller = Caller(site)
-    await caller.say(registration=WorkerRegistration(worker_id="w", queue="q", handlers=["h"]))
-    assert (await caller.status())[:2] == (grpc.StatusCode.INTERNAL, "INTERNAL")
-    assert not site.pool._workers
+    await Caller(site).register()
+    assert site.pool._workers
 
 
 async def test_every_mistake_of_a_register_is_named_at_once(site: Site) -> None:
@@ -238,6 +237,9 @@ async def test_a_caller_that_says_nothing_is_not_kept(site: Site, monkeypatch: p
         ("chunk.content", {"chunk": TaskChunk(task_id="t", content="x" * (64 * KIB + 1))}),
         ("chunk.thinking", {"chunk": TaskChunk(task_id="t", thinking="x" * (64 * KIB + 1))}),
         ("waiting.run_id", {"waiting": TaskWaiting(task_id="t", run_id="x" * 257)}),
+        ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json="")}),
+        ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json="{")}),
+        ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json=f'"{"x" * 64 * KIB}"')}),
         ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=-1)}),
         ("capacity.concurrency", {"capacity": WorkerCapacity(concurrency=10_001)}),
     ],

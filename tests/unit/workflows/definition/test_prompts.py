@@ -16,8 +16,9 @@ CONTEXT = {
     "who": '{"name": "Ann"}',
     "type": '"long"',
     "list": "[1, 2]",
+    "my key": '"K"',
 }
-RESULTS = {"draft": '"A text."', "facts": '{"a": 1}'}
+RESULTS = {"draft": '"A text."', "facts": '{"a": 1}', "read-aloud Ω": '"Hm"'}
 
 
 def filled(action: str) -> str:
@@ -33,6 +34,9 @@ def filled(action: str) -> str:
         ("{{ type }} {{ list }}", "long [1, 2]"),
         ("{{ steps.draft.result }} {{ steps.facts.result.a }}", "A text. 1"),
         ("{{ size(topic) + count }}", "9"),
+        ("{{ steps[\"read-aloud Ω\"].result }} {{ steps['facts'].result.a + 1 }}", "Hm 2"),
+        ("{{ size(steps['read-aloud Ω'].result) }} {{ context['my key'] }}", "2 K"),
+        ("{{ 'steps.draft.result' }} {{ '{{' }}", "steps.draft.result {{"),
         ("{{ count > 2 ? 'many' : 'few' }}", "many"),
         ("{{ context.list.exists(x, x > 1) }}", "true"),
         ("{topic} {context.topic} { {topic} } stay", "{topic} {context.topic} { {topic} } stay"),
@@ -44,7 +48,7 @@ def test_a_placeholder_is_filled_in(action: str, prompt: str) -> None:
 
 def test_the_results_that_the_prompt_does_not_name_follow_as_json() -> None:
     step = Step("s", action="Improve {{ steps.draft.result }}", depends_on=("draft", "facts"))
-    assert fill(step, CONTEXT, RESULTS) == 'Improve A text.\n\n{"facts": {"a": 1}}'
+    assert fill(step, CONTEXT, {"draft": '"A text."', "facts": '{"a": 1}'}) == 'Improve A text.\n\n{"facts": {"a": 1}}'
     assert fill(Step("s", action="x"), CONTEXT, {}) == "x"
 
 
@@ -61,7 +65,15 @@ def test_a_missing_value_fails_the_step_and_is_named(action: str) -> None:
 
 @pytest.mark.parametrize(
     ("action", "text"),
-    [("{{ }}", "empty placeholder"), ("{{ a b }}", "not CEL"), ("{{ steps.other.result }}", "add `other`")],
+    [
+        ("{{ }}", "empty placeholder"),
+        ("{{ a b }}", "not CEL"),
+        ('{{"a": 1}}', 'write {{ "{{" }} for double braces'),
+        ("{{ steps.other.result }}", "add `other`"),
+        ("{{ steps['the other'].result }}", "add `the other`"),
+        ("{{ steps.draft }}", "{{ steps.NAME.result }}"),
+        ("{{ steps.draft.output }}", "{{ steps.NAME.result }}"),
+    ],
 )
 def test_a_mistake_in_a_placeholder_is_found_before_the_run(action: str, text: str) -> None:
     [mistake] = graph.violations(Workflow("w", (Step("s", action=action),)), "")

@@ -69,6 +69,14 @@ def test_a_step_that_was_skipped_because_of_a_failure_counts_as_failed() -> None
     assert (steps["after_bad"].status, steps["join"].status) == (SKIPPED, COMPLETED)
 
 
+def test_the_steps_that_led_to_a_skip_are_named_in_the_order_of_the_definition() -> None:
+    after = Step("after", depends_on=("late",))
+    definition = Workflow("w", (join(None, "after", "early"), after, Step("early"), Step("late")))
+    recorder = FakeRecorder(definition)
+    asyncio.run(drive(definition, recorder, failing=("early", "late")))
+    assert recorder.load().steps["join"].skipped_because_of == ("early", "late")
+
+
 def test_a_join_that_a_skip_silences_without_a_rule_is_a_warning_in_the_events() -> None:
     def warnings(recorder: FakeRecorder) -> list[str]:
         events = [event for call in recorder.calls for event in call]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import pytest
@@ -475,3 +476,49 @@ async def test_nothing_of_the_log_runs_on_after_the_last_record() -> None:
     await log.record([started("a")])
     await let_run()
     assert asyncio.all_tasks() == before
+
+
+async def test_progress_is_seen_at_once_and_the_journal_keeps_the_last_and_no_event() -> None:
+    journal = FakeJournal()
+    log = new_log(journal)
+    await log.record([started("a")])
+    journal.gate.clear()
+    for row in range(3):
+        log.add_progress("a", 1, str(row))
+        await let_run()
+    events = [event.result async for event in _until_waiting(log)]
+    journal.gate.set()
+    await let_run()
+    log.close()
+    assert events[-1] == "2"
+    assert [change.progress for change in journal.changes[-2:]] == [{"a": "0"}, {"a": "2"}]
+    assert [stored.event.type for stored in journal.stored()] == [EventType.RUN_STARTED, EventType.STEP_STARTED]
+
+
+async def _until_waiting(log: RunLog) -> AsyncIterator[RunEvent]:
+    """The events that are visible now."""
+    async with aclosing(log.watch(0)) as events:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                yield await asyncio.wait_for(anext(events), 0.05)
+
+
+@pytest.mark.parametrize(("step", "attempt"), [("a", 2), ("b", 1)])
+async def test_progress_of_an_attempt_that_does_not_run_is_ignored(step: str, attempt: int) -> None:
+    journal = FakeJournal()
+    log = new_log(journal)
+    await log.record([started("a")])
+    log.add_progress(step, attempt, "1")
+    log.close()
+    assert texts(await watched(log)) == ["run_started", "step_started"]
+    assert len(journal.changes) == 1
+
+
+async def test_a_log_whose_writer_fails_by_a_fault_of_its_own_breaks_for_all_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = new_log(FakeJournal())
+    monkeypatch.setattr(log, "_has_changes", lambda: 1 / 0)
+    with pytest.raises(JournalError, match="ZeroDivisionError"):
+        await asyncio.wait_for(log.record([started("a")]), 10)
+    log.close()

@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, ProviderFacts
@@ -41,7 +43,7 @@ from headwater_server.workflows.journal.base import (
     RunInfo,
     RunSummary,
 )
-from headwater_server.workflows.journal.sqlite import SqliteJournal
+from headwater_server.workflows.journal.sqlite import FILE_NAME, SqliteJournal
 from tests.support.runs.run_log import BEGUN, run_info, run_state
 
 STRANGE = 'Ω\0"\n\u2028𝄞'
@@ -361,7 +363,7 @@ async def test_a_write_that_fails_does_not_take_the_others_of_its_batch_down(
     batches.go.set()
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert [type(outcome).__name__ for outcome in outcomes] == [
-        "NoneType", "NoneType", "JournalError", "KeyError", "NoneType",
+        "NoneType", "NoneType", "IntegrityError", "KeyError", "NoneType",
     ]  # fmt: skip
     assert len(batches.sizes) <= 2
     for run, numbers in (("a", [1, 2]), ("b", [1]), ("c", [1, 2])):
@@ -409,6 +411,7 @@ async def test_a_full_disk_is_an_error_with_its_cure_and_nothing_is_half_kept(jo
         return pages
 
     await journal._do(limit)
+    assert journal.is_writable
     big = RunEvent(EventType.RUN_WARNING, message="x" * 500_000, sequence=3)
     with pytest.raises(JournalError, match=r"headwater\.db cannot be used: .*full; free space on its disk"):
         await journal.commit(info.run_id, Change(events=[event(2), StoredEvent(big)], reserved=99))
@@ -416,8 +419,39 @@ async def test_a_full_disk_is_an_error_with_its_cure_and_nothing_is_half_kept(jo
     assert stored is not None
     assert stored.reserved == 1
     assert await journal.events("run", 0) == [BEGUN]
+    assert not journal.is_writable
     await journal._do(lambda connection: limit(connection, 1_000_000))
     await journal.commit(info.run_id, Change(events=[event(2), StoredEvent(big)]))
+    assert journal.is_writable
+
+
+async def test_a_lock_of_another_program_is_logged_once_and_holds_up_no_reader_for_long(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    await create(journal, "run")
+    await journal._do(lambda connection: connection.execute("PRAGMA busy_timeout = 10"))
+    with (
+        closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other,
+        capture_logs() as logged,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(JournalError, match="close the program that holds the file"):
+                await journal.commit("run", Change(events=[event(2)]))
+        (wait,) = await journal._do(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone())
+        assert wait == 0
+        other.execute("ROLLBACK")
+        await journal.commit("run", Change(events=[event(2)]))
+        (wait,) = await journal._do(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone())
+        assert wait == 5000
+    assert [line["log_level"] for line in logged] == ["error", "info"]
+
+
+async def test_a_mistake_in_a_statement_is_no_trouble_of_the_file(journal: SqliteJournal) -> None:
+    await create(journal, "run")
+    with pytest.raises(sqlite3.IntegrityError):
+        await journal.commit("run", Change(events=[event(2), event(2)]))
+    assert journal.is_writable
 
 
 async def test_text_that_is_not_unicode_is_an_error_of_its_writer_alone(journal: SqliteJournal) -> None:
@@ -587,3 +621,34 @@ async def test_its_thread_ends_with_it(tmp_path: Path) -> None:
     assert threading.active_count() == before + 1
     await journal.close()
     assert threading.active_count() == before
+
+
+async def test_the_progress_of_a_step_outlives_its_other_changes(journal: SqliteJournal) -> None:
+    await create(journal, "run_1")
+    await journal.commit("run_1", Change(progress={"a": '{"row": 7}'}))
+    await journal.commit("run_1", Change(steps=[StepState("a", StepStatus.RETRYING, 1)], events=[event(2)]))
+    stored = await journal.load("run_1")
+    assert stored is not None
+    assert stored.state.progress == {"a": '{"row": 7}'}
+    assert stored.state.steps["a"].status is StepStatus.RETRYING
+
+
+async def test_a_run_keeps_the_headers_of_the_call_that_started_it(journal: SqliteJournal) -> None:
+    info = replace(run_info("run_1"), origin={"x-request-id": STRANGE})
+    await journal.create(info, run_state(info), Change(events=[BEGUN], reserved=1))
+    stored = await journal.load("run_1")
+    assert stored is not None
+    assert stored.info == info
+
+
+async def test_callers_of_a_journal_whose_thread_has_died_get_the_reason(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(journal, "_attempt", fault)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="a fault"):
+            await asyncio.wait_for(journal.load("run_1"), 10)
+    assert not journal.is_writable

@@ -16,7 +16,7 @@ from headwater_server.domain.workflow import Outcome, RetryPolicy, Step
 from headwater_server.workflows.workers import pool as workers
 from headwater_server.workflows.workers.pool import TICKS, WorkerPool
 from headwater_server.workflows.workers.session import WorkerSession
-from headwater_server.workflows.workers.tasks import Assign, Cancel, TaskSpec, ToWorker
+from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack, Link, Reports, TaskSpec, ToWorker
 
 LONG = 60.0
 
@@ -59,6 +59,7 @@ class Run:
         **limits: Any,
     ) -> None:
         self.told: list[tuple[str, ...]] = []
+        self.progress: list[str] = []
         self.before_started: Callable[[], Awaitable[None]] | None = None
         limits = {"schedule_timeout_seconds": LONG, "timeout_seconds": None} | limits
         self.task = asyncio.create_task(
@@ -69,8 +70,7 @@ class Run:
                 queue,
                 on_waiting=self._waiting,
                 on_started=self._started,
-                on_chunk=self._chunk,
-                on_warning=self._warning,
+                reports=Reports(self._chunk, self._warning, self.progress.append),
                 **limits,
             )
         )
@@ -279,7 +279,7 @@ async def test_what_fails_while_a_chunk_is_kept_is_the_runs_own_matter(pool: Wor
         raise OSError("disk full")
 
     task = await worker.task()
-    next(iter(pool._workers.values())).tasks[task].on_chunk = broken
+    next(iter(pool._workers.values())).tasks[task].reports = Reports(broken, broken, print)
     await worker.session.chunk(task, "text", "")
     with pytest.raises(OSError, match="disk full"):
         await run.result()
@@ -343,7 +343,7 @@ async def test_while_the_server_is_busy_with_what_a_worker_said_its_silence_does
         await kept.wait()
 
     task = await worker.task()
-    next(iter(impatient._workers.values())).tasks[task].on_chunk = slow
+    next(iter(impatient._workers.values())).tasks[task].reports = Reports(slow, slow, print)
     speaking = asyncio.create_task(worker.session.chunk(task, "text", ""))
     await asyncio.sleep(0.05 / TICKS * (TICKS + 10))
     kept.set()
@@ -493,7 +493,7 @@ async def test_an_expected_attempt_is_kept_by_the_worker_of_its_queue_that_has_i
     async def nothing(*_: object) -> None: ...
 
     task = TaskSpec("run", "workflow", Step("step", handler="h"), 1)
-    rejoined = asyncio.create_task(pool.rejoin(pool.expect(task, "q", nothing, nothing), None))
+    rejoined = asyncio.create_task(pool.rejoin(pool.expect(task, "q", Reports(nothing, nothing, print)), None))
     other = Hosted(pool, "other", queue="other")
     assert other.connect(task.task_id).unwanted == (task.task_id,)
     worker = Hosted(pool, "w")
@@ -507,7 +507,7 @@ async def test_an_expected_attempt_is_lost_after_the_heartbeat_timeout(impatient
 
     task = TaskSpec("run", "workflow", Step("step", handler="h"), 1)
     with pytest.raises(AttemptLostError, match="did not return"):
-        await impatient.rejoin(impatient.expect(task, "q", nothing, nothing), None)
+        await impatient.rejoin(impatient.expect(task, "q", Reports(nothing, nothing, print)), None)
     assert Hosted(impatient, "w").connect(task.task_id).unwanted == (task.task_id,)
 
 
@@ -518,3 +518,34 @@ async def test_a_pool_that_drains_takes_no_task_from_its_worker(pool: WorkerPool
     run.task.cancel()
     await asyncio.wait([run.task])
     assert worker.got.empty()
+
+
+async def test_the_run_gets_the_progress_of_its_task_and_no_other(pool: WorkerPool) -> None:
+    worker, run = Hosted(pool, "w"), Run(pool)
+    task = await worker.task()
+    worker.session.progress(task, "1")
+    worker.session.progress("other", "2")
+    worker.session.result(task, Outcome("1"))
+    worker.session.progress(task, "3")
+    await run.result()
+    assert run.progress == ["1"]
+
+
+async def test_a_run_gets_to_know_why_its_task_came_back(pool: WorkerPool) -> None:
+    worker, run = Hosted(pool, "w"), Run(pool)
+    task = await worker.task()
+    assert await worker.session.handed_back(task, HandedBack(begun=False, reason="its threads are stuck"))
+    healthy = Hosted(pool, "healthy")
+    assert await healthy.step() == "step"
+    await run.result()
+    assert ("warning", "a worker of queue `q` has handed step `step` back: its threads are stuck") in run.told
+
+
+async def test_silence_is_noticed_although_the_look_at_one_worker_fails(impatient: WorkerPool) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # each tick that fails
+    first, second = Hosted(impatient, "first"), Hosted(impatient, "second")
+    runs = [Run(impatient), Run(impatient)]
+    for worker in (first, second):
+        await worker.task()
+    impatient._workers["first"].link = Link(lambda message: 1 // 0)  # type: ignore[arg-type,return-value]
+    assert [(await run.failure()).reason for run in runs] == [Reason.WORKER_LOST] * 2

@@ -5,7 +5,6 @@ Packages beyond click are imported when one of them runs, so that `headwater --h
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import uuid
 from collections.abc import Callable
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headwater.cli.group import Group
 from headwater.cli.options import TEXT, context_json, server_options, since
 from headwater.cli.output import one_line
+from headwater.cli.process import wait_for
 from headwater.cli.workflow import sources
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ run, watch, resume and result end with the code of the run:
 """
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=Group, epilog=EPILOG)
 def workflow() -> None:
     """Run workflows, and look after their runs.
 
@@ -60,14 +61,14 @@ def _file(command: Command) -> Command:
 
 def _context(command: Command) -> Command:
     return click.option(
-        "--context", "context", multiple=True, metavar="KEY=VALUE", callback=context_json,
+        "--context", "context", type=TEXT, multiple=True, metavar="KEY=VALUE", callback=context_json,
         help="A value that the run begins with: JSON, or else text. Repeat it for more.",
     )(command)  # fmt: skip
 
 
 def _request_id(command: Command) -> Command:
     return click.option(
-        "--request-id", help="Id of this request: the same request under the same id starts one run.",
+        "--request-id", type=TEXT, help="Id of this request: the same request under the same id starts one run.",
     )(command)  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def start(
 ) -> None:
     """Start a run and print its id."""
     source = sources.read(file)
-    run_id = asyncio.run(_start(_server(target, token), source, file, queue, context, request_id))
+    run_id = wait_for(_start(_server(target, token), source, file, queue, context, request_id))
     from headwater.v1.workflow_service_pb2 import StartWorkflowRunResponse
 
     _print(StartWorkflowRunResponse(run_id=run_id), as_json, run_id)
@@ -202,7 +203,7 @@ def validate(file: str, queue: str, as_json: bool, target: str | None, token: st
 
     try:
         source = sources.parse(file)
-        found = asyncio.run(ask(_server(target, token), source.workflow, queue))
+        found = wait_for(ask(_server(target, token), source.workflow, queue))
         mistakes = source.locate(found)
     except sources.file_reader().WorkflowFileError as error:
         mistakes = error.mistakes
@@ -218,8 +219,9 @@ def validate(file: str, queue: str, as_json: bool, target: str | None, token: st
 @click.option("--status", type=click.Choice(_STATUSES), help="Only runs of this status.")
 @click.option("--workflow", "name", type=TEXT, default="", help="Only runs of workflows with this name.")
 @click.option(
-    "--since", callback=since, metavar="TIME", help="Only runs since then: 45s, 30m, 2h, 3d, 1w, or ISO 8601."
-)
+    "--since", type=TEXT, callback=since, metavar="TIME",
+    help="Only runs since then: 45s, 30m, 2h, 3d, 1w, or ISO 8601.",
+)  # fmt: skip
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most runs, newest first."
 )
@@ -238,7 +240,7 @@ def list_(
     from headwater.cli.workflow import reports
     from headwater.cli.workflow.runs import list_runs
 
-    found = asyncio.run(list_runs(_server(target, token), status, name, since, limit))
+    found = wait_for(list_runs(_server(target, token), status, name, since, limit))
     _print(found, as_json, reports.run_table(found.runs))
 
 
@@ -263,19 +265,19 @@ def cancel(run_id: str, as_json: bool, target: str | None, token: str | None) ->
     from headwater._workflow.service import cancel_run
     from headwater.v1 import workflow_pb2
 
-    asyncio.run(cancel_run(_server(target, token), run_id, _CANCEL_SECONDS))
+    wait_for(cancel_run(_server(target, token), run_id, _CANCEL_SECONDS))
     done = workflow_pb2.WorkflowRun(run_id=run_id, status=workflow_pb2.WORKFLOW_RUN_STATUS_CANCELLED)
     _print(done, as_json, f"{one_line(run_id)} is cancelled")
 
 
 @workflow.command()
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", type=TEXT, metavar="ID")
 @server_options
 def delete(run_id: str, target: str | None, token: str | None) -> None:
     """Delete a run that has ended, with its results and events."""
     from headwater._workflow.service import delete_run
 
-    asyncio.run(delete_run(_server(target, token), run_id))
+    wait_for(delete_run(_server(target, token), run_id))
     click.echo(f"{one_line(run_id)} is deleted")
 
 
@@ -295,7 +297,7 @@ def _watch(target: str | None, token: str | None, as_json: bool) -> tuple[Watch,
 def _get(run_id: str, target: str | None, token: str | None) -> workflow_pb2.WorkflowRun:
     from headwater._workflow.service import get_run
 
-    return asyncio.run(get_run(_server(target, token), run_id))
+    return wait_for(get_run(_server(target, token), run_id))
 
 
 async def _start(

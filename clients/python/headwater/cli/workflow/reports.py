@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from headwater._values.durations import seconds_of
+from headwater._values.replies import reply_facts
 from headwater._workflow.result import context_of, error_of, status_of_run, status_of_step
 from headwater.cli.output import UNSAFE_IN_LINE, one_line, table
 from headwater.cli.workflow.run_lines import result_line
 from headwater.cli.workflow.run_progress import took
-from headwater.v1 import workflow_pb2
+from headwater.v1 import agent_pb2, workflow_pb2
 
 _LONGEST_CELL = 100
 
@@ -44,11 +45,16 @@ def run_text(run: workflow_pb2.WorkflowRun) -> str:
         ("started", _moment(run.create_time)),
         ("ended", _moment(run.end_time) if run.HasField("end_time") else ""),
         ("event", str(run.sequence)),
+        ("tokens", _tokens(run.usage) if run.HasField("usage") else ""),
         ("error", run.failure.message),
     ]
     head = "\n".join(f"{name + ':':10}{one_line(value)}" for name, value in facts if value)
     rows = [_step_row(step) for step in run.steps]
-    return f"{head}\n\n{table(('STEP', 'STATUS', 'ATTEMPT', 'TOOK', 'DETAIL'), rows)}"
+    text = f"{head}\n\n{table(('STEP', 'STATUS', 'ATTEMPT', 'TOOK', 'DETAIL'), rows)}"
+    replies = [_reply_row(step) for step in run.steps if step.HasField("reply")]
+    if replies:
+        text += f"\n\n{table(('STEP', 'MODEL', 'ENDED WITH', 'TOKENS'), replies)}"
+    return text
 
 
 def result_text(run: workflow_pb2.WorkflowRun) -> str:
@@ -89,6 +95,20 @@ def _step_row(step: workflow_pb2.StepRun) -> tuple[str, ...]:
         detail = result_line(step.result_json, _LONGEST_CELL)
     time = took(seconds_of(step.start_time), seconds_of(step.end_time))
     return one_line(step.name), _status(step), str(step.attempt), time or "-", one_line(detail, _LONGEST_CELL)
+
+
+def _reply_row(step: workflow_pb2.StepRun) -> tuple[str, ...]:
+    facts = reply_facts(step.reply)
+    model = f"{facts.provider}/{facts.model}" if facts.provider else facts.model or "-"
+    tokens = _tokens(step.reply.usage) if facts.usage else "-"
+    return one_line(step.name), one_line(model, _LONGEST_CELL), facts.finish_reason or "-", tokens
+
+
+def _tokens(usage: agent_pb2.Usage) -> str:
+    """Counts of tokens in words, such as `12 in, 30 out`; those that were reported."""
+    counts = [(usage.HasField("input_tokens"), usage.input_tokens, "in")]
+    counts.append((usage.HasField("output_tokens"), usage.output_tokens, "out"))
+    return ", ".join(f"{count} {name}" for known, count, name in counts if known) or f"{usage.total_tokens} in all"
 
 
 def _status(step: workflow_pb2.StepRun) -> str:

@@ -71,6 +71,8 @@ class Lines:
                 return f"started{attempt}"
             case "step_waiting":
                 return f"waits for a worker of queue {one_line(step.queue)}{attempt}"
+            case "step_progress":
+                return f"progress: {result_line(step.reported, _LONGEST_RESULT)}"
             case "step_retrying":
                 return f"attempt {event.attempt} failed: {one_line(step.error)}; again in {step.delay:g} s"
             case "step_completed":

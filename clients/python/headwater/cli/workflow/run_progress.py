@@ -26,6 +26,7 @@ class StepProgress:
         started, ended: of its latest attempt, in seconds since the epoch; 0.0 before.
         tail: the end of its attempt's output so far; of its thinking while there is no other output.
         result: JSON text.
+        reported: the progress that its handler has reported last, JSON text.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StepProgress:
     tail: str = ""
     thinking: str = ""
     result: str = ""
+    reported: str = ""
 
     def begin(self, status: StepStatus) -> None:
         """Voids the earlier output and failures of the step."""
@@ -80,7 +82,7 @@ class RunProgress:
             step.status = status_of_step(message.status)
             step.attempt, step.error, step.queue = message.attempt, error_of(message), message.queue
             step.started, step.ended = seconds_of(message.start_time), seconds_of(message.end_time)
-            step.result = message.result_json
+            step.result, step.reported = message.result_json, message.progress_json
 
     def apply(self, event: WorkflowEvent) -> None:
         """Takes an event in. Of a kind that is not known, it changes nothing."""
@@ -128,6 +130,8 @@ class RunProgress:
                 step.attempt = event.attempt
                 step.tail = (step.tail + event.step_chunk.content)[-_TAIL:]
                 step.thinking = (step.thinking + event.step_chunk.thinking)[-_TAIL:]
+            case "step_progress":
+                step.reported = event.step_progress.progress_json
             case "step_completed":
                 step.end(StepStatus.COMPLETED, now, result=event.step_completed.result_json)
             case "step_failed":

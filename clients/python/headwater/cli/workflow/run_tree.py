@@ -26,6 +26,7 @@ from rich.tree import Tree
 
 from headwater._workflow.result import StepStatus
 from headwater.cli.output import one_line
+from headwater.cli.terminal import is_plain
 from headwater.cli.workflow.run_lines import result_line
 from headwater.cli.workflow.run_progress import ENDED, RunProgress, StepProgress, in_order, took
 from headwater.v1.workflow_pb2 import WorkflowEvent
@@ -54,7 +55,7 @@ class LiveTree:
     def __init__(self, progress: RunProgress) -> None:
         self._progress = progress
         self._warnings: list[str] = []
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, color_system=None if is_plain() else "auto")
         # Standard error that goes elsewhere must stay there.
         self._live = Live(
             get_renderable=self._draw, console=self._console, auto_refresh=False, vertical_overflow="crop",
@@ -174,7 +175,8 @@ def _detail(step: StepProgress, room: int) -> str:
             return result_line(step.result, _LONGEST_DETAIL)
         case StepStatus.RUNNING:
             lines = [line for line in (step.tail or step.thinking).splitlines() if line.strip()]
-            return _end_of(one_line(lines[-1]), room) if lines else ""
+            line = one_line(lines[-1]) if lines else result_line(step.reported, _LONGEST_DETAIL)
+            return _end_of(line, room)
         case _:
             return one_line(step.error, _LONGEST_DETAIL)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import sys
 from collections.abc import Coroutine
@@ -15,6 +14,7 @@ from headwater._grpc.server import Server
 from headwater._workflow.result import StepStatus, status_of_run
 from headwater._workflow.watch import RunWatch
 from headwater.cli.output import fail, one_line
+from headwater.cli.process import wait_for
 from headwater.cli.workflow.run_lines import JsonLines, Lines
 from headwater.cli.workflow.run_progress import RunProgress, took
 from headwater.v1.workflow_pb2 import WorkflowEvent
@@ -54,7 +54,7 @@ class Watch:
     def run(self, command: Coroutine[Any, Any, int]) -> NoReturn:
         """Runs a command that watches, and ends the process with its code; Ctrl-C leaves the run as it is."""
         try:
-            code = asyncio.run(command)
+            code = wait_for(command)
         except KeyboardInterrupt:
             if not self.run_id:
                 raise
@@ -96,13 +96,13 @@ class Watch:
         reason = f": {one_line(progress.error)}" if progress.error else ""
         click.echo(f"{self.run_id} {_verb(status)}{f' after {time}' if time else ''}{reason}")
         if status in (StepStatus.FAILED, StepStatus.CANCELLED):
-            click.echo(f"to continue from there: {self._command('resume')}", err=True)
+            click.echo(f"to continue from there:\n  {self._command('resume')}", err=True)
 
     def _detached(self) -> NoReturn:
         """Says what becomes of a run that is left, and ends the process."""
-        click.echo(f"\n{self.run_id} continues", err=True)
-        click.echo(f"  to watch:  {self._command('watch')}", err=True)
-        click.echo(f"  to cancel: {self._command('cancel')}", err=True)
+        click.echo(f"\n{self.run_id} continues; to watch or cancel it:", err=True)
+        click.echo(f"  {self._command('watch')}", err=True)
+        click.echo(f"  {self._command('cancel')}", err=True)
         sys.exit(DETACHED)
 
     def _command(self, name: str) -> str:

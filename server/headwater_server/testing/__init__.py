@@ -1,0 +1,1 @@
+"""The server of `headwater.testing`: a real server whose models give the replies that a test has planned."""
