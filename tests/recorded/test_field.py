@@ -20,7 +20,7 @@ CHAT = {name: case for name, case in FIELD.items() if isinstance(case.about.get(
 MODEL_LISTS = {name: case for name, case in FIELD.items() if name.startswith("models-")}
 
 REDIRECTED = "openai-307-redirect"
-"""Its report wants the redirect followed. A key must not go to an address that nobody configured: the error names it."""
+"""Its report wants the redirect followed. A key must not go to an address that is not configured: the error names it."""
 
 ELSEWHERE = re.compile("request-|config-|connection-")
 """Cases without a question of a caller: the shape of requests, settings, and connections."""

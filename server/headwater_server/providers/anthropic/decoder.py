@@ -99,9 +99,11 @@ class MessagesDecoder(EventDecoder):
         self._whole_blocks: list[_Block] = []
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
-        name = event_type(event, _READERS)
-        reader = _READERS.get(name)
+        reader = _READERS.get(event.event)
         if reader is not None:
+            return reader(self, event.data)
+        name = event_type(event, _READERS)
+        if (reader := _READERS.get(name)) is not None:
             return reader(self, event.data)
         if not name:
             if _MESSAGE.decode(event.data).content is None:

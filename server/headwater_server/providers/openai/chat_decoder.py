@@ -92,7 +92,7 @@ class ChatDecoder(EventDecoder):
         self._numbers_from_zero = False
         self._has_deltas = False
         self._has_messages = False
-        self._is_completion = False
+        self._kind: str | None = None
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
         chunk = _CHUNK.decode(event.data)
@@ -106,7 +106,7 @@ class ChatDecoder(EventDecoder):
             return None
         if chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._usage = usage_of(chunk.x_groq.usage, self._usage)
-        self._is_completion = chunk.object == "chat.completion"
+        self._kind = chunk.object
         if len(choices) == 1:
             return self._choice(choices[0])
         return self._choices(choices)
@@ -158,7 +158,7 @@ class ChatDecoder(EventDecoder):
     def _at_end(self) -> None:
         if self._reason_word:
             self._finish(finish_words.finish_reason(self._reason_word), self._reason_word, self._usage)
-        elif self._has_messages and self._is_completion:
+        elif self._has_messages and self._kind == "chat.completion":
             self._end_without_reason(self._usage)
         if self._final is not None and self._details:
             self._kept = self._details.data_json()
@@ -197,7 +197,10 @@ class ChatDecoder(EventDecoder):
         function = call.function or _Function(call.name, call.arguments)
         name, arguments = function.name or "", function.arguments
         text = arguments if arguments.__class__ is str else arguments_text(arguments)
-        key = self._last_call = self._key(call, name, text)
+        key = call.index
+        if key.__class__ is not int or not (name or self._calls.has_begun(key)):
+            key = self._key(call, name, text)
+        self._last_call = key
         piece = self._calls.piece(key, id=call.id or "", name=name, arguments=text)
         if piece is not None and call.extra_content:
             piece.provider_data = reasoning.extra_content_data(call.extra_content)

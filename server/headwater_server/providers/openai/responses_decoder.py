@@ -29,8 +29,18 @@ from headwater_server.providers.wires.surrogates import without_surrogates
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
+class _Delta(msgspec.Struct):
+    """A piece of text, refusal, reasoning or arguments, and where it belongs."""
+
+    delta: Any = None
+    item_id: str | None = None
+    output_index: Count = None
+    content_index: Count = None
+    summary_index: Count = None
+
+
 class _Piece(msgspec.Struct):
-    """A piece of text, refusal, reasoning or arguments, or the whole of it, and where it belongs."""
+    """The same, or the whole."""
 
     delta: Any = None
     text: Any = None
@@ -101,6 +111,7 @@ class _End(msgspec.Struct):
     response: _Response | None = None
 
 
+_DELTA = JSONShape(_Delta, "a delta of a response")
 _PIECE = JSONShape(_Piece, "a delta of a response")
 _REASONING = JSONShape(_ReasoningEvent, "a reasoning item of a response")
 _PART = JSONShape(_PartEvent, "a part of a response")
@@ -118,6 +129,7 @@ _KINDS = {
     "response.reasoning_summary_text": _THINKING,
     "response.reasoning_text": _THINKING,
 }
+_DELTA_KINDS = {f"{name}.delta": kind for name, kind in _KINDS.items()}
 _PART_KINDS = {
     "output_text": _TEXT,
     "text": _TEXT,
@@ -157,9 +169,12 @@ class ResponsesDecoder(EventDecoder):
         self._item_keys: dict[str, object] = {}
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
-        name = event_type(event, _READERS)
+        name = event.event
         reader = _READERS.get(name)
         if reader is not None:
+            return reader(self, name, event.data)
+        name = event_type(event, _READERS)
+        if (reader := _READERS.get(name)) is not None:
             return reader(self, name, event.data)
         if not name:
             self._whole(event.data)
@@ -169,14 +184,16 @@ class ResponsesDecoder(EventDecoder):
         return None if message.event and message.event not in _READERS else super()._odd(message)
 
     def _delta(self, name: str, data: bytes) -> Delta | None:
-        event = _PIECE.decode(data)
+        event = _DELTA.decode(data)
         text = event.delta if event.delta.__class__ is str else words(event.delta)
         if not text:
             return None
-        kind, _, _ = name.rpartition(".")
-        self._spoken.note(_KINDS[kind])
-        self._spoken.place = _place(event)
-        return self._say(_KINDS[kind], text, name, (kind, event.item_id or event.output_index, *_place(event)[1:]))
+        kind = _DELTA_KINDS[name]
+        place = (name, event.item_id or event.output_index, event.content_index, event.summary_index)
+        if place != self._place:
+            self._spoken.note(kind)
+            self._spoken.place = (event.output_index, *place[2:])
+        return self._say(kind, text, name, place)
 
     def _done(self, name: str, data: bytes) -> Delta | None:
         """The whole of a text, which counts where no delta of it came before."""
@@ -193,6 +210,7 @@ class ResponsesDecoder(EventDecoder):
 
     def _part_added(self, _name: str, _data: bytes) -> None:
         self._spoken.part.clear()
+        self._place = ()
 
     def _part_done(self, name: str, data: bytes) -> Delta | None:
         """The whole of a part, which counts where nothing of it came before."""
@@ -239,6 +257,7 @@ class ResponsesDecoder(EventDecoder):
         if not is_done or item.type != "function_call":
             self._spoken.part.clear()
             self._spoken.item.clear()
+            self._place = ()
         self._more.extend(said[1:])
         return said[0] if said else None
 

@@ -192,10 +192,8 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
 
     def _read(self, message: ServerSentEvent) -> Delta | None:
         data = message.data
-        if message.event == ERROR_EVENT:
-            return self._error_event(data)
-        if data[:1] != b"{":
-            return self._odd(message)
+        if not data or data[0] != 0x7B or message.event == ERROR_EVENT:
+            return self._error_event(data) if message.event == ERROR_EVENT else self._odd(message)
         try:
             return self._object(message)
         except HeadwaterError:
@@ -205,7 +203,7 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
         return self._several(message.event, values)
 
     def _error_event(self, data: bytes) -> Delta | None:
-        """An event that is named an error: whatever its data is, it says so."""
+        """An event that is named an error: its data, of any kind, is the words of it."""
         raise stream_error(data)
 
     def _odd(self, message: ServerSentEvent) -> Delta | None:

@@ -53,7 +53,7 @@ _NOTHING = frozenset(_letters(word) for word in _NO_WORD.split())
 
 
 def says_nothing(word: str | None) -> bool:
-    """Whether a word is none: the reply goes on, as far as it says."""
+    """Whether a word gives no reason, so that the reply continues."""
     return not word or _letters(word) in _NOTHING
 
 

@@ -41,8 +41,6 @@ class AnyFraming:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The messages that these bytes complete."""
-        if self._chosen is not None:
-            return self._chosen.feed(data)
         head = (self._head + data).lstrip(_BLANK)
         if BYTE_ORDER_MARK.startswith(head[:3]):
             head = head[3:].lstrip(_BLANK) if len(head) >= len(BYTE_ORDER_MARK) else head
@@ -64,6 +62,7 @@ class AnyFraming:
         else:
             self._chosen = _Page(self._content_type)
         self._head = b""
+        self.feed = self._chosen.feed  # type: ignore[method-assign]  # every chunk passes here
         return self._chosen.feed(head)
 
 
@@ -123,6 +122,8 @@ class _JSONTexts(NDJSONDecoder):
         self._scanner = JSONScanner()
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:  # type: ignore[override]
+        if data[:1] == b"{" and data[-2:] == b"}\n" and data.count(b"\n") == 1 and not (self._pieces or self._lines):
+            return [ServerSentEvent("", data[:-1])]  # one line, as it comes at normal pace
         return [message for line in super().feed(data) for message in self._messages(line)]
 
     def close(self) -> list[ServerSentEvent]:  # type: ignore[override]

@@ -118,9 +118,19 @@ class ToolCalls:
 
         Raises HeadwaterError (REPLY_TOO_LARGE) for more calls than any reply has.
         """
+        call = self._by_key.get(key)
+        # Nearly every piece is surely the next of the arguments.
+        if (
+            call is not None
+            and arguments
+            and call.pieces
+            and not (id or name or call.is_named_again or arguments[0] == "{")
+        ):
+            call.pieces.append(arguments)
+            return ToolCallDelta(call.index, arguments=arguments)
         empty = arguments.strip() in _NO_ARGUMENTS
         known = "" if empty else arguments
-        call = self._by_key.get(key) or self._known(id, name, known)
+        call = call or self._known(id, name, known)
         if call is None or ((id or name) and call.is_followed_by(id, name, known)):
             call = self._new(key)
         elif call.is_named_again and known and arguments != call.arguments:
