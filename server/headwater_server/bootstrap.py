@@ -20,7 +20,7 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http.client import HttpClient
-from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
@@ -41,7 +41,7 @@ from headwater_server.workflows.workers.pool import WorkerPool
 VERSION = version("headwater")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-_NO_PROVIDER = "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or serve with --local or --scripted"
+_NO_PROVIDER = "set OPENAI_API_KEY or another provider's key, or OLLAMA_HOST, or serve with --local or --scripted"
 
 log = structlog.get_logger("headwater.server")
 
@@ -279,9 +279,21 @@ def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     for name, settings in config.settings.providers.items():
         if not settings.is_offered:
             continue
-        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""))
+        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
         if TYPES[settings.type].is_ready(settings):
             configured.add(name)
         if isinstance(settings, HttpSettings):
             models.update(dict.fromkeys(settings.models, name))
-    return ProviderRegistry(providers, frozenset(configured), config.settings.server.default_model, models)
+    default = config.settings.server.default_model
+    return ProviderRegistry(providers, frozenset(configured), default, models, provider_terms(config))
+
+
+def provider_terms(config: Config) -> dict[str, ProviderTerms]:
+    """The terms of calls to each provider that is asked over HTTP."""
+    return {
+        name: ProviderTerms(
+            settings.first_chunk_seconds, settings.next_chunk_seconds, frozenset(settings.caller_headers)
+        )
+        for name, settings in config.settings.providers.items()
+        if isinstance(settings, HttpSettings)
+    }

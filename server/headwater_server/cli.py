@@ -82,7 +82,8 @@ def serve(**flags: Any) -> None:
     """Serve agents over gRPC until stopped.
 
     Settings come from defaults, a TOML file, the environment and flags, each over the one before; `headwater config`
-    shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY; address of Ollama: OLLAMA_HOST.
+    shows what is in force. Keys of providers: OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY; address of Ollama:
+    OLLAMA_HOST.
     """
     # The imports take a second. A KeyboardInterrupt in one of them, or before the loop has its signals, would print a
     # traceback; nothing is open yet that must be closed.
@@ -167,6 +168,13 @@ def _who_answers(loaded: Config) -> str:
     return f"a request that names no model is answered by {answer}" if answer else "a request must name its model"
 
 
+def _toml(value: object) -> str:
+    """A setting as TOML; an object as an inline table."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return "unset" if value is None else json.dumps(value)
+
+
 def render(loaded: Config) -> str:
     """The settings as TOML, each with its origin; of an API key only whether it is set."""
     lines: list[str] = []
@@ -175,9 +183,13 @@ def render(loaded: Config) -> str:
         tables["providers", name] = provider
     for path, table in tables.items():
         lines.append(f"[{'.'.join(path)}]")
+        preset = getattr(table, "preset", "")
+        fallback = f"default of the preset {preset}" if preset else "default"
         for key, value in table.model_dump(mode="json").items():
-            origin = loaded.origins.get((*path, key), "default")
-            lines.append(f"{key} = {json.dumps(value)}  # {origin}")
+            prefix = (*path, key)
+            origin = next((where for at, where in loaded.origins.items() if at[: len(prefix)] == prefix), fallback)
+            unset = "# " if value is None else ""
+            lines.append(f"{unset}{key} = {_toml(value)}  # {origin}")
         if variable := getattr(table, "api_key_env", ""):
             lines.append(f"# {variable} is {'set: ***' if path[-1] in loaded.keys else 'not set'}")
         lines.append("")

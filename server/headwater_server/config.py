@@ -25,7 +25,9 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from headwater_server.providers.settings import ProviderSettings
+from headwater_server.providers.presets import PRESETS
+from headwater_server.providers.setting_values import variables
+from headwater_server.providers.settings import HttpSettings, ProviderSettings
 from headwater_server.providers.types import TYPES
 
 Layer: TypeAlias = dict[tuple[str, ...], Any]
@@ -132,12 +134,14 @@ class Config:
     Attributes:
         settings: the settings.
         keys: the providers' API keys, by the name of the provider; only those that are set.
+        variables: the variables that settings of providers name in `${…}`.
         origins: where each setting comes from, by its path; those not named are defaults.
     """
 
     settings: Settings
     keys: dict[str, str] = field(repr=False)
     origins: dict[tuple[str, ...], str]
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def configured(self) -> frozenset[str]:
@@ -159,7 +163,7 @@ class Config:
         """Reads the text of `to_json`. Raises ConfigError if a key of the environment is no longer there or right."""
         settings = Settings.model_validate(data["settings"])
         origins = {tuple(path): origin for path, origin in data["origins"]}
-        return cls(settings, _keys(settings, environment, origins), origins)
+        return cls(settings, *_secrets(settings, environment, origins))
 
 
 def load(
@@ -190,9 +194,36 @@ def load(
     for path, value in (flags or {}).items():
         values[path] = value
         origins[path] = f"--{path[1] if path[0] == 'providers' else path[-1].replace('_', '-')}"
+    _add_presets(values, environment, origins)
     _check_text(values, origins)
     settings = _validate(values, origins)
-    return Config(settings, _keys(settings, environment, origins), origins)
+    return Config(settings, *_secrets(settings, environment, origins))
+
+
+def _add_presets(values: Layer, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]) -> None:
+    """Puts the settings of presets, and of the variable that holds a type's key, behind those that were chosen."""
+    names = dict.fromkeys(path[1] for path in values if path[0] == "providers" and len(path) > 2)
+    mistakes = []
+    for name in names:
+        chosen = {path[2]: values[path] for path in origins if path[:2] == ("providers", name) and len(path) > 2}
+        asked = chosen.get("preset", name if name in TYPES else "")
+        preset = PRESETS.get(asked) if isinstance(asked, str) else None
+        named = origins.get(("providers", name, "preset"))
+        if preset is None:
+            if named:
+                mistakes.append(f"{named}: must be one of {', '.join(PRESETS)}")
+            continue
+        if chosen.get("type", preset.type) != preset.type:
+            mistakes.append(f"providers.{name}.type: is {preset.type} for the preset {asked}; leave it out")
+        try:
+            found = preset.values(environment, chosen)
+        except KeyError as error:
+            cure = f"set the variable {error.args[0]}, or base_url"
+            mistakes.append(f"providers.{name}.base_url: is missing; {cure}")
+            continue
+        values.update({("providers", name, *path): value for path, value in _flat(found).items()})
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _check_text(values: Layer, origins: Mapping[tuple[str, ...], str]) -> None:
@@ -257,6 +288,8 @@ def _validate(values: Layer, origins: Mapping[tuple[str, ...], str]) -> Settings
 
 def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[str, ...], str]) -> str:
     keys = [str(key) for key in location]
+    if keys[-1] == "[key]" and len(keys) > 3:
+        del keys[-1]
     if keys[-1] == "[key]":
         return f"providers.{keys[1]}: a provider's name has 1 to 64 letters, digits, _ or -"
     if keys[0] == "providers" and len(keys) > 2:
@@ -275,25 +308,39 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
     return f"{named}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _keys(settings: Settings, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]) -> dict[str, str]:
+def _secrets(
+    settings: Settings, environment: Mapping[str, str], origins: dict[tuple[str, ...], str]
+) -> tuple[dict[str, str], dict[tuple[str, ...], str], dict[str, str]]:
+    """The keys of the providers, the origins, and the variables that settings name. Raises ConfigError."""
     keys: dict[str, str] = {}
+    found: dict[str, str] = {}
     mistakes: list[str] = []
     owners: dict[str, str] = {}
     for name, provider in settings.providers.items():
-        for model in getattr(provider, "models", ()):
+        if not isinstance(provider, HttpSettings):
+            continue
+        for model in provider.models:
             if model in owners:
                 mistakes.append(f"providers.{name}.models: {model} stands in providers.{owners[model]}.models too")
             owners[model] = name
-        variable = getattr(provider, "api_key_env", "")
+        variable = provider.api_key_env
         if variable and (key := environment.get(variable, "").strip()):
             keys[name] = key
             if not (key.isascii() and key.isprintable()):
                 mistakes.append(f"{variable}: is not a key: it has characters other than printable ASCII")
         elif variable and (origin := origins.get(("providers", name, "api_key_env"))):
             mistakes.append(f"{origin}: names {variable}, which is not set")
+        for path, value in provider.texts_with_variables():
+            origin = origins.get(("providers", name, *path)) or ".".join(("providers", name, *path))
+            for variable in variables([value]):
+                found[variable] = text = environment.get(variable, "").strip()
+                if not text:
+                    mistakes.append(f"{origin}: names {variable}, which is not set")
+                elif not (text.isascii() and text.isprintable()):
+                    mistakes.append(f"{variable}: has characters other than printable ASCII")
     if mistakes:
         raise ConfigError(mistakes)
-    return keys
+    return keys, origins, found
 
 
 def _is_service_link(variable: str, text: str) -> bool:

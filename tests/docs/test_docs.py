@@ -172,7 +172,12 @@ def test_a_program_runs(block, target):
 def test_a_configuration_has_no_mistakes(block, tmp_path):
     file = tmp_path / "headwater.toml"
     file.write_text(block.text)
-    load(file, {"OPENAI_API_KEY": "k"})
+    variables = {
+        "OPENAI_API_KEY": "k",
+        "AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com",
+        "CF_ACCESS_CLIENT_SECRET": "s",
+    }
+    load(file, variables)
 
 
 @pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])

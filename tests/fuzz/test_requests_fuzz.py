@@ -11,6 +11,7 @@ from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.anthropic.wire import AnthropicWire
+from headwater_server.providers.gemini.wire import GeminiWire
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.openai.responses import OpenAIResponsesWire
@@ -18,7 +19,7 @@ from headwater_server.providers.own_data import only_data_of
 from headwater_server.transport.convert.agents import agent_message, parse_agent
 from headwater_server.transport.convert.requests import ParsedRequest, parse_stream_request
 
-WIRES = (OpenAIChatWire(genuine=True), OpenAIResponsesWire(genuine=True), AnthropicWire(), OllamaWire())
+WIRES = (OpenAIChatWire(genuine=True), OpenAIResponsesWire(genuine=True), AnthropicWire(), GeminiWire(), OllamaWire())
 
 TEXT = st.text(max_size=20)
 JSON_TEXT = st.one_of(

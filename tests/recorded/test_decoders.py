@@ -291,7 +291,7 @@ def test_a_recorded_error_is_understood(recorded: Recorded) -> None:
     reason = {
         400: Reason.PROVIDER_REJECTED_REQUEST,
         401: Reason.PROVIDER_AUTH_FAILED,
-        404: Reason.MODEL_NOT_FOUND,
+        404: Reason.PROVIDER_UNAVAILABLE,  # paths that it does not have
     }[recorded.status]
     if b"exceed_context_size_error" in recorded.body:
         reason = Reason.CONTEXT_WINDOW_EXCEEDED

@@ -54,7 +54,7 @@ async def posted(providers: ProviderRegistry, model: str) -> tuple[str, dict[str
     """The request that is made for the model: its URL, headers and body."""
     route = providers.resolve(model, "")
     assert isinstance(route.provider, HttpProvider)
-    recorder = route.provider._client
+    recorder = route.provider._site.client
     assert isinstance(recorder, Recorder)
     stream = route.provider.stream(ChatRequest(route.model, (Message(Role.USER, (Text("x"),)),)))
     with pytest.raises(HeadwaterError, match="cannot be reached"):

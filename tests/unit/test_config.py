@@ -30,7 +30,7 @@ def mistakes(file: Path | None = None, environment: dict[str, str] | None = None
 def test_without_anything_the_defaults_hold():
     config = load(None, {})
     assert (config.settings.server.host, config.settings.server.port) == ("127.0.0.1", 50051)
-    assert set(config.settings.providers) == {"openai", "anthropic", "ollama", "local", "scripted"}
+    assert set(config.settings.providers) == {"openai", "anthropic", "gemini", "ollama", "local", "scripted"}
     assert config.configured == frozenset()
 
 

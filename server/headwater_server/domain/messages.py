@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 PROVIDER_KEY = "headwater-provider-key"
 """Metadata of a call: the caller's own key for the provider."""
 
+PROVIDER_HEADER = "headwater-provider-header-"
+"""The beginning of metadata that is sent to the provider as a header: its name follows."""
+
 
 class Role(StrEnum):
     """The speaker of a message."""
@@ -252,6 +255,7 @@ class ChatRequest:
         provider_options: fields to merge into the provider's request body.
         user: the caller's id of the end user; empty for none.
         api_key: the caller's own key for the provider; empty for the server's.
+        headers: the caller's own headers for the provider, names in lower case.
     """
 
     model: str
@@ -263,3 +267,4 @@ class ChatRequest:
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     user: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)

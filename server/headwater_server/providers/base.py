@@ -115,6 +115,11 @@ class Decoder(Protocol):
     are not of the wire's format.
     """
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the provider has said why the reply ended, so that a fault after it costs nothing of the reply."""
+        ...
+
     def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
         """Adds the events that these bytes complete; where it raises, those before the error have been added."""
         ...
@@ -152,7 +157,7 @@ class Wire(Protocol):
         ...
 
     def decoder(self, content_type: str) -> Decoder:
-        """A decoder for one 200 answer. Raises HeadwaterError for a type of content that is no stream."""
+        """A decoder for one answer. Its body decides what it is; the type of content is for the error of another."""
         ...
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:

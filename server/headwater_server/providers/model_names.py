@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
+
+from headwater_server.domain.errors import invalid
 
 
 def base_name(model: str) -> str:
@@ -14,3 +17,10 @@ def version(found: re.Match[str]) -> tuple[int, int]:
     """The two groups of a match as a version; the second may be missing."""
     major, minor = found.groups()
     return int(major), int(minor or 0)
+
+
+def path_piece(name: str) -> str:
+    """The name of a model as one piece of a path. Raises HeadwaterError for one that leads elsewhere."""
+    if name in (".", ".."):
+        raise invalid("model", "is not the name of a model")
+    return quote(name, safe="")

@@ -64,12 +64,14 @@ class BuildContext:
     Attributes:
         client: shared by all providers, and closed by its owner.
         key: the provider's key; empty where none is set.
+        variables: the variables of the environment that its settings name.
         compatible: builds a provider of another type, for one that is asked as if it were of that type: by the name
             of the type, with its name, settings and key.
     """
 
     client: HttpClient
     key: str
+    variables: Mapping[str, str]
     compatible: Callable[[str, str, Mapping[str, Any], str], Provider]
 
 

@@ -24,6 +24,21 @@ class Route:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderTerms:
+    """The terms of calls to one provider.
+
+    Attributes:
+        first_chunk_seconds: how long it may be silent before its first chunk; None: as the server is set.
+        next_chunk_seconds: how long it may be silent between two chunks; None: as the server is set.
+        caller_headers: the headers that a caller may add, names in lower case.
+    """
+
+    first_chunk_seconds: float | None = None
+    next_chunk_seconds: float | None = None
+    caller_headers: frozenset[str] = frozenset()
+
+
 class ProviderRegistry:
     """All providers by name.
 
@@ -32,8 +47,9 @@ class ProviderRegistry:
         configured: names of those that were set up (a key, an address, a flag): they are listed, and they may answer a
             request that names nothing.
         default_model: the model of a request that names neither model nor provider; empty: the default model of the
-            first that is configured of openai, anthropic, ollama, those with other names, local and scripted.
+            first that is configured of openai, anthropic, gemini, ollama, those with other names, local and scripted.
         models: model names that belong to a provider by configuration.
+        terms: those of the providers that have some, by their names.
     """
 
     def __init__(
@@ -42,15 +58,21 @@ class ProviderRegistry:
         configured: frozenset[str],
         default_model: str = "",
         models: Mapping[str, str] | None = None,
+        terms: Mapping[str, ProviderTerms] | None = None,
     ) -> None:
         self._providers = dict(providers)
         self._configured = configured
         self._default_model = default_model
         self._models = dict(models or {})
+        self._terms = dict(terms or {})
 
     def configured(self) -> list[Provider]:
         """The providers that were set up, by name."""
         return [self._providers[name] for name in sorted(self._configured)]
+
+    def terms(self, name: str) -> ProviderTerms:
+        """The terms of calls to the provider of that name."""
+        return self._terms.get(name, ProviderTerms())
 
     def default(self) -> Route | None:
         """The route of a request that names neither model nor provider; None when there is none."""

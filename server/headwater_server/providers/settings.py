@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Set
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,23 +16,23 @@ from pydantic import (
     field_validator,
 )
 
+from headwater_server.providers.setting_values import (
+    AUTH_HEADER_NAMES,
+    CallerHeaderName,
+    FieldPath,
+    HeaderName,
+    HeaderValue,
+    QueryName,
+    QueryValue,
+    certificates_file,
+    http_url,
+    proxy_url,
+    socket_path,
+    without_ending,
+)
 
-def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("must begin with http:// or https://")
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from error
-    if not parts.hostname or port == 0 or not re.fullmatch(r"[!-~]+", value):
-        raise ValueError("is not a URL: it needs a host, and no spaces")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must hold no user, password, query or fragment; a key belongs in the variable of api_key_env")
-    return value.rstrip("/")
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Auth = Literal["", "bearer", "api-key", "x-api-key", "x-goog-api-key", "none"]
 
 
 class ProviderSettings(BaseModel):
@@ -59,20 +57,57 @@ class HttpSettings(ProviderSettings):
 
     `models` are the names that are routed to it without naming the provider. The key comes from one of `token_command`
     (a program and its arguments), `api_key_file` and the variable that `api_key_env` names, in this order.
-    `token_lifetime_seconds` holds for tokens of the command that do not say when they expire.
+    `token_lifetime_seconds` holds for tokens of the command that do not say when they expire. `preset` is the service
+    whose settings stand behind these (see `presets`).
+
+    The values of `headers` and `query` go with every call; `${NAME}` in them, and in `proxy`, stands for a variable of
+    the environment. `caller_headers` are the headers that a caller may add. `auth` says which header carries the key.
+    Fields in `omit` are left out of each body; `a.b` names the field b of the object a. `first_chunk_seconds` and
+    `next_chunk_seconds` go over those of the server.
     """
 
-    base_url: HttpUrl
+    ENDINGS: ClassVar[tuple[str, ...]] = ()
+    """Paths below the base URL that people give with it; they are taken off."""
+
+    base_url: Annotated[str, AfterValidator(http_url)]
     api_key_env: str = ""
     api_key_file: Annotated[str, AfterValidator(os.path.expanduser)] = ""
     token_command: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
     token_lifetime_seconds: float = Field(300.0, gt=0, le=86_400)
+    preset: str = ""
+    auth: Auth = ""
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    caller_headers: tuple[CallerHeaderName, ...] = ()
+    query: dict[QueryName, QueryValue] = Field(default_factory=dict)
+    omit: tuple[FieldPath, ...] = ()
+    ca_file: Annotated[str, AfterValidator(certificates_file)] = ""
+    proxy: Annotated[str, AfterValidator(proxy_url)] = ""
+    unix_socket: Annotated[str, AfterValidator(socket_path)] = ""
+    connect_seconds: Seconds = 10.0
+    first_chunk_seconds: Seconds | None = None
+    next_chunk_seconds: Seconds | None = None
     default_model: str = ""
     models: tuple[str, ...] = ()
 
+    @property
+    def key_header(self) -> str:
+        """`auth`, or what it is for this type of provider where it is not set."""
+        return self.auth or "bearer"
+
     def is_configured(self, chosen: Set[str]) -> bool:
         """See ProviderSettings: its address or a source of its key was chosen."""
-        return not chosen.isdisjoint({"base_url", "api_key_file", "token_command"})
+        return not chosen.isdisjoint({"base_url", "api_key_file", "token_command", "preset", "unix_socket"})
+
+    def texts_with_variables(self) -> list[tuple[tuple[str, ...], str]]:
+        """The settings that may name variables, each with the path of its key."""
+        tables = {"headers": self.headers, "query": self.query}
+        texts = [((table, key), value) for table, values in tables.items() for key, value in values.items()]
+        return [*texts, (("proxy",), self.proxy)]
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_endings(cls, url: str) -> str:
+        return without_ending(url, cls.ENDINGS)
 
     @field_validator("token_command")
     @classmethod
@@ -80,3 +115,17 @@ class HttpSettings(ProviderSettings):
         if command and info.data.get("api_key_file"):
             raise ValueError("cannot stand beside api_key_file; leave one of them out")
         return command
+
+    @field_validator("headers")
+    @classmethod
+    def _one_key(cls, headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if (double := AUTH_HEADER_NAMES & headers.keys()) and info.data.get("auth") != "none":
+            raise ValueError(f'{min(double)} carries the key; set auth = "none" to send it from here instead')
+        return headers
+
+    @field_validator("unix_socket")
+    @classmethod
+    def _plain(cls, path: str, info: ValidationInfo) -> str:
+        if path and (info.data.get("proxy") or not info.data.get("base_url", "http://").startswith("http://")):
+            raise ValueError("needs a base_url that begins with http://, and no proxy")
+        return path

@@ -60,7 +60,7 @@ class ToolCallAccumulator:
                 call = self._calls[delta.index] = _Call()
                 self.size += CALL_COST
             call.id = call.id or delta.id
-            call.name = call.name or delta.name
+            call.name += delta.name  # once, but for providers that send it in fragments
             call.arguments.append(delta.arguments)
             self.size += len(delta.id) + len(delta.name) + len(delta.arguments) + PIECE_COST
             if delta.provider_data is not None:

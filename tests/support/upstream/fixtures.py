@@ -49,6 +49,15 @@ class Fixture:
     def expected(self) -> dict[str, Any]:
         return dict(self.about["expected"])
 
+    @property
+    def then(self) -> Fixture | None:
+        """The answer to results of tools; None when there is none."""
+        later = self.about.get("then")
+        if not later:
+            return None
+        about = {"endpoint": self.endpoint, **later[0]}
+        return Fixture(f"{self.name}.2", (RECORDED / "field" / later[0]["body"]).read_bytes(), about)
+
     def pieces(self) -> list[bytes]:
         """The body, cut where the writes of the server ended."""
         cuts = [0, *self.about.get("boundaries", []), len(self.body)]
@@ -82,6 +91,25 @@ def load_fixtures() -> dict[str, Fixture]:
     return {
         path.stem: Fixture(path.stem, path.with_suffix(".body").read_bytes(), json.loads(path.read_bytes()))
         for path in sorted((RECORDED / "fixtures").glob("*.json"))
+    }
+
+
+@cache
+def load_gemini() -> dict[str, Fixture]:
+    """All answers of `gemini`, by name."""
+    return {
+        path.stem: Fixture(path.stem, path.with_suffix(".body").read_bytes(), json.loads(path.read_bytes()))
+        for path in sorted((RECORDED / "gemini").glob("*.json"))
+    }
+
+
+@cache
+def load_field() -> dict[str, Fixture]:
+    """All answers of `field`, by name; those of settings have no body."""
+    return {
+        path.stem: Fixture(path.stem, body.read_bytes() if body.exists() else b"", json.loads(path.read_bytes()))
+        for path in sorted((RECORDED / "field").glob("*.json"))
+        for body in [path.with_suffix(".body")]
     }
 
 

@@ -8,7 +8,8 @@ is noted in the record of the request with the time of the monotonic clock.
 
 Which response: the field `model` of the JSON body, `ANYTHING@NAME` for a fixture (also `/`, `:` or `+` before NAME) and
 `ANYTHING@recorded:FOLDER/NAME` for a recorded one; with `>OTHER` behind it, a request that brings results of tools gets
-the fixture OTHER. A request that names none for its endpoint gets the fixture marked
+the fixture OTHER. A case of `field` is named like a fixture, and says itself which answer follows results of tools. A
+request that names none for its endpoint gets the fixture marked
 as default there, or for GET the only fixture there, or the server's own `default`. Else the answer is 404 with a sentence
 that says why.
 """
@@ -27,7 +28,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.upstream.fixtures import RECORDED, Fixture, load_fixtures
+from tests.support.upstream.fixtures import RECORDED, Fixture, load_field, load_fixtures
 
 HOLD_HEAD = -1
 """A value of `hold`: send nothing at all, not even the response's head."""
@@ -57,12 +58,14 @@ def response_of(fixture: Fixture) -> Response:
         "length": f"content-length: {len(fixture.body)}",
         "close": "connection: close",
     }[framing]
+    if raw := fixture.about.get("raw_head"):
+        return Response(fixture.name, raw.encode("latin-1"), (fixture.body,))
     lines = [*(f"{key}: {value}" for key, value in fixture.about["headers"].items()), extra]
     chunked = framing == "chunked"
     pieces = [b"%x\r\n%b\r\n" % (len(p), p) for p in fixture.pieces()] if chunked else fixture.pieces()
     return Response(
         name=fixture.name,
-        head=_head(fixture.status, lines),
+        head=_head(fixture.status, lines, fixture.about.get("http_version") or "HTTP/1.1"),
         pieces=tuple(pieces),
         tail=b"0\r\n\r\n" if chunked else b"",
         end=fixture.about["end"],
@@ -280,7 +283,8 @@ def choose(record: Record, default: str = "") -> Response:
     model = record.body.get("model") if isinstance(record.body, dict) else None
     model = model if isinstance(model, str) else ""
     model, _, then = model.partition(">")
-    if then and any(mark in json.dumps(record.body) for mark in _RESULTS):
+    has_results = any(mark in json.dumps(record.body) for mark in _RESULTS)
+    if then and has_results:
         model = f"@{then}"
     if match := re.search(r"@recorded:(.+)$", model):
         try:
@@ -291,6 +295,8 @@ def choose(record: Record, default: str = "") -> Response:
     named = [f for f in serving if re.search(rf"[@/:+]{re.escape(f.name)}$", model)]
     if named:
         return response_of(max(named, key=lambda f: len(f.name)))
+    if case := load_field().get(model.rpartition("@")[2]):
+        return response_of((case.then if has_results else None) or case)
     defaults = [f for f in serving if f.about.get("default") or f.name == default] or (
         serving if record.method == "GET" else []
     )
@@ -320,9 +326,9 @@ def _not_found(why: str) -> Response:
     return Response("", head, (body,), keep_alive=True)
 
 
-def _head(status: int, lines: list[str]) -> bytes:
+def _head(status: int, lines: list[str], version: str = "HTTP/1.1") -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"  # providers use further numbers, such as 529
-    return "\r\n".join([f"HTTP/1.1 {status} {phrase}", *lines, "", ""]).encode("latin-1")
+    return "\r\n".join([f"{version} {status} {phrase}", *lines, "", ""]).encode("latin-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -13,22 +14,33 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 class Upstream:
     """Gives every request the answer that the test has set; counts what it could send.
 
+    Args:
+        answer: writes the answer, head and all; the connection is closed after it.
+        path: that of a Unix socket to listen at, instead of a port.
+        tls: makes the connections encrypted.
+
     Attributes:
         answer: writes the answer, head and all; the connection is closed after it.
         requests: heads of the requests, as they came.
         bodies: their bodies.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, path: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self._path = path
+        self._tls = tls
         self.requests: list[str] = []
         self.bodies: list[bytes] = []
         self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Upstream:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        if self._path:
+            self._server = await asyncio.start_unix_server(self._serve, self._path)
+            return self
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        scheme = "https" if self._tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

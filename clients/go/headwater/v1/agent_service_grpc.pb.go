@@ -37,7 +37,9 @@ type AgentServiceClient interface {
 	// Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
 	// `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
 	// is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-	// 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+	// 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+	// `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+	// characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
 	Stream(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamChunk], error)
 	// The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
 	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
@@ -150,7 +152,9 @@ type AgentServiceServer interface {
 	// Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
 	// `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
 	// is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-	// 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+	// 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+	// `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+	// characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
 	Stream(*StreamRequest, grpc.ServerStreamingServer[StreamChunk]) error
 	// The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
 	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.

@@ -21,11 +21,14 @@ from headwater.exceptions import ToolError
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
 
-# A reply that was cut may end in half a call, and one that was refused in a call that must not be run.
+# A reply that was cut may end in half a call, one that was refused in a call that must not be run, and one that ended
+# in a way that the server does not know in either.
 _NOT_RUN_AFTER = (
     agent_pb2.FINISH_REASON_LENGTH,
     agent_pb2.FINISH_REASON_CONTENT_FILTER,
     agent_pb2.FINISH_REASON_REFUSAL,
+    agent_pb2.FINISH_REASON_PAUSE,
+    agent_pb2.FINISH_REASON_OTHER,
 )
 _OF_THE_CHUNK = ("sequence", "event_type", "stream_id", "model", "provider", "dropped_params", "tool_calls")
 

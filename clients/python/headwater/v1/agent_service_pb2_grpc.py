@@ -81,7 +81,9 @@ class AgentServiceServicer(object):
         """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
         `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
         is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-        4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+        4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+        `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+        characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class AgentServiceStub:
     """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
     `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
     is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-    4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+    4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+    `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+    characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
     """
     Run: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RunRequest, _agent_service_pb2.RunResponse]
     """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
@@ -64,7 +66,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
     `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
     is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-    4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+    4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+    `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+    characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
     """
     Run: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RunRequest, _agent_service_pb2.RunResponse]  # type: ignore[assignment]
     """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
@@ -93,7 +97,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
         `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
         is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-        4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+        4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+        `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+        characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
         """
 
     @_abc_1.abstractmethod

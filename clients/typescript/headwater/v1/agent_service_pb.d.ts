@@ -687,7 +687,9 @@ export declare const AgentService: GenService<{
    * Streams a reply, chunk by chunk. Response headers go out when the stream is accepted: `headwater-stream-id` and
    * `headwater-version`. A caller that leaves ends the provider's work too. Request metadata `headwater-provider-key`
    * is the caller's own key for the provider: used for this call only and never logged, printable ASCII of at most
-   * 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`).
+   * 4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
+   * `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
+   * characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
    *
    * @generated from rpc headwater.v1.AgentService.Stream
    */

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from headwater_server.providers.anthropic.settings import AnthropicSettings
 from headwater_server.providers.anthropic.wire import MODELS_PATH, AnthropicWire
-from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.http.site import site
 from headwater_server.providers.registration import BuildContext
 
 
@@ -15,9 +15,7 @@ def build(name: str, settings: AnthropicSettings, context: BuildContext) -> Http
     return HttpProvider(
         name=name,
         type=settings.type,
-        base_url=settings.base_url,
-        credential=credential(name, settings, context.key),
-        client=context.client,
+        site=site(name, settings, context),
         wires={"messages": AnthropicWire(settings.max_tokens)},
         default_model=settings.default_model,
         models_path=MODELS_PATH,

@@ -1,18 +1,10 @@
-"""Anthropic's Messages, as Anthropic itself and llama.cpp speak it.
-
-The reply is a stream of named events; each repeats its name as `type` in its JSON. Content comes in blocks, numbered
-from 0 over all kinds; a tool call is a block, but its number among the calls is another. `message_delta` says why the
-model stopped and holds the final counts, which replace those of `message_start`; `message_stop` is the end.
-"""
+"""Anthropic's Messages, as Anthropic itself and llama.cpp speak it: the requests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from headwater_server.domain.chunks import Delta, FinishReason, Usage
 from headwater_server.domain.errors import HeadwaterError, invalid
 from headwater_server.domain.messages import (
     ChatRequest,
@@ -33,19 +25,10 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers.anthropic import models
+from headwater_server.providers.anthropic.decoder import MessagesDecoder
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.wires import bodies
-from headwater_server.providers.wires.decoder import (
-    Count,
-    StreamDecoder,
-    event_type,
-    require_event_stream,
-    token_count,
-    total,
-)
-from headwater_server.providers.wires.errors import response_error, stream_error
-from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent, SSEDecoder
+from headwater_server.providers.wires.errors import response_error
 
 MODELS_PATH = "/v1/models?limit=1000"
 
@@ -62,16 +45,6 @@ _SAMPLING = {
     "parallel_tool_calls": "parallel_tool_calls",
 }
 _TOOL_CHOICES = {ToolChoiceMode.AUTO: "auto", ToolChoiceMode.NONE: "none", ToolChoiceMode.REQUIRED: "any"}
-
-_STOP_REASONS = {
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "tool_use": FinishReason.TOOL_CALLS,
-    "pause_turn": FinishReason.PAUSE,
-    "refusal": FinishReason.REFUSAL,
-}
 
 
 class AnthropicWire:
@@ -126,8 +99,7 @@ class AnthropicWire:
 
     def decoder(self, content_type: str) -> MessagesDecoder:
         """See Wire."""
-        require_event_stream(content_type)
-        return MessagesDecoder()
+        return MessagesDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire."""
@@ -135,7 +107,11 @@ class AnthropicWire:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
-    """The conversation, in which roles alternate: messages of one role that follow each other are merged."""
+    """The conversation, in which roles alternate: messages of one role that follow each other are merged.
+
+    Anthropic refuses text of white space only, and white space at the end of the last message when that is the
+    assistant's. It wants the results of tools before the text of their message.
+    """
     merged: list[dict[str, Any]] = []
     for number, message in enumerate(request.messages):
         if message.role is Role.SYSTEM:
@@ -146,6 +122,11 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
             merged[-1]["content"] += content
         elif content:
             merged.append({"role": role, "content": content})
+    for turn in merged:
+        if turn["role"] == "user":
+            turn["content"].sort(key=lambda block: block["type"] != "tool_result")
+    if merged and merged[-1]["role"] == "assistant" and "text" in (last := merged[-1]["content"][-1]):
+        last["text"] = last["text"].rstrip()
     return merged
 
 
@@ -155,10 +136,10 @@ def _content(message: Message, field: str) -> list[dict[str, Any]]:
 
 
 def _block(part: Part, field: str) -> dict[str, Any] | None:
-    """A part as a content block; None for parts that Anthropic refuses: empty text, thinking that is not signed."""
+    """A part as a content block; None for parts that Anthropic refuses: blank text, thinking that is not signed."""
     match part:
         case Text():
-            return {"type": "text", "text": part.text} if part.text else None
+            return {"type": "text", "text": part.text} if part.text.strip() else None
         case Image():
             return {"type": "image", "source": _image_source(part)}
         case Thinking():
@@ -209,177 +190,3 @@ def _effort(effort: str, model: str) -> dict[str, Any]:
     least = "low" if effort == ReasoningEffort.MINIMAL else effort
     thinking = {"thinking": {"type": "adaptive"}} if models.thinks_when_asked(model) else {}
     return thinking | {"output_config": {"effort": least}}
-
-
-class _Block(msgspec.Struct):
-    """The start of a content block, or a delta of one."""
-
-    type: str | None = None
-    id: str | None = None
-    name: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    partial_json: str | None = None
-    data: Any = None  # text in redacted thinking
-
-
-class _BlockStart(msgspec.Struct):
-    content_block: _Block
-    index: int = 0
-
-
-class _BlockDelta(msgspec.Struct):
-    delta: _Block
-    index: int = 0
-
-
-class _OutputDetails(msgspec.Struct):
-    thinking_tokens: Count = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: Count = None
-    output_tokens: Count = None
-    cache_read_input_tokens: Count = None
-    cache_creation_input_tokens: Count = None
-    output_tokens_details: _OutputDetails | None = None
-
-
-class _Message(msgspec.Struct):
-    usage: _Usage | None = None
-
-
-class _MessageStart(msgspec.Struct):
-    message: _Message
-
-
-class _StopDetails(msgspec.Struct):
-    category: str | None = None
-    explanation: str | None = None
-
-
-class _Stop(msgspec.Struct):
-    stop_reason: str | None = None
-    stop_sequence: str | None = None
-    stop_details: _StopDetails | None = None
-
-
-class _MessageDelta(msgspec.Struct):
-    delta: _Stop
-    usage: _Usage | None = None
-
-
-class _Error(msgspec.Struct):
-    error: Any = None
-    request_id: str | None = None
-
-
-_MESSAGE_START = JSONShape(_MessageStart, "the start of a message")
-_BLOCK_START = JSONShape(_BlockStart, "the start of a content block")
-_BLOCK_DELTA = JSONShape(_BlockDelta, "a delta of a content block")
-_MESSAGE_DELTA = JSONShape(_MessageDelta, "the end of a message")
-_ERROR = JSONShape(_Error, "an error event")
-
-
-class MessagesDecoder(StreamDecoder[ServerSentEvent]):
-    """Decodes one answer."""
-
-    def __init__(self) -> None:
-        super().__init__(SSEDecoder())
-        self._usage: Usage | None = None
-        self._stop = _Stop()
-        self._tool_blocks: set[int] = set()
-
-    def _read(self, message: ServerSentEvent) -> Delta | None:
-        name = event_type(message)
-        reader = _READERS.get(name)
-        return reader(self, message.data) if reader is not None and message.data else None
-
-    def _message_start(self, data: bytes) -> None:
-        self._count(_MESSAGE_START.decode(data).message.usage)
-
-    def _block_start(self, data: bytes) -> Delta | None:
-        event = _BLOCK_START.decode(data)
-        block = event.content_block
-        if block.type == "tool_use":
-            self._tool_blocks.add(event.index)
-            piece = self._calls.piece(event.index, id=block.id or "", name=block.name or "")
-            calls = [piece] if piece else None
-            return Delta(tool_calls=calls, event_type="content_block_start", block=event.index) if calls else None
-        if block.type == "redacted_thinking" and isinstance(block.data, str) and block.data:
-            return Delta(redacted_thinking=block.data, event_type="content_block_start", block=event.index)
-        if block.type in ("text", "thinking"):
-            return _text_delta(block, "content_block_start", event.index)
-        return None
-
-    def _block_delta(self, data: bytes) -> Delta | None:
-        event = _BLOCK_DELTA.decode(data)
-        if event.delta.type != "input_json_delta":
-            return _text_delta(event.delta, "content_block_delta", event.index)
-        # Tools that Anthropic runs itself stream their input too; they are no calls for the caller.
-        if event.index not in self._tool_blocks:
-            return None
-        piece = self._calls.piece(event.index, arguments=event.delta.partial_json or "")
-        return Delta(tool_calls=[piece], event_type="content_block_delta", block=event.index) if piece else None
-
-    def _message_delta(self, data: bytes) -> None:
-        event = _MESSAGE_DELTA.decode(data)
-        self._stop = event.delta
-        self._count(event.usage)
-
-    def _message_stop(self, _data: bytes) -> None:
-        stop = self._stop
-        reason = _STOP_REASONS.get(stop.stop_reason or "", FinishReason.OTHER)
-        details = {
-            name: word for name, word in msgspec.structs.asdict(stop.stop_details or _StopDetails()).items() if word
-        }
-        if self._usage is not None:
-            usage = self._usage
-            cached, written = usage.cached_input_tokens, usage.cache_write_tokens
-            usage.total_tokens = total(usage.input_tokens, cached, written, usage.output_tokens)
-        self._finish(
-            reason,
-            stop.stop_reason or "",
-            self._usage,
-            stop_sequence=stop.stop_sequence,
-            event_type="message_stop",
-            metadata={"stop_details": details} if details else None,
-        )
-
-    def _error(self, data: bytes) -> None:
-        event = _ERROR.decode(data)
-        raise stream_error(event.error, request_id=event.request_id)
-
-    def _count(self, reported: _Usage | None) -> None:
-        """Takes over the counts that are reported; the others keep what was reported before."""
-        if reported is None:
-            return
-        usage = self._usage = self._usage or Usage()
-        details = reported.output_tokens_details or _OutputDetails()
-        for name, count in (
-            ("input_tokens", reported.input_tokens),
-            ("output_tokens", reported.output_tokens),
-            ("cached_input_tokens", reported.cache_read_input_tokens),
-            ("cache_write_tokens", reported.cache_creation_input_tokens),
-            ("reasoning_tokens", details.thinking_tokens),
-        ):
-            if (tokens := token_count(count)) is not None:
-                setattr(usage, name, tokens)
-
-
-def _text_delta(block: _Block, event_type: str, index: int) -> Delta | None:
-    text, thinking, signature = block.text or "", block.thinking or "", block.signature or ""
-    if not (text or thinking or signature):
-        return None
-    return Delta(content=text, thinking=thinking, thinking_signature=signature, event_type=event_type, block=index)
-
-
-_READERS: dict[str, Callable[[MessagesDecoder, bytes], Delta | None]] = {
-    "message_start": MessagesDecoder._message_start,
-    "content_block_start": MessagesDecoder._block_start,
-    "content_block_delta": MessagesDecoder._block_delta,
-    "message_delta": MessagesDecoder._message_delta,
-    "message_stop": MessagesDecoder._message_stop,
-    "error": MessagesDecoder._error,
-}

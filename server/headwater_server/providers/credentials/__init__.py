@@ -5,7 +5,7 @@ headers and the bytes of the body, may wait while a token is fetched, and return
 answers 401, the credential says whether it can do better; if so, the call is signed and sent once more. Nothing has
 been streamed by then.
 
-`BearerToken` signs with a key or token from a `TokenSource`: a key of the environment, a file that is read again when
+`KeyHeader` signs with a key or token from a `TokenSource`: a key of the environment, a file that is read again when
 it changes, a command whose token is kept until it expires. A caller's own key is such a source too.
 
 Where the clouds fit in:
@@ -13,6 +13,6 @@ Where the clouds fit in:
 - Azure Entra and Google ADC are token sources. Each asks its token endpoint (or the metadata service of the machine)
   and keeps the token until shortly before it expires, like `CommandToken`. Until then `token_command` with `az account
   get-access-token` or `gcloud auth print-access-token` does the same.
-- AWS SigV4 is a credential beside `BearerToken`. It hashes the body and signs method, URL and headers, so a signature
+- AWS SigV4 is a credential beside `KeyHeader`. It hashes the body and signs method, URL and headers, so a signature
   belongs to one call; access keys come from a separate source.
 """

@@ -1,4 +1,4 @@
-"""The protocol of credentials, and the credential that sends a token in the header `authorization`."""
+"""The protocol of credentials, and the credential that sends a key or token in a header."""
 
 from __future__ import annotations
 
@@ -76,11 +76,21 @@ class TokenSource(Protocol):
         ...
 
 
-class BearerToken:
-    """The credential that sends a token as `authorization: Bearer …`."""
+AUTH_HEADERS: Mapping[str, tuple[str, str]] = {
+    "bearer": ("authorization", "Bearer "),
+    "api-key": ("api-key", ""),
+    "x-api-key": ("x-api-key", ""),
+    "x-goog-api-key": ("x-goog-api-key", ""),
+}
+"""For each `auth` of the settings, but `none`, the header that carries the key, and the words before the key in it."""
 
-    def __init__(self, source: TokenSource) -> None:
+
+class KeyHeader:
+    """The credential that sends a key or token in a header: as `authorization: Bearer …`, or as `auth` says."""
+
+    def __init__(self, source: TokenSource, auth: str = "bearer") -> None:
         self._source = source
+        self._header = AUTH_HEADERS.get(auth)
 
     @property
     def cure(self) -> str:
@@ -94,12 +104,15 @@ class BearerToken:
 
     async def sign(self, call: OutgoingCall) -> Signature:
         """See Credential."""
+        if self._header is None:
+            return Signature()
         token = await self._source.token()
-        return Signature({"authorization": f"Bearer {token}"}, token) if token else Signature()
+        name, words = self._header
+        return Signature({name: words + token}, token) if token else Signature()
 
     async def refused(self, signature: Signature) -> bool:
         """See Credential."""
-        return await self._source.refused(signature.secret)
+        return self._header is not None and await self._source.refused(signature.secret)
 
 
 class StaticKey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headwater_server.providers.credentials.base import BearerToken, Credential, StaticKey, TokenSource
+from headwater_server.providers.credentials.base import Credential, KeyHeader, StaticKey, TokenSource
 from headwater_server.providers.credentials.command import CommandToken
 from headwater_server.providers.credentials.file import KeyFile
 from headwater_server.providers.settings import HttpSettings
@@ -19,4 +19,4 @@ def credential(name: str, settings: HttpSettings, key: str) -> Credential:
         source = KeyFile(Path(settings.api_key_file))
     else:
         source = StaticKey(key, f"set {settings.api_key_env} for the server" if settings.api_key_env else "")
-    return BearerToken(source)
+    return KeyHeader(source, settings.key_header)

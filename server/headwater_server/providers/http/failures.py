@@ -6,8 +6,10 @@ import asyncio
 import errno
 import os
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 
+import aiohttp
 import httpx
 
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -20,8 +22,16 @@ REDACTED = "***"
 SHORTEST_KEY = 8
 
 
-async def refusal(response: httpx.Response, wire: Wire, key: str, cure: str) -> HeadwaterError:
-    """The error that an answer other than 200 stands for, from as much of its body as comes in time.
+def is_success(response: httpx.Response) -> bool:
+    """Whether the answer is to be read: any 2xx with content. A 202 says "later", unless it streams."""
+    status = response.status_code
+    if status == httpx.codes.ACCEPTED:
+        return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+    return httpx.codes.is_success(status) and status not in (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
+
+
+async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], cure: str) -> HeadwaterError:
+    """The error that an answer without success stands for, from as much of its body as comes in time.
 
     `cure` says what to do when the key is refused; empty where the caller knows.
     """
@@ -33,9 +43,10 @@ async def refusal(response: httpx.Response, wire: Wire, key: str, cure: str) -> 
                 if len(body) > MAX_ERROR_BODY:
                     break
     text = bytes(body[:MAX_ERROR_BODY])
-    if len(key) >= SHORTEST_KEY:
-        text = text.replace(key.encode(), REDACTED.encode())
-    error = redacted(wire.error(response.status_code, response.headers, text), key)
+    for secret in secrets:
+        if len(secret) >= SHORTEST_KEY:
+            text = text.replace(secret.encode(), REDACTED.encode())
+    error = redacted(wire.error(response.status_code, response.headers, text), secrets)
     if cure and error.reason is Reason.PROVIDER_AUTH_FAILED:
         error.message += f" ({cure})"
         error.args = (error.message,)
@@ -56,8 +67,11 @@ def why(error: BaseException | None) -> str:
     """
     name = ""
     while error is not None:
+        if isinstance(error, aiohttp.ClientSSLError):
+            error = error.__cause__  # aiohttp's own error looks like one of ssl, but does not say the fault
+            continue
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {error.verify_message}; SSL_CERT_FILE names others to trust"
+            return f"its certificate is not accepted: {error.verify_message}; the setting ca_file names others to trust"
         if isinstance(error, ssl.SSLError):
             return f"TLS: {error.reason}"
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
@@ -70,17 +84,23 @@ def why(error: BaseException | None) -> str:
     return name
 
 
-def redacted(error: HeadwaterError, key: str) -> HeadwaterError:
-    """The error without the key, which some providers repeat in their messages."""
-    if key:
-        error.message = without(key, error.message)
+def redacted(error: HeadwaterError, secrets: Sequence[str]) -> HeadwaterError:
+    """The error without the keys, which some providers repeat in their messages."""
+    if any(secrets):
+        error.message = without(secrets, error.message)
         error.args = (error.message,)
-        error.metadata = {name: without(key, value) for name, value in error.metadata.items()}
+        error.metadata = {name: without(secrets, value) for name, value in error.metadata.items()}
     return error
 
 
-def without(key: str, text: str) -> str:
-    """The text without the key, nor a beginning of it where the text was cut."""
+def without(secrets: Sequence[str], text: str) -> str:
+    """The text without the secrets, nor a beginning of one where the text was cut."""
+    for secret in secrets:
+        text = _without(secret, text)
+    return text
+
+
+def _without(key: str, text: str) -> str:
     if len(key) < SHORTEST_KEY:
         return text  # no key of a provider's, and its letters stand in any sentence
     text = text.replace(key, REDACTED)

@@ -13,12 +13,11 @@ import msgspec
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
-from headwater_server.providers.credentials.base import BearerToken, Credential, OutgoingCall, StaticKey
-from headwater_server.providers.http.client import TRANSPORT_ERRORS, HttpClient
-from headwater_server.providers.http.failures import refusal, unreachable
+from headwater_server.providers.http.client import TRANSPORT_ERRORS
+from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
+from headwater_server.providers.http.site import Site
 from headwater_server.providers.http.stream import HttpStream
-from headwater_server.providers.own_data import account_fingerprint
 
 MAX_ANSWER = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
@@ -30,9 +29,7 @@ class HttpProvider:
     Args:
         name: its name in configuration and requests.
         type: its kind.
-        base_url: its address, to which a wire's path is appended; without a slash at the end.
-        credential: signs the calls that bring no key.
-        client: shared by all providers, and closed by its owner.
+        site: its address, and all that goes with every call.
         wires: its formats, by the name of the API; the first is the default.
         default_model: the model that is taken when none is named; empty for none.
         choose_api: the API for a model; None: the first wire.
@@ -45,9 +42,7 @@ class HttpProvider:
         *,
         name: str,
         type: str,
-        base_url: str,
-        credential: Credential,
-        client: HttpClient,
+        site: Site,
         wires: Mapping[str, Wire],
         default_model: str,
         models_path: str,
@@ -57,9 +52,7 @@ class HttpProvider:
         self.name = name
         self.type = type
         self.default_model = default_model
-        self._base_url = base_url
-        self._credential = credential
-        self._client = client
+        self._site = site
         self._wires = wires
         self._choose_api = choose_api
         self._models_path = models_path
@@ -79,7 +72,7 @@ class HttpProvider:
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
         """The sampling parameters that the model takes over the wire that would be used."""
         wire = self._wire(request)
-        supported = wire.supported_params(request.model)
+        supported = wire.supported_params(request.model).difference(self._site.omit)
         effort = request.sampling.get("reasoning_effort")
         return (
             supported if effort is None or effort in wire.efforts(request.model) else supported - {"reasoning_effort"}
@@ -87,16 +80,16 @@ class HttpProvider:
 
     def account(self, request: ChatRequest) -> str:
         """Fingerprint of address and key."""
-        return account_fingerprint(self._base_url, request.api_key or self._credential.identity)
+        return self._site.account(request.api_key)
 
     def stream(self, request: ChatRequest) -> HttpStream:
         """Begins a reply; see Provider.stream."""
         wire = self._wire(request)
         call = wire.call(request)
-        headers = {"content-type": "application/json", **call.headers}
-        outgoing = OutgoingCall("POST", self._base_url + call.path, headers, msgspec.json.encode(call.body))
-        credential = BearerToken(StaticKey(request.api_key)) if request.api_key else self._credential
-        return HttpStream(self._client, outgoing, wire, credential)
+        headers = {"content-type": "application/json", **call.headers, **request.headers}
+        body = msgspec.json.encode(self._site.kept(call.body))
+        outgoing = self._site.call("POST", call.path, headers, body, request.model)
+        return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key))
 
     async def info(self, model: str) -> ProviderInfo:
         """The abilities of the provider with the model, as far as they are known without a call."""
@@ -118,17 +111,18 @@ class HttpProvider:
     async def get(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """The answer to a short question, a GET or with a body a POST.
 
-        Raises HeadwaterError for all but a 200 of at most 8 MiB within 10 seconds.
+        Raises HeadwaterError for all but a success of at most 8 MiB within 10 seconds.
         """
         method, content = ("GET", b"") if body is None else ("POST", msgspec.json.encode(body))
-        call = OutgoingCall(method, self._base_url + path, {}, content)
+        site = self._site
+        call = site.call(method, path, {}, content)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response, key = await send_signed(self._client, call, self._credential)
+                response, key = await send_signed(site.client, call, site.credential)
                 async with aclosing(response):
-                    if response.status_code != 200:
+                    if not is_success(response):
                         wire = next(iter(self._wires.values()))
-                        raise await refusal(response, wire, key, self._credential.cure)
+                        raise await refusal(response, wire, (key, *site.secrets), site.credential.cure)
                     return await _bounded_body(response)
         except TimeoutError as error:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"no answer within {ANSWER_SECONDS:g} seconds") from error

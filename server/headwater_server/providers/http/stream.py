@@ -14,12 +14,12 @@ from headwater_server.providers.http.client import (
     MOST_READ,
     TRANSPORT_ERRORS,
     BodyReader,
-    HttpClient,
     body_reader,
     left_over,
 )
-from headwater_server.providers.http.failures import redacted, refusal, unreachable, why, without
+from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why, without
 from headwater_server.providers.http.signing import send_signed
+from headwater_server.providers.http.site import Site
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
 
 MAX_REQUEST_ID = 200
@@ -28,13 +28,13 @@ MAX_REQUEST_ID = 200
 class HttpStream:
     """A reply over HTTP; see ProviderStream."""
 
-    def __init__(self, client: HttpClient, call: OutgoingCall, wire: Wire, credential: Credential) -> None:
+    def __init__(self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential) -> None:
         self.request_id = ""
-        self._client = client
+        self._site = site
         self._call = call
         self._wire = wire
         self._credential = credential
-        self._key = ""
+        self._secrets = site.secrets
         self._response: httpx.Response | None = None
         self._decoder: Decoder
         self._body: BodyReader | None = None
@@ -58,23 +58,29 @@ class HttpStream:
                     self._decoder.close(events)
                     break
                 self._decoder.feed(data, events)
-                if len(data) == MOST_READ:
+                if len(data) >= MOST_READ:
                     await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:
             self._failure = self._cut(error, events)
         except HeadwaterError as error:
-            self._failure = redacted(error, self._key)
+            self._failure = redacted(error, self._secrets)
         if not events:
             self._raise_failure()
         return events
 
-    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError:
-        """The error of a connection that broke, after the events of the bytes that had arrived until then."""
+    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError | None:
+        """The error of a connection that broke, after the events of the bytes that had arrived until then.
+
+        None when the reply was whole: the provider had said why it stopped.
+        """
         try:
-            if self._response is not None and (data := left_over(self._response)):
-                self._decoder.feed(data, events)
+            if self._body is not None and self._response is not None:
+                self._decoder.feed(left_over(self._response), events)
+                if self._decoder.is_whole:
+                    self._decoder.close(events)
+                    return None
         except HeadwaterError as told:
-            return redacted(told, self._key)
+            return redacted(told, self._secrets)
         cut = HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})")
         cut.__cause__ = error
         return cut
@@ -91,14 +97,15 @@ class HttpStream:
     async def _open(self) -> BodyReader:
         """Asks, and looks at the head of the answer."""
         try:
-            self._response, self._key = await send_signed(self._client, self._call, self._credential)
+            self._response, key = await send_signed(self._site.client, self._call, self._credential)
         except TRANSPORT_ERRORS as error:
             raise unreachable(error) from error
+        self._secrets = (key, *self._site.secrets)
         response = self._response
         found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
-        self.request_id = without(self._key, found)[:MAX_REQUEST_ID]
-        if response.status_code != 200:
-            raise await refusal(response, self._wire, self._key, self._credential.cure)
+        self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
+        if not is_success(response):
+            raise await refusal(response, self._wire, self._secrets, self._credential.cure)
         self._decoder = self._wire.decoder(response.headers.get("content-type", ""))
         self._body = body_reader(response)
         return self._body

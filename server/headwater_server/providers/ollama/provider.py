@@ -9,8 +9,8 @@ from headwater_server.domain.chunks import Finish, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ProviderInfo, ProviderStream
-from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.http.site import site
 from headwater_server.providers.ollama import wire as ollama
 from headwater_server.providers.ollama.settings import OllamaSettings
 from headwater_server.providers.registration import BuildContext
@@ -23,9 +23,7 @@ def build(name: str, settings: OllamaSettings, context: BuildContext) -> OllamaP
     return OllamaProvider(
         name=name,
         type=settings.type,
-        base_url=settings.base_url,
-        credential=credential(name, settings, context.key),
-        client=context.client,
+        site=site(name, settings, context),
         wires={"chat": ollama.OllamaWire()},
         default_model=settings.default_model,
         models_path=ollama.TAGS_PATH,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from headwater_server.providers.settings import HttpSettings
 
 
 class OllamaSettings(HttpSettings):
     """An Ollama server."""
+
+    ENDINGS: ClassVar[tuple[str, ...]] = (
+        "/v1/chat/completions", "/v1", "/api/chat", "/api/generate", "/api/tags", "/api",
+    )  # fmt: skip
 
     type: Literal["ollama"] = "ollama"
 

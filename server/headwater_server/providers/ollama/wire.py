@@ -1,12 +1,10 @@
 """Ollama's chat, and its answers to other questions: its models, where they run, its version.
 
-The reply is one JSON object a line; the last has `done` true. Tool calls come whole. An error after the first line is a
-separate line.
+`decoder` reads the replies.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import (
     ChatRequest,
@@ -29,21 +26,12 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers.base import HttpCall, ModelInfo
+from headwater_server.providers.ollama.decoder import ChatDecoder
 from headwater_server.providers.wires import bodies
-from headwater_server.providers.wires.decoder import (
-    Count,
-    StreamDecoder,
-    media_type,
-    not_a_stream,
-    token_count,
-    total,
-    whole_number,
-)
-from headwater_server.providers.wires.errors import response_error, stream_error
+from headwater_server.providers.wires.decoder import token_count
+from headwater_server.providers.wires.errors import response_error
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.ndjson import NDJSONDecoder
 from headwater_server.providers.wires.result_images import images_after_results
-from headwater_server.providers.wires.surrogates import without_surrogates
 
 TAGS_PATH, PS_PATH, SHOW_PATH, VERSION_PATH = "/api/tags", "/api/ps", "/api/show", "/api/version"
 
@@ -71,7 +59,6 @@ _TOP_LEVEL = frozenset(
 )
 """The provider's options that stand beside the model's parameters; all others are among them."""
 
-_DONE_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 _QUOTED_MODEL = re.compile(r"model ['\"]([^'\"\s]{1,200})['\"]")
 
 
@@ -112,9 +99,7 @@ class OllamaWire:
 
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire. An answer of one line (a model was only loaded) is JSON."""
-        if media_type(content_type) not in ("application/x-ndjson", "application/json", ""):
-            raise not_a_stream(content_type)
-        return ChatDecoder()
+        return ChatDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire. For a model that is not there the message says how to get it."""
@@ -128,7 +113,7 @@ class OllamaWire:
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
     _refuse_image_urls(request)
-    names = {call.id: call.name for message in request.messages for call in bodies.parts(message, ToolCall) if call.id}
+    names = bodies.names_of_calls(request)
     return [
         item
         for number, message in images_after_results(request.messages)
@@ -194,77 +179,6 @@ def _tool(tool: Tool, field: str) -> dict[str, Any]:
 def _format(form: ResponseFormat) -> Any:
     """A schema, or "json". Ollama always holds a reply to its schema, so that `strict` asks for nothing more."""
     return "json" if form.type is ResponseFormatType.JSON_OBJECT else form.schema
-
-
-class _Function(msgspec.Struct):
-    name: str = ""
-    arguments: dict[str, Any] | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    function: _Function
-    id: str | None = None
-
-
-class _Said(msgspec.Struct):
-    content: str | None = None
-    thinking: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-
-class _Line(msgspec.Struct):
-    message: _Said | None = None
-    done: bool = False
-    done_reason: str | None = None
-    error: Any = None
-    prompt_eval_count: Count = None
-    eval_count: Count = None
-    total_duration: Count = None
-    load_duration: Count = None
-    prompt_eval_duration: Count = None
-    eval_duration: Count = None
-
-
-_LINE = JSONShape(_Line, "a line of Ollama's chat")
-_TIMINGS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
-
-
-class ChatDecoder(StreamDecoder[bytes]):
-    """Decodes one answer."""
-
-    def __init__(self) -> None:
-        super().__init__(NDJSONDecoder())
-
-    def _read(self, message: bytes) -> Delta | None:
-        line = _LINE.decode(message)
-        if line.error:
-            raise stream_error(line.error)
-        delta = self._delta(line.message) if line.message else None
-        if line.done:
-            reason = _DONE_REASONS.get(line.done_reason or "", FinishReason.OTHER)
-            timings = {name: value for name in _TIMINGS if (value := whole_number(getattr(line, name))) is not None}
-            self._finish(reason, line.done_reason or "", _usage(line), metadata=timings)
-        return delta
-
-    def _delta(self, said: _Said) -> Delta | None:
-        content, thinking = said.content or "", said.thinking or ""
-        pieces = [piece for call in said.tool_calls or () if (piece := self._call(call))]
-        if not (content or thinking or pieces):
-            return None
-        return Delta(content=content, thinking=thinking, tool_calls=pieces or None)
-
-    def _call(self, call: _ToolCall) -> ToolCallDelta | None:
-        # Each is a complete call: older servers number none, and no call comes in pieces.
-        arguments = without_surrogates(call.function.arguments or {})
-        text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-        return self._calls.piece(len(self._calls), id=call.id or "", name=call.function.name, arguments=text)
-
-
-def _usage(line: _Line) -> Usage | None:
-    tokens_in, tokens_out = token_count(line.prompt_eval_count), token_count(line.eval_count)
-    if tokens_in is None and tokens_out is None:
-        return None
-    return Usage(input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=total(tokens_in, tokens_out))
 
 
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -50,8 +50,10 @@ def refused_params(model: str) -> frozenset[str]:
 
 
 def _name(model: str) -> str:
-    """The name; for a fine-tuned model (`ft:gpt-4.1:org::id`) that of the model it was made from."""
-    name = base_name(model)
+    """The name, without the vendor before it (`openai.gpt-5.4` at Bedrock, `openai/gpt-5` at routers); for a fine-tuned
+    model (`ft:gpt-4.1:org::id`) that of the model it was made from.
+    """
+    name = base_name(model).rpartition("/")[2].removeprefix("openai.")
     return name.split(":")[1] if name.startswith("ft:") else name
 
 

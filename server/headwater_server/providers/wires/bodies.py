@@ -68,6 +68,11 @@ def instructions(request: ChatRequest) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
+def names_of_calls(request: ChatRequest) -> dict[str, str]:
+    """The names of the tools that were called, by the ids of the calls."""
+    return {call.id: call.name for message in request.messages for call in parts(message, ToolCall) if call.id}
+
+
 def base64_text(image: Image) -> str:
     """The image's data in base64."""
     return base64.b64encode(image.data).decode("ascii")

@@ -1,23 +1,33 @@
 """The common part of the decoders of all wires.
 
-Theory of operation. A framing (SSE, NDJSON) cuts bytes into messages. A wire reads each message into at most one
-delta, and says with `_finish` when a message ends the reply. Round that, this module joins surrogate halves, completes
-tool calls without arguments, yields the one Finish last and ignores what follows it. `feed` and `close` are generators,
-so that the events before a fault are delivered before it is raised.
+Theory of operation. A framing cuts bytes into messages. A wire reads each message into at most one delta, leaves
+further ones in `_more`, and says with `_finish` when a message ends the reply. Round that, this module skips
+heartbeats, knows the end mark `[DONE]`, joins surrogate halves, completes tool calls without arguments, yields the one
+Finish last and ignores the rest.
+
+A reply is whole once the provider has said why it stopped (`_reason_word`), and every fault after that costs nothing:
+garbage, an error, a broken connection. A word that stands for a cut (see `finish_words`) is kept until the end, in case
+an error with better words follows it, and then raised. A reply whose end mark came without any reason has ended when it
+said something.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.wires import errors, finish_words
 from headwater_server.providers.wires.errors import stream_error
-from headwater_server.providers.wires.json import JSONShape
+from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
+from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
+from headwater_server.providers.wires.json import JSONShape, read_json
 from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import SurrogateJoiner, without_surrogates
 from headwater_server.providers.wires.tool_calls import ToolCalls
@@ -35,11 +45,11 @@ _MAX_NUMBER = 2**63 - 1
 class Framing(Protocol[Message_co]):
     """Cuts bytes into messages."""
 
-    def feed(self, data: bytes) -> Sequence[Message_co]:
+    def feed(self, data: bytes) -> Iterable[Message_co]:
         """The messages that these bytes complete."""
         ...
 
-    def close(self) -> Sequence[Message_co]:
+    def close(self) -> Iterable[Message_co]:
         """The messages that the end of the body completes."""
         ...
 
@@ -51,10 +61,18 @@ class StreamDecoder(ABC, Generic[Message]):
         self._framing = framing
         self._joiner = SurrogateJoiner()
         self._calls = ToolCalls()
+        self._more: list[Delta] = []
+        self._said = False
         self._refused = False
+        self._reason_word = ""
         self._final: Finish | None = None
         self._kept: str | None = None
         self._ended = False
+
+    @property
+    def is_whole(self) -> bool:
+        """See Decoder."""
+        return self._ended or (bool(self._reason_word) and finish_words.cut_by(self._reason_word) is None)
 
     def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
         """Adds the events that these bytes complete."""
@@ -66,8 +84,7 @@ class StreamDecoder(ABC, Generic[Message]):
         if not self._ended:
             self._add(self._framing.close(), events)
         if not self._ended:
-            self._at_end()
-            self._add_last(events)
+            self._end(events)
 
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
@@ -89,8 +106,15 @@ class StreamDecoder(ABC, Generic[Message]):
         event_type: str = "",
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Ends the reply. A stop with tool calls is TOOL_CALLS, one with words of a refusal REFUSAL."""
-        if reason is FinishReason.STOP and len(self._calls):
+        """Ends the reply. A stop with tool calls is TOOL_CALLS, one with words of a refusal REFUSAL.
+
+        An unknown word for the end of a reply with complete calls is TOOL_CALLS too. Raises HeadwaterError for a word
+        that stands for a cut.
+        """
+        if (cut := finish_words.cut_by(provider_reason)) is not None:
+            raise cut
+        calls = len(self._calls)
+        if calls and (reason is FinishReason.STOP or (reason is FinishReason.OTHER and self._calls.are_complete())):
             reason = FinishReason.TOOL_CALLS
         elif reason is FinishReason.STOP and self._refused:
             reason = FinishReason.REFUSAL
@@ -105,12 +129,33 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def _add(self, messages: Iterable[Message], events: list[ProviderEvent]) -> None:
         for message in messages:
-            delta = self._read(message)
+            try:
+                delta = self._read(message)
+            except HeadwaterError:
+                if not self.is_whole:
+                    raise
+                self._end(events)
+                return
             if delta is not None:
+                self._said = True
                 events.extend(self._joiner.join(delta))
+            if self._more:
+                self._add_more(events)
             if self._final is not None or self._ended:
                 self._add_last(events)
                 return
+
+    def _add_more(self, events: list[ProviderEvent]) -> None:
+        self._said = True
+        for delta in self._more:
+            events.extend(self._joiner.join(delta))
+        self._more.clear()
+
+    def _end(self, events: list[ProviderEvent]) -> None:
+        self._at_end()
+        if self._more:
+            self._add_more(events)
+        self._add_last(events)
 
     def _add_last(self, events: list[ProviderEvent]) -> None:
         self._ended = True
@@ -119,47 +164,146 @@ class StreamDecoder(ABC, Generic[Message]):
             return
         if self._kept is not None:
             events.append(Delta(provider_data=self._kept))
-        if self._final.reason is FinishReason.TOOL_CALLS and (empty := self._calls.empty_arguments()):
-            events.append(Delta(tool_calls=empty, event_type=self._final.event_type))
+        last = self._calls.kept_arguments()
+        if self._final.reason is FinishReason.TOOL_CALLS:
+            last += self._calls.empty_arguments()
+        if last:
+            events.append(Delta(tool_calls=last, event_type=self._final.event_type))
         events.append(self._final)
+
+
+class EventDecoder(StreamDecoder[ServerSentEvent]):
+    """A decoder for a body of any framing (see `framing`).
+
+    Args:
+        content_type: of the answer, for the error of one that is no stream.
+    """
+
+    def __init__(self, content_type: str = "") -> None:
+        super().__init__(AnyFraming(content_type))
+
+    @abstractmethod
+    def _object(self, event: ServerSentEvent) -> Delta | None:
+        """Reads an event whose data is a JSON object. Raises HeadwaterError."""
+
+    def _at_mark(self) -> None:
+        """The end mark `[DONE]` has come. A wire calls `_finish` if that ends its reply."""
+        self._at_end()
+
+    def _read(self, message: ServerSentEvent) -> Delta | None:
+        data = message.data
+        if not data or data[0] != 0x7B or message.event == ERROR_EVENT:
+            return self._error_event(data) if message.event == ERROR_EVENT else self._odd(message)
+        try:
+            return self._object(message)
+        except HeadwaterError:
+            values = _texts_in(data)
+            if len(values) < 2:
+                raise
+        return self._several(message.event, values)
+
+    def _error_event(self, data: bytes) -> Delta | None:
+        """An event that is named an error: its data, of any kind, is the words of it."""
+        raise stream_error(data)
+
+    def _odd(self, message: ServerSentEvent) -> Delta | None:
+        """Reads data that is no object: a heartbeat, the end mark, a list, or garbage."""
+        data = message.data.strip(_PADDING)
+        while data.startswith(b"data:"):  # a proxy framed the event again
+            data = data[5:].lstrip(_PADDING)
+        bare = data.strip(b"\"'")
+        if bare[:6].upper() == _END_MARK:
+            self._at_mark()
+            self._ended = True
+            return None
+        if bare.startswith(b":") or bare.strip(b"[]{}.!").lower() in _HEARTBEATS or message.event in _HEARTBEAT_EVENTS:
+            return None
+        if data.startswith(b"{"):
+            return self._read(ServerSentEvent(message.event, data))
+        if data.startswith(b"["):
+            return self._several(message.event, [data])
+        return self._object(message)
+
+    def _several(self, event: str, texts: list[bytes]) -> Delta | None:
+        """Reads several objects that came as one message: lines without a blank one between them, or a list."""
+        for text in texts:
+            for item in _items(text):
+                if self._final is None and not self._ended and (delta := self._object(ServerSentEvent(event, item))):
+                    self._more.append(delta)
+        return None
+
+    def _unknown(self, data: bytes) -> None:
+        """An object that holds no part of a reply: nothing, or an error in any shape, which is raised."""
+        try:
+            value = read_json(data)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(value, dict) and errors.is_error(value):
+            raise stream_error(value)
+
+    def _end_without_reason(self, usage: Usage | None) -> None:
+        """Ends a reply whose end mark came without a reason, if it said something."""
+        if self._said:
+            self._finish(FinishReason.OTHER, "", usage)
+
+
+_PADDING = b" \t\r\n\0\xef\xbb\xbf"
+_GAP = re.compile(r"[\s,]*")
+_END_MARK = b"[DONE]"
+_HEARTBEATS = (b"", b"null", b"ping", b"pong", b"keepalive", b"keep-alive", b"keep_alive", b"heartbeat")
+_HEARTBEAT_EVENTS = ("ping", "keepalive", "keep-alive", "heartbeat")
+
+
+def _texts_in(data: bytes) -> list[bytes]:
+    """The objects of data in which several stand one after the other, with or without line ends between them."""
+    text = data.decode("utf-8", "replace")
+    decoder = json.JSONDecoder(strict=False)
+    found: list[bytes] = []
+    position = 0
+    try:
+        while position < len(text):
+            _, end = decoder.raw_decode(text, position)
+            found.append(text[position:end].encode("utf-8", "surrogatepass"))
+            gap = _GAP.match(text, end)
+            position = end if gap is None else gap.end()
+    except (ValueError, RecursionError):
+        return []
+    return found
+
+
+def _items(text: bytes) -> list[bytes]:
+    """The text itself, or the objects of a list."""
+    if not text.startswith(b"["):
+        return [text]
+    try:
+        items = [bytes(item) for item in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        return [item for item in items if item.startswith(b"{")]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "The provider sent a list that is not JSON") from None
 
 
 class _Typed(msgspec.Struct):
     type: str | None = None
-    error: Any = None
 
 
 _TYPED = JSONShape(_Typed, "an event with a type")
 
 
-def event_type(event: ServerSentEvent) -> str:
-    """The type of an event whose JSON repeats it as `type`; proxies lose the line that names it.
+def event_type(event: ServerSentEvent, known: Container[str] = ()) -> str:
+    """The type of an event whose JSON repeats it as `type`; proxies lose the line that names it, or call all `message`.
 
-    Raises HeadwaterError for an event that has no type and is an error.
+    Args:
+        known: the names of events; for any other the JSON is asked.
     """
-    if event.event or event.data.startswith(b"[DONE]"):
-        return event.event
-    typed = _TYPED.decode(event.data)
-    if not typed.type and typed.error:
-        raise stream_error(typed.error)
-    return typed.type or ""
-
-
-def media_type(content_type: str) -> str:
-    """The type of content without its parameters, in lower case."""
-    return content_type.partition(";")[0].strip().lower()
-
-
-def not_a_stream(content_type: str) -> HeadwaterError:
-    """The error for an answer of another type of content."""
-    shown = media_type(content_type)[:100] or "no type of content"
-    message = f"the provider answered with {shown}, not a stream; check its base URL"
-    return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
+    name = event.event
+    if name in known or (name and not known) or "." in name:
+        return name
+    return _TYPED.decode(event.data).type or name
 
 
 def require_event_stream(content_type: str) -> None:
     """Raises HeadwaterError unless the answer is an event stream; one without a type is taken for one."""
-    if media_type(content_type) not in ("text/event-stream", ""):
+    if content_type.partition(";")[0].strip().lower() not in ("text/event-stream", ""):
         raise not_a_stream(content_type)
 
 

@@ -92,11 +92,17 @@ class SSEDecoder:
                 self._data_size += len(value) + 1
             elif field == b"event":
                 self._event = value.removeprefix(b" ")
+            elif field and (unusual := self._unusual(line)):
+                events.append(unusual)
             # A comment has an empty field name; `id` and `retry` are about reconnecting.
             if len(line) > MAX_EVENT_BYTES or self._data_size > MAX_EVENT_BYTES:
                 self._too_large = True
                 break
         return events
+
+    def _unusual(self, _line: bytes) -> ServerSentEvent | None:
+        """The event that a line of another field completes: by the standard none."""
+        return None
 
     def _take(self) -> ServerSentEvent:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from headwater.v1 import agent_service_pb2
@@ -15,7 +15,7 @@ from headwater_server.domain.limits import (
     MAX_PROVIDER_KEY,
     MAX_VIOLATIONS,
 )
-from headwater_server.domain.messages import PROVIDER_KEY, AgentConfig, Message, Role, Text
+from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig, Message, Role, Text
 from headwater_server.domain.stream_id import index_of
 from headwater_server.streaming.live import Continuation
 from headwater_server.transport.convert.agents import parse_agent
@@ -32,17 +32,22 @@ class ParsedRequest:
         agent: the agent that is asked.
         messages: the conversation with the question, without the agent's instructions.
         provider_key: the caller's own key for the provider; empty for the server's.
+        provider_headers: the caller's own headers for the provider.
         continues: the stream whose next round this is; None for a new stream.
     """
 
     agent: AgentConfig
     messages: tuple[Message, ...]
     provider_key: str = field(default="", repr=False)
+    provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     continues: Continuation | None = None
 
 
 def parse_stream_request(
-    message: agent_service_pb2.StreamRequest, keys: Sequence[str], allow_caller_api_keys: bool
+    message: agent_service_pb2.StreamRequest,
+    keys: Sequence[str],
+    allow_caller_api_keys: bool,
+    headers: Sequence[tuple[str, str]] = (),
 ) -> ParsedRequest:
     """The request as the domain has it. Raises HeadwaterError (INVALID_REQUEST) with every bad field.
 
@@ -50,26 +55,34 @@ def parse_stream_request(
         message: the request.
         keys: the values of its metadata PROVIDER_KEY.
         allow_caller_api_keys: whether it may have one.
+        headers: its metadata that begin with PROVIDER_HEADER, without this beginning.
     """
     bad: list[FieldViolation] = []
     continues = _continuation(message, bad)
-    return _parse(message, keys, allow_caller_api_keys, continues, bad)
+    return replace(_parse(message, keys, allow_caller_api_keys, headers, bad), continues=continues)
 
 
 def parse_run_request(
-    message: agent_service_pb2.RunRequest, keys: Sequence[str], allow_caller_api_keys: bool
+    message: agent_service_pb2.RunRequest,
+    keys: Sequence[str],
+    allow_caller_api_keys: bool,
+    headers: Sequence[tuple[str, str]] = (),
 ) -> ParsedRequest:
     """As `parse_stream_request`."""
-    return _parse(message, keys, allow_caller_api_keys, None, [])
+    return _parse(message, keys, allow_caller_api_keys, headers, [])
 
 
 def _parse(
-    message: Question, keys: Sequence[str], allow_keys: bool, continues: Continuation | None, bad: list[FieldViolation]
+    message: Question,
+    keys: Sequence[str],
+    allow_keys: bool,
+    headers: Sequence[tuple[str, str]],
+    bad: list[FieldViolation],
 ) -> ParsedRequest:
     _check_sizes(message)
     agent = parse_agent(message.agent, "agent", bad)
     key = _provider_key(keys, allow_keys, bad)
-    parsed = ParsedRequest(agent, _messages(message, bad), key, continues)
+    parsed = ParsedRequest(agent, _messages(message, bad), key, _provider_headers(headers, bad))
     if bad:
         raise invalid_request(bad)
     return parsed
@@ -95,6 +108,17 @@ def _provider_key(keys: Sequence[str], allowed: bool, bad: list[FieldViolation])
     elif key and not allowed:
         bad.append(FieldViolation(PROVIDER_KEY, "is not taken here: the server's allow_caller_api_keys is false"))
     return key
+
+
+def _provider_headers(headers: Sequence[tuple[str, str]], bad: list[FieldViolation]) -> dict[str, str]:
+    """The caller's headers. Whether the provider takes them is known when the provider is."""
+    for name, value in headers:
+        if len(value) > MAX_PROVIDER_KEY or not (value.isascii() and value.isprintable()):
+            cure = f"must be printable ASCII of at most {MAX_PROVIDER_KEY} characters"
+            bad.append(FieldViolation(PROVIDER_HEADER + name, cure))
+    if len(headers) != len(found := dict(headers)):
+        bad.append(FieldViolation(PROVIDER_HEADER, "names a header more than once; give each one value"))
+    return found
 
 
 def _messages(message: Question, bad: list[FieldViolation]) -> tuple[Message, ...]:

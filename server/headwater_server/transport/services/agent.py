@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from operator import attrgetter
 
 import structlog
+from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
-from headwater_server.domain.messages import PROVIDER_KEY
+from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
@@ -45,6 +46,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._streams = streams
         self._version = version
 
+    def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
+        """The request with the metadata that a caller has for the provider: a key, and headers."""
+        metadata = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
+        keys = [value for key, value in metadata if key == PROVIDER_KEY]
+        start = len(PROVIDER_HEADER)
+        headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
+        return parse(request, keys, self._opener.allow_caller_api_keys, headers)
+
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
         if request.agent.labels:
@@ -73,7 +82,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> None:
         """Writes a reply chunk by chunk."""
         _log_asked(request.agent.model)
-        parsed = parse_stream_request(request, _keys(context), self._opener.allow_caller_api_keys)
+        parsed = self._parsed(parse_stream_request, request, context)
         async with self._accept(parsed) as accepted:
             stream = accepted.stream
             chunk = await self._first(stream, context)
@@ -90,7 +99,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
         _log_asked(request.agent.model)
-        parsed = parse_run_request(request, _keys(context), self._opener.allow_caller_api_keys)
+        parsed = self._parsed(parse_run_request, request, context)
         async with self._accept(parsed, whole=True) as accepted:
             reply = ReplyAccumulator()
             chunk = await self._first(accepted.stream, context)
@@ -174,11 +183,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             for model in page
         ]
         return agent_service_pb2.ListModelsResponse(models=models, next_page_token=next_token)
-
-
-def _keys(context: Context) -> list[str]:
-    """The caller's own keys for the provider."""
-    return [str(value) for key, value in context.invocation_metadata() or () if key == PROVIDER_KEY]
 
 
 def _log_asked(model: str) -> None:

@@ -7,10 +7,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from headwater_server.domain.errors import HeadwaterError
-from headwater_server.domain.messages import PROVIDER_KEY, AgentConfig, ChatRequest, Message, Role, Text
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, invalid_request
+from headwater_server.domain.messages import (
+    PROVIDER_HEADER,
+    PROVIDER_KEY,
+    AgentConfig,
+    ChatRequest,
+    Message,
+    Role,
+    Text,
+)
 from headwater_server.providers.own_data import only_data_of
-from headwater_server.providers.registry import ProviderRegistry, Route, fit_params
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
 from headwater_server.streaming.live import LiveStream, StreamTerms, Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import ParsedRequest
@@ -56,6 +64,8 @@ class StreamOpener:
         with _fields_of(agent):
             route = self._providers.resolve(agent.model, agent.provider)
             provider = route.provider
+            own = self._providers.terms(provider.name)
+            _check_headers(request, provider.name, own)
             chat, dropped = fit_params(provider, _chat(request, route), agent.drop_unsupported)
             account = provider.account(chat)
             with naming(provider=provider.name, model=route.model):
@@ -63,18 +73,25 @@ class StreamOpener:
         # Fields of the provider's own can bring tools too.
         collects = whole or bool(chat.tools or chat.provider_options)
         terms = StreamTerms(account, collects, agent.labels)
-        timeouts = self._timeouts_of(agent)
+        timeouts = _timeouts(agent, own, self._timeouts)
         async with self._streams.open_stream(
             provider.name, route.model, source, timeouts, request.continues, terms
         ) as stream:
             yield Opened(stream, dropped)
 
-    def _timeouts_of(self, agent: AgentConfig) -> Timeouts:
-        first, following, server = agent.first_chunk_seconds, agent.next_chunk_seconds, self._timeouts
-        return Timeouts(
-            first_chunk_seconds=server.first_chunk_seconds if first is None else first,
-            next_chunk_seconds=server.next_chunk_seconds if following is None else following,
-        )
+
+def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:
+    """The caller's, or else the provider's, or else the server's."""
+    first = [agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds]
+    following = [agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds]
+    return Timeouts(*(next(s for s in seconds if s is not None) for seconds in (first, following)))
+
+
+def _check_headers(request: ParsedRequest, provider: str, terms: ProviderTerms) -> None:
+    """Raises HeadwaterError for headers that callers may not send to the provider."""
+    if refused := request.provider_headers.keys() - terms.caller_headers:
+        what = f"is not taken for {provider} here: it is not among the server's providers.{provider}.caller_headers"
+        raise invalid_request([FieldViolation(PROVIDER_HEADER + name, what) for name in sorted(refused)])
 
 
 def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
@@ -90,6 +107,7 @@ def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
         provider_options=agent.provider_options.get(route.provider.name, {}),
         user=agent.user,
         api_key=request.provider_key,
+        headers=request.provider_headers,
     )
 
 
@@ -103,7 +121,7 @@ def _fields_of(agent: AgentConfig) -> Iterator[None]:
     def rename(field: str) -> str:
         message = _MESSAGE.match(field)
         if message is None:
-            return field if field == PROVIDER_KEY else f"agent.{field}"
+            return field if field.startswith((PROVIDER_KEY, PROVIDER_HEADER)) else f"agent.{field}"
         return f"messages[{int(message[1]) - before}]{field[message.end() :]}"
 
     try:

@@ -309,11 +309,18 @@ def test_a_call_without_input_ends_as_an_empty_object() -> None:
         ("pause_turn", FinishReason.PAUSE),
         ("refusal", FinishReason.REFUSAL),
         ("never heard of", FinishReason.OTHER),
-        (None, FinishReason.OTHER),
+        ("MAX_TOKENS", FinishReason.LENGTH),
+        ("length", FinishReason.LENGTH),
     ],
 )
-def test_stop_reasons(word: str | None, reason: FinishReason) -> None:
-    assert read(end(word)).events == [Finish(reason, word or "", event_type="message_stop")]
+def test_stop_reasons(word: str, reason: FinishReason) -> None:
+    assert read(end(word)).events == [Finish(reason, word, event_type="message_stop")]
+
+
+def test_the_end_without_a_reason_ends_a_reply_that_said_something() -> None:
+    said = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "a"})
+    assert read(said, end(None)).finish == Finish(FinishReason.OTHER, "")
+    assert read(end(None)).events == []
 
 
 def test_the_stop_sequence_that_was_met_is_named() -> None:
@@ -343,8 +350,10 @@ def test_later_counts_replace_earlier_ones_and_the_total_is_all_input_and_output
     )
 
 
-def test_the_end_of_the_message_alone_is_no_end() -> None:
-    assert read(event("message_delta", delta={"stop_reason": "end_turn"}, usage=None)).finish is None
+def test_a_stop_reason_and_the_proper_end_of_the_body_are_an_end() -> None:
+    reason = event("message_delta", delta={"stop_reason": "end_turn"}, usage=None)
+    assert read(reason).finish == Finish(FinishReason.STOP, "end_turn", event_type="message_stop")
+    assert read(event("message_delta", delta={"stop_reason": None}, usage=None)).finish is None
 
 
 def test_an_error_event_carries_its_request_id() -> None:
@@ -353,10 +362,12 @@ def test_an_error_event_carries_its_request_id() -> None:
     assert outcome.error.metadata == {"provider_code": "overloaded_error", "provider_request_id": "req_1"}
 
 
-def test_one_json_text_is_not_a_stream() -> None:
-    with pytest.raises(HeadwaterError) as caught:
-        WIRE.decoder("application/json")
-    assert "not a stream" in caught.value.message
+def test_one_json_text_is_the_whole_message() -> None:
+    blocks = [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"b": 1}}]
+    outcome = read(json.dumps({"type": "message", "content": blocks, "stop_reason": "tool_use"}).encode())
+    assert (outcome.text, outcome.tool_calls) == ("a", [ToolCall("t", "f", '{"b": 1}')])
+    assert outcome.finish is not None
+    assert outcome.finish.reason is FinishReason.TOOL_CALLS
 
 
 def test_the_list_of_models() -> None:

@@ -11,10 +11,11 @@ import pytest
 from headwater_server.domain.chunks import Delta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.credentials.base import BearerToken, StaticKey
+from headwater_server.providers.credentials.base import KeyHeader, StaticKey
 from headwater_server.providers.http.client import HttpClient, body_reader
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.http.site import Site
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from tests.support.upstream.upstream import Answer, Upstream, always
 
@@ -91,9 +92,7 @@ def provider_at(url: str, client: HttpClient) -> HttpProvider:
     return HttpProvider(
         name="openai",
         type="openai",
-        base_url=url,
-        credential=BearerToken(StaticKey("")),
-        client=client,
+        site=Site(url, KeyHeader(StaticKey("")), client),
         wires={"chat_completions": OpenAIChatWire(genuine=False)},
         default_model="",
         models_path="/models",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import Reason
 from headwater_server.domain.messages import (
     SAMPLING_PARAMS,
     ChatRequest,
@@ -213,7 +213,7 @@ def test_options_go_over_our_own_body_and_into_its_objects() -> None:
 
 def test_an_assistant_turn_of_nothing_but_thinking_is_left_out() -> None:
     thought = TOOL_ROUND[2].parts[0]
-    assert body(ask(user("a"), assistant(thought), user("b")))["messages"] == [
+    assert body(ask(user("a"), assistant(thought), user("b")), OPENAI)["messages"] == [
         {"role": "user", "content": "a"},
         {"role": "user", "content": "b"},
     ]
@@ -261,15 +261,22 @@ def test_done_without_a_blank_line_is_an_end() -> None:
     assert read(chunk({"content": "a"}, "stop"), b"data: [DONE]").finish is not None
 
 
-@pytest.mark.parametrize("last", [b"", DONE, b"data: [DONE]", b'data: {"choices": [{"finish_reason": "stop"'])
-def test_without_a_finish_reason_there_is_no_end(last: bytes) -> None:
+@pytest.mark.parametrize("last", [DONE, b"data: [DONE]\n", b'data: "[DONE]"\n\n', b"data:[done]\n\n"])
+def test_a_reply_without_a_finish_reason_ends_with_the_end_mark(last: bytes) -> None:
+    outcome = read(chunk({"content": "a"}), last)
+    assert outcome.events == [Delta(content="a"), Finish(FinishReason.OTHER, "")]
+    assert read(chunk({}), last).events == []
+
+
+@pytest.mark.parametrize("last", [b"", b'data: {"choices": [{"finish_reason": "stop"'])
+def test_without_a_finish_reason_and_an_end_mark_there_is_no_end(last: bytes) -> None:
     outcome = read(chunk({"content": "a"}), last)
     assert (outcome.text, outcome.finish, outcome.error) == ("a", None, None)
 
 
-def test_done_ends_also_a_reply_without_a_finish_reason() -> None:
+def test_what_follows_the_end_mark_is_ignored() -> None:
     outcome = read(chunk({"content": "a"}) + DONE + chunk({"content": "b"}, "stop") + DONE)
-    assert outcome.events == [Delta(content="a")]
+    assert outcome.text == "a"
 
 
 def test_what_follows_the_end_is_ignored() -> None:
@@ -320,9 +327,9 @@ def tool_pieces(*calls: dict[str, Any]) -> list[ToolCallDelta]:
 
 def test_ids_and_names_that_are_repeated_go_out_once() -> None:
     call = {"index": 0, "id": "c", "function": {"name": "f"}}
-    assert tool_pieces(call, {**call, "function": {"name": "f", "arguments": "{}"}}, call) == [
+    assert tool_pieces(call, {**call, "function": {"name": "f", "arguments": "[1]"}}, call) == [
         ToolCallDelta(0, "c", "f"),
-        ToolCallDelta(0, arguments="{}"),
+        ToolCallDelta(0, arguments="[1]"),
     ]
 
 
@@ -410,7 +417,7 @@ def test_a_flat_error_inside_a_stream_is_an_error() -> None:
     assert (outcome.error.reason, outcome.error.message) == (Reason.PROVIDER_REJECTED_REQUEST, "m")
 
 
-@pytest.mark.parametrize("data", [b"nonsense", b"[]", b'{"choices": {}}', b'{"choices": [{"delta": {"content": 1}}]}'])
+@pytest.mark.parametrize("data", [b"nonsense", b"1", b'"text"', b'{"choices": ['])
 def test_what_is_no_chunk_is_an_error(data: bytes) -> None:
     outcome = read(b"data: " + data + b"\n\n")
     assert outcome.error is not None
@@ -419,11 +426,11 @@ def test_what_is_no_chunk_is_an_error(data: bytes) -> None:
 
 
 def test_one_completion_instead_of_a_stream_is_read() -> None:
-    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     answer = {"choices": [{"message": {"content": "a", "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
     outcome = read(json.dumps(answer).encode(), content_type="application/json; charset=utf-8")
     assert outcome.events == [
-        Delta(content="a", tool_calls=[ToolCallDelta(0, "c", "f", "{}")]),
+        Delta(content="a", tool_calls=[ToolCallDelta(0, "c", "f", '{"a":1}')]),
         Finish(FinishReason.TOOL_CALLS, "tool_calls"),
     ]
 
@@ -433,9 +440,9 @@ def test_an_error_with_status_200_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/x-ndjson", "image/png"])
-def test_what_is_no_stream_is_an_error_that_names_its_type(content_type: str) -> None:
-    with pytest.raises(HeadwaterError) as caught:
-        WIRE.decoder(content_type)
-    assert caught.value.reason is Reason.PROVIDER_UNAVAILABLE
-    assert content_type.partition(";")[0] in caught.value.message
-    assert "not a stream" in caught.value.message
+def test_what_is_no_stream_is_an_error_that_names_its_type_and_its_words(content_type: str) -> None:
+    error = read(b"<html><title>Sign in</title>", content_type=content_type).error
+    assert error is not None
+    assert error.reason is Reason.PROVIDER_UNAVAILABLE
+    assert content_type.partition(";")[0] in error.message
+    assert "not a stream (Sign in); check its base URL" in error.message

@@ -14,7 +14,7 @@ from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import ask, assistant, user
 
 WIRE = OpenAIChatWire(genuine=False)
-CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
+CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "[]"}}
 
 
 def read(*deltas: dict[str, Any], reason: str = "tool_calls") -> Outcome:
@@ -38,6 +38,7 @@ def test_reasoning_content_goes_back_with_the_calls_it_led_to():
     part = Thinking("Two calls.", "", data(thinking.provider_data))
     assert sent(assistant(part, ToolCall("c1", "f", "{}"))) == {
         "role": "assistant",
+        "content": None,
         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         "reasoning_content": "Two calls.",
     }

@@ -45,7 +45,8 @@ def http(status: int, error: Any = None, headers: dict[str, str] | None = None) 
         (401, {"type": "invalid_request_error"}, Reason.PROVIDER_AUTH_FAILED),
         (402, {"message": "Insufficient Balance"}, Reason.PROVIDER_QUOTA_EXHAUSTED),
         (403, None, Reason.PROVIDER_AUTH_FAILED),
-        (404, {"type": "not_found_error", "message": "x"}, Reason.MODEL_NOT_FOUND),
+        (404, {"type": "not_found_error", "message": "model: x"}, Reason.MODEL_NOT_FOUND),
+        (404, {"type": "not_found_error", "message": "Not Found"}, Reason.PROVIDER_UNAVAILABLE),
         (404, None, Reason.PROVIDER_UNAVAILABLE),
         (408, None, Reason.PROVIDER_UNAVAILABLE),
         (409, {"type": "conflict_error"}, Reason.PROVIDER_UNAVAILABLE),
@@ -113,8 +114,6 @@ def test_a_body_may_have_many_shapes(body: bytes) -> None:
     "body",
     [
         b"",
-        b"<!DOCTYPE html><title>502</title>",
-        b"  <html>",
         b"\xff\xfe",
         b"{}",
         b'{"error": {}}',
@@ -215,7 +214,7 @@ def test_an_overloaded_provider_may_say_how_long_to_wait() -> None:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(429, {"code": "insufficient_quota"}), (400, {"type": "x"}), (401, None), (404, {"message": "x"})],
+    [(429, {"code": "insufficient_quota"}), (400, {"type": "x"}), (401, None), (404, {"message": "model x"})],
 )
 def test_where_waiting_does_not_help_there_is_no_wait(status: int, error: Any) -> None:
     assert http(status, error, {"retry-after": "3"}).retry_after_seconds is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.messages import AgentConfig, ChatRequest, Message, ProviderData, Role, Text, ToolCall
 from headwater_server.providers.base import ProviderStream, Wire
-from headwater_server.providers.credentials.base import BearerToken, StaticKey
+from headwater_server.providers.credentials.base import KeyHeader, StaticKey
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.provider import HttpProvider
+from headwater_server.providers.http.site import Site
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
-from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
@@ -53,9 +55,7 @@ class StubProvider(HttpProvider):
         super().__init__(
             name="stub",
             type="openai",
-            base_url=ADDRESS,
-            credential=BearerToken(StaticKey("sk-server")),
-            client=HttpClient("test"),
+            site=Site(ADDRESS, KeyHeader(StaticKey("sk-server")), HttpClient("test")),
             wires={"chat": wire},
             default_model="m",
             models_path="/models",
@@ -77,12 +77,15 @@ class Opening:
     def __init__(self, wire: Wire | None = None, *events: Delta | Finish) -> None:
         self.provider = StubProvider(wire or OpenAIChatWire(genuine=False), *events)
         self.streams = RunningStreams()
-        registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}))
+        terms = {"stub": ProviderTerms(first_chunk_seconds=7, caller_headers=frozenset({"x-session"}))}
+        registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}), terms=terms)
         self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), True)
 
-    async def read(self, *keys: str, whole: bool = False, **fields: Any) -> FinalChunk:
+    async def read(
+        self, *keys: str, whole: bool = False, headers: Sequence[tuple[str, str]] = (), **fields: Any
+    ) -> FinalChunk:
         """The end of the reply to a request."""
-        request = parse_stream_request(agent_service_pb2.StreamRequest(**fields), keys, True)
+        request = parse_stream_request(agent_service_pb2.StreamRequest(**fields), keys, True, headers)
         async with self.opener.open_stream(request, whole=whole) as opened:
             while isinstance(chunk := await opened.stream.next(), Chunk):
                 pass
@@ -233,3 +236,48 @@ async def test_an_action_that_fails_says_why_as_data():
     with pytest.raises(StepError) as caught:
         await Actions(opening.opener).act(AgentConfig(sampling={"parallel_tool_calls": True}), "Hi", on_chunk)
     assert (caught.value.failure.reason, caught.value.failure.non_retryable) == (Reason.INVALID_REQUEST, True)
+
+
+async def test_a_header_that_the_provider_takes_from_callers_reaches_it():
+    opening = Opening()
+    await opening.read(prompt="Hi", headers=[("x-session", "s-1")])
+    assert opening.provider.asked[0].headers == {"x-session": "s-1"}
+
+
+@pytest.mark.parametrize("name", ["x-other", "authorization", "host", "x-session-2"])
+async def test_any_other_header_of_a_caller_is_refused_by_its_name(name):
+    error = await Opening().refused(prompt="Hi", headers=[("x-session", "s-1"), (name, "v")])
+    [violation] = error.violations
+    assert violation.field == f"headwater-provider-header-{name}"
+    assert "providers.stub.caller_headers" in violation.description
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ([("x-session", "ä")], "headwater-provider-header-x-session"),
+        ([("x-session", "a\r\nb: c")], "headwater-provider-header-x-session"),
+        ([("x-session", "x" * 5000)], "headwater-provider-header-x-session"),
+        ([("x-session", "a"), ("x-session", "b")], "headwater-provider-header-"),
+    ],
+)
+async def test_a_header_that_cannot_be_sent_is_refused(headers, field):
+    error = await Opening().refused(prompt="Hi", headers=headers)
+    assert [violation.field for violation in error.violations] == [field]
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"), [({}, (7, 120)), ({"timeouts": {"first_chunk": {"seconds": 3}}}, (3, 120))]
+)
+async def test_timeouts_are_the_callers_else_the_providers_else_the_servers(monkeypatch, agent, expected):
+    opening = Opening()
+    seen = []
+    real = opening.streams.open_stream
+
+    def noted(name, model, source, timeouts, *rest):
+        seen.append((timeouts.first_chunk_seconds, timeouts.next_chunk_seconds))
+        return real(name, model, source, timeouts, *rest)
+
+    monkeypatch.setattr(opening.streams, "open_stream", noted)
+    await opening.read(prompt="Hi", agent=agent)
+    assert seen == [expected]

@@ -1,0 +1,118 @@
+"""The messages of a conversation, as Chat Completions have them.
+
+OpenAI takes any order of messages. Other servers put them through the chat template of a model, and templates are
+strict: one system message, which stands first; user and assistant in turn; no message of white space only. So for these
+the system messages are joined at the beginning, and messages of one role that follow each other become one. Nothing
+that was said is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headwater_server.domain.messages import ChatRequest, Image, Message, Role, Text, ToolCall, ToolResult
+from headwater_server.providers.openai import reasoning
+from headwater_server.providers.wires import bodies
+from headwater_server.providers.wires.result_images import images_after_results
+
+
+def conversation(
+    request: ChatRequest, *, strict: bool, names_results: bool = False, unsigned_call: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The messages.
+
+    Args:
+        request: the request.
+        strict: whether the server may be strict about their order.
+        names_results: whether a tool result has the name of its tool.
+        unsigned_call: the fields of the first call of a message that has none beside its function.
+    """
+    names = bodies.names_of_calls(request) if names_results else {}
+    items = [
+        item
+        for number, message in images_after_results(request.messages)
+        for item in _message(message, f"messages[{number}]", names)
+    ]
+    if unsigned_call:
+        for calls in (item["tool_calls"] for item in items if "tool_calls" in item):
+            calls[0] = {**unsigned_call, **calls[0]}
+    return _in_turn(items) if strict else items
+
+
+def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The message, and each tool result as a separate message."""
+    for result in bodies.parts(message, ToolResult):
+        name = result.name or names.get(result.tool_call_id, "") if names else ""
+        item = {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.content}
+        yield item | {"name": name} if name else item
+    images = any(isinstance(part, Image) for part in message.parts)
+    ours: dict[str, Any] = {"role": str(message.role)}
+    if images:
+        ours["content"] = [_content_part(part) for part in message.parts if isinstance(part, Text | Image)]
+    elif message.text:
+        ours["content"] = message.text
+    calls = [
+        _tool_call(part, f"{field}.parts[{number}]")
+        for number, part in enumerate(message.parts)
+        if isinstance(part, ToolCall)
+    ]
+    if calls:
+        ours.setdefault("content", None)  # DeepSeek wants the key; null is right everywhere
+        ours["tool_calls"] = calls
+    if len(ours) > 1:
+        yield ours | reasoning.fields_of_message(message, field)
+    elif message.role is not Role.TOOL and not message.parts:
+        yield ours | {"content": ""}
+
+
+def _content_part(part: Text | Image) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    return {"type": "image_url", "image_url": {"url": bodies.image_url(part)}}
+
+
+def _tool_call(call: ToolCall, field: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function} | reasoning.fields_of_call(call, field)
+
+
+def _in_turn(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with one system message first, and user and assistant in turn."""
+    instructions = [item["content"] for item in items if item["role"] == "system" and not _is_blank(item)]
+    joined: list[dict[str, Any]] = []
+    if instructions:
+        joined.append({"role": "system", "content": "\n\n".join(instructions)})
+    for item in items:
+        if item["role"] == "system" or (item["role"] == "assistant" and _is_blank(item)):
+            continue
+        if joined and _continues(joined[-1], item):
+            joined[-1] = {**joined[-1], "content": _both(joined[-1]["content"], item["content"])}
+        else:
+            joined.append(item)
+    return joined
+
+
+def _is_blank(item: dict[str, Any]) -> bool:
+    """Whether a message says nothing but white space."""
+    content = item["content"]
+    return item.keys() == {"role", "content"} and isinstance(content, str) and not content.strip()
+
+
+def _continues(before: dict[str, Any], item: dict[str, Any]) -> bool:
+    """Whether a message is the rest of the one before: plain messages of one speaker, without calls or thinking."""
+    speaker = item["role"]
+    plain = {"role", "content"}
+    return speaker in ("user", "assistant") and speaker == before["role"] and before.keys() == item.keys() == plain
+
+
+def _both(first: Any, second: Any) -> Any:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}" if first and second else first or second
+    return [*_as_parts(first), *_as_parts(second)]
+
+
+def _as_parts(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []

@@ -1,0 +1,72 @@
+"""The conversation as servers take it: OpenAI's own in any order, others in the order that chat templates want."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headwater_server.domain.messages import Image, Message, Role, Text, ToolCall, ToolResult
+from headwater_server.providers.openai.conversation import conversation
+from tests.unit.providers.conversations import ask, assistant, system, user
+
+CALL = ToolCall("c1", "f", "{}")
+RESULT = Message(Role.TOOL, (ToolResult("c1", "", "18"),))
+CALLED = {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+]}  # fmt: skip
+
+
+def strict(*messages: Message, names_results: bool = False) -> list[dict[str, Any]]:
+    return conversation(ask(*messages), strict=True, names_results=names_results)
+
+
+def loose(*messages: Message) -> list[dict[str, Any]]:
+    return conversation(ask(*messages), strict=False)
+
+
+def test_several_system_messages_become_one_that_stands_first():
+    sent = strict(system("Be brief."), user("Hi"), system("You are a pilot."), system(" "), assistant(Text("Yes?")))
+    assert sent == [
+        {"role": "system", "content": "Be brief.\n\nYou are a pilot."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Yes?"},
+    ]
+
+
+def test_openai_itself_gets_the_messages_as_they_are():
+    sent = loose(system("a"), user("b"), user("c"), system("d"))
+    assert [(item["role"], item["content"]) for item in sent] == [
+        ("system", "a"), ("user", "b"), ("user", "c"), ("system", "d"),
+    ]  # fmt: skip
+
+
+def test_messages_of_one_speaker_that_follow_each_other_become_one():
+    sent = strict(user("a"), user("b"), assistant(Text("c")), assistant(Text("d")), user("e"))
+    assert [item["content"] for item in sent] == ["a\n\nb", "c\n\nd", "e"]
+
+
+def test_an_image_keeps_its_place_when_messages_are_joined():
+    image = Message(Role.USER, (Image(url="https://a.example/b.png"),))
+    [sent] = strict(user("a"), image, user("b"))
+    assert [part["type"] for part in sent["content"]] == ["text", "image_url", "text"]
+
+
+def test_an_assistant_turn_of_white_space_is_left_out():
+    assert strict(user("a"), assistant(Text("\n\n")), user("b")) == [{"role": "user", "content": "a\n\nb"}]
+
+
+def test_calls_and_their_results_are_never_joined():
+    sent = strict(user("a"), assistant(Text("b")), assistant(CALL), RESULT, RESULT, user("c"))
+    assert [item["role"] for item in sent] == ["user", "assistant", "assistant", "tool", "tool", "user"]
+
+
+@pytest.mark.parametrize("send", [strict, loose])
+def test_a_message_with_calls_and_no_text_has_the_key_content(send):
+    assert send(user("a"), assistant(CALL), RESULT)[1] == CALLED
+
+
+def test_a_result_has_the_name_of_its_tool_for_servers_that_want_it():
+    named = strict(user("a"), assistant(CALL), RESULT, names_results=True)[2]
+    assert named == {"role": "tool", "tool_call_id": "c1", "content": "18", "name": "f"}
+    assert "name" not in strict(user("a"), assistant(CALL), RESULT)[2]
