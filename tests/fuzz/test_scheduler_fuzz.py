@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import (
+    ENDED_STEP,
     Outcome,
     RetryPolicy,
+    RunIf,
     RunState,
     RunStatus,
     SkipReason,
@@ -56,6 +58,7 @@ def plans(draw: st.DrawFn) -> Plan:
                 handler="h",
                 depends_on=depends_on,
                 condition=draw(st.sampled_from(choices)),
+                run_if=draw(st.sampled_from([None, None, *RunIf])) if depends_on else None,
                 retry_policy=RetryPolicy(max_attempts=draw(st.integers(1, 3))),
                 exclusive=draw(st.sampled_from([False, False, False, True])),
             )
@@ -80,25 +83,38 @@ def expected(plan: Plan, lost: Collection[str] = ()) -> RunState:
     context = {"given": "1"}
     for step in sorted(plan.workflow.steps, key=lambda step: step.name):  # s0, s1, ...: dependencies come first
         state = steps[step.name]
-        missed = [steps[name] for name in step.depends_on if steps[name].status is not StepStatus.COMPLETED]
         key = step.condition.removeprefix("context.").removesuffix(" == 1")
-        if missed:
-            state.status = StepStatus.SKIPPED
-            failed = {name for m in missed for name in _failed_names(m)}
-            state.skip_reason = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
-            names = failed or {m.name for m in missed}
+        reason, names = _skip(step, [steps[name] for name in step.depends_on])
+        if reason is not None:
+            state.status, state.skip_reason = StepStatus.SKIPPED, reason
             state.skipped_because_of = tuple(other.name for other in plan.workflow.steps if other.name in names)
         elif step.name in lost:
             state.status = StepStatus.FAILED
-        elif step.condition == "false" or context.get(key, "1") == "0":
+        elif step.condition == "false" or context.get(key) == "0":
             state.status, state.skip_reason = StepStatus.SKIPPED, SkipReason.CONDITION_FALSE
-        elif key == "missing":
+        elif step.condition.startswith("context.") and key not in context:
             state.status = StepStatus.FAILED
         else:
             _run_alone(plan, step, state, context)
     failed_steps = tuple(step.name for step in plan.workflow.steps if steps[step.name].status is StepStatus.FAILED)
     status = RunStatus.FAILED if failed_steps else RunStatus.COMPLETED
     return RunState(steps, context, status, failed_steps=failed_steps)
+
+
+def _skip(step: Step, dependencies: Sequence[StepState]) -> tuple[SkipReason | None, set[str]]:
+    """Why the rule of a step skips it, and because of which steps; None when it may run."""
+    missed = [state for state in dependencies if state.status is not StepStatus.COMPLETED]
+    failed = {name for state in missed for name in _failed_names(state)}
+    skipped = SkipReason.DEPENDENCY_FAILED if failed else SkipReason.DEPENDENCY_SKIPPED
+    because_of = failed or {state.name for state in missed}
+    may_run, reason, names = {
+        None: (not missed, skipped, because_of),
+        RunIf.ALL_SUCCEEDED: (not missed, skipped, because_of),
+        RunIf.NONE_FAILED: (not failed and len(missed) < len(dependencies), skipped, because_of),
+        RunIf.ALL_DONE: (True, skipped, because_of),
+        RunIf.ANY_FAILED: (bool(failed), SkipReason.NOTHING_FAILED, set[str]()),
+    }[step.run_if if dependencies else None]
+    return (None, set()) if may_run else (reason, names)
 
 
 def _failed_names(state: StepState) -> tuple[str, ...]:
@@ -143,9 +159,10 @@ class Host:
         recorded = self._journal.state.steps
         assert (recorded[step.name].status, recorded[step.name].attempt) == (StepStatus.RUNNING, attempt)
         assert attempt > max(self.attempts[step.name], default=0)
-        assert results == {name: recorded[name].result for name in step.depends_on}
-        assert all(recorded[name].status is StepStatus.COMPLETED for name in step.depends_on)
-        assert all(context[f"{name}_result"] == results[name] for name in step.depends_on)
+        assert all(recorded[name].status in ENDED_STEP for name in step.depends_on)
+        assert _skip(step, [recorded[name] for name in step.depends_on])[0] is None
+        assert results == {name: result for name in step.depends_on if (result := recorded[name].result)}
+        assert all(context[f"{name}_result"] == result for name, result in results.items())
         assert not self._running or not any(other.exclusive for other in [step, *self._running])
         self.attempts[step.name].append(attempt)
         self._running.append(step)

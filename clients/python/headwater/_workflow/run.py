@@ -100,7 +100,8 @@ class Session:
     async def _refusal(self, request: StartWorkflowRunRequest) -> WorkflowValidationError:
         remote: list[Violation] = []
         with contextlib.suppress(ServerUnavailableError):  # the mistakes found here count all the same
-            remote = await validate(self._server, request.workflow, request.queue)
+            found = await validate(self._server, request.workflow, request.queue)
+            remote = [(violation.field, violation.description) for violation in found.violations]
         return refuse(merged_violations(request.workflow, self._mistakes, remote))
 
     async def _start(self, request: StartWorkflowRunRequest) -> Begun:

@@ -43,11 +43,12 @@ async def start_run(server: Server, request: workflow_service_pb2.StartWorkflowR
     return (await answer_patiently(start, Patience(advice))).run_id
 
 
-async def validate(server: Server, workflow: workflow_pb2.Workflow, queue: str) -> list[tuple[str, str]]:
-    """The mistakes that the server finds in a definition: path and description."""
+async def validate(
+    server: Server, workflow: workflow_pb2.Workflow, queue: str
+) -> workflow_service_pb2.ValidateWorkflowResponse:
+    """The mistakes and the warnings that the server has for a definition."""
     request = workflow_service_pb2.ValidateWorkflowRequest(workflow=workflow, queue=queue)
-    found = await answer(server, lambda over: over.workflows.ValidateWorkflow, request)
-    return [(violation.field, violation.description) for violation in found.violations]
+    return await answer(server, lambda over: over.workflows.ValidateWorkflow, request)
 
 
 async def get_run(server: Server, run_id: str) -> workflow_pb2.WorkflowRun:

@@ -194,7 +194,7 @@ class SqliteJournal:
                 while self._serve_batch():
                     pass
         except Exception as error:  # noqa: BLE001  goes to the caller of `open`, or to every later caller
-            self._tell(self._died, unreadable(error, self._directory / FILE_NAME))
+            self._tell(self._died, explained(error, self._directory / FILE_NAME))
         self._tell(_succeed, self._ended, None)
 
     def _died(self, error: Exception) -> None:
@@ -219,9 +219,10 @@ class SqliteJournal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrate(connection, path)
-        except BaseException:
+        except Exception as error:
             connection.close()
-            raise
+            trouble = unreadable(error, path)
+            raise trouble from trouble.__cause__
         return connection
 
     def _serve_batch(self) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from headwater.cli.workflow.file import LARGEST_BYTES, MOST_MISTAKES, WorkflowFile, WorkflowFileError
+from headwater.v1 import agent_pb2, workflow_pb2
 
 
 def mistakes(text: str | bytes) -> list[tuple[int | None, str, str]]:
@@ -143,7 +144,7 @@ def test_a_mistake_in_a_step_has_its_line_its_field_and_its_cure(line, field, wo
     ("line", "words"),
     [
         ("temperature: hot", "must be a number, not `hot`"),
-        ("unsupported_params: DROP", "one of UNSUPPORTED_PARAMS_UNSPECIFIED"),
+        ("unsupported_params: DROP", "must be one of error, drop, not `DROP`"),
         ("provider_options: {a: [1]}", "must be a mapping"),
         ("provider_options: {a: {b: 2025-03-01}}", "as a date; put it in quotes"),
         ("provider_options: {a: {b: .nan}}", "no number that JSON has"),
@@ -214,3 +215,19 @@ def test_the_servers_violations_get_their_lines():
         (None, ""),
         (None, "queue"),
     ]
+
+
+@pytest.mark.parametrize("name", ["none_failed", "RUN_IF_NONE_FAILED"])
+def test_a_value_of_an_enum_is_written_with_or_without_its_prefix(name):
+    file = WorkflowFile(f"name: x\nsteps:\n- name: a\n  run_if: {name}\n  accept_finish_reasons: [length]\n".encode())
+    [step] = file.workflow.steps
+    assert step.run_if == workflow_pb2.RUN_IF_NONE_FAILED
+    assert list(step.accept_finish_reasons) == [agent_pb2.FINISH_REASON_LENGTH]
+
+
+def test_a_value_that_an_enum_does_not_have_is_refused_with_those_that_it_has():
+    [(_, field, text)] = mistakes("name: x\nsteps:\n- name: a\n  run_if: sometimes\n")
+    assert (field, "all_succeeded, none_failed, all_done, any_failed, not `sometimes`" in text) == (
+        "steps[0].run_if",
+        True,
+    )

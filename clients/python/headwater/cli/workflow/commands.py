@@ -197,20 +197,25 @@ def result(run_id: str, as_json: bool, target: str | None, token: str | None) ->
 @_json_option
 @server_options
 def validate(file: str, queue: str, as_json: bool, target: str | None, token: str | None) -> None:
-    """Name every mistake of a workflow, one a line."""
+    """Name every mistake of a workflow, and joins that a skip would silence, one a line."""
     from headwater._workflow.service import validate as ask
     from headwater.v1.workflow_service_pb2 import ValidateWorkflowResponse, WorkflowViolation
 
     try:
         source = sources.parse(file)
         found = wait_for(ask(_server(target, token), source.workflow, queue))
-        mistakes = source.locate(found)
+        mistakes, warnings = (
+            source.locate((entry.field, entry.description) for entry in entries)
+            for entries in (found.violations, found.warnings)
+        )
     except sources.file_reader().WorkflowFileError as error:
-        mistakes = error.mistakes
-        found = [(f"workflow.{m.field}" if m.field else "workflow", m.text) for m in mistakes]
-    violations = [WorkflowViolation(field=field, description=text) for field, text in found]
-    lines = "\n".join(sources.mistake_lines(file, mistakes)) or f"{sources.shown(file)}: no mistakes"
-    _print(ValidateWorkflowResponse(violations=violations), as_json, lines)
+        mistakes, warnings = error.mistakes, []
+        paths = [f"workflow.{m.field}" if m.field else "workflow" for m in mistakes]
+        violations = [WorkflowViolation(field=p, description=m.text) for p, m in zip(paths, mistakes, strict=True)]
+        found = ValidateWorkflowResponse(violations=violations)
+    lines = sources.mistake_lines(file, mistakes) or [f"{sources.shown(file)}: no mistakes"]
+    lines += sources.mistake_lines(file, warnings, "warning")
+    _print(found, as_json, "\n".join(lines))
     if mistakes:
         sys.exit(HAS_MISTAKES)
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import yaml
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 TAG = "tag:yaml.org,2002:"
 """Before the names of YAML's own types."""
@@ -36,13 +36,28 @@ def unknown(key: str, descriptor: Any) -> str:
 def wanted(field: FieldDescriptor) -> str:
     """The values that a scalar field takes, in words."""
     if field.enum_type is not None:
-        return f"one of {', '.join(value.name for value in field.enum_type.values)}"
+        prefix, values = _prefix(field.enum_type), field.enum_type.values
+        return f"one of {', '.join(value.name.removeprefix(prefix).lower() for value in values if value.number)}"
     if field.cpp_type in _INTS:
         low, high = _INTS[field.cpp_type]
         return f"a whole number from {low:,} to {high:,}"
     if field.cpp_type in _FLOATS:
         return "a number"
     return "true or false" if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else "text"
+
+
+def enum_name(text: str, field: FieldDescriptor) -> str:
+    """The contract's name of a value of an enum that is written without its prefix, as `none_failed`; else the text."""
+    if field.enum_type is None or not text.islower():
+        return text
+    name = f"{_prefix(field.enum_type)}{text.upper()}"
+    return name if name in field.enum_type.values_by_name else text
+
+
+def _prefix(enum: EnumDescriptor) -> str:
+    """The part that the names of an enum's values share; its zero value is always UNSPECIFIED."""
+    name: str = enum.values_by_number[0].name
+    return name.removesuffix("UNSPECIFIED")
 
 
 def fits(value: Any, field: FieldDescriptor) -> bool:

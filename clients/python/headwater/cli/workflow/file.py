@@ -211,6 +211,8 @@ class _Reader:
             self._wrong(node, path, f"must be {fields.wanted(field)}, not {what}{cure}")
             return None
         value = self._plain(node, path)
+        if isinstance(value, str):
+            value = fields.enum_name(value, field)
         if value is not None and not fields.fits(value, field):
             self._wrong(node, path, fields.misfit(node, field))
         return value

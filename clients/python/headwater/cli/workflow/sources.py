@@ -53,12 +53,10 @@ def refuse(file: str, mistakes: Iterable[Mistake]) -> NoReturn:
     sys.exit(REFUSED)
 
 
-def mistake_lines(file: str, mistakes: Iterable[Mistake]) -> list[str]:
-    """Mistakes as compilers write them: FILE:LINE: field: mistake."""
-    return [
-        ": ".join(part for part in (shown(file, m.line), one_line(m.field, _LONGEST_FIELD), one_line(m.text)) if part)
-        for m in mistakes
-    ]
+def mistake_lines(file: str, mistakes: Iterable[Mistake], kind: str = "") -> list[str]:
+    """Mistakes as compilers write them: FILE:LINE: field: mistake, or FILE:LINE: kind: field: mistake."""
+    parts = ((shown(file, m.line), kind, one_line(m.field, _LONGEST_FIELD), one_line(m.text)) for m in mistakes)
+    return [": ".join(part for part in line if part) for line in parts]
 
 
 def shown(file: str, line: int | None = None) -> str:
