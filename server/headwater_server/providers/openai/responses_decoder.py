@@ -16,12 +16,13 @@ from typing import Any
 
 import msgspec
 
-from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta, Usage
+from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta
 from headwater_server.domain.json_text import to_json
 from headwater_server.domain.limits import MAX_JSON
+from headwater_server.providers.openai.responses_usage import ResponseUsage, usage_of
 from headwater_server.providers.wires import finish_words
 from headwater_server.providers.wires.content import words
-from headwater_server.providers.wires.decoder import Count, EventDecoder, event_type, token_count, total
+from headwater_server.providers.wires.decoder import Count, EventDecoder, event_type
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.json import JSONShape
 from headwater_server.providers.wires.sse import ServerSentEvent
@@ -76,29 +77,12 @@ class _Incomplete(msgspec.Struct):
     reason: str | None = None
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: Count = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: Count = None
-    output_tokens: Count = None
-    total_tokens: Count = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-
 class _Response(msgspec.Struct):
     object: str | None = None
     status: str | None = None
     error: Any = None
     incomplete_details: _Incomplete | None = None
-    usage: _Usage | None = None
+    usage: ResponseUsage | None = None
     output: list[_Item] | None = None
     output_text: Any = None
 
@@ -321,7 +305,7 @@ class ResponsesDecoder(EventDecoder):
         reason = FinishReason.STOP
         if name == "response.incomplete" or status == "incomplete" or incomplete:
             reason = finish_words.finish_reason(incomplete or "")
-        usage = _usage(response.usage) if response.usage else None
+        usage = usage_of(response.usage) if response.usage else None
         self._finish(reason, incomplete or status, usage, event_type=name)
 
     def _is_known(self, item: _Item, number: int) -> bool:
@@ -381,18 +365,3 @@ def _reasoning(data: bytes) -> list[Delta]:
 
 def _call(piece: ToolCallDelta | None, event_type: str) -> Delta | None:
     return Delta(tool_calls=[piece], event_type=event_type) if piece else None
-
-
-def _usage(usage: _Usage) -> Usage:
-    details_in = usage.input_tokens_details or _InputDetails()
-    details_out = usage.output_tokens_details or _OutputDetails()
-    tokens_in, tokens_out = token_count(usage.input_tokens), token_count(usage.output_tokens)
-    both = total(tokens_in, tokens_out)
-    return Usage(
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        total_tokens=token_count(usage.total_tokens) if both is None else both,
-        cached_input_tokens=token_count(details_in.cached_tokens),
-        cache_write_tokens=token_count(details_in.cache_write_tokens),
-        reasoning_tokens=token_count(details_out.reasoning_tokens),
-    )
