@@ -78,14 +78,14 @@ async def stub_calls(target: str, service_config: str) -> AsyncIterator[list[Cal
         yield [stream, run, list_runs]
 
 
-async def check(rounds: int, processes: int) -> None:
-    with TwoServers(processes) as servers:
+async def check(rounds: int, processes: int, *, named: bool = False) -> None:
+    with TwoServers(processes, named=named) as servers:
         async with AsyncExitStack() as stack:
             calls = client_calls(servers.target)
             for config in SERVICE_CONFIGS:
                 calls += await stack.enter_async_context(stub_calls(servers.target, config))
             figures = await roll(servers, calls * TIMES, rounds, spreading=len(SERVICE_CONFIGS))
-    print(f"{rounds} rounds, {processes} processes: {figures}")
+    print(f"{rounds} rounds, {processes} processes, {servers.target}: {figures}")
     assert not figures.failures
 
 
@@ -97,6 +97,6 @@ async def test_no_call_fails_when_servers_are_replaced(rounds, processes):
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_no_call_fails_in_twenty_rounds(processes):
-    await check(20, processes)
+@pytest.mark.parametrize(("processes", "named"), [(1, False), (1, True), (2, False)])
+async def test_no_call_fails_in_twenty_rounds(processes, named):
+    await check(20, processes, named=named)

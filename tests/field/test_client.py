@@ -1,15 +1,17 @@
-"""Public reports about clients and their tools, tried on this client: each test names its reports."""
+"""Public reports about calls of clients, tried on this client: each test names its reports."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import sys
+import types
+import uuid
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from headwater import Agent, Image, StreamInterruptedError, WorkflowAgent, tool
+from headwater import Agent, HeadwaterError, StreamInterruptedError, WorkflowAgent
 from tests.support.servers.server import ServerProcess
 
 
@@ -90,22 +92,31 @@ def test_a_long_token_always_passes(server: ServerProcess, size: int) -> None:
     assert [agent.run("hi").content for _ in range(10)] == ["hi"] * 10
 
 
-def test_a_tool_may_use_what_is_bound_to_the_calling_thread(server: ServerProcess) -> None:
-    """holoviz/holonote#10, peter-wangxu/persist-queue#175."""
-    connection = sqlite3.connect(":memory:")
+async def test_an_order_that_is_submitted_twice_starts_one_run(server: ServerProcess) -> None:
+    """KeeperHub/keeperhub#1532, vercel/workflow#2011."""
+    agent = WorkflowAgent(model="scripted/echo", target=server.target)
+    workflow = agent.create_workflow("order")
+    workflow.add_step("ask", action="Hi")
+    request_id = uuid.uuid4().hex
+    first, second = [await agent.start_workflow(workflow, request_id=request_id) for _ in range(2)]
+    assert first.run_id == second.run_id
+    assert (await first.result()).status == (await second.result()).status == "completed"
 
-    @tool(thread=False)
-    def query(sql: str) -> list[Any]:
-        return connection.execute(sql).fetchall()
 
-    assert results(ask(server, tools=[query]), call("query", sql="select 42")) == ["[[42]]"]
-    connection.close()
+def test_a_process_that_gevent_has_patched_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """grpc/grpc#4629, grpc/grpc#27340, gevent/gevent#786."""
+    patched = types.ModuleType("gevent.monkey")
+    patched.is_module_patched = lambda name: True  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
+    with pytest.raises(HeadwaterError, match="Call Headwater from a process that is not patched"):
+        Agent().run("Hi")
 
 
-def test_a_tool_may_return_a_picture(server: ServerProcess) -> None:
-    """openai/openai-agents-python#341, microsoft/agent-framework#4272."""
-
-    def screenshot() -> Image:
-        return Image(data=b"\x89PNG\r\n\x1a\n" + b"\x00\xff" * 50, media_type="image/png")
-
-    assert results(ask(server, tools=[screenshot]), call("screenshot")) == ["[image/png, 108 bytes]"]
+def test_a_server_on_ipv6_is_reached() -> None:
+    """No report: listening on IPv6, as the client's targets promise."""
+    with ServerProcess("--scripted", "--host", "::1") as server:
+        port = server.target.rpartition(":")[2]
+        assert [
+            Agent(model="scripted/echo", target=target, history=0, timeout=20).run("hi").content
+            for target in (server.target, f"[::1]:{port}")
+        ] == ["hi", "hi"]

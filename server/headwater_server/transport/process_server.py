@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +30,9 @@ _WORKFLOWS = workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"]
 
 OWNER_FIRST_SECONDS = 2.0
 """How much longer the calls to siblings may take to drain: the owner, not the relay, reports its calls' timeouts."""
+
+SIBLINGS_LATE_SECONDS = 0.5
+"""How much later a sibling may begin to drain on a busy machine; until then it passes calls on to this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class ProcessServer:
         if self._relay:
             await self._relay.close()
         if self._siblings:
+            await asyncio.sleep(SIBLINGS_LATE_SECONDS)
             await self._siblings.stop()
 
 

@@ -337,6 +337,8 @@ def plan(stops: list[str], where: dict[str, int] | None = None, days: int = 2, n
         (plan, '{"stops": "[\\"a\\"]"}', "['a'] None 2 -", None),
         (plan, '{"stops": ["a"], "where": "{\\"x\\": 1}", "days": null}', "['a'] {'x': 1} 2 -", None),
         (plan, '{"stops": [], "days": "", "note": null}', "[] None 2 -", None),
+        (now, "[]", "noon", "{}"),
+        (plan, '{"stops": "\\"[]\\"", "days": "null"}', "[] None 2 -", None),
         (plan, '{"stops": ["[1]"], "note": "[1]"}', "['[1]'] None 2 [1]", None),
     ],
 )  # fmt: skip

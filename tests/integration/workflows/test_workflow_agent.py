@@ -247,8 +247,8 @@ async def test_a_context_of_5_mib_is_refused(agent):
 
 
 async def test_a_result_that_is_not_json_fails_its_step_and_names_the_cure(agent):
-    result = await agent.execute_workflow(chain(agent, a=lambda agent, step, context: {1, 2}))
-    assert "sorted list" in result.get_step_result("a").error
+    result = await agent.execute_workflow(chain(agent, a=lambda agent, step, context: {1j}))
+    assert "does not convert to JSON; write what it says" in result.get_step_result("a").error
     assert result.get_step_result("a").attempts == 1
 
 

@@ -12,8 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.support.servers.names import NameServer
 from tests.support.servers.server import ServerProcess
 
+HOSTS = ("127.0.0.1", "127.0.0.2")
 CALLS_IN_BETWEEN = 100
 """How many calls are made before a server is ended, and while it is away."""
 
@@ -45,27 +47,39 @@ class Figures:
 
 
 class TwoServers:
-    """Two servers, each with a fixed address, from `with` to the end of its block."""
+    """Two servers at one port of two addresses, from `with` to the end of its block.
 
-    def __init__(self, processes: int) -> None:
+    Args:
+        processes: how many processes each has.
+        named: whether the target is a name that has both addresses, instead of a list of them.
+    """
+
+    def __init__(self, processes: int, *, named: bool = False) -> None:
         self._processes = processes
+        self._named = named
+        self._names = NameServer(HOSTS)
+        self._port = _free_port()
         self._running: list[ServerProcess] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for _ in range(2):
-                self._running.append(stack.enter_context(self._server(_free_port())))
+            stack.enter_context(self._names)
+            for host in HOSTS:
+                self._running.append(stack.enter_context(self._server(host)))
             stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
         with ExitStack() as stack:
+            stack.push(self._names)
             for server in self._running:
                 stack.push(server)
 
     @property
     def target(self) -> str:
         """Both addresses, as one target for gRPC."""
+        if self._named:
+            return f"dns://127.0.0.1:{self._names.port}/headwater.test:{self._port}"
         return "ipv4:" + ",".join(server.target for server in self._running)
 
     def ask_to_end(self, index: int) -> None:
@@ -77,15 +91,15 @@ class TwoServers:
         ended = self._running[index]
         ended.process.wait(60)  # or its end would be asked for again, which ends the waiting for its calls
         ended.__exit__(None, None, None)
-        self._running[index] = self._server(int(ended.target.rpartition(":")[2]))
+        self._running[index] = self._server(HOSTS[index])
         self._running[index].__enter__()
 
     def callers(self, index: int) -> int:
         """How many connections have called a server."""
         return len({event["peer"] for event in self._running[index].events if event["event"] == "rpc"})
 
-    def _server(self, port: int) -> ServerProcess:
-        return ServerProcess("--scripted", "--port", str(port), processes=self._processes)
+    def _server(self, host: str) -> ServerProcess:
+        return ServerProcess("--scripted", "--host", host, "--port", str(self._port), processes=self._processes)
 
 
 async def roll(servers: TwoServers, calls: Sequence[Call], rounds: int, spreading: int) -> Figures:

@@ -150,4 +150,4 @@ def test_methods_stay_what_they_were() -> None:
 async def test_a_connection_takes_a_new_token() -> None:
     connection = Connection("localhost:1", token="old")
     connection.token = "new"  # noqa: S105
-    assert connection.server_of_call().headers() == (("authorization", "Bearer new"),)
+    assert await connection.server_of_call().headers() == (("authorization", "Bearer new"),)

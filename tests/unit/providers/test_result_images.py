@@ -35,7 +35,7 @@ def round_of(*more: Any) -> ChatRequest:
 
 
 def sent(request: ChatRequest, wire: Any = None) -> list[dict[str, Any]]:
-    """What Chat Completions, or another API, gets after the calls."""
+    """The messages for Chat Completions, or another API, after the calls."""
     body = (wire or OpenAIChatWire(genuine=True)).call(request).body
     items: list[dict[str, Any]] = body["messages"] if "messages" in body else body["input"]
     first = next(i for i, item in enumerate(items) if item.get("role") == "tool" or "output" in item)

@@ -14,7 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
+from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.transport import process_server
 from headwater_server.transport import server as transport_server
+from headwater_server.transport.process_server import ProcessServer, StreamServices
 from headwater_server.transport.server import GrpcServer, SiblingServer
 from tests.support.stubs.stub import details
 
@@ -108,3 +111,23 @@ async def test_reflection_is_logged_at_level_debug(tmp_path, lines):
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo([request])
         assert len([response async for response in call]) == 1
     assert calls(lines) == [("ServerReflectionInfo", "OK", "debug")]
+
+
+async def test_a_process_that_ends_answers_the_siblings_that_end_a_little_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 3_600)
+    parts: Any = (None, None, None)  # no call comes to them
+    server = ProcessServer(ProcessIdentity(1, 2, tmp_path), StreamServices(*parts, "1"), None)
+    await server.start("127.0.0.1", 0)
+    stopping = asyncio.create_task(server.stop())
+    with pytest.raises(ConnectionRefusedError):
+        while True:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.close()
+            await writer.wait_closed()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path / '1.sock'}") as channel:
+        code = await channel.unary_unary("/test.Service/None")(b"").code()
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+    monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 0)
+    stopping.cancel()
+    await asyncio.wait([stopping])
+    await server.stop()

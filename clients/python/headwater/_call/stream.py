@@ -241,7 +241,7 @@ class AgentStream:
             pass  # the round was whole
 
     async def _what_answers(self, error: grpc.aio.AioRpcError) -> str:
-        """What answers there instead of Headwater, for the failure."""
+        """The server that answers there instead of Headwater, in words for the failure."""
         if self._started:
             return ""
         if self.stream_id is None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -136,7 +136,7 @@ def to_exception(
         partial_response: the text that had arrived.
         started: whether a chunk had arrived.
         names: the caller's names of the fields that the server refuses.
-        answers: what answers there instead of Headwater, and the cure; see `other_servers.explain`.
+        answers: the server that answers there instead of Headwater, and the cure; see `other_servers.explain`.
     """
     error.__traceback__ = None
     code = error.code()

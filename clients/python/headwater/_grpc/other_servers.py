@@ -1,4 +1,4 @@
-"""Tells what answers at an address where gRPC finds no gRPC server.
+"""Names the server at an address where gRPC finds no gRPC server.
 
 gRPC's own words do not say it ("recvmsg: Connection reset by peer"). So after such a failure a connection asks once,
 with a request of HTTP/1. If it gets no word, a second one sends a TLS greeting.
@@ -41,7 +41,7 @@ _MUTE = (
 
 
 async def explain(error: grpc.aio.AioRpcError, target: str) -> str:
-    """What answers at the address of a call that failed, and the cure; empty where gRPC's words say all."""
+    """The server at the address of a call that failed, and the cure; empty where gRPC's words say all."""
     if error.code().name != "UNAVAILABLE" or not _CONNECTED.search(error.details() or ""):
         return ""
     heard = await _ask(target, _REQUEST)

@@ -42,7 +42,7 @@ async def answer(
         method: gives the method, a stub's, of a channel.
         request: its request.
         timeout: seconds; None for no limit.
-        channel: what carries the call; None for `open_channel(server)`.
+        channel: carries the call; None for `open_channel(server)`.
 
     Raises:
         HeadwaterError: the call failed.

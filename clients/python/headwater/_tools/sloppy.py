@@ -18,13 +18,15 @@ _NOTHING = ("", "null", "none", "undefined")
 def read_object(written: str) -> dict[str, Any] | None:
     """The object that a model meant with a text; None for one that is none."""
     for _ in range(_MOST_ENCODINGS):
-        if written.strip().lower() in _NOTHING:
+        if _says_nothing(written):
             return {}
         try:
             value = json.loads(written)
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, str):
+            if value == []:
+                return {}
             return value if isinstance(value, dict) else None
         written = value
     return None
@@ -47,22 +49,27 @@ def mend(values: dict[str, Any], path: Sequence[int | str]) -> bool:
     return any(_mend_value(holder, key) for holder, key in reversed(places))
 
 
+def _says_nothing(written: str) -> bool:
+    return written.strip().lower() in _NOTHING
+
+
 def _is_index(values: list[Any], key: int | str) -> bool:
     return isinstance(key, int) and 0 <= key < len(values)
 
 
 def _mend_value(holder: Any, key: int | str) -> bool:
     value = holder[key]
-    if isinstance(holder, dict) and (value is None or value == ""):
+    if isinstance(holder, dict) and (value is None or (isinstance(value, str) and _says_nothing(value))):
         del holder[key]  # the default counts, if there is one; else the mistake stays one
         return True
-    if not isinstance(value, str):
+    for _ in range(_MOST_ENCODINGS):
+        if not isinstance(value, str):
+            break
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+    if value is holder[key] or not isinstance(value, list | dict):
         return False
-    try:
-        decoded = json.loads(value)
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(decoded, list | dict):
-        return False
-    holder[key] = decoded
+    holder[key] = value
     return True

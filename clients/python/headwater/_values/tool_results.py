@@ -1,4 +1,4 @@
-"""Results of tools: what a tool may return, what the model gets of it, and how it is shown.
+"""Results of tools: the values that a tool may return, as the model gets them and as people see them.
 
 A str is a text as it is, any other value its JSON. An `Image`, or a list with one in it, is sent as parts.
 """
@@ -26,7 +26,7 @@ Content: TypeAlias = str | list[agent_pb2.Part]
 
 
 def read_result(name: str, value: Any) -> Content:
-    """What the model gets of a value that a tool returned: text, or parts where there are images.
+    """A value that a tool returned as the model gets it: text, or parts where there are images.
 
     Args:
         name: how the value is called in the error.
@@ -42,7 +42,7 @@ def read_result(name: str, value: Any) -> Content:
 
 
 def too_large(content: Content) -> str:
-    """What is wrong with the size of a result; empty when nothing is."""
+    """The complaint about the size of a result; empty when there is none."""
     if isinstance(content, str):
         characters, images = len(content), 0
     else:

@@ -324,7 +324,7 @@ def test_an_agent_without_tools_never_loads_pydantic() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ("[]", "not a JSON object"),
+        ("[1]", "not a JSON object"),
         ("{", "not a JSON object"),
         ("{}", "missing a required"),
         ('{"expression": "1", "x": 1}', "'x'"),

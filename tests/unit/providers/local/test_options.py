@@ -1,4 +1,4 @@
-"""What the provider `local` refuses before it starts its model."""
+"""Requests that the provider `local` refuses before it starts its model."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ class Process:
 
 
 @pytest.fixture
-async def processes(tmp_path: Path) -> AsyncIterator[list[Process]]:
+async def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Process]]:
+    monkeypatch.setattr("headwater_server.transport.process_server.SIBLINGS_LATE_SECONDS", 0)  # they end together
     made = [Process(ProcessIdentity(index, COUNT, tmp_path), tmp_path / "data") for index in range(COUNT)]
     for process in made:
         await process.open()
