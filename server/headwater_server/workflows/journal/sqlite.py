@@ -219,7 +219,7 @@ class SqliteJournal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrate(connection, path)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again as damage
             connection.close()
             trouble = unreadable(error, path)
             raise trouble from trouble.__cause__
