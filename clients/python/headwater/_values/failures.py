@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from google.protobuf.duration_pb2 import Duration
 
 from headwater._values.durations import seconds_of, to_duration
+from headwater._values.threads import is_ctrl_c
 from headwater.exceptions import (
     AuthenticationError,
     Failure,
@@ -132,7 +133,10 @@ def describe(error: BaseException) -> str:
         return f"{shown}; and {more} more exceptions" if more > 0 else shown
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001  its own __str__ raises: say that
+    except BaseException as broken:
+        if is_ctrl_c(broken):
+            raise
+        # Its own __str__ raises: say that.
         text = f"(its text cannot be had: {type(broken).__name__})"
     if text and isinstance(error, HeadwaterError):
         return text
@@ -142,7 +146,10 @@ def describe(error: BaseException) -> str:
 
 def _retry_delay(error: BaseException) -> Duration | None:
     """How long the exception asks to wait; None when it says nothing, or nothing that makes sense."""
-    delay = getattr(error, "retry_after", None)
+    try:
+        delay = getattr(error, "retry_after", None)
+    except Exception:  # noqa: BLE001  a property that raises says nothing
+        return None
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not math.isfinite(delay) or delay < 0:
         return None
     return to_duration(min(float(delay), LONGEST_DELAY_SECONDS))

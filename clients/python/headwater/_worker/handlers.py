@@ -3,6 +3,8 @@
 Theory of operation. The background loop only looks after it, so that heartbeats continue whatever a handler does. A
 handler that is an async function or an async generator runs on the caller's loop, in a task. Any other runs in a
 thread, and what it returns may still be a coroutine or an async iterator: that is then awaited on the caller's loop.
+Where it ran, its value or its exception also becomes the message for the server, because that calls the caller's code
+too: the serializer of a model, the text of an exception.
 When its task is cancelled, a generator in a thread ends at its next `yield`.
 """
 
@@ -17,11 +19,12 @@ import json
 import logging
 from collections.abc import Callable, Generator
 from contextlib import aclosing, closing
+from dataclasses import dataclass
 from typing import Any
 
-from headwater._values.failures import failure_message, failure_of
+from headwater._values.failures import describe, failure_message, failure_of
 from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
-from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, in_thread
+from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, in_thread, is_ctrl_c
 from headwater._worker.chunks import ChunkRelay
 from headwater._worker.output import Output
 from headwater._worker.runners import on_loop
@@ -31,14 +34,6 @@ from headwater.exceptions import NonRetryableError
 from headwater.v1 import error_pb2, worker_service_pb2
 
 log = logging.getLogger("headwater.worker")
-
-
-class _HandlerError(Exception):
-    """A handler has raised `error`."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
 
 
 async def run_handler(
@@ -76,30 +71,65 @@ async def _result(
     relay: ChunkRelay,
     loop: asyncio.AbstractEventLoop,
 ) -> worker_service_pb2.TaskResult:
-    context = SharedContext(task.context_json)
+    outcome = _Outcome(task, step.name, SharedContext(task.context_json))
     try:
-        value = await _run(handler, (agent, step, context.values), step, relay, loop)
-        text = exact_json(f"the result of step {step.name!r}", value)
-        changes, deleted = context.changes()
+        return await _run(handler, (agent, step, outcome.context.values), step, relay, outcome, loop)
     except asyncio.CancelledError:
         step._cancelled.set()
         raise
     except StuckThreadsError:
         raise  # another worker can run it
-    except (NotJsonError, CannotRunError) as error:
-        log.warning("step %r of run %s failed: %s", step.name, task.run_id, error)
-        return failed(task, failure_message(str(error), non_retryable=True))
-    except _HandlerError as raised:
-        cause = raised.error
-        if isinstance(cause, NonRetryableError):  # meant to be read: its message is enough
-            log.warning("step %r of run %s failed: %s", step.name, task.run_id, cause)
+    except CannotRunError as error:
+        return outcome.refused(error)
+
+
+class _Outcome:
+    """Makes the message of how a handler has ended. To be asked where the handler ran: it calls the caller's code.
+
+    Args:
+        task: its task.
+        name: the step.
+        context: as the handler sees it.
+    """
+
+    def __init__(self, task: worker_service_pb2.WorkerTask, name: str, context: SharedContext) -> None:
+        self.context = context
+        self._task = task
+        self._name = name
+
+    def of(self, ended: Ended) -> worker_service_pb2.TaskResult:
+        """The message of a value or of an exception."""
+        try:
+            return self.raised(ended.error) if ended.error is not None else self._returned(ended.value)
+        except NotJsonError as error:
+            return self.refused(error)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            return self.raised(error)  # of the value's own code
+
+    def _returned(self, value: Any) -> worker_service_pb2.TaskResult:
+        text = exact_json(f"the result of step {self._name!r}", value)
+        changes, deleted = self.context.changes()
+        return worker_service_pb2.TaskResult(
+            task_id=self._task.task_id, result_json=text, context_changes_json=changes, deleted_keys=deleted
+        )
+
+    def refused(self, error: Exception) -> worker_service_pb2.TaskResult:
+        """The message of a failure that no further attempt can change."""
+        log.warning("step %r of run %s failed: %s", self._name, self._task.run_id, error)
+        return failed(self._task, failure_message(str(error), non_retryable=True))
+
+    def raised(self, error: BaseException) -> worker_service_pb2.TaskResult:
+        """The message of an exception."""
+        if isinstance(error, NotJsonError):  # of the output
+            return self.refused(error)
+        if isinstance(error, NonRetryableError):  # meant to be read: its message is enough
+            log.warning("step %r of run %s failed: %s", self._name, self._task.run_id, describe(error))
         else:
-            where = (step.handler, step.name, task.run_id, type(cause).__name__)
-            log.warning("handler %r of step %r of run %s raised %s", *where, exc_info=cause)
-        return failed(task, failure_of(cause))
-    return worker_service_pb2.TaskResult(
-        task_id=task.task_id, result_json=text, context_changes_json=changes, deleted_keys=deleted
-    )
+            where = (self._task.step.handler, self._name, self._task.run_id, type(error).__name__)
+            log.warning("handler %r of step %r of run %s raised %s", *where, exc_info=error)
+        return failed(self._task, failure_of(error))
 
 
 def failed(task: worker_service_pb2.WorkerTask, failure: error_pb2.Failure) -> worker_service_pb2.TaskResult:
@@ -130,24 +160,60 @@ async def _run(
     arguments: tuple[Any, ...],
     step: HandlerStep,
     relay: ChunkRelay,
+    outcome: _Outcome,
     loop: asyncio.AbstractEventLoop,
-) -> Any:
+) -> worker_service_pb2.TaskResult:
     text = _Text(step.name, relay)
+
+    async def finish(begin: Callable[[], Any]) -> worker_service_pb2.TaskResult:
+        try:
+            ended = Ended(await _finish(begin(), text))
+        except BaseException as error:
+            if step.cancelled or is_ctrl_c(error):
+                raise
+            ended = Ended(error=error)
+        return outcome.of(ended)
+
     if _is_async(handler):
-        return _take(await on_loop(loop, lambda: _finish(handler(*arguments), text), step._cancelled.set))
+        return _message(await on_loop(loop, lambda: finish(lambda: handler(*arguments)), step._cancelled.set), outcome)
 
     def call() -> Any:
-        answer = handler(*arguments)
-        return text.join(answer) if inspect.isgenerator(answer) else answer
-
-    answer = _take(await in_thread(step.name, call))
-    if inspect.isawaitable(answer) or hasattr(type(answer), "__aiter__"):
         try:
-            return _take(await on_loop(loop, lambda: _finish(answer, text), step._cancelled.set))
-        finally:
-            if inspect.iscoroutine(answer) and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED:
-                answer.close()  # its loop was closed before it began; Python would warn of it
-    return answer
+            answer = handler(*arguments)
+            if inspect.isgenerator(answer):
+                answer = text.join(answer)
+        except BaseException as error:  # noqa: BLE001  it is the handler's own
+            return outcome.of(Ended(error=error))
+        return _Unfinished(answer) if _is_unfinished(answer) else outcome.of(Ended(answer))
+
+    begun = await in_thread(step.name, call)
+    if not isinstance(begun.value, _Unfinished):
+        return _message(begun, outcome)
+    answer = begun.value.answer
+    try:
+        return _message(await on_loop(loop, lambda: finish(lambda: answer), step._cancelled.set), outcome)
+    finally:
+        if inspect.iscoroutine(answer) and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED:
+            answer.close()  # its loop was closed before it began; Python would warn of it
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """An answer that is still to be awaited."""
+
+    answer: Any
+
+
+def _is_unfinished(answer: Any) -> bool:
+    return inspect.isawaitable(answer) or hasattr(type(answer), "__aiter__")
+
+
+def _message(ended: Ended, outcome: _Outcome) -> worker_service_pb2.TaskResult:
+    """The message that was made where the handler ran; an exception stands for one that was interrupted there."""
+    if ended.error is not None:
+        return outcome.raised(ended.error)
+    message: worker_service_pb2.TaskResult = ended.value
+    return message
 
 
 def _is_async(handler: Callable[..., Any]) -> bool:
@@ -155,14 +221,6 @@ def _is_async(handler: Callable[..., Any]) -> bool:
         handler = handler.func
     candidates = (handler, getattr(type(handler), "__call__", None))  # noqa: B004  the method, to look at its kind
     return any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in candidates)
-
-
-def _take(ended: Ended) -> Any:
-    if isinstance(ended.error, NotJsonError):  # of its output
-        raise ended.error
-    if ended.error is not None:
-        raise _HandlerError(ended.error)
-    return ended.value
 
 
 async def _finish(answer: Any, text: _Text) -> Any:

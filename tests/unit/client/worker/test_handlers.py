@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -897,3 +897,82 @@ async def test_a_step_can_be_given_to_another_process(ran: Ran) -> None:
         return bool(copy == step and not copy.cancelled)
 
     assert await ran.value(handler) is True
+
+
+class _WatchedError(Exception):
+    """Notes where it is asked for its text."""
+
+    def __init__(self, threads_: list[int]) -> None:
+        super().__init__()
+        self._threads = threads_
+
+    def __str__(self) -> str:
+        self._threads.append(threading.get_ident())
+        return "watched"
+
+
+class _WatchedValue(Mapping[str, int]):
+    """Notes where it is read."""
+
+    def __init__(self, threads_: list[int]) -> None:
+        self._threads = threads_
+
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        self._threads.append(threading.get_ident())
+        return iter(["a"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("end", ["value", "context", "exception"])
+async def test_no_code_of_a_value_or_an_exception_runs_where_the_heartbeats_do(
+    ran: Ran, end: str, is_async: bool
+) -> None:
+    asked: list[int] = []
+
+    def handler(agent: Any, step: Any, context: dict[str, Any]) -> Any:
+        if end == "exception":
+            raise _WatchedError(asked)
+        if end == "context":
+            context["new"] = _WatchedValue(asked)
+            return None
+        return _WatchedValue(asked)
+
+    async def in_loop(agent: Any, step: Any, context: dict[str, Any]) -> Any:
+        return handler(agent, step, context)
+
+    other = asyncio.new_event_loop()
+    thread = threading.Thread(target=other.run_forever)
+    thread.start()
+    try:
+        result = await ran(in_loop if is_async else handler, loop=other)
+    finally:
+        other.call_soon_threadsafe(other.stop)
+        await asyncio.to_thread(thread.join)
+        other.close()
+    assert result.failure.message == ("_WatchedError: watched" if end == "exception" else "")
+    assert asked
+    assert threading.get_ident() not in asked
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, KeyError])
+async def test_an_exception_whose_own_code_raises_is_the_failure_all_the_same(
+    ran: Ran, kind: type[BaseException]
+) -> None:
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise kind
+
+        @property
+        def retry_after(self) -> float:
+            raise RuntimeError
+
+    def handler(agent: Any, step: Any, context: Any) -> None:
+        raise BrokenError
+
+    assert await ran.error(handler) == (f"BrokenError: (its text cannot be had: {kind.__name__})", True)
