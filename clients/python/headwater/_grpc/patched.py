@@ -26,7 +26,7 @@ def check_not_patched() -> None:
 
 def _patched_by() -> str | None:
     gevent = sys.modules.get("gevent.monkey")
-    if gevent is not None and any(map(gevent.is_module_patched, ("threading", "socket", "select"))):
+    if gevent is not None and any(map(gevent.is_module_patched, ("threading", "socket", "select", "queue"))):
         return "gevent (monkey.patch_all)"
     eventlet = sys.modules.get("eventlet.patcher")
     if eventlet is not None and any(map(eventlet.is_monkey_patched, ("thread", "socket", "select"))):

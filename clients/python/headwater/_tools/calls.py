@@ -22,7 +22,7 @@ from headwater._values.calling_thread import in_calling_thread
 from headwater._values.failures import describe
 from headwater._values.json_values import NotJsonError
 from headwater._values.messages import harmless_name
-from headwater._values.threads import CannotRunError, Ended, in_thread, is_ctrl_c
+from headwater._values.threads import CannotRunError, Ended, ends_children, in_thread, is_ctrl_c
 from headwater._values.tool_results import Content, clean, read_result, too_large, tool_result
 from headwater.exceptions import ValidationError
 from headwater.v1 import agent_pb2
@@ -118,7 +118,8 @@ async def _call(tool: Tool[..., Any], arguments: inspect.BoundArguments) -> Ende
 async def _await(begin: Callable[[], Awaitable[Any]]) -> Ended:
     """How an async tool ends. A cancellation is not its own."""
     try:
-        return Ended(await begin())
+        with ends_children():
+            return Ended(await begin())
     except asyncio.CancelledError:
         raise
     except BaseException as error:

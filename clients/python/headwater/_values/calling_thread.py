@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from headwater._values.threads import Ended, is_ctrl_c, resolve
+from headwater._values.threads import Ended, ends_children, is_ctrl_c, resolve
 
 
 class CallingThread:
@@ -71,7 +71,8 @@ async def in_calling_thread(function: Callable[[], Any]) -> Ended:
 def run_here(function: Callable[[], Any]) -> Ended:
     """How a function ends. Ctrl-C is not its own."""
     try:
-        return Ended(function())
+        with ends_children():
+            return Ended(function())
     except BaseException as error:
         if is_ctrl_c(error):
             raise

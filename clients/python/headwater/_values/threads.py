@@ -14,10 +14,12 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import os
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +39,36 @@ def is_ctrl_c(error: BaseException) -> bool:
         return True
     code = getattr(getattr(handler, "func", handler), "__code__", None)  # asyncio's is a partial
     return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+@contextlib.contextmanager
+def ends_children() -> Iterator[None]:
+    """Ends a child of a fork that leaves the block: it would run on as a copy of this process, and hang.
+
+    The child's exit code is that of its SystemExit, 1 for another exception, and 0 when it just leaves.
+    """
+    parent = os.getpid()
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() != parent:
+            _end_child(error)
+        raise
+    if os.getpid() != parent:
+        _end_child(SystemExit())
+
+
+def _end_child(error: BaseException) -> None:
+    code: Any = error.code if isinstance(error, SystemExit) else 1
+    try:
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        elif not isinstance(code, int | None):
+            print(code, file=sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 class CannotRunError(Exception):
@@ -93,7 +125,8 @@ async def in_thread(name: str, function: Callable[[], Any]) -> Ended:
 
     def main() -> None:
         try:
-            how = Ended(context.run(function))
+            with ends_children():
+                how = Ended(context.run(function))
         except BaseException as error:  # noqa: BLE001  the caller gets it as a value
             how = Ended(error=error)
         with lock:

@@ -24,7 +24,7 @@ from typing import Any
 
 from headwater._values.failures import describe, failure_message, failure_of
 from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
-from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, in_thread, is_ctrl_c
+from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, ends_children, in_thread, is_ctrl_c
 from headwater._worker.chunks import ChunkRelay
 from headwater._worker.output import Output
 from headwater._worker.runners import on_loop
@@ -167,7 +167,8 @@ async def _run(
 
     async def finish(begin: Callable[[], Any]) -> worker_service_pb2.TaskResult:
         try:
-            ended = Ended(await _finish(begin(), text))
+            with ends_children():
+                ended = Ended(await _finish(begin(), text))
         except BaseException as error:
             if step.cancelled or is_ctrl_c(error):
                 raise
@@ -179,9 +180,10 @@ async def _run(
 
     def call() -> Any:
         try:
-            answer = handler(*arguments)
-            if inspect.isgenerator(answer):
-                answer = text.join(answer)
+            with ends_children():
+                answer = handler(*arguments)
+                if inspect.isgenerator(answer):
+                    answer = text.join(answer)
         except BaseException as error:  # noqa: BLE001  it is the handler's own
             return outcome.of(Ended(error=error))
         return _Unfinished(answer) if _is_unfinished(answer) else outcome.of(Ended(answer))

@@ -11,6 +11,7 @@ import logging
 import math
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -976,3 +977,41 @@ async def test_an_exception_whose_own_code_raises_is_the_failure_all_the_same(
         raise BrokenError
 
     assert await ran.error(handler) == (f"BrokenError: (its text cannot be had: {kind.__name__})", True)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize(("end", "code"), [("exit", 3), ("exception", 1), ("return", 0)])
+def test_a_child_that_a_handler_forked_ends_when_it_leaves_the_handler(end: str, code: int, is_async: bool) -> None:
+    program = f"""
+import asyncio, os, signal, sys, threading
+from headwater._worker.handlers import run_handler
+from headwater.v1 import workflow_pb2
+from headwater.v1.worker_service_pb2 import WorkerTask
+
+def fork(agent, step, context):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # kills one that hangs
+        if {end!r} == "exit":
+            sys.exit(3)
+        if {end!r} == "exception":
+            raise ValueError
+        return 0
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+async def async_fork(agent, step, context):
+    return fork(agent, step, context)
+
+class Output:
+    async def emit(self, content, thinking): ...
+    def progress(self, progress): ...
+
+async def main():
+    task = WorkerTask(task_id="t", run_id="r", step=workflow_pb2.Step(name="s", handler="h"))
+    handler = async_fork if {is_async} else fork
+    print((await run_handler(handler, None, task, Output(), asyncio.get_running_loop())).result_json)
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == f"{code}\n", ended.stderr
