@@ -28,6 +28,8 @@ from headwater.exceptions import ValidationError
 from headwater.v1 import agent_pb2
 
 MAX_PARALLEL = 32
+MAX_ERROR_TEXT = 16 * 1024
+"""Characters of an exception's text that the model gets."""
 
 log = logging.getLogger("headwater.tools")
 
@@ -104,7 +106,7 @@ def _too_slow(toolbox: Toolbox, call: agent_pb2.ToolCall) -> tuple[str, bool, st
 def _raised(call: agent_pb2.ToolCall, error: BaseException) -> tuple[str, bool, str]:
     """The model gets the message, the log the traceback."""
     log.warning("tool %r raised %s", call.name, type(error).__name__, exc_info=error)
-    return describe(error), True, type(error).__name__
+    return describe(error)[:MAX_ERROR_TEXT], True, type(error).__name__
 
 
 async def _call(tool: Tool[..., Any], arguments: inspect.BoundArguments) -> Ended:

@@ -96,9 +96,20 @@ def _without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def bound_names(function: Callable[..., Any]) -> set[str]:
+    """The parameters that partials have given, which the model does not see although a docstring may describe them."""
+    if not isinstance(function, functools.partial):
+        return set()
+    return {*inspect.signature(_without_partials(function)).parameters} - {*inspect.signature(function).parameters}
+
+
 def describe(function: Callable[..., Any]) -> Description:
     """The description of a function and its arguments, from its docstring. Raises ToolError."""
-    return read_docstring(inspect.getdoc(inner_function(function)) or "")
+    inner = inner_function(function)
+    document = inspect.getdoc(inner)
+    if inner is not _without_partials(function) and not inner.__doc__:
+        document = inspect.getdoc(type(_without_partials(function)))  # of an object whose __call__ has none
+    return read_docstring(document or "")
 
 
 def read_signature(field: str, function: Callable[..., Any]) -> inspect.Signature:

@@ -12,6 +12,7 @@ from headwater._tools.docstrings import Description, check_described
 from headwater._tools.schema import (
     ArgumentsError,
     Schema,
+    bound_names,
     check_signature,
     describe,
     make_schema,
@@ -86,7 +87,7 @@ class Tool(Generic[P, R]):
         self._signature = read_signature(self._field, function)
         if parameters is None:
             check_signature(self._field, self._signature)
-            check_described(self._field, described, self._signature.parameters)
+            check_described(self._field, described, {*self._signature.parameters, *bound_names(function)})
         # Attributes that inspect, help() and pickle read.
         self.__name__ = self.name
         self.__doc__ = self.description

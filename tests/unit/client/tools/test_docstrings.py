@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import subprocess
 import sys
@@ -185,4 +186,37 @@ def test_a_tool_whose_descriptions_are_given_has_no_warning() -> None:
         from headwater.tools import Tool
 
         Tool(forecast, parameters=schema, description="Forecast.")
+    assert caught == []
+
+
+def test_an_object_whose_call_has_no_docstring_is_described_by_its_class() -> None:
+    class Forecast:
+        """Forecast the weather.
+
+        Args:
+            city: Where.
+        """
+
+        def __call__(self, city: str) -> str:
+            return city
+
+    made = tool(name="forecast")(Forecast())
+    assert made.description == "Forecast the weather."
+    assert made.parameters["properties"]["city"]["description"] == "Where."
+
+
+def base(city: str, days: int) -> str:
+    """Forecast.
+
+    Args:
+        city: Where.
+        days: How many.
+    """
+    return city * days
+
+
+@pytest.mark.parametrize("given", [functools.partial(base, "Bern"), functools.partial(base, days=1)])
+def test_an_argument_that_a_partial_gives_may_be_described(given: Any) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        tool(given)
     assert caught == []
