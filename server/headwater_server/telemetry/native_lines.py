@@ -58,7 +58,7 @@ def native_lines_as_events(form: Form) -> Iterator[None]:
             reader.join(END_SECONDS)
             faulthandler.disable()
             sys.stderr = usual
-            with suppress(OSError):  # what waits in it cannot be written where nobody reads the log any more
+            with suppress(OSError):  # the reader of the log has left: the rest cannot be written
                 direct.close()
 
 
