@@ -2,7 +2,7 @@
 
 A placeholder is a CEL expression, under the rules of conditions. Before it is evaluated, its names become paths of the
 context: `steps.draft.result` is the key of that name in a context that has the results of dependencies too, and a name
-that stands alone is a key. A placeholder that is only such a path needs no CEL, so its value may have any size. A name
+that stands alone is a key, also one that CEL does not have as a name, such as `größe` or `in`. A placeholder that is only such a path needs no CEL, so its value may have any size. A name
 that is no identifier stands in brackets: `{{ steps["read aloud"].result }}`, `{{ context["my key"] }}`.
 """
 
@@ -22,6 +22,8 @@ _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _KEY = rf"""(?:\.({_NAME})|\[\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\])"""
 # A path to a result, or a string, in which no path is.
 _RESULT = re.compile(rf"""(?<![\w.])steps{_KEY}\.result(?!\w)|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+# A string, or a name with the dot before it.
+_WORD = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(\.\s*)?([^\W\d]\w*)""")
 _TEXT = 'write {{ "{{" }} for double braces that are text'
 _NO_RESULT = re.compile(r"(?<![\w.])steps\s*[.\[]")
 _PATH = re.compile(rf"context{_KEY}")
@@ -37,7 +39,7 @@ def mistakes(step: Step) -> Iterator[str]:
             continue
         if (wrong := conditions.check(_as_cel(expression))) is not None:
             yield f"its placeholder `{_shown(expression)}` {wrong}; {_TEXT}"
-        if _NO_RESULT.search(_RESULT.sub("", expression)):
+        if _NO_RESULT.search(_RESULT.sub("", _bracketed(expression))):
             yield f"its placeholder `{_shown(expression)}` reads no result; write {{{{ steps.NAME.result }}}}"
         for name in _named(expression):
             if name not in step.depends_on:
@@ -90,7 +92,7 @@ def _missing(expression: str, key: str) -> StepError:
 
 def _named(expression: str) -> list[str]:
     """The steps whose results a placeholder reads."""
-    return [_key(match) for match in _RESULT.finditer(expression) if match.lastindex]
+    return [_key(match) for match in _RESULT.finditer(_bracketed(expression)) if match.lastindex]
 
 
 def _key(match: re.Match[str]) -> str:
@@ -104,17 +106,33 @@ def _with_results(expression: str) -> str:
     def replaced(match: re.Match[str]) -> str:
         if not match.lastindex:
             return match.group()
-        return f"context[{json.dumps(f'steps.{_key(match)}.result', ensure_ascii=False)}]"
+        return f"context{_in_brackets(f'steps.{_key(match)}.result')}"
 
     return _RESULT.sub(replaced, expression)
+
+
+def _bracketed(expression: str) -> str:
+    """The expression with names that CEL does not have, such as `größe`, as keys in brackets."""
+
+    def replaced(match: re.Match[str]) -> str:
+        dot, name = match.groups()
+        if name is None or name.isascii():
+            return match.group()
+        return _in_brackets(name) if dot else f"context{_in_brackets(name)}"
+
+    return _WORD.sub(replaced, expression)
+
+
+def _in_brackets(name: str) -> str:
+    return f"[{json.dumps(name, ensure_ascii=False)}]"
 
 
 def _as_cel(expression: str) -> str:
     """The expression with its names as paths of the context."""
     source = expression.strip()
-    if re.fullmatch(_NAME, source) and source != "context":
-        return f"context.{source}"
-    source = _with_results(source)
+    if source.isidentifier() and source != "context":
+        return f"context{_in_brackets(source)}"
+    source = _with_results(_bracketed(source))
     elements = set(_ELEMENT.findall(source))
     pieces, before = [], ""
     for match in TOKEN.finditer(source):

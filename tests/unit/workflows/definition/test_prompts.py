@@ -17,8 +17,10 @@ CONTEXT = {
     "type": '"long"',
     "list": "[1, 2]",
     "my key": '"K"',
+    "größe": '{"länge": 4}',
+    "in": "1",
 }
-RESULTS = {"draft": '"A text."', "facts": '{"a": 1}', "read-aloud Ω": '"Hm"'}
+RESULTS = {"draft": '"A text."', "facts": '{"a": 1}', "read-aloud Ω": '"Hm"', "übersicht": '"Ü"'}
 
 
 def filled(action: str) -> str:
@@ -37,6 +39,8 @@ def filled(action: str) -> str:
         ("{{ steps[\"read-aloud Ω\"].result }} {{ steps['facts'].result.a + 1 }}", "Hm 2"),
         ("{{ size(steps['read-aloud Ω'].result) }} {{ context['my key'] }}", "2 K"),
         ("{{ 'steps.draft.result' }} {{ '{{' }}", "steps.draft.result {{"),
+        ("{{ größe }} {{größe.länge}} {{ context.größe.länge + 1 }} {{ in }}", '{"länge": 4} 4 5 1'),
+        ("{{ steps.übersicht.result }} {{ 'größe' }}", "Ü größe"),
         ("{{ count > 2 ? 'many' : 'few' }}", "many"),
         ("{{ context.list.exists(x, x > 1) }}", "true"),
         ("{topic} {context.topic} { {topic} } stay", "{topic} {context.topic} { {topic} } stay"),
@@ -71,6 +75,8 @@ def test_a_missing_value_fails_the_step_and_is_named(action: str) -> None:
         ('{{"a": 1}}', 'write {{ "{{" }} for double braces'),
         ("{{ steps.other.result }}", "add `other`"),
         ("{{ steps['the other'].result }}", "add `the other`"),
+        ("{{ steps.größe.result }}", "add `größe`"),
+        ("{{ steps.größe }}", "{{ steps.NAME.result }}"),
         ("{{ steps.draft }}", "{{ steps.NAME.result }}"),
         ("{{ steps.draft.output }}", "{{ steps.NAME.result }}"),
     ],
