@@ -2,8 +2,9 @@
 
 A placeholder is a CEL expression, under the rules of conditions. Before it is evaluated, its names become paths of the
 context: `steps.draft.result` is the key of that name in a context that has the results of dependencies too, and a name
-that stands alone is a key, also one that CEL does not have as a name, such as `größe` or `in`. A placeholder that is only such a path needs no CEL, so its value may have any size. A name
-that is no identifier stands in brackets: `{{ steps["read aloud"].result }}`, `{{ context["my key"] }}`.
+that stands alone is a key, also one that CEL does not have as a name, such as `größe` or `in`. A placeholder that is
+only such a path needs no CEL, so its value may have any size. A name that is no identifier stands in brackets: `{{
+steps["read aloud"].result }}`, `{{ context["my key"] }}`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from headwater_server.domain.failure import StepError, cut, final_step_error
 from headwater_server.domain.workflow import Step
@@ -31,9 +33,15 @@ _RESERVED = TYPES | {"context", "true", "false", "null", "in"}
 _ELEMENT = re.compile(rf"\.(?:{'|'.join(sorted(MACROS))})\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
 
 
-def mistakes(step: Step) -> Iterator[str]:
-    """The mistakes of the placeholders of an action."""
-    for expression in _PLACEHOLDER.findall(step.action):
+def mistakes(step: Step) -> Iterator[tuple[str, str]]:
+    """The mistakes of the placeholders of an action, and of instructions that it has for itself: field and text."""
+    for field, text in (("action", step.action), ("agent.instructions", _instructions(step))):
+        for wrong in _mistakes_of(text, step):
+            yield field, wrong
+
+
+def _mistakes_of(text: str, step: Step) -> Iterator[str]:
+    for expression in _PLACEHOLDER.findall(text):
         if not expression.strip():
             yield "has an empty placeholder; write {{ context.NAME }}, or single braces for text"
             continue
@@ -47,8 +55,14 @@ def mistakes(step: Step) -> Iterator[str]:
                 yield f"its placeholder `{_shown(expression)}` reads a step that {what}"
 
 
-def fill(step: Step, context: Mapping[str, str], results: Mapping[str, str]) -> str:
-    """The prompt of an action: its text with placeholders filled in, then as JSON the results that it does not name.
+def _instructions(step: Step) -> str:
+    return step.agent.instructions if step.agent else ""
+
+
+def fill(step: Step, context: Mapping[str, str], results: Mapping[str, str]) -> Step:
+    """The step with its prompt: the action with placeholders filled in, then as JSON the results that nothing names.
+
+    Placeholders in instructions that the step has for itself are filled in too.
 
     Args:
         step: the step.
@@ -58,13 +72,18 @@ def fill(step: Step, context: Mapping[str, str], results: Mapping[str, str]) -> 
     Raises StepError (final) that names a value which is missing, or cannot be read.
     """
     values = {**context, **{f"steps.{name}.result": text for name, text in results.items()}}
-    named = {name for expression in _PLACEHOLDER.findall(step.action) for name in _named(expression)}
-    prompt = _PLACEHOLDER.sub(lambda match: _value(match[1], values), step.action)
-    others = {name: text for name, text in results.items() if name not in named}
-    if not others:
-        return prompt
-    pairs = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in others.items())
-    return f"{prompt}\n\n{{{pairs}}}"
+
+    def filled(text: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: _value(match[1], values), text)
+
+    expressions = _PLACEHOLDER.findall(step.action) + _PLACEHOLDER.findall(_instructions(step))
+    named = {name for expression in expressions for name in _named(expression)}
+    prompt = filled(step.action)
+    if others := {name: text for name, text in results.items() if name not in named}:
+        pairs = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in others.items())
+        prompt = f"{prompt}\n\n{{{pairs}}}"
+    agent = step.agent and replace(step.agent, instructions=filled(step.agent.instructions))
+    return replace(step, action=prompt, agent=agent)
 
 
 def _value(expression: str, values: Mapping[str, str]) -> str:
