@@ -53,7 +53,10 @@ def test_a_placeholder_is_filled_in(action: str, prompt: str) -> None:
 
 def test_the_results_that_the_prompt_does_not_name_follow_as_json() -> None:
     step = Step("s", action="Improve {{ steps.draft.result }}", depends_on=("draft", "facts"))
-    assert fill(step, CONTEXT, {"draft": '"A text."', "facts": '{"a": 1}'}).action == 'Improve A text.\n\n{"facts": {"a": 1}}'
+    assert (
+        fill(step, CONTEXT, {"draft": '"A text."', "facts": '{"a": 1}'}).action
+        == 'Improve A text.\n\n{"facts": {"a": 1}}'
+    )
     assert fill(Step("s", action="x"), CONTEXT, {}).action == "x"
 
 

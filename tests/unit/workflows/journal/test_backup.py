@@ -23,6 +23,6 @@ def test_the_copy_may_have_any_name_that_a_file_may_have(tmp_path: Path) -> None
 
 def test_a_damaged_journal_is_named_and_not_the_copy(tmp_path: Path) -> None:
     (tmp_path / "headwater.db").write_text("hello, this is no database")
-    with pytest.raises(JournalDamagedError, match="headwater.db cannot be used: .*restore the file from a copy"):
+    with pytest.raises(JournalDamagedError, match=r"headwater\.db cannot be used: .*restore the file from a copy"):
         back_up(tmp_path, tmp_path / "copy")
     assert [file.name for file in tmp_path.iterdir()] == ["headwater.db"]
