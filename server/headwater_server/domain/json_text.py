@@ -31,7 +31,7 @@ def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
 
 
 def unfenced(text: str) -> str:
-    """A reply that is to be JSON, without the byte order mark and the fence of Markdown that some models put around it."""
+    """A reply that is to be JSON, without the byte order mark and fence of Markdown that some models put around it."""
     text = text.removeprefix("\ufeff")
     fenced = _FENCE.fullmatch(text)
     return (fenced[1] if fenced else text).strip()
