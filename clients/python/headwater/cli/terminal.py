@@ -33,7 +33,7 @@ def outlive() -> None:
 
 
 def is_dumb() -> bool:
-    """Whether the terminal only appends. One whose name nobody knows counts as such; those of Windows have no name."""
+    """Whether the terminal only appends. One without a name counts as such, but for those of Windows."""
     return os.environ.get("TERM", "") in ("", "dumb", "unknown") and os.name != "nt"
 
 
