@@ -24,6 +24,7 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
     ToolResult,
 )
+from headwater_server.providers import call_ids
 from headwater_server.providers.anthropic import models
 from headwater_server.providers.anthropic.decoder import MessagesDecoder
 from headwater_server.providers.base import HttpCall
@@ -70,6 +71,7 @@ class AnthropicWire:
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
+        request = call_ids.with_ids(request, call_ids.ANTHROPIC)
         body: dict[str, Any] = {"model": request.model, "max_tokens": self._default_max_tokens}
         if system := bodies.instructions(request):
             body["system"] = system

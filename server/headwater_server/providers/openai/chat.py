@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from headwater_server.domain.messages import (
     Tool,
     ToolChoice,
 )
+from headwater_server.providers import call_ids
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
 from headwater_server.providers.openai.chat_decoder import ChatDecoder
@@ -56,6 +58,14 @@ class OpenAIChatWire:
         known = {**_SAMPLING, **profile.renamed, **efforts}
         self._sampling = {name: field for name, field in known.items() if name not in profile.lacks}
 
+    def _shapes(self, model: str) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+        """The shapes of ids of tool calls: the service's own calls, and those of others."""
+        if self._genuine:
+            return call_ids.OPENAI, None
+        if of_model := call_ids.shape_for_model(model):
+            return of_model, None
+        return self._profile.call_ids, self._profile.foreign_ids
+
     def _fields(self, model: str) -> dict[str, str]:
         """The parameters by their names there."""
         by_model = "max_completion_tokens" if models.is_reasoning(model) else "max_tokens"
@@ -75,6 +85,7 @@ class OpenAIChatWire:
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
+        request = call_ids.with_ids(request, *self._shapes(request.model))
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
@@ -105,7 +116,7 @@ class OpenAIChatWire:
 
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire."""
-        return ChatDecoder(content_type)
+        return ChatDecoder(content_type, marks_calls=self._profile.foreign_ids is not None and not self._genuine)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire."""
