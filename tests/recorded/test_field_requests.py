@@ -175,7 +175,7 @@ def weather_in_history(*ids: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a caller asks.
+    """The calls of one case.
 
     Attributes:
         check: the rule of the service about all requests that came.

@@ -20,7 +20,7 @@ _DROP = {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a request does about it.
+    """The cure for one request.
 
     Attributes:
         first: the number of the first message whose thinking is sent.

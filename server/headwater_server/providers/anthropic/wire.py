@@ -25,7 +25,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.providers import call_ids
-from headwater_server.providers.anthropic import models
+from headwater_server.providers.anthropic import caching, models
 from headwater_server.providers.anthropic.binding import binding
 from headwater_server.providers.anthropic.decoder import MessagesDecoder
 from headwater_server.providers.base import HttpCall
@@ -76,7 +76,7 @@ class AnthropicWire:
         """See Wire."""
         request = call_ids.with_ids(request, call_ids.ANTHROPIC)
         body: dict[str, Any] = {"model": request.model, "max_tokens": self._default_max_tokens}
-        if system := bodies.instructions(request):
+        if system := caching.system(request):
             body["system"] = system
         bound = binding(request, self._takes_drop)
         body["messages"] = _messages(request, bound.first)
@@ -100,6 +100,7 @@ class AnthropicWire:
             # Anthropic always holds a reply to its schema, so that `strict` asks for nothing more.
             schema = {"format": {"type": "json_schema", "schema": form.schema}}
             body["output_config"] = body.get("output_config", {}) | schema
+        caching.keep_within_limits(body)
         body = bodies.merge(body, bodies.without_api(request.provider_options))
         sampled = not body.keys().isdisjoint({"temperature", "top_p", "top_k"})
         version = VERSION_WITH_SAMPLING if sampled else VERSION
@@ -133,6 +134,7 @@ def _messages(request: ChatRequest, first_thinking: int) -> list[dict[str, Any]]
         content = _content(message, f"messages[{number}]")
         if number < first_thinking:
             content = [block for block in content if block["type"] not in _THINKING]
+        caching.mark_last(content, message.cache)
         if merged and merged[-1]["role"] == role:
             merged[-1]["content"] += content
         elif content:
@@ -186,7 +188,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     ours["input_schema"] = bodies.tool_parameters(tool)
     if tool.strict is not None:
         ours["strict"] = tool.strict
-    return ours
+    return ours | (caching.mark(tool.cache) if tool.cache else {})
 
 
 def _tool_choice(choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What all strict services share."""
+"""The rounds, the refusals and the events of all strict services."""
 
 from __future__ import annotations
 
