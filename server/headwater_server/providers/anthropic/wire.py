@@ -188,7 +188,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     ours["input_schema"] = bodies.tool_parameters(tool)
     if tool.strict is not None:
         ours["strict"] = tool.strict
-    return ours | (caching.mark(tool.cache) if tool.cache else {})
+    return ours | (bodies.cache_mark(tool.cache) if tool.cache else {})
 
 
 def _tool_choice(choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any] | None:

@@ -94,6 +94,7 @@ class OpenAIChatWire:
                 strict=not self._genuine,
                 names_results=self._profile.names_results,
                 unsigned_call=self._profile.unsigned_call,
+                cache_marks=self._profile.takes_cache_marks,
             ),
             "stream": True,
             "stream_options": stream_options,

@@ -31,6 +31,7 @@ class Profile:
         takes_strict: whether a tool may be strict.
         unsigned_call: the fields of the first call of a turn that has no signature, for a service that wants one.
         hosts_openai: whether it serves OpenAI's models, which reason there as they do at OpenAI.
+        takes_cache_marks: whether texts may have marks up to which the prompt is kept.
         call_ids: the shape of its ids of tool calls.
         foreign_ids: the shape of ids of calls that others made; None: the same.
     """
@@ -45,6 +46,7 @@ class Profile:
     takes_strict: bool = True
     unsigned_call: Mapping[str, Any] = field(default_factory=dict)
     hosts_openai: bool = False
+    takes_cache_marks: bool = False
     call_ids: re.Pattern[str] = call_ids.ANY
     foreign_ids: re.Pattern[str] | None = None
 
@@ -80,7 +82,7 @@ PROFILES: Mapping[str, Profile] = {
         takes_strict=False,
         unsigned_call=_GOOGLES_MARK,
     ),
-    "openrouter": Profile(max_tokens="max_tokens", efforts=ALL_EFFORTS),
+    "openrouter": Profile(max_tokens="max_tokens", efforts=ALL_EFFORTS, takes_cache_marks=True),
     "mistral": Profile(
         max_tokens="max_tokens",
         renamed={"seed": "random_seed"},

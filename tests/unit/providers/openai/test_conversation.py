@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from headwater_server.domain.messages import Image, Message, Role, Text, ToolCall, ToolResult
+from headwater_server.domain.messages import CacheHint, Image, Message, Role, Text, ToolCall, ToolResult
 from headwater_server.providers.openai.conversation import conversation
-from tests.unit.providers.conversations import ask, assistant, system, user
+from tests.unit.providers.conversations import PIXEL, ask, assistant, system, user
 
 CALL = ToolCall("c1", "f", "{}")
 RESULT = Message(Role.TOOL, (ToolResult("c1", "", "18"),))
@@ -70,3 +71,27 @@ def test_a_result_has_the_name_of_its_tool_for_servers_that_want_it():
     named = strict(user("a"), assistant(CALL), RESULT, names_results=True)[2]
     assert named == {"role": "tool", "tool_call_id": "c1", "content": "18", "name": "f"}
     assert "name" not in strict(user("a"), assistant(CALL), RESULT)[2]
+
+
+def cached(message: Message) -> Message:
+    return replace(message, cache=CacheHint())
+
+
+def test_hints_to_keep_the_prompt_become_marks_on_the_last_text_where_they_are_taken():
+    messages = (
+        cached(system("Long.")),
+        system("Short."),
+        user("a"),
+        cached(user(PIXEL, "b", PIXEL)),
+        cached(assistant(CALL)),
+    )
+    request = ask(*messages, cached(RESULT), user("c"))
+    mark = {"cache_control": {"type": "ephemeral"}}
+    instructions, _, pictures, call, result, last = conversation(request, strict=True, cache_marks=True)
+    assert instructions["content"] == [{"type": "text", "text": "Long.\n\nShort."} | mark]
+    assert [part.get("cache_control") for part in pictures["content"]] == [None, mark["cache_control"], None]
+    assert call["content"] is None
+    assert result["content"][-1] == {"type": "text", "text": "18"} | mark
+    assert last == {"role": "user", "content": "c"}
+    assert "cache_control" not in str(conversation(request, strict=True))
+    assert "cache_control" not in str(call)
