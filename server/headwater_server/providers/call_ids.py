@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from headwater_server.domain.messages import ChatRequest, Message, Part, ToolCall, ToolResult
-from headwater_server.providers.model_names import base_name
+from headwater_server.providers.model_names import MISTRALS, base_name
 
 ANY = re.compile(r".+", re.DOTALL)
 """A service that takes any id."""
@@ -26,7 +26,7 @@ MISTRAL = re.compile(r"[a-zA-Z0-9]{9}")
 
 # Kimi reads the number of a call from its id, and a router of Gemini keeps signatures in ids: theirs are not replaced.
 _FAMILIES = (
-    (re.compile(r"(mi[sx]tral|ministral|magistral|codestral|devstral|pixtral)", re.IGNORECASE), MISTRAL),
+    (MISTRALS, MISTRAL),
     (re.compile(r"claude-", re.IGNORECASE), ANTHROPIC),
     (re.compile(r"kimi|gemini-", re.IGNORECASE), ANY),
 )

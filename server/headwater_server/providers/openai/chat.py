@@ -20,7 +20,7 @@ from headwater_server.providers import call_ids
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
 from headwater_server.providers.openai.chat_decoder import ChatDecoder
-from headwater_server.providers.openai.conversation import conversation
+from headwater_server.providers.openai.conversation import conversation, filled
 from headwater_server.providers.openai.profiles import COMPATIBLE, Profile
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.errors import response_error
@@ -89,13 +89,7 @@ class OpenAIChatWire:
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": conversation(
-                request,
-                strict=not self._genuine,
-                names_results=self._profile.names_results,
-                unsigned_call=self._profile.unsigned_call,
-                cache_marks=self._profile.takes_cache_marks,
-            ),
+            "messages": self._messages(request),
             "stream": True,
             "stream_options": stream_options,
         }
@@ -114,6 +108,16 @@ class OpenAIChatWire:
         for field in self._profile.omit:
             body.pop(field, None)
         return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
+
+    def _messages(self, request: ChatRequest) -> list[dict[str, Any]]:
+        messages = conversation(
+            request,
+            strict=not self._genuine,
+            names_results=self._profile.names_results,
+            unsigned_call=self._profile.unsigned_call,
+            cache_marks=self._profile.takes_cache_marks,
+        )
+        return messages if self._genuine else filled(messages, self._profile, request.model)
 
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire."""

@@ -8,13 +8,19 @@ that was said is lost.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headwater_server.domain.messages import ChatRequest, Image, Message, Role, Text, ToolCall, ToolResult
+from headwater_server.providers.model_names import MISTRALS, base_name
 from headwater_server.providers.openai import reasoning
+from headwater_server.providers.openai.profiles import Profile
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.result_images import images_after_results
+
+_WANT_THINKING = re.compile(r"kimi|deepseek", re.IGNORECASE)
+_NO_THINKING = {"reasoning_content": " "}  # nothing at all is refused like a missing field
 
 
 def conversation(
@@ -141,3 +147,28 @@ def _as_parts(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
+
+
+def filled(messages: list[dict[str, Any]], profile: Profile, model: str) -> list[dict[str, Any]]:
+    """The messages with all that a service misses in a conversation that began with another, or stopped midway.
+
+    DeepSeek and Kimi want thinking on every reply. Mistral wants a reply between results of tools and a question, and a
+    mark on a reply that it is to continue.
+    """
+    name = base_name(model)
+    if profile.wants_thinking or (not profile.is_known and _WANT_THINKING.search(name)):
+        messages = [_NO_THINKING | item if item["role"] == "assistant" else item for item in messages]
+    if profile.wants_replies or MISTRALS.search(name):
+        messages = list(_with_replies(messages))
+    if profile.wants_replies and messages and messages[-1]["role"] == "assistant":
+        messages[-1] = messages[-1] | {"prefix": True}
+    return messages
+
+
+def _with_replies(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    before = ""
+    for item in messages:
+        if before == "tool" and item["role"] == "user":
+            yield {"role": "assistant", "content": "OK."}
+        before = item["role"]
+        yield item

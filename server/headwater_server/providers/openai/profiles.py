@@ -32,6 +32,9 @@ class Profile:
         unsigned_call: the fields of the first call of a turn that has no signature, for a service that wants one.
         hosts_openai: whether it serves OpenAI's models, which reason there as they do at OpenAI.
         takes_cache_marks: whether texts may have marks up to which the prompt is kept.
+        wants_thinking: whether it wants thinking on every reply in the conversation.
+        wants_replies: whether it wants a reply between results of tools and a question.
+        is_known: False for a server of which only the model is known.
         call_ids: the shape of its ids of tool calls.
         foreign_ids: the shape of ids of calls that others made; None: the same.
     """
@@ -47,11 +50,14 @@ class Profile:
     unsigned_call: Mapping[str, Any] = field(default_factory=dict)
     hosts_openai: bool = False
     takes_cache_marks: bool = False
+    wants_thinking: bool = False
+    wants_replies: bool = False
+    is_known: bool = True
     call_ids: re.Pattern[str] = call_ids.ANY
     foreign_ids: re.Pattern[str] | None = None
 
 
-COMPATIBLE = Profile(foreign_ids=call_ids.MISTRAL)
+COMPATIBLE = Profile(is_known=False, foreign_ids=call_ids.MISTRAL)
 """A server that is not known."""
 
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
@@ -89,12 +95,14 @@ PROFILES: Mapping[str, Profile] = {
         omit=frozenset({"stream_options"}),
         efforts=ALL_EFFORTS,
         call_ids=call_ids.MISTRAL,
+        wants_replies=True,
     ),
     "deepseek": Profile(
         max_tokens="max_tokens",
         lacks=frozenset({"seed", "parallel_tool_calls"}) | _PENALTIES,
         efforts=ALL_EFFORTS,
         no_effort={"thinking": {"type": "disabled"}},
+        wants_thinking=True,
     ),
     "xai": Profile(max_tokens="max_completion_tokens", efforts=_THREE | {"none"}),
     "groq": Profile(max_tokens="max_completion_tokens", lacks=_PENALTIES, efforts=_THREE | {"none"}),

@@ -77,7 +77,7 @@ def images(request: ChatRequest) -> Iterator[tuple[str, Image]]:
 def instructions(request: ChatRequest) -> str:
     """All system messages, joined by blank lines, for wires that keep them apart."""
     texts = [message.text for message in request.messages if message.role is Role.SYSTEM]
-    return "\n\n".join(text for text in texts if text)
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def names_of_calls(request: ChatRequest) -> dict[str, str]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from headwater_server.domain.messages import CacheHint, Image, Message, Role, Text, ToolCall, ToolResult
+from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.openai.conversation import conversation
+from headwater_server.providers.openai.profiles import COMPATIBLE, PROFILES
 from tests.unit.providers.conversations import PIXEL, ask, assistant, system, user
 
 CALL = ToolCall("c1", "f", "{}")
@@ -95,3 +97,47 @@ def test_hints_to_keep_the_prompt_become_marks_on_the_last_text_where_they_are_t
     assert last == {"role": "user", "content": "c"}
     assert "cache_control" not in str(conversation(request, strict=True))
     assert "cache_control" not in str(call)
+
+
+ANSWERED = (user("a"), assistant(CALL), RESULT)
+
+
+def sent_to(profile: str, model: str, *messages: Message) -> list[dict[str, Any]]:
+    wire = OpenAIChatWire(genuine=False, profile=PROFILES.get(profile, COMPATIBLE))
+    return list(wire.call(ask(*messages, model=model)).body["messages"])
+
+
+@pytest.mark.parametrize(
+    ("profile", "model", "wanted"),
+    [
+        ("deepseek", "m", True),
+        ("", "kimi-k3", True),
+        ("", "deepseek-ai/DeepSeek-V4", True),
+        ("", "m", False),
+        ("openrouter", "deepseek/deepseek-v4", False),
+        ("vllm", "deepseek-ai/DeepSeek-V4", False),
+    ],
+)
+def test_replies_without_thinking_have_a_blank_where_thinking_is_wanted(profile: str, model: str, wanted: bool):
+    sent = sent_to(profile, model, *ANSWERED, assistant("Yes."), user("b"))
+    replies = [message.get("reasoning_content") for message in sent if message["role"] == "assistant"]
+    assert replies == [" " if wanted else None] * 2
+
+
+@pytest.mark.parametrize(
+    ("profile", "model", "wanted"),
+    [("mistral", "m", True), ("vllm", "mistralai/Devstral-2", True), ("", "m", False)],
+)
+def test_a_reply_stands_between_results_and_a_question_where_it_is_wanted(profile: str, model: str, wanted: bool):
+    roles = [message["role"] for message in sent_to(profile, model, *ANSWERED, user("b"))]
+    assert roles == ["user", "assistant", "tool", *(["assistant"] if wanted else []), "user"]
+    assert [message["role"] for message in sent_to(profile, model, *ANSWERED)] == ["user", "assistant", "tool"]
+
+
+def test_a_reply_to_be_continued_is_marked_for_mistral_alone():
+    assert sent_to("mistral", "m", user("a"), assistant("b"))[-1] == {
+        "role": "assistant",
+        "content": "b",
+        "prefix": True,
+    }
+    assert sent_to("vllm", "m", user("a"), assistant("b"))[-1] == {"role": "assistant", "content": "b"}
