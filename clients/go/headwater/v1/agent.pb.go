@@ -407,7 +407,10 @@ type ChatMessage struct {
 	// Short form of a message with one text part. INVALID_ARGUMENT together with `parts`.
 	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// The content, in order. INVALID_ARGUMENT when empty and `content` is empty too.
-	Parts         []*Part `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
+	Parts []*Part `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Asks the provider to keep the prompt up to the end of this message for later requests that begin alike. Anthropic
+	// takes the last four hints of a request, those of tools included. Without effect for providers that take none.
+	Cache         *CacheHint `protobuf:"bytes,4,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -463,6 +466,60 @@ func (x *ChatMessage) GetParts() []*Part {
 	return nil
 }
 
+func (x *ChatMessage) GetCache() *CacheHint {
+	if x != nil {
+		return x.Cache
+	}
+	return nil
+}
+
+// Asks the provider to keep a part of the prompt.
+type CacheHint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For how long at least, above 0 and at most 1 day; INVALID_ARGUMENT otherwise. A provider keeps it for the time
+	// that it offers: Anthropic for 5 minutes or 1 hour. Absent: the provider's default.
+	Ttl           *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CacheHint) Reset() {
+	*x = CacheHint{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CacheHint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CacheHint) ProtoMessage() {}
+
+func (x *CacheHint) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CacheHint.ProtoReflect.Descriptor instead.
+func (*CacheHint) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CacheHint) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 // One piece of a message.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -487,7 +544,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +556,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +569,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Part) GetKind() isPart_Kind {
@@ -645,7 +702,7 @@ type ProviderData struct {
 
 func (x *ProviderData) Reset() {
 	*x = ProviderData{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +714,7 @@ func (x *ProviderData) String() string {
 func (*ProviderData) ProtoMessage() {}
 
 func (x *ProviderData) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +727,7 @@ func (x *ProviderData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderData.ProtoReflect.Descriptor instead.
 func (*ProviderData) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ProviderData) GetProvider() string {
@@ -712,7 +769,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +781,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +794,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Image) GetSource() isImage_Source {
@@ -805,7 +862,7 @@ type Thinking struct {
 
 func (x *Thinking) Reset() {
 	*x = Thinking{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +874,7 @@ func (x *Thinking) String() string {
 func (*Thinking) ProtoMessage() {}
 
 func (x *Thinking) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +887,7 @@ func (x *Thinking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Thinking.ProtoReflect.Descriptor instead.
 func (*Thinking) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Thinking) GetText() string {
@@ -858,7 +915,7 @@ type RedactedThinking struct {
 
 func (x *RedactedThinking) Reset() {
 	*x = RedactedThinking{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +927,7 @@ func (x *RedactedThinking) String() string {
 func (*RedactedThinking) ProtoMessage() {}
 
 func (x *RedactedThinking) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +940,7 @@ func (x *RedactedThinking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedactedThinking.ProtoReflect.Descriptor instead.
 func (*RedactedThinking) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RedactedThinking) GetData() string {
@@ -908,7 +965,7 @@ type ToolCall struct {
 
 func (x *ToolCall) Reset() {
 	*x = ToolCall{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +977,7 @@ func (x *ToolCall) String() string {
 func (*ToolCall) ProtoMessage() {}
 
 func (x *ToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +990,7 @@ func (x *ToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
 func (*ToolCall) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ToolCall) GetId() string {
@@ -979,7 +1036,7 @@ type ToolResult struct {
 
 func (x *ToolResult) Reset() {
 	*x = ToolResult{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1048,7 @@ func (x *ToolResult) String() string {
 func (*ToolResult) ProtoMessage() {}
 
 func (x *ToolResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1061,7 @@ func (x *ToolResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolResult.ProtoReflect.Descriptor instead.
 func (*ToolResult) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ToolResult) GetToolCallId() string {
@@ -1050,14 +1107,16 @@ type Tool struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Tool_Function
-	Kind          isTool_Kind `protobuf_oneof:"kind"`
+	Kind isTool_Kind `protobuf_oneof:"kind"`
+	// Asks the provider to keep the prompt up to this tool. Tools stand before the messages there.
+	Cache         *CacheHint `protobuf:"bytes,2,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1128,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1141,7 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Tool) GetKind() isTool_Kind {
@@ -1097,6 +1156,13 @@ func (x *Tool) GetFunction() *FunctionTool {
 		if x, ok := x.Kind.(*Tool_Function); ok {
 			return x.Function
 		}
+	}
+	return nil
+}
+
+func (x *Tool) GetCache() *CacheHint {
+	if x != nil {
+		return x.Cache
 	}
 	return nil
 }
@@ -1130,7 +1196,7 @@ type FunctionTool struct {
 
 func (x *FunctionTool) Reset() {
 	*x = FunctionTool{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1208,7 @@ func (x *FunctionTool) String() string {
 func (*FunctionTool) ProtoMessage() {}
 
 func (x *FunctionTool) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1221,7 @@ func (x *FunctionTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionTool.ProtoReflect.Descriptor instead.
 func (*FunctionTool) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FunctionTool) GetName() string {
@@ -1202,7 +1268,7 @@ type ToolChoice struct {
 
 func (x *ToolChoice) Reset() {
 	*x = ToolChoice{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1280,7 @@ func (x *ToolChoice) String() string {
 func (*ToolChoice) ProtoMessage() {}
 
 func (x *ToolChoice) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1293,7 @@ func (x *ToolChoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolChoice.ProtoReflect.Descriptor instead.
 func (*ToolChoice) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ToolChoice) GetChoice() isToolChoice_Choice {
@@ -1290,7 +1356,7 @@ type ResponseFormat struct {
 
 func (x *ResponseFormat) Reset() {
 	*x = ResponseFormat{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1368,7 @@ func (x *ResponseFormat) String() string {
 func (*ResponseFormat) ProtoMessage() {}
 
 func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1381,7 @@ func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResponseFormat.ProtoReflect.Descriptor instead.
 func (*ResponseFormat) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResponseFormat) GetType() ResponseFormatType {
@@ -1360,7 +1426,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1438,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1451,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Timeouts) GetFirstChunk() *durationpb.Duration {
@@ -1462,7 +1528,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1540,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1553,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentConfig) GetModel() string {
@@ -1652,7 +1718,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1730,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1743,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Usage) GetInputTokens() int32 {
@@ -1740,7 +1806,7 @@ type StreamStats struct {
 
 func (x *StreamStats) Reset() {
 	*x = StreamStats{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[15]
+	mi := &file_headwater_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1818,7 @@ func (x *StreamStats) String() string {
 func (*StreamStats) ProtoMessage() {}
 
 func (x *StreamStats) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[15]
+	mi := &file_headwater_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1831,7 @@ func (x *StreamStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamStats.ProtoReflect.Descriptor instead.
 func (*StreamStats) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StreamStats) GetTimeToFirstToken() *durationpb.Duration {
@@ -1813,7 +1879,7 @@ type ToolCallDelta struct {
 
 func (x *ToolCallDelta) Reset() {
 	*x = ToolCallDelta{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[16]
+	mi := &file_headwater_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +1891,7 @@ func (x *ToolCallDelta) String() string {
 func (*ToolCallDelta) ProtoMessage() {}
 
 func (x *ToolCallDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[16]
+	mi := &file_headwater_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +1904,7 @@ func (x *ToolCallDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallDelta.ProtoReflect.Descriptor instead.
 func (*ToolCallDelta) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ToolCallDelta) GetIndex() int32 {
@@ -1930,7 +1996,7 @@ type StreamChunk struct {
 
 func (x *StreamChunk) Reset() {
 	*x = StreamChunk{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[17]
+	mi := &file_headwater_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2008,7 @@ func (x *StreamChunk) String() string {
 func (*StreamChunk) ProtoMessage() {}
 
 func (x *StreamChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[17]
+	mi := &file_headwater_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2021,7 @@ func (x *StreamChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamChunk.ProtoReflect.Descriptor instead.
 func (*StreamChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StreamChunk) GetContent() string {
@@ -2123,11 +2189,14 @@ var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x18headwater/v1/agent.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/error.proto\"y\n" +
+	"\x18headwater/v1/agent.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/error.proto\"\xa8\x01\n" +
 	"\vChatMessage\x12&\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x12.headwater.v1.RoleR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12(\n" +
-	"\x05parts\x18\x03 \x03(\v2\x12.headwater.v1.PartR\x05parts\"\x8b\x03\n" +
+	"\x05parts\x18\x03 \x03(\v2\x12.headwater.v1.PartR\x05parts\x12-\n" +
+	"\x05cache\x18\x04 \x01(\v2\x17.headwater.v1.CacheHintR\x05cache\"8\n" +
+	"\tCacheHint\x12+\n" +
+	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x8b\x03\n" +
 	"\x04Part\x12\x14\n" +
 	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12+\n" +
 	"\x05image\x18\x02 \x01(\v2\x13.headwater.v1.ImageH\x00R\x05image\x124\n" +
@@ -2164,9 +2233,10 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\acontent\x18\x03 \x01(\tR\acontent\x12/\n" +
 	"\afailure\x18\x04 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12(\n" +
-	"\x05parts\x18\x05 \x03(\v2\x12.headwater.v1.PartR\x05parts\"H\n" +
+	"\x05parts\x18\x05 \x03(\v2\x12.headwater.v1.PartR\x05parts\"w\n" +
 	"\x04Tool\x128\n" +
-	"\bfunction\x18\x01 \x01(\v2\x1a.headwater.v1.FunctionToolH\x00R\bfunctionB\x06\n" +
+	"\bfunction\x18\x01 \x01(\v2\x1a.headwater.v1.FunctionToolH\x00R\bfunction\x12-\n" +
+	"\x05cache\x18\x02 \x01(\v2\x17.headwater.v1.CacheHintR\x05cacheB\x06\n" +
 	"\x04kind\"\x95\x01\n" +
 	"\fFunctionTool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -2337,7 +2407,7 @@ func file_headwater_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_headwater_v1_agent_proto_goTypes = []any{
 	(Role)(0),                     // 0: headwater.v1.Role
 	(ToolChoiceMode)(0),           // 1: headwater.v1.ToolChoiceMode
@@ -2346,70 +2416,74 @@ var file_headwater_v1_agent_proto_goTypes = []any{
 	(UnsupportedParams)(0),        // 4: headwater.v1.UnsupportedParams
 	(FinishReason)(0),             // 5: headwater.v1.FinishReason
 	(*ChatMessage)(nil),           // 6: headwater.v1.ChatMessage
-	(*Part)(nil),                  // 7: headwater.v1.Part
-	(*ProviderData)(nil),          // 8: headwater.v1.ProviderData
-	(*Image)(nil),                 // 9: headwater.v1.Image
-	(*Thinking)(nil),              // 10: headwater.v1.Thinking
-	(*RedactedThinking)(nil),      // 11: headwater.v1.RedactedThinking
-	(*ToolCall)(nil),              // 12: headwater.v1.ToolCall
-	(*ToolResult)(nil),            // 13: headwater.v1.ToolResult
-	(*Tool)(nil),                  // 14: headwater.v1.Tool
-	(*FunctionTool)(nil),          // 15: headwater.v1.FunctionTool
-	(*ToolChoice)(nil),            // 16: headwater.v1.ToolChoice
-	(*ResponseFormat)(nil),        // 17: headwater.v1.ResponseFormat
-	(*Timeouts)(nil),              // 18: headwater.v1.Timeouts
-	(*AgentConfig)(nil),           // 19: headwater.v1.AgentConfig
-	(*Usage)(nil),                 // 20: headwater.v1.Usage
-	(*StreamStats)(nil),           // 21: headwater.v1.StreamStats
-	(*ToolCallDelta)(nil),         // 22: headwater.v1.ToolCallDelta
-	(*StreamChunk)(nil),           // 23: headwater.v1.StreamChunk
-	nil,                           // 24: headwater.v1.AgentConfig.ProviderOptionsEntry
-	nil,                           // 25: headwater.v1.AgentConfig.LabelsEntry
-	(*Failure)(nil),               // 26: headwater.v1.Failure
+	(*CacheHint)(nil),             // 7: headwater.v1.CacheHint
+	(*Part)(nil),                  // 8: headwater.v1.Part
+	(*ProviderData)(nil),          // 9: headwater.v1.ProviderData
+	(*Image)(nil),                 // 10: headwater.v1.Image
+	(*Thinking)(nil),              // 11: headwater.v1.Thinking
+	(*RedactedThinking)(nil),      // 12: headwater.v1.RedactedThinking
+	(*ToolCall)(nil),              // 13: headwater.v1.ToolCall
+	(*ToolResult)(nil),            // 14: headwater.v1.ToolResult
+	(*Tool)(nil),                  // 15: headwater.v1.Tool
+	(*FunctionTool)(nil),          // 16: headwater.v1.FunctionTool
+	(*ToolChoice)(nil),            // 17: headwater.v1.ToolChoice
+	(*ResponseFormat)(nil),        // 18: headwater.v1.ResponseFormat
+	(*Timeouts)(nil),              // 19: headwater.v1.Timeouts
+	(*AgentConfig)(nil),           // 20: headwater.v1.AgentConfig
+	(*Usage)(nil),                 // 21: headwater.v1.Usage
+	(*StreamStats)(nil),           // 22: headwater.v1.StreamStats
+	(*ToolCallDelta)(nil),         // 23: headwater.v1.ToolCallDelta
+	(*StreamChunk)(nil),           // 24: headwater.v1.StreamChunk
+	nil,                           // 25: headwater.v1.AgentConfig.ProviderOptionsEntry
+	nil,                           // 26: headwater.v1.AgentConfig.LabelsEntry
 	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 29: google.protobuf.Struct
+	(*Failure)(nil),               // 28: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 30: google.protobuf.Struct
 }
 var file_headwater_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: headwater.v1.ChatMessage.role:type_name -> headwater.v1.Role
-	7,  // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
-	9,  // 2: headwater.v1.Part.image:type_name -> headwater.v1.Image
-	10, // 3: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
-	11, // 4: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
-	12, // 5: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
-	13, // 6: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
-	8,  // 7: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
-	26, // 8: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
-	7,  // 9: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
-	15, // 10: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
-	1,  // 11: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
-	2,  // 12: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
-	27, // 13: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
-	27, // 14: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
-	3,  // 15: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
-	14, // 16: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
-	16, // 17: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
-	17, // 18: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
-	4,  // 19: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
-	18, // 20: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
-	24, // 21: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
-	25, // 22: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
-	27, // 23: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
-	27, // 24: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
-	28, // 25: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
-	22, // 26: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
-	29, // 27: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
-	5,  // 28: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
-	20, // 29: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
-	21, // 30: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
-	12, // 31: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
-	6,  // 32: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
-	29, // 33: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	8,  // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
+	7,  // 2: headwater.v1.ChatMessage.cache:type_name -> headwater.v1.CacheHint
+	27, // 3: headwater.v1.CacheHint.ttl:type_name -> google.protobuf.Duration
+	10, // 4: headwater.v1.Part.image:type_name -> headwater.v1.Image
+	11, // 5: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
+	12, // 6: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
+	13, // 7: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
+	14, // 8: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
+	9,  // 9: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
+	28, // 10: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
+	8,  // 11: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
+	16, // 12: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
+	7,  // 13: headwater.v1.Tool.cache:type_name -> headwater.v1.CacheHint
+	1,  // 14: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
+	2,  // 15: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
+	27, // 16: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
+	27, // 17: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
+	3,  // 18: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
+	15, // 19: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
+	17, // 20: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
+	18, // 21: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
+	4,  // 22: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
+	19, // 23: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
+	25, // 24: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
+	26, // 25: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
+	27, // 26: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
+	27, // 27: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
+	29, // 28: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
+	23, // 29: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
+	30, // 30: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
+	5,  // 31: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
+	21, // 32: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
+	22, // 33: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
+	13, // 34: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
+	6,  // 35: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
+	30, // 36: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }
@@ -2418,7 +2492,7 @@ func file_headwater_v1_agent_proto_init() {
 		return
 	}
 	file_headwater_v1_error_proto_init()
-	file_headwater_v1_agent_proto_msgTypes[1].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[2].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Image)(nil),
 		(*Part_Thinking)(nil),
@@ -2426,30 +2500,30 @@ func file_headwater_v1_agent_proto_init() {
 		(*Part_ToolCall)(nil),
 		(*Part_ToolResult)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[3].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[4].OneofWrappers = []any{
 		(*Image_Data)(nil),
 		(*Image_Url)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[9].OneofWrappers = []any{
 		(*Tool_Function)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[9].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[10].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[11].OneofWrappers = []any{
 		(*ToolChoice_Mode)(nil),
 		(*ToolChoice_Function)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[12].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[14].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[15].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[17].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[16].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_proto_rawDesc), len(file_headwater_v1_agent_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

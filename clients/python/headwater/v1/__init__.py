@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.v1.agent_pb2 import (
     AgentConfig,
+    CacheHint,
     ChatMessage,
     FinishReason,
     FunctionTool,
@@ -141,6 +142,7 @@ __all__ = [
     "AgentServiceStub",
     "AttachRequest",
     "AttachResponse",
+    "CacheHint",
     "CancelStreamRequest",
     "CancelStreamResponse",
     "CancelWorkflowRunRequest",

@@ -4,8 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import type { Failure } from "./error_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Failure } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/agent.proto.
@@ -38,6 +38,14 @@ export declare type ChatMessage = Message<"headwater.v1.ChatMessage"> & {
    * @generated from field: repeated headwater.v1.Part parts = 3;
    */
   parts: Part[];
+
+  /**
+   * Asks the provider to keep the prompt up to the end of this message for later requests that begin alike. Anthropic
+   * takes the last four hints of a request, those of tools included. Without effect for providers that take none.
+   *
+   * @generated from field: headwater.v1.CacheHint cache = 4;
+   */
+  cache?: CacheHint | undefined;
 };
 
 /**
@@ -45,6 +53,27 @@ export declare type ChatMessage = Message<"headwater.v1.ChatMessage"> & {
  * Use `create(ChatMessageSchema)` to create a new message.
  */
 export declare const ChatMessageSchema: GenMessage<ChatMessage>;
+
+/**
+ * Asks the provider to keep a part of the prompt.
+ *
+ * @generated from message headwater.v1.CacheHint
+ */
+export declare type CacheHint = Message<"headwater.v1.CacheHint"> & {
+  /**
+   * For how long at least, above 0 and at most 1 day; INVALID_ARGUMENT otherwise. A provider keeps it for the time
+   * that it offers: Anthropic for 5 minutes or 1 hour. Absent: the provider's default.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 1;
+   */
+  ttl?: Duration | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.CacheHint.
+ * Use `create(CacheHintSchema)` to create a new message.
+ */
+export declare const CacheHintSchema: GenMessage<CacheHint>;
 
 /**
  * One piece of a message.
@@ -355,6 +384,13 @@ export declare type Tool = Message<"headwater.v1.Tool"> & {
     value: FunctionTool;
     case: "function";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Asks the provider to keep the prompt up to this tool. Tools stand before the messages there.
+   *
+   * @generated from field: headwater.v1.CacheHint cache = 2;
+   */
+  cache?: CacheHint | undefined;
 };
 
 /**

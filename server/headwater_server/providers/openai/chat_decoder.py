@@ -81,10 +81,11 @@ _NOTHING = _Function()
 
 
 class ChatDecoder(EventDecoder):
-    """Decodes one answer."""
+    """Decodes one answer. With `marks_calls` each call has data, if only an empty object: the mark of its provider."""
 
-    def __init__(self, content_type: str = "") -> None:
+    def __init__(self, content_type: str = "", *, marks_calls: bool = False) -> None:
         super().__init__(content_type)
+        self._marks_calls = marks_calls
         self._usage: Usage | None = None
         self._last_call: Any = None
         self._details: reasoning.ReasoningDetails | None = None
@@ -204,6 +205,8 @@ class ChatDecoder(EventDecoder):
         piece = self._calls.piece(key, id=call.id or "", name=name, arguments=text)
         if piece is not None and call.extra_content:
             piece.provider_data = reasoning.extra_content_data(call.extra_content)
+        elif piece is not None and piece.id and self._marks_calls:
+            piece.provider_data = "{}"
         return piece
 
     def _legacy_piece(self, function: _Function) -> ToolCallDelta | None:
