@@ -125,7 +125,7 @@ class MessageAccumulator:
             self._part("text", delta.block, delta.provider_data).text.write(delta.content)
         for call in delta.tool_calls or ():
             self._part("call", call.index, None)
-        if delta.provider_data is not None and not delta.says_something():
+        if delta.provider_data is not None and not delta.is_part():
             self._part("opaque", len(self._parts), delta.provider_data)
         self._size += len(delta.content) + len(delta.thinking)
         self._size += len(delta.thinking_signature) + len(delta.redacted_thinking)

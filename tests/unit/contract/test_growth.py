@@ -28,10 +28,10 @@ ADDITIONS = {
         "AttachResponse.kind": "TaskChunkAck chunk_ack = 100;",
         "TaskCancellation": "} message TaskChunkAck {",
     },
-    "citations, pictures, log probabilities": {
-        "StreamChunk": "repeated Citation citations = 100; repeated Image images = 101;",
-        "Image": "} message Citation {",
+    "pictures, log probabilities": {
+        "StreamChunk": "repeated Image images = 101;",
         "RunResponse": "repeated Image images = 100;",
+        "AgentConfig": "optional bool logprobs = 100;",
     },
     "resume of a stream": {
         "StreamRequest": "bool resumable = 100;",

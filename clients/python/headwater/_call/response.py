@@ -48,6 +48,11 @@ class AgentResponse:
     parse: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def citations(self) -> list[dict[str, Any]]:
+        """The sources that the provider named, with the keys that `StreamChunk` lists."""
+        return list(self.metadata.get("citations", ()))
+
+    @property
     def parsed(self) -> Any:
         """The reply as the type that the call gave as `response_format`; None where it gave none.
 

@@ -24,6 +24,7 @@ import msgspec
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.wires import errors, finish_words
+from headwater_server.providers.wires.beside_text.citations import Citations, read_citations
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
 from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
@@ -61,6 +62,7 @@ class StreamDecoder(ABC, Generic[Message]):
         self._framing = framing
         self._joiner = SurrogateJoiner()
         self._calls = ToolCalls()
+        self._citations = Citations()
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -89,6 +91,11 @@ class StreamDecoder(ABC, Generic[Message]):
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
         """Reads a message."""
+
+    def _cite(self, value: Any, event_type: str = "", block: int = 0, *, repeated: bool = False) -> Delta | None:
+        """The new ones of the citations in a value; None for none."""
+        new = self._citations.add(read_citations(value, block), repeated=repeated)
+        return Delta(event_type=event_type, block=block, citations=new) if new else None
 
     def _at_end(self) -> None:
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
@@ -137,7 +144,7 @@ class StreamDecoder(ABC, Generic[Message]):
                 self._end(events)
                 return
             if delta is not None:
-                self._said = True
+                self._said = self._said or delta.citations is None or delta.is_part()
                 events.extend(self._joiner.join(delta))
             if self._more:
                 self._add_more(events)
@@ -146,8 +153,8 @@ class StreamDecoder(ABC, Generic[Message]):
                 return
 
     def _add_more(self, events: list[ProviderEvent]) -> None:
-        self._said = True
         for delta in self._more:
+            self._said = self._said or delta.citations is None or delta.is_part()
             events.extend(self._joiner.join(delta))
         self._more.clear()
 
@@ -169,6 +176,9 @@ class StreamDecoder(ABC, Generic[Message]):
             last += self._calls.empty_arguments()
         if last:
             events.append(Delta(tool_calls=last, event_type=self._final.event_type))
+        self._final.citations = self._citations.found
+        if self._citations.dropped:
+            self._final.metadata["dropped_citations"] = self._citations.dropped
         events.append(self._final)
 
 
