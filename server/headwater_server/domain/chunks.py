@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headwater_server.domain.citations import Citation
-from headwater_server.domain.messages import Message, ToolCall
+from headwater_server.domain.messages import Image, Message, ToolCall
 
 
 class FinishReason(Enum):
@@ -72,6 +72,7 @@ class Delta(msgspec.Struct, gc=False):
         event_type: the provider's name of the event, where it names events.
         block: which content block of the reply, where the provider counts them; text of two blocks is never merged.
         citations: sources that came here.
+        images: pictures that came here. A delta with pictures has no text.
         provider_data: the data that the provider wants back with this text or thinking, or as an item of the reply when
             nothing else is set, as JSON text. It is for the assistant message alone, no chunk has it.
     """
@@ -86,6 +87,7 @@ class Delta(msgspec.Struct, gc=False):
     block: int = 0
     provider_data: str | None = None
     citations: list[Citation] | None = None
+    images: list[Image] | None = None
 
     def is_part(self) -> bool:
         """Whether there is anything in it for a part of the assistant message."""
@@ -94,7 +96,7 @@ class Delta(msgspec.Struct, gc=False):
 
     def says_something(self) -> bool:
         """Whether there is anything in it for a chunk."""
-        return self.is_part() or self.citations is not None
+        return self.is_part() or self.citations is not None or self.images is not None
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from io import StringIO
 from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.messages import (
+    Image,
     Message,
     Opaque,
     Part,
@@ -176,14 +177,16 @@ class _Part:
 
 
 class ReplyAccumulator:
-    """Collects the text, the thinking and the words of refusal of a reply.
+    """Collects the text, the thinking, the words of refusal and the pictures of a reply.
 
     Attributes:
-        size: characters so far.
+        size: characters, and bytes of pictures, so far.
+        images: the pictures.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.images: list[Image] = []
         self._content: list[str] = []
         self._thinking: list[str] = []
         self._refusal: list[str] = []
@@ -194,6 +197,9 @@ class ReplyAccumulator:
         self._thinking.append(chunk.delta.thinking)
         self._refusal.append(chunk.delta.refusal)
         self.size += len(chunk.delta.content) + len(chunk.delta.thinking) + len(chunk.delta.refusal)
+        for image in chunk.delta.images or ():
+            self.images.append(image)
+            self.size += len(image.data) + PART_COST
 
     @property
     def content(self) -> str:

@@ -53,7 +53,9 @@ def _join(chunks: list[Chunk], kind: str, pieces: list[str]) -> None:
 
 def _kind(delta: Delta) -> str:
     """The field in which the delta can be merged or split; empty for a delta with another field or with several."""
-    if delta.tool_calls or delta.thinking_signature or delta.redacted_thinking or delta.refusal or delta.citations:
+    if delta.tool_calls or delta.thinking_signature or delta.redacted_thinking or delta.refusal:
+        return ""
+    if delta.citations or delta.images:
         return ""
     if delta.content:
         return "" if delta.thinking else "content"
@@ -90,7 +92,7 @@ def _split(delta: Delta) -> Iterator[Delta]:
             head = (call.id, call.name) if i == 0 else ("", "")
             part = ToolCallDelta(call.index, *head, arguments=text)
             yield Delta(tool_calls=[part], event_type=delta.event_type, block=delta.block)
-    for field in ("thinking_signature", "redacted_thinking", "citations"):
+    for field in ("thinking_signature", "redacted_thinking", "citations", "images"):
         if value := getattr(delta, field):
             yield _part(delta, field, value)
 

@@ -28,9 +28,10 @@ ADDITIONS = {
         "AttachResponse.kind": "TaskChunkAck chunk_ack = 100;",
         "TaskCancellation": "} message TaskChunkAck {",
     },
-    "pictures, log probabilities": {
-        "StreamChunk": "repeated Image images = 101;",
-        "RunResponse": "repeated Image images = 100;",
+    "log probabilities": {
+        "StreamChunk": "repeated TokenLogprob logprobs = 100;",
+        "Image": "} message TokenLogprob {",
+        "RunResponse": "repeated TokenLogprob logprobs = 100;",
         "AgentConfig": "optional bool logprobs = 100;",
     },
     "resume of a stream": {

@@ -2157,7 +2157,10 @@ type StreamChunk struct {
 	Message *ChatMessage `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
 	// Sources that the provider names; on the final chunk all of the reply. At most 1,000 in a reply, and 256 Ki characters in
 	// all: `metadata` of the final chunk counts those left out under `dropped_citations`.
-	Citations     []*Citation `protobuf:"bytes,24,rep,name=citations,proto3" json:"citations,omitempty"`
+	Citations []*Citation `protobuf:"bytes,24,rep,name=citations,proto3" json:"citations,omitempty"`
+	// Pictures of the reply, each whole. Not repeated on the final chunk, whose `metadata` counts under `dropped_images` those
+	// over 2.75 MiB, those after 1,000, and those that cannot be read.
+	Images        []*Image `protobuf:"bytes,25,rep,name=images,proto3" json:"images,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2360,6 +2363,13 @@ func (x *StreamChunk) GetCitations() []*Citation {
 	return nil
 }
 
+func (x *StreamChunk) GetImages() []*Image {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
@@ -2512,7 +2522,7 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\fsource_range\x18\b \x01(\v2\x19.headwater.v1.SourceRangeR\vsourceRangeB\x0e\n" +
 	"\f_start_indexB\f\n" +
 	"\n" +
-	"_end_index\"\x99\b\n" +
+	"_end_index\"\xc6\b\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
@@ -2542,7 +2552,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"tool_calls\x18\x15 \x03(\v2\x16.headwater.v1.ToolCallR\ttoolCalls\x12.\n" +
 	"\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestId\x123\n" +
 	"\amessage\x18\x17 \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
-	"\tcitations\x18\x18 \x03(\v2\x16.headwater.v1.CitationR\tcitationsB\x10\n" +
+	"\tcitations\x18\x18 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
+	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06imagesB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -2677,12 +2688,13 @@ var file_headwater_v1_agent_proto_depIdxs = []int32{
 	13, // 33: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
 	7,  // 34: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
 	25, // 35: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
-	32, // 36: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	10, // 36: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
+	32, // 37: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct, Value
 
 from headwater._values.durations import seconds_of
+from headwater._values.images import Image
 from headwater._values.json_values import json_object
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
@@ -55,6 +56,8 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
         ]
     if message.citations:
         metadata["citations"] = [_citation(citation) for citation in message.citations]
+    if message.images:
+        metadata["images"] = [Image(image.data, image.media_type, image.url) for image in message.images]
     if message.stream_id:
         metadata["stream_id"] = message.stream_id
     if message.model:

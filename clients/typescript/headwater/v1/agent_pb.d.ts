@@ -1097,6 +1097,14 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: repeated headwater.v1.Citation citations = 24;
    */
   citations: Citation[];
+
+  /**
+   * Pictures of the reply, each whole. Not repeated on the final chunk, whose `metadata` counts under `dropped_images` those
+   * over 2.75 MiB, those after 1,000, and those that cannot be read.
+   *
+   * @generated from field: repeated headwater.v1.Image images = 25;
+   */
+  images: Image[];
 };
 
 /**

@@ -38,6 +38,7 @@ class _Block(msgspec.Struct):
     citation: Any = None
     citations: Any = None
     content: Any = None  # the results of a search
+    source: Any = None  # of a picture, which some proxies send
 
 
 class _BlockEvent(msgspec.Struct):
@@ -150,7 +151,9 @@ class MessagesDecoder(EventDecoder):
             if cited := self._cite(block.citations, _START, number):
                 self._more.append(cited)
             return _text_delta(block, _START, number)
-        if block.type is not None and block.type.startswith("web_"):
+        if block.type == "image":
+            self._show({"source": block.source}, _START, number)
+        elif block.type is not None and block.type.startswith("web_"):
             return self._cite(block.content, _START, number)
         return None
 

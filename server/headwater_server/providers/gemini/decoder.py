@@ -118,7 +118,18 @@ class GeminiDecoder(EventDecoder):
             return self._call(part["functionCall"], signature)
         if isinstance(text, str) and text:
             return self._text(text, "thinking" if part.get("thought") is True else "content", signature)
-        return _opaque(part) if signature or "text" not in part else None
+        opaque = _opaque(part) if signature or "text" not in part else None
+        if ("inlineData" in part or "fileData" in part) and part.get("thought") is not True:
+            return self._picture(part, opaque)
+        return opaque
+
+    def _picture(self, part: dict[str, Any], opaque: Delta | None) -> Delta | None:
+        """A picture, with the part that goes back; the first of these is the picture's."""
+        images = self._images.new(part)
+        if images:
+            self._kind = ""
+            return Delta(block=self._block, images=images, provider_data=opaque.provider_data if opaque else None)
+        return opaque
 
     def _text(self, text: str, kind: str, signature: str) -> Delta:
         """A piece of text or thinking. One with a signature is a block for itself, and so goes back as it came."""

@@ -19,6 +19,7 @@ from headwater_server.providers.openai import reasoning
 from headwater_server.providers.openai.chat_usage import ChatUsage, usage_of
 from headwater_server.providers.wires import finish_words
 from headwater_server.providers.wires.beside_text.citations import references_in
+from headwater_server.providers.wires.beside_text.images import parts_with_images
 from headwater_server.providers.wires.content import read_content, words
 from headwater_server.providers.wires.decoder import Count, EventDecoder
 from headwater_server.providers.wires.errors import stream_error
@@ -53,6 +54,8 @@ class _Said(msgspec.Struct):
     annotations: Any = None
     citations: Any = None
     context: Any = None
+    images: Any = None
+    image: Any = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
 
@@ -206,6 +209,8 @@ class ChatDecoder(EventDecoder):
             thinking = self._take_details(said.reasoning_details, thinking)
         if said.annotations or said.citations or said.context or content.__class__ is list:
             self._list_citations(said)
+        if said.images or said.image or content.__class__ is list:
+            self._show([said.images, said.image, parts_with_images(content)])
         if not (text or thinking or refusal or calls):
             return None
         wanted = reasoning.WANTED_BACK if said.reasoning_content and self._details is None else None

@@ -33,6 +33,7 @@ from headwater_server.providers.openai.responses_events import (
 )
 from headwater_server.providers.wires import finish_words
 from headwater_server.providers.wires.beside_text.citations import references_in
+from headwater_server.providers.wires.beside_text.images import parts_with_images
 from headwater_server.providers.wires.content import words
 from headwater_server.providers.wires.decoder import Count, EventDecoder, event_type
 from headwater_server.providers.wires.errors import stream_error
@@ -150,6 +151,14 @@ class ResponsesDecoder(EventDecoder):
         event = SOURCE.decode(data)
         return self._cite([event.annotation, event.results, event.search_results], name, max(self._block, 0))
 
+    def _take_beside(self, item: Item, name: str) -> None:
+        """The citations and the pictures of a whole item."""
+        self._cite_again(_item_sources(item), name)
+        if item.type == "image_generation_call":
+            self._show({"result": item.result}, name)
+        elif item.type == "message":
+            self._show(parts_with_images(item.content), name)
+
     def _cite_again(self, value: Any, name: str) -> None:
         """Citations of a whole, which have come before where the server sent them as they arose."""
         if value and (cited := self._cite(value, name, max(self._block, 0), repeated=True)):
@@ -193,7 +202,7 @@ class ResponsesDecoder(EventDecoder):
             self._place = ()
         self._more.extend(said[1:])
         if is_done:
-            self._cite_again(_item_sources(item), name)
+            self._take_beside(item, name)
         return said[0] if said else None
 
     def _take_item(self, item: Item, index: Count, name: str, *, is_done: bool) -> list[Delta]:
@@ -249,7 +258,7 @@ class ResponsesDecoder(EventDecoder):
                 self._more.extend([piece] if piece else [])
             elif spoken.isdisjoint(kind for kind, _ in _item_words(item)):
                 self._more.extend(self._words_of(item, name))
-            self._cite_again(_item_sources(item), name)
+            self._take_beside(item, name)
         self._cite_again(response.citations, name)
         if not self._spoken.reply and (text := words(response.output_text)):
             self._more.append(self._say(_TEXT, text, name, (name,)))

@@ -66,6 +66,7 @@ class Item(msgspec.Struct):
     summary: Any = None
     results: Any = None
     action: Any = None
+    result: Any = None  # of a generated picture
 
 
 class ItemEvent(msgspec.Struct):

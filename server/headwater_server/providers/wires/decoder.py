@@ -25,6 +25,7 @@ from headwater_server.domain.chunks import Delta, Finish, FinishReason, Provider
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.wires import errors, finish_words
 from headwater_server.providers.wires.beside_text.citations import Citations, read_citations
+from headwater_server.providers.wires.beside_text.images import Images
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
 from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
@@ -63,6 +64,7 @@ class StreamDecoder(ABC, Generic[Message]):
         self._joiner = SurrogateJoiner()
         self._calls = ToolCalls()
         self._citations = Citations()
+        self._images = Images()
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -96,6 +98,11 @@ class StreamDecoder(ABC, Generic[Message]):
         """The new ones of the citations in a value; None for none."""
         new = self._citations.add(read_citations(value, block), repeated=repeated)
         return Delta(event_type=event_type, block=block, citations=new) if new else None
+
+    def _show(self, value: Any, event_type: str = "", block: int = 0) -> None:
+        """Leaves the new ones of the pictures in a value in `_more`, each for itself."""
+        for image in self._images.new(value):
+            self._more.append(Delta(event_type=event_type, block=block, images=[image]))
 
     def _at_end(self) -> None:
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
@@ -179,6 +186,8 @@ class StreamDecoder(ABC, Generic[Message]):
         self._final.citations = self._citations.found
         if self._citations.dropped:
             self._final.metadata["dropped_citations"] = self._citations.dropped
+        if self._images.dropped:
+            self._final.metadata["dropped_images"] = self._images.dropped
         events.append(self._final)
 
 

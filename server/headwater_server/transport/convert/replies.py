@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, FinishReason, StreamStats, ToolCallDelta, Usage
 from headwater_server.domain.citations import Citation, SourceUnit
+from headwater_server.domain.messages import Image
 from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
@@ -41,7 +42,7 @@ def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     if delta.block:
         message.block_index = delta.block
     rarer = delta.thinking or delta.tool_calls or delta.refusal or delta.thinking_signature or delta.redacted_thinking
-    if rarer or delta.citations:
+    if rarer or delta.citations or delta.images:
         _add_rarer(message, delta)
     return message
 
@@ -53,6 +54,8 @@ def _add_rarer(message: agent_pb2.StreamChunk, delta: Delta) -> None:
     message.refusal = delta.refusal
     if delta.tool_calls:
         message.tool_call_deltas.extend(_tool_call_delta(call) for call in delta.tool_calls)
+    if delta.images:
+        message.images.extend(_image(image) for image in delta.images)
     if delta.citations:
         message.citations.extend(_citation(citation) for citation in delta.citations)
 
@@ -109,6 +112,7 @@ def run_response(
         provider=stream.provider,
         provider_request_id=final.provider_request_id,
         message=chat_message(final.message) if final.message else None,
+        images=map(_image, reply.images),
         citations=map(_citation, finish.citations),
     )
 
@@ -150,6 +154,12 @@ def timestamp(seconds: float) -> Timestamp:
     """Seconds since the epoch as a Timestamp, to the microsecond."""
     whole = int(seconds)
     return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1_000_000) * 1000)
+
+
+def _image(image: Image) -> agent_pb2.Image:
+    if image.url:
+        return agent_pb2.Image(url=image.url)
+    return agent_pb2.Image(data=image.data, media_type=image.media_type)
 
 
 def _citation(citation: Citation) -> agent_pb2.Citation:

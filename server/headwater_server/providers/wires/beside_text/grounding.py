@@ -38,7 +38,7 @@ class Grounding:
             self._pieces.clear()
 
     def read(self, metadata: Any, citation_metadata: Any, url_metadata: Any) -> Iterator[Citation]:
-        """The citations in what a candidate says beside its text."""
+        """The citations in the fields that a candidate has beside its text."""
         text = "".join(self._pieces).encode("utf-8", "replace")
         for each in _dicts(metadata):
             yield from self._grounding(each, text)
