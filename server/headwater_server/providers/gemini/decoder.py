@@ -138,7 +138,7 @@ class GeminiDecoder(EventDecoder):
         self._kind = "" if signature else kind
         if kind == "content":
             self._grounding.add_text(text, self._block)
-        delta = Delta(block=self._block, provider_data=_data(thoughtSignature=signature))
+        delta = Delta(block=self._block, provider_data=_data(thoughtSignature=signature) if signature else None)
         setattr(delta, kind, text)
         return delta
 

@@ -107,7 +107,9 @@ class ResponsesDecoder(EventDecoder):
 
     def _delta(self, name: str, data: bytes) -> Delta | None:
         event = DELTA.decode(data)
-        text = event.delta if event.delta.__class__ is str else words(event.delta)
+        text = event.delta
+        if text.__class__ is not str:
+            text = words(text)
         if not text:
             return None
         kind = _DELTA_KINDS[name]

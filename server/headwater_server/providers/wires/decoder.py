@@ -151,7 +151,8 @@ class StreamDecoder(ABC, Generic[Message]):
                 self._end(events)
                 return
             if delta is not None:
-                self._said = self._said or delta.citations is None or delta.is_part()
+                if not self._said:
+                    self._said = delta.citations is None or delta.is_part()
                 events.extend(self._joiner.join(delta))
             if self._more:
                 self._add_more(events)
