@@ -41,7 +41,9 @@ from headwater_server.workflows.workers.pool import WorkerPool
 VERSION = version("headwater")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-_NO_PROVIDER = "set OPENAI_API_KEY or another provider's key, or OLLAMA_HOST, or serve with --local or --scripted"
+_NO_PROVIDER = (
+    "set OPENAI_API_KEY, ANTHROPIC_API_KEY or a key of another, or OLLAMA_HOST, or serve with --local or --scripted"
+)
 
 log = structlog.get_logger("headwater.server")
 

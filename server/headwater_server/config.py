@@ -7,9 +7,10 @@ the file that holds one, or the command that prints one.
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -115,6 +116,11 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
 """Which variable sets which key of the server. An empty variable is as good as none."""
 
 
+_PREFIX = "HEADWATER_"
+_OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_TARGET", "HEADWATER_TOKEN", "HEADWATER_COMPLETE")
+_ALIKE = 0.8  # of 1; PORTS and PORT are 0.89, SERVICE_PORT and PORT 0.5
+
+
 CONFIG_EXIT = 78
 """The exit code of a program whose settings have mistakes: EX_CONFIG of sysexits.h."""
 
@@ -178,6 +184,8 @@ def load(
     """
     if file is None and environment.get("HEADWATER_CONFIG"):
         file = Path(environment["HEADWATER_CONFIG"])
+    if mistakes := sorted(_misspelt(environment)):
+        raise ConfigError(mistakes)
     values: Layer = {}
     origins: dict[tuple[str, ...], str] = {}
     for name, kind in TYPES.items():
@@ -297,7 +305,7 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
     path = tuple(keys)
     named = origins.get(path) or origins.get(path[:-1]) or ".".join(path)
     if error["type"] == "extra_forbidden":
-        cure = "; name the variable that holds the key in api_key_env" if path[-1] == "api_key" else ""
+        cure = "; name the variable that holds the key in api_key_env" if path[-1] == "api_key" else _meant(location)
         return f"{named}: there is no such setting{cure}"
     if error["type"] == "tuple_type":
         return f"{named}: must be a list"
@@ -306,6 +314,29 @@ def _mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple
     if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return f"{'.'.join(path)}: needs type, one of {', '.join(TYPES)}"
     return f"{named}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _meant(location: tuple[int | str, ...]) -> str:
+    """The end of the error for a key of a file that does not exist: the key that it almost is."""
+    table, key = location[:-1], str(location[-1])
+    if not table and key in ServerSettings.model_fields:
+        return f"; did you mean server.{key}?"
+    known: Collection[str] = Settings.model_fields
+    if table:
+        known = (ServerSettings if table[0] == "server" else TYPES[str(table[2])].settings).model_fields
+    close = difflib.get_close_matches(key[:100], known, n=1)
+    return f"; did you mean {'.'.join(str(each) for each in (*table[:2], close[0]))}?" if close else ""
+
+
+def _misspelt(environment: Mapping[str, str]) -> Iterator[str]:
+    """A mistake for each variable that is almost one of Headwater's. Others are not ours: Kubernetes sets many."""
+    known = {*(variable for variable, _, _ in _variables()), *_OTHER_VARIABLES}
+    endings = [name.removeprefix(_PREFIX) for name in known if name.startswith(_PREFIX)]
+    for variable, text in environment.items():
+        if text and variable.startswith(_PREFIX) and variable not in known:
+            ending = variable.removeprefix(_PREFIX)[:100]
+            if close := difflib.get_close_matches(ending, endings, n=1, cutoff=_ALIKE):
+                yield f"{variable}: there is no such variable; did you mean {_PREFIX}{close[0]}?"
 
 
 def _secrets(

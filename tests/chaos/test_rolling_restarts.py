@@ -39,7 +39,7 @@ def client_calls(target: str) -> list[Call]:
         assert (await agent.arun("a b c")).content == "a b c"
 
     async def validate() -> None:
-        assert await service.validate(server, WORKFLOW, "") == []
+        assert not (await service.validate(server, WORKFLOW, "")).violations
 
     async def start() -> None:
         request = StartWorkflowRunRequest(workflow=WORKFLOW, request_id=uuid.uuid4().hex)

@@ -28,6 +28,7 @@ class Proxy(grpc.GenericRpcHandler):
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.refusals = 0
         self.tokens: set[str] = set()  # those that it lets in; empty for all
+        self.methods: list[str] = []  # of the calls so far
         self._channel = channel
         self._attached: list[Any] = []
 
@@ -37,6 +38,7 @@ class Proxy(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         attaching = details.method.endswith("/Attach")
+        self.methods.append(details.method.rpartition("/")[2])
 
         async def stream(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             token = dict(context.invocation_metadata() or ()).get("authorization")
@@ -145,6 +147,8 @@ async def test_a_token_function_that_fails_for_a_moment_does_not_end_the_worker(
         agent = WorkflowAgent(target=target, token=token)
         running = asyncio.create_task(agent.execute_workflow(two_steps(agent, begun, finish)))
         await asyncio.wait_for(begun.wait(), 10)
+        while "WatchWorkflowRun" not in proxy.methods:  # it asks for the token too
+            await asyncio.sleep(0.01)
         broken = True
         proxy.cut()
         while len(failures) < 2:

@@ -84,7 +84,7 @@ def check(outcome: Outcome) -> None:
                 or event.thinking
                 or event.thinking_signature
                 or event.redacted_thinking
-                or (event.refusal or event.tool_calls)
+                or (event.refusal or event.tool_calls or event.citations or event.images)
             )
     if outcome.error is not None:
         outcome.error.message.encode()
@@ -99,8 +99,8 @@ def texts(value: Any) -> list[str]:
         return [text for pair in value.items() for item in pair for text in texts(item)]
     if isinstance(value, list):
         return [text for item in value for text in texts(item)]
-    if hasattr(value, "__dataclass_fields__"):
-        return [text for name in value.__dataclass_fields__ for text in texts(getattr(value, name))]
+    if fields := getattr(value, "__dataclass_fields__", None) or getattr(value, "__struct_fields__", None):
+        return [text for name in fields for text in texts(getattr(value, name))]
     return []
 
 

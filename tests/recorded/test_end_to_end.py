@@ -165,6 +165,20 @@ async def test_a_failure_arrives_as_its_exception_with_what_had_come(server, nam
     assert error.metadata["provider"] == CHAT[name].about["provider"]
 
 
+async def test_citations_arrive_with_the_stream_its_end_and_the_whole_reply(server):
+    played = await play_fixture(server, CHAT["anthropic-citations"])
+    expected = {
+        "title": "Bridges",
+        "quoted_text": "opened in March 1932",
+        "source_id": "0",
+        "source_range": {"unit": "characters", "start": 10, "end": 30},
+    }
+    assert [chunk.metadata["citations"] for chunk in played.chunks if "citations" in chunk.metadata] == 2 * [[expected]]
+    assert played.final["citations"] == [expected]
+    agent = Agent(provider="anthropic", model="claude-sonnet-5-5@anthropic-citations", target=server.target)
+    assert (await agent.arun("When?")).citations == [expected]
+
+
 def assert_text(text: str, expected: Any) -> None:
     if isinstance(expected, dict):
         assert hashlib.sha256(text.encode()).hexdigest() == expected["sha256"]

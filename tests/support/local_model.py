@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http.client import HttpClient
@@ -52,4 +54,5 @@ async def _serve(directory: Path, streaming: bool) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(_serve(Path(sys.argv[1]), sys.argv[2] == "streaming"))

@@ -96,6 +96,43 @@ def test_further_servers_that_speak_openai_come_from_the_file(tmp_path):
     assert config.configured == {"vllm"}
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("HEADWATER_PROCESES", "HEADWATER_PROCESSES"),
+        ("HEADWATER_DEFALT_MODEL", "HEADWATER_DEFAULT_MODEL"),
+        ("HEADWATER_SCRIPTD", "HEADWATER_SCRIPTED"),
+        ("HEADWATER_CONFG", "HEADWATER_CONFIG"),
+    ],
+)
+def test_a_misspelt_variable_is_a_mistake_that_names_the_nearest(variable, meant):
+    with pytest.raises(ConfigError) as caught:
+        load(None, {variable: "1"})
+    assert caught.value.mistakes == [f"{variable}: there is no such variable; did you mean {meant}?"]
+
+
+def test_variables_that_are_not_ours_do_not_matter():
+    kubernetes = {"HEADWATER_SERVICE_HOST": "1.2.3.4", "HEADWATER_SERVICE_PORT_GRPC": "1", "HEADWATER_PORT_1_TCP": "x"}
+    assert load(None, {**kubernetes, "HEADWATER_OWNER": "us", "HEADWATER_PROCESES": ""}).settings.server.processes == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "meant"),
+    [
+        ("[server]\nprot = 1\n", "server.prot in {file}", "server.port"),
+        ("port = 1\n", "port in {file}", "server.port"),
+        ("[provider.openai]\nmodels = []\n", "provider", "providers"),
+        ("[providers.openai]\nbase_ulr = 1\n", "providers.openai.base_ulr in {file}", "providers.openai.base_url"),
+    ],
+)
+def test_a_misspelt_key_of_the_file_is_a_mistake_that_names_the_nearest(tmp_path, text, key, meant):
+    file = tmp_path / "headwater.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert caught.value.mistakes == [f"{key.format(file=file)}: there is no such setting; did you mean {meant}?"]
+
+
 def test_every_mistake_is_named_with_the_key_as_it_was_written(tmp_path):
     file = written(
         tmp_path,
@@ -108,7 +145,7 @@ def test_every_mistake_is_named_with_the_key_as_it_was_written(tmp_path):
     assert len(lines) == 7
     for words in (
         f"server.log_level in {file}: Input should be 'debug'",
-        f"server.prot in {file}: there is no such setting",
+        f"server.prot in {file}: there is no such setting; did you mean server.port?",
         "providers.a: needs type, one of openai",
         f"providers.b.base_url in {file}: must begin with http",
         "providers.c.base_url: is missing",

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from headwater_server.domain.messages import Message, ToolCall
+from headwater_server.domain.citations import Citation
+from headwater_server.domain.messages import Image, Message, ToolCall
 
 
 class FinishReason(Enum):
@@ -45,7 +46,7 @@ class Usage:
 
 @dataclass(slots=True)
 class ToolCallDelta:
-    """A piece of a call: `index` counts the calls of a reply from 0; `id` and `name` come on a call's first piece.
+    """A piece of a call: `index` counts the calls of a reply from 0; `name` is the next piece of the tool's name.
 
     Attributes:
         provider_data: the data that the provider wants back with the call, as JSON text.
@@ -70,6 +71,8 @@ class Delta(msgspec.Struct, gc=False):
         tool_calls: pieces of tool calls.
         event_type: the provider's name of the event, where it names events.
         block: which content block of the reply, where the provider counts them; text of two blocks is never merged.
+        citations: sources that came here.
+        images: pictures that came here. A delta with pictures has no text.
         provider_data: the data that the provider wants back with this text or thinking, or as an item of the reply when
             nothing else is set, as JSON text. It is for the assistant message alone, no chunk has it.
     """
@@ -83,11 +86,17 @@ class Delta(msgspec.Struct, gc=False):
     event_type: str = ""
     block: int = 0
     provider_data: str | None = None
+    citations: list[Citation] | None = None
+    images: list[Image] | None = None
+
+    def is_part(self) -> bool:
+        """Whether there is anything in it for a part of the assistant message."""
+        marks = self.thinking_signature or self.redacted_thinking or self.tool_calls
+        return bool(self.content or self.thinking or self.refusal or marks)
 
     def says_something(self) -> bool:
         """Whether there is anything in it for a chunk."""
-        marks = self.thinking_signature or self.redacted_thinking or self.tool_calls
-        return bool(self.content or self.thinking or self.refusal or marks)
+        return self.is_part() or self.citations is not None or self.images is not None
 
 
 @dataclass(slots=True)
@@ -101,6 +110,7 @@ class Finish:
         usage: token counts; None where the provider reported none at all.
         event_type: the provider's name of the event, where it names events.
         metadata: further facts in the provider's words; JSON values.
+        citations: all sources of the reply.
     """
 
     reason: FinishReason
@@ -109,6 +119,7 @@ class Finish:
     usage: Usage | None = None
     event_type: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    citations: list[Citation] = field(default_factory=list)
 
 
 ProviderEvent: TypeAlias = Delta | Finish

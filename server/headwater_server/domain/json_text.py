@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
+
+_FENCE = re.compile(r"\s*```(?:json)?[ \t\r]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
@@ -25,6 +28,13 @@ def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
     if text.count("[") + text.count("{") > depth and _is_deep(value, depth):
         raise _too_deep()
     return value
+
+
+def unfenced(text: str) -> str:
+    """A reply that is to be JSON, without the byte order mark and fence of Markdown that some models put around it."""
+    text = text.removeprefix("\ufeff")
+    fenced = _FENCE.fullmatch(text)
+    return (fenced[1] if fenced else text).strip()
 
 
 def to_json(value: Any) -> str:

@@ -32,3 +32,6 @@ MAX_VIOLATIONS = 100
 
 MAX_MESSAGE_BYTES = 3 * 1024 * 1024
 """The largest message that is sent: stubs refuse more than 4 MiB unless their options say otherwise."""
+
+MAX_IMAGE_BYTES = MAX_MESSAGE_BYTES - 256 * 1024
+"""The largest picture of a reply: it is sent whole, in one message."""

@@ -115,11 +115,19 @@ Part: TypeAlias = Text | Image | Thinking | RedactedThinking | Opaque | ToolCall
 
 
 @dataclass(frozen=True, slots=True)
+class CacheHint:
+    """Asks the provider to keep the prompt up to a place, for so many seconds at least; None: its default."""
+
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation; `cache` asks to keep the prompt up to its end."""
 
     role: Role
     parts: tuple[Part, ...]
+    cache: CacheHint | None = None
 
     @property
     def text(self) -> str:
@@ -129,12 +137,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool the model may call; `parameters` is its JSON Schema, keys in the caller's order."""
+    """A tool the model may call; `parameters` is its JSON Schema, keys in the caller's order.
+
+    `cache` asks to keep the prompt up to this tool.
+    """
 
     name: str
     description: str
     parameters: dict[str, Any]
     strict: bool | None = None
+    cache: CacheHint | None = None
 
 
 class ToolChoiceMode(Enum):

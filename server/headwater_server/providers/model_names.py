@@ -7,6 +7,9 @@ from urllib.parse import quote
 
 from headwater_server.domain.errors import invalid
 
+MISTRALS = re.compile(r"mi[sx]tral|ministral|magistral|codestral|devstral|pixtral", re.IGNORECASE)
+"""Found in the names of Mistral's models, at any service."""
+
 
 def base_name(model: str) -> str:
     """The name without `@something` (a date, a deployment), which does not name the model."""

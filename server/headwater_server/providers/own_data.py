@@ -29,7 +29,7 @@ def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatReque
 
     def own(message: Message) -> Message:
         parts = (_without_data(part) if is_foreign(part) else part for part in message.parts)
-        return Message(message.role, tuple(parts))
+        return replace(message, parts=tuple(parts))
 
     return replace(request, messages=tuple(own(message) for message in request.messages))
 

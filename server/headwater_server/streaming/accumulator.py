@@ -9,6 +9,7 @@ from io import StringIO
 from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.messages import (
+    Image,
     Message,
     Opaque,
     Part,
@@ -125,7 +126,7 @@ class MessageAccumulator:
             self._part("text", delta.block, delta.provider_data).text.write(delta.content)
         for call in delta.tool_calls or ():
             self._part("call", call.index, None)
-        if delta.provider_data is not None and not delta.says_something():
+        if delta.provider_data is not None and not delta.is_part():
             self._part("opaque", len(self._parts), delta.provider_data)
         self._size += len(delta.content) + len(delta.thinking)
         self._size += len(delta.thinking_signature) + len(delta.redacted_thinking)
@@ -176,14 +177,16 @@ class _Part:
 
 
 class ReplyAccumulator:
-    """Collects the text, the thinking and the words of refusal of a reply.
+    """Collects the text, the thinking, the words of refusal and the pictures of a reply.
 
     Attributes:
-        size: characters so far.
+        size: characters, and bytes of pictures, so far.
+        images: the pictures.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.images: list[Image] = []
         self._content: list[str] = []
         self._thinking: list[str] = []
         self._refusal: list[str] = []
@@ -194,6 +197,9 @@ class ReplyAccumulator:
         self._thinking.append(chunk.delta.thinking)
         self._refusal.append(chunk.delta.refusal)
         self.size += len(chunk.delta.content) + len(chunk.delta.thinking) + len(chunk.delta.refusal)
+        for image in chunk.delta.images or ():
+            self.images.append(image)
+            self.size += len(image.data) + PART_COST
 
     @property
     def content(self) -> str:

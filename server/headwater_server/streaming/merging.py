@@ -55,6 +55,8 @@ def _kind(delta: Delta) -> str:
     """The field in which the delta can be merged or split; empty for a delta with another field or with several."""
     if delta.tool_calls or delta.thinking_signature or delta.redacted_thinking or delta.refusal:
         return ""
+    if delta.citations or delta.images:
+        return ""
     if delta.content:
         return "" if delta.thinking else "content"
     return "thinking" if delta.thinking else ""
@@ -90,12 +92,12 @@ def _split(delta: Delta) -> Iterator[Delta]:
             head = (call.id, call.name) if i == 0 else ("", "")
             part = ToolCallDelta(call.index, *head, arguments=text)
             yield Delta(tool_calls=[part], event_type=delta.event_type, block=delta.block)
-    for field in ("thinking_signature", "redacted_thinking"):
+    for field in ("thinking_signature", "redacted_thinking", "citations", "images"):
         if value := getattr(delta, field):
             yield _part(delta, field, value)
 
 
-def _part(delta: Delta, field: str, value: str) -> Delta:
+def _part(delta: Delta, field: str, value: object) -> Delta:
     part = Delta(event_type=delta.event_type, block=delta.block)
     setattr(part, field, value)
     return part

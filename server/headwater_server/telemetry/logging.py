@@ -60,7 +60,8 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
 
 def _wants_colours() -> bool:
     """False in a file, on a terminal that has none, and where NO_COLOR (https://no-color.org) is set."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+    is_dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
+    return sys.stderr.isatty() and not is_dumb and not os.environ.get("NO_COLOR")
 
 
 def _process(index: int) -> structlog.typing.Processor:

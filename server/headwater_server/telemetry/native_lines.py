@@ -17,7 +17,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -58,6 +58,8 @@ def native_lines_as_events(form: Form) -> Iterator[None]:
             reader.join(END_SECONDS)
             faulthandler.disable()
             sys.stderr = usual
+            with suppress(OSError):  # the reader of the log has left: the rest cannot be written
+                direct.close()
 
 
 def _log_lines(source: int) -> None:

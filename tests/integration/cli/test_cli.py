@@ -102,6 +102,13 @@ def test_a_closed_pipe_is_no_error_message(server):
     assert (done.stdout, done.stderr) == ("This ", "")
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "stream --help", "config"])
+def test_a_full_disk_is_one_line(command):
+    program = f"{sys.executable} -m headwater.cli {command} > /dev/full"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, env=clean_environment(), check=False)
+    assert (done.returncode, done.stderr) == (1, "headwater: No space left on device\n")
+
+
 def on_a_terminal(*args: str) -> str:
     """The output of `headwater ARGS` on a terminal."""
     ours, theirs = pty.openpty()

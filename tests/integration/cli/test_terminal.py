@@ -137,7 +137,9 @@ def test_words_wrap_at_the_width_and_the_model_is_named_until_the_first_token(ta
     assert terminal.process.returncode == 0
 
 
-@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
+@pytest.mark.parametrize(
+    "variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": ""}], ids=["NO_COLOR", "dumb", "none"]
+)
 def test_without_colours_no_letter_is_faint(target, variables):
     with Terminal("stream", "--target", target, "hello", **variables) as terminal:
         written = terminal.rest()

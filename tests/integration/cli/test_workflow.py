@@ -131,7 +131,9 @@ def test_a_workflow_may_come_from_standard_input(target):
 
 
 def test_a_failed_run_exits_with_1_and_says_how_to_go_on(target, tmp_path):
-    done = workflow(target, "run", plan(tmp_path, step("a"), step("b", "a"), scripted={"fail_reason": "INTERNAL"}))
+    done = workflow(
+        target, "run", plan(tmp_path, step("a"), step("b", "a"), scripted={"fail_reason": "PROVIDER_REJECTED_REQUEST"})
+    )
     assert done.returncode == 1
     run_id, *lines = done.stdout.splitlines()
     assert lines[1].startswith("a: failed after ")

@@ -35,6 +35,11 @@ def test_a_dataclass_is_a_form_of_a_reply_too(agent: Agent, service: FakeAgentSe
     assert agent.run("?", response_format=Forecast).parsed == Forecast([Weather(city="Bern", degrees=20)])
 
 
+def test_a_fence_of_markdown_is_no_part_of_the_value(agent: Agent, service: FakeAgentService) -> None:
+    service.reply = lambda request, context: say('```json\n{"city": "Bern", ', '"degrees": 20}\n```')
+    assert agent.run("?", response_format=Weather).parsed == Weather(city="Bern", degrees=20)
+
+
 async def test_a_reply_that_is_none_of_its_class_keeps_its_text(agent: Agent, service: FakeAgentService) -> None:
     service.reply = lambda request, context: say('{"city": "Bern", "degrees": "hot"}')
     reply = await agent.arun("?", response_format=Weather)

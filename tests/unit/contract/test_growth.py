@@ -28,10 +28,11 @@ ADDITIONS = {
         "AttachResponse.kind": "TaskChunkAck chunk_ack = 100;",
         "TaskCancellation": "} message TaskChunkAck {",
     },
-    "citations, pictures, log probabilities": {
-        "StreamChunk": "repeated Citation citations = 100; repeated Image images = 101;",
-        "Image": "} message Citation {",
-        "RunResponse": "repeated Image images = 100;",
+    "log probabilities": {
+        "StreamChunk": "repeated TokenLogprob logprobs = 100;",
+        "Image": "} message TokenLogprob {",
+        "RunResponse": "repeated TokenLogprob logprobs = 100;",
+        "AgentConfig": "optional bool logprobs = 100;",
     },
     "resume of a stream": {
         "StreamRequest": "bool resumable = 100;",

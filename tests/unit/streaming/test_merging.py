@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
+from headwater_server.domain.citations import Citation
+from headwater_server.domain.messages import Image
 from headwater_server.streaming import merging
 from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS, MAX_MERGED_CHARACTERS, merge
 
@@ -40,6 +42,9 @@ def test_text_that_came_together_is_merged_and_the_sequence_counts_all_of_it():
         Delta(thinking_signature="sig"),
         Delta(redacted_thinking="data"),
         Delta(tool_calls=[ToolCallDelta(0, "id", "name", "{}")]),
+        Delta(citations=[Citation("https://example.org")]),
+        Delta(content="b", citations=[Citation("https://example.org")]),
+        Delta(images=[Image(b"png", "image/png")]),
     ],
 )
 def test_nothing_is_merged_over_a_delta_that_says_something_else(other):
@@ -73,6 +78,8 @@ def test_a_huge_delta_is_cut_into_pieces_that_fit_a_message():
     [
         Delta(refusal="no" * 500_000),
         Delta(thinking="t" * 600_000, content="c" * 600_000),
+        Delta(content="c" * 600_000, citations=[Citation("https://example.org")]),
+        Delta(content="c" * 600_000, images=[Image(b"png", "image/png")]),
         Delta(tool_calls=[ToolCallDelta(0, "id", "name", "1" * 1_500_000), ToolCallDelta(1, "b", "other")]),
     ],
 )
@@ -85,6 +92,8 @@ def test_whatever_is_huge_is_cut_into_pieces_that_fit_a_message(delta):
     assert [(call.id, call.name) for call in calls if call.id] == [(c.id, c.name) for c in delta.tool_calls or ()]
     assert "".join(call.arguments for call in calls) == "".join(c.arguments for c in delta.tool_calls or ())
     assert all(len(call.arguments) <= MAX_DELTA_CHARACTERS for call in calls)
+    assert [citation for chunk in chunks for citation in chunk.citations or ()] == (delta.citations or [])
+    assert [image for chunk in chunks for image in chunk.images or ()] == (delta.images or [])
 
 
 texts = st.text(max_size=8)

@@ -103,6 +103,7 @@ def test_what_others_report_is_a_fault_without_what_it_quotes(name):
         ({"TERM": "xterm", "NO_COLOR": ""}, True, True),
         ({"TERM": "xterm", "NO_COLOR": "1"}, True, False),
         ({"TERM": "dumb"}, True, False),
+        ({}, True, False),
         ({"TERM": "xterm"}, False, False),
     ],
 )

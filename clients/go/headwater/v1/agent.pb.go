@@ -399,6 +399,63 @@ func (FinishReason) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
+// The unit in which a provider counts within a source.
+type SourceUnit int32
+
+const (
+	// Not known.
+	SourceUnit_SOURCE_UNIT_UNSPECIFIED SourceUnit = 0
+	// Characters, from 0.
+	SourceUnit_SOURCE_UNIT_CHARACTERS SourceUnit = 1
+	// Pages, from 1.
+	SourceUnit_SOURCE_UNIT_PAGES SourceUnit = 2
+	// Blocks of content, from 0.
+	SourceUnit_SOURCE_UNIT_BLOCKS SourceUnit = 3
+)
+
+// Enum value maps for SourceUnit.
+var (
+	SourceUnit_name = map[int32]string{
+		0: "SOURCE_UNIT_UNSPECIFIED",
+		1: "SOURCE_UNIT_CHARACTERS",
+		2: "SOURCE_UNIT_PAGES",
+		3: "SOURCE_UNIT_BLOCKS",
+	}
+	SourceUnit_value = map[string]int32{
+		"SOURCE_UNIT_UNSPECIFIED": 0,
+		"SOURCE_UNIT_CHARACTERS":  1,
+		"SOURCE_UNIT_PAGES":       2,
+		"SOURCE_UNIT_BLOCKS":      3,
+	}
+)
+
+func (x SourceUnit) Enum() *SourceUnit {
+	p := new(SourceUnit)
+	*p = x
+	return p
+}
+
+func (x SourceUnit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SourceUnit) Descriptor() protoreflect.EnumDescriptor {
+	return file_headwater_v1_agent_proto_enumTypes[6].Descriptor()
+}
+
+func (SourceUnit) Type() protoreflect.EnumType {
+	return &file_headwater_v1_agent_proto_enumTypes[6]
+}
+
+func (x SourceUnit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SourceUnit.Descriptor instead.
+func (SourceUnit) EnumDescriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
 // One turn of a conversation.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -407,7 +464,10 @@ type ChatMessage struct {
 	// Short form of a message with one text part. INVALID_ARGUMENT together with `parts`.
 	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// The content, in order. INVALID_ARGUMENT when empty and `content` is empty too.
-	Parts         []*Part `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
+	Parts []*Part `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Asks the provider to keep the prompt up to the end of this message for later requests that begin alike. Anthropic
+	// takes the last four hints of a request, those of tools included. Without effect for providers that take none.
+	Cache         *CacheHint `protobuf:"bytes,4,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -463,6 +523,60 @@ func (x *ChatMessage) GetParts() []*Part {
 	return nil
 }
 
+func (x *ChatMessage) GetCache() *CacheHint {
+	if x != nil {
+		return x.Cache
+	}
+	return nil
+}
+
+// Asks the provider to keep a part of the prompt.
+type CacheHint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For how long at least, above 0 and at most 1 day; INVALID_ARGUMENT otherwise. A provider keeps it for the time
+	// that it offers: Anthropic for 5 minutes or 1 hour. Absent: the provider's default.
+	Ttl           *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CacheHint) Reset() {
+	*x = CacheHint{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CacheHint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CacheHint) ProtoMessage() {}
+
+func (x *CacheHint) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CacheHint.ProtoReflect.Descriptor instead.
+func (*CacheHint) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CacheHint) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 // One piece of a message.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -487,7 +601,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +613,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +626,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Part) GetKind() isPart_Kind {
@@ -645,7 +759,7 @@ type ProviderData struct {
 
 func (x *ProviderData) Reset() {
 	*x = ProviderData{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +771,7 @@ func (x *ProviderData) String() string {
 func (*ProviderData) ProtoMessage() {}
 
 func (x *ProviderData) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +784,7 @@ func (x *ProviderData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderData.ProtoReflect.Descriptor instead.
 func (*ProviderData) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ProviderData) GetProvider() string {
@@ -712,7 +826,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +838,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +851,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Image) GetSource() isImage_Source {
@@ -805,7 +919,7 @@ type Thinking struct {
 
 func (x *Thinking) Reset() {
 	*x = Thinking{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +931,7 @@ func (x *Thinking) String() string {
 func (*Thinking) ProtoMessage() {}
 
 func (x *Thinking) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +944,7 @@ func (x *Thinking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Thinking.ProtoReflect.Descriptor instead.
 func (*Thinking) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Thinking) GetText() string {
@@ -858,7 +972,7 @@ type RedactedThinking struct {
 
 func (x *RedactedThinking) Reset() {
 	*x = RedactedThinking{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +984,7 @@ func (x *RedactedThinking) String() string {
 func (*RedactedThinking) ProtoMessage() {}
 
 func (x *RedactedThinking) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +997,7 @@ func (x *RedactedThinking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedactedThinking.ProtoReflect.Descriptor instead.
 func (*RedactedThinking) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RedactedThinking) GetData() string {
@@ -908,7 +1022,7 @@ type ToolCall struct {
 
 func (x *ToolCall) Reset() {
 	*x = ToolCall{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1034,7 @@ func (x *ToolCall) String() string {
 func (*ToolCall) ProtoMessage() {}
 
 func (x *ToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1047,7 @@ func (x *ToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
 func (*ToolCall) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ToolCall) GetId() string {
@@ -979,7 +1093,7 @@ type ToolResult struct {
 
 func (x *ToolResult) Reset() {
 	*x = ToolResult{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1105,7 @@ func (x *ToolResult) String() string {
 func (*ToolResult) ProtoMessage() {}
 
 func (x *ToolResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1118,7 @@ func (x *ToolResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolResult.ProtoReflect.Descriptor instead.
 func (*ToolResult) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ToolResult) GetToolCallId() string {
@@ -1050,14 +1164,16 @@ type Tool struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Tool_Function
-	Kind          isTool_Kind `protobuf_oneof:"kind"`
+	Kind isTool_Kind `protobuf_oneof:"kind"`
+	// Asks the provider to keep the prompt up to this tool. Tools stand before the messages there.
+	Cache         *CacheHint `protobuf:"bytes,2,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1185,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1198,7 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Tool) GetKind() isTool_Kind {
@@ -1097,6 +1213,13 @@ func (x *Tool) GetFunction() *FunctionTool {
 		if x, ok := x.Kind.(*Tool_Function); ok {
 			return x.Function
 		}
+	}
+	return nil
+}
+
+func (x *Tool) GetCache() *CacheHint {
+	if x != nil {
+		return x.Cache
 	}
 	return nil
 }
@@ -1130,7 +1253,7 @@ type FunctionTool struct {
 
 func (x *FunctionTool) Reset() {
 	*x = FunctionTool{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1265,7 @@ func (x *FunctionTool) String() string {
 func (*FunctionTool) ProtoMessage() {}
 
 func (x *FunctionTool) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1278,7 @@ func (x *FunctionTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionTool.ProtoReflect.Descriptor instead.
 func (*FunctionTool) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FunctionTool) GetName() string {
@@ -1202,7 +1325,7 @@ type ToolChoice struct {
 
 func (x *ToolChoice) Reset() {
 	*x = ToolChoice{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1337,7 @@ func (x *ToolChoice) String() string {
 func (*ToolChoice) ProtoMessage() {}
 
 func (x *ToolChoice) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1350,7 @@ func (x *ToolChoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolChoice.ProtoReflect.Descriptor instead.
 func (*ToolChoice) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ToolChoice) GetChoice() isToolChoice_Choice {
@@ -1290,7 +1413,7 @@ type ResponseFormat struct {
 
 func (x *ResponseFormat) Reset() {
 	*x = ResponseFormat{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1425,7 @@ func (x *ResponseFormat) String() string {
 func (*ResponseFormat) ProtoMessage() {}
 
 func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1438,7 @@ func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResponseFormat.ProtoReflect.Descriptor instead.
 func (*ResponseFormat) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResponseFormat) GetType() ResponseFormatType {
@@ -1360,7 +1483,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1495,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1508,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Timeouts) GetFirstChunk() *durationpb.Duration {
@@ -1462,7 +1585,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1597,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1610,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentConfig) GetModel() string {
@@ -1652,7 +1775,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1787,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1800,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Usage) GetInputTokens() int32 {
@@ -1740,7 +1863,7 @@ type StreamStats struct {
 
 func (x *StreamStats) Reset() {
 	*x = StreamStats{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[15]
+	mi := &file_headwater_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1875,7 @@ func (x *StreamStats) String() string {
 func (*StreamStats) ProtoMessage() {}
 
 func (x *StreamStats) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[15]
+	mi := &file_headwater_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1888,7 @@ func (x *StreamStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamStats.ProtoReflect.Descriptor instead.
 func (*StreamStats) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StreamStats) GetTimeToFirstToken() *durationpb.Duration {
@@ -1803,7 +1926,7 @@ type ToolCallDelta struct {
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// Id of the call; on its first piece, if at all.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// Name of the tool; on its first piece.
+	// The next piece of the tool's name. Most providers send the whole name with the first piece of a call.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// The next piece of the arguments' JSON text.
 	ArgumentsJson string `protobuf:"bytes,4,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
@@ -1813,7 +1936,7 @@ type ToolCallDelta struct {
 
 func (x *ToolCallDelta) Reset() {
 	*x = ToolCallDelta{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[16]
+	mi := &file_headwater_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +1948,7 @@ func (x *ToolCallDelta) String() string {
 func (*ToolCallDelta) ProtoMessage() {}
 
 func (x *ToolCallDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[16]
+	mi := &file_headwater_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +1961,7 @@ func (x *ToolCallDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallDelta.ProtoReflect.Descriptor instead.
 func (*ToolCallDelta) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ToolCallDelta) GetIndex() int32 {
@@ -1867,6 +1990,180 @@ func (x *ToolCallDelta) GetArgumentsJson() string {
 		return x.ArgumentsJson
 	}
 	return ""
+}
+
+// A part of a source.
+type SourceRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The unit of `start` and `end`.
+	Unit SourceUnit `protobuf:"varint,1,opt,name=unit,proto3,enum=headwater.v1.SourceUnit" json:"unit,omitempty"`
+	// The first that belongs to it.
+	Start int32 `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
+	// The first after it.
+	End           int32 `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceRange) Reset() {
+	*x = SourceRange{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceRange) ProtoMessage() {}
+
+func (x *SourceRange) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceRange.ProtoReflect.Descriptor instead.
+func (*SourceRange) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SourceRange) GetUnit() SourceUnit {
+	if x != nil {
+		return x.Unit
+	}
+	return SourceUnit_SOURCE_UNIT_UNSPECIFIED
+}
+
+func (x *SourceRange) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *SourceRange) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+// A source of the reply. One with neither a place in the reply nor `quoted_text` is a source that the provider lists for
+// the whole reply, such as a result of its search.
+type Citation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Address of the source, as the provider wrote it: not checked. Empty for a document or a file without an address.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Title of the source, or name of the file. At most 1,024 characters; longer ones are cut.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// The words of the source, where the provider quotes them. At most 8,192 characters; longer ones are cut.
+	QuotedText string `protobuf:"bytes,3,opt,name=quoted_text,json=quotedText,proto3" json:"quoted_text,omitempty"`
+	// The provider's id or number of a document or a file.
+	SourceId string `protobuf:"bytes,4,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// Content block of the reply that the citation supports, as in StreamChunk.
+	BlockIndex int32 `protobuf:"varint,5,opt,name=block_index,json=blockIndex,proto3" json:"block_index,omitempty"`
+	// The text of that block that it supports: the first character, from 0. Absent where the provider does not say.
+	StartIndex *int32 `protobuf:"varint,6,opt,name=start_index,json=startIndex,proto3,oneof" json:"start_index,omitempty"`
+	// The first character after that text.
+	EndIndex *int32 `protobuf:"varint,7,opt,name=end_index,json=endIndex,proto3,oneof" json:"end_index,omitempty"`
+	// The part of the source, where the provider says.
+	SourceRange   *SourceRange `protobuf:"bytes,8,opt,name=source_range,json=sourceRange,proto3" json:"source_range,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Citation) Reset() {
+	*x = Citation{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Citation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Citation) ProtoMessage() {}
+
+func (x *Citation) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Citation.ProtoReflect.Descriptor instead.
+func (*Citation) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Citation) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Citation) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Citation) GetQuotedText() string {
+	if x != nil {
+		return x.QuotedText
+	}
+	return ""
+}
+
+func (x *Citation) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *Citation) GetBlockIndex() int32 {
+	if x != nil {
+		return x.BlockIndex
+	}
+	return 0
+}
+
+func (x *Citation) GetStartIndex() int32 {
+	if x != nil && x.StartIndex != nil {
+		return *x.StartIndex
+	}
+	return 0
+}
+
+func (x *Citation) GetEndIndex() int32 {
+	if x != nil && x.EndIndex != nil {
+		return *x.EndIndex
+	}
+	return 0
+}
+
+func (x *Citation) GetSourceRange() *SourceRange {
+	if x != nil {
+		return x.SourceRange
+	}
+	return nil
 }
 
 // One message of a stream. `content` alone is the text of the reply; every other field is present only when it says
@@ -1923,14 +2220,20 @@ type StreamChunk struct {
 	ProviderRequestId string `protobuf:"bytes,22,opt,name=provider_request_id,json=providerRequestId,proto3" json:"provider_request_id,omitempty"`
 	// On a reply that ends in tool calls: the assistant message to append to the conversation before the tool results. It
 	// has everything that the provider wants back: text, thinking with signatures, calls, `provider_data`.
-	Message       *ChatMessage `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
+	Message *ChatMessage `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
+	// Sources that the provider names; on the final chunk all of the reply. At most 1,000 in a reply, and 256 Ki characters in
+	// all: `metadata` of the final chunk counts those left out under `dropped_citations`.
+	Citations []*Citation `protobuf:"bytes,24,rep,name=citations,proto3" json:"citations,omitempty"`
+	// Pictures of the reply, each whole. Not repeated on the final chunk, whose `metadata` counts under `dropped_images` those
+	// over 2.75 MiB, those after 1,000, and those that cannot be read.
+	Images        []*Image `protobuf:"bytes,25,rep,name=images,proto3" json:"images,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamChunk) Reset() {
 	*x = StreamChunk{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[17]
+	mi := &file_headwater_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2245,7 @@ func (x *StreamChunk) String() string {
 func (*StreamChunk) ProtoMessage() {}
 
 func (x *StreamChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[17]
+	mi := &file_headwater_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2258,7 @@ func (x *StreamChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamChunk.ProtoReflect.Descriptor instead.
 func (*StreamChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StreamChunk) GetContent() string {
@@ -2119,15 +2422,32 @@ func (x *StreamChunk) GetMessage() *ChatMessage {
 	return nil
 }
 
+func (x *StreamChunk) GetCitations() []*Citation {
+	if x != nil {
+		return x.Citations
+	}
+	return nil
+}
+
+func (x *StreamChunk) GetImages() []*Image {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x18headwater/v1/agent.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/error.proto\"y\n" +
+	"\x18headwater/v1/agent.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/error.proto\"\xa8\x01\n" +
 	"\vChatMessage\x12&\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x12.headwater.v1.RoleR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12(\n" +
-	"\x05parts\x18\x03 \x03(\v2\x12.headwater.v1.PartR\x05parts\"\x8b\x03\n" +
+	"\x05parts\x18\x03 \x03(\v2\x12.headwater.v1.PartR\x05parts\x12-\n" +
+	"\x05cache\x18\x04 \x01(\v2\x17.headwater.v1.CacheHintR\x05cache\"8\n" +
+	"\tCacheHint\x12+\n" +
+	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x8b\x03\n" +
 	"\x04Part\x12\x14\n" +
 	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12+\n" +
 	"\x05image\x18\x02 \x01(\v2\x13.headwater.v1.ImageH\x00R\x05image\x124\n" +
@@ -2164,9 +2484,10 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\acontent\x18\x03 \x01(\tR\acontent\x12/\n" +
 	"\afailure\x18\x04 \x01(\v2\x15.headwater.v1.FailureR\afailure\x12(\n" +
-	"\x05parts\x18\x05 \x03(\v2\x12.headwater.v1.PartR\x05parts\"H\n" +
+	"\x05parts\x18\x05 \x03(\v2\x12.headwater.v1.PartR\x05parts\"w\n" +
 	"\x04Tool\x128\n" +
-	"\bfunction\x18\x01 \x01(\v2\x1a.headwater.v1.FunctionToolH\x00R\bfunctionB\x06\n" +
+	"\bfunction\x18\x01 \x01(\v2\x1a.headwater.v1.FunctionToolH\x00R\bfunction\x12-\n" +
+	"\x05cache\x18\x02 \x01(\v2\x17.headwater.v1.CacheHintR\x05cacheB\x06\n" +
 	"\x04kind\"\x95\x01\n" +
 	"\fFunctionTool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -2252,7 +2573,26 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12%\n" +
-	"\x0earguments_json\x18\x04 \x01(\tR\rargumentsJson\"\xe3\a\n" +
+	"\x0earguments_json\x18\x04 \x01(\tR\rargumentsJson\"c\n" +
+	"\vSourceRange\x12,\n" +
+	"\x04unit\x18\x01 \x01(\x0e2\x18.headwater.v1.SourceUnitR\x04unit\x12\x14\n" +
+	"\x05start\x18\x02 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\x05R\x03end\"\xb5\x02\n" +
+	"\bCitation\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x1f\n" +
+	"\vquoted_text\x18\x03 \x01(\tR\n" +
+	"quotedText\x12\x1b\n" +
+	"\tsource_id\x18\x04 \x01(\tR\bsourceId\x12\x1f\n" +
+	"\vblock_index\x18\x05 \x01(\x05R\n" +
+	"blockIndex\x12$\n" +
+	"\vstart_index\x18\x06 \x01(\x05H\x00R\n" +
+	"startIndex\x88\x01\x01\x12 \n" +
+	"\tend_index\x18\a \x01(\x05H\x01R\bendIndex\x88\x01\x01\x12<\n" +
+	"\fsource_range\x18\b \x01(\v2\x19.headwater.v1.SourceRangeR\vsourceRangeB\x0e\n" +
+	"\f_start_indexB\f\n" +
+	"\n" +
+	"_end_index\"\xc6\b\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
@@ -2281,7 +2621,9 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"tool_calls\x18\x15 \x03(\v2\x16.headwater.v1.ToolCallR\ttoolCalls\x12.\n" +
 	"\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestId\x123\n" +
-	"\amessage\x18\x17 \x01(\v2\x19.headwater.v1.ChatMessageR\amessageB\x10\n" +
+	"\amessage\x18\x17 \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
+	"\tcitations\x18\x18 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
+	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06imagesB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -2320,7 +2662,13 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x1cFINISH_REASON_CONTENT_FILTER\x10\x04\x12\x19\n" +
 	"\x15FINISH_REASON_REFUSAL\x10\x05\x12\x17\n" +
 	"\x13FINISH_REASON_PAUSE\x10\x06\x12\x17\n" +
-	"\x13FINISH_REASON_OTHER\x10\aB\x9a\x01\n" +
+	"\x13FINISH_REASON_OTHER\x10\a*t\n" +
+	"\n" +
+	"SourceUnit\x12\x1b\n" +
+	"\x17SOURCE_UNIT_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16SOURCE_UNIT_CHARACTERS\x10\x01\x12\x15\n" +
+	"\x11SOURCE_UNIT_PAGES\x10\x02\x12\x16\n" +
+	"\x12SOURCE_UNIT_BLOCKS\x10\x03B\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +
 	"AgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
@@ -2336,8 +2684,8 @@ func file_headwater_v1_agent_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_agent_proto_rawDescData
 }
 
-var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_headwater_v1_agent_proto_goTypes = []any{
 	(Role)(0),                     // 0: headwater.v1.Role
 	(ToolChoiceMode)(0),           // 1: headwater.v1.ToolChoiceMode
@@ -2345,71 +2693,82 @@ var file_headwater_v1_agent_proto_goTypes = []any{
 	(ReasoningEffort)(0),          // 3: headwater.v1.ReasoningEffort
 	(UnsupportedParams)(0),        // 4: headwater.v1.UnsupportedParams
 	(FinishReason)(0),             // 5: headwater.v1.FinishReason
-	(*ChatMessage)(nil),           // 6: headwater.v1.ChatMessage
-	(*Part)(nil),                  // 7: headwater.v1.Part
-	(*ProviderData)(nil),          // 8: headwater.v1.ProviderData
-	(*Image)(nil),                 // 9: headwater.v1.Image
-	(*Thinking)(nil),              // 10: headwater.v1.Thinking
-	(*RedactedThinking)(nil),      // 11: headwater.v1.RedactedThinking
-	(*ToolCall)(nil),              // 12: headwater.v1.ToolCall
-	(*ToolResult)(nil),            // 13: headwater.v1.ToolResult
-	(*Tool)(nil),                  // 14: headwater.v1.Tool
-	(*FunctionTool)(nil),          // 15: headwater.v1.FunctionTool
-	(*ToolChoice)(nil),            // 16: headwater.v1.ToolChoice
-	(*ResponseFormat)(nil),        // 17: headwater.v1.ResponseFormat
-	(*Timeouts)(nil),              // 18: headwater.v1.Timeouts
-	(*AgentConfig)(nil),           // 19: headwater.v1.AgentConfig
-	(*Usage)(nil),                 // 20: headwater.v1.Usage
-	(*StreamStats)(nil),           // 21: headwater.v1.StreamStats
-	(*ToolCallDelta)(nil),         // 22: headwater.v1.ToolCallDelta
-	(*StreamChunk)(nil),           // 23: headwater.v1.StreamChunk
-	nil,                           // 24: headwater.v1.AgentConfig.ProviderOptionsEntry
-	nil,                           // 25: headwater.v1.AgentConfig.LabelsEntry
-	(*Failure)(nil),               // 26: headwater.v1.Failure
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 29: google.protobuf.Struct
+	(SourceUnit)(0),               // 6: headwater.v1.SourceUnit
+	(*ChatMessage)(nil),           // 7: headwater.v1.ChatMessage
+	(*CacheHint)(nil),             // 8: headwater.v1.CacheHint
+	(*Part)(nil),                  // 9: headwater.v1.Part
+	(*ProviderData)(nil),          // 10: headwater.v1.ProviderData
+	(*Image)(nil),                 // 11: headwater.v1.Image
+	(*Thinking)(nil),              // 12: headwater.v1.Thinking
+	(*RedactedThinking)(nil),      // 13: headwater.v1.RedactedThinking
+	(*ToolCall)(nil),              // 14: headwater.v1.ToolCall
+	(*ToolResult)(nil),            // 15: headwater.v1.ToolResult
+	(*Tool)(nil),                  // 16: headwater.v1.Tool
+	(*FunctionTool)(nil),          // 17: headwater.v1.FunctionTool
+	(*ToolChoice)(nil),            // 18: headwater.v1.ToolChoice
+	(*ResponseFormat)(nil),        // 19: headwater.v1.ResponseFormat
+	(*Timeouts)(nil),              // 20: headwater.v1.Timeouts
+	(*AgentConfig)(nil),           // 21: headwater.v1.AgentConfig
+	(*Usage)(nil),                 // 22: headwater.v1.Usage
+	(*StreamStats)(nil),           // 23: headwater.v1.StreamStats
+	(*ToolCallDelta)(nil),         // 24: headwater.v1.ToolCallDelta
+	(*SourceRange)(nil),           // 25: headwater.v1.SourceRange
+	(*Citation)(nil),              // 26: headwater.v1.Citation
+	(*StreamChunk)(nil),           // 27: headwater.v1.StreamChunk
+	nil,                           // 28: headwater.v1.AgentConfig.ProviderOptionsEntry
+	nil,                           // 29: headwater.v1.AgentConfig.LabelsEntry
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*Failure)(nil),               // 31: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 33: google.protobuf.Struct
 }
 var file_headwater_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: headwater.v1.ChatMessage.role:type_name -> headwater.v1.Role
-	7,  // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
-	9,  // 2: headwater.v1.Part.image:type_name -> headwater.v1.Image
-	10, // 3: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
-	11, // 4: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
-	12, // 5: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
-	13, // 6: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
-	8,  // 7: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
-	26, // 8: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
-	7,  // 9: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
-	15, // 10: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
-	1,  // 11: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
-	2,  // 12: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
-	27, // 13: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
-	27, // 14: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
-	3,  // 15: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
-	14, // 16: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
-	16, // 17: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
-	17, // 18: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
-	4,  // 19: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
-	18, // 20: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
-	24, // 21: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
-	25, // 22: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
-	27, // 23: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
-	27, // 24: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
-	28, // 25: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
-	22, // 26: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
-	29, // 27: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
-	5,  // 28: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
-	20, // 29: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
-	21, // 30: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
-	12, // 31: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
-	6,  // 32: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
-	29, // 33: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	9,  // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
+	8,  // 2: headwater.v1.ChatMessage.cache:type_name -> headwater.v1.CacheHint
+	30, // 3: headwater.v1.CacheHint.ttl:type_name -> google.protobuf.Duration
+	11, // 4: headwater.v1.Part.image:type_name -> headwater.v1.Image
+	12, // 5: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
+	13, // 6: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
+	14, // 7: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
+	15, // 8: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
+	10, // 9: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
+	31, // 10: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
+	9,  // 11: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
+	17, // 12: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
+	8,  // 13: headwater.v1.Tool.cache:type_name -> headwater.v1.CacheHint
+	1,  // 14: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
+	2,  // 15: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
+	30, // 16: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
+	30, // 17: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
+	3,  // 18: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
+	16, // 19: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
+	18, // 20: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
+	19, // 21: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
+	4,  // 22: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
+	20, // 23: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
+	28, // 24: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
+	29, // 25: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
+	30, // 26: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
+	30, // 27: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
+	6,  // 28: headwater.v1.SourceRange.unit:type_name -> headwater.v1.SourceUnit
+	25, // 29: headwater.v1.Citation.source_range:type_name -> headwater.v1.SourceRange
+	32, // 30: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
+	24, // 31: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
+	33, // 32: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
+	5,  // 33: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
+	22, // 34: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
+	23, // 35: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
+	14, // 36: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
+	7,  // 37: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
+	26, // 38: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
+	11, // 39: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
+	33, // 40: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }
@@ -2418,7 +2777,7 @@ func file_headwater_v1_agent_proto_init() {
 		return
 	}
 	file_headwater_v1_error_proto_init()
-	file_headwater_v1_agent_proto_msgTypes[1].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[2].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Image)(nil),
 		(*Part_Thinking)(nil),
@@ -2426,30 +2785,31 @@ func file_headwater_v1_agent_proto_init() {
 		(*Part_ToolCall)(nil),
 		(*Part_ToolResult)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[3].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[4].OneofWrappers = []any{
 		(*Image_Data)(nil),
 		(*Image_Url)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[9].OneofWrappers = []any{
 		(*Tool_Function)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[9].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[10].OneofWrappers = []any{
+	file_headwater_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[11].OneofWrappers = []any{
 		(*ToolChoice_Mode)(nil),
 		(*ToolChoice_Function)(nil),
 	}
-	file_headwater_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[12].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[14].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[15].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[17].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[16].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[19].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_proto_rawDesc), len(file_headwater_v1_agent_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   20,
+			NumEnums:      7,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

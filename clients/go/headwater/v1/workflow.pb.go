@@ -420,7 +420,8 @@ type Step struct {
 	RunIf RunIf `protobuf:"varint,13,opt,name=run_if,json=runIf,proto3,enum=headwater.v1.RunIf" json:"run_if,omitempty"`
 	// Settings of the agent for this step alone. A field that is set takes the place of the workflow's; `model` and
 	// `provider` are one setting; maps are merged by key. `tools`, `tool_choice` and `parallel_tool_calls` must be empty.
-	// With `response_format` the result is the parsed JSON. Default: the workflow's agent.
+	// `instructions` name values as `action` does. With `response_format` the result is the parsed JSON. Default: the
+	// workflow's agent.
 	Agent         *AgentConfig `protobuf:"bytes,14,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct, Value
 
 from headwater._values.durations import seconds_of
+from headwater._values.images import Image
 from headwater._values.json_values import json_object
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
@@ -16,6 +17,12 @@ _FINISH_PREFIX = "FINISH_REASON_"
 _FINISH_REASONS: dict[int, str] = {
     value.number: value.name.removeprefix(_FINISH_PREFIX).lower()
     for value in agent_pb2.FinishReason.DESCRIPTOR.values
+    if value.number
+}
+_UNIT_PREFIX = "SOURCE_UNIT_"
+_SOURCE_UNITS: dict[int, str] = {
+    value.number: value.name.removeprefix(_UNIT_PREFIX).lower()
+    for value in agent_pb2.SourceUnit.DESCRIPTOR.values
     if value.number
 }
 _WHOLE = 2**53  # beyond it a double no longer holds every whole number
@@ -47,6 +54,10 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
             {"index": delta.index, "id": delta.id, "name": delta.name, "arguments": delta.arguments_json}
             for delta in message.tool_call_deltas
         ]
+    if message.citations:
+        metadata["citations"] = [_citation(citation) for citation in message.citations]
+    if message.images:
+        metadata["images"] = [Image(image.data, image.media_type, image.url) for image in message.images]
     if message.stream_id:
         metadata["stream_id"] = message.stream_id
     if message.model:
@@ -75,6 +86,15 @@ def _add_final_facts(message: agent_pb2.StreamChunk, metadata: dict[str, Any]) -
         metadata["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.provider_request_id:
         metadata["provider_request_id"] = message.provider_request_id
+
+
+def _citation(citation: agent_pb2.Citation) -> dict[str, Any]:
+    """The facts of a citation that are known."""
+    facts = {field.name: value for field, value in citation.ListFields()}
+    if "source_range" in facts:
+        part = citation.source_range
+        facts["source_range"] = {"unit": _SOURCE_UNITS.get(part.unit, ""), "start": part.start, "end": part.end}
+    return facts
 
 
 def _call(call: agent_pb2.ToolCall) -> dict[str, Any]:

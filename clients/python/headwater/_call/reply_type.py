@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from headwater._values.validation import invalid
@@ -9,6 +10,9 @@ from headwater.exceptions import HeadwaterError, ToolError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+# Some models put JSON in a fence of Markdown.
+_FENCE = re.compile(r"\s*```(?:json)?[ \t\r]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 class ReplyType:
@@ -42,6 +46,9 @@ class ReplyType:
         """The value that a reply holds. Raises HeadwaterError."""
         from pydantic import ValidationError
 
+        text = text.removeprefix("\ufeff")
+        if fenced := _FENCE.fullmatch(text):
+            text = fenced[1]
         try:
             return self._adapter.validate_json(text)
         except ValidationError as error:

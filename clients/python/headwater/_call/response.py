@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headwater._call.reply_type import ReplyType
+from headwater._values.images import Image
 from headwater.streaming import StreamChunk
 
 _OF_A_SINGLE_CHUNK = (
@@ -20,6 +21,7 @@ _OF_A_SINGLE_CHUNK = (
     "refusal",
     "tool_call_deltas",
     "tool_results",
+    "images",
 )
 
 
@@ -48,6 +50,16 @@ class AgentResponse:
     parse: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def images(self) -> list[Image]:
+        """The pictures of the reply: bytes with their `media_type`, or a `url`."""
+        return list(self.metadata.get("images", ()))
+
+    @property
+    def citations(self) -> list[dict[str, Any]]:
+        """The sources that the provider named, with the keys that `StreamChunk` lists."""
+        return list(self.metadata.get("citations", ()))
+
+    @property
     def parsed(self) -> Any:
         """The reply as the type that the call gave as `response_format`; None where it gave none.
 
@@ -67,6 +79,7 @@ async def collect_response(
     content: list[str] = []
     thinking: list[str] = []
     refusal: list[str] = []
+    images: list[Image] = []
     calls: list[dict[str, Any]] = []
     metadata: dict[str, Any] = {}
     answered_from = 0
@@ -78,11 +91,14 @@ async def collect_response(
             answered_from = len(content)
         thinking.append(chunk.metadata.get("thinking", ""))
         refusal.append(chunk.metadata.get("refusal", ""))
+        images += chunk.images
         calls += chunk.metadata.get("tool_calls", ())
     for name in _OF_A_SINGLE_CHUNK:
         metadata.pop(name, None)
     if any(refusal):
         metadata["refusal"] = "".join(refusal)
+    if images:
+        metadata["images"] = images
     if calls:
         metadata["tool_calls"] = calls
     parse = None

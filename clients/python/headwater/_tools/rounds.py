@@ -87,6 +87,8 @@ class ToolRounds:
     def _complete(self, chunk: StreamChunk) -> None:
         rounds = [dict(facts) for facts in self._facts]
         chunk.metadata["rounds"] = rounds
+        if cited := [citation for facts in rounds for citation in facts.get("citations", ())]:
+            chunk.metadata["citations"] = cited
         if len(rounds) > 1:
             if any("usage" in facts for facts in rounds):
                 chunk.metadata["usage"] = _sum(facts.get("usage", {}) for facts in rounds)

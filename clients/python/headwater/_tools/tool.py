@@ -20,6 +20,7 @@ from headwater._tools.schema import (
     read_signature,
 )
 from headwater._tools.sloppy import read_object
+from headwater._values.cache import cache_hint
 from headwater._values.json_values import json_text
 from headwater._values.names import all_names_nearest, names_nearest
 from headwater._values.validation import invalid, text
@@ -45,6 +46,8 @@ class Tool(Generic[P, R]):
             waits in `run`, `stream_sync` and the like, under asyncio in the loop's, which it blocks. For things that
             are bound to a thread, such as a connection to SQLite. It cannot be interrupted there, so `tool_timeout`
             counts only once it has returned.
+        cache: True asks the provider to keep the prompt up to this tool for later requests, a number asks it for so
+            many seconds at least. Providers that take no such hint ignore it.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
@@ -54,6 +57,7 @@ class Tool(Generic[P, R]):
         name: its name for the model.
         description: its description for the model.
         thread: whether it runs in a separate thread.
+        cache: whether, or for how many seconds, the provider is asked to keep the prompt up to it.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Tool(Generic[P, R]):
         description: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         thread: bool = True,
+        cache: bool | float = False,
     ) -> None:
         if not callable(function):
             raise invalid("tool", f"must be a function, not {type(function).__name__}")
@@ -79,6 +84,8 @@ class Tool(Generic[P, R]):
         if not thread and is_async(function):
             raise invalid("thread", "has no meaning for an async function, which runs on the event loop; leave it out")
         self.thread = thread
+        self.cache = cache
+        self._cache_hint = cache_hint("cache", cache)
         if parameters is not None and not isinstance(parameters, Mapping):
             raise invalid("parameters", f"must be a JSON Schema, a dict, not {type(parameters).__name__}")
         self._given = None if parameters is None else dict(parameters)
@@ -103,7 +110,7 @@ class Tool(Generic[P, R]):
         if instance is None or not hasattr(self.function, "__get__"):
             return self
         bound = self.function.__get__(instance, owner)
-        return _rebuild(bound, self.name, self.description, self._given, self.thread)
+        return _rebuild(bound, self.name, self.description, self._given, self.thread, self.cache)
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
@@ -111,7 +118,7 @@ class Tool(Generic[P, R]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if getattr(sys.modules.get(self.__module__), self.__qualname__, None) is self:
             return str(self.__qualname__)  # made by the decorator: the module has it under the function's name
-        return _rebuild, (self.function, self.name, self.description, self._given, self.thread)
+        return _rebuild, (self.function, self.name, self.description, self._given, self.thread, self.cache)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -122,7 +129,7 @@ class Tool(Generic[P, R]):
         """Its message in a request."""
         parameters = self._given_json if self._given is not None else json_text(self._field, self.parameters)
         function = agent_pb2.FunctionTool(name=self.name, description=self.description, parameters_json=parameters)
-        return agent_pb2.Tool(function=function)
+        return agent_pb2.Tool(function=function, cache=self._cache_hint)
 
     def bind(self, arguments: str) -> inspect.BoundArguments:
         """The arguments of a call, from the model's JSON text, checked. Raises ArgumentsError."""
@@ -146,9 +153,14 @@ ToolLike: TypeAlias = Tool[..., Any] | Callable[..., Any]
 
 
 def _rebuild(
-    function: Callable[..., Any], name: str, description: str, parameters: Mapping[str, Any] | None, thread: bool
+    function: Callable[..., Any],
+    name: str,
+    description: str,
+    parameters: Mapping[str, Any] | None,
+    thread: bool,
+    cache: bool | float,
 ) -> Tool[..., Any]:
-    return Tool(function, name=name, description=description, parameters=parameters, thread=thread)
+    return Tool(function, name=name, description=description, parameters=parameters, thread=thread, cache=cache)
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -162,7 +174,7 @@ def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, thread: bool = True
+    *, name: str | None = None, description: str | None = None, thread: bool = True, cache: bool | float = False
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -174,6 +186,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     thread: bool = True,
+    cache: bool | float = False,
 ) -> Any:
     """Make a function a tool: `@tool`, or `@tool(name=..., description=...)`. It can still be called as before.
 
@@ -182,13 +195,14 @@ def tool(
         name: its name for the model, 1 to 64 letters, digits, `_` or `-`; None for the function's own name.
         description: its description for the model; None for its docstring.
         thread: whether a sync function runs in a separate thread, or else where the call was made; see `Tool`.
+        cache: whether the provider is asked to keep the prompt up to this tool; see `Tool`.
 
     Raises:
         ValidationError: for a bad name, or a function that cannot be described, such as one with `*args`.
     """
     if function is None:
-        return lambda decorated: Tool(decorated, name=name, description=description, thread=thread)
-    return Tool(function, name=name, description=description, thread=thread)
+        return lambda decorated: Tool(decorated, name=name, description=description, thread=thread, cache=cache)
+    return Tool(function, name=name, description=description, thread=thread, cache=cache)
 
 
 def to_tools(tools: Any) -> tuple[Tool[..., Any], ...]:

@@ -148,7 +148,10 @@ def _cut(path: str) -> str:
 
 
 def _shown(key: Any) -> str:
-    return repr(key)[:100] if isinstance(key, int | float | tuple | bytes | None) else "that is no text"
+    try:
+        return repr(key)[:100] if isinstance(key, int | float | tuple | bytes | None) else "that is no text"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "that is a long number"
 
 
 def checked_json(field: str, value: Any) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from headwater._values.cache import cache_hint, show_cache
 from headwater._values.images import Image, to_image
 from headwater._values.json_values import json_text
 from headwater._values.tool_results import image_parts, result_text, tool_result
@@ -24,10 +25,10 @@ _ROLES: dict[str, agent_pb2.Role] = {
     "tool": agent_pb2.ROLE_TOOL,
 }
 _KEYS: dict[agent_pb2.Role, tuple[str, ...]] = {
-    agent_pb2.ROLE_SYSTEM: ("role", "content"),
-    agent_pb2.ROLE_USER: ("role", "content"),
-    agent_pb2.ROLE_ASSISTANT: ("role", "content", "tool_calls", "interrupted"),
-    agent_pb2.ROLE_TOOL: ("role", "content", "tool_call_id", "name", "is_error"),
+    agent_pb2.ROLE_SYSTEM: ("role", "content", "cache"),
+    agent_pb2.ROLE_USER: ("role", "content", "cache"),
+    agent_pb2.ROLE_ASSISTANT: ("role", "content", "tool_calls", "interrupted", "cache"),
+    agent_pb2.ROLE_TOOL: ("role", "content", "tool_call_id", "name", "is_error", "cache"),
 }
 _PART_KEYS: dict[str, tuple[str, ...]] = {
     "text": ("type", "text", "provider_data"),
@@ -77,8 +78,9 @@ def _message(name: str, value: Any) -> agent_pb2.ChatMessage:
         raise invalid(f"{name}.role", "must be system, user, assistant or tool")
     _check_keys(name, value, _KEYS[role])
     content = value.get("content")
+    cache = cache_hint(f"{name}.cache", value.get("cache"))
     if role == agent_pb2.ROLE_TOOL and (value.get("tool_call_id") or value.get("name")):
-        return agent_pb2.ChatMessage(role=role, parts=[_tool_result(name, {**value, "content": content})])
+        return agent_pb2.ChatMessage(role=role, parts=[_tool_result(name, {**value, "content": content})], cache=cache)
     parts = _parts(f"{name}.content", content) if content is not None else []
     if role == agent_pb2.ROLE_TOOL and not all(part.HasField("tool_result") for part in parts):
         raise invalid(f"{name}.tool_call_id", "is missing; a tool message needs the id of the call that it answers")
@@ -90,7 +92,7 @@ def _message(name: str, value: Any) -> agent_pb2.ChatMessage:
     ]
     if not parts:
         raise invalid(f"{name}.content", "is empty; write a text or a list of parts")
-    return agent_pb2.ChatMessage(role=role, parts=parts)
+    return agent_pb2.ChatMessage(role=role, parts=parts, cache=cache)
 
 
 def _check_keys(name: str, value: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -218,7 +220,8 @@ def to_dict(message: agent_pb2.ChatMessage) -> dict[str, Any]:
     content: Any = parts or message.content
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         content = parts[0]["text"]
-    return {"role": _ROLE_NAMES[message.role], "content": content}
+    shown = {"role": _ROLE_NAMES[message.role], "content": content}
+    return shown | {"cache": show_cache(message.cache)} if message.HasField("cache") else shown
 
 
 def _part_to_dict(part: agent_pb2.Part) -> dict[str, Any]:

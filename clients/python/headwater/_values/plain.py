@@ -61,6 +61,11 @@ def from_json(value: Any, kind: Callable[..., T] | Any) -> Any:
         ValidationError: the value does not fit the type.
         ToolError: pydantic is not installed.
     """
+    return read_as("value", value, kind)
+
+
+def read_as(field: str, value: Any, kind: Callable[..., T] | Any) -> Any:
+    """As `from_json`; the error names the value by `field`."""
     try:
         from pydantic import ValidationError
     except ImportError:
@@ -77,7 +82,7 @@ def from_json(value: Any, kind: Callable[..., T] | Any) -> Any:
             f"{'.'.join(map(str, mistake['loc'][1:])) or 'the value'}: {mistake['msg']}"
             for mistake in error.errors(include_url=False, include_input=False)
         )
-        raise invalid("value", f"is no {name}: {found}") from None
+        raise invalid(field, f"is no {name}: {found}") from None
 
 
 @functools.lru_cache(maxsize=256)

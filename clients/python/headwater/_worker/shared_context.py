@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from headwater._values.json_values import check_key, check_size, exact_json, quoted
-from headwater._values.plain import from_json
+from headwater._values.plain import read_as
 
 T = TypeVar("T")
 
@@ -22,10 +22,10 @@ class Context(dict[str, Any]):
 
         Raises:
             KeyError: there is no such key.
-            ValidationError: the value does not fit the type; this fails the step for good.
+            ValidationError: the value does not fit the type; it names the key, and fails the step for good.
             ToolError: pydantic is not installed.
         """
-        value: T = from_json(self[key], kind)
+        value: T = read_as(f"context[{quoted(key)}]", self[key], kind)
         return value
 
 

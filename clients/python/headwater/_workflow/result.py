@@ -257,7 +257,7 @@ def skipped_in_words(reason: int, because_of: Sequence[str]) -> str:
         case SkipReason.DEPENDENCY_FAILED:
             return f"{names or 'a step it depends on'} failed"
         case SkipReason.DEPENDENCY_SKIPPED:
-            return f"{names or 'a step it depends on'} was skipped"
+            return f"{names or 'a step it depends on'} {'were' if len(because_of) > 1 else 'was'} skipped"
         case SkipReason.NOTHING_FAILED:
             return "no step it depends on failed"
         case _:

@@ -74,11 +74,16 @@ class Group(click.Group):
             # The reader of our output has gone; Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except OSError as error:
-            fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
         except KeyboardInterrupt:
             click.echo(err=True)
             sys.exit(INTERRUPTED)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Reads the command line and runs the command; an output that fails may be that of --help."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
 
 
 def _exit_code(error: HeadwaterError) -> int:

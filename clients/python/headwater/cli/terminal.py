@@ -1,7 +1,7 @@
 """Only a terminal gets these: faint text, a sign of life.
 
 NO_COLOR (https://no-color.org) turns colours and faint text off. TERM=dumb, a terminal that only appends, also turns
-off all that moves the cursor.
+off all that moves the cursor, and so does a TERM that is not set.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def outlive() -> None:
 
 
 def is_dumb() -> bool:
-    """Whether the terminal only appends."""
-    return os.environ.get("TERM") == "dumb"
+    """Whether the terminal only appends. One without a name counts as such, but for those of Windows."""
+    return os.environ.get("TERM", "") in ("", "dumb", "unknown") and os.name != "nt"
 
 
 def is_plain() -> bool:

@@ -4,8 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import type { Failure } from "./error_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Failure } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/agent.proto.
@@ -38,6 +38,14 @@ export declare type ChatMessage = Message<"headwater.v1.ChatMessage"> & {
    * @generated from field: repeated headwater.v1.Part parts = 3;
    */
   parts: Part[];
+
+  /**
+   * Asks the provider to keep the prompt up to the end of this message for later requests that begin alike. Anthropic
+   * takes the last four hints of a request, those of tools included. Without effect for providers that take none.
+   *
+   * @generated from field: headwater.v1.CacheHint cache = 4;
+   */
+  cache?: CacheHint | undefined;
 };
 
 /**
@@ -45,6 +53,27 @@ export declare type ChatMessage = Message<"headwater.v1.ChatMessage"> & {
  * Use `create(ChatMessageSchema)` to create a new message.
  */
 export declare const ChatMessageSchema: GenMessage<ChatMessage>;
+
+/**
+ * Asks the provider to keep a part of the prompt.
+ *
+ * @generated from message headwater.v1.CacheHint
+ */
+export declare type CacheHint = Message<"headwater.v1.CacheHint"> & {
+  /**
+   * For how long at least, above 0 and at most 1 day; INVALID_ARGUMENT otherwise. A provider keeps it for the time
+   * that it offers: Anthropic for 5 minutes or 1 hour. Absent: the provider's default.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 1;
+   */
+  ttl?: Duration | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.CacheHint.
+ * Use `create(CacheHintSchema)` to create a new message.
+ */
+export declare const CacheHintSchema: GenMessage<CacheHint>;
 
 /**
  * One piece of a message.
@@ -355,6 +384,13 @@ export declare type Tool = Message<"headwater.v1.Tool"> & {
     value: FunctionTool;
     case: "function";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Asks the provider to keep the prompt up to this tool. Tools stand before the messages there.
+   *
+   * @generated from field: headwater.v1.CacheHint cache = 2;
+   */
+  cache?: CacheHint | undefined;
 };
 
 /**
@@ -793,7 +829,7 @@ export declare type ToolCallDelta = Message<"headwater.v1.ToolCallDelta"> & {
   id: string;
 
   /**
-   * Name of the tool; on its first piece.
+   * The next piece of the tool's name. Most providers send the whole name with the first piece of a call.
    *
    * @generated from field: string name = 3;
    */
@@ -812,6 +848,110 @@ export declare type ToolCallDelta = Message<"headwater.v1.ToolCallDelta"> & {
  * Use `create(ToolCallDeltaSchema)` to create a new message.
  */
 export declare const ToolCallDeltaSchema: GenMessage<ToolCallDelta>;
+
+/**
+ * A part of a source.
+ *
+ * @generated from message headwater.v1.SourceRange
+ */
+export declare type SourceRange = Message<"headwater.v1.SourceRange"> & {
+  /**
+   * The unit of `start` and `end`.
+   *
+   * @generated from field: headwater.v1.SourceUnit unit = 1;
+   */
+  unit: SourceUnit;
+
+  /**
+   * The first that belongs to it.
+   *
+   * @generated from field: int32 start = 2;
+   */
+  start: number;
+
+  /**
+   * The first after it.
+   *
+   * @generated from field: int32 end = 3;
+   */
+  end: number;
+};
+
+/**
+ * Describes the message headwater.v1.SourceRange.
+ * Use `create(SourceRangeSchema)` to create a new message.
+ */
+export declare const SourceRangeSchema: GenMessage<SourceRange>;
+
+/**
+ * A source of the reply. One with neither a place in the reply nor `quoted_text` is a source that the provider lists for
+ * the whole reply, such as a result of its search.
+ *
+ * @generated from message headwater.v1.Citation
+ */
+export declare type Citation = Message<"headwater.v1.Citation"> & {
+  /**
+   * Address of the source, as the provider wrote it: not checked. Empty for a document or a file without an address.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * Title of the source, or name of the file. At most 1,024 characters; longer ones are cut.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * The words of the source, where the provider quotes them. At most 8,192 characters; longer ones are cut.
+   *
+   * @generated from field: string quoted_text = 3;
+   */
+  quotedText: string;
+
+  /**
+   * The provider's id or number of a document or a file.
+   *
+   * @generated from field: string source_id = 4;
+   */
+  sourceId: string;
+
+  /**
+   * Content block of the reply that the citation supports, as in StreamChunk.
+   *
+   * @generated from field: int32 block_index = 5;
+   */
+  blockIndex: number;
+
+  /**
+   * The text of that block that it supports: the first character, from 0. Absent where the provider does not say.
+   *
+   * @generated from field: optional int32 start_index = 6;
+   */
+  startIndex?: number | undefined;
+
+  /**
+   * The first character after that text.
+   *
+   * @generated from field: optional int32 end_index = 7;
+   */
+  endIndex?: number | undefined;
+
+  /**
+   * The part of the source, where the provider says.
+   *
+   * @generated from field: headwater.v1.SourceRange source_range = 8;
+   */
+  sourceRange?: SourceRange | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.Citation.
+ * Use `create(CitationSchema)` to create a new message.
+ */
+export declare const CitationSchema: GenMessage<Citation>;
 
 /**
  * One message of a stream. `content` alone is the text of the reply; every other field is present only when it says
@@ -985,6 +1125,22 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: headwater.v1.ChatMessage message = 23;
    */
   message?: ChatMessage | undefined;
+
+  /**
+   * Sources that the provider names; on the final chunk all of the reply. At most 1,000 in a reply, and 256 Ki characters in
+   * all: `metadata` of the final chunk counts those left out under `dropped_citations`.
+   *
+   * @generated from field: repeated headwater.v1.Citation citations = 24;
+   */
+  citations: Citation[];
+
+  /**
+   * Pictures of the reply, each whole. Not repeated on the final chunk, whose `metadata` counts under `dropped_images` those
+   * over 2.75 MiB, those after 1,000, and those that cannot be read.
+   *
+   * @generated from field: repeated headwater.v1.Image images = 25;
+   */
+  images: Image[];
 };
 
 /**
@@ -1289,4 +1445,44 @@ export enum FinishReason {
  * Describes the enum headwater.v1.FinishReason.
  */
 export declare const FinishReasonSchema: GenEnum<FinishReason>;
+
+/**
+ * The unit in which a provider counts within a source.
+ *
+ * @generated from enum headwater.v1.SourceUnit
+ */
+export enum SourceUnit {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: SOURCE_UNIT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Characters, from 0.
+   *
+   * @generated from enum value: SOURCE_UNIT_CHARACTERS = 1;
+   */
+  CHARACTERS = 1,
+
+  /**
+   * Pages, from 1.
+   *
+   * @generated from enum value: SOURCE_UNIT_PAGES = 2;
+   */
+  PAGES = 2,
+
+  /**
+   * Blocks of content, from 0.
+   *
+   * @generated from enum value: SOURCE_UNIT_BLOCKS = 3;
+   */
+  BLOCKS = 3,
+}
+
+/**
+ * Describes the enum headwater.v1.SourceUnit.
+ */
+export declare const SourceUnitSchema: GenEnum<SourceUnit>;
 

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import type { AgentConfig, ChatMessage, FinishReason, StreamChunkSchema, StreamStats, ToolCall, Usage } from "./agent_pb.js";
+import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, ToolCall, Usage } from "./agent_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -212,6 +212,20 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
    * @generated from field: headwater.v1.ChatMessage message = 15;
    */
   message?: ChatMessage | undefined;
+
+  /**
+   * The sources that the provider names, as on the final StreamChunk.
+   *
+   * @generated from field: repeated headwater.v1.Citation citations = 16;
+   */
+  citations: Citation[];
+
+  /**
+   * The pictures of the reply.
+   *
+   * @generated from field: repeated headwater.v1.Image images = 17;
+   */
+  images: Image[];
 };
 
 /**

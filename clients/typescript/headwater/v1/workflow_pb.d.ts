@@ -181,7 +181,8 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   /**
    * Settings of the agent for this step alone. A field that is set takes the place of the workflow's; `model` and
    * `provider` are one setting; maps are merged by key. `tools`, `tool_choice` and `parallel_tool_calls` must be empty.
-   * With `response_format` the result is the parsed JSON. Default: the workflow's agent.
+   * `instructions` name values as `action` does. With `response_format` the result is the parsed JSON. Default: the
+   * workflow's agent.
    *
    * @generated from field: headwater.v1.AgentConfig agent = 14;
    */

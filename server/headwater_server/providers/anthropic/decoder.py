@@ -35,6 +35,10 @@ class _Block(msgspec.Struct):
     partial_json: Any = None
     input: Any = None
     data: Any = None  # text in redacted thinking
+    citation: Any = None
+    citations: Any = None
+    content: Any = None  # the results of a search
+    source: Any = None  # of a picture, which some proxies send
 
 
 class _BlockEvent(msgspec.Struct):
@@ -144,7 +148,13 @@ class MessagesDecoder(EventDecoder):
         if block.type == "redacted_thinking" and isinstance(block.data, str) and block.data:
             return Delta(redacted_thinking=block.data, event_type=_START, block=number)
         if block.type in ("text", "thinking"):
+            if cited := self._cite(block.citations, _START, number):
+                self._more.append(cited)
             return _text_delta(block, _START, number)
+        if block.type == "image":
+            self._show({"source": block.source}, _START, number)
+        elif block.type is not None and block.type.startswith("web_"):
+            return self._cite(block.content, _START, number)
         return None
 
     def _block_delta(self, data: bytes) -> Delta | None:
@@ -154,7 +164,8 @@ class MessagesDecoder(EventDecoder):
             return None
         index = event.index
         if delta.partial_json is None:
-            return _text_delta(delta, _DELTA, index if index.__class__ is int else int(index or 0))
+            number = index if index.__class__ is int else int(index or 0)
+            return _text_delta(delta, _DELTA, number) or self._cite(delta.citation, _DELTA, number)
         # Tools that Anthropic runs itself stream their input too; they are no calls for the caller.
         if index not in self._tool_blocks:
             return None
@@ -205,8 +216,9 @@ class MessagesDecoder(EventDecoder):
     def _say_whole_blocks(self) -> None:
         """The blocks that came whole with the message, where none came in pieces."""
         if not self._said:
-            said = [self._begin(block, number) for number, block in enumerate(self._whole_blocks)]
-            self._more.extend(delta for delta in said if delta is not None)
+            for number, block in enumerate(self._whole_blocks):
+                if (delta := self._begin(block, number)) is not None:
+                    self._more.append(delta)
 
     def _error(self, data: bytes) -> None:
         raise stream_error(data)

@@ -13,6 +13,8 @@ _LAST_WITH_SAMPLING = (4, 6)
 _FIRST_WITH_THINKING = (3, 7)
 _FIRST_WITH_EFFORT = (4, 6)
 _FIRST_THAT_ALWAYS_THINKS = (5, 5)
+_FIRST_THAT_BINDS_THINKING = (5, 1)
+_ANYWHERE = re.compile(rf"(?:^|[./]){_VERSION.pattern}")  # behind `anthropic.` or `anthropic/` at other services
 
 
 def takes_sampling(model: str) -> bool:
@@ -38,6 +40,13 @@ def efforts(model: str) -> frozenset[str]:
     taken = ALL_EFFORTS if number > _FIRST_WITH_EFFORT else ALL_EFFORTS - {"xhigh"}
     always_thinks = number >= _FIRST_THAT_ALWAYS_THINKS and not name.startswith("claude-haiku-")
     return taken - {"none"} if always_thinks else taken
+
+
+def binds_thinking(model: str) -> bool:
+    """Whether the model takes thinking back only in the conversation in which it came. Mythos 5.1 takes any."""
+    name = base_name(model)
+    found = _ANYWHERE.search(name)
+    return found is not None and version(found) >= _FIRST_THAT_BINDS_THINKING and "claude-mythos-5-1" not in name
 
 
 def thinks_when_asked(model: str) -> bool:

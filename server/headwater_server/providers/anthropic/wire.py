@@ -24,7 +24,9 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
     ToolResult,
 )
-from headwater_server.providers.anthropic import models
+from headwater_server.providers import call_ids
+from headwater_server.providers.anthropic import caching, models
+from headwater_server.providers.anthropic.binding import binding
 from headwater_server.providers.anthropic.decoder import MessagesDecoder
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.wires import bodies
@@ -52,12 +54,14 @@ class AnthropicWire:
 
     Args:
         default_max_tokens: for requests that set none, since the API wants one.
+        takes_drop: whether the service knows what Anthropic's newest models take (see `binding`).
     """
 
     api = "messages"
 
-    def __init__(self, default_max_tokens: int = 8192) -> None:
+    def __init__(self, default_max_tokens: int = 8192, *, takes_drop: bool = False) -> None:
         self._default_max_tokens = default_max_tokens
+        self._takes_drop = takes_drop
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire. This API has no penalties and no seed; newer models take no sampling parameters at all."""
@@ -70,10 +74,12 @@ class AnthropicWire:
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
+        request = call_ids.with_ids(request, call_ids.ANTHROPIC)
         body: dict[str, Any] = {"model": request.model, "max_tokens": self._default_max_tokens}
-        if system := bodies.instructions(request):
+        if system := caching.system(request):
             body["system"] = system
-        body["messages"] = _messages(request)
+        bound = binding(request, self._takes_drop)
+        body["messages"] = _messages(request, bound.first)
         body["stream"] = True
         sampling = bodies.sampling(request, _SAMPLING, "Anthropic")
         effort, parallel = sampling.pop("reasoning_effort", None), sampling.pop("parallel_tool_calls", None)
@@ -84,6 +90,8 @@ class AnthropicWire:
             body["tool_choice"] = choice
         if effort:
             body |= _effort(effort, request.model)
+        if bound.thinking:
+            body["thinking"] = bound.thinking
         if request.user:
             body["metadata"] = {"user_id": request.user}
         if form := request.response_format:
@@ -92,10 +100,11 @@ class AnthropicWire:
             # Anthropic always holds a reply to its schema, so that `strict` asks for nothing more.
             schema = {"format": {"type": "json_schema", "schema": form.schema}}
             body["output_config"] = body.get("output_config", {}) | schema
+        caching.keep_within_limits(body)
         body = bodies.merge(body, bodies.without_api(request.provider_options))
         sampled = not body.keys().isdisjoint({"temperature", "top_p", "top_k"})
         version = VERSION_WITH_SAMPLING if sampled else VERSION
-        return HttpCall("/v1/messages", body, {"anthropic-version": version})
+        return HttpCall("/v1/messages", body, {"anthropic-version": version, **bound.headers})
 
     def decoder(self, content_type: str) -> MessagesDecoder:
         """See Wire."""
@@ -106,8 +115,13 @@ class AnthropicWire:
         return response_error(status, headers, body)
 
 
-def _messages(request: ChatRequest) -> list[dict[str, Any]]:
+_THINKING = ("thinking", "redacted_thinking")
+
+
+def _messages(request: ChatRequest, first_thinking: int) -> list[dict[str, Any]]:
     """The conversation, in which roles alternate: messages of one role that follow each other are merged.
+
+    Thinking before the message `first_thinking` is left out.
 
     Anthropic refuses text of white space only, and white space at the end of the last message when that is the
     assistant's. It wants the results of tools before the text of their message.
@@ -118,6 +132,9 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
             continue
         role = "assistant" if message.role is Role.ASSISTANT else "user"
         content = _content(message, f"messages[{number}]")
+        if number < first_thinking:
+            content = [block for block in content if block["type"] not in _THINKING]
+        caching.mark_last(content, message.cache)
         if merged and merged[-1]["role"] == role:
             merged[-1]["content"] += content
         elif content:
@@ -171,7 +188,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     ours["input_schema"] = bodies.tool_parameters(tool)
     if tool.strict is not None:
         ours["strict"] = tool.strict
-    return ours
+    return ours | (bodies.cache_mark(tool.cache) if tool.cache else {})
 
 
 def _tool_choice(choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from headwater_server.domain.messages import (
     ToolCall,
     ToolResult,
 )
+from headwater_server.providers import call_ids
 from headwater_server.providers.own_data import data_object
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.result_images import images_after_results
@@ -36,14 +37,14 @@ def contents(request: ChatRequest, needs_signatures: bool) -> list[dict[str, Any
         request: the request.
         needs_signatures: whether the model refuses calls without one.
     """
-    names = bodies.names_of_calls(request)
+    request = call_ids.with_ids(request, call_ids.ANY)
     own_ids = _ids(request)
     turns: list[dict[str, Any]] = []
     for number, message in images_after_results(request.messages):
         if message.role is Role.SYSTEM:
             continue
         role = "model" if message.role is Role.ASSISTANT else "user"
-        parts = _parts(message, f"messages[{number}]", names, own_ids)
+        parts = _parts(message, f"messages[{number}]", own_ids)
         if needs_signatures:
             _sign_first_call(parts)
         if turns and turns[-1]["role"] == role:
@@ -56,12 +57,12 @@ def contents(request: ChatRequest, needs_signatures: bool) -> list[dict[str, Any
     return turns
 
 
-def _parts(message: Message, field: str, names: dict[str, str], own_ids: frozenset[str]) -> list[dict[str, Any]]:
-    found = (_part(part, f"{field}.parts[{number}]", names, own_ids) for number, part in enumerate(message.parts))
+def _parts(message: Message, field: str, own_ids: frozenset[str]) -> list[dict[str, Any]]:
+    found = (_part(part, f"{field}.parts[{number}]", own_ids) for number, part in enumerate(message.parts))
     return [part for part in found if part is not None]
 
 
-def _part(part: Part, field: str, names: dict[str, str], own_ids: frozenset[str]) -> dict[str, Any] | None:
+def _part(part: Part, field: str, own_ids: frozenset[str]) -> dict[str, Any] | None:
     """A part as Google's; None for one that it does not take: blank text, thinking of others."""
     match part:
         case Text():
@@ -83,8 +84,10 @@ def _part(part: Part, field: str, names: dict[str, str], own_ids: frozenset[str]
                 call["id"] = part.id
             return {"functionCall": call} | _signature(part, field)
         case ToolResult():
-            name = part.name or names.get(part.tool_call_id, "")
-            result: dict[str, Any] = {"name": name, "response": {"error" if part.is_error else "output": part.content}}
+            result: dict[str, Any] = {
+                "name": part.name,
+                "response": {"error" if part.is_error else "output": part.content},
+            }
             if part.tool_call_id in own_ids:
                 result["id"] = part.tool_call_id
             return {"functionResponse": result}

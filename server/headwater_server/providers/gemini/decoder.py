@@ -15,6 +15,7 @@ from headwater_server.domain.chunks import Delta, FinishReason, Usage
 from headwater_server.domain.json_text import to_json
 from headwater_server.domain.limits import MAX_JSON
 from headwater_server.providers.wires import finish_words
+from headwater_server.providers.wires.beside_text.grounding import Grounding
 from headwater_server.providers.wires.decoder import Count, EventDecoder, token_count, total
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.json import JSONShape
@@ -40,6 +41,9 @@ class _Candidate(msgspec.Struct, rename="camel"):
     content: _Content | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
+    grounding_metadata: Any = None
+    citation_metadata: Any = None
+    url_context_metadata: Any = None
     index: Count = None
 
 
@@ -67,6 +71,7 @@ class GeminiDecoder(EventDecoder):
         self._usage: Usage | None = None
         self._block = 0
         self._kind = ""
+        self._grounding = Grounding()
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
         response = _RESPONSE.decode(event.data)
@@ -85,10 +90,19 @@ class GeminiDecoder(EventDecoder):
         for part in content.parts or ():
             if isinstance(part, dict) and (delta := self._part(part)) is not None:
                 self._more.append(delta)
+        if candidate.grounding_metadata or candidate.citation_metadata or candidate.url_context_metadata:
+            self._list_citations(candidate)
         if not finish_words.says_nothing(candidate.finish_reason):
             self._reason_word = candidate.finish_reason or ""
         if candidate.finish_message:
             self._metadata = {"finish_details": {"message": candidate.finish_message}}
+
+    def _list_citations(self, candidate: _Candidate) -> None:
+        found = self._grounding.read(
+            candidate.grounding_metadata, candidate.citation_metadata, candidate.url_context_metadata
+        )
+        if cited := self._citations.add(found):
+            self._more.append(Delta(block=self._block, citations=cited))
 
     def _note(self, response: _Response) -> None:
         """Keeps the facts for the end."""
@@ -104,14 +118,27 @@ class GeminiDecoder(EventDecoder):
             return self._call(part["functionCall"], signature)
         if isinstance(text, str) and text:
             return self._text(text, "thinking" if part.get("thought") is True else "content", signature)
-        return _opaque(part) if signature or "text" not in part else None
+        opaque = _opaque(part) if signature or "text" not in part else None
+        if ("inlineData" in part or "fileData" in part) and part.get("thought") is not True:
+            return self._picture(part, opaque)
+        return opaque
+
+    def _picture(self, part: dict[str, Any], opaque: Delta | None) -> Delta | None:
+        """A picture, with the part that goes back; the first of these is the picture's."""
+        images = self._images.new(part)
+        if images:
+            self._kind = ""
+            return Delta(block=self._block, images=images, provider_data=opaque.provider_data if opaque else None)
+        return opaque
 
     def _text(self, text: str, kind: str, signature: str) -> Delta:
         """A piece of text or thinking. One with a signature is a block for itself, and so goes back as it came."""
         if kind != self._kind or signature:
             self._block += 1
         self._kind = "" if signature else kind
-        delta = Delta(block=self._block, provider_data=_data(thoughtSignature=signature))
+        if kind == "content":
+            self._grounding.add_text(text, self._block)
+        delta = Delta(block=self._block, provider_data=_data(thoughtSignature=signature) if signature else None)
         setattr(delta, kind, text)
         return delta
 

@@ -16,7 +16,7 @@ from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.http.client import TRANSPORT_ERRORS
 from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
-from headwater_server.providers.http.site import Site
+from headwater_server.providers.http.site import Site, joined
 from headwater_server.providers.http.stream import HttpStream
 
 MAX_ANSWER = 8 * 1024 * 1024
@@ -86,7 +86,7 @@ class HttpProvider:
         """Begins a reply; see Provider.stream."""
         wire = self._wire(request)
         call = wire.call(request)
-        headers = {"content-type": "application/json", **call.headers, **request.headers}
+        headers = joined({"content-type": "application/json", **call.headers}, request.headers)
         body = msgspec.json.encode(self._site.kept(call.body))
         outgoing = self._site.call("POST", call.path, headers, body, request.model)
         return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key))

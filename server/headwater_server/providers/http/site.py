@@ -48,7 +48,7 @@ class Site:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", model: str = ""
     ) -> OutgoingCall:
         """A call to the path, still without its signature."""
-        return OutgoingCall(method, self._url(path, model), _joined(headers, self.headers), body)
+        return OutgoingCall(method, self._url(path, model), joined(headers, self.headers), body)
 
     def _url(self, path: str, model: str) -> str:
         base = self.base_url
@@ -93,12 +93,12 @@ def site(name: str, settings: HttpSettings, context: BuildContext) -> Site:
     )
 
 
-def _joined(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """The headers, those of the settings over ours; lists are joined."""
-    joined = {**ours, **settings}
-    for name in _LISTS & ours.keys() & settings.keys():
-        joined[name] = f"{ours[name]},{settings[name]}"
-    return joined
+def joined(ours: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """The headers, the others over ours; lists are joined."""
+    both = {**ours, **others}
+    for name in _LISTS & ours.keys() & others.keys():
+        both[name] = f"{ours[name]},{others[name]}"
+    return both
 
 
 def _without(body: dict[str, Any], path: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +16,11 @@ from headwater_server.domain.messages import (
     Tool,
     ToolChoice,
 )
+from headwater_server.providers import call_ids
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
 from headwater_server.providers.openai.chat_decoder import ChatDecoder
-from headwater_server.providers.openai.conversation import conversation
+from headwater_server.providers.openai.conversation import conversation, filled
 from headwater_server.providers.openai.profiles import COMPATIBLE, Profile
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.errors import response_error
@@ -56,6 +58,14 @@ class OpenAIChatWire:
         known = {**_SAMPLING, **profile.renamed, **efforts}
         self._sampling = {name: field for name, field in known.items() if name not in profile.lacks}
 
+    def _shapes(self, model: str) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+        """The shapes of ids of tool calls: the service's own calls, and those of others."""
+        if self._genuine:
+            return call_ids.OPENAI, None
+        if of_model := call_ids.shape_for_model(model):
+            return of_model, None
+        return self._profile.call_ids, self._profile.foreign_ids
+
     def _fields(self, model: str) -> dict[str, str]:
         """The parameters by their names there."""
         by_model = "max_completion_tokens" if models.is_reasoning(model) else "max_tokens"
@@ -75,15 +85,11 @@ class OpenAIChatWire:
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
+        request = call_ids.with_ids(request, *self._shapes(request.model))
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": conversation(
-                request,
-                strict=not self._genuine,
-                names_results=self._profile.names_results,
-                unsigned_call=self._profile.unsigned_call,
-            ),
+            "messages": self._messages(request),
             "stream": True,
             "stream_options": stream_options,
         }
@@ -103,9 +109,19 @@ class OpenAIChatWire:
             body.pop(field, None)
         return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
 
+    def _messages(self, request: ChatRequest) -> list[dict[str, Any]]:
+        messages = conversation(
+            request,
+            strict=not self._genuine,
+            names_results=self._profile.names_results,
+            unsigned_call=self._profile.unsigned_call,
+            cache_marks=self._profile.takes_cache_marks,
+        )
+        return messages if self._genuine else filled(messages, self._profile, request.model)
+
     def decoder(self, content_type: str) -> ChatDecoder:
         """See Wire."""
-        return ChatDecoder(content_type)
+        return ChatDecoder(content_type, marks_calls=self._profile.foreign_ids is not None and not self._genuine)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire."""

@@ -18,6 +18,8 @@ from headwater_server.domain.chunks import Delta, ToolCallDelta, Usage
 from headwater_server.providers.openai import reasoning
 from headwater_server.providers.openai.chat_usage import ChatUsage, usage_of
 from headwater_server.providers.wires import finish_words
+from headwater_server.providers.wires.beside_text.citations import references_in
+from headwater_server.providers.wires.beside_text.images import parts_with_images
 from headwater_server.providers.wires.content import read_content, words
 from headwater_server.providers.wires.decoder import Count, EventDecoder
 from headwater_server.providers.wires.errors import stream_error
@@ -49,6 +51,11 @@ class _Said(msgspec.Struct):
     thinking: Any = None
     reasoning_details: Any = None
     refusal: str | None = None
+    annotations: Any = None
+    citations: Any = None
+    context: Any = None
+    images: Any = None
+    image: Any = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
 
@@ -72,19 +79,22 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: ChatUsage | None = None
     x_groq: _Groq | None = None
+    citations: Any = None
+    search_results: Any = None
     error: Any = None
     object: str | None = None
 
 
 _CHUNK = JSONShape(_Chunk, "a chat completion chunk")
-_NOTHING = _Function()
+_SILENT = _Said()
 
 
 class ChatDecoder(EventDecoder):
-    """Decodes one answer."""
+    """Decodes one answer. With `marks_calls` each call has data, if only an empty object: the mark of its provider."""
 
-    def __init__(self, content_type: str = "") -> None:
+    def __init__(self, content_type: str = "", *, marks_calls: bool = False) -> None:
         super().__init__(content_type)
+        self._marks_calls = marks_calls
         self._usage: Usage | None = None
         self._last_call: Any = None
         self._details: reasoning.ReasoningDetails | None = None
@@ -93,6 +103,7 @@ class ChatDecoder(EventDecoder):
         self._has_deltas = False
         self._has_messages = False
         self._kind: str | None = None
+        self._sources: object = None
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
         chunk = _CHUNK.decode(event.data)
@@ -100,6 +111,8 @@ class ChatDecoder(EventDecoder):
             raise stream_error(event.data)
         if chunk.usage is not None:
             self._usage = usage_of(chunk.usage, self._usage)
+        if chunk.citations or chunk.search_results:
+            self._list_sources(chunk)
         choices = chunk.choices
         if not choices:
             self._without_choices(chunk, event.data)
@@ -110,6 +123,14 @@ class ChatDecoder(EventDecoder):
         if len(choices) == 1:
             return self._choice(choices[0])
         return self._choices(choices)
+
+    def _list_sources(self, chunk: _Chunk) -> None:
+        """The sources of the whole reply, which some servers repeat in every chunk."""
+        sources = [chunk.search_results, chunk.citations]
+        if sources != self._sources:
+            self._sources = sources
+            if cited := self._cite(sources):
+                self._more.append(cited)
 
     def _without_choices(self, chunk: _Chunk, data: bytes) -> None:
         if chunk.x_groq is not None:
@@ -170,6 +191,10 @@ class ChatDecoder(EventDecoder):
 
     def _delta(self, said: _Said) -> Delta | None:
         content = said.content
+        if content.__class__ is str:  # nearly always text and nothing else, which one comparison finds out
+            said.content = None
+            if said == _SILENT:
+                return Delta(content) if content else None
         text, thinking, refusal = (content, "", "") if content.__class__ is str else read_content(content)
         # Servers that send several fields of thinking repeat the one in the others.
         if field := said.reasoning_content or said.reasoning or said.thinking:
@@ -183,10 +208,19 @@ class ChatDecoder(EventDecoder):
         self._refused = self._refused or bool(refusal)
         if said.reasoning_details:
             thinking = self._take_details(said.reasoning_details, thinking)
+        if said.annotations or said.citations or said.context or content.__class__ is list:
+            self._list_citations(said)
+        if said.images or said.image or content.__class__ is list:
+            self._show([said.images, said.image, parts_with_images(content)])
         if not (text or thinking or refusal or calls):
             return None
         wanted = reasoning.WANTED_BACK if said.reasoning_content and self._details is None else None
         return Delta(text, thinking, refusal=refusal, tool_calls=calls or None, provider_data=wanted)
+
+    def _list_citations(self, said: _Said) -> None:
+        context = said.context.get("citations") if isinstance(said.context, dict) else None
+        if cited := self._cite([said.annotations, said.citations, context, references_in(said.content)]):
+            self._more.append(cited)
 
     def _take_details(self, details: Any, thinking: str) -> str:
         self._details = self._details or reasoning.ReasoningDetails()
@@ -204,6 +238,8 @@ class ChatDecoder(EventDecoder):
         piece = self._calls.piece(key, id=call.id or "", name=name, arguments=text)
         if piece is not None and call.extra_content:
             piece.provider_data = reasoning.extra_content_data(call.extra_content)
+        elif piece is not None and piece.id and self._marks_calls:
+            piece.provider_data = "{}"
         return piece
 
     def _legacy_piece(self, function: _Function) -> ToolCallDelta | None:

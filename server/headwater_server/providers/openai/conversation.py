@@ -8,17 +8,28 @@ that was said is lost.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headwater_server.domain.messages import ChatRequest, Image, Message, Role, Text, ToolCall, ToolResult
+from headwater_server.providers.model_names import MISTRALS, base_name
 from headwater_server.providers.openai import reasoning
+from headwater_server.providers.openai.profiles import Profile
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.result_images import images_after_results
 
+_WANT_THINKING = re.compile(r"kimi|deepseek", re.IGNORECASE)
+_NO_THINKING = {"reasoning_content": " "}  # nothing at all is refused like a missing field
+
 
 def conversation(
-    request: ChatRequest, *, strict: bool, names_results: bool = False, unsigned_call: Mapping[str, Any] | None = None
+    request: ChatRequest,
+    *,
+    strict: bool,
+    names_results: bool = False,
+    unsigned_call: Mapping[str, Any] | None = None,
+    cache_marks: bool = False,
 ) -> list[dict[str, Any]]:
     """The messages.
 
@@ -27,17 +38,20 @@ def conversation(
         strict: whether the server may be strict about their order.
         names_results: whether a tool result has the name of its tool.
         unsigned_call: the fields of the first call of a message that has none beside its function.
+        cache_marks: whether the caller's hints to keep the prompt become marks.
     """
     names = bodies.names_of_calls(request) if names_results else {}
-    items = [
-        item
-        for number, message in images_after_results(request.messages)
-        for item in _message(message, f"messages[{number}]", names)
-    ]
+    items: list[dict[str, Any]] = []
+    for number, message in images_after_results(request.messages):
+        ours = list(_message(message, f"messages[{number}]", names))
+        if cache_marks and message.cache and ours and not _is_blank(ours[-1]):
+            ours[-1] |= bodies.cache_mark(message.cache)
+        items += ours
     if unsigned_call:
         for calls in (item["tool_calls"] for item in items if "tool_calls" in item):
             calls[0] = {**unsigned_call, **calls[0]}
-    return _in_turn(items) if strict else items
+    items = _in_turn(items) if strict else items
+    return _with_marks_on_texts(items) if cache_marks else items
 
 
 def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -83,6 +97,8 @@ def _in_turn(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: list[dict[str, Any]] = []
     if instructions:
         joined.append({"role": "system", "content": "\n\n".join(instructions)})
+        marks = [item["cache_control"] for item in items if item["role"] == "system" and "cache_control" in item]
+        joined[0] |= {"cache_control": marks[-1]} if marks else {}
     for item in items:
         if item["role"] == "system" or (item["role"] == "assistant" and _is_blank(item)):
             continue
@@ -91,6 +107,21 @@ def _in_turn(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             joined.append(item)
     return joined
+
+
+def _with_marks_on_texts(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with each mark on their last text, where it must stand; a message without text has none."""
+    bodies.limit_cache_marks(items)
+    moved = []
+    for item in items:
+        mark = {"cache_control": item.pop("cache_control")} if "cache_control" in item else {}
+        if mark and item["content"]:
+            parts = _as_parts(item["content"])
+            last = max((place for place, part in enumerate(parts) if part["type"] == "text"), default=-1)
+            marked = [part | mark if place == last else part for place, part in enumerate(parts)]
+            item = item | {"content": marked}
+        moved.append(item)
+    return moved
 
 
 def _is_blank(item: dict[str, Any]) -> bool:
@@ -116,3 +147,28 @@ def _as_parts(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
+
+
+def filled(messages: list[dict[str, Any]], profile: Profile, model: str) -> list[dict[str, Any]]:
+    """The messages with all that a service misses in a conversation that began with another, or stopped midway.
+
+    DeepSeek and Kimi want thinking on every reply. Mistral wants a reply between results of tools and a question, and a
+    mark on a reply that it is to continue.
+    """
+    name = base_name(model)
+    if profile.wants_thinking or (not profile.is_known and _WANT_THINKING.search(name)):
+        messages = [_NO_THINKING | item if item["role"] == "assistant" else item for item in messages]
+    if profile.wants_replies or MISTRALS.search(name):
+        messages = list(_with_replies(messages))
+    if profile.wants_replies and messages and messages[-1]["role"] == "assistant":
+        messages[-1] = messages[-1] | {"prefix": True}
+    return messages
+
+
+def _with_replies(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    before = ""
+    for item in messages:
+        if before == "tool" and item["role"] == "user":
+            yield {"role": "assistant", "content": "OK."}
+        before = item["role"]
+        yield item

@@ -6,11 +6,13 @@ client library, or from its refusals as its users have reported them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from headwater_server.domain.messages import ALL_EFFORTS
+from headwater_server.providers import call_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ class Profile:
         takes_strict: whether a tool may be strict.
         unsigned_call: the fields of the first call of a turn that has no signature, for a service that wants one.
         hosts_openai: whether it serves OpenAI's models, which reason there as they do at OpenAI.
+        takes_cache_marks: whether texts may have marks up to which the prompt is kept.
+        wants_thinking: whether it wants thinking on every reply in the conversation.
+        wants_replies: whether it wants a reply between results of tools and a question.
+        is_known: False for a server of which only the model is known.
+        call_ids: the shape of its ids of tool calls.
+        foreign_ids: the shape of ids of calls that others made; None: the same.
     """
 
     max_tokens: str = ""
@@ -41,9 +49,15 @@ class Profile:
     takes_strict: bool = True
     unsigned_call: Mapping[str, Any] = field(default_factory=dict)
     hosts_openai: bool = False
+    takes_cache_marks: bool = False
+    wants_thinking: bool = False
+    wants_replies: bool = False
+    is_known: bool = True
+    call_ids: re.Pattern[str] = call_ids.ANY
+    foreign_ids: re.Pattern[str] | None = None
 
 
-COMPATIBLE = Profile()
+COMPATIBLE = Profile(is_known=False, foreign_ids=call_ids.MISTRAL)
 """A server that is not known."""
 
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
@@ -52,8 +66,10 @@ _GOOGLES_MARK = {"extra_content": {"google": {"thought_signature": "skip_thought
 """Stands for the signature of a call that Gemini did not make."""
 
 PROFILES: Mapping[str, Profile] = {
-    "azure": Profile(max_tokens="max_completion_tokens", efforts=ALL_EFFORTS, hosts_openai=True),
-    "azure-classic": Profile(efforts=ALL_EFFORTS, hosts_openai=True),
+    "azure": Profile(
+        max_tokens="max_completion_tokens", efforts=ALL_EFFORTS, hosts_openai=True, call_ids=call_ids.OPENAI
+    ),
+    "azure-classic": Profile(efforts=ALL_EFFORTS, hosts_openai=True, call_ids=call_ids.OPENAI),
     "bedrock": Profile(efforts=_THREE),
     "bedrock-responses": Profile(hosts_openai=True),
     "gemini-openai": Profile(
@@ -72,18 +88,21 @@ PROFILES: Mapping[str, Profile] = {
         takes_strict=False,
         unsigned_call=_GOOGLES_MARK,
     ),
-    "openrouter": Profile(max_tokens="max_tokens", efforts=ALL_EFFORTS),
+    "openrouter": Profile(max_tokens="max_tokens", efforts=ALL_EFFORTS, takes_cache_marks=True),
     "mistral": Profile(
         max_tokens="max_tokens",
         renamed={"seed": "random_seed"},
         omit=frozenset({"stream_options"}),
         efforts=ALL_EFFORTS,
+        call_ids=call_ids.MISTRAL,
+        wants_replies=True,
     ),
     "deepseek": Profile(
         max_tokens="max_tokens",
         lacks=frozenset({"seed", "parallel_tool_calls"}) | _PENALTIES,
         efforts=ALL_EFFORTS,
         no_effort={"thinking": {"type": "disabled"}},
+        wants_thinking=True,
     ),
     "xai": Profile(max_tokens="max_completion_tokens", efforts=_THREE | {"none"}),
     "groq": Profile(max_tokens="max_completion_tokens", lacks=_PENALTIES, efforts=_THREE | {"none"}),

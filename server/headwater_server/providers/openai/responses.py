@@ -22,6 +22,7 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolResult,
 )
+from headwater_server.providers import call_ids
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
 from headwater_server.providers.openai.responses_decoder import ResponsesDecoder
@@ -69,6 +70,7 @@ class OpenAIResponsesWire:
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
+        request = call_ids.with_ids(request, call_ids.RESPONSES)
         body: dict[str, Any] = {"model": request.model}
         if instructions := bodies.instructions(request):
             body["instructions"] = instructions

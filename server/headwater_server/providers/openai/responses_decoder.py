@@ -14,94 +14,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
-
 from headwater_server.domain.chunks import Delta, FinishReason, ToolCallDelta
 from headwater_server.domain.json_text import to_json
 from headwater_server.domain.limits import MAX_JSON
-from headwater_server.providers.openai.responses_usage import ResponseUsage, usage_of
+from headwater_server.providers.openai.responses_events import (
+    DELTA,
+    END,
+    ITEM,
+    PART,
+    PIECE,
+    REASONING,
+    SOURCE,
+    WHOLE,
+    Item,
+    Piece,
+    Response,
+    usage_of,
+)
 from headwater_server.providers.wires import finish_words
+from headwater_server.providers.wires.beside_text.citations import references_in
+from headwater_server.providers.wires.beside_text.images import parts_with_images
 from headwater_server.providers.wires.content import words
 from headwater_server.providers.wires.decoder import Count, EventDecoder, event_type
 from headwater_server.providers.wires.errors import stream_error
-from headwater_server.providers.wires.json import JSONShape
 from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import without_surrogates
 from headwater_server.providers.wires.tool_calls import arguments_text
-
-
-class _Delta(msgspec.Struct):
-    """A piece of text, refusal, reasoning or arguments, and where it belongs."""
-
-    delta: Any = None
-    item_id: str | None = None
-    output_index: Count = None
-    content_index: Count = None
-    summary_index: Count = None
-
-
-class _Piece(msgspec.Struct):
-    """The same, or the whole."""
-
-    delta: Any = None
-    text: Any = None
-    refusal: Any = None
-    arguments: Any = None
-    name: str | None = None
-    item_id: str | None = None
-    output_index: Count = None
-    content_index: Count = None
-    summary_index: Count = None
-
-
-class _Item(msgspec.Struct):
-    type: str | None = None
-    id: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: Any = None  # text for a function call; items of other types have what they like
-    content: Any = None
-    summary: Any = None
-
-
-class _ItemEvent(msgspec.Struct):
-    item: _Item | None = None
-    output_index: Count = None
-
-
-class _ReasoningEvent(msgspec.Struct):
-    item: dict[str, Any] = {}
-
-
-class _Incomplete(msgspec.Struct):
-    reason: str | None = None
-
-
-class _Response(msgspec.Struct):
-    object: str | None = None
-    status: str | None = None
-    error: Any = None
-    incomplete_details: _Incomplete | None = None
-    usage: ResponseUsage | None = None
-    output: list[_Item] | None = None
-    output_text: Any = None
-
-
-class _PartEvent(msgspec.Struct):
-    part: Any = None
-
-
-class _End(msgspec.Struct):
-    response: _Response | None = None
-
-
-_DELTA = JSONShape(_Delta, "a delta of a response")
-_PIECE = JSONShape(_Piece, "a delta of a response")
-_REASONING = JSONShape(_ReasoningEvent, "a reasoning item of a response")
-_PART = JSONShape(_PartEvent, "a part of a response")
-_ITEM = JSONShape(_ItemEvent, "an output item of a response")
-_END = JSONShape(_End, "the end of a response")
-_WHOLE = JSONShape(_Response, "a response")
 
 _REASONING_FIELDS = ("type", "id", "summary", "content", "encrypted_content")
 """The fields of an item of reasoning that OpenAI takes back."""
@@ -168,8 +106,10 @@ class ResponsesDecoder(EventDecoder):
         return None if message.event and message.event not in _READERS else super()._odd(message)
 
     def _delta(self, name: str, data: bytes) -> Delta | None:
-        event = _DELTA.decode(data)
-        text = event.delta if event.delta.__class__ is str else words(event.delta)
+        event = DELTA.decode(data)
+        text = event.delta
+        if text.__class__ is not str:
+            text = words(text)
         if not text:
             return None
         kind = _DELTA_KINDS[name]
@@ -181,7 +121,7 @@ class ResponsesDecoder(EventDecoder):
 
     def _done(self, name: str, data: bytes) -> Delta | None:
         """The whole of a text, which counts where no delta of it came before."""
-        event = _PIECE.decode(data)
+        event = PIECE.decode(data)
         kind, _, _ = name.rpartition(".")
         text = words(event.text) or words(event.refusal)
         spoken, place = self._spoken, _place(event)
@@ -198,13 +138,33 @@ class ResponsesDecoder(EventDecoder):
 
     def _part_done(self, name: str, data: bytes) -> Delta | None:
         """The whole of a part, which counts where nothing of it came before."""
-        part = _PART.decode(data).part
+        part = PART.decode(data).part
         kind = _PART_KINDS.get(str(part.get("type")), "") if isinstance(part, dict) else ""
         text = words(part, _WORDS)
-        if not (kind and text) or kind in self._spoken.part:
-            return None
-        self._spoken.note(kind)
-        return self._say(kind, text, name, (name, data))
+        said = None
+        if kind and text and kind not in self._spoken.part:
+            self._spoken.note(kind)
+            said = self._say(kind, text, name, (name, data))
+        if isinstance(part, dict):
+            self._cite_again(part.get("annotations"), name)
+        return said
+
+    def _source(self, name: str, data: bytes) -> Delta | None:
+        event = SOURCE.decode(data)
+        return self._cite([event.annotation, event.results, event.search_results], name, max(self._block, 0))
+
+    def _take_beside(self, item: Item, name: str) -> None:
+        """The citations and the pictures of a whole item."""
+        self._cite_again(_item_sources(item), name)
+        if item.type == "image_generation_call":
+            self._show({"result": item.result}, name)
+        elif item.type == "message":
+            self._show(parts_with_images(item.content), name)
+
+    def _cite_again(self, value: Any, name: str) -> None:
+        """Citations of a whole, which have come before where the server sent them as they arose."""
+        if value and (cited := self._cite(value, name, max(self._block, 0), repeated=True)):
+            self._more.append(cited)
 
     def _say(self, kind: str, text: str, name: str, place: tuple[object, ...]) -> Delta:
         if place != self._place:  # only what follows at once may be merged, so that one place is all to remember
@@ -217,23 +177,23 @@ class ResponsesDecoder(EventDecoder):
         return Delta(thinking=text, event_type=name, block=self._block)
 
     def _arguments(self, name: str, data: bytes) -> Delta | None:
-        event = _PIECE.decode(data)
+        event = PIECE.decode(data)
         return _call(self._calls.piece(self._key(event), arguments=arguments_text(event.delta)), name)
 
     def _arguments_done(self, name: str, data: bytes) -> Delta | None:
-        event = _PIECE.decode(data)
+        event = PIECE.decode(data)
         key = self._key(event)
         arguments = "" if self._calls.has_arguments(key) else arguments_text(event.arguments)
         return _call(self._calls.piece(key, name=event.name or "", arguments=arguments), name)
 
-    def _key(self, event: _Piece) -> object:
+    def _key(self, event: Piece) -> object:
         if event.output_index is not None:
             return event.output_index
         return self._item_keys.get(event.item_id or "", event.item_id)
 
     def _item_event(self, name: str, data: bytes) -> Delta | None:
-        event = _ITEM.decode(data)
-        item = event.item or _Item()
+        event = ITEM.decode(data)
+        item = event.item or Item()
         is_done = name == "response.output_item.done"
         said = self._take_item(item, event.output_index, name, is_done=is_done)
         if is_done and item.type == "reasoning":
@@ -243,9 +203,11 @@ class ResponsesDecoder(EventDecoder):
             self._spoken.item.clear()
             self._place = ()
         self._more.extend(said[1:])
+        if is_done:
+            self._take_beside(item, name)
         return said[0] if said else None
 
-    def _take_item(self, item: _Item, index: Count, name: str, *, is_done: bool) -> list[Delta]:
+    def _take_item(self, item: Item, index: Count, name: str, *, is_done: bool) -> list[Delta]:
         if item.type == "function_call":
             piece = _call(self._function_call(item, index, is_done=is_done), name)
             return [piece] if piece else []
@@ -253,13 +215,13 @@ class ResponsesDecoder(EventDecoder):
             return []
         return list(self._words_of(item, name))
 
-    def _words_of(self, item: _Item, name: str) -> Iterator[Delta]:
+    def _words_of(self, item: Item, name: str) -> Iterator[Delta]:
         """The words of an item that came whole."""
         for number, (kind, text) in enumerate(_item_words(item)):
             self._spoken.note(kind)
             yield self._say(kind, text, name, (name, item.id, number))
 
-    def _function_call(self, item: _Item, index: Count, *, is_done: bool) -> ToolCallDelta | None:
+    def _function_call(self, item: Item, index: Count, *, is_done: bool) -> ToolCallDelta | None:
         key: object = index
         if index is None or self._calls.has_begun(item.id):
             key = item.id or item.call_id
@@ -275,14 +237,14 @@ class ResponsesDecoder(EventDecoder):
         return piece
 
     def _last_event(self, name: str, data: bytes) -> None:
-        response = _END.decode(data).response or _WHOLE.decode(data)
+        response = END.decode(data).response or WHOLE.decode(data)
         if name == "response.failed":
             raise stream_error(response.error or data)
         self._finish_response(response, name)
 
     def _whole(self, data: bytes) -> None:
         """The whole response, in place of a stream; or an object that is none."""
-        response = _WHOLE.decode(data)
+        response = WHOLE.decode(data)
         if response.object != "response" and response.output is None and response.output_text is None:
             self._unknown(data)
             return
@@ -290,7 +252,7 @@ class ResponsesDecoder(EventDecoder):
             raise stream_error(response.error or data)
         self._finish_response(response, "response.completed")
 
-    def _finish_response(self, response: _Response, name: str) -> None:
+    def _finish_response(self, response: Response, name: str) -> None:
         spoken = frozenset(self._spoken.reply)
         for number, item in enumerate(response.output or ()):
             if item.type == "function_call" and not self._is_known(item, number):
@@ -298,6 +260,8 @@ class ResponsesDecoder(EventDecoder):
                 self._more.extend([piece] if piece else [])
             elif spoken.isdisjoint(kind for kind, _ in _item_words(item)):
                 self._more.extend(self._words_of(item, name))
+            self._take_beside(item, name)
+        self._cite_again(response.citations, name)
         if not self._spoken.reply and (text := words(response.output_text)):
             self._more.append(self._say(_TEXT, text, name, (name,)))
         status = response.status or name.removeprefix("response.")
@@ -308,7 +272,7 @@ class ResponsesDecoder(EventDecoder):
         usage = usage_of(response.usage) if response.usage else None
         self._finish(reason, incomplete or status, usage, event_type=name)
 
-    def _is_known(self, item: _Item, number: int) -> bool:
+    def _is_known(self, item: Item, number: int) -> bool:
         return item.call_id in self._call_ids or self._calls.has_begun(number) or self._calls.has_begun(item.id)
 
     def _at_mark(self) -> None:
@@ -325,6 +289,9 @@ _READERS: dict[str, Callable[[ResponsesDecoder, str, bytes], Delta | None]] = {
     "response.reasoning_summary_part.added": ResponsesDecoder._part_added,
     "response.content_part.done": ResponsesDecoder._part_done,
     "response.reasoning_summary_part.done": ResponsesDecoder._part_done,
+    "response.output_text.annotation.added": ResponsesDecoder._source,
+    "response.output_text_annotation.added": ResponsesDecoder._source,
+    "response.reasoning.search_results": ResponsesDecoder._source,
     "response.function_call_arguments.delta": ResponsesDecoder._arguments,
     "response.function_call_arguments.done": ResponsesDecoder._arguments_done,
     "response.output_item.added": ResponsesDecoder._item_event,
@@ -338,11 +305,11 @@ _READERS: dict[str, Callable[[ResponsesDecoder, str, bytes], Delta | None]] = {
 }
 
 
-def _place(event: _Piece) -> tuple[object, ...]:
+def _place(event: Piece) -> tuple[object, ...]:
     return event.output_index, event.content_index, event.summary_index
 
 
-def _item_words(item: _Item) -> Iterator[tuple[str, str]]:
+def _item_words(item: Item) -> Iterator[tuple[str, str]]:
     """The words of a message or a reasoning, each with its kind."""
     if item.type == "message" or item.type is None:
         parts = item.content if isinstance(item.content, list) else [item.content]
@@ -354,9 +321,17 @@ def _item_words(item: _Item) -> Iterator[tuple[str, str]]:
         yield _THINKING, text
 
 
+def _item_sources(item: Item) -> list[Any]:
+    """The citations of a message, or the sources that a search found."""
+    if item.type == "message" or item.type is None:
+        return references_in(item.content)
+    sources = item.action.get("sources") if isinstance(item.action, dict) else None
+    return [item.results, sources] if "search" in item.type else []
+
+
 def _reasoning(data: bytes) -> list[Delta]:
     """The whole item of reasoning to hand back; nothing where the server keeps it, and the item says nothing here."""
-    item = _REASONING.decode(data).item
+    item = REASONING.decode(data).item
     if not item.get("encrypted_content"):
         return []
     text = to_json(without_surrogates({key: item[key] for key in _REASONING_FIELDS if key in item}))

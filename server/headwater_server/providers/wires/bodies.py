@@ -8,11 +8,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from headwater_server.domain.errors import invalid
-from headwater_server.domain.messages import ChatRequest, Image, Message, Part, Role, Tool, ToolCall, ToolResult
+from headwater_server.domain.messages import (
+    CacheHint,
+    ChatRequest,
+    Image,
+    Message,
+    Part,
+    Role,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from headwater_server.providers.wires.json import parse_json
 from headwater_server.providers.wires.surrogates import without_surrogates
 
 MAX_SAFETY_IDENTIFIER = 64
+_MAX_MARKS = 4
+_SHORT_SECONDS = 300.0
 
 P = TypeVar("P", bound=Part)
 
@@ -65,12 +77,30 @@ def images(request: ChatRequest) -> Iterator[tuple[str, Image]]:
 def instructions(request: ChatRequest) -> str:
     """All system messages, joined by blank lines, for wires that keep them apart."""
     texts = [message.text for message in request.messages if message.role is Role.SYSTEM]
-    return "\n\n".join(text for text in texts if text)
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def names_of_calls(request: ChatRequest) -> dict[str, str]:
     """The names of the tools that were called, by the ids of the calls."""
     return {call.id: call.name for message in request.messages for call in parts(message, ToolCall) if call.id}
+
+
+def cache_mark(hint: CacheHint) -> dict[str, Any]:
+    """The fields of a marked block, for 5 minutes or an hour: the least that is long enough."""
+    is_long = hint.seconds is not None and hint.seconds > _SHORT_SECONDS
+    return {"cache_control": {"type": "ephemeral", "ttl": "1h"} if is_long else {"type": "ephemeral"}}
+
+
+def limit_cache_marks(blocks: list[dict[str, Any]]) -> None:
+    """Takes marks away that are refused: all but the last four, and an hour after five minutes."""
+    marked = [block for block in blocks if "cache_control" in block]
+    for block in marked[:-_MAX_MARKS]:
+        del block["cache_control"]
+    was_short = False
+    for block in marked[-_MAX_MARKS:]:
+        if was_short:
+            block["cache_control"] = {"type": "ephemeral"}
+        was_short = was_short or "ttl" not in block["cache_control"]
 
 
 def base64_text(image: Image) -> str:

@@ -24,6 +24,8 @@ import msgspec
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.wires import errors, finish_words
+from headwater_server.providers.wires.beside_text.citations import Citations, read_citations
+from headwater_server.providers.wires.beside_text.images import Images
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
 from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
@@ -61,6 +63,8 @@ class StreamDecoder(ABC, Generic[Message]):
         self._framing = framing
         self._joiner = SurrogateJoiner()
         self._calls = ToolCalls()
+        self._citations = Citations()
+        self._images = Images()
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -89,6 +93,16 @@ class StreamDecoder(ABC, Generic[Message]):
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
         """Reads a message."""
+
+    def _cite(self, value: Any, event_type: str = "", block: int = 0, *, repeated: bool = False) -> Delta | None:
+        """The new ones of the citations in a value; None for none."""
+        new = self._citations.add(read_citations(value, block), repeated=repeated)
+        return Delta(event_type=event_type, block=block, citations=new) if new else None
+
+    def _show(self, value: Any, event_type: str = "", block: int = 0) -> None:
+        """Leaves the new ones of the pictures in a value in `_more`, each for itself."""
+        for image in self._images.new(value):
+            self._more.append(Delta(event_type=event_type, block=block, images=[image]))
 
     def _at_end(self) -> None:
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
@@ -137,7 +151,8 @@ class StreamDecoder(ABC, Generic[Message]):
                 self._end(events)
                 return
             if delta is not None:
-                self._said = True
+                if not self._said:
+                    self._said = delta.citations is None or delta.is_part()
                 events.extend(self._joiner.join(delta))
             if self._more:
                 self._add_more(events)
@@ -146,8 +161,8 @@ class StreamDecoder(ABC, Generic[Message]):
                 return
 
     def _add_more(self, events: list[ProviderEvent]) -> None:
-        self._said = True
         for delta in self._more:
+            self._said = self._said or delta.citations is None or delta.is_part()
             events.extend(self._joiner.join(delta))
         self._more.clear()
 
@@ -169,6 +184,11 @@ class StreamDecoder(ABC, Generic[Message]):
             last += self._calls.empty_arguments()
         if last:
             events.append(Delta(tool_calls=last, event_type=self._final.event_type))
+        self._final.citations = self._citations.found
+        if self._citations.dropped:
+            self._final.metadata["dropped_citations"] = self._citations.dropped
+        if self._images.dropped:
+            self._final.metadata["dropped_images"] = self._images.dropped
         events.append(self._final)
 
 

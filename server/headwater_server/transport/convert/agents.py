@@ -30,6 +30,7 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolChoiceMode,
 )
+from headwater_server.transport.convert.cache import cache_message, parse_cache
 from headwater_server.transport.convert.durations import duration, parse_duration
 from headwater_server.transport.convert.structs import dict_to_struct, struct_to_dict
 
@@ -145,7 +146,8 @@ def _tools(messages: Iterable[agent_pb2.Tool], path: str, bad: list[FieldViolati
         if message.parameters_json:
             parameters = _schema(f"{where}.parameters_json", message.parameters_json, bad)
         strict = message.strict if message.HasField("strict") else None
-        tools.append(Tool(message.name, message.description, parameters, strict))
+        cache = parse_cache(tool, f"{path}[{i}]", bad)
+        tools.append(Tool(message.name, message.description, parameters, strict, cache))
     return tuple(tools)
 
 
@@ -266,7 +268,7 @@ def _tool_message(tool: Tool) -> agent_pb2.Tool:
     function = agent_pb2.FunctionTool(name=tool.name, description=tool.description, parameters_json=parameters)
     if tool.strict is not None:
         function.strict = tool.strict
-    return agent_pb2.Tool(function=function)
+    return agent_pb2.Tool(function=function, cache=cache_message(tool.cache) if tool.cache else None)
 
 
 def _choice_message(choice: ToolChoice | None) -> agent_pb2.ToolChoice | None:

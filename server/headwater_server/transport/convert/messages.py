@@ -21,6 +21,7 @@ from headwater_server.domain.messages import (
     ToolCall,
     ToolResult,
 )
+from headwater_server.transport.convert.cache import parse_cache
 from headwater_server.transport.convert.failures import parse_failure
 
 MEDIA_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
@@ -51,10 +52,11 @@ def parse_message(message: agent_pb2.ChatMessage, path: str, bad: list[FieldViol
         bad.append(FieldViolation(f"{path}.content", "is empty, and there are no parts"))
     elif message.content and role is Role.TOOL:
         bad.append(FieldViolation(f"{path}.content", "cannot say which call it answers; use parts with tool_result"))
+    cache = parse_cache(message, path, bad)
     if message.content:
-        return Message(role, (Text(message.content),))
+        return Message(role, (Text(message.content),), cache)
     parts = (_parse_part(part, role, f"{path}.parts[{i}]", bad) for i, part in enumerate(message.parts))
-    return Message(role, tuple(part for part in parts if part is not None))
+    return Message(role, tuple(part for part in parts if part is not None), cache)
 
 
 def _parse_part(part: agent_pb2.Part, role: Role, path: str, bad: list[FieldViolation]) -> Part | None:

@@ -8,6 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, FinishReason, StreamStats, ToolCallDelta, Usage
+from headwater_server.domain.citations import Citation, SourceUnit
+from headwater_server.domain.messages import Image
 from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
@@ -20,6 +22,11 @@ MAX_INT32 = 2**31 - 1
 FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
     reason: agent_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")  # type: ignore[misc]
     for reason in FinishReason
+}
+
+_SOURCE_UNITS: dict[SourceUnit, agent_pb2.SourceUnit] = {
+    unit: agent_pb2.SourceUnit.Value(f"SOURCE_UNIT_{unit.name}")  # type: ignore[misc]
+    for unit in SourceUnit
 }
 
 
@@ -35,7 +42,7 @@ def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     if delta.block:
         message.block_index = delta.block
     rarer = delta.thinking or delta.tool_calls or delta.refusal or delta.thinking_signature or delta.redacted_thinking
-    if rarer:
+    if rarer or delta.citations or delta.images:
         _add_rarer(message, delta)
     return message
 
@@ -47,6 +54,10 @@ def _add_rarer(message: agent_pb2.StreamChunk, delta: Delta) -> None:
     message.refusal = delta.refusal
     if delta.tool_calls:
         message.tool_call_deltas.extend(_tool_call_delta(call) for call in delta.tool_calls)
+    if delta.images:
+        message.images.extend(_image(image) for image in delta.images)
+    if delta.citations:
+        message.citations.extend(_citation(citation) for citation in delta.citations)
 
 
 def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
@@ -66,6 +77,7 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
         tool_calls=map(tool_call, final.tool_calls),
         provider_request_id=final.provider_request_id,
         message=chat_message(final.message) if final.message and finish.reason is FinishReason.TOOL_CALLS else None,
+        citations=map(_citation, finish.citations),
     )
 
 
@@ -100,6 +112,8 @@ def run_response(
         provider=stream.provider,
         provider_request_id=final.provider_request_id,
         message=chat_message(final.message) if final.message else None,
+        images=map(_image, reply.images),
+        citations=map(_citation, finish.citations),
     )
 
 
@@ -140,6 +154,28 @@ def timestamp(seconds: float) -> Timestamp:
     """Seconds since the epoch as a Timestamp, to the microsecond."""
     whole = int(seconds)
     return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1_000_000) * 1000)
+
+
+def _image(image: Image) -> agent_pb2.Image:
+    if image.url:
+        return agent_pb2.Image(url=image.url)
+    return agent_pb2.Image(data=image.data, media_type=image.media_type)
+
+
+def _citation(citation: Citation) -> agent_pb2.Citation:
+    part = citation.source_range
+    return agent_pb2.Citation(
+        url=citation.url,
+        title=citation.title,
+        quoted_text=citation.quoted_text,
+        source_id=citation.source_id,
+        block_index=citation.block,
+        start_index=citation.start,
+        end_index=citation.end,
+        source_range=agent_pb2.SourceRange(unit=_SOURCE_UNITS[part.unit], start=part.start, end=part.end)
+        if part is not None
+        else None,
+    )
 
 
 def _tool_call_delta(delta: ToolCallDelta) -> agent_pb2.ToolCallDelta:

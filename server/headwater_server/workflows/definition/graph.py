@@ -140,8 +140,7 @@ def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
     if step.condition and (wrong := conditions.check(step.condition)) is not None:
         yield "condition", wrong
     if step.is_prompt:
-        for text in prompts.mistakes(step):
-            yield "action", text
+        yield from prompts.mistakes(step)
     if step.timeout_seconds is not None and not 0 < step.timeout_seconds <= MAX_TIMEOUT_SECONDS:
         yield "timeout", f"is {step.timeout_seconds:g} s, must be above 0, at most 365 days; leave it out for no limit"
     for path, text in _policy_mistakes(step.retry_policy):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
-from headwater_server.domain.json_text import parse_json
+from headwater_server.domain.json_text import parse_json, unfenced
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import Outcome, Step
 
@@ -45,9 +45,10 @@ def whole_outcome(step: Step, agent: AgentConfig, outcome: Outcome) -> Outcome:
     text = json.loads(outcome.result)
     if agent.response_format is None or not isinstance(text, str):
         return outcome
+    text = unfenced(text)
     try:
         parse_json(text)
     except ValueError as error:
         message = f"the reply, of which response_format wants JSON, {error}"
         raise StepError(Failure(Reason.STEP_FAILED, message), facts) from error
-    return replace(outcome, result=text.strip())
+    return replace(outcome, result=text)

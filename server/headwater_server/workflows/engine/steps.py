@@ -79,7 +79,7 @@ class StepRunner:
                         return await self._workers.rejoin(left, step.timeout_seconds)
                 if step.handler:
                     return await self._handle(info, state, run_log, step, attempt, context, dependencies)
-                return await self._ask(info, run_log, step, attempt, fill(step, context, dependencies))
+                return await self._ask(info, run_log, fill(step, context, dependencies), attempt)
 
             try:
                 return whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
@@ -101,7 +101,7 @@ class StepRunner:
                 expected[step.name] = self._workers.expect(task, step.queue or info.queue, reports)
         return expected
 
-    async def _ask(self, info: RunInfo, run_log: RunLog, step: Step, attempt: int, prompt: str) -> Outcome:
+    async def _ask(self, info: RunInfo, run_log: RunLog, step: Step, attempt: int) -> Outcome:
         async def on_chunk(content: str, thinking: str) -> None:
             await run_log.add_chunk(step.name, attempt, content, thinking)
 
@@ -111,7 +111,7 @@ class StepRunner:
             async with self._actions, limit:
                 if step.timeout_seconds is not None:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
-                reply = await self._act(agent, prompt, on_chunk)
+                reply = await self._act(agent, step.action, on_chunk)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -141,7 +141,7 @@ class StepRunner:
             await report(EventType.STEP_STARTED, StepStatus.RUNNING, "")
 
         if step.is_prompt:
-            step, dependencies = replace(step, action=fill(step, context, dependencies)), {}
+            step, dependencies = fill(step, context, dependencies), {}
         task = TaskSpec(
             run_id=info.run_id,
             workflow_name=info.workflow.name,

@@ -7,7 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
+from headwater_server.workflows.journal.errors import explained
 from headwater_server.workflows.journal.sqlite import BUSY_TIMEOUT_SECONDS, FILE_NAME
 
 
@@ -16,7 +17,7 @@ def back_up(directory: Path, target: Path) -> int:
 
     The copy has every run as it was at one moment. It appears under its name only when it is complete and on the disk.
 
-    Raises JournalError when there is no journal, or the copy cannot be written.
+    Raises JournalError when there is no journal, it is damaged, or the copy cannot be written.
     """
     source = directory / FILE_NAME
     if not source.is_file():
@@ -28,12 +29,15 @@ def back_up(directory: Path, target: Path) -> int:
         file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             with closing(sqlite3.connect(source, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)) as connection:
-                connection.execute("VACUUM INTO ?", (str(partial),))
+                # SQLite wants text, and a name of a file may have any bytes.
+                connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(partial),))
             os.fsync(file)
         finally:
             os.close(file)
         partial.rename(target)
     except (OSError, sqlite3.Error) as error:
         partial.unlink(missing_ok=True)
+        if isinstance(damage := explained(error, source), JournalDamagedError):
+            raise damage from error
         raise JournalError(f"the copy {target} cannot be written: {error}") from error
     return target.stat().st_size

@@ -148,3 +148,30 @@ def test_the_providers_own_facts_are_there_with_whole_numbers_as_ints() -> None:
     }
     assert isinstance(facts["total_duration"], int)
     assert isinstance(facts["gpu"]["layers"][0], int)
+
+
+def test_a_citation_has_the_facts_that_the_provider_gave() -> None:
+    sent = agent_pb2.Citation(
+        url="https://example.org",
+        title="T",
+        start_index=0,
+        end_index=5,
+        source_range=agent_pb2.SourceRange(unit=agent_pb2.SOURCE_UNIT_PAGES, start=3, end=4),
+    )
+    expected = {
+        "url": "https://example.org",
+        "title": "T",
+        "start_index": 0,
+        "end_index": 5,
+        "source_range": {"unit": "pages", "start": 3, "end": 4},
+    }
+    plain = agent_pb2.Citation(source_id="2")
+    assert final(citations=[sent, plain])["citations"] == [expected, {"source_id": "2"}]
+    assert "citations" not in final()
+
+
+def test_a_unit_of_a_later_version_is_not_named() -> None:
+    part = agent_pb2.SourceRange(start=1, end=2)
+    part.unit = 99  # type: ignore[assignment]
+    [citation] = metadata(citations=[agent_pb2.Citation(source_range=part)])["citations"]
+    assert citation == {"source_range": {"unit": "", "start": 1, "end": 2}}

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from headwater._workflow.result import StepStatus
+from headwater.cli.workflow.reports import run_text
 from headwater.cli.workflow.run_lines import JsonLines, Lines
 from headwater.cli.workflow.run_progress import RunProgress, in_order, took
 from headwater.cli.workflow.run_tree import draw
@@ -238,3 +239,25 @@ def test_json_has_the_names_of_the_contract(capsys):
     assert "\x1b" not in out
     found = json.loads(out)
     assert (found["step_started"], found["step"], found["run_id"]) == ({}, "a\x1b\n", "run_1")
+
+
+@pytest.mark.parametrize(
+    ("step", "detail"),
+    [
+        ({"status": "STEP_STATUS_RUNNING", "progress_json": '{"done": 5}'}, 'progress: {"done": 5}'),
+        ({"status": "STEP_STATUS_RUNNING", "progress_json": '"page 3"'}, "progress: page 3"),
+        (
+            {"status": "STEP_STATUS_WAITING_FOR_WORKER", "queue": "q", "progress_json": "0.5"},
+            "progress: 0.5; waits for a worker of queue q",
+        ),
+        (
+            {"status": "STEP_STATUS_FAILED", "failure": {"message": "boom"}, "progress_json": "0.5"},
+            "progress: 0.5; boom",
+        ),
+        ({"status": "STEP_STATUS_COMPLETED", "result_json": "7", "progress_json": "1"}, "7"),
+    ],
+)
+def test_a_step_that_has_not_completed_is_shown_with_its_progress(step, detail):
+    steps = [workflow_pb2.StepRun(name="load", **step)]
+    shown = run_text(workflow_pb2.WorkflowRun(status="WORKFLOW_RUN_STATUS_RUNNING", steps=steps))
+    assert shown.splitlines()[-1].endswith(f"  {detail}")

@@ -103,6 +103,9 @@ def test_every_mistake_is_found_at_once():
     [
         ("actoin: hi", "steps[0].actoin", "did you mean `action`?"),
         ("zzz: hi", "steps[0].zzz", "its fields are name, action, handler"),
+        ("model: gpt-4o", "steps[0].model", "write it inside `agent`"),
+        ("max_attempts: 2", "steps[0].max_attempts", "write it inside `retry_policy`"),
+        ("seconds: 2", "steps[0].seconds", "its fields are name, action, handler"),
         ("action: yes", "steps[0].action", "YAML reads `yes` as a truth value, so put it in quotes"),
         ("action: 1:30", "steps[0].action", "YAML reads `1:30` as a number, so put it in quotes"),
         ("action: 2025-03-01", "steps[0].action", "YAML reads `2025-03-01` as a date; put it in quotes"),

@@ -112,6 +112,7 @@ def test_subclasses_and_views_are_written_as_what_they_are(value: Any, written: 
         ({"a": Point}, 'v["a"] is a value of type type'),
         ({(1, 2): 1}, "v has the key (1, 2), a value of type tuple"),
         ({Level.HIGH: 1}, "a value of type Level; write a str"),
+        ({10**5000: 1}, "v has the key that is a long number, a value of type int; write a str"),
         ({ID: 1, str(ID): 2}, "twice"),
         (Decimal("inf"), "v is Infinity"),
         (pydantic.RootModel[bytes](b"\xff"), "ser_json_bytes"),

@@ -382,7 +382,7 @@ async def test_a_handler_reads_a_value_of_the_context_as_an_object_of_a_type(ran
 
 async def test_a_value_that_does_not_fit_the_type_fails_the_step_for_good(ran: Ran) -> None:
     message, retryable = await ran.error(lambda agent, step, context: context.get_as("text", uuid.UUID))
-    assert message.startswith("value: is no UUID")
+    assert message.startswith('context["text"]: is no UUID')
     assert not retryable
 
 

@@ -110,7 +110,7 @@ def test_a_skip_is_told_in_words_and_a_reason_of_a_newer_server_is_unknown():
         assert to_skip_reason(value.number) is not SkipReason.UNKNOWN
         assert "does not know" not in skipped_in_words(value.number, ["a"])
     assert to_skip_reason(99) is SkipReason.UNKNOWN
-    assert skipped_in_words(PB.SKIP_REASON_DEPENDENCY_SKIPPED, ["a", "b"]) == "`a`, `b` was skipped"
+    assert skipped_in_words(PB.SKIP_REASON_DEPENDENCY_SKIPPED, ["a", "b"]) == "`a`, `b` were skipped"
 
 
 @pytest.mark.parametrize("status", [PB.WORKFLOW_RUN_STATUS_CANCELLED, PB.WORKFLOW_RUN_STATUS_RUNNING])

@@ -20,6 +20,7 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
 )
 from headwater_server.providers.openai.chat import OpenAIChatWire
+from headwater_server.providers.openai.profiles import Profile
 from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import (
     BARE_TOOL,
@@ -34,7 +35,7 @@ from tests.unit.providers.conversations import (
     user,
 )
 
-WIRE = OpenAIChatWire(genuine=False)
+WIRE = OpenAIChatWire(genuine=False, profile=Profile())
 OPENAI = OpenAIChatWire(genuine=True)
 
 

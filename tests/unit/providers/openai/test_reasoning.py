@@ -10,10 +10,11 @@ import pytest
 from headwater_server.domain.chunks import Delta
 from headwater_server.domain.messages import Message, Opaque, ProviderData, Thinking, ToolCall
 from headwater_server.providers.openai.chat import OpenAIChatWire
+from headwater_server.providers.openai.profiles import Profile
 from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import ask, assistant, user
 
-WIRE = OpenAIChatWire(genuine=False)
+WIRE = OpenAIChatWire(genuine=False, profile=Profile())
 CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "[]"}}
 
 

@@ -77,6 +77,8 @@ def test_what_somebody_set_is_there_even_when_it_is_zero():
         ({"timeouts": {"next_chunk": {"nanos": 1_000_000_000}}}, "timeouts.next_chunk", "less than a second"),
         ({"timeouts": {"next_chunk": {"seconds": 1, "nanos": -1}}}, "timeouts.next_chunk", "different signs"),
         ({"tools": [{}]}, "tools[0]", "set function"),
+        ({"tools": [function() | {"cache": {"ttl": {}}}]}, "tools[0].cache.ttl", "above 0 and at most 1 day, is 0 s"),
+        ({"tools": [function() | {"cache": {"ttl": {"nanos": 2_000_000_000}}}]}, "tools[0].cache.ttl", "than a second"),
         ({"tools": [function(name="a b")]}, "tools[0].function.name", "letters"),
         ({"tools": [function(), function()]}, "tools[1].function.name", "must differ"),
         ({"tools": [function(parameters_json="{")]}, "tools[0].function.parameters_json", "is not JSON"),
@@ -163,7 +165,8 @@ WHOLE = agent_pb2.AgentConfig(
     reasoning_effort=agent_pb2.REASONING_EFFORT_XHIGH,
     tools=[
         {"function": {"name": "a", "description": "d", "parameters_json": '{"z": 1, "a": 2.0}', "strict": False}},
-        {"function": {"name": "b"}},
+        {"function": {"name": "b"}, "cache": {}},
+        {"function": {"name": "c"}, "cache": {"ttl": {"seconds": 3600}}},
     ],
     tool_choice={"function": "a"},
     parallel_tool_calls=False,

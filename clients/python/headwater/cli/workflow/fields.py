@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,9 +29,19 @@ _FLOATS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 def unknown(key: str, descriptor: Any) -> str:
     """The advice for a name that is no field of a message."""
     names = [field.name for field in descriptor.fields]
+    within = [field.name for field in descriptor.fields if key in _fields_inside(field)]
     close = get_close_matches(key, names, n=1)
-    cure = f"did you mean `{close[0]}`?" if close else f"its fields are {', '.join(names)}"
+    if within:
+        cure = f"write it inside `{within[0]}`"
+    else:
+        cure = f"did you mean `{close[0]}`?" if close else f"its fields are {', '.join(names)}"
     return f"is no field of {descriptor.name}; {cure}"
+
+
+def _fields_inside(field: FieldDescriptor) -> Collection[str]:
+    """The fields of the contract's message that a field has; those of protobuf's types are not written."""
+    inside = field.message_type
+    return inside.fields_by_name if inside and inside.file.package != "google.protobuf" else ()
 
 
 def wanted(field: FieldDescriptor) -> str:

@@ -90,11 +90,17 @@ def result_json(run: workflow_pb2.WorkflowRun) -> str:
 
 
 def _step_row(step: workflow_pb2.StepRun) -> tuple[str, ...]:
-    detail = f"waits for a worker of queue {step.queue}" if step.queue else error_of(step)
-    if step.status == workflow_pb2.STEP_STATUS_COMPLETED:
-        detail = result_line(step.result_json, _LONGEST_CELL)
     time = took(seconds_of(step.start_time), seconds_of(step.end_time))
-    return one_line(step.name), _status(step), str(step.attempt), time or "-", one_line(detail, _LONGEST_CELL)
+    return one_line(step.name), _status(step), str(step.attempt), time or "-", _detail(step)
+
+
+def _detail(step: workflow_pb2.StepRun) -> str:
+    """The result of a step that completed; of another the progress that its handler reported, and what it waits for."""
+    if step.status == workflow_pb2.STEP_STATUS_COMPLETED:
+        return result_line(step.result_json, _LONGEST_CELL)
+    progress = f"progress: {result_line(step.progress_json, _LONGEST_CELL)}" if step.progress_json else ""
+    waits = f"waits for a worker of queue {step.queue}" if step.queue else error_of(step)
+    return "; ".join(one_line(text, _LONGEST_CELL) for text in (progress, waits) if text)
 
 
 def _reply_row(step: workflow_pb2.StepRun) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Services that refuse what the real ones refuse, for loops of tools."""
