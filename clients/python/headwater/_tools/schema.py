@@ -50,9 +50,10 @@ class Schema:
                 for mistake in error.errors(include_url=False, include_input=False, include_context=False)
             ]
             raise ArgumentsError("; ".join(mistakes[:20])) from None
-        bound = inspect.BoundArguments(self._signature, values)
-        bound.apply_defaults()
-        return bound
+        for name, parameter in self._signature.parameters.items():
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:  # the others are given by name
+                values.setdefault(name, parameter.default)
+        return inspect.BoundArguments(self._signature, values)
 
     def _validate(self, arguments: str) -> dict[str, Any]:
         """The valid values; where the arguments as they stand have none, those that the model may have meant."""
@@ -148,7 +149,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
     except ImportError:
         raise ToolError("a tool made of a function needs pydantic: pip install pydantic") from None
     hints = _hints(field, function)
-    descriptions = describe(function).arguments
+    descriptions = describe(function).arguments | _descriptions_of_fields(function)
     bound = function.keywords if isinstance(function, functools.partial) else {}
     fields: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
@@ -175,9 +176,21 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
     return Schema(schema, adapter, signature)
 
 
+def _descriptions_of_fields(function: Callable[..., Any]) -> dict[str, str]:
+    """Where the function is a model of pydantic: what its fields say of themselves."""
+    fields = getattr(inner_function(function), "model_fields", {})
+    return {name: found.description for name, found in fields.items() if found.description}
+
+
 def _hints(field: str, function: Callable[..., Any]) -> dict[str, Any]:
     inner = inner_function(function)
-    annotated = inner.__init__ if inspect.isclass(inner) else inner
+    if not inspect.isclass(inner):
+        return _hints_of(field, inner)
+    # A model of pydantic and a named tuple have their annotations in the class, a usual class in `__init__`.
+    return {**_hints_of(field, inner), **_hints_of(field, inner.__init__)}
+
+
+def _hints_of(field: str, annotated: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(annotated, include_extras=True)
     except NameError:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from pydantic import BaseModel, Field
@@ -172,6 +172,27 @@ def test_a_method_a_partial_a_callable_object_a_class_and_a_builtin_are_function
     assert bound(Tool(shop), '{"item": "nuts"}') == "1 nuts"
     assert bound(Tool(Size), '{"width": 5}') == Size(5)
     assert bound(Tool(math.floor), '{"x": 2.5}') == 2
+
+
+def test_a_model_and_a_named_tuple_have_the_types_of_their_fields() -> None:
+    class Booking(BaseModel):
+        """Book a room."""
+
+        people: int = Field(description="How many come.")
+        days: list[int] = Field(default_factory=list)
+
+    class Point(NamedTuple):
+        """A point."""
+
+        x: int
+        name: str = "p"
+
+    properties = Tool(Booking).parameters["properties"]
+    assert properties["people"] == {"type": "integer", "description": "How many come."}
+    assert properties["days"] == {"type": "array", "items": {"type": "integer"}}
+    assert bound(Tool(Booking), '{"people": "2"}') == Booking(people=2)
+    assert Tool(Point).parameters["properties"]["x"] == {"type": "integer"}
+    assert bound(Tool(Point), '{"x": 1}') == Point(1)
 
 
 def test_the_decorator_leaves_the_function_callable_and_takes_name_and_description() -> None:
