@@ -257,7 +257,8 @@ def test_json_has_the_names_of_the_contract(capsys):
         ({"status": "STEP_STATUS_COMPLETED", "result_json": "7", "progress_json": "1"}, "7"),
     ],
 )
-def test_a_step_that_has_not_completed_is_shown_with_its_progress(step, detail):
+def test_a_step_that_has_not_completed_is_shown_with_its_progress(step, detail, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     steps = [workflow_pb2.StepRun(name="load", **step)]
     shown = run_text(workflow_pb2.WorkflowRun(status="WORKFLOW_RUN_STATUS_RUNNING", steps=steps))
     assert shown.splitlines()[-1].endswith(f"  {detail}")
