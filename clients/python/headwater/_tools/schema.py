@@ -177,7 +177,7 @@ def make_schema(field: str, function: Callable[..., Any]) -> Schema:
 
 
 def _descriptions_of_fields(function: Callable[..., Any]) -> dict[str, str]:
-    """Where the function is a model of pydantic: what its fields say of themselves."""
+    """The descriptions of the fields, by name, where the function is a model of pydantic."""
     fields = getattr(inner_function(function), "model_fields", {})
     return {name: found.description for name, found in fields.items() if found.description}
 
