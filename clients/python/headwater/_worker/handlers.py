@@ -79,8 +79,8 @@ async def _result(
         raise
     except StuckThreadsError:
         raise  # another worker can run it
-    except CannotRunError as error:
-        return outcome.refused(error)
+    except CannotRunError as error:  # no fault of the handler, which has not begun: the run says it, no warning does
+        return failed(task, failure_message(str(error), non_retryable=True))
 
 
 class _Outcome:
