@@ -23,15 +23,16 @@ async def on_loop(
 ) -> Ended:
     """Runs a coroutine on another loop, or on this one, in a new task. Calls `on_cancel` before it is cancelled.
 
-    Raises CannotRunError for a loop that is closed, or about to be.
+    Raises CannotRunError for a loop that is closed, or closes.
     """
     ended: concurrent.futures.Future[Ended] = concurrent.futures.Future()
     tasks: list[asyncio.Task[None]] = []
 
     async def run() -> None:
-        # In its last moments a loop still runs tasks, but warns of each async generator that begins.
+        # In its last moments a loop still runs tasks, but warns of each async generator that begins. Its worker, which
+        # ends with it, hands the task back.
         if getattr(loop, "_asyncgens_shutdown_called", False):
-            ended.set_exception(_loop_is_closed())
+            tasks.clear()
             return
         try:
             resolve(ended, Ended(await work()))

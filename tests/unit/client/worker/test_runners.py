@@ -21,11 +21,18 @@ async def test_a_loop_that_is_about_to_close_begins_no_handler() -> None:
     async def work() -> None:
         began.append(True)
 
+    left = asyncio.create_task(on_loop(loop, work, lambda: None))
+    waiting = asyncio.create_task(on_loop(loop, work, lambda: None))
     try:
-        with pytest.raises(CannotRunError, match="closed"):
-            await on_loop(loop, work, lambda: None)
+        await asyncio.sleep(0)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop))  # both had their turn
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):  # at once
+            await asyncio.wait_for(left, 2)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+    with pytest.raises(CannotRunError, match="closed"):
+        await waiting
     assert not began
