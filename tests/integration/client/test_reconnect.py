@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from headwater import Agent, Connection, ServerUnavailableError
-from tests.support.servers.server import ServerProcess
 from tests.support.services.fake_agent_service import FakeAgentService
 
 
@@ -72,21 +69,3 @@ async def test_many_calls_at_once_reach_it(agent: Agent, away: FakeAgentService)
         async with asyncio.timeout(10):
             while away.connections() > 1:  # an attempt of a channel that was replaced may still be on its way
                 await asyncio.sleep(0.01)
-
-
-async def test_a_reply_that_a_draining_server_still_sends_outlives_calls_that_fail() -> None:
-    with ServerProcess("--scripted") as server:
-        agent = Agent(model="scripted/echo", target=server.target, history=0)
-        script: dict[str, Any] = {"text": "one two three four five six", "delay_ms": 300}
-        stream = agent.stream("x", provider_options={"scripted": script})
-        text = str(await anext(stream))
-        server.process.send_signal(signal.SIGTERM)
-        failed = 0
-        async for chunk in stream:
-            text += str(chunk)
-            try:
-                await agent.arun("y")
-            except ServerUnavailableError:
-                failed += 1
-        assert text == script["text"]
-        assert failed > 1
