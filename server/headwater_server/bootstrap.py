@@ -279,7 +279,7 @@ def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     models: dict[str, str] = {}
     configured = set(config.configured)
     for name, settings in config.settings.providers.items():
-        if not settings.is_offered:
+        if not settings.is_offered(is_configured=name in configured):
             continue
         providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
         if TYPES[settings.type].is_ready(settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import ClassVar, Literal
 
 from headwater_server.providers.settings import HttpSettings
@@ -15,6 +16,10 @@ class OllamaSettings(HttpSettings):
     )  # fmt: skip
 
     type: Literal["ollama"] = "ollama"
+
+    def is_configured(self, chosen: Set[str]) -> bool:
+        """See ProviderSettings: anything was chosen. Without a word of the operator nobody is asked at its port."""
+        return bool(chosen)
 
 
 def url_of_host(host: str) -> str:
