@@ -1,4 +1,4 @@
-"""The connections to providers: aiohttp's sessions, with bounds on what a server may send that nobody has asked for."""
+"""The connections to providers: aiohttp's sessions, with bounds on answers that no request waits for."""
 
 from __future__ import annotations
 
