@@ -32,7 +32,7 @@ class Line:
 
     Attributes:
         said: the text of the handler.
-        heard: what the run got of it.
+        heard: the part of it that the run got.
     """
 
     def __init__(self) -> None:

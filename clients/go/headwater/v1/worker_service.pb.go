@@ -885,7 +885,7 @@ type TaskChunk struct {
 	// Thinking to append, at most 64 Ki characters.
 	Thinking string `protobuf:"bytes,3,opt,name=thinking,proto3" json:"thinking,omitempty"`
 	// Characters of content and thinking that the task has said in the chunks before this one, 0 to 2,000,000,000:
-	// Unicode code points. A chunk whose position lies before the end of what has arrived is dropped, as it has arrived before. Not set:
+	// Unicode code points. A chunk whose position lies before the end of the last chunk is dropped: it has arrived before. Not set:
 	// the chunk is never dropped so. Only with the feature `chunk_acks`.
 	Position      *int32 `protobuf:"varint,4,opt,name=position,proto3,oneof" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields

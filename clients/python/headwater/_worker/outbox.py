@@ -1,11 +1,11 @@
 """The messages of a worker to its server, over its reconnects.
 
-Theory of operation. What is written may still be lost with its connection. So the outbox keeps chunks until they are
+Theory of operation. A message that is written may still be lost with its connection. So the outbox keeps chunks until they are
 acknowledged, and of each task the last progress and the run that it waits for, and says them again over the next
 connection. The server knows a chunk by its position and drops one that it has. Chunks that wait and those that are kept
 share one bound; past it the handlers wait, so no chunk is ever dropped here.
 
-A server without the feature `chunk_acks` acknowledges none: what was written to it is not kept.
+A server without the feature `chunk_acks` acknowledges none: chunks that were written to it are not kept.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Outbox:
     def restart(
         self, results: Iterable[worker_service_pb2.TaskResult], wanted: Container[str], features: Container[str]
     ) -> None:
-        """Begins a connection: what the tasks that are still wanted have said, then all results.
+        """Begins a connection: the messages of tasks that are still wanted, then all results.
 
         Args:
             results: those that are not acknowledged.

@@ -495,7 +495,7 @@ export declare type TaskChunk = Message<"headwater.v1.TaskChunk"> & {
 
   /**
    * Characters of content and thinking that the task has said in the chunks before this one, 0 to 2,000,000,000:
-   * Unicode code points. A chunk whose position lies before the end of what has arrived is dropped, as it has arrived before. Not set:
+   * Unicode code points. A chunk whose position lies before the end of the last chunk is dropped: it has arrived before. Not set:
    * the chunk is never dropped so. Only with the feature `chunk_acks`.
    *
    * @generated from field: optional int32 position = 4;
