@@ -29,7 +29,7 @@ from headwater_server.telemetry.logging import Form, is_text
 MAX_LINE = 1_000
 """Characters of a line that are logged."""
 PIPE_BYTES = 1024 * 1024
-"""What the pipe has room for, where the system allows it."""
+"""The size of the pipe, where the system allows it."""
 READ_BYTES = 64 * 1024
 END_SECONDS = 2.0
 """How long the end of the pipe is waited for: a program that was started here may still have it open."""
