@@ -23,11 +23,6 @@ ADDITIONS = {
         "WorkflowEvent.event": "RunPausedEvent paused = 100;",
         "StepRun": "} message RunPausedEvent {",
     },
-    "acknowledged chunks of workers": {
-        "TaskChunk": "int32 position = 100;",
-        "AttachResponse.kind": "TaskChunkAck chunk_ack = 100;",
-        "TaskCancellation": "} message TaskChunkAck {",
-    },
     "resume of a stream": {
         "StreamRequest": "bool resumable = 100;",
         "StreamChunk": "bool resumable = 100;",

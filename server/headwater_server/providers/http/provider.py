@@ -13,6 +13,7 @@ import msgspec
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
+from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import TRANSPORT_ERRORS
 from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
@@ -140,8 +141,8 @@ class HttpProvider:
 
 
 async def _bounded_body(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for data in response.aiter_bytes():
+    body, read = bytearray(), body_reader(response)
+    while data := await read():
         body += data
         if len(body) > MAX_ANSWER:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "its answer is over 8 MiB")

@@ -10,13 +10,8 @@ from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.base import Decoder, Wire
 from headwater_server.providers.credentials.base import Credential, OutgoingCall
-from headwater_server.providers.http.client import (
-    MOST_READ,
-    TRANSPORT_ERRORS,
-    BodyReader,
-    body_reader,
-    left_over,
-)
+from headwater_server.providers.http.body import MOST_READ, BodyReader, body_reader, left_over
+from headwater_server.providers.http.client import TRANSPORT_ERRORS
 from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why, without
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
