@@ -179,7 +179,6 @@ def test_halves_over_deltas_are_joined_as_in_one_text(pieces: list[str], field: 
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "ps": lambda body: ollama.parse_ps(body, "m"),
-    "tags": ollama.parse_tags,
     "show": ollama.parse_show,
     "version": ollama.parse_version,
     "models": parse_models,
