@@ -11,7 +11,7 @@ import grpc
 import psutil
 import pytest
 
-from headwater.v1 import agent_service_pb2 as PB
+from headwater.v1.agent_service_pb2 import CancelStreamRequest, ListStreamsRequest, StreamRequest
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.workflow_service_pb2 import ListWorkflowRunsRequest
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -22,8 +22,8 @@ AT_ONCE = 4.0
 """Seconds that a call may take on a busy machine; one that waits for the replacement takes longer."""
 
 
-def hanging_stream() -> PB.StreamRequest:
-    request = PB.StreamRequest(prompt="x", agent={"model": "scripted/echo"})
+def hanging_stream() -> StreamRequest:
+    request = StreamRequest(prompt="x", agent={"model": "scripted/echo"})
     request.agent.provider_options["scripted"].update({"text": "one two", "hang_after": 1})
     return request
 
@@ -39,8 +39,8 @@ async def test_calls_for_a_process_that_hangs_end_at_once_and_its_port_is_free_w
             os.kill(await pid_of(server, hung), signal.SIGSTOP)
             began = time.monotonic()
             calls = [
-                AgentServiceStub(other).CancelStream(PB.CancelStreamRequest(stream_id=stream_id)),
-                AgentServiceStub(other).ListStreams(PB.ListStreamsRequest()),
+                AgentServiceStub(other).CancelStream(CancelStreamRequest(stream_id=stream_id)),
+                AgentServiceStub(other).ListStreams(ListStreamsRequest()),
             ]
             if not hung:
                 calls.append(WorkflowServiceStub(other).ListWorkflowRuns(ListWorkflowRunsRequest()))

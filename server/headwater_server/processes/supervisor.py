@@ -16,9 +16,9 @@ never a fork of this one. With each it shares a socket pair, the control socket:
 Each process has a task here (`_keep`) that starts it, waits for its end and starts it again: at once, and with growing
 delays while it dies soon after each start. SIGCHLD says that some process may have ended, so each one is checked.
 SIGTERM and SIGINT are passed on as SIGTERM, each time they come. A process whose heartbeat stays away
-(`transport.owners.heartbeats`) hangs: it is killed, and so started again. No await stands between the check of `_stopping` and
-the entry in `_children`, so a signal finds every process. A process that has not ended in time is killed, and `run`
-returns only when every process has ended and was waited for.
+(`transport.owners.heartbeats`) hangs: it is killed, and so started again. No await stands between the check of
+`_stopping` and the entry in `_children`, so a signal finds every process. A process that has not ended in time is
+killed, and `run` returns only when every process has ended and was waited for.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from typing import Any, NoReturn
 import structlog
 
 from headwater_server.domain.process_identity import HEARTBEATS
+from headwater_server.private_files import check_folder
 from headwater_server.processes.open_files import raise_open_files
 from headwater_server.telemetry.log_writer import print_line
 from headwater_server.telemetry.logging import configure_logging
@@ -55,7 +56,7 @@ DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 LOOK_SECONDS = 1.0
 """How often the heartbeats of a process are looked at."""
 MOST_MISSED = 5
-"""A process hangs that had no heartbeat between so many looks. Looks are counted, not seconds: both may be suspended."""
+"""A process hangs that had no heartbeat between so many looks. Looks are counted: both may be suspended meanwhile."""
 CLOSING_SECONDS = 10.0
 """How long a process may take to end beyond its draining."""
 CONFIG_EXIT = 78
@@ -374,6 +375,7 @@ def _runtime_directory() -> tempfile.TemporaryDirectory[str]:
     usual = tempfile.gettempdir()
     parent = usual if len(os.fsencode(usual)) <= LONGEST_PARENT else "/tmp"  # noqa: S108
     try:
+        check_folder(Path(parent), is_shared=True)
         return tempfile.TemporaryDirectory(prefix="headwater-", dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise StartError(

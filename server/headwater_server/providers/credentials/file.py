@@ -56,6 +56,8 @@ class KeyFile:
                 facts = os.fstat(descriptor)
                 if not stat.S_ISREG(facts.st_mode):
                     return "is no ordinary file"
+                if facts.st_mode & stat.S_IWOTH:
+                    return "may be written by every user (chmod o-w)"
                 state = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
                 if state == self._seen:
                     return ""

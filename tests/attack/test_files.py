@@ -1,0 +1,180 @@
+"""Files of other users: no folder, file, link or socket of theirs is used, and no file that a link names is touched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from headwater_server.domain.errors import HeadwaterError
+from headwater_server.private_files import check_folder
+from headwater_server.providers.local.share import Share
+from headwater_server.transport.port import PortTakenError, check_path
+from headwater_server.workflows.journal.backup import back_up
+from headwater_server.workflows.journal.base import JournalError
+from headwater_server.workflows.journal.data_directory import DataDirectory
+from headwater_server.workflows.journal.sqlite import SqliteJournal
+from tests.support.servers.server import run_cli
+
+NAMES = ("lock", "headwater.db", "headwater.db-wal", "headwater.db-shm", "headwater.db-journal")
+OTHER = 65_534
+"""A user other than that of the tests; files are given to it by root alone."""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
+
+
+def give_away(path: Path) -> None:
+    """Makes a file another user's."""
+    os.chown(path, OTHER, OTHER, follow_symlinks=False)
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    file = tmp_path / "victim"
+    file.write_text("precious")
+    return file
+
+
+def link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def hard_link(path: Path, victim: Path) -> None:
+    path.hardlink_to(victim)
+
+
+def pipe(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+def writable(path: Path, victim: Path) -> None:
+    path.touch()
+    path.chmod(0o666)
+
+
+def foreign(path: Path, victim: Path) -> None:
+    path.touch()
+    give_away(path)
+
+
+TRAPS = [link, hard_link, pipe, writable, pytest.param(foreign, marks=as_root)]
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_no_file_of_the_data_directory_is_used_that_another_user_has_put_there(tmp_path, victim, name, trap):
+    data = tmp_path / "data"
+    data.mkdir(0o700)
+    trap(data / name, victim)
+    with pytest.raises(JournalError, match=rf"the data directory {data} is not safe: {name} in it .*--data-dir"):
+        await SqliteJournal.open(data)
+    assert victim.read_text() == "precious"
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
+def test_a_data_directory_of_another_user_is_refused(tmp_path, mode):
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(mode)
+    give_away(data)
+    done = run_cli("serve", "--scripted", "--port", "0", "--data-dir", str(data))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert f"{data} is not safe: belongs to another user (uid {OTHER})" in done.stderr
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_data_directory_that_every_user_may_write_is_refused(tmp_path, mode):
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(mode)
+    with pytest.raises(JournalError, match="every user may write it; run chmod o-w"):
+        DataDirectory(data)
+
+
+@as_root
+def test_a_link_of_another_user_to_a_data_directory_is_refused(tmp_path):
+    (tmp_path / "real").mkdir(0o700)
+    data = tmp_path / "data"
+    data.symlink_to(tmp_path / "real")
+    closing(DataDirectory(data)).__exit__()  # a link of this user is its own choice
+    give_away(data)
+    with pytest.raises(JournalError, match="belongs to another user"):
+        DataDirectory(data)
+
+
+def journal(folder: Path) -> Path:
+    with closing(DataDirectory(folder)) as directory:
+        directory.private_file("headwater.db")
+    return folder
+
+
+def test_a_backup_follows_no_link(tmp_path, victim):
+    data = journal(tmp_path / "data")
+    (tmp_path / "copy.partial").symlink_to(victim)
+    back_up(data, tmp_path / "copy")
+    assert victim.read_text() == "precious"
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
+    (tmp_path / "nothing").symlink_to(tmp_path / "missing")
+    with pytest.raises(JournalError, match="exists already"):
+        back_up(data, tmp_path / "nothing")
+
+
+def test_a_backup_reads_no_journal_that_is_a_link(tmp_path):
+    data = journal(tmp_path / "data")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "headwater.db").symlink_to(data / "headwater.db")
+    with pytest.raises(JournalError, match=r"headwater\.db in it is a link"):
+        back_up(other, tmp_path / "copy")
+
+
+def test_a_backup_is_not_written_where_every_user_may_exchange_it(tmp_path):
+    data, open_folder = journal(tmp_path / "data"), tmp_path / "open"
+    open_folder.mkdir()
+    open_folder.chmod(0o777)
+    with pytest.raises(JournalError, match="every user may write it"):
+        back_up(data, open_folder / "copy")
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_no_file_of_the_embedded_model_is_a_trap(tmp_path, victim, trap: Callable[[Path, Path], None]):
+    share = Share(tmp_path / "run", {})
+    share.acquire()
+    share.release()
+    (lock,) = (tmp_path / "run").glob("*.lock")
+    lock.unlink()
+    trap(lock, victim)
+    with pytest.raises(HeadwaterError, match="cannot use the directory"):
+        share.acquire()
+    assert victim.read_text() == "precious"
+
+
+@as_root
+def test_a_socket_of_another_user_is_neither_removed_nor_replaced(tmp_path):
+    path = tmp_path / "hw.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    give_away(path)
+    with pytest.raises(PortTakenError, match="a socket of another user is there"):
+        check_path(str(path))
+    assert path.is_socket()
+
+
+def test_a_socket_is_not_made_where_every_user_may_exchange_it(tmp_path):
+    tmp_path.chmod(0o777)
+    with pytest.raises(PortTakenError, match="every user may write it"):
+        check_path(str(tmp_path / "hw.sock"))
+    tmp_path.chmod(0o1777)  # as /tmp: there each user removes its own files alone
+    check_path(str(tmp_path / "hw.sock"))
+
+
+def test_the_folder_of_temporary_files_may_be_shared_as_tmp_is(tmp_path):
+    tmp_path.chmod(0o1777)
+    check_folder(tmp_path, is_shared=True)
