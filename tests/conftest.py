@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -29,6 +30,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     file = Path(metafunc.module.__file__).relative_to(Path(__file__).parent).as_posix()
     if file in BOTH_WAYS and "processes" in metafunc.fixturenames:
         metafunc.parametrize("processes", [1, 2], ids=["one-process", "two-processes"], indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Takes the thousands of collected tests and imported modules out of what each later `gc.collect` looks through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

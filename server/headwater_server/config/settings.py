@@ -1,0 +1,102 @@
+"""The settings that there are: their names, bounds and defaults, and the variables that set them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import core_schema
+
+from headwater_server.providers.settings import ProviderSettings
+from headwater_server.providers.types import TYPES
+
+ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _default_data_dir() -> str:
+    """Where programs keep their data for a user, by the XDG Base Directory Specification."""
+    return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "headwater")
+
+
+def _check_host(host: str) -> str:
+    if host.startswith(("unix-abstract:", "vsock:", "dns:", "ipv4:", "ipv6:")):
+        raise ValueError("must be the name or the address of a host, or unix:PATH")
+    if host in ("unix:", "unix://"):
+        raise ValueError(f"{host} needs the path of a socket, unix:PATH")
+    return host
+
+
+class ServerSettings(_Settings):
+    """`[server]`: the port, the log, the data, and what holds for all providers.
+
+    `processes`: how many processes of the server share the port. `max_concurrent_streams`: how many calls a connection
+    may have at once; 0 for no limit. `worker_timeout_seconds`: a worker that hosts handlers is taken for dead when it
+    was not heard for so long. `retention_days`: how long runs that have ended are kept.
+    """
+
+    host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
+    port: int = Field(50051, ge=0, le=65535)
+    processes: int = Field(1, ge=1, le=64)
+    max_concurrent_streams: int = Field(0, ge=0, lt=2**31)
+    default_model: str = ""
+    allow_caller_api_keys: bool = False
+    first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
+    next_chunk_seconds: float = Field(120.0, gt=0, le=86_400)
+    drain_seconds: float = Field(10.0, ge=0, le=3_600)
+    data_dir: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
+        default_factory=_default_data_dir, min_length=1
+    )
+    retention_days: float = Field(30.0, gt=0, le=36_500)
+    worker_timeout_seconds: float = Field(10.0, ge=0.1, le=3_600)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+
+class _ByType:
+    """Makes `type` decide which class of settings a provider has."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        schemas = {name: handler.generate_schema(kind.settings) for name, kind in TYPES.items()}
+        return core_schema.tagged_union_schema(schemas, discriminator="type")
+
+
+class Settings(_Settings):
+    """All settings."""
+
+    server: ServerSettings
+    providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
+
+
+ENVIRONMENT: dict[str, tuple[str, ...]] = {
+    "HEADWATER_HOST": ("server", "host"),
+    "HEADWATER_PORT": ("server", "port"),
+    "HEADWATER_PROCESSES": ("server", "processes"),
+    "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
+    "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
+    "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
+    "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
+    "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
+    "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
+    "HEADWATER_DATA_DIR": ("server", "data_dir"),
+    "HEADWATER_RETENTION_DAYS": ("server", "retention_days"),
+    "HEADWATER_WORKER_TIMEOUT_SECONDS": ("server", "worker_timeout_seconds"),
+    "HEADWATER_LOG_LEVEL": ("server", "log_level"),
+    "HEADWATER_LOG_FORMAT": ("server", "log_format"),
+}
+"""Which variable sets which key of the server. An empty variable is as good as none."""
+
+
+def variables() -> Iterator[tuple[str, tuple[str, ...], Callable[[str], str]]]:
+    """The variables, each with the path of its key and how its text is read."""
+    for variable, path in ENVIRONMENT.items():
+        yield variable, path, str
+    for name, kind in TYPES.items():
+        for one in kind.environment:
+            yield one.name, ("providers", name, one.key), one.read
