@@ -26,6 +26,8 @@ _SOURCE_UNITS: dict[int, str] = {
     for value in agent_pb2.SourceUnit.DESCRIPTOR.values
     if value.number
 }
+_OWN = frozenset(field.name for field in agent_pb2.StreamChunk.DESCRIPTOR.fields) | {"rounds", "tool_results"}
+"""Keys that only the fields of the contract and this client set."""
 _WHOLE = 2**53  # beyond it a double no longer holds every whole number
 
 
@@ -36,7 +38,9 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
         message: the chunk as it came.
         before: `sequence` of the chunk before it, 0 for the first: only a chunk of one delta has a `token`.
     """
-    metadata: dict[str, Any] = struct_to_dict(message.metadata) if message.HasField("metadata") else {}
+    metadata: dict[str, Any] = {}
+    if message.HasField("metadata"):
+        metadata = {key: value for key, value in struct_to_dict(message.metadata).items() if key not in _OWN}
     metadata["sequence"] = message.sequence
     if message.event_type:
         metadata["event_type"] = message.event_type

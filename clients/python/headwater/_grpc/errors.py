@@ -210,7 +210,7 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[
             elif detail.Is(RetryInfo.DESCRIPTOR):
                 retry = RetryInfo()
                 detail.Unpack(retry)
-                retry_after = seconds_of(retry.retry_delay)
+                retry_after = max(seconds_of(retry.retry_delay), 0.0)
         except DecodeError:
             continue  # one detail is broken; the others still count
     return info, violations, retry_after
