@@ -25,6 +25,7 @@ import structlog
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
+from headwater_server.transport.interceptors.frames import forget_frames
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 from headwater_server.transport.status import end, end_alike
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
@@ -42,35 +43,37 @@ class StatusMapping(Interceptor):
         async def mapped(request: Any, context: Context) -> Any:
             try:
                 return await behaviour(request, context)
-            except HeadwaterError as error:
-                _end(context, name, error)
-            except grpc.aio.AioRpcError as error:
-                end_alike(context, error)
-            except grpc.aio.InternalError:
+            except grpc.aio.InternalError as error:
+                forget_frames(error)
                 raise asyncio.CancelledError from None
-            except grpc.aio.AbortError as error:  # the handler has ended the call itself, as health does
-                _forget(error)
-            except Exception as error:  # noqa: BLE001  its call ends with INTERNAL, and the log says why
-                if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
-                    _end(context, name, _journal_unavailable())
-                else:
-                    log.error("fault", rpc=name, **fault_facts(error))
-                    end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+            except asyncio.CancelledError as error:
+                forget_frames(error)
+                raise
+            except Exception as error:  # noqa: BLE001  each has its status; the log says why it is INTERNAL
+                _end(context, name, error)
+                forget_frames(error)
             return None  # gRPC sends the status
 
         return mapped
 
 
-def _end(context: Context, name: str, error: HeadwaterError) -> None:
-    if error.reason is Reason.INTERNAL:
-        log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
-    structlog.contextvars.bind_contextvars(**_facts(error))
-    end(context, error)
-
-
-def _forget(error: grpc.aio.AbortError) -> None:
-    """Frees the frames of the handler: gRPC keeps the exception with the call, and raises it again."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
+def _end(context: Context, name: str, error: Exception) -> None:
+    """Gives the call the status of an exception."""
+    if isinstance(error, grpc.aio.AbortError):
+        return  # the handler has ended the call itself, as health does; gRPC raises it again
+    if isinstance(error, grpc.aio.AioRpcError):
+        end_alike(context, error)
+        return
+    if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
+        error = _journal_unavailable()
+    if isinstance(error, HeadwaterError):
+        if error.reason is Reason.INTERNAL:
+            log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
+        structlog.contextvars.bind_contextvars(**_facts(error))
+        end(context, error)
+    else:
+        log.error("fault", rpc=name, **fault_facts(error))
+        end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
 
 
 def _journal_unavailable() -> HeadwaterError:
