@@ -17,6 +17,7 @@ BOTH_WAYS = {
     "integration/workflows/test_go_worker.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
+    "integration/server/test_resume.py",
     "integration/languages/test_projects.py",
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
