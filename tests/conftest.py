@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Takes the thousands of collected tests and imported modules out of what each later `gc.collect` looks through."""
+    """Hides the thousands of collected tests and imported modules from each later `gc.collect`."""
     gc.collect()
     gc.freeze()
 

@@ -7,7 +7,7 @@ final chunk or an error. Each round of tool calls appends its chunks behind the 
 have several ends.
 
 Example. The chunks 1, 2 and 5 (3 to 5 were merged) and the final chunk 6 have the places 0 to 3. A caller that has
-chunk 2 reads from place 2. When chunk 1 is dropped, `first` is 1, and a caller that has nothing yet is told that the
+chunk 2 reads from place 2. When chunk 1 is dropped, `first` is 1, and a caller that has nothing yet learns that the
 first sequence still there is 2. A caller that has chunk 5 is not hurt by that.
 """
 

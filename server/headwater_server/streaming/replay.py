@@ -54,7 +54,7 @@ class Owner(Protocol):
     """The side of `Replays` that a stream sees."""
 
     def has_room(self, size: int) -> bool:
-        """Whether all logs together can grow by so many bytes; forgets logs that nobody reads for it."""
+        """Whether all logs together can grow by so many bytes; forgets ended logs without readers for it."""
         ...
 
     def resize(self, change: int) -> None:
@@ -97,12 +97,12 @@ class Replay:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has ended, and nobody reads it."""
+        """Whether it has ended, and has no reader."""
         return self._task is None and not self._readers
 
     @property
     def is_unread(self) -> bool:
-        """Whether it runs, and nobody reads it."""
+        """Whether it runs without a reader."""
         return self._task is not None and not self._readers
 
     @property
@@ -234,7 +234,7 @@ class Replay:
                 reader.let_go(expired(self.stream.id, text, first))
 
     def _set_timer(self) -> None:
-        """Sees that a stream that nobody reads ends, or that its log goes, when it is time."""
+        """Ends a stream without a reader, or frees its log, when it is time."""
         self._stop_timer()
         if self._readers:
             return
@@ -249,7 +249,7 @@ class Replay:
             self._timer = None
 
     def _end_unread(self) -> None:
-        text = f"the stream was ended, because nobody read it for {self._limits.detach_seconds:g} seconds"
+        text = f"the stream was ended, because it had no reader for {self._limits.detach_seconds:g} seconds"
         self.end(expired(self.stream.id, text, self._log.first_sequence))
 
 

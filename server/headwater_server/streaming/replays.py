@@ -66,7 +66,7 @@ class Replays:
             yield Attached(reader, replay.stream)
 
     def drain(self) -> None:
-        """Ends the streams that nobody reads: nobody can come back to them."""
+        """Ends the streams without a reader: a new connection to this server is not possible any more."""
         for replay in self._replays.values():
             if replay.is_unread:
                 replay.end(draining())

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,6 +18,9 @@ from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.stub import details
 
+ROOT = Path(__file__).parents[3]
+GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
+WORDS_OF_STORY = 141
 OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 WORDS = [f"w{i}" for i in range(40)]
 TEXT = " ".join(WORDS)
@@ -149,10 +157,30 @@ async def test_a_round_of_tools_continues_the_log(server, stub):
     assert chunk.content + joined(rest) == TEXT
 
 
+@pytest.mark.skipif(not (GRPCURL.exists() or shutil.which("go")), reason="grpcurl is built with Go, which is not here")
+def test_the_example_with_grpcurl_shows_the_rest_of_the_story(server):
+    path = os.pathsep.join([str(GRPCURL.parent), os.environ["PATH"]])
+    variables = {**os.environ, "PATH": path, "HEADWATER_TARGET": server.target}
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / "streaming" / "resume.sh")],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, _, rest = done.stdout.partition("\n")
+    number = int(first.split()[3])
+    words = "".join(json.loads(line.partition(": ")[2].rstrip(",")) for line in rest.splitlines()).split()
+    assert 0 < number < WORDS_OF_STORY
+    assert len(words) == WORDS_OF_STORY - number
+
+
 async def test_a_caller_that_stops_reading_is_let_go_and_can_come_back():
     word = "x" * 20_000
     with ServerProcess("--scripted", variables={"HEADWATER_IDLE_READER_SECONDS": "0.5"}) as server:
-        async with grpc.aio.insecure_channel(server.target, options=OPTIONS) as channel:
+        options = (*OPTIONS, ("grpc.http2.bdp_probe", 0))  # else megabytes wait on the caller's side
+        async with grpc.aio.insecure_channel(server.target, options=options) as channel:
             stub = AgentServiceStub(channel)
             call = stub.Stream(request(0, text=word, repeat=200))
             first = await call.read()

@@ -21,7 +21,7 @@ TEXT = "".join(WORDS)
 
 
 class Provider:
-    """A reply of ten words, one a second; what was read of it, and whether it was closed."""
+    """A reply of ten words, one a second; counts the words that were read."""
 
     request_id = "req"
 
@@ -164,7 +164,7 @@ async def test_a_stream_that_nobody_reads_is_ended_when_the_time_to_come_back_is
     assert provider.closed
     error = await service.error(stream_id, sequence)
     assert error.reason is Reason.STREAM_EXPIRED
-    assert "nobody read" in error.message
+    assert "no reader" in error.message
     await service.close()
 
 
@@ -285,7 +285,7 @@ async def test_the_next_round_continues_the_log_of_its_id():
     assert (second.id, first.sequence) == (stream.id, 12)
     rest, final = await service.rest(stream.id, 12)
     assert (WORDS[0] + rest, final.sequence) == (TEXT, 22)
-    assert (await service.rest(stream.id, 5))[1].sequence == 11  # the end of its own round
+    assert (await service.rest(stream.id, 5))[1].sequence == 11  # the end of that round
     await service.close()
 
 
