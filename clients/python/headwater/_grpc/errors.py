@@ -50,6 +50,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "STREAM_TIMEOUT": StreamTimeoutError,
     "STREAM_CANCELLED": StreamInterruptedError,
     "STREAM_NOT_FOUND": StreamExpiredError,
+    "STREAM_EXPIRED": StreamExpiredError,
     "REPLY_TOO_LARGE": MessageTooLargeError,
     "SERVER_DRAINING": ServerUnavailableError,
     "INTERNAL": HeadwaterError,
