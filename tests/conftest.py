@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ BOTH_WAYS = {
     "integration/workflows/test_go_worker.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
+    "integration/server/test_resume.py",
     "integration/languages/test_projects.py",
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
@@ -29,6 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     file = Path(metafunc.module.__file__).relative_to(Path(__file__).parent).as_posix()
     if file in BOTH_WAYS and "processes" in metafunc.fixturenames:
         metafunc.parametrize("processes", [1, 2], ids=["one-process", "two-processes"], indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hides the thousands of collected tests and imported modules from each later `gc.collect`."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

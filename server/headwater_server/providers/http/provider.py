@@ -90,7 +90,7 @@ class HttpProvider:
         headers = joined({"content-type": "application/json", **call.headers}, request.headers)
         body = msgspec.json.encode(self._site.kept(call.body))
         outgoing = self._site.call("POST", call.path, headers, body, request.model)
-        return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key))
+        return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key), call.logprobs)
 
     async def info(self, model: str) -> ProviderInfo:
         """The abilities of the provider with the model, as far as they are known without a call."""

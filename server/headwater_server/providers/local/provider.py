@@ -237,7 +237,7 @@ class LocalProvider:
         """Waits for the end of the process, and ends it when it gives no sign of life."""
         stalled = await process.watch(self._stall_seconds)
         if stalled:
-            with suppress(OSError):
+            with suppress(HeadwaterError):  # then a request with a schema is asked once more
                 self._share.note_stall()
         async with self._change:
             if self._process is process:

@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.private_files import open_private
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -114,8 +115,13 @@ class Share:
             return None  # not there yet, or not an address: the holder of the lock publishes a new one
 
     def note_stall(self) -> None:
-        """Tells all servers that the process computes without end and is being ended."""
-        self._stall_path.write_text(str(time.time_ns()), encoding="ascii")
+        """Tells all servers that the process computes without end and is being ended. Raises HeadwaterError."""
+        file = self._open(self._stall_path)
+        try:
+            os.ftruncate(file, 0)
+            os.write(file, str(time.time_ns()).encode())
+        finally:
+            os.close(file)
 
     def last_stall(self) -> str:
         """A text that is another one after each stall; empty before the first."""
@@ -134,7 +140,7 @@ class Share:
     def _open(self, path: Path) -> int:
         try:
             self._check_directory()
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return open_private(path)
         except OSError as error:
             raise _unusable(self._directory, error.strerror or type(error).__name__) from error
 

@@ -21,6 +21,16 @@ T = TypeVar("T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+LARGE = 256 * 1024
+"""Bytes of a text whose values are counted before it is parsed."""
+
+MAX_VALUES = 200_000
+"""Most values of a large text, about: a parser makes an object of each, which takes 60 bytes and more."""
+
+TOO_MANY = f"it holds more than {MAX_VALUES} values"
+
+_PIECE = 1024 * 1024
+
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_DIGITS = 400
 
@@ -39,6 +49,8 @@ class JSONShape(Generic[T]):
 
         Raises HeadwaterError, which quotes nothing of the text, for anything but an object.
         """
+        if len(data) > LARGE and has_too_many_values(data):
+            raise self._error(TOO_MANY)
         try:
             return self._decoder.decode(data)
         except _REFUSALS:
@@ -50,6 +62,8 @@ class JSONShape(Generic[T]):
 
     def decode_answer(self, data: bytes) -> T:
         """The struct of a text that stands alone: every field as declared, U+FFFD for lone surrogates."""
+        if has_too_many_values(data):
+            raise self._error(TOO_MANY)
         value = without_surrogates(self._object(data))
         try:
             return msgspec.convert(value, self._shape)
@@ -75,6 +89,17 @@ class JSONShape(Generic[T]):
         return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
 
 
+def has_too_many_values(data: bytes) -> bool:
+    """Whether a text has more than MAX_VALUES commas and brackets. Those in strings count too: a picture has none."""
+    found = 0
+    for start in range(0, len(data), _PIECE):
+        end = start + _PIECE
+        found += data.count(b",", start, end) + data.count(b"[", start, end) + data.count(b"{", start, end)
+        if found > MAX_VALUES:
+            return True
+    return False
+
+
 def parse_json(data: bytes | str) -> Any:
     """Any JSON value, by the standard library. Raises ValueError (also for NaN) or RecursionError for other text."""
     return json.loads(data, parse_constant=_refuse_constant)
@@ -86,6 +111,8 @@ def read_json(data: bytes | str) -> Any:
     Control characters may stand in strings, and a byte order mark before the text. Raises ValueError or RecursionError
     for text that is no JSON all the same.
     """
+    if len(data) > LARGE and has_too_many_values(data.encode() if isinstance(data, str) else data):
+        raise ValueError(TOO_MANY)
     text = data if isinstance(data, str) else data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
     return json.loads(text, strict=False, parse_constant=_nothing, parse_int=_int)
 
