@@ -29,7 +29,7 @@ from headwater_server.providers.wires.beside_text.images import Images
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
 from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
-from headwater_server.providers.wires.json import JSONShape, read_json
+from headwater_server.providers.wires.json import TOO_MANY, JSONShape, has_too_many_values, read_json
 from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import SurrogateJoiner, without_surrogates
 from headwater_server.providers.wires.tool_calls import ToolCalls
@@ -281,6 +281,8 @@ _HEARTBEAT_EVENTS = ("ping", "keepalive", "keep-alive", "heartbeat")
 
 def _texts_in(data: bytes) -> list[bytes]:
     """The objects of data in which several stand one after the other, with or without line ends between them."""
+    if has_too_many_values(data):
+        return []
     text = data.decode("utf-8", "replace")
     decoder = json.JSONDecoder(strict=False)
     found: list[bytes] = []
@@ -300,6 +302,8 @@ def _items(text: bytes) -> list[bytes]:
     """The text itself, or the objects of a list."""
     if not text.startswith(b"["):
         return [text]
+    if has_too_many_values(text):
+        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"The provider sent a list that is too long: {TOO_MANY}")
     try:
         items = [bytes(item) for item in msgspec.json.decode(text, type=list[msgspec.Raw])]
         return [item for item in items if item.startswith(b"{")]
