@@ -4,24 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
 from headwater import Agent
 from headwater import HeadwaterError as ClientError
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.messages import ChatRequest, Message, Role, Text
+from headwater_server.domain.messages import ChatRequest, Message, Role, Text, ToolCall
+from headwater_server.providers.anthropic.decoder import MessagesDecoder
+from headwater_server.providers.gemini.decoder import GeminiDecoder
 from headwater_server.providers.http import body
 from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.ollama import decoder as ollama_decoder
+from headwater_server.providers.openai import chat_decoder, responses_decoder
 from headwater_server.providers.openai.settings import OpenAISettings
 from headwater_server.providers.types import build_provider
 from headwater_server.providers.wires import framing
+from headwater_server.providers.wires.bodies import arguments_object
+from headwater_server.providers.wires.decoder import EventDecoder
 from tests.support.attacks import OtherCaller, memory
 from tests.support.servers.server import ServerProcess
 from tests.support.upstream.upstream import Answer, Upstream, always
 
+WIRES: dict[str, type[EventDecoder]] = {
+    "chat_completions": chat_decoder.ChatDecoder,
+    "responses": responses_decoder.ResponsesDecoder,
+    "messages": MessagesDecoder,
+    "gemini": GeminiDecoder,
+    "ollama": ollama_decoder.ChatDecoder,
+}
+MESSAGES = {
+    "chat_completions": [
+        '{"id":"x","choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}],"annotations":[{"type":"url_citation","url_citation":{"url":"u"}}],"reasoning_details":[{"a":1}],"images":[{"image_url":{"url":"x"}}]},"finish_reason":"stop","logprobs":{"content":[]}}],"usage":{"prompt_tokens":1,"completion_tokens":2},"citations":["u"],"error":{"message":"m","code":"c"},"x":1}',
+    ],
+    "responses": [
+        '{"type":"response.completed","response":{"id":"r","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"a","annotations":[{"a":1}]}]},{"type":"reasoning","encrypted_content":"e","summary":[{"text":"t"}]}],"usage":{"input_tokens":1,"output_tokens":1},"error":{"message":"m"},"incomplete_details":{"reason":"x"}}}',
+        '{"type":"response.output_text.delta","delta":"a","item_id":"i","logprobs":[1]}',
+        '{"type":"response.output_item.done","item":{"type":"function_call","call_id":"c","name":"f","arguments":"{}","x":1}}',
+        '{"type":"error","message":"m","code":"c"}',
+        '{"type":"response.output_text.annotation.added","annotation":{"type":"url_citation","url":"u"}}',
+    ],
+    "messages": [
+        '{"type":"message_start","message":{"id":"m","usage":{"input_tokens":1},"content":[]}}',
+        '{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{"a":1}}}',
+        '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a","citation":{"type":"x"}}}',
+        '{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"type":"x","url":"u"}}}',
+        '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}',
+        '{"type":"error","error":{"type":"t","message":"m"}}',
+        '{"type":"message","content":[{"type":"text","text":"a","citations":[{"a":1}]},{"type":"tool_use","id":"t","name":"n","input":{"a":1}},{"type":"web_search_tool_result","content":[{"a":1}]}],"stop_reason":"end_turn","usage":{}}',
+        '{"type":"content_block_start","index":0,"content_block":{"type":"web_search_tool_result","content":[{"url":"u","title":"t"}]}}',
+    ],
+    "gemini": [
+        '{"candidates":[{"content":{"parts":[{"text":"a","thoughtSignature":"s"},{"functionCall":{"name":"f","args":{"a":1}}},{"inlineData":{"mimeType":"m","data":"d"}},{"executableCode":{"a":1}}]},"finishReason":"STOP","groundingMetadata":{"groundingChunks":[{"web":{"uri":"u"}}]},"citationMetadata":{"citationSources":[{"a":1}]}}],"usageMetadata":{"promptTokenCount":1},"error":{"message":"m","details":[{"a":1}]},"promptFeedback":{"blockReason":"x"}}',
+    ],
+    "ollama": [
+        '{"model":"m","message":{"role":"assistant","content":"a","thinking":"t","tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]},"done":true,"done_reason":"stop","error":"e","prompt_eval_count":1}',
+    ],
+}
 QUESTION = ChatRequest("m", (Message(Role.USER, (Text("Hi"),)),))
 SAID = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 EVENTS = {"content_type": "text/event-stream", "connection": "close"}
@@ -206,3 +248,49 @@ async def test_the_server_stays_small_and_answers_others_meanwhile(tmp_path):
     print(f"peak {peak} MB, others waited {other.longest:.2f} s")
     assert peak < 250
     assert not other.failures
+
+
+def _places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of all values within a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield (*path, key)
+        yield from _places(each, (*path, key))
+
+
+def _with(text: str, path: tuple[str | int, ...], put: str) -> bytes:
+    """JSON text with the value at the path replaced by other JSON text."""
+    value = json.loads(text)
+    place = value
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = "@"
+    return json.dumps(value).replace('"@"', put).encode()
+
+
+@pytest.mark.parametrize(("wire", "text"), [(wire, text) for wire, texts in MESSAGES.items() for text in texts])
+def test_json_that_is_nested_deep_in_any_place_is_a_typed_error_at_most(wire, text):
+    escaped = []
+    for path in _places(json.loads(text)):
+        for depth in (90, 480, 700, 900, 5000):
+            for deep in ("[" * depth + "]" * depth, '{"a":' * depth + r'"\ud83d"' + "}" * depth):
+                decoder = WIRES[wire]("text/event-stream")
+                try:
+                    decoder.feed(b"data: " + _with(text, path, deep) + b"\n\n", [])
+                    decoder.close([])
+                except HeadwaterError:
+                    pass
+                except Exception as error:  # noqa: BLE001  what the test looks for
+                    escaped.append((path, depth, error))
+    assert not escaped
+
+
+@pytest.mark.parametrize("depth", [101, 480, 900, 5000])
+@pytest.mark.parametrize("deep", ["[", '{"a":'])
+def test_arguments_that_are_nested_deep_are_refused_by_their_field(depth, deep):
+    text = '{"x":' + deep * depth + "1" * (deep != "[") + {"[": "]", '{"a":': "}"}[deep] * depth + "}"
+    with pytest.raises(HeadwaterError) as caught:
+        arguments_object(ToolCall("c1", "f", text), "messages[1].parts[0]")
+    [violation] = caught.value.violations
+    assert violation.field == "messages[1].parts[0].tool_call.arguments_json"
+    assert "nested at most 100 levels" in violation.description

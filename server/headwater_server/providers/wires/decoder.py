@@ -81,14 +81,20 @@ class StreamDecoder(ABC, Generic[Message]):
     def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
         """Adds the events that these bytes complete."""
         if not self._ended:
-            self._add(self._framing.feed(data), events)
+            try:
+                self._add(self._framing.feed(data), events)
+            except RecursionError as error:
+                raise _too_deep() from error
 
     def close(self, events: list[ProviderEvent]) -> None:
         """Adds the events that the proper end of the body completes."""
-        if not self._ended:
-            self._add(self._framing.close(), events)
-        if not self._ended:
-            self._end(events)
+        try:
+            if not self._ended:
+                self._add(self._framing.close(), events)
+            if not self._ended:
+                self._end(events)
+        except RecursionError as error:
+            raise _too_deep() from error
 
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
@@ -145,7 +151,7 @@ class StreamDecoder(ABC, Generic[Message]):
         for message in messages:
             try:
                 delta = self._read(message)
-            except HeadwaterError:
+            except (HeadwaterError, RecursionError):
                 if not self.is_whole:
                     raise
                 self._end(events)
@@ -270,6 +276,10 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
 def _says(delta: Delta) -> bool:
     """Whether it holds a part of the reply, and not only sources or tokens."""
     return delta.beside is None or bool(delta.beside.images) or delta.is_part()
+
+
+def _too_deep() -> HeadwaterError:
+    return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "The provider sent JSON that is nested too deeply")
 
 
 _PADDING = b" \t\r\n\0\xef\xbb\xbf"

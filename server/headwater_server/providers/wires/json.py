@@ -14,6 +14,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.json_text import is_deep
 from headwater_server.providers.wires.lenient import Plan
 from headwater_server.providers.wires.surrogates import without_surrogates
 
@@ -63,8 +64,6 @@ class JSONShape(Generic[T]):
 
     def decode_answer(self, data: bytes) -> T:
         """The struct of a text that stands alone: every field as declared, U+FFFD for lone surrogates."""
-        if has_too_many_values(data):
-            raise self._error(TOO_MANY)
         value = without_surrogates(self._object(data))
         try:
             return msgspec.convert(value, self._shape)
@@ -104,20 +103,29 @@ def has_too_many_values(data: bytes) -> bool:
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Any JSON value, by the standard library. Raises ValueError (also for NaN) or RecursionError for other text."""
-    return json.loads(data, parse_constant=_refuse_constant)
+    """Any JSON value, by the standard library. Raises ValueError (also for NaN) for other text, and RecursionError for
+    text that is nested more than 100 levels.
+    """
+    return _not_deep(json.loads(data, parse_constant=_refuse_constant))
 
 
 def read_json(data: bytes | str) -> Any:
     """Any JSON value, read liberally: U+FFFD for bytes that are no UTF-8, None for NaN and for endless numbers.
 
     Control characters may stand in strings, and a byte order mark before the text. Raises ValueError or RecursionError
-    for text that is no JSON all the same.
+    for text that is no JSON all the same, or is nested more than 100 levels.
     """
     if len(data) > LARGE and has_too_many_values(data.encode() if isinstance(data, str) else data):
         raise ValueError(TOO_MANY)
     text = data if isinstance(data, str) else data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
-    return json.loads(text, strict=False, parse_constant=_nothing, parse_int=_int)
+    return _not_deep(json.loads(text, strict=False, parse_constant=_nothing, parse_int=_int))
+
+
+def _not_deep(value: Any) -> Any:
+    """The value, which functions that call themselves for each level can then read."""
+    if is_deep(value):
+        raise RecursionError("it is nested too deeply")
+    return value
 
 
 def _int(digits: str) -> int | None:
