@@ -1,8 +1,8 @@
 """Bounds on the JSON Schemas that the embedded model is held to.
 
 llama.cpp makes a grammar of a schema and follows every way through it, for each token. Of a small schema that can be
-more ways than a machine ever follows, and nothing interrupts it. These bounds keep out what is known to do that:
-patterns, which are grammars themselves, large counts, deep nesting, many alternatives. What they let in and still
+more ways than a machine ever follows, and nothing interrupts it. These bounds keep out the known cases: patterns,
+which are grammars themselves, large counts, deep nesting, many alternatives. A schema within the bounds that still
 computes too long is ended by the watch on the process (see `child`).
 """
 
