@@ -25,10 +25,13 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LARGE = 256 * 1024
 """Bytes of a text whose values are counted before it is parsed."""
 
-MAX_VALUES = 200_000
+MAX_VALUES = 1_000_000
 """Most values of a large text, about: a parser makes an object of each, which takes 60 bytes and more."""
 
-TOO_MANY = f"it holds more than {MAX_VALUES} values"
+MAX_LIBERAL_VALUES = 200_000
+"""Most values of a large text that is read liberally, which takes several times as long."""
+
+TOO_MANY = "it holds too many values"
 
 _PIECE = 1024 * 1024
 _MARKS = (b",", b"[", b"{", b"\\ud", b"\\uD")
@@ -51,7 +54,7 @@ class JSONShape(Generic[T]):
 
         Raises HeadwaterError, which quotes nothing of the text, for anything but an object.
         """
-        if len(data) > LARGE and has_too_many_values(data):
+        if len(data) > LARGE and has_too_many_values(data, MAX_VALUES):
             raise self._error(TOO_MANY)
         try:
             return self._decoder.decode(data)
@@ -78,6 +81,8 @@ class JSONShape(Generic[T]):
             fault = "it is nested too deeply"
         except json.JSONDecodeError as error:
             fault = f"{error.msg} (character {error.pos})"
+        except ValueError as error:
+            fault = str(error)
         else:
             if isinstance(value, dict):
                 return value
@@ -89,15 +94,15 @@ class JSONShape(Generic[T]):
         return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
 
 
-def has_too_many_values(data: bytes) -> bool:
-    """Whether a text has more than MAX_VALUES commas, brackets and halves of surrogate pairs, each of which takes time.
+def has_too_many_values(data: bytes, most: int = MAX_LIBERAL_VALUES) -> bool:
+    """Whether a text has more than so many commas, brackets and halves of surrogate pairs, each of which takes time.
 
     Those in strings count too: a picture has none.
     """
     found = 0
     for start in range(0, len(data), _PIECE):
         found += sum(data.count(mark, start, start + _PIECE) for mark in _MARKS)
-        if found > MAX_VALUES:
+        if found > most:
             return True
     return False
 
