@@ -28,12 +28,12 @@ from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: Any = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     index: Any = None
     id: str | None = None
     function: _Function | None = None
@@ -42,7 +42,7 @@ class _ToolCall(msgspec.Struct):
     arguments: Any = None
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     """A delta, or a whole message. Text is a string for most servers, a list of parts for some."""
 
     content: Any = None
@@ -60,7 +60,7 @@ class _Said(msgspec.Struct):
     function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: Count = None
     delta: _Said | None = None
     message: _Said | None = None
@@ -70,12 +70,12 @@ class _Choice(msgspec.Struct):
     error: Any = None
 
 
-class _Groq(msgspec.Struct):
+class _Groq(msgspec.Struct, gc=False):
     usage: ChatUsage | None = None
     error: Any = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: ChatUsage | None = None
     x_groq: _Groq | None = None
@@ -238,6 +238,11 @@ class ChatDecoder(EventDecoder):
         name, arguments = function.name or "", function.arguments
         text = arguments if arguments.__class__ is str else arguments_text(arguments)
         key = call.index
+        if key.__class__ is int and text and not (name or call.id or call.extra_content):
+            piece = self._calls.next_arguments(key, text)
+            if piece is not None:
+                self._last_call = key
+                return piece
         if key.__class__ is not int or not (name or self._calls.has_begun(key)):
             key = self._key(call, name, text)
         self._last_call = key

@@ -86,6 +86,9 @@ class _LiberalEvents(SSEDecoder):
             events.append(event)
         return events
 
+    def _rests(self) -> bool:
+        return super()._rests() and not self._bare
+
     def _unusual(self, line: bytes) -> ServerSentEvent | None:
         line = line.removeprefix(BYTE_ORDER_MARK)
         if line.startswith(b"{") or self._bare:
