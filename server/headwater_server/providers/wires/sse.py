@@ -11,7 +11,7 @@ them are cut at the blank lines (`_blocks`). Anything else is read line by line.
 
 The end of the body. The standard drops an event that lacks its blank line. Here finished lines count: servers are seen
 to end with `data: [DONE]` and a single line end. A last line without any line end is dropped, so that a body which was
-cut in the middle of a line never yields an event.
+cut in the middle of a line never yields an event. (`framing` reads one whose JSON is complete.)
 """
 
 from __future__ import annotations
