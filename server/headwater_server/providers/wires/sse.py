@@ -60,6 +60,9 @@ class SSEDecoder:
                     return self._blocks(data) if event is None else [event]
                 if end := data.rfind(b"\n\n") + 1:
                     return self._blocks(data[: end + 1]) + self._lines(data[end + 1 :])
+                if 0x0A not in data:
+                    self._keep(data)
+                    return []
         return self._lines(data)
 
     def _blocks(self, data: bytes) -> list[ServerSentEvent]:
