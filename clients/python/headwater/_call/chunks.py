@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from headwater._values.durations import seconds_of
 from headwater._values.images import Image
 from headwater._values.json_values import json_object
+from headwater._values.logprobs import to_tokens
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
 
@@ -62,6 +63,8 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
         metadata["citations"] = [_citation(citation) for citation in message.citations]
     if message.images:
         metadata["images"] = [Image(image.data, image.media_type, image.url) for image in message.images]
+    if message.logprobs:
+        metadata["logprobs"] = to_tokens(message.logprobs)
     if message.stream_id:
         metadata["stream_id"] = message.stream_id
     if message.model:

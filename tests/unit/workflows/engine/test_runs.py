@@ -164,7 +164,7 @@ async def test_a_run_that_is_resumed_as_soon_as_it_is_cancelled_has_been_cancell
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with opened(tmp_path, hang) as (runs, journal, _):
+    async with opened(tmp_path, hang) as (runs, _, _):
         run_id = await runs.start_run(request())
         for _ in range(20):
             cancelling = asyncio.create_task(runs.cancel_run(run_id))
