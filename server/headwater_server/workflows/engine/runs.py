@@ -209,7 +209,7 @@ class Runs:
     async def _log_or_status(self, run_id: str) -> RunLog | RunStatus:
         """The log of a run that is active, or the status of one that is not."""
         run = await self._look_up(run_id)
-        return run.log if isinstance(run, _Active) else run.state.status
+        return run.log if isinstance(run, _Active) else run
 
     async def _read_events(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         is_last = False
@@ -224,10 +224,17 @@ class Runs:
         run = await self._look_up(run_id)
         if isinstance(run, _Active):
             return RunView(run.info, run.state, run.log.sequence, 0.0)
-        return RunView(run.info, run.state, run.sequence, run.ended)
+        stored = await self._load(run_id)
+        return RunView(stored.info, stored.state, stored.sequence, stored.ended)
 
-    async def _look_up(self, run_id: str) -> _Active | StoredRun:
-        """A run that is active, or as the journal has it: then it has ended, or this process has left it.
+    async def _load(self, run_id: str) -> StoredRun:
+        stored = await self._journal.load(run_id)
+        if stored is None:
+            raise run_not_found(run_id)
+        return stored
+
+    async def _look_up(self, run_id: str) -> _Active | RunStatus:
+        """A run that is active, or the status of one that is not: it has ended, or this process has left it.
 
         Waits for what changes it at the moment: it is created or resumed, or its last event is visible already.
         Raises HeadwaterError (RUN_NOT_FOUND).
@@ -241,14 +248,14 @@ class Runs:
             if change is not None:
                 await asyncio.wait([change])
                 continue
-            stored = await self._journal.load(run_id)
+            status = await self._journal.status(run_id)
             if run_id in self._active or run_id in self._changing:
                 continue
-            if stored is None:
+            if status is None:
                 raise run_not_found(run_id)
-            if left or stored.state.status is not RunStatus.RUNNING:
-                return stored
-            left = True  # unless it has run and ended while it was loaded: the second time that shows
+            if left or status is not RunStatus.RUNNING:
+                return status
+            left = True  # unless it has run and ended while it was looked up: the second time that shows
 
     async def list_runs(
         self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
@@ -259,13 +266,13 @@ class Runs:
     async def cancel_run(self, run_id: str) -> None:
         """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
         run = await self._look_up(run_id)
-        if not isinstance(run, _Active) and run.state.status is RunStatus.RUNNING and not self._draining:
+        if run is RunStatus.RUNNING and not self._draining:
             run = await self._alone(run_id, lambda: self._activate(run_id, cancel=True))
         if isinstance(run, _Active):
             run.scheduler.cancel()
             await asyncio.wait([run.task])
         # Its own state, not that of a later call that has resumed it meanwhile.
-        status = run.state.status
+        status = run.state.status if isinstance(run, _Active) else run
         if status is RunStatus.RUNNING:
             raise draining() if self._draining else run_broken(run_id)
         if status is not RunStatus.CANCELLED:
@@ -291,10 +298,10 @@ class Runs:
         await self._alone(run_id, lambda: self._delete(run_id))
 
     async def _delete(self, run_id: str) -> None:
-        stored = await self._journal.load(run_id)
-        if stored is None:
+        status = await self._journal.status(run_id)
+        if status is None:
             raise run_not_found(run_id)
-        if run_id in self._active or stored.state.status is RunStatus.RUNNING:
+        if run_id in self._active or status is RunStatus.RUNNING:
             raise run_state_error(run_id, "the run has not ended; cancel it first")
         await self._journal.delete(run_id)
 
@@ -306,9 +313,7 @@ class Runs:
             active = None
         if active is not None:
             return active
-        stored = await self._journal.load(run_id)
-        if stored is None:
-            raise run_not_found(run_id)
+        stored = await self._load(run_id)
         if stored.state.status is RunStatus.COMPLETED:  # meanwhile
             raise run_completed(run_id)
         entries = await self._journal.events(run_id, 0)

@@ -166,6 +166,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def status(self, run_id: str) -> RunStatus | None:
+        """The status of a run; None when there is none."""
+        ...
+
     async def load(self, run_id: str) -> StoredRun | None:
         """A run; None when there is none."""
         ...

@@ -1,10 +1,11 @@
 """The embedded journal: one SQLite database in the data directory.
 
 Theory of operation. One thread owns the connection. Each read or write is a job in its queue. The thread takes all jobs
-that wait, and puts their writes into one transaction, so that many runs share the cost of one sync of the disk. Within
-it every job has a savepoint: a job that fails is undone alone, and its caller gets the error. A caller gets its result
-only after the COMMIT, which with `synchronous=FULL` returns when the disk has the data. A caller that is cancelled does
-not stop its job.
+that wait, and puts their writes into one transaction, so that many runs share the cost of one sync of the disk. Reads
+follow one by one, and writes that come meanwhile before the next of them. Within a transaction every job has a
+savepoint: a job that fails is undone alone, and its caller gets the error. A caller gets its result only after the
+COMMIT, which with `synchronous=FULL` returns when the disk has the data. A caller that is cancelled does not stop its
+job.
 
 The directory is locked while the journal is open, by a lock of the operating system that ends with the process: two
 servers that both resume the same runs would run steps twice.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -78,6 +80,8 @@ class SqliteJournal:
         self._trouble = ""  # why the last write failed; empty when it did not
         self.changed = asyncio.Event()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._reads: deque[_Job] = deque()  # of the thread: they wait for their turn
+        self._closing = False  # of the thread
         self._connection: sqlite3.Connection
         self._thread = Thread(target=self._serve, name="headwater journal", daemon=True)
 
@@ -105,6 +109,10 @@ class SqliteJournal:
     async def commit(self, run_id: str, change: Change) -> None:
         """See `Journal.commit`."""
         await self._do(partial(statements.commit, change=statements.ChangeRows.of(run_id, change)), writes=True)
+
+    async def status(self, run_id: str) -> RunStatus | None:
+        """See `Journal.status`."""
+        return await self._do(partial(statements.status, run_id=run_id))
 
     async def load(self, run_id: str) -> StoredRun | None:
         """See `Journal.load`."""
@@ -231,30 +239,41 @@ class SqliteJournal:
         return connection
 
     def _serve_batch(self) -> bool:
-        """Does all jobs that wait. Returns False when the journal is to close."""
+        """Does all writes that wait, and one read. Returns False when the journal is to close and nothing waits."""
+        jobs: list[_Job] = []
         try:
-            batch = [self._jobs.get(timeout=None if self.is_writable else PROBE_EVERY_SECONDS)]
+            if not self._reads and not self._closing:
+                jobs += self._taken(self._jobs.get(timeout=None if self.is_writable else PROBE_EVERY_SECONDS))
+            with suppress(Empty):
+                while True:
+                    jobs += self._taken(self._jobs.get_nowait())
         except Empty:
             self._write_or_fail([_Job(statements.probe, True, self._loop.create_future())])
             return True
-        with suppress(Empty):
-            while True:
-                batch.append(self._jobs.get_nowait())
-        jobs = [job for job in batch if job is not None]
-        writes = [job for job in jobs if job.writes]
         try:
-            if writes:
-                self._write_or_fail(writes)
-            for job in jobs:
-                if not job.writes:
-                    self._attempt(job)
+            if jobs:
+                self._write_or_fail(jobs)
+            if self._reads:
+                jobs.append(self._reads.popleft())
+                self._attempt(jobs[-1])
         except Exception as error:
+            jobs += self._reads
             for job in jobs:
                 job.error = job.error or error
             raise
         finally:
             self._tell(_answer, jobs)
-        return None not in batch
+        return bool(self._reads) or not self._closing
+
+    def _taken(self, job: _Job | None) -> list[_Job]:
+        """Notes a job of the queue; the job when it is a write."""
+        if job is None:
+            self._closing = True
+        elif job.writes:
+            return [job]
+        else:
+            self._reads.append(job)
+        return []
 
     def _write_or_fail(self, batch: Sequence[_Job]) -> None:
         try:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus
+from headwater_server.domain.workflow import RunEvent, RunState, RunStatus
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import rows
 from headwater_server.workflows.journal.base import Change, EventPage, RunInfo, RunSummary, StoredRun
 
-PAGE_CHARACTERS = 16 * 1024
+PAGE_CHARACTERS = 8 * 1024
 EVENT_COST = 250  # of the objects of an event, in characters
 
 _INSERT_RUN = """
@@ -74,13 +74,20 @@ _EVENTS = """
         ON events.type = 'step_completed' AND steps.run_id = events.run_id AND steps.name = events.step
     WHERE events.run_id = ? AND sequence > ? ORDER BY sequence
 """
-# Merged chunks with pieces before a number, themselves after it. A later attempt makes those of an earlier one void.
-_OPEN_CHUNKS = """
-    SELECT events.*, '' AS step_result FROM events INDEXED BY events_chunks
-    WHERE events.run_id = :run_id AND type = 'step_chunk' AND sequence > :number AND first <= :number
+# The text of an attempt is void when there is a later one.
+_EVENTS_THAT_COUNT = """
+    SELECT events.*, iif(events.type = 'step_completed', steps.result, '') AS step_result
+    FROM events LEFT JOIN steps ON events.type IN ('step_completed', 'step_chunk')
+        AND steps.run_id = events.run_id AND steps.name = events.step
+    WHERE events.run_id = ? AND sequence > ? AND (events.type <> 'step_chunk' OR steps.attempt = events.attempt)
     ORDER BY sequence
 """
-_LATEST_ATTEMPTS = "SELECT name, attempt FROM steps WHERE run_id = ?"
+# Merged chunks with pieces before a number, themselves after it.
+_OPEN_CHUNKS = """
+    SELECT events.*, '' AS step_result FROM events INDEXED BY events_chunks
+        JOIN steps ON steps.run_id = events.run_id AND steps.name = events.step AND steps.attempt = events.attempt
+    WHERE events.run_id = :run_id AND type = 'step_chunk' AND sequence > :number AND first <= :number
+"""
 _SEE_HANDLER = """
     INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
     ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
@@ -166,6 +173,12 @@ def commit(connection: Connection, change: ChangeRows) -> None:
     connection.executemany(_INSERT_EVENT, change.events)
 
 
+def status(connection: Connection, run_id: str) -> RunStatus | None:
+    """The status of a run."""
+    row = connection.execute("SELECT status FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return None if row is None else RunStatus(row["status"])
+
+
 def load(connection: Connection, run_id: str) -> StoredRun | None:
     """A run; None when there is none."""
     run = connection.execute(_LOAD_RUN, (run_id,)).fetchone()
@@ -190,10 +203,9 @@ def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]
 
 def event_page(connection: Connection, run_id: str, after: int) -> EventPage:
     """The next events of a run that has ended; see `Journal.event_page`."""
-    latest: dict[str, int] = dict(connection.execute(_LATEST_ATTEMPTS, (run_id,)).fetchall())
     entries: list[StoredEvent] = []
     size, last, is_last = 0, after, True
-    for row in connection.execute(_EVENTS, (run_id, after)):
+    for row in connection.execute(_EVENTS_THAT_COUNT, (run_id, after)):
         if size >= PAGE_CHARACTERS:
             is_last = False
             break
@@ -204,19 +216,14 @@ def event_page(connection: Connection, run_id: str, after: int) -> EventPage:
         for row in connection.execute(_OPEN_CHUNKS, {"run_id": run_id, "number": last}):
             if (clipped := rows.stored_event(row).clipped(after, last)) is not None:
                 entries.append(clipped)
-    valid = [entry for entry in entries if not _is_void(entry.event, latest)]
     page: deque[RunEvent] = deque()
     size = 0
-    for event in replay(valid, after, last):
+    for event in replay(entries, after, last):
         if size >= PAGE_CHARACTERS:
             return EventPage(page, page[-1].sequence, False)
         page.append(event)
         size += _cost(event)
     return EventPage(page, last, is_last)
-
-
-def _is_void(event: RunEvent, latest: Mapping[str, int]) -> bool:
-    return event.type is EventType.STEP_CHUNK and latest.get(event.step, 0) > event.attempt
 
 
 def _cost(event: RunEvent) -> int:
