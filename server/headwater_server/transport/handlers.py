@@ -1,4 +1,4 @@
-"""The handlers of methods, as gRPC has them, how to put something around one, and how it reads its requests."""
+"""The handlers of methods, as gRPC has them, and how to put something around one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
-
-from headwater_server.domain.errors import HeadwaterError, Reason
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -24,59 +21,23 @@ Its first argument is the request, or an iterator of requests.
 
 def surround(handler: Handler, around: Callable[[Behaviour], Behaviour]) -> Handler:
     """Returns the handler with the behaviour that `around` makes of its present one."""
-    return _make(handler, around(_behaviour(handler)), handler.request_deserializer)
+    return remake(handler, around(behaviour_of(handler)), handler.request_deserializer, handler.request_streaming)
 
 
-def decoding(handler: Handler) -> Handler:
-    """Returns the handler for which a request that cannot be read is an error of the caller.
-
-    gRPC would report it as a fault of the server, and end the call with UNKNOWN and no details. The behaviour raises
-    HeadwaterError (INVALID_REQUEST) instead.
-    """
-    behaviour, parse = _behaviour(handler), handler.request_deserializer
-    if parse is None:
-        return handler
-
-    async def one(request: bytes, context: Context) -> Any:
-        try:
-            message = parse(request)
-        except DecodeError:
-            raise _unreadable() from None
-        return await behaviour(message, context)
-
-    async def many(requests: Any, context: Context) -> Any:
-        try:
-            return await behaviour(requests, context)
-        except DecodeError:  # the iterator of requests raises it; nothing else here reads a message
-            raise _unreadable() from None
-
-    if handler.request_streaming:
-        return _make(handler, many, parse)
-    return _make(handler, one, None)
+def _kind(request_streaming: bool, response_streaming: bool) -> str:
+    return f"{'stream' if request_streaming else 'unary'}_{'stream' if response_streaming else 'unary'}"
 
 
-def _unreadable() -> HeadwaterError:
-    what = "the request cannot be read: it is no such message, or is nested more than 100 levels"
-    return HeadwaterError(Reason.INVALID_REQUEST, f"{what}; build it with the stub, and nest less")
+def behaviour_of(handler: Handler) -> Behaviour:
+    """Returns the work of the handler."""
+    return _writing(getattr(handler, _kind(handler.request_streaming, handler.response_streaming)))
 
 
-def _kind(handler: Handler) -> str:
-    return f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}"
-
-
-def _behaviour(handler: Handler) -> Behaviour:
-    return _writing(getattr(handler, _kind(handler)))
-
-
-def _make(handler: Handler, behaviour: Behaviour, parse: Callable[[bytes], Any] | None) -> Handler:
-    """The handler with another behaviour, and another way to read requests."""
-    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+def remake(handler: Handler, behaviour: Behaviour, parse: Callable[[bytes], Any] | None, streaming: bool) -> Handler:
+    """Returns the handler with another behaviour, which gets one request or a stream of them, read in another way."""
+    make = getattr(grpc, f"{_kind(streaming, handler.response_streaming)}_rpc_method_handler")
     made: Handler = make(behaviour, parse, handler.response_serializer)
     return made
-
-
-def _arity(streaming: bool) -> str:
-    return "stream" if streaming else "unary"
 
 
 def _writing(behaviour: Callable[[Any, Context], Any]) -> Behaviour:

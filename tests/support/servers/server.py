@@ -45,6 +45,7 @@ class ServerProcess:
         variables: further variables of its environment.
         processes: how many processes share the port.
         program: the program that Python runs instead of `headwater`.
+        log_to: a descriptor that gets its log, which is not read here then.
 
     Attributes:
         target: the address for clients.
@@ -59,10 +60,12 @@ class ServerProcess:
         variables: Mapping[str, str] | None = None,
         processes: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
+        log_to: int = subprocess.PIPE,
     ) -> None:
         self._args = ("--processes", str(processes), *args)
         self._program = program
         self._variables = dict(variables or {})
+        self._log_to = log_to
         self._log: list[str] = []
         self.target = ""
         self.process: subprocess.Popen[str]
@@ -73,13 +76,12 @@ class ServerProcess:
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log_to,
             text=True,
             env=clean_environment(**self._variables),
         )
-        assert self.process.stderr is not None
         assert self.process.stdout is not None
-        self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr,), daemon=True)
+        self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr or (),), daemon=True)
         self._reader.start()
         line = self.process.stdout.readline()
         if not line:
@@ -123,15 +125,14 @@ class ServerProcess:
     @property
     def events(self) -> list[dict[str, Any]]:
         """Its log, parsed. Fails on a line that is not one event."""
-        return [_event(line, self.log) for line in list(self._log)]
+        return [self._event(line) for line in list(self._log)]
 
-
-def _event(line: str, log: str) -> dict[str, Any]:
-    try:
-        event: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
-        raise AssertionError(f"{line!r} is no event; the whole log:\n{log}") from None
-    return event
+    def _event(self, line: str) -> dict[str, Any]:
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            raise AssertionError(f"{line!r} is no event; the whole log:\n{self.log}") from None
+        return event
 
 
 class ReplayThread:

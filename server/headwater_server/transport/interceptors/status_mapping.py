@@ -9,7 +9,8 @@
 
 A caller that leaves shows here in one of two ways: gRPC cancels the handler's task; but where the task waits in a
 write, the write raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end:
-CANCELLED.
+CANCELLED. A caller that leaves before its status could be sent, because it does not read, makes gRPC report a failure
+there. That is no fault either, and stays out of the log.
 
 The facts of an error that may be logged are on the call's line (`call_log`).
 """
@@ -17,6 +18,7 @@ The facts of an error that may be logged are on the call's line (`call_log`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import grpc
@@ -25,15 +27,25 @@ import structlog
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
+from headwater_server.transport.interceptors.frames import forget_frames
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
-from headwater_server.transport.status import abort, abort_alike
+from headwater_server.transport.status import end, end_alike
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 
 log = structlog.get_logger("headwater.rpc")
 
 
+def _is_report(record: logging.LogRecord) -> bool:
+    """Whether the record is not about a caller that left while its status was sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
+
+
 class StatusMapping(Interceptor):
     """Ends each call with a status: see the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_report)
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
         """Ends the call with the status of the exception that the behaviour raises."""
@@ -42,31 +54,37 @@ class StatusMapping(Interceptor):
         async def mapped(request: Any, context: Context) -> Any:
             try:
                 return await behaviour(request, context)
-            except HeadwaterError as error:
-                await _abort(context, name, error)
-                raise  # abort raises; this says so to the type checker
-            except grpc.aio.AioRpcError as error:
-                await abort_alike(context, error)
-                raise
-            except grpc.aio.InternalError:
+            except grpc.aio.InternalError as error:
+                forget_frames(error)
                 raise asyncio.CancelledError from None
-            except grpc.aio.AbortError:
-                raise  # the handler has ended the call itself, as health does
-            except Exception as error:
-                if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
-                    await _abort(context, name, _journal_unavailable())
-                log.error("fault", rpc=name, **fault_facts(error))
-                await abort(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+            except asyncio.CancelledError as error:
+                forget_frames(error)
                 raise
+            except Exception as error:  # noqa: BLE001  each has its status; the log says why it is INTERNAL
+                _end(context, name, error)
+                forget_frames(error)
+            return None  # gRPC sends the status
 
         return mapped
 
 
-async def _abort(context: Context, name: str, error: HeadwaterError) -> None:
-    if error.reason is Reason.INTERNAL:
-        log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
-    structlog.contextvars.bind_contextvars(**_facts(error))
-    await abort(context, error)
+def _end(context: Context, name: str, error: Exception) -> None:
+    """Gives the call the status of an exception."""
+    if isinstance(error, grpc.aio.AbortError):
+        return  # the handler has ended the call itself, as health does; gRPC raises it again
+    if isinstance(error, grpc.aio.AioRpcError):
+        end_alike(context, error)
+        return
+    if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
+        error = _journal_unavailable()
+    if isinstance(error, HeadwaterError):
+        if error.reason is Reason.INTERNAL:
+            log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
+        structlog.contextvars.bind_contextvars(**_facts(error))
+        end(context, error)
+    else:
+        log.error("fault", rpc=name, **fault_facts(error))
+        end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
 
 
 def _journal_unavailable() -> HeadwaterError:
