@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import structlog
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
@@ -42,12 +43,12 @@ from headwater_server.workflows.engine.steps import StepRunner
 from headwater_server.workflows.journal.base import (
     Change,
     Journal,
-    JournalDamagedError,
     JournalError,
     RunInfo,
     RunSummary,
     StoredRun,
 )
+from headwater_server.workflows.journal.damage import UNREADABLE
 
 T = TypeVar("T")
 
@@ -95,11 +96,9 @@ class Runs:
     async def open(self) -> None:
         """Resumes the runs that an earlier process left, and begins to remove old ones. Raises JournalError."""
         for run_id in await self._journal.unfinished():
-            try:
+            # One that cannot be read, or removed meanwhile, is no reason not to serve the others.
+            with suppress(HeadwaterError):
                 await self._alone(run_id, lambda: self._activate(run_id))  # noqa: B023  awaited before the next
-            except HeadwaterError as error:
-                text = f"the journal lists run {run_id} and does not have it; restore the file from a copy"
-                raise JournalDamagedError(text) from error
         if self._active:
             log.info("runs resumed", runs=len(self._active))
         pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
@@ -317,6 +316,10 @@ class Runs:
         if stored.state.status is RunStatus.COMPLETED:  # meanwhile
             raise run_completed(run_id)
         entries = await self._journal.events(run_id, 0)
+        if stored.is_damaged or any(entry.is_damaged for entry in entries):
+            await self._journal.fail(run_id, UNREADABLE, self._clock())
+            log.error("run unreadable", run_id=run_id, cure="restore the journal from a copy, or delete the run")
+            raise run_state_error(run_id, f"the run cannot continue: {UNREADABLE.message}")
         run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
         try:
             await run_log.record(prepare_resume(stored.info.workflow, stored.state))
@@ -324,7 +327,12 @@ class Runs:
             if isinstance(error.__cause__, KeyError):  # so old that it was removed meanwhile
                 raise run_not_found(run_id) from error
             raise
-        active = self._drive(stored.info, stored.state, run_log)
+        try:
+            active = self._drive(stored.info, stored.state, run_log)
+        except Exception as error:
+            log.error("fault", run_id=run_id, **fault_facts(error))
+            await self._fail(stored.state, run_id)
+            raise run_state_error(run_id, "the run cannot continue; the server's log says why") from error
         if cancel:
             active.scheduler.cancel()
         return active
@@ -343,12 +351,25 @@ class Runs:
         origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
         try:
             await scheduler.run()
-        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state
+        except JournalError as error:  # its watchers get an error; the journal keeps the durable state
             log.error("fault", run_id=run_id, **fault_facts(error))
+        except Exception as error:  # noqa: BLE001  it would fail again in each process
+            log.error("fault", run_id=run_id, **fault_facts(error))
+            await self._fail(self._active[run_id].state, run_id)
         finally:
             active = self._active.pop(run_id)
             active.log.close()
             log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
+
+    async def _fail(self, state: RunState, run_id: str) -> None:
+        """Ends a run that Headwater cannot drive; it can be resumed."""
+        failure = Failure(Reason.INTERNAL, "Headwater failed while it drove the run; its log says why")
+        try:
+            await self._journal.fail(run_id, failure, self._clock())
+        except JournalError as error:
+            log.error("fault", run_id=run_id, **fault_facts(error))
+        else:
+            state.status, state.failure = RunStatus.FAILED, failure
 
     async def drain(self, seconds: float) -> None:
         """Starts no more steps, waits up to `seconds` for the running ones, and leaves the rest to the next process."""

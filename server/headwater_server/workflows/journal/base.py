@@ -116,6 +116,7 @@ class StoredRun:
         reserved: numbers of events up to it may have been used.
         sequence: number of its latest stored event.
         ended: in seconds since the epoch; 0.0 while it runs.
+        is_damaged: its rows cannot be read: it has failed, and shows no more than its name and its times.
     """
 
     info: RunInfo
@@ -123,6 +124,7 @@ class StoredRun:
     reserved: int
     sequence: int
     ended: float
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,13 @@ class Journal(Protocol):
         """Removes runs that ended before that moment, and returns their number.
 
         Removes names of handlers too, when no worker has registered them since and no run is on their queue.
+        """
+        ...
+
+    async def fail(self, run_id: str, failure: Failure, ended: float) -> None:
+        """Ends a run that cannot continue, with the steps that have not ended and its last event.
+
+        It reads nothing of the run, whose rows may be unreadable. A run that has ended stays as it is.
         """
         ...
 

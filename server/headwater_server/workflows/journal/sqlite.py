@@ -26,10 +26,11 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.journal import statements
+from headwater_server.workflows.journal import damage, statements
 from headwater_server.workflows.journal.base import (
     Change,
     EventPage,
@@ -160,6 +161,10 @@ class SqliteJournal:
         await self._shrink()
         return total
 
+    async def fail(self, run_id: str, failure: Failure, ended: float) -> None:
+        """See `Journal.fail`."""
+        await self._do(partial(statements.fail, run_id=run_id, failure=failure, ended=ended), writes=True)
+
     async def delete(self, run_id: str) -> None:
         """See `Journal.delete`."""
         await self._do(partial(statements.delete, run_id=run_id), writes=True)
@@ -227,6 +232,7 @@ class SqliteJournal:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
+            connection.text_factory = damage.read_text
             connection.execute("PRAGMA foreign_keys = ON")
             make_shrinkable(connection)
             connection.execute("PRAGMA journal_mode = WAL")

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from headwater_server.domain.workflow import RunEvent, RunState, RunStatus
+from headwater_server.domain.failure import Failure
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
-from headwater_server.workflows.journal import rows
+from headwater_server.workflows.journal import damage, rows
 from headwater_server.workflows.journal.base import Change, EventPage, RunInfo, RunSummary, StoredRun
 
 PAGE_CHARACTERS = 8 * 1024
@@ -57,8 +58,8 @@ _SET_KEY = """
 # The last event of a run that has ended has the usage of all its steps.
 _PAGE = """
     SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended, (
-        SELECT json_extract(facts, '$.usage') FROM events WHERE events.run_id = runs.run_id
-        ORDER BY sequence DESC LIMIT 1
+        SELECT iif(json_valid(facts), json_extract(facts, '$.usage'), NULL) FROM events
+        WHERE events.run_id = runs.run_id ORDER BY sequence DESC LIMIT 1
     ) AS usage FROM runs
     WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
         AND (:name = '' OR workflow_name = :name) AND created >= :since
@@ -66,7 +67,7 @@ _PAGE = """
 """
 _LOAD_RUN = """
     SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence
-    FROM runs JOIN definitions USING (run_id) WHERE run_id = ?
+    FROM runs LEFT JOIN definitions USING (run_id) WHERE run_id = ?
 """
 # The result of a step is in its row alone; an event written before that was so has it too.
 _EVENTS = """
@@ -95,7 +96,19 @@ _SEE_HANDLER = """
 _PRUNE_HANDLERS = "DELETE FROM handlers WHERE seen < ? AND queue NOT IN (SELECT queue FROM runs)"
 _PRUNE = """
     DELETE FROM runs WHERE position IN
-        (SELECT position FROM runs WHERE status <> 'running' AND ended < ? LIMIT ?)
+        (SELECT position FROM runs WHERE status <> 'running' AND ended < :before AND created < :before LIMIT :most)
+"""
+_FAIL_RUN = """
+    UPDATE runs SET status = 'failed', failure = :failure, failed_steps = '[]', ended = :ended, reserved = :sequence
+    WHERE run_id = :run_id AND status = 'running'
+"""
+_CANCEL_STEPS = """
+    UPDATE steps SET status = 'cancelled', ended = :ended, queue = ''
+    WHERE run_id = :run_id AND status NOT IN ('completed', 'failed', 'skipped', 'cancelled')
+"""
+_LAST_NUMBER = """
+    SELECT max(reserved, coalesce((SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id), 0)) AS number
+    FROM runs WHERE run_id = ? AND status = 'running'
 """
 
 
@@ -176,17 +189,23 @@ def commit(connection: Connection, change: ChangeRows) -> None:
 def status(connection: Connection, run_id: str) -> RunStatus | None:
     """The status of a run."""
     row = connection.execute("SELECT status FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    return None if row is None else RunStatus(row["status"])
+    if row is None:
+        return None
+    # One that cannot be read has failed, as `load` shows.
+    return RunStatus(row["status"]) if row["status"] in set(RunStatus) else RunStatus.FAILED
 
 
 def load(connection: Connection, run_id: str) -> StoredRun | None:
-    """A run; None when there is none."""
+    """A run; None when there is none. One that cannot be read shows as failed."""
     run = connection.execute(_LOAD_RUN, (run_id,)).fetchone()
     if run is None:
         return None
-    steps = connection.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
-    context = connection.execute("SELECT * FROM context WHERE run_id = ? ORDER BY place", (run_id,))
-    return rows.stored_run(run, steps, context)
+    steps = connection.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+    context = connection.execute("SELECT * FROM context WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+    try:
+        return rows.stored_run(run, steps, context)
+    except Exception:  # noqa: BLE001  whatever the rows have
+        return damage.run(run)
 
 
 def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
@@ -278,7 +297,20 @@ def delete(connection: Connection, run_id: str) -> None:
     connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
 
 
+def fail(connection: Connection, run_id: str, failure: Failure, ended: float) -> None:
+    """Ends a run without reading it."""
+    found = connection.execute(_LAST_NUMBER, (run_id,)).fetchone()
+    if found is None:
+        return
+    event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.FAILED, failure=failure)
+    event.sequence, event.create_time = found["number"] + 1, ended
+    row = rows.event_row(run_id, StoredEvent(event))
+    connection.execute(_FAIL_RUN, {**row, "failure": rows.to_json(failure), "ended": ended})
+    connection.execute(_CANCEL_STEPS, {"run_id": run_id, "ended": ended})
+    connection.execute(_INSERT_EVENT, row)
+
+
 def prune(connection: Connection, ended_before: float, most: int) -> int:
     """Removes at most `most` old runs, and names that are as old and belong to no run. Returns the number of runs."""
     connection.execute(_PRUNE_HANDLERS, (ended_before,))
-    return connection.execute(_PRUNE, (ended_before, most)).rowcount
+    return connection.execute(_PRUNE, {"before": ended_before, "most": most}).rowcount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -118,7 +119,7 @@ async def test_every_field_of_a_run_comes_back(journal: SqliteJournal) -> None:
             "x": StepState("x"),
             "y": StepState("y"),
         },
-        {"z": "1", "a": "1.0", STRANGE: f'"{STRANGE}"'},
+        {"z": "1", "a": "1.0", STRANGE: json.dumps(STRANGE)},
         RunStatus.FAILED,
         FAILURE,
         ("x", "y"),
