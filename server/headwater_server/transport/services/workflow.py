@@ -137,6 +137,7 @@ def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> Sta
         queue=message.queue,
         request_id=message.request_id,
         fingerprint=hashlib.sha256(body).hexdigest(),
+        size=len(body),
         violations=tuple(violations),
         origin=origin.get(),
     )

@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -27,6 +26,7 @@ from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.definition import graph
+from headwater_server.workflows.engine.active import DEFAULT_MAX_BYTES, ActiveRun, check_room, journal_full
 from headwater_server.workflows.engine.retention import remove_old_runs
 from headwater_server.workflows.engine.run_calls import (
     RunView,
@@ -44,6 +44,7 @@ from headwater_server.workflows.journal.base import (
     Change,
     Journal,
     JournalError,
+    JournalFullError,
     RunInfo,
     RunSummary,
     StoredRun,
@@ -55,15 +56,6 @@ T = TypeVar("T")
 log = structlog.get_logger("headwater.workflows")
 
 
-@dataclass(slots=True)
-class _Active:
-    info: RunInfo
-    state: RunState
-    log: RunLog
-    scheduler: Scheduler
-    task: asyncio.Task[None]
-
-
 class Runs:
     """Owns every run that has not ended.
 
@@ -72,6 +64,7 @@ class Runs:
         runner: executes steps.
         retention_seconds: how long a run that has ended is kept.
         clock: the time in seconds since the epoch.
+        max_bytes: bound of all runs that have not ended; no more are started beyond it.
     """
 
     def __init__(
@@ -80,12 +73,14 @@ class Runs:
         runner: StepRunner,
         retention_seconds: float,
         clock: Callable[[], float] = time.time,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
+        self._max_bytes = max_bytes
         self._journal = journal
         self._runner = runner
         self._retention_seconds = retention_seconds
         self._clock = clock
-        self._active: dict[str, _Active] = {}
+        self._active: dict[str, ActiveRun] = {}
         self._changing: dict[str, asyncio.Task[Any]] = {}  # work on runs, by id; see `_alone`
         self._draining = False
         self._pruning: asyncio.Task[None] | None = None
@@ -118,7 +113,8 @@ class Runs:
     async def start_run(self, request: StartRequest) -> str:
         """Starts a run and returns its id.
 
-        Raises HeadwaterError: WORKFLOW_INVALID with every mistake, REQUEST_ID_REUSED, SERVER_DRAINING.
+        Raises HeadwaterError: WORKFLOW_INVALID with every mistake, REQUEST_ID_REUSED, SERVER_DRAINING,
+        SERVER_OVERLOADED.
         """
         if found := await self._find(request):
             return found
@@ -128,6 +124,7 @@ class Runs:
         violations = [*request.violations, *graph.violations(workflow, request.queue)]
         if violations:
             raise invalid_workflow(violations)
+        check_room(self._active.values(), request.size, self._max_bytes)
         unknown = await self._unknown_handlers(workflow, request.queue)
         info = RunInfo(
             run_id=f"run_{secrets.token_urlsafe(16)}",
@@ -141,13 +138,15 @@ class Runs:
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
         while True:
             try:
-                await self._alone(info.run_id, lambda: self._create(info, state, unknown))
+                await self._alone(info.run_id, lambda: self._create(info, state, unknown, request.size))
                 return info.run_id
+            except JournalFullError as error:
+                raise journal_full(error) from error
             except KeyError:  # the same request came twice at once
                 if found := await self._find(request):
                     return found  # else its run is deleted already, and the id is free
 
-    async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str]) -> None:
+    async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str], size: int) -> None:
         events = [RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name)]
         for position, text in unknown.items():
             events.append(RunEvent(EventType.RUN_WARNING, step=info.workflow.steps[position].name, message=text))
@@ -159,7 +158,7 @@ class Runs:
         except JournalError:
             if await self._journal.load(info.run_id) is None:
                 raise
-        self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock))
+        self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock), size)
 
     async def _alone(self, run_id: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Does some work on a run when earlier work on it has ended, and finishes it although its caller leaves.
@@ -208,7 +207,7 @@ class Runs:
     async def _log_or_status(self, run_id: str) -> RunLog | RunStatus:
         """The log of a run that is active, or the status of one that is not."""
         run = await self._look_up(run_id)
-        return run.log if isinstance(run, _Active) else run
+        return run.log if isinstance(run, ActiveRun) else run
 
     async def _read_events(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         is_last = False
@@ -221,7 +220,7 @@ class Runs:
     async def get_run(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""
         run = await self._look_up(run_id)
-        if isinstance(run, _Active):
+        if isinstance(run, ActiveRun):
             return RunView(run.info, run.state, run.log.sequence, 0.0)
         stored = await self._load(run_id)
         return RunView(stored.info, stored.state, stored.sequence, stored.ended)
@@ -232,7 +231,7 @@ class Runs:
             raise run_not_found(run_id)
         return stored
 
-    async def _look_up(self, run_id: str) -> _Active | RunStatus:
+    async def _look_up(self, run_id: str) -> ActiveRun | RunStatus:
         """A run that is active, or the status of one that is not: it has ended, or this process has left it.
 
         Waits for what changes it at the moment: it is created or resumed, or its last event is visible already.
@@ -267,11 +266,11 @@ class Runs:
         run = await self._look_up(run_id)
         if run is RunStatus.RUNNING and not self._draining:
             run = await self._alone(run_id, lambda: self._activate(run_id, cancel=True))
-        if isinstance(run, _Active):
+        if isinstance(run, ActiveRun):
             run.scheduler.cancel()
             await asyncio.wait([run.task])
         # Its own state, not that of a later call that has resumed it meanwhile.
-        status = run.state.status if isinstance(run, _Active) else run
+        status = run.state.status if isinstance(run, ActiveRun) else run
         if status is RunStatus.RUNNING:
             raise draining() if self._draining else run_broken(run_id)
         if status is not RunStatus.CANCELLED:
@@ -280,7 +279,7 @@ class Runs:
     async def resume_run(self, run_id: str) -> int:
         """Resumes a run that failed or was cancelled, and returns the number of its latest event before that.
 
-        Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING.
+        Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING, SERVER_OVERLOADED.
         """
         view = await self.get_run(run_id)
         if view.state.status is RunStatus.COMPLETED:
@@ -288,6 +287,7 @@ class Runs:
         if run_id not in self._active:
             if self._draining:
                 raise draining()
+            check_room(self._active.values(), 0, self._max_bytes)
             await self._alone(run_id, lambda: self._activate(run_id))
         return view.sequence
 
@@ -304,7 +304,7 @@ class Runs:
             raise run_state_error(run_id, "the run has not ended; cancel it first")
         await self._journal.delete(run_id)
 
-    async def _activate(self, run_id: str, *, cancel: bool = False) -> _Active:
+    async def _activate(self, run_id: str, *, cancel: bool = False) -> ActiveRun:
         """Makes a run of the journal active that no task drives; with `cancel` only to end it. Only within `_alone`."""
         active = self._active.get(run_id)
         if active is not None and active.state.status is not RunStatus.RUNNING:
@@ -328,7 +328,7 @@ class Runs:
                 raise run_not_found(run_id) from error
             raise
         try:
-            active = self._drive(stored.info, stored.state, run_log)
+            active = self._drive(stored.info, stored.state, run_log, stored.size)
         except Exception as error:
             log.error("fault", run_id=run_id, **fault_facts(error))
             await self._fail(stored.state, run_id)
@@ -337,11 +337,11 @@ class Runs:
             active.scheduler.cancel()
         return active
 
-    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> _Active:
+    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog, size: int) -> ActiveRun:
         execute = self._runner.bind(info, state, run_log)
         scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
         task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
-        active = self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
+        active = self._active[info.run_id] = ActiveRun(info, state, run_log, scheduler, task, size)
         if self._draining:
             scheduler.stop()
         return active

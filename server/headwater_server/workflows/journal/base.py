@@ -18,6 +18,10 @@ class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
 
 
+class JournalFullError(Exception):
+    """The journal has its full size, so it takes no more runs. Those that it has can continue."""
+
+
 class JournalFolderError(JournalError):
     """The folder that the settings name cannot have the journal."""
 
@@ -116,6 +120,7 @@ class StoredRun:
         reserved: numbers of events up to it may have been used.
         sequence: number of its latest stored event.
         ended: in seconds since the epoch; 0.0 while it runs.
+        size: characters of its definition, context and results.
         is_damaged: its rows cannot be read: it has failed, and shows no more than its name and its times.
     """
 
@@ -124,6 +129,7 @@ class StoredRun:
     reserved: int
     sequence: int
     ended: float
+    size: int = 0
     is_damaged: bool = False
 
 
@@ -157,7 +163,10 @@ class Journal(Protocol):
     changed: asyncio.Event
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
-        """Adds a run with its first events. Raises KeyError when its `request_id` is taken."""
+        """Adds a run with its first events.
+
+        Raises KeyError when its `request_id` is taken, JournalFullError when there is no room for more runs.
+        """
         ...
 
     async def commit(self, run_id: str, change: Change) -> None:
@@ -202,7 +211,7 @@ class Journal(Protocol):
         ...
 
     async def remember_handlers(self, queue: str, names: Iterable[str]) -> None:
-        """Notes that a worker of the queue has registered these names."""
+        """Notes that a worker of the queue has registered these names. When there are too many, the oldest go."""
         ...
 
     async def handlers(self, queue: str) -> frozenset[str]:

@@ -94,7 +94,7 @@ def event_row(run_id: str, stored: StoredEvent) -> Row:
     }
 
 
-def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable[sqlite3.Row]) -> StoredRun:
+def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Sequence[sqlite3.Row]) -> StoredRun:
     """A run out of its rows, the steps and the context in their order."""
     fields = {name: run[name] for name in ("run_id", "queue", "fingerprint", "created")}
     fields |= {name: json.loads(run[name]) for name in ("workflow", "origin")}
@@ -103,6 +103,8 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
     states = {row["name"]: _step_state(row) for row in rows}
     if list(states) != [step.name for step in info.workflow.steps]:
         raise ValueError("the steps of a run are not those of its workflow")
+    size = len(run["workflow"]) + sum(len(row["result"]) for row in rows)
+    size += sum(len(row["key"]) + len(row["value"]) for row in context)
     state = RunState(
         states,
         {row["key"]: _value(row, states) for row in context},
@@ -111,7 +113,7 @@ def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable
         _names(run["failed_steps"]),
         {row["name"]: damage.check_json(row["progress"]) for row in rows if row["progress"]},
     )
-    return StoredRun(info, state, run["reserved"], run["sequence"] or 0, run["ended"])
+    return StoredRun(info, state, run["reserved"], run["sequence"] or 0, run["ended"], size)
 
 
 def _value(row: sqlite3.Row, states: Mapping[str, StepState]) -> str:

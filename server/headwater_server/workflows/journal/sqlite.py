@@ -46,6 +46,8 @@ from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 FILE_NAME = "headwater.db"
 BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
 PROBE_EVERY_SECONDS = 1.0
+DEFAULT_MAX_BYTES = 10 * 2**30
+MAX_LOG_BYTES = 16 * 2**20  # of SQLite's write-ahead log while it is idle
 PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
@@ -70,8 +72,9 @@ class _Job:
 class SqliteJournal:
     """The journal in a folder; made by `open`. See the module's theory of operation, and `journal.Journal`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._directory = directory
+        self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -87,13 +90,15 @@ class SqliteJournal:
         self._thread = Thread(target=self._serve, name="headwater journal", daemon=True)
 
     @classmethod
-    async def open(cls, directory: Path) -> SqliteJournal:
+    async def open(cls, directory: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> SqliteJournal:
         """Opens the journal in a folder, which is made if it is missing.
+
+        With more than `max_bytes` of content it takes no more runs. Those that it has may need a quarter more.
 
         Raises JournalLockedError when another process has it; JournalError when the folder cannot be used, the file is
         damaged or not a journal, or a newer version wrote it.
         """
-        journal = cls(directory)
+        journal = cls(directory, max_bytes)
         journal._thread.start()
         try:
             await journal._opened
@@ -105,7 +110,7 @@ class SqliteJournal:
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
         """See `Journal.create`."""
         run, rows = statements.RunRows.of(info, state), statements.ChangeRows.of(info.run_id, change)
-        await self._do(partial(statements.create, run=run, change=rows), writes=True)
+        await self._do(partial(statements.create, run=run, change=rows, max_bytes=self._max_bytes), writes=True)
 
     async def commit(self, run_id: str, change: Change) -> None:
         """See `Journal.commit`."""
@@ -237,7 +242,10 @@ class SqliteJournal:
             make_shrinkable(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
             migrate(connection, path)
+            (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {self._max_bytes * 5 // 4 // page_bytes}")
         except Exception as error:  # noqa: BLE001  raised again as damage
             connection.close()
             trouble = unreadable(error, path)

@@ -12,9 +12,10 @@ from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunS
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import damage, rows
-from headwater_server.workflows.journal.base import Change, EventPage, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.base import Change, EventPage, JournalFullError, RunInfo, RunSummary, StoredRun
 
 PAGE_CHARACTERS = 8 * 1024
+MAX_HANDLER_CHARACTERS = 1024 * 1024
 EVENT_COST = 250  # of the objects of an event, in characters
 
 _INSERT_RUN = """
@@ -91,7 +92,13 @@ _OPEN_CHUNKS = """
 """
 _SEE_HANDLER = """
     INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
-    ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
+    ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen WHERE excluded.seen > seen + 3600
+"""
+_FORGET_HANDLERS = """
+    DELETE FROM handlers WHERE (queue, name) IN (SELECT queue, name FROM (
+        SELECT queue, name, sum(length(queue) + length(name)) OVER (ORDER BY seen DESC, queue, name) AS total
+        FROM handlers
+    ) WHERE total > ?)
 """
 _PRUNE_HANDLERS = "DELETE FROM handlers WHERE seen < ? AND queue NOT IN (SELECT queue FROM runs)"
 _PRUNE = """
@@ -148,6 +155,11 @@ class RunRows:
     steps: Sequence[rows.Row]
     context: Sequence[tuple[str, str, str]]
 
+    @property
+    def size(self) -> int:
+        """About so many characters."""
+        return len(str(self.run["workflow"])) + sum(len(key) + len(value) for _, key, value in self.context)
+
     @classmethod
     def of(cls, info: RunInfo, state: RunState) -> RunRows:
         """The rows of a run as it begins."""
@@ -159,16 +171,26 @@ class RunRows:
         )
 
 
-def create(connection: Connection, run: RunRows, change: ChangeRows) -> None:
-    """Adds a run. Raises KeyError when its request id is taken."""
+def create(connection: Connection, run: RunRows, change: ChangeRows, max_bytes: int) -> None:
+    """Adds a run. Raises KeyError when its request id is taken, JournalFullError at the full size."""
     request_id = run.run["request_id"]
     if request_id and find(connection, str(request_id)) is not None:
         raise KeyError(request_id)
+    if size(connection) + run.size > max_bytes:
+        raise JournalFullError(f"the journal has {max_bytes // 2**20} MiB, as journal_mib allows")
     connection.execute(_INSERT_RUN, run.run)
     connection.execute(_INSERT_DEFINITION, run.run)
     connection.executemany(_INSERT_STEP, run.steps)
     connection.executemany(_SET_KEY, run.context)
     commit(connection, change)
+
+
+def size(connection: Connection) -> int:
+    """The bytes of the file that have content."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * page_bytes)
 
 
 def commit(connection: Connection, change: ChangeRows) -> None:
@@ -264,8 +286,9 @@ def page(
 
 
 def remember_handlers(connection: Connection, queue: str, names: Sequence[str]) -> None:
-    """Notes registered names."""
-    connection.executemany(_SEE_HANDLER, [(queue, name) for name in names])
+    """Notes registered names; forgets the oldest beyond MAX_HANDLER_CHARACTERS."""
+    if connection.executemany(_SEE_HANDLER, [(queue, name) for name in names]).rowcount:
+        connection.execute(_FORGET_HANDLERS, (MAX_HANDLER_CHARACTERS,))
 
 
 def handlers(connection: Connection, queue: str) -> frozenset[str]:
