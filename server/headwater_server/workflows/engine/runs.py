@@ -50,6 +50,7 @@ from headwater_server.workflows.journal.base import (
     StoredRun,
 )
 from headwater_server.workflows.journal.damage import UNREADABLE
+from headwater_server.workflows.journal.event_reader import EventReader
 
 T = TypeVar("T")
 
@@ -77,6 +78,7 @@ class Runs:
     ) -> None:
         self._max_bytes = max_bytes
         self._journal = journal
+        self._events = EventReader(journal)
         self._runner = runner
         self._retention_seconds = retention_seconds
         self._clock = clock
@@ -194,7 +196,10 @@ class Runs:
         while not has_ended:
             # It holds the log alone, and nothing more of the run: a reader that stops holds it as long as it likes.
             found = await self._log_or_status(run_id)
-            source = found.watch(after) if isinstance(found, RunLog) else self._read_events(run_id, after)
+            if isinstance(found, RunLog):
+                source = self._events.in_turns(run_id, found.watch(after))
+            else:
+                source = self._events.stored(run_id, after)
             async with aclosing(source) as events:
                 async for event in events:
                     after, has_ended = event.sequence, event.type is EventType.RUN_FINISHED
@@ -208,14 +213,6 @@ class Runs:
         """The log of a run that is active, or the status of one that is not."""
         run = await self._look_up(run_id)
         return run.log if isinstance(run, ActiveRun) else run
-
-    async def _read_events(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
-        is_last = False
-        while not is_last:
-            page = await self._journal.event_page(run_id, after)
-            while page.events:
-                yield page.events.popleft()
-            after, is_last = page.position, page.is_last
 
     async def get_run(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""

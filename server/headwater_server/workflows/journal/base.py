@@ -13,6 +13,9 @@ from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
 
+LARGE_CHARACTERS = 32 * 1024
+"""An event with a longer result is large: watchers take turns at it."""
+
 
 class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
@@ -141,11 +144,13 @@ class EventPage:
         events: the events, in order; the reader may take them out.
         position: the number after which the next page begins.
         is_last: no page follows.
+        is_large: it has no event because the next one is large, and was not asked for.
     """
 
     events: deque[RunEvent]
     position: int
     is_last: bool
+    is_large: bool = False
 
 
 class Journal(Protocol):
@@ -193,10 +198,10 @@ class Journal(Protocol):
         """The stored events of a run with a number above `after`, in order."""
         ...
 
-    async def event_page(self, run_id: str, after: int) -> EventPage:
+    async def event_page(self, run_id: str, after: int, *, large: bool = False) -> EventPage:
         """The next events of a run that has ended with a number above `after`: as few as are worth a read.
 
-        It may have none although others follow.
+        It may have none although others follow. `large`: also one whose result has more than LARGE_CHARACTERS.
         """
         ...
 

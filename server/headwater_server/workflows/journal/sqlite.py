@@ -132,9 +132,9 @@ class SqliteJournal:
         """See `Journal.events`."""
         return await self._do(partial(statements.events, run_id=run_id, after=after))
 
-    async def event_page(self, run_id: str, after: int) -> EventPage:
+    async def event_page(self, run_id: str, after: int, *, large: bool = False) -> EventPage:
         """See `Journal.event_page`."""
-        return await self._do(partial(statements.event_page, run_id=run_id, after=after))
+        return await self._do(partial(statements.event_page, run_id=run_id, after=after, large=large))
 
     async def unfinished(self) -> list[str]:
         """See `Journal.unfinished`."""

@@ -12,7 +12,15 @@ from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunS
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import damage, rows
-from headwater_server.workflows.journal.base import Change, EventPage, JournalFullError, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.base import (
+    LARGE_CHARACTERS,
+    Change,
+    EventPage,
+    JournalFullError,
+    RunInfo,
+    RunSummary,
+    StoredRun,
+)
 
 PAGE_CHARACTERS = 8 * 1024
 MAX_HANDLER_CHARACTERS = 1024 * 1024
@@ -242,12 +250,15 @@ def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]
     return [rows.stored_event(row) for row in connection.execute(_EVENTS, (run_id, after))]
 
 
-def event_page(connection: Connection, run_id: str, after: int) -> EventPage:
+def event_page(connection: Connection, run_id: str, after: int, *, large: bool = False) -> EventPage:
     """The next events of a run that has ended; see `Journal.event_page`."""
     entries: list[StoredEvent] = []
     size, last, is_last = 0, after, True
     for row in connection.execute(_EVENTS_THAT_COUNT, (run_id, after)):
-        if size >= PAGE_CHARACTERS:
+        is_large = len(row["step_result"] or row["result"]) > LARGE_CHARACTERS
+        if is_large and not large and not entries:
+            return EventPage(deque(), after, False, is_large=True)
+        if size >= PAGE_CHARACTERS or (is_large and entries):
             is_last = False
             break
         entry = rows.stored_event(row)
