@@ -126,7 +126,7 @@ def test_a_row_that_cannot_be_read_fails_its_run_alone(
                 assert (await runs.get_run(other)).state.status is RunStatus.RUNNING
                 await runs.cancel_run(other)
             view = await runs.get_run(run_id)
-            if view.state.status is RunStatus.RUNNING:  # what changed is no matter for it
+            if view.state.status is RunStatus.RUNNING:  # the change is no matter for it
                 await runs.cancel_run(run_id)
             else:
                 assert view.state.failure is not None

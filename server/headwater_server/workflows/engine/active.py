@@ -21,7 +21,7 @@ FULL_RETRY_AFTER_SECONDS = 60.0
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run that has not ended, and the task that drives it. `begun_with`: bytes of what it began with."""
+    """A run that has not ended, and the task that drives it. `begun_with`: the bytes at its beginning."""
 
     info: RunInfo
     state: RunState

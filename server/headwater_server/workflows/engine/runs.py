@@ -231,7 +231,7 @@ class Runs:
     async def _look_up(self, run_id: str) -> ActiveRun | RunStatus:
         """A run that is active, or the status of one that is not: it has ended, or this process has left it.
 
-        Waits for what changes it at the moment: it is created or resumed, or its last event is visible already.
+        Waits while it changes: it is created or resumed, or its last event is visible already.
         Raises HeadwaterError (RUN_NOT_FOUND).
         """
         left = False
