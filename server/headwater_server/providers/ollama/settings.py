@@ -18,7 +18,7 @@ class OllamaSettings(HttpSettings):
     type: Literal["ollama"] = "ollama"
 
     def is_configured(self, chosen: Set[str]) -> bool:
-        """See ProviderSettings: anything was chosen. By default it is not asked: any user may listen at its port."""
+        """See ProviderSettings: anything was chosen. Its default address alone is not: any user may listen there."""
         return bool(chosen)
 
 
