@@ -188,3 +188,17 @@ def test_a_grammar_of_a_caller_is_refused(tmp_path, option):
 )
 async def test_an_honest_schema_is_taken(provider, schema):
     assert await told(provider, held("Hello", schema)) == "Hi"
+
+
+@pytest.mark.chaos
+async def test_a_schema_that_makes_the_real_model_compute_without_end_costs_its_sender_alone(tmp_path):
+    """Of 64 alternatives that are alike, each bracket of a list multiplies the ways by 64."""
+    step = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/a"}}
+    endless = {"$defs": {"a": {"anyOf": [step] * 64}}, "$ref": "#/$defs/a"}
+    async with local_provider(tmp_path / "run", stall_seconds=5.0) as provider:
+        assert await told(provider, question("Hi", sampling={"max_tokens": 2}))
+        culprit = await told(provider, held("Hi", endless))
+        assert "PROVIDER_UNAVAILABLE: the embedded model gave no sign of life" in culprit
+        later = await told(provider, question("Hi", sampling={"max_tokens": 2}))
+        assert later
+        assert "PROVIDER" not in later

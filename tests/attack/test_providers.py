@@ -1,4 +1,4 @@
-"""Providers that mean harm by the bytes of their answers: they take no memory, hold nobody up, and get a clear error."""
+"""Providers that mean harm by the bytes of their answers: they take no memory and no time, and get a clear error."""
 
 from __future__ import annotations
 
