@@ -26,7 +26,7 @@ MOST_READ = 16 * 1024
 MAX_GROWTH = 200
 """A body may inflate to so many times its length. Events that repeat themselves grow 20 to 50 times."""
 
-FREE_GROWTH = 8 * 1024 * 1024
+FREE_GROWTH = 16 * 1024 * 1024
 """Bytes that a body of any length may inflate to."""
 
 _READ = {"gzip": zlib.MAX_WBITS + 16, "x-gzip": zlib.MAX_WBITS + 16, "deflate": zlib.MAX_WBITS}
