@@ -20,10 +20,13 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.proxies import mistake_in_environment
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.replay import ReplayLimits
+from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
@@ -94,6 +97,7 @@ async def serve(
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
+        parts.replays.drain()
         await _drain(server_settings.drain_seconds, server.announce_end, drains)
         if owned:
             owned.services.workers.drain()
@@ -121,6 +125,7 @@ class _Parts:
 
     server: ProcessServer
     streams: RunningStreams
+    replays: Replays
     owned: _Owned | None
 
 
@@ -131,13 +136,15 @@ async def _assemble(
     timeouts = Timeouts(settings.first_chunk_seconds, settings.next_chunk_seconds)
     streams = RunningStreams(identity.index)
     stack.push_async_callback(streams.close)
+    replays = Replays(replay_limits(settings))
+    stack.push_async_callback(replays.close)
     opener = partial(StreamOpener, providers, streams, timeouts)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
-    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, VERSION)
+    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, replays, VERSION)
     services = owned.services if owned else None
     server = ProcessServer(identity, agents, services, _limits(settings))
     stack.push_async_callback(server.stop)
-    return _Parts(server, streams, owned)
+    return _Parts(server, streams, replays, owned)
 
 
 def _limits(settings: ServerSettings) -> ServerLimits:
@@ -257,6 +264,18 @@ def exit_code_of(error: Exception) -> int:
     return CONFIG_EXIT if isinstance(error, ConfigError | JournalFolderError) else 1
 
 
+def replay_limits(settings: ServerSettings) -> ReplayLimits:
+    """The bounds of resumable streams."""
+    return ReplayLimits(
+        settings.detach_seconds,
+        settings.resume_retention_seconds,
+        settings.idle_reader_seconds,
+        settings.lagging_reader_seconds,
+        settings.resume_stream_mib * 1024 * 1024,
+        settings.resume_mib * 1024 * 1024,
+    )
+
+
 async def default_answer(config: Config) -> str:
     """Which model answers a request that names nothing, as `provider/model`; empty for none.
 
@@ -284,13 +303,22 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _check_proxies(config: Config) -> None:
+    """Raises ConfigError for a proxy of the environment that is none, where a provider that was set up needs it."""
+    set_up = [config.settings.providers[name] for name in config.configured]
+    urls = [each.base_url for each in set_up if isinstance(each, HttpSettings) and not (each.proxy or each.unix_socket)]
+    if mistakes := sorted(set(filter(None, map(mistake_in_environment, urls)))):
+        raise ConfigError(mistakes)
+
+
 def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
-    """All providers that the configuration offers."""
+    """All providers that the configuration offers. Raises ConfigError for a proxy of the environment that is none."""
+    _check_proxies(config)
     providers: dict[str, Provider] = {}
     models: dict[str, str] = {}
     configured = set(config.configured)
     for name, settings in config.settings.providers.items():
-        if not settings.is_offered:
+        if not settings.is_offered(is_configured=name in configured):
             continue
         providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
         if TYPES[settings.type].is_ready(settings):

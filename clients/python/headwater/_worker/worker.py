@@ -4,9 +4,9 @@ Theory of operation. Everything here happens on the background loop; the public 
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
-continues; the next registration names those tasks, the server says which of them are no longer wanted, and results that
-were not acknowledged are sent again. To add handlers, a worker leaves and attaches again. A worker that is to stop says
-that it takes no more tasks, finishes those that it has, and hands the rest back.
+continues; the next registration names those tasks, the server says which of them are no longer wanted, and results and
+chunks that were not acknowledged are sent again (`outbox`). To add handlers, a worker leaves and attaches again. A
+worker that is to stop says that it takes no more tasks, finishes those that it has, and hands the rest back.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from headwater._grpc.origin import origin, origin_of
 from headwater._grpc.other_servers import explain
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
+from headwater._grpc.wrong_server import wrong
 from headwater._values.background import report_death
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.threads import StuckThreadsError
-from headwater._worker.attachment import Attachment, Outbox
+from headwater._worker.attachment import Attachment
 from headwater._worker.handlers import failed
+from headwater._worker.outbox import CHUNK_ACKS, Outbox
 from headwater._worker.output import Output
 from headwater._worker.places import Places
 from headwater._worker.stuck import StuckThreads
@@ -44,6 +46,10 @@ TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Output], Await
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
+_STEADY_SECONDS = 1.0
+"""A connection that lived so long is replaced at once; after a shorter one the worker pauses."""
+_MOST_TASKS = 20_000
+"""More than the server ever gives to a worker."""
 _CLOSE_SECONDS = 6.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
@@ -246,9 +252,10 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
-            features=[_DRAIN, _WAITING, _PROGRESS],
+            features=[_DRAIN, _WAITING, _PROGRESS, CHUNK_ACKS],
         )
         was_registered = False
+        began = asyncio.get_running_loop().time()
 
         def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
@@ -259,7 +266,7 @@ class Worker:
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
-            self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
+            self._outbox.restart(self._results.values(), {*self._tasks, *self._results}, self._features)
             if self._draining or self._stuck:
                 self._offer(0)
             if names == sorted(self._handlers):
@@ -275,15 +282,18 @@ class Worker:
             self._lost(to_exception(error, target=self._server.target, answers=answers))
         except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)
+        except HeadwaterError as error:
+            self._lost(error, is_wrong=True)
         else:
             return True
         finally:
             self._attachment = None
             self._registered.clear()
-        return was_registered
+        return was_registered and asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
 
-    def _lost(self, error: HeadwaterError) -> None:
-        if isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
+    def _lost(self, error: HeadwaterError, *, is_wrong: bool = False) -> None:
+        """A connection has ended. `is_wrong`: no right server sends such messages."""
+        if is_wrong or isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
             now = asyncio.get_running_loop().time()
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
@@ -300,6 +310,8 @@ class Worker:
         match message.WhichOneof("kind"):
             case "task":
                 task = message.task
+                if not task.task_id or len(self._tasks) >= _MOST_TASKS:
+                    raise wrong("too many tasks" if task.task_id else "a task without an id")
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
                     report_death(work, f"the work on step {task.step.name!r} of run {task.run_id}")
@@ -309,10 +321,14 @@ class Worker:
             case "cancellation":
                 self._forget(message.cancellation.task_id)
             case "ack":
-                self._results.pop(message.ack.task_id, None)
+                if self._results.pop(message.ack.task_id, None) is not None:
+                    self._outbox.forget(message.ack.task_id)
+            case "chunk_ack":
+                self._outbox.acknowledged(message.chunk_ack.task_id, message.chunk_ack.position)
 
     def _forget(self, task_id: str) -> None:
         self._results.pop(task_id, None)
+        self._outbox.forget(task_id)
         task = self._tasks.get(task_id)
         if task is not None:
             task.cancel()
@@ -348,7 +364,7 @@ class Worker:
 
     def _wait_for(self, task_id: str, run_id: str) -> None:
         """Tells the server the run that a task waits for; empty: it waits no longer."""
-        if _WAITING in self._features:
+        if _WAITING in self._features and task_id in self._tasks:
             waiting = worker_service_pb2.TaskWaiting(task_id=task_id, run_id=run_id)
             self._outbox.put(worker_service_pb2.AttachRequest(waiting=waiting))
 
@@ -360,6 +376,7 @@ class Worker:
             error = work.exception()  # a fault of the worker itself
             result = work.result() if error is None else failed(task, failure_of(error))
         elif not (self._closing.is_set() or self._draining):
+            self._outbox.forget(task.task_id)
             return
         elif _DRAIN in self._features:
             result = _handed_back(task, begun=begun)

@@ -25,8 +25,9 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
     ToolResult,
 )
-from headwater_server.providers.base import HttpCall, ModelInfo
+from headwater_server.providers.base import HttpCall
 from headwater_server.providers.ollama.decoder import ChatDecoder
+from headwater_server.providers.ollama.logprobs import LogprobsDecoder
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import token_count
 from headwater_server.providers.wires.errors import response_error
@@ -44,6 +45,7 @@ _SAMPLING = {
     "stop": "stop",
     "seed": "seed",
     "reasoning_effort": "think",
+    "logprobs": "logprobs",
 }
 _EFFORTS: dict[str, bool | str] = {
     "none": False,
@@ -89,17 +91,19 @@ class OllamaWire:
         ours = {"options": bodies.sampling(request, _SAMPLING, "Ollama")}
         if effort := ours["options"].pop("think", None):
             body["think"] = _think(effort)
+        if (count := ours["options"].pop("logprobs", None)) is not None:
+            body |= {"logprobs": True} | ({"top_logprobs": count} if count else {})
         options = bodies.without_api(request.provider_options)
         beside = {key: value for key, value in options.items() if key in _TOP_LEVEL}
         among = {"options": {key: value for key, value in options.items() if key not in _TOP_LEVEL}}
         merged = bodies.merge(body | bodies.merge(ours, among), beside)
         if not merged["options"]:
             del merged["options"]
-        return HttpCall("/api/chat", merged)
+        return HttpCall("/api/chat", merged, logprobs=bool(merged.get("logprobs")))
 
-    def decoder(self, content_type: str) -> ChatDecoder:
+    def decoder(self, content_type: str, logprobs: bool = False) -> ChatDecoder:
         """See Wire. An answer of one line (a model was only loaded) is JSON."""
-        return ChatDecoder(content_type)
+        return LogprobsDecoder(content_type) if logprobs else ChatDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire. For a model that is not there the message says how to get it."""
@@ -194,15 +198,6 @@ class _LoadedModels(msgspec.Struct):
     models: list[_Loaded] | None = None
 
 
-class _Tag(msgspec.Struct):
-    name: str
-    capabilities: list[str] | None = None
-
-
-class _Tags(msgspec.Struct):
-    models: list[_Tag] | None = None
-
-
 class _Show(msgspec.Struct):
     capabilities: list[str] | None = None
     model_info: dict[str, Any] | None = None
@@ -213,7 +208,6 @@ class _Version(msgspec.Struct):
 
 
 _LOADED = JSONShape(_LoadedModels, "Ollama's list of loaded models")
-_TAGS = JSONShape(_Tags, "Ollama's list of models")
 _SHOW = JSONShape(_Show, "Ollama's description of a model")
 _VERSION = JSONShape(_Version, "Ollama's version")
 
@@ -237,12 +231,6 @@ def parse_ps(body: bytes, model: str) -> dict[str, Any] | None:
             placement = "cpu" if loaded.size_vram <= 0 else "gpu" if loaded.size_vram >= loaded.size else "split"
             return {"size": loaded.size, "size_vram": loaded.size_vram, "placement": placement}
     return None
-
-
-def parse_tags(body: bytes) -> list[ModelInfo]:
-    """The models on disk, from /api/tags. Raises HeadwaterError for another answer."""
-    models = _TAGS.decode_answer(body).models or ()
-    return [ModelInfo(tag.name, tuple(tag.capabilities or ())) for tag in models]
 
 
 def parse_show(body: bytes) -> ModelFacts:

@@ -9,7 +9,8 @@
 
 A caller that leaves shows here in one of two ways: gRPC cancels the handler's task; but where the task waits in a
 write, the write raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end:
-CANCELLED.
+CANCELLED. A caller that leaves before its status could be sent, because it does not read, makes gRPC report a failure
+there. That is no fault either, and stays out of the log.
 
 The facts of an error that may be logged are on the call's line (`call_log`).
 """
@@ -17,6 +18,7 @@ The facts of an error that may be logged are on the call's line (`call_log`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import grpc
@@ -33,8 +35,17 @@ from headwater_server.workflows.journal.base import JournalDamagedError, Journal
 log = structlog.get_logger("headwater.rpc")
 
 
+def _is_report(record: logging.LogRecord) -> bool:
+    """Whether the record is not about a caller that left while its status was sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
+
+
 class StatusMapping(Interceptor):
     """Ends each call with a status: see the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_report)
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
         """Ends the call with the status of the exception that the behaviour raises."""

@@ -29,6 +29,7 @@ from headwater_server.workflows.engine.replies import Reply, whole_outcome
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.journal.base import RunInfo
+from headwater_server.workflows.turns import Turns
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, Reports, TaskSpec
 
@@ -37,7 +38,7 @@ Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
 """Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole reply. Raises StepError."""
 
 MAX_ACTIONS = 256
-"""Prompts that are answered at once; the others wait, before their time runs."""
+"""Prompts that are answered at once, in turns of runs; the others wait, before their time runs. Each run has one."""
 
 
 class StepRunner:
@@ -52,7 +53,7 @@ class StepRunner:
         self._workers = workers
         self._act = act
         self._draining = False
-        self._actions = asyncio.Semaphore(MAX_ACTIONS)
+        self._actions = Turns(MAX_ACTIONS, one_for_each=True)
 
     def handlers(self, queue: str) -> frozenset[str]:
         """The names that the connected workers of the queue have."""
@@ -108,7 +109,7 @@ class StepRunner:
         agent = info.workflow.agent.overlaid(step.agent)
         limit = asyncio.timeout(None)
         try:
-            async with self._actions, limit:
+            async with self._actions.place(info.run_id), limit:
                 if step.timeout_seconds is not None:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
                 reply = await self._act(agent, step.action, on_chunk)

@@ -111,6 +111,8 @@ class Attempt:
         held_back: the journal says that it waits, so its worker does not get it yet.
         was_sent: its worker may have got it.
         spoke: whether it has had output.
+        said: characters of its output that have arrived, as its worker counts them.
+        progress: the last that arrived.
         waits: it waits for another run, and takes no place of its worker.
         waited_for: the runs that it has waited for, of each of which the run was warned.
         assigned: is done when a worker has it.
@@ -122,8 +124,10 @@ class Attempt:
         "id",
         "number",
         "outcome",
+        "progress",
         "queue",
         "reports",
+        "said",
         "spoke",
         "task",
         "waited_for",
@@ -145,6 +149,8 @@ class Attempt:
         self.held_back = False
         self.was_sent = False
         self.spoke = False
+        self.said = 0
+        self.progress = ""
         self.assigned: asyncio.Future[None] = loop.create_future()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
 
@@ -207,13 +213,23 @@ class Worker:
     @property
     def has_room(self) -> bool:
         """Whether it can take a task now."""
-        return self.link is not None and not self.dead and self._places_taken < self.concurrency
+        return self.is_able and self.places_taken < self.concurrency
 
     @property
-    def _places_taken(self) -> int:
+    def is_able(self) -> bool:
+        """Whether it can take tasks at all: it is connected, and was heard."""
+        return self.link is not None and not self.dead
+
+    @property
+    def places_taken(self) -> int:
+        """How many of its places are taken: a task that waits for another run takes none."""
         if len(self.tasks) < self.concurrency:
             return len(self.tasks)
         return sum(not attempt.waits for attempt in self.tasks.values())
+
+    def works_for(self, run_id: str) -> bool:
+        """Whether a task of this run takes one of its places."""
+        return any(attempt.task.run_id == run_id and not attempt.waits for attempt in self.tasks.values())
 
     @property
     def load(self) -> tuple[float, int]:

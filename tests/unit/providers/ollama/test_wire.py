@@ -19,8 +19,7 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolChoiceMode,
 )
-from headwater_server.providers.base import ModelInfo
-from headwater_server.providers.ollama.wire import OllamaWire, parse_ps, parse_show, parse_tags
+from headwater_server.providers.ollama.wire import OllamaWire, parse_ps, parse_show
 from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import (
     BARE_TOOL,
@@ -61,7 +60,7 @@ def test_sampling_parameters_are_options_of_the_model() -> None:
         "stop": ("a",),
         "seed": 7,
     }
-    assert WIRE.supported_params("any") == {*sampling, "reasoning_effort"}
+    assert WIRE.supported_params("any") == {*sampling, "reasoning_effort", "logprobs"}
     assert WIRE.supported_params("any") == set(SAMPLING_PARAMS) - {"parallel_tool_calls"}
     assert WIRE.call(ask(sampling=sampling)).body["options"] == {
         "temperature": 0.0,
@@ -72,6 +71,15 @@ def test_sampling_parameters_are_options_of_the_model() -> None:
         "stop": ["a"],
         "seed": 7,
     }
+
+
+@pytest.mark.parametrize(("count", "sent"), [(0, {"logprobs": True}), (3, {"logprobs": True, "top_logprobs": 3})])
+def test_log_probabilities_stand_beside_the_models_parameters(count: int, sent: dict[str, Any]) -> None:
+    call = WIRE.call(ask(sampling={"logprobs": count}))
+    assert {name: call.body[name] for name in call.body if "logprobs" in name} == sent
+    assert "options" not in call.body
+    assert call.logprobs
+    assert not WIRE.call(ask()).logprobs
 
 
 @pytest.mark.parametrize(
@@ -331,9 +339,3 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
 def test_a_model_of_which_little_is_known() -> None:
     shown = parse_show(b'{"model_info": {"general.architecture": "x", "x.context_length": "many"}}')
     assert (shown.capabilities, shown.context_length) == ((), None)
-
-
-def test_names_hold_no_surrogates() -> None:
-    assert parse_tags(rb'{"models": [{"name": "a\ud83d", "capabilities": ["\ude00"]}]}') == [
-        ModelInfo("a\ufffd", ("\ufffd",))
-    ]
