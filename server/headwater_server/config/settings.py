@@ -46,7 +46,7 @@ class ServerSettings(_Settings):
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
     processes: int = Field(1, ge=1, le=64)
-    max_concurrent_streams: int = Field(1_000, ge=0, lt=2**31)
+    max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
     max_pending_calls: int = Field(10_000, ge=0, lt=2**31)
     max_connection_idle_seconds: float = Field(1_800.0, ge=0, le=2_000_000)

@@ -36,6 +36,8 @@ SERVICES = tuple(
 # CANCELLED after 30 seconds. In seconds.
 _WAITING = (("grpc.server_max_unrequested_time_in_server", 86_400),)
 _UNLIMITED = 2**31 - 1
+_FLOOD = 2_000
+"""From so many streams on, the limit of a connection is there to stop floods, and not to spread calls."""
 # Between gRPC's own two limits, 8 and 16 KiB, a call is refused by chance. Tokens with many claims are longer.
 _METADATA = (
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
@@ -49,8 +51,6 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
-    # With this protection gRPC refuses half of an honest burst that reaches the limit of streams; without it they wait.
-    ("grpc.http.overload_protection", 0),
     # A connection that says nothing.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.settings_timeout", 20_000),
@@ -83,7 +83,7 @@ class ServerLimits:
         max_request_bytes: of the requests of all running calls.
     """
 
-    max_concurrent_streams: int = 1_000
+    max_concurrent_streams: int = 2_500
     max_connections: int = 10_000
     max_pending_calls: int = 10_000
     max_connection_idle_seconds: float = 1_800.0
@@ -96,6 +96,9 @@ class ServerLimits:
         yield "grpc.server.max_pending_requests_hard_limit", pending
         if self.max_concurrent_streams:
             yield "grpc.max_concurrent_streams", self.max_concurrent_streams
+            # The protection counts streams that were reset and wait for their turn too. It also refuses some calls of
+            # an honest caller at its limit, which matters where the limit is low.
+            yield "grpc.http.overload_protection", int(self.max_concurrent_streams >= _FLOOD)
         if self.max_connections:
             yield "grpc.max_allowed_incoming_connections", self.max_connections
         if self.max_connection_idle_seconds:
