@@ -63,7 +63,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def uncollected(replay: ReplayThread) -> Iterator[ServerProcess]:
-    """A server without the garbage collector: what only that would free adds up."""
+    """A server without the garbage collector: memory that only the collector would free adds up."""
     variables = provider_variables(replay.url)
     with ServerProcess("--scripted", program=WITHOUT_COLLECTOR, variables=variables) as server:
         yield server
