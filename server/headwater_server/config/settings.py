@@ -48,7 +48,7 @@ class ServerSettings(_Settings):
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
-    max_pending_calls: int = Field(10_000, ge=0, lt=2**31)
+    max_pending_calls: int = Field(5_000, ge=0, lt=2**31)
     max_connection_idle_seconds: float = Field(1_800.0, ge=0, le=2_000_000)
     max_requests_mib: int = Field(256, ge=1, le=2**20)
     default_model: str = ""

@@ -85,7 +85,7 @@ class ServerLimits:
 
     max_concurrent_streams: int = 2_500
     max_connections: int = 10_000
-    max_pending_calls: int = 10_000
+    max_pending_calls: int = 5_000
     max_connection_idle_seconds: float = 1_800.0
     max_request_bytes: int = DEFAULT_BYTES
 
