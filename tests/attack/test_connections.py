@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headwater_server.transport.incoming import turns
 from headwater_server.transport.server import GrpcServer
 from tests.support.attacks import OtherCaller, memory
-from tests.support.http2 import RawConnection
+from tests.support.raw_streams import RawConnection
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.stub import details
 

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from headwater import Agent, ServerOverloadedError
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from tests.support.attacks import OPTIONS, OtherCaller, memory
-from tests.support.http2 import RawConnection
+from tests.support.raw_streams import RawConnection
 from tests.support.servers.server import ReplayThread, ServerProcess, provider_variables
 
 MIB = 1024 * 1024

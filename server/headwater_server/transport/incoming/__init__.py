@@ -1,1 +1,1 @@
-"""The limits of requests: the bytes and elements of one, the memory of all together, and the time that each may take."""
+"""The limits of requests: the bytes and elements of one, the memory of all together, and how long one may take."""

@@ -35,8 +35,8 @@ class FaultyJournal(SqliteJournal):
     `creating` is set when it is about to store a run; while `answers` is not set, it does not report that it has.
     """
 
-    def __init__(self, directory):
-        super().__init__(directory)
+    def __init__(self, *args):
+        super().__init__(*args)
         self.full = False
         self.damaged = False
         self.fails_after_create = False
@@ -407,3 +407,22 @@ async def test_the_last_number_of_an_ended_run_is_known_without_its_events(tmp_p
         assert last.type is EventType.RUN_FINISHED
         monkeypatch.setattr(journal, "events", None)
         assert (await runs.get_run(run_id)).sequence == last.sequence
+
+
+async def test_a_run_for_which_there_is_no_memory_is_refused_and_those_before_it_run(tmp_path):
+    journal = await FaultyJournal.open(tmp_path)
+    pool = WorkerPool(1.0)
+    runs = Runs(journal, StepRunner(pool, answer), 3600, max_bytes=100_000)
+    big = StartRequest(Workflow("w", (Step("a", handler="h"),)), {"k": f'"{"x" * 60_000}"'}, "q", "", "f", 60_000)
+    try:
+        first = await runs.start_run(big)
+        with pytest.raises(HeadwaterError, match="active_runs_mib") as caught:
+            await runs.start_run(big)
+        assert caught.value.reason is Reason.SERVER_OVERLOADED
+        assert caught.value.retry_after_seconds
+        await runs.cancel_run(first)
+        await runs.start_run(big)
+    finally:
+        await runs.close()
+        pool.close()
+        await journal.close()
