@@ -34,6 +34,8 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.expressions.evaluator import Evaluator
+from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import Journal, JournalFolderError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
@@ -174,7 +176,10 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     stack.callback(pool.close)
     # A run is stored, so no caller's key travels with it.
     actions = Actions(opener(False))
-    runs = Runs(journal, StepRunner(pool, actions.act), settings.retention_days * 86_400)
+    evaluator = Evaluator()
+    stack.push_async_callback(evaluator.close)
+    expressions = Expressions(evaluator)
+    runs = Runs(journal, StepRunner(pool, actions.act, expressions), expressions, settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)

@@ -1,4 +1,4 @@
-"""What an attack does to a server: the memory that it takes, and how long other callers must wait meanwhile."""
+"""The cost of an attack on a server: the memory that it takes, and how long other callers must wait meanwhile."""
 
 from __future__ import annotations
 

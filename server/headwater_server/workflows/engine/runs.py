@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -40,6 +41,8 @@ from headwater_server.workflows.engine.run_calls import (
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.expressions.evaluator import Asker
+from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import (
     Change,
     Journal,
@@ -69,6 +72,7 @@ class Runs:
     Args:
         journal: remembers them.
         runner: executes steps.
+        expressions: checks and decides conditions.
         retention_seconds: how long a run that has ended is kept.
         clock: the time in seconds since the epoch.
     """
@@ -77,11 +81,13 @@ class Runs:
         self,
         journal: Journal,
         runner: StepRunner,
+        expressions: Expressions,
         retention_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal = journal
         self._runner = runner
+        self._expressions = expressions
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._active: dict[str, _Active] = {}
@@ -110,7 +116,10 @@ class Runs:
         """Every mistake of a definition, and the handlers that no worker has ever registered."""
         unknown = await self._unknown_handlers(workflow, queue)
         names = [FieldViolation(f"workflow.steps[{position}].handler", text) for position, text in unknown.items()]
-        return graph.violations(workflow, queue) + names
+        return await self._violations(workflow, queue) + names
+
+    async def _violations(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
+        return graph.violations(workflow, queue, await self._expressions.mistakes(workflow.steps))
 
     async def _unknown_handlers(self, workflow: Workflow, queue: str) -> dict[int, str]:
         queues = {step.queue or queue for step in workflow.steps if step.handler}
@@ -124,12 +133,12 @@ class Runs:
         """
         if found := await self._find(request):
             return found
-        if self._draining:
-            raise draining()
         workflow = request.workflow
-        violations = [*request.violations, *graph.violations(workflow, request.queue)]
+        violations = [*request.violations, *await self._violations(workflow, request.queue)]
         if violations:
             raise invalid_workflow(violations)
+        if self._draining:
+            raise draining()
         unknown = await self._unknown_handlers(workflow, request.queue)
         info = RunInfo(
             run_id=f"run_{secrets.token_urlsafe(16)}",
@@ -286,8 +295,10 @@ class Runs:
                 self._active[run_id].scheduler.cancel()
 
     def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
-        execute = self._runner.bind(info, state, run_log)
-        scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
+        asker = Asker()
+        execute = self._runner.bind(info, state, run_log, asker)
+        decide = partial(self._expressions.decide, asker)
+        scheduler = Scheduler(info.workflow, state, execute, run_log.record, decide, _spread)
         task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
         self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
         if self._draining:

@@ -24,10 +24,11 @@ from headwater_server.domain.workflow import (
     StepStatus,
     Transition,
 )
-from headwater_server.workflows.definition.prompts import fill
 from headwater_server.workflows.engine.replies import Reply, whole_outcome
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
+from headwater_server.workflows.expressions.evaluator import Asker
+from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import RunInfo
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, Reports, TaskSpec
@@ -46,11 +47,13 @@ class StepRunner:
     Args:
         workers: has the handlers.
         act: answers the actions.
+        expressions: fills in prompts.
     """
 
-    def __init__(self, workers: WorkerPool, act: Act) -> None:
+    def __init__(self, workers: WorkerPool, act: Act, expressions: Expressions) -> None:
         self._workers = workers
         self._act = act
+        self._expressions = expressions
         self._draining = False
         self._actions = asyncio.Semaphore(MAX_ACTIONS)
 
@@ -63,9 +66,10 @@ class StepRunner:
         self._draining = True
         self._workers.drain()
 
-    def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
-        """The function that the scheduler of a run calls for each attempt."""
+    def bind(self, info: RunInfo, state: RunState, run_log: RunLog, asker: Asker) -> Execute:
+        """The function that the scheduler of a run calls for each attempt. `asker`: the run, for its expressions."""
         expected = self._expected(info, state, run_log)
+        fill = functools.partial(self._expressions.fill, asker)
 
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
@@ -78,8 +82,12 @@ class StepRunner:
                     with contextlib.suppress(NotBegunError):
                         return await self._workers.rejoin(left, step.timeout_seconds)
                 if step.handler:
-                    return await self._handle(info, state, run_log, step, attempt, context, dependencies)
-                return await self._ask(info, run_log, fill(step, context, dependencies), attempt)
+                    filled, left_over = step, dependencies
+                    if step.is_prompt:
+                        filled, left_over = await fill(step, context, dependencies), {}
+                    return await self._handle(info, state, run_log, filled, attempt, context, left_over)
+                async with self._actions:
+                    return await self._ask(info, run_log, await fill(step, context, dependencies), attempt)
 
             try:
                 return whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
@@ -108,7 +116,7 @@ class StepRunner:
         agent = info.workflow.agent.overlaid(step.agent)
         limit = asyncio.timeout(None)
         try:
-            async with self._actions, limit:
+            async with limit:
                 if step.timeout_seconds is not None:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
                 reply = await self._act(agent, step.action, on_chunk)
@@ -140,8 +148,6 @@ class StepRunner:
         async def on_started() -> None:
             await report(EventType.STEP_STARTED, StepStatus.RUNNING, "")
 
-        if step.is_prompt:
-            step, dependencies = fill(step, context, dependencies), {}
         task = TaskSpec(
             run_id=info.run_id,
             workflow_name=info.workflow.name,

@@ -30,10 +30,9 @@ from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
-from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.engine.steps import StepRunner
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
+from tests.support.runs.expressions import fake_runs
 from tests.support.stubs.stub import details
 
 PB = agent_service_pb2
@@ -62,7 +61,7 @@ class Process:
             self._stack.push_async_callback(journal.close)
             pool = WorkerPool(60)
             self._stack.callback(pool.close)
-            runs = Runs(journal, StepRunner(pool, Actions(opener).act), 3600)
+            runs = fake_runs(journal, pool, Actions(opener).act, 3600)
             self._stack.push_async_callback(runs.close)
             await runs.open()
             services = RunServices(WorkflowService(runs), WorkerService(pool, journal.remember_handlers, "1"))
