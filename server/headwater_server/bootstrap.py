@@ -181,7 +181,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     expressions = Expressions(evaluator)
     runs = Runs(journal, StepRunner(pool, actions.act, expressions), expressions, settings.retention_days * 86_400)
     stack.push_async_callback(runs.close)
-    workers = WorkerService(pool, journal.remember_handlers, VERSION)
+    workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 
 

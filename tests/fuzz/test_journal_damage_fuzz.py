@@ -39,6 +39,7 @@ async def opened(folder: Path) -> AsyncIterator[Runs]:
     runs = fake_runs(journal, pool, never, RETENTION_SECONDS)
     try:
         await runs.open()
+        await runs.all_resumed()
         yield runs
     finally:
         await runs.close()

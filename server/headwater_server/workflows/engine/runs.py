@@ -28,6 +28,7 @@ from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.definition import graph
+from headwater_server.workflows.engine.left_runs import LeftRuns
 from headwater_server.workflows.engine.retention import remove_old_runs
 from headwater_server.workflows.engine.run_calls import (
     RunView,
@@ -46,7 +47,6 @@ from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import (
     Change,
     Journal,
-    JournalDamagedError,
     JournalError,
     RunInfo,
     RunSummary,
@@ -94,23 +94,24 @@ class Runs:
         self._activating = asyncio.Lock()
         self._begun: set[asyncio.Task[Any]] = set()  # finish although their callers have left
         self._draining = False
+        self._left = LeftRuns(journal, self._resume_left, clock)
         self._pruning: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._active)
 
     async def open(self) -> None:
-        """Resumes the runs that an earlier process left, and begins to remove old ones. Raises JournalError."""
-        for run_id in await self._journal.unfinished():
-            try:
-                await self._activate(run_id)
-            except HeadwaterError as error:
-                text = f"the journal lists run {run_id} and does not have it; restore the file from a copy"
-                raise JournalDamagedError(text) from error
-        if self._active:
-            log.info("runs resumed", runs=len(self._active))
+        """Begins to resume the runs that an earlier process left, and to remove old ones. Raises JournalError."""
+        await self._left.open()
         pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
         self._pruning = in_background(pruning, "headwater retention")
+
+    async def all_resumed(self) -> None:
+        """Waits until each run that an earlier process left has been resumed, or has failed."""
+        await self._left.all_resumed()
+
+    async def _resume_left(self, run_id: str) -> None:
+        await self._whole(self._activate(run_id, left=True))
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition, and the handlers that no worker has ever registered."""
@@ -198,6 +199,7 @@ class Runs:
 
         Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
         """
+        await self._left.resume(run_id)
         stored = None if run_id in self._active else await self._journal.load(run_id)
         active = self._active.get(run_id)  # it may have been resumed meanwhile
         if active is None:
@@ -277,9 +279,14 @@ class Runs:
                 raise run_state_error(run_id, "the run has not ended; cancel it first")
             await self._journal.delete(run_id)
 
-    async def _activate(self, run_id: str, *, cancel: bool = False) -> None:
-        """Makes a run of the journal active that no task drives; with `cancel` only to end it."""
+    async def _activate(self, run_id: str, *, cancel: bool = False, left: bool = False) -> None:
+        """Makes a run of the journal active that no task drives; with `cancel` only to end it.
+
+        With `left` only if it still waits to be resumed: a caller may have cancelled it meanwhile.
+        """
         async with self._activating:
+            if not self._left.take(run_id) and left:
+                return
             stored = await self._journal.load(run_id)
             if run_id in self._active:
                 return
@@ -334,6 +341,7 @@ class Runs:
         if self._pruning is not None:
             self._pruning.cancel()
             await asyncio.wait([self._pruning])
+        await self._left.close()
         if self._begun:
             await asyncio.wait(self._begun)
         await self.drain(0)
