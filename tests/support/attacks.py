@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -56,6 +58,22 @@ class OtherCaller:
                     self.failures.append(error.code())
                 self.longest = max(self.longest, time.monotonic() - began)
                 self._ended.wait(PAUSE)
+
+
+@contextmanager
+def others_wait_at_most(seconds: float, target: str, control: str) -> Iterator[None]:
+    """Fails when another caller waits longer during the block, or is refused.
+
+    Args:
+        seconds: the longest wait.
+        target: the server that is attacked.
+        control: a server that is not. The longest wait there is the machine's, and is not counted.
+    """
+    with OtherCaller(target) as other, OtherCaller(control) as alone:
+        yield
+    assert not other.failures, other.failures
+    waits = f"another caller waited {other.longest:.3f} s, one of a server without an attack {alone.longest:.3f} s"
+    assert other.longest - alone.longest <= seconds, waits
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:

@@ -21,7 +21,7 @@ class FakeHelper:
     """Does jobs in this process, without limits."""
 
     @classmethod
-    async def start(cls) -> FakeHelper:
+    async def start(cls, seconds: float) -> FakeHelper:
         return cls()
 
     async def ask(self, job: Job, values: Mapping[str, str]) -> Answer:

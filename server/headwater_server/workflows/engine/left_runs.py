@@ -24,7 +24,7 @@ class LeftRuns:
 
     Args:
         journal: has the runs.
-        activate: makes a run active, unless `take` says False.
+        activate: makes a run active, if it still waits to be resumed, and notes that here.
         clock: the time in seconds since the epoch.
     """
 
@@ -47,13 +47,11 @@ class LeftRuns:
         """Whether a run waits to be resumed."""
         return run_id in self._waiting
 
-    def take(self, run_id: str) -> bool:
-        """Takes a run that waits to be resumed. False when it does not: then it has been resumed, or cancelled."""
-        if run_id not in self._waiting:
-            return False
-        del self._waiting[run_id]
-        self._resumed += 1
-        return True
+    def note_active(self, run_id: str) -> None:
+        """A run is active: if it waited to be resumed, it waits no more."""
+        if run_id in self._waiting:
+            del self._waiting[run_id]
+            self._resumed += 1
 
     async def resume(self, run_id: str) -> None:
         """Resumes a run before its turn. Raises JournalError or HeadwaterError when it cannot be resumed."""

@@ -285,7 +285,7 @@ class Runs:
         With `left` only if it still waits to be resumed: a caller may have cancelled it meanwhile.
         """
         async with self._activating:
-            if not self._left.take(run_id) and left:
+            if left and run_id not in self._left:
                 return
             stored = await self._journal.load(run_id)
             if run_id in self._active:
@@ -298,6 +298,7 @@ class Runs:
             run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
             await run_log.record(prepare_resume(stored.info.workflow, stored.state))
             self._drive(stored.info, stored.state, run_log)
+            self._left.note_active(run_id)
             if cancel:
                 self._active[run_id].scheduler.cancel()
 

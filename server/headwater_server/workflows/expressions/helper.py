@@ -1,4 +1,4 @@
-"""The helper process: `python -m headwater_server.workflows.expressions.helper`.
+"""The helper process: `python -m headwater_server.workflows.expressions.helper SECONDS`.
 
 It does one job after another and holds no state but parsed conditions. The operating system ends it in the middle of
 any job that takes too much computing time or memory, also while a library does not come back to Python. It ends by
@@ -36,8 +36,6 @@ from headwater_server.workflows.expressions.messages import (
     frame,
 )
 
-JOB_SECONDS = 1.0
-"""Most computing time of a job; then SIGPROF ends the process."""
 MAX_MEMORY_BYTES = 256 * 1024 * 1024
 """Most memory of the process, of which it takes 25 MB before its first job."""
 NICENESS = 5
@@ -47,17 +45,17 @@ AskValues = Callable[[tuple[str, ...] | None], dict[str, str]]
 
 
 def main() -> None:
-    """Does jobs until the standard input ends."""
+    """Does jobs until the standard input ends. One that computes for longer than SECONDS ends the process (SIGPROF)."""
     sys.modules["cel.cli"] = ModuleType("cel.cli")  # its command line would bring a terminal library
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold values of contexts
     os.nice(NICENESS)
     with suppress(BrokenPipeError):  # the server has ended
-        serve(sys.stdin.buffer, sys.stdout.buffer)
+        serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answers the jobs of a source until its end."""
+def serve(source: BinaryIO, sink: BinaryIO, seconds: float) -> None:
+    """Answers the jobs of a source until its end. `seconds`: the most computing time of each."""
 
     def write(message: Needs | Answer) -> None:
         sink.write(frame(message))
@@ -71,7 +69,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         return message.texts
 
     while (job := _read(source)) is not None:
-        signal.setitimer(signal.ITIMER_PROF, JOB_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         result = answer(job, values_of)
         signal.setitimer(signal.ITIMER_PROF, 0)
         write(result)

@@ -42,13 +42,14 @@ class HelperProcess:
         self._process = process
 
     @classmethod
-    async def start(cls) -> HelperProcess:
-        """Starts it. Raises OSError when the system cannot make a process."""
+    async def start(cls, seconds: float) -> HelperProcess:
+        """Starts it. `seconds`: the most computing time of a job. Raises OSError when the system makes no process."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # nothing is imported from the directory in which the server happens to run
             "-m",
             "headwater_server.workflows.expressions.helper",
+            str(seconds),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # a library that fails may quote a value there

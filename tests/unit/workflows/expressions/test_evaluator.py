@@ -26,11 +26,13 @@ class SlowHelper:
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.started: list[float] = []
         self.stopped = 0
         self.go_on = asyncio.Semaphore(0)
         self.codes: list[int] = []  # with which the process ends instead of answering
 
-    async def start(self) -> SlowHelper:
+    async def start(self, seconds: float) -> SlowHelper:
+        self.started.append(seconds)
         return self
 
     async def ask(self, job: Job, values: Mapping[str, str]) -> Answer:
@@ -64,7 +66,7 @@ async def test_a_job_that_takes_too_much_time_is_stopped_and_the_next_one_is_don
     asker = Asker()
     with pytest.raises(StoppedError, match="took more than 1 s of computing time and was stopped; let the step before"):
         await evaluator.ask(asker, ENDLESS, LIST)
-    assert asker.spent == 1.0
+    assert asker.spent == 1.1
     answer = await evaluator.ask(asker, TRUE, {})
     assert isinstance(answer, Decision)
     assert answer.holds
@@ -76,8 +78,8 @@ async def test_one_process_does_all_jobs_within_limits_and_without_keys(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     started: list[HelperProcess] = []
 
-    async def start() -> HelperProcess:
-        started.append(await HelperProcess.start())
+    async def start(seconds: float) -> HelperProcess:
+        started.append(await HelperProcess.start(seconds))
         return started[-1]
 
     evaluator = Evaluator(start)
@@ -93,7 +95,7 @@ async def test_one_process_does_all_jobs_within_limits_and_without_keys(
 
 async def test_a_process_that_was_ended_from_outside_costs_no_job(evaluator: Evaluator) -> None:
     await evaluator.ask(Asker(), TRUE, {})
-    helper = evaluator._helper
+    helper = evaluator._quick._helper
     assert isinstance(helper, HelperProcess)
     os.kill(helper.pid, signal.SIGKILL)
     assert isinstance(await evaluator.ask(Asker(), TRUE, {}), Decision)
@@ -101,7 +103,7 @@ async def test_a_process_that_was_ended_from_outside_costs_no_job(evaluator: Eva
 
 async def test_the_process_ends_when_the_asker_leaves(evaluator: Evaluator) -> None:
     await evaluator.ask(Asker(), TRUE, {})
-    helper = evaluator._helper
+    helper = evaluator._quick._helper
     assert isinstance(helper, HelperProcess)
     asking = asyncio.create_task(evaluator.ask(Asker(), ENDLESS, LIST))
     await asyncio.sleep(0)  # it has been given the job
@@ -139,9 +141,9 @@ async def test_the_one_that_has_spent_the_least_comes_next() -> None:
 @pytest.mark.parametrize(
     ("codes", "text"),
     [
-        ([-signal.SIGABRT], "took more than 256 MiB of memory and was stopped"),
-        ([-signal.SIGPROF], "took more than 1 s of computing time and was stopped"),
-        ([-signal.SIGSEGV, -signal.SIGKILL], f"ended its process twice (code {-signal.SIGSEGV})"),
+        ([-signal.SIGABRT, -signal.SIGABRT], "took more than 256 MiB of memory and was stopped"),
+        ([-signal.SIGPROF, -signal.SIGPROF], "took more than 1 s of computing time and was stopped"),
+        ([-signal.SIGSEGV, -signal.SIGKILL], f"ended its process (code {-signal.SIGSEGV}) and was stopped"),
     ],
 )
 async def test_a_job_that_ends_its_process_is_told_why(codes: list[int], text: str) -> None:
@@ -153,11 +155,32 @@ async def test_a_job_that_ends_its_process_is_told_why(codes: list[int], text: s
     with pytest.raises(StoppedError) as caught:
         await evaluator.ask(Asker(), TRUE, {})
     assert str(caught.value).startswith(text)
-    assert len(helper.jobs) in (1, 2)
+    assert helper.started == [0.1, 1.0]
+
+
+async def test_an_asker_with_a_slow_job_does_not_keep_quick_ones_waiting() -> None:
+    quick, slow = SlowHelper(), SlowHelper()
+    quick.codes = [-signal.SIGPROF]
+
+    async def start(seconds: float) -> SlowHelper:
+        return await (quick if seconds < 1 else slow).start(seconds)
+
+    evaluator, costly = Evaluator(start), Asker()
+    asking = [asyncio.create_task(evaluator.ask(costly, Decide(f"costly {n}"), {})) for n in range(2)]
+    quick.go_on.release()
+    while not slow.jobs:
+        await asyncio.sleep(0)
+    quick.go_on.release()
+    await evaluator.ask(Asker(), TRUE, {})
+    assert (quick.jobs, slow.jobs) == ([Decide("costly 0"), TRUE], [Decide("costly 0")])
+    slow.go_on.release()
+    slow.go_on.release()
+    await asyncio.gather(*asking)
+    assert slow.jobs == [Decide("costly 0"), Decide("costly 1")]
 
 
 async def test_a_process_that_cannot_be_started_stops_the_job_with_the_reason() -> None:
-    async def start() -> SlowHelper:
+    async def start(seconds: float) -> SlowHelper:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     with pytest.raises(StoppedError, match="has no process to be evaluated in"):

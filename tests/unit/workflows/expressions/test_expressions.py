@@ -18,7 +18,7 @@ class NoHelper:
     """Must not be started."""
 
     @classmethod
-    async def start(cls) -> FakeHelper:
+    async def start(cls, seconds: float) -> FakeHelper:
         raise AssertionError("a helper was started for nothing")
 
 
