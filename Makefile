@@ -11,7 +11,7 @@ include gen.mk
 # Bytecode is kept, or each run of pytest would rewrite and compile every test module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-unit chaos bench bench-peers test-client-floor lint format hooks clean
+.PHONY: help setup demo test test-unit chaos bench bench-peers test-client-floor test-official lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -64,6 +64,15 @@ test-client-floor: .tools/client-floor/.done ## Run the Python client's tests on
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
 	$(@D)/bin/python -m pip install --quiet --constraint tools/client-floor.txt --editable . --group test httpx click pyyaml rich pydantic griffelib
+	touch $@
+
+test-official: setup .tools/official-clients/.done ## Compare with the official clients of three providers on all recorded answers
+	$(BIN)/python -m tests.official .tools/official-clients/bin/python
+
+.tools/official-clients/.done: tools/official-clients.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $<
 	touch $@
 
 lint: setup ## Check style, types, imports and the contract

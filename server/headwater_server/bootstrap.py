@@ -20,6 +20,7 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.proxies import mistake_in_environment
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
@@ -278,13 +279,22 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _check_proxies(config: Config) -> None:
+    """Raises ConfigError for a proxy of the environment that is none, where a provider that was set up needs it."""
+    set_up = [config.settings.providers[name] for name in config.configured]
+    urls = [each.base_url for each in set_up if isinstance(each, HttpSettings) and not (each.proxy or each.unix_socket)]
+    if mistakes := sorted(set(filter(None, map(mistake_in_environment, urls)))):
+        raise ConfigError(mistakes)
+
+
 def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
-    """All providers that the configuration offers."""
+    """All providers that the configuration offers. Raises ConfigError for a proxy of the environment that is none."""
+    _check_proxies(config)
     providers: dict[str, Provider] = {}
     models: dict[str, str] = {}
     configured = set(config.configured)
     for name, settings in config.settings.providers.items():
-        if not settings.is_offered:
+        if not settings.is_offered(is_configured=name in configured):
             continue
         providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
         if TYPES[settings.type].is_ready(settings):

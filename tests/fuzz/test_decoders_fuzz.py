@@ -84,7 +84,7 @@ def check(outcome: Outcome) -> None:
                 or event.thinking
                 or event.thinking_signature
                 or event.redacted_thinking
-                or (event.refusal or event.tool_calls or event.citations or event.images)
+                or (event.refusal or event.tool_calls or event.beside)
             )
     if outcome.error is not None:
         outcome.error.message.encode()

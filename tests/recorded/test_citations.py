@@ -295,7 +295,7 @@ def test_what_is_cited_is_known_at_the_end_and_comes_once_with_the_stream(
     outcome = decode(wire.decoder(EVENTS), [body])
     assert end(outcome) == expected
     assert outcome.text
-    came = [citation for delta in outcome.deltas for citation in delta.citations or ()]
+    came = [citation for delta in outcome.deltas if delta.beside for citation in delta.beside.citations]
     assert set(expected) <= {*came, *(Citation(c.url, c.title, c.quoted_text, c.source_id) for c in came)}
     assert len(came) == len(set(came))
 

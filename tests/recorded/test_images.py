@@ -115,8 +115,8 @@ CASES: dict[str, tuple[Wire, bytes, list[Image]]] = {
 def shown(outcome: Outcome) -> list[Image]:
     assert outcome.error is None
     assert outcome.finish is not None
-    assert not any(delta.content for delta in outcome.deltas if delta.images)
-    return [image for delta in outcome.deltas for image in delta.images or ()]
+    assert not any(delta.content for delta in outcome.deltas if delta.beside)
+    return [image for delta in outcome.deltas if delta.beside for image in delta.beside.images]
 
 
 @pytest.mark.parametrize(("wire", "body", "expected"), CASES.values(), ids=CASES.keys())

@@ -17,7 +17,7 @@ from headwater.v1 import agent_service_pb2
 from headwater_server.bootstrap import build_providers, running
 from headwater_server.cli import config
 from headwater_server.config import load
-from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.provider import HttpProvider
@@ -114,6 +114,78 @@ async def test_the_api_is_chosen_by_the_setting_and_else_by_openais_model(tmp_pa
     async with built(tmp_path, text, **KEYS) as providers:
         url, _, _ = await posted(providers, model)
     assert url.endswith(path)
+
+
+def nothing_is_sent(providers: ProviderRegistry) -> bool:
+    """Whether the recorder, which all providers share, has no request."""
+    return all(
+        not hasattr(provider._site.client, "sent")
+        for provider in providers._providers.values()
+        if isinstance(provider, HttpProvider)
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("mymodel:latest", ""),
+        ("gpt-oss:20b", ""),
+        ("org/name:tag", ""),
+        ("llama3.2", ""),
+        ("mistral-large", ""),
+        ("ollama/llama3.2", ""),
+        ("ollama/", ""),
+        ("", "ollama"),
+        ("gpt-4o", "ollama"),
+    ],
+)
+async def test_a_name_leads_to_no_provider_that_was_not_set_up(tmp_path, model, provider):
+    async with built(tmp_path, **KEYS) as providers:
+        with pytest.raises(HeadwaterError, match="set OLLAMA_HOST for the server") as caught:
+            providers.resolve(model, provider)
+    assert caught.value.reason is Reason.PROVIDER_NOT_FOUND
+
+
+async def test_a_provider_that_was_not_set_up_gets_no_call_without_a_key(tmp_path):
+    async with built(tmp_path) as providers:
+        assert providers.configured() == [] or [each.name for each in providers.configured()] == ["local"]
+        offered = [each for each in providers._providers.values() if isinstance(each, HttpProvider)]
+        assert {each.name for each in offered} == {"openai", "anthropic", "gemini"}
+        for each in offered:
+            stream = each.stream(ChatRequest("m", (Message(Role.USER, (Text("MARKED"),)),)))
+            with pytest.raises(HeadwaterError) as caught:
+                await stream.read()
+            await stream.aclose()
+            assert caught.value.reason is Reason.PROVIDER_AUTH_FAILED
+        assert nothing_is_sent(providers)
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ('[providers.openai]\nauth = "none"\n', True),
+        ('[providers.openai]\napi_key_env = ""\n', False),
+        ("[providers.openai]\nconnect_seconds = 3.0\n", True),
+    ],
+)
+async def test_a_provider_without_a_key_is_there_where_the_settings_say_that_it_wants_none(tmp_path, text, there):
+    async with built(tmp_path, text) as providers:
+        assert ("openai" in providers._providers) is there
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("", {"OLLAMA_HOST": "127.0.0.1"}),
+        ('[providers.ollama]\ndefault_model = "qwen3"\n', {}),
+        ("[providers.ollama]\n", {}),
+    ],
+)
+async def test_ollama_is_set_up_by_its_variable_or_its_section(tmp_path, text, variables):
+    async with built(tmp_path, text, **variables) as providers:
+        url, _, _ = await posted(providers, "gpt-oss:20b")
+        assert "ollama" in [each.name for each in providers.configured()]
+    assert url == "http://127.0.0.1:11434/api/chat"
 
 
 @pytest.mark.parametrize(("variables", "there"), [({}, False), ({"HEADWATER_SCRIPTED": "1"}, True)])

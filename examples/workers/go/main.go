@@ -92,11 +92,12 @@ func main() {
 		handlers: map[string]handler{"fetch": fetch, "count": count},
 		registration: &hw.WorkerRegistration{
 			WorkerId: rand.Text(), Queue: flag.Arg(0), Handlers: []string{"fetch", "count"}, Concurrency: int32(*concurrency),
-			ClientVersion: "headwater-go-example/0.1.0",
+			ClientVersion: "headwater-go-example/0.1.0", Features: []string{chunkAcks},
 		},
-		slots: make(chan struct{}, *concurrency),
-		out:   make(chan *hw.AttachRequest, 64),
-		tasks: map[string]*held{},
+		slots:   make(chan struct{}, *concurrency),
+		unacked: make(chan struct{}, maxUnacked),
+		out:     make(chan *hw.AttachRequest, 64),
+		tasks:   map[string]*held{},
 	}
 	if err := w.run(stop, hw.NewWorkerServiceClient(conn)); err != nil {
 		log.Fatal(err)

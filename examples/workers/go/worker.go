@@ -11,35 +11,45 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	hw "github.com/headwater-ai/headwater/clients/go/headwater/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-const maxResult = 1 << 20 // bytes that the server takes as a result, and as changes of the context
+const (
+	maxResult  = 1 << 20 // bytes that the server takes as a result, and as changes of the context
+	maxUnacked = 256     // chunks; the server acknowledges at least every 100 of the worker
+	chunkAcks  = "chunk_acks"
+)
 
 // A handler does a task until its context is cancelled. It returns the result and the keys of the run's context that it
-// changed; emit appends at most 64 Ki characters to the step's output. An error is retryable unless it is permanent.
+// changed; emit appends at most 64 Ki characters to the step's output, and is called by one goroutine at a time. An error
+// is retryable unless it is permanent.
 type handler func(ctx context.Context, task *hw.WorkerTask, emit func(string) error) (any, map[string]any, error)
 
 type permanent struct{ error }
 
 // A task is held from its arrival until its result is acknowledged or the task is cancelled.
 type held struct {
-	cancel context.CancelFunc
-	sent   *hw.AttachRequest // its result, once that was sent
+	cancel   context.CancelFunc
+	sent     *hw.AttachRequest   // its result, once that was sent
+	chunks   []*hw.AttachRequest // that were sent and are not acknowledged
+	position int32               // characters that its handler has said
 }
 
 type worker struct {
 	handlers     map[string]handler
 	registration *hw.WorkerRegistration
 	slots        chan struct{}
+	unacked      chan struct{}          // one for each chunk that is not acknowledged: when it is full, handlers wait
 	out          chan *hw.AttachRequest // chunks and results; while the server is away it fills up, and handlers wait
 	working      sync.WaitGroup
-	mu           sync.Mutex // guards tasks and stopping
+	mu           sync.Mutex // guards what follows
 	tasks        map[string]*held
 	stopping     bool
+	keepsChunks  bool // the server acknowledges them
 }
 
 // run serves until stop is done, or the server refuses the worker.
@@ -93,6 +103,7 @@ func (w *worker) attach(stop context.Context, client hw.WorkerServiceClient) err
 		case *hw.AttachResponse_Registered:
 			log.Printf("worker %s serves %s", w.registration.WorkerId, w.registration.Queue)
 			w.forget(kind.Registered.UnwantedTaskIds...)
+			w.setKeepsChunks(slices.Contains(kind.Registered.Features, chunkAcks))
 			interval := kind.Registered.HeartbeatInterval.AsDuration()
 			sending.Go(func() { w.send(ctx, stream, interval*4/5) })
 		case *hw.AttachResponse_Task:
@@ -101,14 +112,16 @@ func (w *worker) attach(stop context.Context, client hw.WorkerServiceClient) err
 			w.forget(kind.Cancellation.TaskId)
 		case *hw.AttachResponse_Ack:
 			w.forget(kind.Ack.TaskId)
+		case *hw.AttachResponse_ChunkAck:
+			w.acknowledge(kind.ChunkAck.TaskId, kind.ChunkAck.Position)
 		}
 	}
 }
 
-// send writes heartbeats and what handlers have to say; first the results that were sent before and not acknowledged.
+// send writes heartbeats and what handlers have to say; first what was sent before and not acknowledged.
 func (w *worker) send(ctx context.Context, stream hw.WorkerService_AttachClient, interval time.Duration) {
-	for _, result := range w.unacknowledged() {
-		_ = stream.Send(result)
+	for _, message := range w.unacknowledged() {
+		_ = stream.Send(message)
 	}
 	beat := time.NewTicker(interval)
 	defer beat.Stop()
@@ -124,7 +137,7 @@ func (w *worker) send(ctx context.Context, stream hw.WorkerService_AttachClient,
 				return
 			}
 		}
-		if message.GetResult() != nil && !w.keep(message) {
+		if !w.keep(message) {
 			continue
 		}
 		if stream.Send(message) != nil {
@@ -133,27 +146,77 @@ func (w *worker) send(ctx context.Context, stream hw.WorkerService_AttachClient,
 	}
 }
 
-// keep notes that a result is sent now; false when the task was cancelled.
-func (w *worker) keep(result *hw.AttachRequest) bool {
+// keep notes what is sent now; false for a chunk or result whose task was cancelled.
+func (w *worker) keep(message *hw.AttachRequest) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	task, wanted := w.tasks[result.GetResult().TaskId]
-	if wanted {
-		task.sent = result
+	if result := message.GetResult(); result != nil {
+		task, wanted := w.tasks[result.TaskId]
+		if wanted {
+			task.sent = message
+		}
+		return wanted
 	}
-	return wanted
+	if chunk := message.GetChunk(); chunk != nil {
+		task, wanted := w.tasks[chunk.TaskId]
+		if wanted && w.keepsChunks {
+			task.chunks = append(task.chunks, message)
+		} else {
+			w.release(1)
+		}
+		return wanted
+	}
+	return true
 }
 
-func (w *worker) unacknowledged() (results []*hw.AttachRequest) {
+func (w *worker) unacknowledged() (messages []*hw.AttachRequest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, task := range w.tasks {
+		messages = append(messages, task.chunks...)
 		if task.sent != nil {
-			results = append(results, task.sent)
+			messages = append(messages, task.sent)
 		}
 	}
-	return results
+	return messages
 }
+
+// setKeepsChunks says whether the server of this connection acknowledges chunks.
+func (w *worker) setKeepsChunks(keeps bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keepsChunks = keeps
+	for _, task := range w.tasks {
+		if !keeps {
+			w.release(len(task.chunks))
+			task.chunks = nil
+		}
+	}
+}
+
+// acknowledge drops the chunks of a task that end at the position or before.
+func (w *worker) acknowledge(id string, position int32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	task, known := w.tasks[id]
+	if !known {
+		return
+	}
+	kept := slices.DeleteFunc(slices.Clone(task.chunks), func(message *hw.AttachRequest) bool {
+		chunk := message.GetChunk()
+		return chunk.GetPosition()+characters(chunk.Content) <= position
+	})
+	w.release(len(task.chunks) - len(kept))
+	task.chunks = kept
+}
+
+func (w *worker) release(chunks int) {
+	for range chunks {
+		<-w.unacked
+	}
+}
+
+func characters(text string) int32 { return int32(utf8.RuneCountInString(text)) }
 
 func (w *worker) forget(ids ...string) {
 	w.mu.Lock()
@@ -161,6 +224,7 @@ func (w *worker) forget(ids ...string) {
 	for _, id := range ids {
 		if task, known := w.tasks[id]; known {
 			task.cancel()
+			w.release(len(task.chunks))
 			delete(w.tasks, id)
 		}
 	}
@@ -221,10 +285,28 @@ func (w *worker) call(ctx context.Context, task *hw.WorkerTask) (value any, chan
 	return w.handlers[task.Step.Handler](ctx, task, func(text string) error {
 		chunk := &hw.TaskChunk{TaskId: task.TaskId, Content: string([]rune(text))} // valid UTF-8
 		select {
-		case w.out <- &hw.AttachRequest{Kind: &hw.AttachRequest_Chunk{Chunk: chunk}}:
-			return nil
+		case w.unacked <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		w.position(chunk)
+		select {
+		case w.out <- &hw.AttachRequest{Kind: &hw.AttachRequest_Chunk{Chunk: chunk}}:
+			return nil
+		case <-ctx.Done():
+			w.release(1)
+			return ctx.Err()
+		}
 	})
+}
+
+// position notes in the chunk what its task has said before.
+func (w *worker) position(chunk *hw.TaskChunk) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if task, known := w.tasks[chunk.TaskId]; known {
+		before := task.position
+		chunk.Position = &before
+		task.position += characters(chunk.Content)
+	}
 }

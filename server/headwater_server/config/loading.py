@@ -41,6 +41,8 @@ def load(
         values.update({("providers", name, key): value for key, value in defaults.items()})
     if file is not None:
         for path, value in _flat(_read(file)).items():
+            if value == {} and path in {("providers", name) for name in TYPES}:
+                path, value = (*path, "type"), path[-1]  # its empty table asks for a provider as it is by default
             values[path] = value
             origins[path] = f"{'.'.join(path)} in {file}"
     for variable, path, read in variables():

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headwater_server.domain.citations import Citation
+from headwater_server.domain.logprobs import TokenLogprob
 from headwater_server.domain.messages import Image, Message, ToolCall
 
 
@@ -59,6 +60,20 @@ class ToolCallDelta:
     provider_data: str | None = None
 
 
+class Beside(msgspec.Struct, gc=False):
+    """The parts of a delta beside its text: most deltas have none, and are asked for all of them at once.
+
+    Attributes:
+        citations: sources that came here.
+        images: pictures that came here. A delta with pictures has no text.
+        logprobs: tokens that came here.
+    """
+
+    citations: list[Citation] = []
+    images: list[Image] = []
+    logprobs: list[TokenLogprob] = []
+
+
 class Delta(msgspec.Struct, gc=False):
     """One increment as the provider sent it. At least one of the content fields or `provider_data` is set.
 
@@ -71,8 +86,7 @@ class Delta(msgspec.Struct, gc=False):
         tool_calls: pieces of tool calls.
         event_type: the provider's name of the event, where it names events.
         block: which content block of the reply, where the provider counts them; text of two blocks is never merged.
-        citations: sources that came here.
-        images: pictures that came here. A delta with pictures has no text.
+        beside: sources, pictures and tokens that came here; None for nothing.
         provider_data: the data that the provider wants back with this text or thinking, or as an item of the reply when
             nothing else is set, as JSON text. It is for the assistant message alone, no chunk has it.
     """
@@ -86,8 +100,7 @@ class Delta(msgspec.Struct, gc=False):
     event_type: str = ""
     block: int = 0
     provider_data: str | None = None
-    citations: list[Citation] | None = None
-    images: list[Image] | None = None
+    beside: Beside | None = None
 
     def is_part(self) -> bool:
         """Whether there is anything in it for a part of the assistant message."""
@@ -96,7 +109,7 @@ class Delta(msgspec.Struct, gc=False):
 
     def says_something(self) -> bool:
         """Whether there is anything in it for a chunk."""
-        return self.is_part() or self.citations is not None or self.images is not None
+        return self.is_part() or self.beside is not None
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ MAX_LABELS = 16
 MAX_LABEL_VALUE = 256
 """Most labels, and most characters of the value of one."""
 
+MAX_LOGPROBS = 20
+"""Most tokens that are asked for in each place of a reply."""
+
 MAX_PROVIDER_KEY = 4096
 """Most characters of a caller's own key for a provider."""
 

@@ -208,6 +208,7 @@ SAMPLING_PARAMS = (
     "seed",
     "reasoning_effort",
     "parallel_tool_calls",
+    "logprobs",
 )
 """The fields of an agent that a provider or a model may not have, by their name in the contract."""
 
@@ -219,6 +220,7 @@ class AgentConfig:
     Attributes:
         model: as named by the caller; may be empty, or have the provider in front.
         provider: as named by the caller; may be empty.
+        instructions_cache: asks to keep the prompt up to the end of the instructions.
         sampling: the parameters of SAMPLING_PARAMS that are set, by name, as JSON values. `reasoning_effort` is a value
             of ReasoningEffort.
         drop_unsupported: leave out parameters that the provider does not have.
@@ -232,6 +234,7 @@ class AgentConfig:
     model: str = ""
     provider: str = ""
     instructions: str = field(default="", repr=False)
+    instructions_cache: CacheHint | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None

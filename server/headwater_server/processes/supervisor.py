@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 import structlog
 
 from headwater_server.processes.open_files import raise_open_files
+from headwater_server.telemetry.log_writer import print_line
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.port import PortTakenError, hold_path, hold_port, socket_path, target_of
 
@@ -327,15 +328,11 @@ def _supervise(config: dict[str, Any]) -> bool:
         hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["processes"])]
         target = target_of(server["host"], server["port"])
 
-        def announce() -> None:
-            with suppress(OSError):  # the reader of our output has gone: no reason not to serve
-                os.write(1, f"Headwater is listening on {target}\n".encode())
-
         supervisor = Supervisor(
             PROCESS,
             hellos,
             server["drain_seconds"] + CLOSING_SECONDS,
-            announce,
+            lambda: print_line(f"Headwater is listening on {target}"),
             on_stopping=listening.close,  # a process that ends takes no more connections
             inherited=inherited,
         )

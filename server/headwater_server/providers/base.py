@@ -131,11 +131,19 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """A request to make: path below the base URL, JSON body (keys in order), further headers."""
+    """A request to make.
+
+    Attributes:
+        path: below the base URL.
+        body: JSON, keys in order.
+        headers: further headers.
+        logprobs: whether it asks for log probabilities.
+    """
 
     path: str
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    logprobs: bool = False
 
 
 class Wire(Protocol):
@@ -156,8 +164,11 @@ class Wire(Protocol):
         """The request to make. Raises HeadwaterError (INVALID_REQUEST) for a field that the wire cannot express."""
         ...
 
-    def decoder(self, content_type: str) -> Decoder:
-        """A decoder for one answer. Its body decides what it is; the type of content is for the error of another."""
+    def decoder(self, content_type: str, logprobs: bool = False) -> Decoder:
+        """A decoder for one answer, also of its log probabilities if the request asks for them.
+
+        The body decides what it is; the type of content is for the error of another.
+        """
         ...
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:

@@ -104,7 +104,8 @@ class ProviderRegistry:
             return self._of_provider(self._providers[prefix], rest)
         name = self._models.get(model) or type_of_model(model)
         if name is None or name not in self._providers:
-            raise self._not_found(f"no provider here is known to have the model {_shown(model)}", model=model)
+            what = f"no provider here is known to have the model {_shown(model)}"
+            raise self._not_found(what, name or prefix, model=model)
         return Route(self._providers[name], model)
 
     def provider(self, name: str) -> Provider:
@@ -122,12 +123,15 @@ class ProviderRegistry:
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
-            raise self._not_found(f"no provider is called {_shown(name)} here", provider=name)
+            raise self._not_found(f"no provider is called {_shown(name)} here", name, provider=name)
         return self._providers[name]
 
-    def _not_found(self, what: str, **metadata: str) -> HeadwaterError:
+    def _not_found(self, what: str, wanted: str, **metadata: str) -> HeadwaterError:
+        """The error of a request that wants a provider, or a model of one, that was not set up."""
         names = ", ".join(sorted(self._configured)) or "none"
-        message = f"{what}; configured: {names}. Name one of them as provider, or configure [providers.NAME]"
+        kind = TYPES.get(wanted)
+        cure = f"set {kind.setup} for the server" if kind and kind.setup else "configure [providers.NAME]"
+        message = f"{what}; configured: {names}. Name one of them as provider, or {cure}"
         return HeadwaterError(
             Reason.PROVIDER_NOT_FOUND,
             message,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -42,16 +42,16 @@ def http_url(value: str) -> str:
         port = parts.port
     except ValueError as error:
         raise ValueError(f"is not a URL: {error}") from error
-    if not parts.hostname or port == 0 or not re.fullmatch(r"[!-~]+", value):
-        raise ValueError("is not a URL: it needs a host, and no spaces")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    pieces = parts.path.split("/")
+    if "{" in parts.netloc or pieces.count(MODEL) > 1 or any("{" in piece and piece != MODEL for piece in pieces):
+        raise ValueError(f"may hold one {MODEL}, as a whole piece of its path, and no other brace")
+    if not is_host(parts.hostname) or port == 0 or not is_visible(value):
+        raise ValueError("is not a URL: it needs the name of a host, in ASCII, and no spaces")
+    if "@" in parts.netloc or "?" in value or "#" in value:
         raise ValueError(
             "must hold no user, password, query or fragment; "
             "a key belongs in the variable of api_key_env, a query in the setting query"
         )
-    pieces = parts.path.split("/")
-    if "{" in parts.netloc or pieces.count(MODEL) > 1 or any("{" in piece and piece != MODEL for piece in pieces):
-        raise ValueError(f"may hold one {MODEL}, as a whole piece of its path, and no other brace")
     return value.rstrip("/")
 
 
@@ -83,15 +83,32 @@ def proxy_url(value: str) -> str:
     """The address of a proxy, `none` for the straight way, empty for the environment's proxies."""
     if value in ("", "none"):
         return value
-    shown = VARIABLE.sub("x", value)
-    parts = urlsplit(shown if "://" in shown else f"http://{shown}")
-    try:
-        valid = parts.scheme == "http" and parts.hostname and parts.port != 0 and re.fullmatch(r"[!-~]+", value)
-    except ValueError:
-        valid = False
-    if not valid:
+    if not is_proxy(VARIABLE.sub("x", value), ("http",)):
         raise ValueError('must be the address of an HTTP proxy, http://HOST:PORT, or "none"')
     return value if "://" in value else f"http://{value}"
+
+
+def is_proxy(value: str, schemes: Collection[str]) -> bool:
+    """Whether a text is the address of a proxy, with one of the schemes or with none."""
+    try:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        return parts.scheme in schemes and is_host(parts.hostname) and parts.port != 0 and is_visible(value)
+    except ValueError:
+        return False
+
+
+def is_host(name: str | None) -> bool:
+    """Whether a name can be that of a host, or its address; one of another script as its letters of ASCII, xn--…."""
+    if name is None or len(name) > 255:
+        return False
+    if ":" in name:
+        return re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?", name) is not None
+    return re.fullmatch(r"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?", name) is not None
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text has visible characters of ASCII only."""
+    return re.fullmatch(r"[!-~]+", text) is not None
 
 
 def socket_path(value: str) -> str:

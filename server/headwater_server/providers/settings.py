@@ -42,9 +42,8 @@ class ProviderSettings(BaseModel):
 
     type: str
 
-    @property
-    def is_offered(self) -> bool:
-        """Whether a request may name the provider."""
+    def is_offered(self, *, is_configured: bool) -> bool:
+        """Whether a request may name the provider, given whether it was set up."""
         return True
 
     def is_configured(self, chosen: Set[str]) -> bool:
@@ -94,8 +93,14 @@ class HttpSettings(ProviderSettings):
         """`auth`, or what it is for this type of provider where it is not set."""
         return self.auth or "bearer"
 
+    def is_offered(self, *, is_configured: bool) -> bool:
+        """See ProviderSettings. One that was not set up is asked only with a key, which is the caller's own."""
+        return is_configured or (bool(self.api_key_env) and self.key_header != "none")
+
     def is_configured(self, chosen: Set[str]) -> bool:
-        """See ProviderSettings: its address or a source of its key was chosen."""
+        """See ProviderSettings: its address or a source of its key was chosen, or that it takes none."""
+        if "auth" in chosen and self.auth == "none":
+            return True
         return not chosen.isdisjoint({"base_url", "api_key_file", "token_command", "preset", "unix_socket"})
 
     def texts_with_variables(self) -> list[tuple[tuple[str, ...], str]]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
+from headwater_server.domain.chunks import Beside, Chunk, Delta, ToolCallDelta
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
+from headwater_server.domain.logprobs import TokenLogprob, size_of
 from headwater_server.domain.messages import (
     Image,
     Message,
@@ -177,16 +178,18 @@ class _Part:
 
 
 class ReplyAccumulator:
-    """Collects the text, the thinking, the words of refusal and the pictures of a reply.
+    """Collects the text, the thinking, the words of refusal, the pictures and the tokens of a reply.
 
     Attributes:
         size: characters, and bytes of pictures, so far.
         images: the pictures.
+        logprobs: the tokens.
     """
 
     def __init__(self) -> None:
         self.size = 0
         self.images: list[Image] = []
+        self.logprobs: list[TokenLogprob] = []
         self._content: list[str] = []
         self._thinking: list[str] = []
         self._refusal: list[str] = []
@@ -197,9 +200,14 @@ class ReplyAccumulator:
         self._thinking.append(chunk.delta.thinking)
         self._refusal.append(chunk.delta.refusal)
         self.size += len(chunk.delta.content) + len(chunk.delta.thinking) + len(chunk.delta.refusal)
-        for image in chunk.delta.images or ():
-            self.images.append(image)
-            self.size += len(image.data) + PART_COST
+        if chunk.delta.beside is not None:
+            self._add_beside(chunk.delta.beside)
+
+    def _add_beside(self, beside: Beside) -> None:
+        self.images += beside.images
+        self.size += sum(len(image.data) + PART_COST for image in beside.images)
+        self.logprobs += beside.logprobs
+        self.size += size_of(beside.logprobs)
 
     @property
     def content(self) -> str:

@@ -2,8 +2,9 @@
 
 A stream reads all deltas that have arrived, each time its caller has taken the chunk before. At normal pace that is one
 delta, and it becomes one chunk. When the caller was slow, or the provider wrote fast, several have arrived together.
-Then text is merged with text, and thinking with thinking, within one content block and one event type; anything else
-keeps its place between them. A message costs about the same at any size, so merging lets a slow reader catch up.
+Then text is merged with text, and thinking with thinking, within one content block and one event type, and their
+tokens with them; anything else keeps its place between them. A message costs about the same at any size, so merging
+lets a slow reader catch up.
 
 Sizes are counted in characters, each at most four bytes of UTF-8: the bounds in bytes hold without encoding anything.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
+from headwater_server.domain.chunks import Beside, Chunk, Delta, ToolCallDelta
+from headwater_server.domain.logprobs import size_of
 
 MAX_MERGED_CHARACTERS = 16 * 1024  # at most 64 KiB of UTF-8
 MAX_DELTA_CHARACTERS = 256 * 1024  # at most 1 MiB of UTF-8: far below gRPC's limit for a message
@@ -33,14 +35,17 @@ def merge(deltas: Sequence[Delta], after: int, create_time: float) -> list[Chunk
     for sequence, delta in enumerate(_sendable(deltas), after + 1):
         this = _kind(delta)
         text = getattr(delta, this) if this else ""
-        if this and this == kind and size + len(text) <= MAX_MERGED_CHARACTERS and _alike(chunks[-1].delta, delta):
+        weight = len(text) if delta.beside is None else len(text) + size_of(delta.beside.logprobs)
+        if this and this == kind and size + weight <= MAX_MERGED_CHARACTERS and _alike(chunks[-1].delta, delta):
             pieces.append(text)
-            size += len(text)
+            size += weight
             chunks[-1].sequence = sequence
+            if delta.beside is not None:
+                _join_tokens(chunks[-1].delta, delta.beside)
             continue
         _join(chunks, kind, pieces)
         chunks.append(Chunk(sequence, create_time, delta))
-        kind, size, pieces = this, len(text), [text]
+        kind, size, pieces = this, weight, [text]
     _join(chunks, kind, pieces)
     return chunks
 
@@ -51,11 +56,16 @@ def _join(chunks: list[Chunk], kind: str, pieces: list[str]) -> None:
         chunks[-1].merged = True
 
 
+def _join_tokens(into: Delta, beside: Beside) -> None:
+    into.beside = into.beside or Beside()
+    into.beside.logprobs += beside.logprobs
+
+
 def _kind(delta: Delta) -> str:
     """The field in which the delta can be merged or split; empty for a delta with another field or with several."""
     if delta.tool_calls or delta.thinking_signature or delta.redacted_thinking or delta.refusal:
         return ""
-    if delta.citations or delta.images:
+    if delta.beside is not None and (delta.beside.citations or delta.beside.images):
         return ""
     if delta.content:
         return "" if delta.thinking else "content"
@@ -92,7 +102,7 @@ def _split(delta: Delta) -> Iterator[Delta]:
             head = (call.id, call.name) if i == 0 else ("", "")
             part = ToolCallDelta(call.index, *head, arguments=text)
             yield Delta(tool_calls=[part], event_type=delta.event_type, block=delta.block)
-    for field in ("thinking_signature", "redacted_thinking", "citations", "images"):
+    for field in ("thinking_signature", "redacted_thinking", "beside"):
         if value := getattr(delta, field):
             yield _part(delta, field, value)
 

@@ -3,10 +3,13 @@
 Prompts, replies, keys and providers' messages are never passed to a logger. Reports of libraries and of Python itself
 (`logging`, warnings, exceptions in finalizers and threads) might quote them. Such a report becomes the event `fault`
 with the place it came from, and with the beginning of its text, up to the first value in it.
+
+All of it goes through one writer (`log_writer`), which never makes a thread wait for the reader of the log.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -14,10 +17,11 @@ import sys
 import threading
 import traceback
 import warnings
-from contextlib import suppress
 from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
+
+from headwater_server.telemetry.log_writer import LogWriter, text_stream
 
 Form: TypeAlias = Literal["auto", "json", "text"]
 
@@ -28,7 +32,7 @@ def is_text(form: Form) -> bool:
 
 
 def configure_logging(level: str, form: Form, process: int | None = None) -> None:
-    """Sets up structlog for the process.
+    """Sets up structlog for the process, and makes `sys.stderr` a stream that never waits; to be called once.
 
     Args:
         level: the least level that is logged.
@@ -40,6 +44,7 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
         if is_text(form)
         else [structlog.processors.JSONRenderer()]
     )
+    writer = LogWriter(os.dup(2), _show_dropped)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -49,13 +54,15 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: _Logger(),
+        logger_factory=lambda *_: _Logger(writer),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Foreign()], force=True)
     warnings.showwarning = _show_warning
     sys.unraisablehook = _show_unraisable
     threading.excepthook = _show_thread
+    sys.stderr = text_stream(writer)
+    atexit.register(writer.close)
 
 
 def _wants_colours() -> bool:
@@ -73,12 +80,13 @@ def _process(index: int) -> structlog.typing.Processor:
 
 
 class _Logger:
-    """Writes lines to standard error. One that cannot be written is lost: a log must not fail the call it is about."""
+    """Passes lines on to the writer."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
 
     def msg(self, message: str) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"{message}\n")  # a single write, so that the lines of several processes do not mix
-            sys.stderr.flush()
+        self._writer.write(f"{message}\n".encode("utf-8", "backslashreplace"))
 
     debug = info = warning = error = msg
 
@@ -91,6 +99,11 @@ class _Foreign(logging.Handler):
         facts = fault_facts(error) if error else {}
         say = _log.error if record.levelno >= logging.ERROR else _log.warning  # libraries define more levels
         say("fault", logger=record.name, what=_beginning(str(record.msg)), **facts)
+
+
+def _show_dropped(lines: int) -> None:
+    why = "standard error could not be written, or was read too slowly"
+    structlog.get_logger("headwater.log").error("lines dropped", lines=lines, why=why)
 
 
 def _show_warning(

@@ -1,10 +1,10 @@
 """Makes events of the lines that native libraries write to standard error, as gRPC's core does.
 
 Theory of operation. A library in C writes to file descriptor 2, whatever Python's `sys.stderr` is. So descriptor 2
-becomes a pipe, a thread reads its lines, and each becomes an event of the log. The log itself, and Python's report of a
-crash, keep the old descriptor: they are written also when this process has no thread left that could read. Only the
-last words of a library that ends the process may be lost, of which the report names the place. Programs that this
-process starts write to the pipe too.
+becomes a pipe, a thread reads its lines, and each becomes an event of the log. The pipe takes what it has room for and
+drops the rest: no library waits. The log itself keeps the old descriptor, and so does Python's report of a crash, which
+is written also when this process has no thread left that could read. Only the last words of a library that ends the
+process may be lost, of which the report names the place. Programs that this process starts write to the pipe too.
 
 A log for people keeps the lines as they are.
 """
@@ -12,21 +12,26 @@ A log for people keeps the lines as they are.
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import re
+import stat
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import structlog
 
+from headwater_server.telemetry.log_writer import start_thread
 from headwater_server.telemetry.logging import Form, is_text
 
 MAX_LINE = 1_000
 """Characters of a line that are logged."""
+PIPE_BYTES = 1024 * 1024
+"""The size of the pipe, where the system allows it."""
 READ_BYTES = 64 * 1024
-END_SECONDS = 5.0
+END_SECONDS = 2.0
 """How long the end of the pipe is waited for: a program that was started here may still have it open."""
 
 _GRPC = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ (?P<at>[\w.-]+:\d+)\] (?P<what>.*)")
@@ -37,36 +42,45 @@ log = structlog.get_logger("headwater.native")
 
 @contextmanager
 def native_lines_as_events(form: Form) -> Iterator[None]:
-    """Logs the lines that native libraries write in the block, where the log is JSON; to be used once it is set up."""
-    if is_text(form):
-        yield
-        return
-    kept = os.dup(2)
+    """Logs the lines that native libraries write in the block; to be used once the log is set up."""
+    usual = os.dup(2)
+    crashes = _without_waiting(usual)
     source, sink = os.pipe()
-    usual = sys.stderr
-    reader = threading.Thread(target=_log_lines, args=(source,), name="native lines", daemon=True)
-    with open(kept, "w", 1, encoding="utf-8", errors="backslashreplace") as direct:
-        sys.stderr = direct
-        faulthandler.enable(direct)
-        os.dup2(sink, 2)
-        os.close(sink)
-        reader.start()
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            reader.join(END_SECONDS)
-            faulthandler.disable()
-            sys.stderr = usual
-            with suppress(OSError):  # the reader of the log has left: the rest cannot be written
-                direct.close()
+    os.set_blocking(sink, False)
+    with suppress(OSError):
+        fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    show = _print_line if is_text(form) else _log_line
+    faulthandler.enable(crashes)
+    os.dup2(sink, 2)
+    os.close(sink)
+    reader = start_thread(partial(_read_lines, source, show), "headwater native lines")
+    try:
+        yield
+    finally:
+        os.dup2(usual, 2)
+        reader.join(END_SECONDS)
+        faulthandler.disable()
+        os.close(crashes)
+        os.close(usual)
 
 
-def _log_lines(source: int) -> None:
+def _without_waiting(descriptor: int) -> int:
+    """A descriptor for the same output, where a write to a full pipe fails instead of waiting for its reader."""
+    with suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.dup(descriptor)
+
+
+def _read_lines(source: int, show: Callable[[str], None]) -> None:
     with open(source, "rb", buffering=READ_BYTES) as lines:
         for line in iter(lambda: lines.readline(READ_BYTES), b""):
             if text := line.decode(errors="replace").strip():
-                _log_line(text)
+                show(text)
+
+
+def _print_line(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _log_line(text: str) -> None:

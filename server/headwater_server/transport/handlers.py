@@ -8,9 +8,10 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.transport.incoming.budget import RequestBudget
+from headwater_server.transport.incoming.reader import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -24,59 +25,57 @@ Its first argument is the request, or an iterator of requests.
 
 def surround(handler: Handler, around: Callable[[Behaviour], Behaviour]) -> Handler:
     """Returns the handler with the behaviour that `around` makes of its present one."""
-    return _make(handler, around(_behaviour(handler)), handler.request_deserializer)
+    return _make(handler, around(_behaviour(handler)), handler.request_deserializer, handler.request_streaming)
 
 
-def decoding(handler: Handler) -> Handler:
-    """Returns the handler for which a request that cannot be read is an error of the caller.
+def reading(handler: Handler, reader: RequestReader, budget: RequestBudget) -> Handler:
+    """Returns the handler whose requests the reader reads, one that cannot be read being an error of the caller.
 
-    gRPC would report it as a fault of the server, and end the call with UNKNOWN and no details. The behaviour raises
-    HeadwaterError (INVALID_REQUEST) instead.
+    gRPC would report that as a fault of the server. It would also keep the bytes of a single request to the end of the
+    call; this reads it as a stream of one.
     """
-    behaviour, parse = _behaviour(handler), handler.request_deserializer
-    if parse is None:
-        return handler
+    behaviour = _behaviour(handler)
 
-    async def one(request: bytes, context: Context) -> Any:
-        try:
-            message = parse(request)
-        except DecodeError:
-            raise _unreadable() from None
-        return await behaviour(message, context)
+    async def one(_: Any, context: Context) -> Any:
+        message, size = reader.weigh(await _receive(context))
+        with budget.taking(size):
+            work = behaviour(message, context)
+            del message  # the handler may free it before its reply ends
+            return await work
 
     async def many(requests: Any, context: Context) -> Any:
         try:
             return await behaviour(requests, context)
-        except DecodeError:  # the iterator of requests raises it; nothing else here reads a message
-            raise _unreadable() from None
+        finally:
+            # Frees the last request: the iterator and its generator refer to each other.
+            await requests.__aiter__().aclose()
 
     if handler.request_streaming:
-        return _make(handler, many, parse)
-    return _make(handler, one, None)
+        return _make(handler, many, reader.read, True)
+    return _make(handler, one, None, True)
 
 
-def _unreadable() -> HeadwaterError:
-    what = "the request cannot be read: it is no such message, or is nested more than 100 levels"
-    return HeadwaterError(Reason.INVALID_REQUEST, f"{what}; build it with the stub, and nest less")
+async def _receive(context: Context) -> bytes:
+    """Returns the only request of a call."""
+    request = await context.read()
+    if request is grpc.aio.EOF:
+        raise HeadwaterError(Reason.INVALID_REQUEST, "the call has no request; send one message, which may be empty")
+    return bytes(request)
 
 
-def _kind(handler: Handler) -> str:
-    return f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}"
+def _kind(request_streaming: bool, response_streaming: bool) -> str:
+    return f"{'stream' if request_streaming else 'unary'}_{'stream' if response_streaming else 'unary'}"
 
 
 def _behaviour(handler: Handler) -> Behaviour:
-    return _writing(getattr(handler, _kind(handler)))
+    return _writing(getattr(handler, _kind(handler.request_streaming, handler.response_streaming)))
 
 
-def _make(handler: Handler, behaviour: Behaviour, parse: Callable[[bytes], Any] | None) -> Handler:
-    """The handler with another behaviour, and another way to read requests."""
-    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+def _make(handler: Handler, behaviour: Behaviour, parse: Callable[[bytes], Any] | None, streaming: bool) -> Handler:
+    """The handler with another behaviour, another way to read requests, and one request or a stream of them."""
+    make = getattr(grpc, f"{_kind(streaming, handler.response_streaming)}_rpc_method_handler")
     made: Handler = make(behaviour, parse, handler.response_serializer)
     return made
-
-
-def _arity(streaming: bool) -> str:
-    return "stream" if streaming else "unary"
 
 
 def _writing(behaviour: Callable[[Any, Context], Any]) -> Behaviour:

@@ -10,11 +10,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.transport.incoming.budget import DEFAULT_BYTES
+from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of
 from headwater_server.transport.reflection import add_reflection
 
-MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
 LONGEST_DRAIN_SECONDS = 86_400.0

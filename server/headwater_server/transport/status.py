@@ -42,18 +42,33 @@ def code_of(error: HeadwaterError) -> grpc.StatusCode:
     return CODES[error.reason]
 
 
-async def abort(context: grpc.aio.ServicerContext[Message, Message], error: HeadwaterError) -> None:
-    """Ends the call with the error's status. Raises, as `context.abort` does."""
+def end(context: grpc.aio.ServicerContext[Message, Message], error: HeadwaterError) -> None:
+    """Gives the call the error's status, with which it ends when its handler returns.
+
+    `context.abort` would end it at once, but gRPC keeps the exception that it raises, whose traceback has the frames of
+    the handler and so the request: a cycle that only the garbage collector frees.
+    """
     code = code_of(error)
     message = _bounded(error.message)
     status = status_pb2.Status(code=_number(code), message=message, details=_details(error))
-    await context.abort(code, message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+    _set(context, code, message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
-async def abort_alike(context: grpc.aio.ServicerContext[Message, Message], error: grpc.aio.AioRpcError) -> None:
-    """Ends the call with the status of another one, details and all. Raises, as `context.abort` does."""
+def end_alike(context: grpc.aio.ServicerContext[Message, Message], error: grpc.aio.AioRpcError) -> None:
+    """Gives the call the status of another one, details and all; see `end`."""
     trailers = tuple((key, value) for key, value in error.trailing_metadata() or () if is_passable(key))
-    await context.abort(error.code(), error.details() or "", trailing_metadata=trailers)
+    _set(context, error.code(), error.details() or "", trailers)
+
+
+def _set(
+    context: grpc.aio.ServicerContext[Message, Message],
+    code: grpc.StatusCode,
+    message: str,
+    trailers: tuple[tuple[str, str | bytes], ...],
+) -> None:
+    context.set_code(code)
+    context.set_details(message)
+    context.set_trailing_metadata(trailers)
 
 
 def is_passable(key: str) -> bool:

@@ -22,6 +22,7 @@ import pytest
 from headwater.v1 import worker_service_pb2_grpc
 from headwater.v1.worker_service_pb2 import AttachRequest, AttachResponse, TaskResultAck, WorkerRegistered, WorkerTask
 from headwater.workflow import StepStatus, Workflow, WorkflowAgent
+from tests.support.servers.gate import Gate
 from tests.support.servers.server import ServerProcess, clean_environment
 
 SOURCE = Path(__file__).resolve().parents[3] / "examples" / "workers" / "go"
@@ -41,6 +42,10 @@ class Request:
     async def begin(self, text: str, status: str = "200 OK") -> None:
         head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
         self._writer.write((head + text).encode())
+        await self._writer.drain()
+
+    async def send(self, text: bytes) -> None:
+        self._writer.write(text)
         await self._writer.drain()
 
     async def end(self, rest: bytes = b"") -> None:
@@ -229,6 +234,28 @@ async def test_a_watcher_sees_each_chunk_before_the_next_is_there(agent, server,
                 await request.end(b"second, \xff not text\n")
     assert chunks == ["first\n", "second, \N{REPLACEMENT CHARACTER} not text\n"]
     assert stream.result.context["page_result"] == "".join(chunks)
+
+
+async def test_chunks_that_are_lost_with_the_connection_are_sent_again(agent, server, start, pages):
+    async with Gate(int(server.target.rpartition(":")[2])) as gate:
+        await start(gate.target)
+        stream = agent.stream_workflow(fetching(agent), {"url": pages.url})
+        text, omitted = "", 0
+        async for event in stream:
+            if event.type == "step_started":
+                request = await pages.next()
+                await request.begin("first\n")
+            elif event.type == "chunk":
+                text, omitted = text + event.content, omitted + event.omitted_characters
+                if text == "first\n":
+                    gate.lose()
+                    await request.send(b"lost\n")
+                    await gate.lost()
+                    gate.cut()
+                    gate.mend()
+                    await request.end(b"last\n")
+    assert (text, omitted) == ("first\nlost\nlast\n", 0)
+    assert stream.result.context["page_result"] == text
 
 
 async def test_a_retryable_error_is_tried_again(agent, server, start, pages):

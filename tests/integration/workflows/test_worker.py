@@ -18,7 +18,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import pytest
@@ -38,6 +38,7 @@ from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Reports, TaskSpec
+from tests.support.servers.gate import Gate
 from tests.support.servers.service_thread import ServiceThread
 
 
@@ -109,56 +110,6 @@ class Site(ServiceThread):
 def site() -> Iterator[Site]:
     with Site() as site:
         yield site
-
-
-class Gate:
-    """Something between the worker and its server that can cut every connection, and let none through."""
-
-    def __init__(self, port: int) -> None:
-        self._behind = port
-        self._open = True
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._pipe, "127.0.0.1", 0)
-        self.target = Server(f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}", None)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.cut()
-        self._server.close()
-        await self._server.wait_closed()
-        while self._writers:
-            await asyncio.sleep(0.001)
-
-    def cut(self) -> None:
-        self._open = False
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def mend(self) -> None:
-        self._open = True
-
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._open:
-            writer.transport.abort()
-            return
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._behind)
-        both = {writer, there_writer}
-        self._writers |= both
-        try:
-            await asyncio.gather(self._copy(reader, there_writer), self._copy(there_reader, writer))
-        finally:
-            for each in both:
-                each.transport.abort()
-            self._writers -= both
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
 
 
 def hosted(handler: Callable[..., Any], loop: asyncio.AbstractEventLoop | None = None) -> TaskHandler:
@@ -357,7 +308,7 @@ async def test_a_connection_that_is_cut_costs_no_task_and_no_result(site: Site) 
         await go.wait()
         return "done"
 
-    async with Gate(site.port) as gate, working(gate.target, slow=slow):
+    async with Gate(site.port) as gate, working(Server(gate.target, None), slow=slow):
         steps = [asyncio.create_task(site.run("slow")) for _ in range(3)]
         while runs < 3:
             await asyncio.sleep(0.001)
@@ -372,7 +323,7 @@ async def test_a_connection_that_is_cut_costs_no_task_and_no_result(site: Site) 
 
 async def test_through_many_cuts_every_task_has_one_result(site: Site) -> None:
     site.pool.heartbeat_timeout_seconds = 20
-    async with Gate(site.port) as gate, working(gate.target, concurrency=8, echo=echo):
+    async with Gate(site.port) as gate, working(Server(gate.target, None), concurrency=8, echo=echo):
         steps = [asyncio.create_task(site.run("echo", context=str(number))) for number in range(400)]
         while not all(step.done() for step in steps):
             await asyncio.sleep(0.03)
@@ -392,7 +343,7 @@ async def test_work_that_is_no_longer_wanted_after_a_cut_is_stopped(site: Site) 
         finally:
             ended.set()
 
-    async with Gate(site.port) as gate, working(gate.target, endless=endless):
+    async with Gate(site.port) as gate, working(Server(gate.target, None), endless=endless):
         step = site.submit(site.execute("endless"))
         assert await asyncio.to_thread(began.wait, 10)
         gate.cut()

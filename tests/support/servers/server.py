@@ -45,6 +45,7 @@ class ServerProcess:
         variables: further variables of its environment.
         processes: how many processes share the port.
         program: the program that Python runs instead of `headwater`.
+        log_to: a descriptor that gets its log, which is not read here then.
 
     Attributes:
         target: the address for clients.
@@ -59,10 +60,12 @@ class ServerProcess:
         variables: Mapping[str, str] | None = None,
         processes: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
+        log_to: int = subprocess.PIPE,
     ) -> None:
         self._args = ("--processes", str(processes), *args)
         self._program = program
         self._variables = dict(variables or {})
+        self._log_to = log_to
         self._log: list[str] = []
         self.target = ""
         self.process: subprocess.Popen[str]
@@ -73,13 +76,12 @@ class ServerProcess:
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log_to,
             text=True,
             env=clean_environment(**self._variables),
         )
-        assert self.process.stderr is not None
         assert self.process.stdout is not None
-        self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr,), daemon=True)
+        self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr or (),), daemon=True)
         self._reader.start()
         line = self.process.stdout.readline()
         if not line:

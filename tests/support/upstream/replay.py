@@ -8,8 +8,8 @@ is noted in the record of the request with the time of the monotonic clock.
 
 Which response: the field `model` of the JSON body, `ANYTHING@NAME` for a fixture (also `/`, `:` or `+` before NAME) and
 `ANYTHING@recorded:FOLDER/NAME` for a recorded one; with `>OTHER` behind it, a request that brings results of tools gets
-the fixture OTHER. A case of `field` is named like a fixture, and says itself which answer follows results of tools. A
-request that names none for its endpoint gets the fixture marked
+the fixture OTHER. A case of `field` is named like a fixture, and says itself which answer follows results of tools. An
+answer of `gemini` is named by the model in the path. A request that names none for its endpoint gets the fixture marked
 as default there, or for GET the only fixture there, or the server's own `default`. Else the answer is 404 with a sentence
 that says why.
 """
@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
-from tests.support.upstream.fixtures import RECORDED, Fixture, load_field, load_fixtures
+from tests.support.upstream.fixtures import RECORDED, Fixture, load_field, load_fixtures, load_gemini
 
 HOLD_HEAD = -1
 """A value of `hold`: send nothing at all, not even the response's head."""
@@ -291,6 +292,8 @@ def choose(record: Record, default: str = "") -> Response:
             return recorded(match[1])
         except KeyError:
             return _not_found(f"no recorded response {match[1]!r}")
+    if match := re.search(r"@([^@]+):streamGenerateContent", unquote(record.path)):
+        return response_of(load_gemini()[match[1]])
     serving = [f for f in load_fixtures().values() if _serves(f, record.method, record.path)]
     named = [f for f in serving if re.search(rf"[@/:+]{re.escape(f.name)}$", model)]
     if named:

@@ -23,17 +23,6 @@ ADDITIONS = {
         "WorkflowEvent.event": "RunPausedEvent paused = 100;",
         "StepRun": "} message RunPausedEvent {",
     },
-    "acknowledged chunks of workers": {
-        "TaskChunk": "int32 position = 100;",
-        "AttachResponse.kind": "TaskChunkAck chunk_ack = 100;",
-        "TaskCancellation": "} message TaskChunkAck {",
-    },
-    "log probabilities": {
-        "StreamChunk": "repeated TokenLogprob logprobs = 100;",
-        "Image": "} message TokenLogprob {",
-        "RunResponse": "repeated TokenLogprob logprobs = 100;",
-        "AgentConfig": "optional bool logprobs = 100;",
-    },
     "resume of a stream": {
         "StreamRequest": "bool resumable = 100;",
         "StreamChunk": "bool resumable = 100;",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_server.domain.chunks import Chunk, Delta, ToolCallDelta
+from headwater_server.domain.chunks import Beside, Chunk, Delta, ToolCallDelta
 from headwater_server.domain.citations import Citation
+from headwater_server.domain.logprobs import TokenLogprob, size_of
 from headwater_server.domain.messages import Image
 from headwater_server.streaming import merging
 from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS, MAX_MERGED_CHARACTERS, merge
@@ -42,9 +45,9 @@ def test_text_that_came_together_is_merged_and_the_sequence_counts_all_of_it():
         Delta(thinking_signature="sig"),
         Delta(redacted_thinking="data"),
         Delta(tool_calls=[ToolCallDelta(0, "id", "name", "{}")]),
-        Delta(citations=[Citation("https://example.org")]),
-        Delta(content="b", citations=[Citation("https://example.org")]),
-        Delta(images=[Image(b"png", "image/png")]),
+        Delta(beside=Beside(citations=[Citation("https://example.org")])),
+        Delta(content="b", beside=Beside(citations=[Citation("https://example.org")])),
+        Delta(beside=Beside(images=[Image(b"png", "image/png")])),
     ],
 )
 def test_nothing_is_merged_over_a_delta_that_says_something_else(other):
@@ -65,6 +68,23 @@ def test_a_merged_chunk_stays_within_its_limit():
     assert chunks[-1].sequence == 40
 
 
+def scored(text: str, **fields: Any) -> Delta:
+    return Delta(content=text, beside=Beside(logprobs=[TokenLogprob(text, -0.5, text.encode())]), **fields)
+
+
+def test_merged_texts_keep_the_tokens_of_all():
+    [chunk] = merged(Delta(content="a"), scored("b"), scored("c"), Delta(content="d"))
+    assert chunk.delta.content == "abcd"
+    assert [token.token for token in chunk.delta.beside.logprobs] == ["b", "c"]
+
+
+def test_the_tokens_of_a_merged_chunk_stay_within_its_limit_too():
+    chunks = merged(*[scored("x") for _ in range(2000)])
+    assert max(size_of(c.delta.beside.logprobs) for c in chunks) <= MAX_MERGED_CHARACTERS
+    assert sum(len(c.delta.beside.logprobs) for c in chunks) == 2000
+    assert len(chunks) < 10
+
+
 def test_a_huge_delta_is_cut_into_pieces_that_fit_a_message():
     text = "é" * 1_000_000
     chunks = merged(Delta(content=text))
@@ -78,8 +98,8 @@ def test_a_huge_delta_is_cut_into_pieces_that_fit_a_message():
     [
         Delta(refusal="no" * 500_000),
         Delta(thinking="t" * 600_000, content="c" * 600_000),
-        Delta(content="c" * 600_000, citations=[Citation("https://example.org")]),
-        Delta(content="c" * 600_000, images=[Image(b"png", "image/png")]),
+        Delta(content="c" * 600_000, beside=Beside(citations=[Citation("https://example.org")])),
+        Delta(content="c" * 600_000, beside=Beside(images=[Image(b"png", "image/png")])),
         Delta(tool_calls=[ToolCallDelta(0, "id", "name", "1" * 1_500_000), ToolCallDelta(1, "b", "other")]),
     ],
 )
@@ -92,11 +112,11 @@ def test_whatever_is_huge_is_cut_into_pieces_that_fit_a_message(delta):
     assert [(call.id, call.name) for call in calls if call.id] == [(c.id, c.name) for c in delta.tool_calls or ()]
     assert "".join(call.arguments for call in calls) == "".join(c.arguments for c in delta.tool_calls or ())
     assert all(len(call.arguments) <= MAX_DELTA_CHARACTERS for call in calls)
-    assert [citation for chunk in chunks for citation in chunk.citations or ()] == (delta.citations or [])
-    assert [image for chunk in chunks for image in chunk.images or ()] == (delta.images or [])
+    assert [chunk.beside for chunk in chunks if chunk.beside] == ([delta.beside] if delta.beside else [])
 
 
 texts = st.text(max_size=8)
+tokens = st.builds(TokenLogprob, token=texts, logprob=st.just(-1.0))
 deltas = st.builds(
     Delta,
     content=texts,
@@ -105,7 +125,12 @@ deltas = st.builds(
     tool_calls=st.none() | st.lists(st.builds(ToolCallDelta, index=st.integers(0, 2), arguments=texts), max_size=2),
     event_type=st.sampled_from(["", "a"]),
     block=st.integers(0, 1),
+    beside=st.none() | st.builds(Beside, logprobs=st.lists(tokens, max_size=2)),
 )
+
+
+def logprobs_of(said: Iterable[Delta]) -> list[TokenLogprob]:
+    return [token for delta in said if delta.beside for token in delta.beside.logprobs]
 
 
 @given(st.lists(deltas, max_size=30), st.sampled_from([-1, 3, 10, MAX_MERGED_CHARACTERS]))
@@ -117,6 +142,7 @@ def test_merging_loses_nothing_and_changes_no_order(said, limit):
     for field in FIELDS:
         assert "".join(getattr(c.delta, field) for c in chunks) == "".join(getattr(d, field) for d in said)
     assert [c.delta.tool_calls for c in chunks if c.delta.tool_calls] == [d.tool_calls for d in said if d.tool_calls]
+    assert logprobs_of(c.delta for c in chunks) == logprobs_of(said)
     assert [c.sequence for c in chunks] == sorted({c.sequence for c in chunks})
     assert (chunks[-1].sequence if chunks else 0) == len(said)
     if limit < 0:

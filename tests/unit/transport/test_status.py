@@ -13,17 +13,22 @@ from headwater_server.transport.status import CODES
 
 
 class FakeContext:
-    """Takes an abort, as a call would."""
+    """Takes a status, as a call would."""
 
-    async def abort(self, code, message, trailing_metadata):
-        self.code, self.message = code, message
-        [(key, self.raw)] = trailing_metadata
+    def set_code(self, code):
+        self.code = code
+
+    def set_details(self, message):
+        self.message = message
+
+    def set_trailing_metadata(self, trailers):
+        [(key, self.raw)] = trailers
         assert key == "grpc-status-details-bin"
 
 
-async def sent(error: HeadwaterError) -> tuple[FakeContext, status_pb2.Status]:
+def sent(error: HeadwaterError) -> tuple[FakeContext, status_pb2.Status]:
     context = FakeContext()
-    await status.abort(context, error)  # type: ignore[arg-type]
+    status.end(context, error)  # type: ignore[arg-type]
     return context, status_pb2.Status.FromString(context.raw)
 
 
@@ -49,8 +54,8 @@ def test_the_code_is_the_one_of_the_contract(reason, code):
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-async def test_an_error_has_code_message_and_error_info(reason):
-    context, details = await sent(HeadwaterError(reason, "what and how", metadata={"provider": "openai"}))
+def test_an_error_has_code_message_and_error_info(reason):
+    context, details = sent(HeadwaterError(reason, "what and how", metadata={"provider": "openai"}))
     info = error_details_pb2.ErrorInfo()
     assert details.details[0].Unpack(info)
     assert (info.reason, info.domain, dict(info.metadata)) == (reason.value, "headwater.ai", {"provider": "openai"})
@@ -59,22 +64,22 @@ async def test_an_error_has_code_message_and_error_info(reason):
     assert details.message == context.message == "what and how"
 
 
-async def test_bad_fields_travel_as_bad_request():
-    _, details = await sent(invalid_request([FieldViolation("top_p", "must be above 0")]))
+def test_bad_fields_travel_as_bad_request():
+    _, details = sent(invalid_request([FieldViolation("top_p", "must be above 0")]))
     bad = error_details_pb2.BadRequest()
     assert details.details[1].Unpack(bad)
     assert [(v.field, v.description) for v in bad.field_violations] == [("top_p", "must be above 0")]
 
 
-async def test_waiting_that_helps_travels_as_retry_info():
-    _, details = await sent(HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow", retry_after_seconds=6.8))
+def test_waiting_that_helps_travels_as_retry_info():
+    _, details = sent(HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow", retry_after_seconds=6.8))
     retry = error_details_pb2.RetryInfo()
     assert details.details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 6800
 
 
 @pytest.mark.parametrize("character", ["x", "%", "é", "🧪"])
-async def test_even_the_largest_error_fits_into_the_trailers(character):
+def test_even_the_largest_error_fits_into_the_trailers(character):
     violations = [FieldViolation(character * 5000, character * 5000) for _ in range(500)]
     error = HeadwaterError(
         Reason.INVALID_REQUEST,
@@ -83,7 +88,7 @@ async def test_even_the_largest_error_fits_into_the_trailers(character):
         metadata={f"key{i}": character * 5000 for i in range(50)},
         retry_after_seconds=1,
     )
-    context, details = await sent(error)
+    context, details = sent(error)
     assert len(percent_encoded(context.message)) <= 1024
     assert sum(detail.ByteSize() for detail in details.details) <= 4096
     bad = error_details_pb2.BadRequest()

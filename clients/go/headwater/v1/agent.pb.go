@@ -456,6 +456,59 @@ func (SourceUnit) EnumDescriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
+// The text of a reply that a token belongs to.
+type TokenKind int32
+
+const (
+	// The text.
+	TokenKind_TOKEN_KIND_UNSPECIFIED TokenKind = 0
+	// The thinking.
+	TokenKind_TOKEN_KIND_THINKING TokenKind = 1
+	// The words of a refusal.
+	TokenKind_TOKEN_KIND_REFUSAL TokenKind = 2
+)
+
+// Enum value maps for TokenKind.
+var (
+	TokenKind_name = map[int32]string{
+		0: "TOKEN_KIND_UNSPECIFIED",
+		1: "TOKEN_KIND_THINKING",
+		2: "TOKEN_KIND_REFUSAL",
+	}
+	TokenKind_value = map[string]int32{
+		"TOKEN_KIND_UNSPECIFIED": 0,
+		"TOKEN_KIND_THINKING":    1,
+		"TOKEN_KIND_REFUSAL":     2,
+	}
+)
+
+func (x TokenKind) Enum() *TokenKind {
+	p := new(TokenKind)
+	*p = x
+	return p
+}
+
+func (x TokenKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TokenKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_headwater_v1_agent_proto_enumTypes[7].Descriptor()
+}
+
+func (TokenKind) Type() protoreflect.EnumType {
+	return &file_headwater_v1_agent_proto_enumTypes[7]
+}
+
+func (x TokenKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TokenKind.Descriptor instead.
+func (TokenKind) EnumDescriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
 // One turn of a conversation.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1578,9 +1631,14 @@ type AgentConfig struct {
 	Labels map[string]string `protobuf:"bytes,19,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The caller's id of the end user, at most 256 characters. Sent to providers that take one, to find abuse. Never
 	// logged.
-	User          string `protobuf:"bytes,20,opt,name=user,proto3" json:"user,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	User string `protobuf:"bytes,20,opt,name=user,proto3" json:"user,omitempty"`
+	// Asks for the log probability of each token of the reply, and of this many of the most likely tokens in its place: 0
+	// to 20. Absent: none. Steps of workflows do not pass them on.
+	Logprobs *int32 `protobuf:"varint,21,opt,name=logprobs,proto3,oneof" json:"logprobs,omitempty"`
+	// Asks the provider to keep the prompt up to the end of `instructions`, as `ChatMessage.cache` does for a message.
+	InstructionsCache *CacheHint `protobuf:"bytes,22,opt,name=instructions_cache,json=instructionsCache,proto3" json:"instructions_cache,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *AgentConfig) Reset() {
@@ -1751,6 +1809,20 @@ func (x *AgentConfig) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *AgentConfig) GetLogprobs() int32 {
+	if x != nil && x.Logprobs != nil {
+		return *x.Logprobs
+	}
+	return 0
+}
+
+func (x *AgentConfig) GetInstructionsCache() *CacheHint {
+	if x != nil {
+		return x.InstructionsCache
+	}
+	return nil
 }
 
 // Tokens, as the provider reported them. A count reported as zero is zero; one not reported is absent.
@@ -2166,6 +2238,153 @@ func (x *Citation) GetSourceRange() *SourceRange {
 	return nil
 }
 
+// A token that the model could have written in a place of the reply.
+type TopLogprob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token as text, as in TokenLogprob.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Natural logarithm of its probability.
+	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
+	// Its bytes, as in TokenLogprob.
+	TokenBytes    []byte `protobuf:"bytes,3,opt,name=token_bytes,json=tokenBytes,proto3" json:"token_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopLogprob) Reset() {
+	*x = TopLogprob{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopLogprob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopLogprob) ProtoMessage() {}
+
+func (x *TopLogprob) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopLogprob.ProtoReflect.Descriptor instead.
+func (*TopLogprob) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *TopLogprob) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *TopLogprob) GetLogprob() float64 {
+	if x != nil {
+		return x.Logprob
+	}
+	return 0
+}
+
+func (x *TopLogprob) GetTokenBytes() []byte {
+	if x != nil {
+		return x.TokenBytes
+	}
+	return nil
+}
+
+// A token of the reply with its probability. Texts of tokens have at most 256 characters; longer ones are cut.
+type TokenLogprob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token as text. One that is a part of a character has no text that could be joined; `token_bytes` has it.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Natural logarithm of its probability.
+	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
+	// Its bytes in UTF-8. Empty where the provider gives none.
+	TokenBytes []byte `protobuf:"bytes,3,opt,name=token_bytes,json=tokenBytes,proto3" json:"token_bytes,omitempty"`
+	// The most likely tokens in its place, as many as were asked for, the most likely first. The token itself may be among
+	// them.
+	TopLogprobs []*TopLogprob `protobuf:"bytes,4,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
+	// The text that it belongs to.
+	Kind          TokenKind `protobuf:"varint,5,opt,name=kind,proto3,enum=headwater.v1.TokenKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenLogprob) Reset() {
+	*x = TokenLogprob{}
+	mi := &file_headwater_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenLogprob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenLogprob) ProtoMessage() {}
+
+func (x *TokenLogprob) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenLogprob.ProtoReflect.Descriptor instead.
+func (*TokenLogprob) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TokenLogprob) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *TokenLogprob) GetLogprob() float64 {
+	if x != nil {
+		return x.Logprob
+	}
+	return 0
+}
+
+func (x *TokenLogprob) GetTokenBytes() []byte {
+	if x != nil {
+		return x.TokenBytes
+	}
+	return nil
+}
+
+func (x *TokenLogprob) GetTopLogprobs() []*TopLogprob {
+	if x != nil {
+		return x.TopLogprobs
+	}
+	return nil
+}
+
+func (x *TokenLogprob) GetKind() TokenKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TokenKind_TOKEN_KIND_UNSPECIFIED
+}
+
 // One message of a stream. `content` alone is the text of the reply; every other field is present only when it says
 // something. A stream that ends well has exactly one chunk with `is_final`, its last; otherwise it ends with an error
 // status.
@@ -2226,14 +2445,17 @@ type StreamChunk struct {
 	Citations []*Citation `protobuf:"bytes,24,rep,name=citations,proto3" json:"citations,omitempty"`
 	// Pictures of the reply, each whole. Not repeated on the final chunk, whose `metadata` counts under `dropped_images` those
 	// over 2.75 MiB, those after 1,000, and those that cannot be read.
-	Images        []*Image `protobuf:"bytes,25,rep,name=images,proto3" json:"images,omitempty"`
+	Images []*Image `protobuf:"bytes,25,rep,name=images,proto3" json:"images,omitempty"`
+	// The tokens that came with this chunk, when `AgentConfig.logprobs` asks for them. Not repeated on the final chunk. Most
+	// providers send the tokens of a text with it; a token without a text of the reply may have a chunk to itself.
+	Logprobs      []*TokenLogprob `protobuf:"bytes,26,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamChunk) Reset() {
 	*x = StreamChunk{}
-	mi := &file_headwater_v1_agent_proto_msgTypes[20]
+	mi := &file_headwater_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2467,7 @@ func (x *StreamChunk) String() string {
 func (*StreamChunk) ProtoMessage() {}
 
 func (x *StreamChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_proto_msgTypes[20]
+	mi := &file_headwater_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2480,7 @@ func (x *StreamChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamChunk.ProtoReflect.Descriptor instead.
 func (*StreamChunk) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_headwater_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StreamChunk) GetContent() string {
@@ -2436,6 +2658,13 @@ func (x *StreamChunk) GetImages() []*Image {
 	return nil
 }
 
+func (x *StreamChunk) GetLogprobs() []*TokenLogprob {
+	if x != nil {
+		return x.Logprobs
+	}
+	return nil
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
@@ -2511,7 +2740,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\vfirst_chunk\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"firstChunk\x128\n" +
 	"\n" +
-	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\"\xc1\t\n" +
+	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\"\xb7\n" +
+	"\n" +
 	"\vAgentConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\"\n" +
@@ -2535,7 +2765,9 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\btimeouts\x18\x11 \x01(\v2\x16.headwater.v1.TimeoutsR\btimeouts\x12Y\n" +
 	"\x10provider_options\x18\x12 \x03(\v2..headwater.v1.AgentConfig.ProviderOptionsEntryR\x0fproviderOptions\x12=\n" +
 	"\x06labels\x18\x13 \x03(\v2%.headwater.v1.AgentConfig.LabelsEntryR\x06labels\x12\x12\n" +
-	"\x04user\x18\x14 \x01(\tR\x04user\x1a[\n" +
+	"\x04user\x18\x14 \x01(\tR\x04user\x12\x1f\n" +
+	"\blogprobs\x18\x15 \x01(\x05H\aR\blogprobs\x88\x01\x01\x12F\n" +
+	"\x12instructions_cache\x18\x16 \x01(\v2\x17.headwater.v1.CacheHintR\x11instructionsCache\x1a[\n" +
 	"\x14ProviderOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\x1a9\n" +
@@ -2548,7 +2780,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x12_frequency_penaltyB\x13\n" +
 	"\x11_presence_penaltyB\a\n" +
 	"\x05_seedB\x16\n" +
-	"\x14_parallel_tool_calls\"\x91\x03\n" +
+	"\x14_parallel_tool_callsB\v\n" +
+	"\t_logprobs\"\x91\x03\n" +
 	"\x05Usage\x12&\n" +
 	"\finput_tokens\x18\x01 \x01(\x05H\x00R\vinputTokens\x88\x01\x01\x12(\n" +
 	"\routput_tokens\x18\x02 \x01(\x05H\x01R\foutputTokens\x88\x01\x01\x12&\n" +
@@ -2592,7 +2825,20 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\fsource_range\x18\b \x01(\v2\x19.headwater.v1.SourceRangeR\vsourceRangeB\x0e\n" +
 	"\f_start_indexB\f\n" +
 	"\n" +
-	"_end_index\"\xc6\b\n" +
+	"_end_index\"]\n" +
+	"\n" +
+	"TopLogprob\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x1f\n" +
+	"\vtoken_bytes\x18\x03 \x01(\fR\n" +
+	"tokenBytes\"\xc9\x01\n" +
+	"\fTokenLogprob\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x1f\n" +
+	"\vtoken_bytes\x18\x03 \x01(\fR\n" +
+	"tokenBytes\x12;\n" +
+	"\ftop_logprobs\x18\x04 \x03(\v2\x18.headwater.v1.TopLogprobR\vtopLogprobs\x12+\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\xfe\b\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
@@ -2623,7 +2869,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x13provider_request_id\x18\x16 \x01(\tR\x11providerRequestId\x123\n" +
 	"\amessage\x18\x17 \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
 	"\tcitations\x18\x18 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
-	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06imagesB\x10\n" +
+	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
+	"\blogprobs\x18\x1a \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobsB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -2668,7 +2915,11 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x17SOURCE_UNIT_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16SOURCE_UNIT_CHARACTERS\x10\x01\x12\x15\n" +
 	"\x11SOURCE_UNIT_PAGES\x10\x02\x12\x16\n" +
-	"\x12SOURCE_UNIT_BLOCKS\x10\x03B\x9a\x01\n" +
+	"\x12SOURCE_UNIT_BLOCKS\x10\x03*X\n" +
+	"\tTokenKind\x12\x1a\n" +
+	"\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TOKEN_KIND_THINKING\x10\x01\x12\x16\n" +
+	"\x12TOKEN_KIND_REFUSAL\x10\x02B\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +
 	"AgentProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
 
@@ -2684,8 +2935,8 @@ func file_headwater_v1_agent_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_agent_proto_rawDescData
 }
 
-var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_headwater_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_headwater_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_headwater_v1_agent_proto_goTypes = []any{
 	(Role)(0),                     // 0: headwater.v1.Role
 	(ToolChoiceMode)(0),           // 1: headwater.v1.ToolChoiceMode
@@ -2694,81 +2945,88 @@ var file_headwater_v1_agent_proto_goTypes = []any{
 	(UnsupportedParams)(0),        // 4: headwater.v1.UnsupportedParams
 	(FinishReason)(0),             // 5: headwater.v1.FinishReason
 	(SourceUnit)(0),               // 6: headwater.v1.SourceUnit
-	(*ChatMessage)(nil),           // 7: headwater.v1.ChatMessage
-	(*CacheHint)(nil),             // 8: headwater.v1.CacheHint
-	(*Part)(nil),                  // 9: headwater.v1.Part
-	(*ProviderData)(nil),          // 10: headwater.v1.ProviderData
-	(*Image)(nil),                 // 11: headwater.v1.Image
-	(*Thinking)(nil),              // 12: headwater.v1.Thinking
-	(*RedactedThinking)(nil),      // 13: headwater.v1.RedactedThinking
-	(*ToolCall)(nil),              // 14: headwater.v1.ToolCall
-	(*ToolResult)(nil),            // 15: headwater.v1.ToolResult
-	(*Tool)(nil),                  // 16: headwater.v1.Tool
-	(*FunctionTool)(nil),          // 17: headwater.v1.FunctionTool
-	(*ToolChoice)(nil),            // 18: headwater.v1.ToolChoice
-	(*ResponseFormat)(nil),        // 19: headwater.v1.ResponseFormat
-	(*Timeouts)(nil),              // 20: headwater.v1.Timeouts
-	(*AgentConfig)(nil),           // 21: headwater.v1.AgentConfig
-	(*Usage)(nil),                 // 22: headwater.v1.Usage
-	(*StreamStats)(nil),           // 23: headwater.v1.StreamStats
-	(*ToolCallDelta)(nil),         // 24: headwater.v1.ToolCallDelta
-	(*SourceRange)(nil),           // 25: headwater.v1.SourceRange
-	(*Citation)(nil),              // 26: headwater.v1.Citation
-	(*StreamChunk)(nil),           // 27: headwater.v1.StreamChunk
-	nil,                           // 28: headwater.v1.AgentConfig.ProviderOptionsEntry
-	nil,                           // 29: headwater.v1.AgentConfig.LabelsEntry
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*Failure)(nil),               // 31: headwater.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 33: google.protobuf.Struct
+	(TokenKind)(0),                // 7: headwater.v1.TokenKind
+	(*ChatMessage)(nil),           // 8: headwater.v1.ChatMessage
+	(*CacheHint)(nil),             // 9: headwater.v1.CacheHint
+	(*Part)(nil),                  // 10: headwater.v1.Part
+	(*ProviderData)(nil),          // 11: headwater.v1.ProviderData
+	(*Image)(nil),                 // 12: headwater.v1.Image
+	(*Thinking)(nil),              // 13: headwater.v1.Thinking
+	(*RedactedThinking)(nil),      // 14: headwater.v1.RedactedThinking
+	(*ToolCall)(nil),              // 15: headwater.v1.ToolCall
+	(*ToolResult)(nil),            // 16: headwater.v1.ToolResult
+	(*Tool)(nil),                  // 17: headwater.v1.Tool
+	(*FunctionTool)(nil),          // 18: headwater.v1.FunctionTool
+	(*ToolChoice)(nil),            // 19: headwater.v1.ToolChoice
+	(*ResponseFormat)(nil),        // 20: headwater.v1.ResponseFormat
+	(*Timeouts)(nil),              // 21: headwater.v1.Timeouts
+	(*AgentConfig)(nil),           // 22: headwater.v1.AgentConfig
+	(*Usage)(nil),                 // 23: headwater.v1.Usage
+	(*StreamStats)(nil),           // 24: headwater.v1.StreamStats
+	(*ToolCallDelta)(nil),         // 25: headwater.v1.ToolCallDelta
+	(*SourceRange)(nil),           // 26: headwater.v1.SourceRange
+	(*Citation)(nil),              // 27: headwater.v1.Citation
+	(*TopLogprob)(nil),            // 28: headwater.v1.TopLogprob
+	(*TokenLogprob)(nil),          // 29: headwater.v1.TokenLogprob
+	(*StreamChunk)(nil),           // 30: headwater.v1.StreamChunk
+	nil,                           // 31: headwater.v1.AgentConfig.ProviderOptionsEntry
+	nil,                           // 32: headwater.v1.AgentConfig.LabelsEntry
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*Failure)(nil),               // 34: headwater.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 36: google.protobuf.Struct
 }
 var file_headwater_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: headwater.v1.ChatMessage.role:type_name -> headwater.v1.Role
-	9,  // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
-	8,  // 2: headwater.v1.ChatMessage.cache:type_name -> headwater.v1.CacheHint
-	30, // 3: headwater.v1.CacheHint.ttl:type_name -> google.protobuf.Duration
-	11, // 4: headwater.v1.Part.image:type_name -> headwater.v1.Image
-	12, // 5: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
-	13, // 6: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
-	14, // 7: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
-	15, // 8: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
-	10, // 9: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
-	31, // 10: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
-	9,  // 11: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
-	17, // 12: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
-	8,  // 13: headwater.v1.Tool.cache:type_name -> headwater.v1.CacheHint
+	10, // 1: headwater.v1.ChatMessage.parts:type_name -> headwater.v1.Part
+	9,  // 2: headwater.v1.ChatMessage.cache:type_name -> headwater.v1.CacheHint
+	33, // 3: headwater.v1.CacheHint.ttl:type_name -> google.protobuf.Duration
+	12, // 4: headwater.v1.Part.image:type_name -> headwater.v1.Image
+	13, // 5: headwater.v1.Part.thinking:type_name -> headwater.v1.Thinking
+	14, // 6: headwater.v1.Part.redacted_thinking:type_name -> headwater.v1.RedactedThinking
+	15, // 7: headwater.v1.Part.tool_call:type_name -> headwater.v1.ToolCall
+	16, // 8: headwater.v1.Part.tool_result:type_name -> headwater.v1.ToolResult
+	11, // 9: headwater.v1.Part.provider_data:type_name -> headwater.v1.ProviderData
+	34, // 10: headwater.v1.ToolResult.failure:type_name -> headwater.v1.Failure
+	10, // 11: headwater.v1.ToolResult.parts:type_name -> headwater.v1.Part
+	18, // 12: headwater.v1.Tool.function:type_name -> headwater.v1.FunctionTool
+	9,  // 13: headwater.v1.Tool.cache:type_name -> headwater.v1.CacheHint
 	1,  // 14: headwater.v1.ToolChoice.mode:type_name -> headwater.v1.ToolChoiceMode
 	2,  // 15: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
-	30, // 16: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
-	30, // 17: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
+	33, // 16: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
+	33, // 17: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
 	3,  // 18: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
-	16, // 19: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
-	18, // 20: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
-	19, // 21: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
+	17, // 19: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
+	19, // 20: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
+	20, // 21: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
 	4,  // 22: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
-	20, // 23: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
-	28, // 24: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
-	29, // 25: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
-	30, // 26: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
-	30, // 27: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
-	6,  // 28: headwater.v1.SourceRange.unit:type_name -> headwater.v1.SourceUnit
-	25, // 29: headwater.v1.Citation.source_range:type_name -> headwater.v1.SourceRange
-	32, // 30: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
-	24, // 31: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
-	33, // 32: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
-	5,  // 33: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
-	22, // 34: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
-	23, // 35: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
-	14, // 36: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
-	7,  // 37: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
-	26, // 38: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
-	11, // 39: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
-	33, // 40: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	21, // 23: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
+	31, // 24: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
+	32, // 25: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
+	9,  // 26: headwater.v1.AgentConfig.instructions_cache:type_name -> headwater.v1.CacheHint
+	33, // 27: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
+	33, // 28: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
+	6,  // 29: headwater.v1.SourceRange.unit:type_name -> headwater.v1.SourceUnit
+	26, // 30: headwater.v1.Citation.source_range:type_name -> headwater.v1.SourceRange
+	28, // 31: headwater.v1.TokenLogprob.top_logprobs:type_name -> headwater.v1.TopLogprob
+	7,  // 32: headwater.v1.TokenLogprob.kind:type_name -> headwater.v1.TokenKind
+	35, // 33: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
+	25, // 34: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
+	36, // 35: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
+	5,  // 36: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
+	23, // 37: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
+	24, // 38: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
+	15, // 39: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
+	8,  // 40: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
+	27, // 41: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
+	12, // 42: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
+	29, // 43: headwater.v1.StreamChunk.logprobs:type_name -> headwater.v1.TokenLogprob
+	36, // 44: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }
@@ -2802,14 +3060,14 @@ func file_headwater_v1_agent_proto_init() {
 	file_headwater_v1_agent_proto_msgTypes[15].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[16].OneofWrappers = []any{}
 	file_headwater_v1_agent_proto_msgTypes[19].OneofWrappers = []any{}
-	file_headwater_v1_agent_proto_msgTypes[20].OneofWrappers = []any{}
+	file_headwater_v1_agent_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_proto_rawDesc), len(file_headwater_v1_agent_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   23,
+			NumEnums:      8,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -213,7 +213,9 @@ type RunResponse struct {
 	// The sources that the provider names, as on the final StreamChunk.
 	Citations []*Citation `protobuf:"bytes,16,rep,name=citations,proto3" json:"citations,omitempty"`
 	// The pictures of the reply.
-	Images        []*Image `protobuf:"bytes,17,rep,name=images,proto3" json:"images,omitempty"`
+	Images []*Image `protobuf:"bytes,17,rep,name=images,proto3" json:"images,omitempty"`
+	// The tokens of the reply, when `AgentConfig.logprobs` asks for them.
+	Logprobs      []*TokenLogprob `protobuf:"bytes,18,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +365,13 @@ func (x *RunResponse) GetCitations() []*Citation {
 func (x *RunResponse) GetImages() []*Image {
 	if x != nil {
 		return x.Images
+	}
+	return nil
+}
+
+func (x *RunResponse) GetLogprobs() []*TokenLogprob {
+	if x != nil {
+		return x.Logprobs
 	}
 	return nil
 }
@@ -1252,7 +1261,7 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
-	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xef\x05\n" +
+	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xa7\x06\n" +
 	"\vRunResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12\x18\n" +
@@ -1272,7 +1281,8 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\x13provider_request_id\x18\x0e \x01(\tR\x11providerRequestId\x123\n" +
 	"\amessage\x18\x0f \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
 	"\tcitations\x18\x10 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
-	"\x06images\x18\x11 \x03(\v2\x13.headwater.v1.ImageR\x06imagesB\x10\n" +
+	"\x06images\x18\x11 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
+	"\blogprobs\x18\x12 \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobsB\x10\n" +
 	"\x0e_stop_sequence\"2\n" +
 	"\x13CancelStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\"\x16\n" +
@@ -1389,8 +1399,9 @@ var file_headwater_v1_agent_service_proto_goTypes = []any{
 	(*structpb.Struct)(nil),         // 24: google.protobuf.Struct
 	(*Citation)(nil),                // 25: headwater.v1.Citation
 	(*Image)(nil),                   // 26: headwater.v1.Image
-	(*timestamppb.Timestamp)(nil),   // 27: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 28: headwater.v1.StreamChunk
+	(*TokenLogprob)(nil),            // 27: headwater.v1.TokenLogprob
+	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 29: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	18, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
@@ -1405,31 +1416,32 @@ var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	19, // 9: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
 	25, // 10: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
 	26, // 11: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
-	7,  // 12: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	27, // 13: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	17, // 14: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	13, // 15: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	12, // 16: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	16, // 17: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
-	0,  // 18: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	1,  // 19: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	3,  // 20: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	5,  // 21: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	8,  // 22: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	10, // 23: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	14, // 24: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	28, // 25: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	2,  // 26: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	4,  // 27: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	6,  // 28: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	9,  // 29: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	11, // 30: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	15, // 31: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	27, // 12: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
+	7,  // 13: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	28, // 14: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	17, // 15: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	13, // 16: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	12, // 17: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	16, // 18: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	0,  // 19: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	1,  // 20: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	3,  // 21: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	5,  // 22: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	8,  // 23: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	10, // 24: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	14, // 25: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	29, // 26: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	2,  // 27: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	4,  // 28: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	6,  // 29: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	9,  // 30: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	11, // 31: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	15, // 32: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }

@@ -98,6 +98,9 @@ const (
 	// UNAVAILABLE, with RetryInfo. The journal of the runs cannot be read or written now: a lock of another program, a full
 	// disk, an error of the disk. Runs that were accepted before continue when it can be written again.
 	ErrorReason_ERROR_REASON_JOURNAL_UNAVAILABLE ErrorReason = 25
+	// RESOURCE_EXHAUSTED, with RetryInfo. The server is at one of its limits, such as that of the bytes of all requests in
+	// flight, or the call waited too long for its turn. Nothing of the call was done.
+	ErrorReason_ERROR_REASON_SERVER_OVERLOADED ErrorReason = 26
 )
 
 // Enum value maps for ErrorReason.
@@ -129,6 +132,7 @@ var (
 		23: "ERROR_REASON_WORKER_LOST",
 		24: "ERROR_REASON_TOOL_FAILED",
 		25: "ERROR_REASON_JOURNAL_UNAVAILABLE",
+		26: "ERROR_REASON_SERVER_OVERLOADED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -157,6 +161,7 @@ var (
 		"ERROR_REASON_WORKER_LOST":               23,
 		"ERROR_REASON_TOOL_FAILED":               24,
 		"ERROR_REASON_JOURNAL_UNAVAILABLE":       25,
+		"ERROR_REASON_SERVER_OVERLOADED":         26,
 	}
 )
 
@@ -480,7 +485,7 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"httpStatus\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\tR\x04code\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId*\xfe\b\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId*\xae\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\b\x03\x12+\n" +
@@ -518,7 +523,9 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_REASON_TOOL_FAILED\x10\x18\x1a\x06\xd2\xe7\x18\x02\b\n" +
 	"\x120\n" +
 	" ERROR_REASON_JOURNAL_UNAVAILABLE\x10\x19\x1a\n" +
-	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01:^\n" +
+	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01\x12.\n" +
+	"\x1eERROR_REASON_SERVER_OVERLOADED\x10\x1a\x1a\n" +
+	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01:^\n" +
 	"\verror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\v2\x18.headwater.v1.ErrorFactsR\n" +
 	"errorFactsB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +

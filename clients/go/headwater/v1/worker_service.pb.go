@@ -205,6 +205,7 @@ type AttachResponse struct {
 	//	*AttachResponse_Task
 	//	*AttachResponse_Cancellation
 	//	*AttachResponse_Ack
+	//	*AttachResponse_ChunkAck
 	Kind          isAttachResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -283,6 +284,15 @@ func (x *AttachResponse) GetAck() *TaskResultAck {
 	return nil
 }
 
+func (x *AttachResponse) GetChunkAck() *TaskChunkAck {
+	if x != nil {
+		if x, ok := x.Kind.(*AttachResponse_ChunkAck); ok {
+			return x.ChunkAck
+		}
+	}
+	return nil
+}
+
 type isAttachResponse_Kind interface {
 	isAttachResponse_Kind()
 }
@@ -307,6 +317,11 @@ type AttachResponse_Ack struct {
 	Ack *TaskResultAck `protobuf:"bytes,4,opt,name=ack,proto3,oneof"`
 }
 
+type AttachResponse_ChunkAck struct {
+	// Chunks of a task have arrived. Only with the feature `chunk_acks`.
+	ChunkAck *TaskChunkAck `protobuf:"bytes,5,opt,name=chunk_ack,json=chunkAck,proto3,oneof"`
+}
+
 func (*AttachResponse_Registered) isAttachResponse_Kind() {}
 
 func (*AttachResponse_Task) isAttachResponse_Kind() {}
@@ -314,6 +329,8 @@ func (*AttachResponse_Task) isAttachResponse_Kind() {}
 func (*AttachResponse_Cancellation) isAttachResponse_Kind() {}
 
 func (*AttachResponse_Ack) isAttachResponse_Kind() {}
+
+func (*AttachResponse_ChunkAck) isAttachResponse_Kind() {}
 
 // A worker and its handlers.
 type WorkerRegistration struct {
@@ -333,7 +350,8 @@ type WorkerRegistration struct {
 	ClientVersion string `protobuf:"bytes,6,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
 	// Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
 	// uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
-	// `TaskResult.handed_back`. `waiting`: it sends `waiting`. `progress`: it sends `progress`.
+	// `TaskResult.handed_back`. `waiting`: it sends `waiting`. `progress`: it sends `progress`. `chunk_acks`: it sends
+	// `TaskChunk.position`, and gets `chunk_ack`.
 	Features      []string `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -856,7 +874,8 @@ func (x *TaskProgress) GetProgressJson() string {
 	return ""
 }
 
-// A piece of a task's output.
+// A piece of a task's output. With the feature `chunk_acks` the worker sends it again, unchanged, after a reconnect until
+// it is acknowledged.
 type TaskChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the task. Chunks of a task that is no longer wanted are dropped.
@@ -864,7 +883,11 @@ type TaskChunk struct {
 	// Text to append, at most 64 Ki characters.
 	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// Thinking to append, at most 64 Ki characters.
-	Thinking      string `protobuf:"bytes,3,opt,name=thinking,proto3" json:"thinking,omitempty"`
+	Thinking string `protobuf:"bytes,3,opt,name=thinking,proto3" json:"thinking,omitempty"`
+	// Characters of content and thinking that the task has said in the chunks before this one, 0 to 2,000,000,000:
+	// Unicode code points. A chunk whose position lies before the end of the last chunk is dropped: it has arrived before. Not set:
+	// the chunk is never dropped so. Only with the feature `chunk_acks`.
+	Position      *int32 `protobuf:"varint,4,opt,name=position,proto3,oneof" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -918,6 +941,13 @@ func (x *TaskChunk) GetThinking() string {
 		return x.Thinking
 	}
 	return ""
+}
+
+func (x *TaskChunk) GetPosition() int32 {
+	if x != nil && x.Position != nil {
+		return *x.Position
+	}
+	return 0
 }
 
 // The end of a task. The worker sends it again after a reconnect until it is acknowledged.
@@ -1221,6 +1251,65 @@ func (x *TaskResultAck) GetAccepted() bool {
 	return false
 }
 
+// Chunks of a task have arrived, or are not wanted, and need not be sent again. The server acknowledges at the latest when
+// it has got 100 chunks or 64 Ki characters of the worker since the last acknowledgement, of all tasks together; the chunks
+// before a result that is acknowledged are acknowledged with it. So a worker may hold the chunks of a handler up while more
+// than that is not acknowledged.
+type TaskChunkAck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The chunks that end at this position or before have arrived: characters of content and thinking, as in
+	// `TaskChunk.position`.
+	Position      int32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskChunkAck) Reset() {
+	*x = TaskChunkAck{}
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskChunkAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskChunkAck) ProtoMessage() {}
+
+func (x *TaskChunkAck) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_worker_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskChunkAck.ProtoReflect.Descriptor instead.
+func (*TaskChunkAck) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_worker_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TaskChunkAck) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TaskChunkAck) GetPosition() int32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
 var File_headwater_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_worker_service_proto_rawDesc = "" +
@@ -1234,14 +1323,15 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\bcapacity\x18\x05 \x01(\v2\x1c.headwater.v1.WorkerCapacityH\x00R\bcapacity\x125\n" +
 	"\awaiting\x18\x06 \x01(\v2\x19.headwater.v1.TaskWaitingH\x00R\awaiting\x128\n" +
 	"\bprogress\x18\a \x01(\v2\x1a.headwater.v1.TaskProgressH\x00R\bprogressB\x06\n" +
-	"\x04kind\"\x81\x02\n" +
+	"\x04kind\"\xbc\x02\n" +
 	"\x0eAttachResponse\x12@\n" +
 	"\n" +
 	"registered\x18\x01 \x01(\v2\x1e.headwater.v1.WorkerRegisteredH\x00R\n" +
 	"registered\x12.\n" +
 	"\x04task\x18\x02 \x01(\v2\x18.headwater.v1.WorkerTaskH\x00R\x04task\x12D\n" +
 	"\fcancellation\x18\x03 \x01(\v2\x1e.headwater.v1.TaskCancellationH\x00R\fcancellation\x12/\n" +
-	"\x03ack\x18\x04 \x01(\v2\x1b.headwater.v1.TaskResultAckH\x00R\x03ackB\x06\n" +
+	"\x03ack\x18\x04 \x01(\v2\x1b.headwater.v1.TaskResultAckH\x00R\x03ack\x129\n" +
+	"\tchunk_ack\x18\x05 \x01(\v2\x1a.headwater.v1.TaskChunkAckH\x00R\bchunkAckB\x06\n" +
 	"\x04kind\"\xe3\x01\n" +
 	"\x12WorkerRegistration\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x14\n" +
@@ -1284,11 +1374,13 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\"L\n" +
 	"\fTaskProgress\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12#\n" +
-	"\rprogress_json\x18\x02 \x01(\tR\fprogressJson\"Z\n" +
+	"\rprogress_json\x18\x02 \x01(\tR\fprogressJson\"\x88\x01\n" +
 	"\tTaskChunk\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
-	"\bthinking\x18\x03 \x01(\tR\bthinking\"\xcb\x02\n" +
+	"\bthinking\x18\x03 \x01(\tR\bthinking\x12\x1f\n" +
+	"\bposition\x18\x04 \x01(\x05H\x00R\bposition\x88\x01\x01B\v\n" +
+	"\t_position\"\xcb\x02\n" +
 	"\n" +
 	"TaskResult\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12!\n" +
@@ -1308,7 +1400,10 @@ const file_headwater_v1_worker_service_proto_rawDesc = "" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\"D\n" +
 	"\rTaskResultAck\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
-	"\baccepted\x18\x02 \x01(\bR\baccepted2X\n" +
+	"\baccepted\x18\x02 \x01(\bR\baccepted\"C\n" +
+	"\fTaskChunkAck\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x05R\bposition2X\n" +
 	"\rWorkerService\x12G\n" +
 	"\x06Attach\x12\x1b.headwater.v1.AttachRequest\x1a\x1c.headwater.v1.AttachResponse(\x010\x01B\xa2\x01\n" +
 	"\x0fai.headwater.v1B\x12WorkerServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\fHeadwater.V1\xca\x02\fHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3"
@@ -1325,7 +1420,7 @@ func file_headwater_v1_worker_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_worker_service_proto_rawDescData
 }
 
-var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_headwater_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*AttachRequest)(nil),       // 0: headwater.v1.AttachRequest
 	(*AttachResponse)(nil),      // 1: headwater.v1.AttachResponse
@@ -1341,11 +1436,12 @@ var file_headwater_v1_worker_service_proto_goTypes = []any{
 	(*TaskHandback)(nil),        // 11: headwater.v1.TaskHandback
 	(*TaskCancellation)(nil),    // 12: headwater.v1.TaskCancellation
 	(*TaskResultAck)(nil),       // 13: headwater.v1.TaskResultAck
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
-	(*Step)(nil),                // 15: headwater.v1.Step
-	(*AgentConfig)(nil),         // 16: headwater.v1.AgentConfig
-	(*Failure)(nil),             // 17: headwater.v1.Failure
-	(*ActionReply)(nil),         // 18: headwater.v1.ActionReply
+	(*TaskChunkAck)(nil),        // 14: headwater.v1.TaskChunkAck
+	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
+	(*Step)(nil),                // 16: headwater.v1.Step
+	(*AgentConfig)(nil),         // 17: headwater.v1.AgentConfig
+	(*Failure)(nil),             // 18: headwater.v1.Failure
+	(*ActionReply)(nil),         // 19: headwater.v1.ActionReply
 }
 var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	2,  // 0: headwater.v1.AttachRequest.registration:type_name -> headwater.v1.WorkerRegistration
@@ -1359,20 +1455,21 @@ var file_headwater_v1_worker_service_proto_depIdxs = []int32{
 	6,  // 8: headwater.v1.AttachResponse.task:type_name -> headwater.v1.WorkerTask
 	12, // 9: headwater.v1.AttachResponse.cancellation:type_name -> headwater.v1.TaskCancellation
 	13, // 10: headwater.v1.AttachResponse.ack:type_name -> headwater.v1.TaskResultAck
-	14, // 11: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
-	14, // 12: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
-	15, // 13: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
-	16, // 14: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
-	17, // 15: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
-	11, // 16: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
-	18, // 17: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
-	0,  // 18: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
-	1,  // 19: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 11: headwater.v1.AttachResponse.chunk_ack:type_name -> headwater.v1.TaskChunkAck
+	15, // 12: headwater.v1.WorkerRegistered.heartbeat_interval:type_name -> google.protobuf.Duration
+	15, // 13: headwater.v1.WorkerRegistered.heartbeat_timeout:type_name -> google.protobuf.Duration
+	16, // 14: headwater.v1.WorkerTask.step:type_name -> headwater.v1.Step
+	17, // 15: headwater.v1.WorkerTask.agent:type_name -> headwater.v1.AgentConfig
+	18, // 16: headwater.v1.TaskResult.failure:type_name -> headwater.v1.Failure
+	11, // 17: headwater.v1.TaskResult.handed_back:type_name -> headwater.v1.TaskHandback
+	19, // 18: headwater.v1.TaskResult.reply:type_name -> headwater.v1.ActionReply
+	0,  // 19: headwater.v1.WorkerService.Attach:input_type -> headwater.v1.AttachRequest
+	1,  // 20: headwater.v1.WorkerService.Attach:output_type -> headwater.v1.AttachResponse
+	20, // [20:21] is the sub-list for method output_type
+	19, // [19:20] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_worker_service_proto_init() }
@@ -1397,7 +1494,9 @@ func file_headwater_v1_worker_service_proto_init() {
 		(*AttachResponse_Task)(nil),
 		(*AttachResponse_Cancellation)(nil),
 		(*AttachResponse_Ack)(nil),
+		(*AttachResponse_ChunkAck)(nil),
 	}
+	file_headwater_v1_worker_service_proto_msgTypes[9].OneofWrappers = []any{}
 	file_headwater_v1_worker_service_proto_msgTypes[10].OneofWrappers = []any{
 		(*TaskResult_ResultJson)(nil),
 		(*TaskResult_Failure)(nil),
@@ -1409,7 +1508,7 @@ func file_headwater_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_worker_service_proto_rawDesc), len(file_headwater_v1_worker_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

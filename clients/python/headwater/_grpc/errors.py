@@ -62,6 +62,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "TOOL_FAILED": ToolError,
     "REQUEST_ID_REUSED": ValidationError,
     "JOURNAL_UNAVAILABLE": ServerUnavailableError,
+    "SERVER_OVERLOADED": ServerOverloadedError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.

@@ -12,82 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 from headwater._grpc.channels import open_channel
 from headwater._grpc.loading import grpc
 from headwater._grpc.server import Server
 from headwater._values.durations import seconds_of
+from headwater._worker.outbox import Outbox
 from headwater.exceptions import ServerUnavailableError
 from headwater.v1 import worker_service_pb2
 
-MAX_WAITING_CHARACTERS = 256 * 1024
-_MESSAGE_COST = 100
 _LEAVE_SECONDS = 2.0
 _EARLY = 0.8  # of the heartbeat interval: when a heartbeat is sent
 
 Take: TypeAlias = Callable[[worker_service_pb2.AttachResponse], None]
 Call: TypeAlias = "grpc.aio.StreamStreamCall[worker_service_pb2.AttachRequest, worker_service_pb2.AttachResponse]"
-
-
-class Outbox:
-    """The messages that wait to be sent, over reconnects too."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[worker_service_pb2.AttachRequest] = deque()
-        self._size = 0
-        self._room = asyncio.Event()
-        self._room.set()
-        self.changed = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    async def room(self) -> None:
-        """Waits while very much waits."""
-        await self._room.wait()
-
-    def put(self, message: worker_service_pb2.AttachRequest) -> None:
-        """Adds at the end."""
-        self._waiting.append(message)
-        self._resized(_size(message))
-        self.changed.set()
-
-    def take(self) -> worker_service_pb2.AttachRequest:
-        """Takes the oldest."""
-        message = self._waiting.popleft()
-        self._resized(-_size(message))
-        return message
-
-    def put_back(self, message: worker_service_pb2.AttachRequest) -> None:
-        """Undoes `take`."""
-        self._waiting.appendleft(message)
-        self._resized(_size(message))
-
-    def restart(self, results: Iterable[worker_service_pb2.TaskResult], wanted: Container[str]) -> None:
-        """Begins a connection: chunks and progress of tasks that are still wanted, then all results."""
-        said = [m for m in self._waiting if (m.chunk.task_id or m.progress.task_id) in wanted]
-        self._waiting.clear()
-        self._size = 0
-        self._resized(0)
-        for message in said:
-            self.put(message)
-        for result in results:
-            self.put(worker_service_pb2.AttachRequest(result=result))
-
-    def _resized(self, by: int) -> None:
-        self._size += by
-        if self._size < MAX_WAITING_CHARACTERS:
-            self._room.set()
-        else:
-            self._room.clear()
-
-
-def _size(message: worker_service_pb2.AttachRequest) -> int:
-    said = len(message.chunk.content) + len(message.chunk.thinking) + len(message.progress.progress_json)
-    return said + _MESSAGE_COST
 
 
 class Attachment:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from headwater._worker.attachment import Outbox
+from headwater._worker.outbox import Outbox
 from headwater.v1 import worker_service_pb2
 
 CHUNK_CHARACTERS = 16 * 1024
@@ -32,6 +32,8 @@ class Output:
         self._waiting = ""  # the latest progress that is not sent
         self._timer: asyncio.TimerHandle | None = None
         self._sent = -PROGRESS_SECONDS
+        self._position = 0
+        self._closed = False
 
     async def emit(self, content: str, thinking: str) -> None:
         """Sends text and thinking. Waits while very much waits to be sent."""
@@ -39,8 +41,12 @@ class Output:
             await self._outbox.room()
             end = start + CHUNK_CHARACTERS
             chunk = worker_service_pb2.TaskChunk(
-                task_id=self._task_id, content=content[start:end], thinking=thinking[start:end]
+                task_id=self._task_id,
+                content=content[start:end],
+                thinking=thinking[start:end],
+                position=self._position,
             )
+            self._position += len(chunk.content) + len(chunk.thinking)
             self._outbox.put(worker_service_pb2.AttachRequest(chunk=chunk))
 
     def progress(self, progress: str) -> None:
@@ -51,9 +57,13 @@ class Output:
             self._loop.call_soon_threadsafe(self._schedule)
 
     def close(self) -> None:
-        """Sends the progress that waits."""
+        """Sends the progress that waits, and no more from then on."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self._send()
+
+    def _send(self) -> None:
         with self._lock:
             progress, self._waiting = self._waiting, ""
         if progress and self._takes_progress():
@@ -62,4 +72,5 @@ class Output:
             self._outbox.put(worker_service_pb2.AttachRequest(progress=message))
 
     def _schedule(self) -> None:
-        self._timer = self._loop.call_at(self._sent + PROGRESS_SECONDS, self.close)
+        if not self._closed:
+            self._timer = self._loop.call_at(self._sent + PROGRESS_SECONDS, self._send)

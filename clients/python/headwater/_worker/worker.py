@@ -4,9 +4,9 @@ Theory of operation. Everything here happens on the background loop; the public 
 only hand over. So heartbeats do not depend on the caller's loop, and nothing needs a lock.
 
 A task stays known from the moment it comes until its result is acknowledged. When the connection is lost, work
-continues; the next registration names those tasks, the server says which of them are no longer wanted, and results that
-were not acknowledged are sent again. To add handlers, a worker leaves and attaches again. A worker that is to stop says
-that it takes no more tasks, finishes those that it has, and hands the rest back.
+continues; the next registration names those tasks, the server says which of them are no longer wanted, and results and
+chunks that were not acknowledged are sent again (`outbox`). To add handlers, a worker leaves and attaches again. A
+worker that is to stop says that it takes no more tasks, finishes those that it has, and hands the rest back.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from headwater._grpc.server import Server
 from headwater._values.background import report_death
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.threads import StuckThreadsError
-from headwater._worker.attachment import Attachment, Outbox
+from headwater._worker.attachment import Attachment
 from headwater._worker.handlers import failed
+from headwater._worker.outbox import CHUNK_ACKS, Outbox
 from headwater._worker.output import Output
 from headwater._worker.places import Places
 from headwater._worker.stuck import StuckThreads
@@ -246,7 +247,7 @@ class Worker:
             concurrency=self._concurrency,
             task_ids=[*self._tasks, *self._results],
             client_version=CLIENT_VERSION,
-            features=[_DRAIN, _WAITING, _PROGRESS],
+            features=[_DRAIN, _WAITING, _PROGRESS, CHUNK_ACKS],
         )
         was_registered = False
 
@@ -259,7 +260,7 @@ class Worker:
             for task_id in answer.unwanted_task_ids:
                 self._forget(task_id)
             self._features = frozenset(answer.features)
-            self._outbox.restart(self._results.values(), {*self._tasks, *self._results})
+            self._outbox.restart(self._results.values(), {*self._tasks, *self._results}, self._features)
             if self._draining or self._stuck:
                 self._offer(0)
             if names == sorted(self._handlers):
@@ -309,10 +310,14 @@ class Worker:
             case "cancellation":
                 self._forget(message.cancellation.task_id)
             case "ack":
-                self._results.pop(message.ack.task_id, None)
+                if self._results.pop(message.ack.task_id, None) is not None:
+                    self._outbox.forget(message.ack.task_id)
+            case "chunk_ack":
+                self._outbox.acknowledged(message.chunk_ack.task_id, message.chunk_ack.position)
 
     def _forget(self, task_id: str) -> None:
         self._results.pop(task_id, None)
+        self._outbox.forget(task_id)
         task = self._tasks.get(task_id)
         if task is not None:
             task.cancel()
@@ -348,7 +353,7 @@ class Worker:
 
     def _wait_for(self, task_id: str, run_id: str) -> None:
         """Tells the server the run that a task waits for; empty: it waits no longer."""
-        if _WAITING in self._features:
+        if _WAITING in self._features and task_id in self._tasks:
             waiting = worker_service_pb2.TaskWaiting(task_id=task_id, run_id=run_id)
             self._outbox.put(worker_service_pb2.AttachRequest(waiting=waiting))
 
@@ -360,6 +365,7 @@ class Worker:
             error = work.exception()  # a fault of the worker itself
             result = work.result() if error is None else failed(task, failure_of(error))
         elif not (self._closing.is_set() or self._draining):
+            self._outbox.forget(task.task_id)
             return
         elif _DRAIN in self._features:
             result = _handed_back(task, begun=begun)

@@ -34,7 +34,7 @@ class RunRequest(_message.Message):
     def __init__(self, agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
 
 class RunResponse(_message.Message):
-    __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id", "message", "citations", "images")
+    __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id", "message", "citations", "images", "logprobs")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     THINKING_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class RunResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CITATIONS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     content: str
     thinking: str
     refusal: str
@@ -69,7 +70,8 @@ class RunResponse(_message.Message):
     message: _agent_pb2.ChatMessage
     citations: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Citation]
     images: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Image]
-    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_agent_pb2.ToolCall, _Mapping]]] = ..., finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[_agent_pb2.StreamStats, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[_agent_pb2.ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[_agent_pb2.Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[_agent_pb2.Image, _Mapping]]] = ...) -> None: ...
+    logprobs: _containers.RepeatedCompositeFieldContainer[_agent_pb2.TokenLogprob]
+    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_agent_pb2.ToolCall, _Mapping]]] = ..., finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[_agent_pb2.StreamStats, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[_agent_pb2.ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[_agent_pb2.Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[_agent_pb2.Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_agent_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class CancelStreamRequest(_message.Message):
     __slots__ = ("stream_id",)

@@ -28,7 +28,7 @@ from headwater.v1 import error_pb2 as headwater_dot_v1_dot_error__pb2
 from headwater.v1 import workflow_pb2 as headwater_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headwater/v1/worker_service.proto\x12\x0cheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xb0\x03\n\rAttachRequest\x12\x46\n\x0cregistration\x18\x01 \x01(\x0b\x32 .headwater.v1.WorkerRegistrationH\x00R\x0cregistration\x12=\n\theartbeat\x18\x02 \x01(\x0b\x32\x1d.headwater.v1.WorkerHeartbeatH\x00R\theartbeat\x12/\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x17.headwater.v1.TaskChunkH\x00R\x05\x63hunk\x12\x32\n\x06result\x18\x04 \x01(\x0b\x32\x18.headwater.v1.TaskResultH\x00R\x06result\x12:\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x1c.headwater.v1.WorkerCapacityH\x00R\x08\x63\x61pacity\x12\x35\n\x07waiting\x18\x06 \x01(\x0b\x32\x19.headwater.v1.TaskWaitingH\x00R\x07waiting\x12\x38\n\x08progress\x18\x07 \x01(\x0b\x32\x1a.headwater.v1.TaskProgressH\x00R\x08progressB\x06\n\x04kind\"\x81\x02\n\x0e\x41ttachResponse\x12@\n\nregistered\x18\x01 \x01(\x0b\x32\x1e.headwater.v1.WorkerRegisteredH\x00R\nregistered\x12.\n\x04task\x18\x02 \x01(\x0b\x32\x18.headwater.v1.WorkerTaskH\x00R\x04task\x12\x44\n\x0c\x63\x61ncellation\x18\x03 \x01(\x0b\x32\x1e.headwater.v1.TaskCancellationH\x00R\x0c\x63\x61ncellation\x12/\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x1b.headwater.v1.TaskResultAckH\x00R\x03\x61\x63kB\x06\n\x04kind\"\xe3\x01\n\x12WorkerRegistration\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x14\n\x05queue\x18\x02 \x01(\tR\x05queue\x12\x1a\n\x08handlers\x18\x03 \x03(\tR\x08handlers\x12 \n\x0b\x63oncurrency\x18\x04 \x01(\x05R\x0b\x63oncurrency\x12\x19\n\x08task_ids\x18\x05 \x03(\tR\x07taskIds\x12%\n\x0e\x63lient_version\x18\x06 \x01(\tR\rclientVersion\x12\x1a\n\x08\x66\x65\x61tures\x18\x07 \x03(\tR\x08\x66\x65\x61tures\"\x93\x02\n\x10WorkerRegistered\x12H\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x46\n\x11heartbeat_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12*\n\x11unwanted_task_ids\x18\x03 \x03(\tR\x0funwantedTaskIds\x12%\n\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\x12\x1a\n\x08\x66\x65\x61tures\x18\x05 \x03(\tR\x08\x66\x65\x61tures\"\x11\n\x0fWorkerHeartbeat\"2\n\x0eWorkerCapacity\x12 \n\x0b\x63oncurrency\x18\x01 \x01(\x05R\x0b\x63oncurrency\"\xde\x03\n\nWorkerTask\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n\x06run_id\x18\x02 \x01(\tR\x05runId\x12#\n\rworkflow_name\x18\x03 \x01(\tR\x0cworkflowName\x12&\n\x04step\x18\x04 \x01(\x0b\x32\x12.headwater.v1.StepR\x04step\x12\x18\n\x07\x61ttempt\x18\x05 \x01(\x05R\x07\x61ttempt\x12\'\n\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12!\n\x0c\x63ontext_json\x18\x07 \x01(\tR\x0b\x63ontextJson\x12\x36\n\x17\x64\x65pendency_results_json\x18\x08 \x01(\tR\x15\x64\x65pendencyResultsJson\x12/\n\x05\x61gent\x18\t \x01(\x0b\x32\x19.headwater.v1.AgentConfigR\x05\x61gent\x12#\n\rprogress_json\x18\n \x01(\tR\x0cprogressJson\x12\x1d\n\nrequest_id\x18\x0b \x01(\tR\trequestId\x12 \n\x0btraceparent\x18\x0c \x01(\tR\x0btraceparent\x12\x1e\n\ntracestate\x18\r \x01(\tR\ntracestate\"=\n\x0bTaskWaiting\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n\x06run_id\x18\x02 \x01(\tR\x05runId\"L\n\x0cTaskProgress\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12#\n\rprogress_json\x18\x02 \x01(\tR\x0cprogressJson\"Z\n\tTaskChunk\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12\x1a\n\x08thinking\x18\x03 \x01(\tR\x08thinking\"\xcb\x02\n\nTaskResult\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12!\n\x0bresult_json\x18\x02 \x01(\tH\x00R\nresultJson\x12\x31\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.headwater.v1.FailureH\x00R\x07\x66\x61ilure\x12=\n\x0bhanded_back\x18\x06 \x01(\x0b\x32\x1a.headwater.v1.TaskHandbackH\x00R\nhandedBack\x12\x30\n\x14\x63ontext_changes_json\x18\x04 \x01(\tR\x12\x63ontextChangesJson\x12!\n\x0c\x64\x65leted_keys\x18\x05 \x03(\tR\x0b\x64\x65letedKeys\x12/\n\x05reply\x18\x07 \x01(\x0b\x32\x19.headwater.v1.ActionReplyR\x05replyB\t\n\x07outcome\"<\n\x0cTaskHandback\x12\x14\n\x05\x62\x65gun\x18\x01 \x01(\x08R\x05\x62\x65gun\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"+\n\x10TaskCancellation\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"D\n\rTaskResultAck\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted2X\n\rWorkerService\x12G\n\x06\x41ttach\x12\x1b.headwater.v1.AttachRequest\x1a\x1c.headwater.v1.AttachResponse(\x01\x30\x01\x42\xa2\x01\n\x0f\x61i.headwater.v1B\x12WorkerServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headwater/v1/worker_service.proto\x12\x0cheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\x1a\x1bheadwater/v1/workflow.proto\"\xb0\x03\n\rAttachRequest\x12\x46\n\x0cregistration\x18\x01 \x01(\x0b\x32 .headwater.v1.WorkerRegistrationH\x00R\x0cregistration\x12=\n\theartbeat\x18\x02 \x01(\x0b\x32\x1d.headwater.v1.WorkerHeartbeatH\x00R\theartbeat\x12/\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x17.headwater.v1.TaskChunkH\x00R\x05\x63hunk\x12\x32\n\x06result\x18\x04 \x01(\x0b\x32\x18.headwater.v1.TaskResultH\x00R\x06result\x12:\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x1c.headwater.v1.WorkerCapacityH\x00R\x08\x63\x61pacity\x12\x35\n\x07waiting\x18\x06 \x01(\x0b\x32\x19.headwater.v1.TaskWaitingH\x00R\x07waiting\x12\x38\n\x08progress\x18\x07 \x01(\x0b\x32\x1a.headwater.v1.TaskProgressH\x00R\x08progressB\x06\n\x04kind\"\xbc\x02\n\x0e\x41ttachResponse\x12@\n\nregistered\x18\x01 \x01(\x0b\x32\x1e.headwater.v1.WorkerRegisteredH\x00R\nregistered\x12.\n\x04task\x18\x02 \x01(\x0b\x32\x18.headwater.v1.WorkerTaskH\x00R\x04task\x12\x44\n\x0c\x63\x61ncellation\x18\x03 \x01(\x0b\x32\x1e.headwater.v1.TaskCancellationH\x00R\x0c\x63\x61ncellation\x12/\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x1b.headwater.v1.TaskResultAckH\x00R\x03\x61\x63k\x12\x39\n\tchunk_ack\x18\x05 \x01(\x0b\x32\x1a.headwater.v1.TaskChunkAckH\x00R\x08\x63hunkAckB\x06\n\x04kind\"\xe3\x01\n\x12WorkerRegistration\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x14\n\x05queue\x18\x02 \x01(\tR\x05queue\x12\x1a\n\x08handlers\x18\x03 \x03(\tR\x08handlers\x12 \n\x0b\x63oncurrency\x18\x04 \x01(\x05R\x0b\x63oncurrency\x12\x19\n\x08task_ids\x18\x05 \x03(\tR\x07taskIds\x12%\n\x0e\x63lient_version\x18\x06 \x01(\tR\rclientVersion\x12\x1a\n\x08\x66\x65\x61tures\x18\x07 \x03(\tR\x08\x66\x65\x61tures\"\x93\x02\n\x10WorkerRegistered\x12H\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x46\n\x11heartbeat_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12*\n\x11unwanted_task_ids\x18\x03 \x03(\tR\x0funwantedTaskIds\x12%\n\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\x12\x1a\n\x08\x66\x65\x61tures\x18\x05 \x03(\tR\x08\x66\x65\x61tures\"\x11\n\x0fWorkerHeartbeat\"2\n\x0eWorkerCapacity\x12 \n\x0b\x63oncurrency\x18\x01 \x01(\x05R\x0b\x63oncurrency\"\xde\x03\n\nWorkerTask\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n\x06run_id\x18\x02 \x01(\tR\x05runId\x12#\n\rworkflow_name\x18\x03 \x01(\tR\x0cworkflowName\x12&\n\x04step\x18\x04 \x01(\x0b\x32\x12.headwater.v1.StepR\x04step\x12\x18\n\x07\x61ttempt\x18\x05 \x01(\x05R\x07\x61ttempt\x12\'\n\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12!\n\x0c\x63ontext_json\x18\x07 \x01(\tR\x0b\x63ontextJson\x12\x36\n\x17\x64\x65pendency_results_json\x18\x08 \x01(\tR\x15\x64\x65pendencyResultsJson\x12/\n\x05\x61gent\x18\t \x01(\x0b\x32\x19.headwater.v1.AgentConfigR\x05\x61gent\x12#\n\rprogress_json\x18\n \x01(\tR\x0cprogressJson\x12\x1d\n\nrequest_id\x18\x0b \x01(\tR\trequestId\x12 \n\x0btraceparent\x18\x0c \x01(\tR\x0btraceparent\x12\x1e\n\ntracestate\x18\r \x01(\tR\ntracestate\"=\n\x0bTaskWaiting\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x15\n\x06run_id\x18\x02 \x01(\tR\x05runId\"L\n\x0cTaskProgress\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12#\n\rprogress_json\x18\x02 \x01(\tR\x0cprogressJson\"\x88\x01\n\tTaskChunk\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12\x1a\n\x08thinking\x18\x03 \x01(\tR\x08thinking\x12\x1f\n\x08position\x18\x04 \x01(\x05H\x00R\x08position\x88\x01\x01\x42\x0b\n\t_position\"\xcb\x02\n\nTaskResult\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12!\n\x0bresult_json\x18\x02 \x01(\tH\x00R\nresultJson\x12\x31\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.headwater.v1.FailureH\x00R\x07\x66\x61ilure\x12=\n\x0bhanded_back\x18\x06 \x01(\x0b\x32\x1a.headwater.v1.TaskHandbackH\x00R\nhandedBack\x12\x30\n\x14\x63ontext_changes_json\x18\x04 \x01(\tR\x12\x63ontextChangesJson\x12!\n\x0c\x64\x65leted_keys\x18\x05 \x03(\tR\x0b\x64\x65letedKeys\x12/\n\x05reply\x18\x07 \x01(\x0b\x32\x19.headwater.v1.ActionReplyR\x05replyB\t\n\x07outcome\"<\n\x0cTaskHandback\x12\x14\n\x05\x62\x65gun\x18\x01 \x01(\x08R\x05\x62\x65gun\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"+\n\x10TaskCancellation\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"D\n\rTaskResultAck\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted\"C\n\x0cTaskChunkAck\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n\x08position\x18\x02 \x01(\x05R\x08position2X\n\rWorkerService\x12G\n\x06\x41ttach\x12\x1b.headwater.v1.AttachRequest\x1a\x1c.headwater.v1.AttachResponse(\x01\x30\x01\x42\xa2\x01\n\x0f\x61i.headwater.v1B\x12WorkerServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,31 +39,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHREQUEST']._serialized_start=165
   _globals['_ATTACHREQUEST']._serialized_end=597
   _globals['_ATTACHRESPONSE']._serialized_start=600
-  _globals['_ATTACHRESPONSE']._serialized_end=857
-  _globals['_WORKERREGISTRATION']._serialized_start=860
-  _globals['_WORKERREGISTRATION']._serialized_end=1087
-  _globals['_WORKERREGISTERED']._serialized_start=1090
-  _globals['_WORKERREGISTERED']._serialized_end=1365
-  _globals['_WORKERHEARTBEAT']._serialized_start=1367
-  _globals['_WORKERHEARTBEAT']._serialized_end=1384
-  _globals['_WORKERCAPACITY']._serialized_start=1386
-  _globals['_WORKERCAPACITY']._serialized_end=1436
-  _globals['_WORKERTASK']._serialized_start=1439
-  _globals['_WORKERTASK']._serialized_end=1917
-  _globals['_TASKWAITING']._serialized_start=1919
-  _globals['_TASKWAITING']._serialized_end=1980
-  _globals['_TASKPROGRESS']._serialized_start=1982
-  _globals['_TASKPROGRESS']._serialized_end=2058
-  _globals['_TASKCHUNK']._serialized_start=2060
-  _globals['_TASKCHUNK']._serialized_end=2150
-  _globals['_TASKRESULT']._serialized_start=2153
-  _globals['_TASKRESULT']._serialized_end=2484
-  _globals['_TASKHANDBACK']._serialized_start=2486
-  _globals['_TASKHANDBACK']._serialized_end=2546
-  _globals['_TASKCANCELLATION']._serialized_start=2548
-  _globals['_TASKCANCELLATION']._serialized_end=2591
-  _globals['_TASKRESULTACK']._serialized_start=2593
-  _globals['_TASKRESULTACK']._serialized_end=2661
-  _globals['_WORKERSERVICE']._serialized_start=2663
-  _globals['_WORKERSERVICE']._serialized_end=2751
+  _globals['_ATTACHRESPONSE']._serialized_end=916
+  _globals['_WORKERREGISTRATION']._serialized_start=919
+  _globals['_WORKERREGISTRATION']._serialized_end=1146
+  _globals['_WORKERREGISTERED']._serialized_start=1149
+  _globals['_WORKERREGISTERED']._serialized_end=1424
+  _globals['_WORKERHEARTBEAT']._serialized_start=1426
+  _globals['_WORKERHEARTBEAT']._serialized_end=1443
+  _globals['_WORKERCAPACITY']._serialized_start=1445
+  _globals['_WORKERCAPACITY']._serialized_end=1495
+  _globals['_WORKERTASK']._serialized_start=1498
+  _globals['_WORKERTASK']._serialized_end=1976
+  _globals['_TASKWAITING']._serialized_start=1978
+  _globals['_TASKWAITING']._serialized_end=2039
+  _globals['_TASKPROGRESS']._serialized_start=2041
+  _globals['_TASKPROGRESS']._serialized_end=2117
+  _globals['_TASKCHUNK']._serialized_start=2120
+  _globals['_TASKCHUNK']._serialized_end=2256
+  _globals['_TASKRESULT']._serialized_start=2259
+  _globals['_TASKRESULT']._serialized_end=2590
+  _globals['_TASKHANDBACK']._serialized_start=2592
+  _globals['_TASKHANDBACK']._serialized_end=2652
+  _globals['_TASKCANCELLATION']._serialized_start=2654
+  _globals['_TASKCANCELLATION']._serialized_end=2697
+  _globals['_TASKRESULTACK']._serialized_start=2699
+  _globals['_TASKRESULTACK']._serialized_end=2767
+  _globals['_TASKCHUNKACK']._serialized_start=2769
+  _globals['_TASKCHUNKACK']._serialized_end=2836
+  _globals['_WORKERSERVICE']._serialized_start=2838
+  _globals['_WORKERSERVICE']._serialized_end=2926
 # @@protoc_insertion_point(module_scope)

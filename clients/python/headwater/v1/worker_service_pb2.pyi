@@ -29,16 +29,18 @@ class AttachRequest(_message.Message):
     def __init__(self, registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., chunk: _Optional[_Union[TaskChunk, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., capacity: _Optional[_Union[WorkerCapacity, _Mapping]] = ..., waiting: _Optional[_Union[TaskWaiting, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
-    __slots__ = ("registered", "task", "cancellation", "ack")
+    __slots__ = ("registered", "task", "cancellation", "ack", "chunk_ack")
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     CANCELLATION_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_ACK_FIELD_NUMBER: _ClassVar[int]
     registered: WorkerRegistered
     task: WorkerTask
     cancellation: TaskCancellation
     ack: TaskResultAck
-    def __init__(self, registered: _Optional[_Union[WorkerRegistered, _Mapping]] = ..., task: _Optional[_Union[WorkerTask, _Mapping]] = ..., cancellation: _Optional[_Union[TaskCancellation, _Mapping]] = ..., ack: _Optional[_Union[TaskResultAck, _Mapping]] = ...) -> None: ...
+    chunk_ack: TaskChunkAck
+    def __init__(self, registered: _Optional[_Union[WorkerRegistered, _Mapping]] = ..., task: _Optional[_Union[WorkerTask, _Mapping]] = ..., cancellation: _Optional[_Union[TaskCancellation, _Mapping]] = ..., ack: _Optional[_Union[TaskResultAck, _Mapping]] = ..., chunk_ack: _Optional[_Union[TaskChunkAck, _Mapping]] = ...) -> None: ...
 
 class WorkerRegistration(_message.Message):
     __slots__ = ("worker_id", "queue", "handlers", "concurrency", "task_ids", "client_version", "features")
@@ -129,14 +131,16 @@ class TaskProgress(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., progress_json: _Optional[str] = ...) -> None: ...
 
 class TaskChunk(_message.Message):
-    __slots__ = ("task_id", "content", "thinking")
+    __slots__ = ("task_id", "content", "thinking", "position")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     THINKING_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     content: str
     thinking: str
-    def __init__(self, task_id: _Optional[str] = ..., content: _Optional[str] = ..., thinking: _Optional[str] = ...) -> None: ...
+    position: int
+    def __init__(self, task_id: _Optional[str] = ..., content: _Optional[str] = ..., thinking: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...
 
 class TaskResult(_message.Message):
     __slots__ = ("task_id", "result_json", "failure", "handed_back", "context_changes_json", "deleted_keys", "reply")
@@ -177,3 +181,11 @@ class TaskResultAck(_message.Message):
     task_id: str
     accepted: bool
     def __init__(self, task_id: _Optional[str] = ..., accepted: bool = ...) -> None: ...
+
+class TaskChunkAck(_message.Message):
+    __slots__ = ("task_id", "position")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    position: int
+    def __init__(self, task_id: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...

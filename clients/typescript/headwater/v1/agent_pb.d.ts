@@ -702,6 +702,21 @@ export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
    * @generated from field: string user = 20;
    */
   user: string;
+
+  /**
+   * Asks for the log probability of each token of the reply, and of this many of the most likely tokens in its place: 0
+   * to 20. Absent: none. Steps of workflows do not pass them on.
+   *
+   * @generated from field: optional int32 logprobs = 21;
+   */
+  logprobs?: number | undefined;
+
+  /**
+   * Asks the provider to keep the prompt up to the end of `instructions`, as `ChatMessage.cache` does for a message.
+   *
+   * @generated from field: headwater.v1.CacheHint instructions_cache = 22;
+   */
+  instructionsCache?: CacheHint | undefined;
 };
 
 /**
@@ -954,6 +969,89 @@ export declare type Citation = Message<"headwater.v1.Citation"> & {
 export declare const CitationSchema: GenMessage<Citation>;
 
 /**
+ * A token that the model could have written in a place of the reply.
+ *
+ * @generated from message headwater.v1.TopLogprob
+ */
+export declare type TopLogprob = Message<"headwater.v1.TopLogprob"> & {
+  /**
+   * The token as text, as in TokenLogprob.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Natural logarithm of its probability.
+   *
+   * @generated from field: double logprob = 2;
+   */
+  logprob: number;
+
+  /**
+   * Its bytes, as in TokenLogprob.
+   *
+   * @generated from field: bytes token_bytes = 3;
+   */
+  tokenBytes: Uint8Array;
+};
+
+/**
+ * Describes the message headwater.v1.TopLogprob.
+ * Use `create(TopLogprobSchema)` to create a new message.
+ */
+export declare const TopLogprobSchema: GenMessage<TopLogprob>;
+
+/**
+ * A token of the reply with its probability. Texts of tokens have at most 256 characters; longer ones are cut.
+ *
+ * @generated from message headwater.v1.TokenLogprob
+ */
+export declare type TokenLogprob = Message<"headwater.v1.TokenLogprob"> & {
+  /**
+   * The token as text. One that is a part of a character has no text that could be joined; `token_bytes` has it.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Natural logarithm of its probability.
+   *
+   * @generated from field: double logprob = 2;
+   */
+  logprob: number;
+
+  /**
+   * Its bytes in UTF-8. Empty where the provider gives none.
+   *
+   * @generated from field: bytes token_bytes = 3;
+   */
+  tokenBytes: Uint8Array;
+
+  /**
+   * The most likely tokens in its place, as many as were asked for, the most likely first. The token itself may be among
+   * them.
+   *
+   * @generated from field: repeated headwater.v1.TopLogprob top_logprobs = 4;
+   */
+  topLogprobs: TopLogprob[];
+
+  /**
+   * The text that it belongs to.
+   *
+   * @generated from field: headwater.v1.TokenKind kind = 5;
+   */
+  kind: TokenKind;
+};
+
+/**
+ * Describes the message headwater.v1.TokenLogprob.
+ * Use `create(TokenLogprobSchema)` to create a new message.
+ */
+export declare const TokenLogprobSchema: GenMessage<TokenLogprob>;
+
+/**
  * One message of a stream. `content` alone is the text of the reply; every other field is present only when it says
  * something. A stream that ends well has exactly one chunk with `is_final`, its last; otherwise it ends with an error
  * status.
@@ -1141,6 +1239,14 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: repeated headwater.v1.Image images = 25;
    */
   images: Image[];
+
+  /**
+   * The tokens that came with this chunk, when `AgentConfig.logprobs` asks for them. Not repeated on the final chunk. Most
+   * providers send the tokens of a text with it; a token without a text of the reply may have a chunk to itself.
+   *
+   * @generated from field: repeated headwater.v1.TokenLogprob logprobs = 26;
+   */
+  logprobs: TokenLogprob[];
 };
 
 /**
@@ -1485,4 +1591,37 @@ export enum SourceUnit {
  * Describes the enum headwater.v1.SourceUnit.
  */
 export declare const SourceUnitSchema: GenEnum<SourceUnit>;
+
+/**
+ * The text of a reply that a token belongs to.
+ *
+ * @generated from enum headwater.v1.TokenKind
+ */
+export enum TokenKind {
+  /**
+   * The text.
+   *
+   * @generated from enum value: TOKEN_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The thinking.
+   *
+   * @generated from enum value: TOKEN_KIND_THINKING = 1;
+   */
+  THINKING = 1,
+
+  /**
+   * The words of a refusal.
+   *
+   * @generated from enum value: TOKEN_KIND_REFUSAL = 2;
+   */
+  REFUSAL = 2,
+}
+
+/**
+ * Describes the enum headwater.v1.TokenKind.
+ */
+export declare const TokenKindSchema: GenEnum<TokenKind>;
 

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, ToolCall, Usage } from "./agent_pb.js";
+import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, TokenLogprob, ToolCall, Usage } from "./agent_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -226,6 +226,13 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
    * @generated from field: repeated headwater.v1.Image images = 17;
    */
   images: Image[];
+
+  /**
+   * The tokens of the reply, when `AgentConfig.logprobs` asks for them.
+   *
+   * @generated from field: repeated headwater.v1.TokenLogprob logprobs = 18;
+   */
+  logprobs: TokenLogprob[];
 };
 
 /**

@@ -362,6 +362,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_JOURNAL_UNAVAILABLE = 25;
    */
   JOURNAL_UNAVAILABLE = 25,
+
+  /**
+   * RESOURCE_EXHAUSTED, with RetryInfo. The server is at one of its limits, such as that of the bytes of all requests in
+   * flight, or the call waited too long for its turn. Nothing of the call was done.
+   *
+   * @generated from enum value: ERROR_REASON_SERVER_OVERLOADED = 26;
+   */
+  SERVER_OVERLOADED = 26,
 }
 
 /**

@@ -133,6 +133,14 @@ export declare type AttachResponse = Message<"headwater.v1.AttachResponse"> & {
      */
     value: TaskResultAck;
     case: "ack";
+  } | {
+    /**
+     * Chunks of a task have arrived. Only with the feature `chunk_acks`.
+     *
+     * @generated from field: headwater.v1.TaskChunkAck chunk_ack = 5;
+     */
+    value: TaskChunkAck;
+    case: "chunkAck";
   } | { case: undefined; value?: undefined };
 };
 
@@ -194,7 +202,8 @@ export declare type WorkerRegistration = Message<"headwater.v1.WorkerRegistratio
   /**
    * Optional parts of this protocol that the worker knows, by name, at most 100, each 1 to 64 characters. The server
    * uses those that it knows too and lists them in `WorkerRegistered.features`. `drain`: the worker sends `capacity` and
-   * `TaskResult.handed_back`. `waiting`: it sends `waiting`. `progress`: it sends `progress`.
+   * `TaskResult.handed_back`. `waiting`: it sends `waiting`. `progress`: it sends `progress`. `chunk_acks`: it sends
+   * `TaskChunk.position`, and gets `chunk_ack`.
    *
    * @generated from field: repeated string features = 7;
    */
@@ -457,7 +466,8 @@ export declare type TaskProgress = Message<"headwater.v1.TaskProgress"> & {
 export declare const TaskProgressSchema: GenMessage<TaskProgress>;
 
 /**
- * A piece of a task's output.
+ * A piece of a task's output. With the feature `chunk_acks` the worker sends it again, unchanged, after a reconnect until
+ * it is acknowledged.
  *
  * @generated from message headwater.v1.TaskChunk
  */
@@ -482,6 +492,15 @@ export declare type TaskChunk = Message<"headwater.v1.TaskChunk"> & {
    * @generated from field: string thinking = 3;
    */
   thinking: string;
+
+  /**
+   * Characters of content and thinking that the task has said in the chunks before this one, 0 to 2,000,000,000:
+   * Unicode code points. A chunk whose position lies before the end of the last chunk is dropped: it has arrived before. Not set:
+   * the chunk is never dropped so. Only with the feature `chunk_acks`.
+   *
+   * @generated from field: optional int32 position = 4;
+   */
+  position?: number | undefined;
 };
 
 /**
@@ -640,6 +659,37 @@ export declare type TaskResultAck = Message<"headwater.v1.TaskResultAck"> & {
  * Use `create(TaskResultAckSchema)` to create a new message.
  */
 export declare const TaskResultAckSchema: GenMessage<TaskResultAck>;
+
+/**
+ * Chunks of a task have arrived, or are not wanted, and need not be sent again. The server acknowledges at the latest when
+ * it has got 100 chunks or 64 Ki characters of the worker since the last acknowledgement, of all tasks together; the chunks
+ * before a result that is acknowledged are acknowledged with it. So a worker may hold the chunks of a handler up while more
+ * than that is not acknowledged.
+ *
+ * @generated from message headwater.v1.TaskChunkAck
+ */
+export declare type TaskChunkAck = Message<"headwater.v1.TaskChunkAck"> & {
+  /**
+   * Id of the task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * The chunks that end at this position or before have arrived: characters of content and thinking, as in
+   * `TaskChunk.position`.
+   *
+   * @generated from field: int32 position = 2;
+   */
+  position: number;
+};
+
+/**
+ * Describes the message headwater.v1.TaskChunkAck.
+ * Use `create(TaskChunkAckSchema)` to create a new message.
+ */
+export declare const TaskChunkAckSchema: GenMessage<TaskChunkAck>;
 
 /**
  * Lets a program in any language host the handlers of steps.

@@ -106,8 +106,8 @@ class AnthropicWire:
         version = VERSION_WITH_SAMPLING if sampled else VERSION
         return HttpCall("/v1/messages", body, {"anthropic-version": version, **bound.headers})
 
-    def decoder(self, content_type: str) -> MessagesDecoder:
-        """See Wire."""
+    def decoder(self, content_type: str, logprobs: bool = False) -> MessagesDecoder:
+        """See Wire. This API has no log probabilities."""
         return MessagesDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:

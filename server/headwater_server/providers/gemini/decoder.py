@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from headwater_server.domain.chunks import Delta, FinishReason, Usage
+from headwater_server.domain.chunks import Beside, Delta, FinishReason, Usage
 from headwater_server.domain.json_text import to_json
 from headwater_server.domain.limits import MAX_JSON
 from headwater_server.providers.wires import finish_words
@@ -102,7 +102,7 @@ class GeminiDecoder(EventDecoder):
             candidate.grounding_metadata, candidate.citation_metadata, candidate.url_context_metadata
         )
         if cited := self._citations.add(found):
-            self._more.append(Delta(block=self._block, citations=cited))
+            self._more.append(Delta(block=self._block, beside=Beside(citations=cited)))
 
     def _note(self, response: _Response) -> None:
         """Keeps the facts for the end."""
@@ -128,7 +128,8 @@ class GeminiDecoder(EventDecoder):
         images = self._images.new(part)
         if images:
             self._kind = ""
-            return Delta(block=self._block, images=images, provider_data=opaque.provider_data if opaque else None)
+            data = opaque.provider_data if opaque else None
+            return Delta(block=self._block, provider_data=data, beside=Beside(images=images))
         return opaque
 
     def _text(self, text: str, kind: str, signature: str) -> Delta:

@@ -18,6 +18,7 @@ from headwater_server.providers.base import HttpCall
 from headwater_server.providers.gemini import models
 from headwater_server.providers.gemini.contents import contents
 from headwater_server.providers.gemini.decoder import GeminiDecoder
+from headwater_server.providers.gemini.logprobs import GeminiLogprobsDecoder
 from headwater_server.providers.model_names import path_piece
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.errors import response_error
@@ -31,6 +32,7 @@ _SAMPLING = {
     "stop": "stopSequences",
     "seed": "seed",
     "reasoning_effort": "reasoning_effort",
+    "logprobs": "logprobs",
 }
 _TOOL_CHOICES = {ToolChoiceMode.AUTO: "AUTO", ToolChoiceMode.NONE: "NONE", ToolChoiceMode.REQUIRED: "ANY"}
 
@@ -62,11 +64,12 @@ class GeminiWire:
             body["generationConfig"] = config
         model = path_piece(request.model.removeprefix("models/"))
         body = bodies.merge(body, bodies.without_api(request.provider_options))
-        return HttpCall(f"/models/{model}:streamGenerateContent?alt=sse", body)
+        asked = isinstance(sent := body.get("generationConfig"), dict) and bool(sent.get("responseLogprobs"))
+        return HttpCall(f"/models/{model}:streamGenerateContent?alt=sse", body, logprobs=asked)
 
-    def decoder(self, content_type: str) -> GeminiDecoder:
+    def decoder(self, content_type: str, logprobs: bool = False) -> GeminiDecoder:
         """See Wire."""
-        return GeminiDecoder(content_type)
+        return GeminiLogprobsDecoder(content_type) if logprobs else GeminiDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire."""
@@ -78,6 +81,8 @@ def _config(request: ChatRequest) -> dict[str, Any]:
     effort = config.pop("reasoning_effort", "")
     if effort and effort not in models.efforts(request.model):
         raise invalid("reasoning_effort", f"Gemini's model has no {effort.upper()}; leave it out, or take HIGH")
+    if (count := config.pop("logprobs", None)) is not None:
+        config |= {"responseLogprobs": True} | ({"logprobs": count} if count else {})
     if thinking := models.thinking_config(request.model, effort):
         config["thinkingConfig"] = thinking
     return config | (_format(request.response_format) if request.response_format else {})

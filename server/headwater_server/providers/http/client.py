@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from importlib.util import find_spec
-from typing import Self, TypeAlias
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+from typing import Self
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.providers.http.loopback import is_loopback
+from headwater_server.providers.http.proxies import proxies
+from headwater_server.providers.http.sessions import reused, session
 
 CONNECT_SECONDS = 10.0
-MAX_CONNECTIONS = 10_000
-KEEPALIVE_SECONDS = 15.0
 
-TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, HttpProcessingError, OSError)
 """The errors of a failed connection: httpx's own, and those of aiohttp that its transport lets through."""
 
-BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
-"""Reads a body as it comes; empty at its end."""
-
-MOST_READ = 16 * 1024
-"""Bytes that a BodyReader gives at most."""
-
-MAX_HEADER_BYTES = 64 * 1024
-"""Most bytes of one header line of an answer: proxies send debug headers and policies of 10 KB and more."""
-
 _DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-_COMPRESSORS = {"br": ("brotli", "brotlicffi"), "zstd": ("zstandard",), "compress": (), "x-compress": ()}
-"""The encodings that httpx decodes only where one of these libraries is installed."""
-
-_reused: ContextVar[bool] = ContextVar("reused", default=False)
-"""Whether the request that this task sends went out on a kept connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +64,11 @@ class HttpClient:
         self._user_agent = user_agent
         self._others: dict[Way, HttpClient] = {}
         self._connect_seconds = way.connect_seconds
-        self._proxies = _proxies()
-        transport = partial(_Transport, client=partial(_session, way), verify=_trusted())
+        trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else None
+        transport = partial(_Transport, client=partial(session, trusted, way.unix_socket), verify=_unused())
+        self._proxies = proxies("none" if way.unix_socket else way.proxy)
         self._direct = transport()
-        self._proxied = {scheme: transport(proxy=proxy) for scheme, proxy in _by_scheme(self._proxies, way)}
-        self._is_forced = bool(way.proxy)
+        self._proxied = {scheme: transport(proxy=_proxy(url)) for scheme, url in self._proxies.urls.items()}
 
     def over(self, way: Way) -> HttpClient:
         """The client for this way: itself for the ordinary one, else another that is closed with it."""
@@ -123,116 +105,53 @@ class HttpClient:
         comes, and the request is sent once more.
         """
         transport = self.transport(request.url)
-        _reused.set(False)
+        reused.set(False)
         try:
             return await transport.handle_async_request(request)
         except TRANSPORT_ERRORS as error:
-            if not (_reused.get() and isinstance(error.__cause__, _DEAD_CONNECTION)):
+            if not (reused.get() and isinstance(error.__cause__, _DEAD_CONNECTION)):
                 raise
         return await transport.handle_async_request(request)
 
     def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
-        """The way to a URL: straight, or through a proxy."""
-        proxied = self._proxied.get(url.scheme)
-        if proxied is None or self._is_forced:
-            return proxied or self._direct
-        if is_loopback(url.host) or proxy_bypass_environment(url.host, self._proxies):
+        """The way to a URL: straight, or through a proxy. Raises HeadwaterError where that is no proxy's address."""
+        proxied, mistake = self._proxied.get(url.scheme), self._proxies.mistakes.get(url.scheme, "")
+        if not (proxied or mistake) or not self._proxies.are_for(url.host):
             return self._direct
+        if proxied is None:
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"cannot be reached: {mistake}")
         return proxied
 
 
 @lru_cache(maxsize=256)
 def _url(text: str) -> httpx.URL:
     """Parses each of the few URLs once: parsing is a twentieth of the cost of a short stream."""
-    return httpx.URL(text)
+    url = httpx.URL(text)
+    try:
+        _ = url.host  # raises for letters that no name of another script can have
+    except ValueError as error:
+        raise httpx.InvalidURL(str(error)) from error
+    return url
 
 
 class _Transport(AiohttpTransport):
     """Hands on aiohttp's own reader of the body as the response's extension `body`."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
+        try:
+            response = await super().handle_async_request(request)
+        except ValueError as error:  # of a host that no name can be, such as one with an empty or a very long part
+            raise httpx.RequestError(str(error)) from error
         stream = response.stream
         if isinstance(stream, AiohttpResponseStream):
             response.extensions["body"] = stream._aiohttp_response.content
         return response
 
 
-def body_reader(response: httpx.Response) -> BodyReader:
-    """Reads the body of a response, decompressed where the provider compresses though it was asked not to.
-
-    Raises HeadwaterError for an encoding that cannot be decoded here. The aiohttp reader is used directly: httpx's
-    iterators around it, three of them, cost 10 % of all CPU a chunk.
-    """
-    content: aiohttp.StreamReader | None = response.extensions.get("body")
-    if content is None or "content-encoding" in response.headers:
-        _require_decodable(response.headers.get("content-encoding", ""))
-        iterator = response.aiter_bytes()  # a size would hold back what was flushed until so much is there
-        return lambda: anext(iterator, b"")
-    return partial(content.read, MOST_READ)
-
-
-def _require_decodable(encodings: str) -> None:
-    for encoding in (each.strip().lower() for each in encodings.split(",")):
-        libraries = _COMPRESSORS.get(encoding, ("zlib",))
-        if not any(find_spec(library) for library in libraries):
-            cure = f"install {libraries[0]}, or turn it off there" if libraries else "turn it off there"
-            message = f"the provider's answer has the encoding {encoding}, which was not asked for; {cure}"
-            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
-
-
-def left_over(response: httpx.Response) -> bytes:
-    """The bytes that had arrived before the connection broke: aiohttp's reader withholds them once it has an error."""
-    content: aiohttp.StreamReader | None = response.extensions.get("body")
-    if content is None or "content-encoding" in response.headers:
-        return b""
-    return content._read_nowait(-1)
-
-
 @cache
-def _trusted() -> ssl.SSLContext:
-    """The certificates that are trusted, read once for all transports of the process: that takes 25 ms."""
-    return httpx.create_ssl_context()
-
-
-def _session(way: Way) -> aiohttp.ClientSession:
-    connector: aiohttp.BaseConnector
-    if way.unix_socket:
-        connector = aiohttp.UnixConnector(way.unix_socket, limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
-    else:
-        trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else True
-        connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=trusted)
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_reuse)
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=[trace],
-        max_line_size=MAX_HEADER_BYTES,
-        max_field_size=MAX_HEADER_BYTES,
-    )
-
-
-async def _note_reuse(*_: object) -> None:
-    _reused.set(True)
-
-
-def _proxies() -> dict[str, str]:
-    """The proxies of the environment, and under `no` who is reached without, as `proxy_bypass_environment` reads it."""
-    found = getproxies_environment()
-    without_brackets = str.maketrans("", "", "[]")  # as IPv6 addresses are compared
-    excluded = found.get("no", "").translate(without_brackets)
-    found["no"] = "*" if "*" in map(str.strip, excluded.split(",")) else excluded
-    return found
-
-
-def _by_scheme(found: dict[str, str], way: Way) -> Iterator[tuple[str, httpx.Proxy]]:
-    """The proxy of each scheme that has one."""
-    if way.proxy == "none" or way.unix_socket:
-        return
-    for scheme in ("http", "https"):
-        if url := way.proxy or found.get(scheme) or found.get("all"):
-            yield scheme, _proxy(url if "://" in url else f"http://{url}")
+def _unused() -> ssl.SSLContext:
+    """Keeps each transport from reading all certificates once more: the session's own are used."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _proxy(url: str) -> httpx.Proxy:

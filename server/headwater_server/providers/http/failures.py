@@ -11,10 +11,13 @@ from contextlib import suppress
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.base import Wire
-from headwater_server.providers.http.client import CONNECT_SECONDS, TRANSPORT_ERRORS
+from headwater_server.providers.http.body import body_reader
+from headwater_server.providers.http.client import TRANSPORT_ERRORS
+from headwater_server.providers.http.tls import tls_fault
 
 MAX_ERROR_BODY = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
@@ -36,12 +39,11 @@ async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], 
     `cure` says what to do when the key is refused; empty where the caller knows.
     """
     body = bytearray()
-    with suppress(TimeoutError, *TRANSPORT_ERRORS):
+    with suppress(HeadwaterError, *TRANSPORT_ERRORS):  # its status says enough
         async with asyncio.timeout(ERROR_BODY_SECONDS):
-            async for data in response.aiter_bytes():
+            read = body_reader(response)
+            while len(body) <= MAX_ERROR_BODY and (data := await read()):
                 body += data
-                if len(body) > MAX_ERROR_BODY:
-                    break
     text = bytes(body[:MAX_ERROR_BODY])
     for secret in secrets:
         if len(secret) >= SHORTEST_KEY:
@@ -61,27 +63,34 @@ def unreachable(error: BaseException) -> HeadwaterError:
     )
 
 
-def why(error: BaseException | None) -> str:
-    """The fault in the system's words, or else the kind of the innermost error. The outer ones are mapped, and the
-    transport maps a refused connection to a timeout.
+def why(error: BaseException) -> str:
+    """The fault in the system's words and its cure, or else the kind of the innermost error. The outer ones are
+    mapped: httpx's transport maps a refused connection to a timeout, and aiohttp's errors are of the classes of ssl
+    without having their attributes.
     """
-    name = ""
-    while error is not None:
-        if isinstance(error, aiohttp.ClientSSLError):
-            error = error.__cause__  # aiohttp's own error looks like one of ssl, but does not say the fault
-            continue
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {error.verify_message}; the setting ca_file names others to trust"
-        if isinstance(error, ssl.SSLError):
-            return f"TLS: {error.reason}"
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return "the server has too many files open; raise its limit, ulimit -n"
-        if isinstance(error, OSError) and error.errno:
-            return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
-        if isinstance(error, TimeoutError):
-            return f"no connection within {CONNECT_SECONDS:g} seconds"
-        name, error = type(error).__name__, error.__cause__
-    return name
+    chain = [error]
+    while (inner := chain[-1].__cause__ or getattr(chain[-1], "os_error", None)) is not None and len(chain) < 20:
+        chain.append(inner)
+    return next(filter(None, map(_words, reversed(chain))), type(chain[-1]).__name__)
+
+
+def _words(error: BaseException) -> str:
+    """The words for one error of a chain; empty for an error that says nothing."""
+    if isinstance(error, ssl.SSLError):
+        return tls_fault(error)
+    if isinstance(error, HttpProcessingError):
+        return "its answer is not HTTP as it should be; check whether its base URL begins with https://"
+    if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL | ValueError):
+        return "its address is not a URL"
+    if isinstance(error, TimeoutError):
+        return "no connection within its connect_seconds"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "the server has too many files open; raise its limit, ulimit -n"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    return "it closed the connection" if isinstance(error, ConnectionError) else ""
 
 
 def redacted(error: HeadwaterError, secrets: Sequence[str]) -> HeadwaterError:

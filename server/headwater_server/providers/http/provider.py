@@ -13,6 +13,7 @@ import msgspec
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
+from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import TRANSPORT_ERRORS
 from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.signing import send_signed
@@ -89,7 +90,7 @@ class HttpProvider:
         headers = joined({"content-type": "application/json", **call.headers}, request.headers)
         body = msgspec.json.encode(self._site.kept(call.body))
         outgoing = self._site.call("POST", call.path, headers, body, request.model)
-        return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key))
+        return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key), call.logprobs)
 
     async def info(self, model: str) -> ProviderInfo:
         """The abilities of the provider with the model, as far as they are known without a call."""
@@ -140,8 +141,8 @@ class HttpProvider:
 
 
 async def _bounded_body(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for data in response.aiter_bytes():
+    body, read = bytearray(), body_reader(response)
+    while data := await read():
         body += data
         if len(body) > MAX_ANSWER:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "its answer is over 8 MiB")

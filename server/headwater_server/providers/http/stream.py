@@ -10,13 +10,8 @@ from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.base import Decoder, Wire
 from headwater_server.providers.credentials.base import Credential, OutgoingCall
-from headwater_server.providers.http.client import (
-    MOST_READ,
-    TRANSPORT_ERRORS,
-    BodyReader,
-    body_reader,
-    left_over,
-)
+from headwater_server.providers.http.body import MOST_READ, BodyReader, body_reader, left_over
+from headwater_server.providers.http.client import TRANSPORT_ERRORS
 from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why, without
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
@@ -28,12 +23,15 @@ MAX_REQUEST_ID = 200
 class HttpStream:
     """A reply over HTTP; see ProviderStream."""
 
-    def __init__(self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential) -> None:
+    def __init__(
+        self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential, logprobs: bool = False
+    ) -> None:
         self.request_id = ""
         self._site = site
         self._call = call
         self._wire = wire
         self._credential = credential
+        self._logprobs = logprobs
         self._secrets = site.secrets
         self._response: httpx.Response | None = None
         self._decoder: Decoder
@@ -106,6 +104,6 @@ class HttpStream:
         self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
         if not is_success(response):
             raise await refusal(response, self._wire, self._secrets, self._credential.cure)
-        self._decoder = self._wire.decoder(response.headers.get("content-type", ""))
+        self._decoder = self._wire.decoder(response.headers.get("content-type", ""), self._logprobs)
         self._body = body_reader(response)
         return self._body

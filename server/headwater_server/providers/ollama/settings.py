@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import ClassVar, Literal
 
 from headwater_server.providers.settings import HttpSettings
@@ -15,6 +16,10 @@ class OllamaSettings(HttpSettings):
     )  # fmt: skip
 
     type: Literal["ollama"] = "ollama"
+
+    def is_configured(self, chosen: Set[str]) -> bool:
+        """See ProviderSettings: anything was chosen. Its default address alone is not asked: any user may listen there."""
+        return bool(chosen)
 
 
 def url_of_host(host: str) -> str:

@@ -27,6 +27,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.base import HttpCall, ModelInfo
 from headwater_server.providers.ollama.decoder import ChatDecoder
+from headwater_server.providers.ollama.logprobs import LogprobsDecoder
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.decoder import token_count
 from headwater_server.providers.wires.errors import response_error
@@ -44,6 +45,7 @@ _SAMPLING = {
     "stop": "stop",
     "seed": "seed",
     "reasoning_effort": "think",
+    "logprobs": "logprobs",
 }
 _EFFORTS: dict[str, bool | str] = {
     "none": False,
@@ -89,17 +91,19 @@ class OllamaWire:
         ours = {"options": bodies.sampling(request, _SAMPLING, "Ollama")}
         if effort := ours["options"].pop("think", None):
             body["think"] = _think(effort)
+        if (count := ours["options"].pop("logprobs", None)) is not None:
+            body |= {"logprobs": True} | ({"top_logprobs": count} if count else {})
         options = bodies.without_api(request.provider_options)
         beside = {key: value for key, value in options.items() if key in _TOP_LEVEL}
         among = {"options": {key: value for key, value in options.items() if key not in _TOP_LEVEL}}
         merged = bodies.merge(body | bodies.merge(ours, among), beside)
         if not merged["options"]:
             del merged["options"]
-        return HttpCall("/api/chat", merged)
+        return HttpCall("/api/chat", merged, logprobs=bool(merged.get("logprobs")))
 
-    def decoder(self, content_type: str) -> ChatDecoder:
+    def decoder(self, content_type: str, logprobs: bool = False) -> ChatDecoder:
         """See Wire. An answer of one line (a model was only loaded) is JSON."""
-        return ChatDecoder(content_type)
+        return LogprobsDecoder(content_type) if logprobs else ChatDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire. For a model that is not there the message says how to get it."""

@@ -21,6 +21,7 @@ from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
 from headwater_server.providers.openai.chat_decoder import ChatDecoder
 from headwater_server.providers.openai.conversation import conversation, filled
+from headwater_server.providers.openai.logprobs import ChatLogprobsDecoder
 from headwater_server.providers.openai.profiles import COMPATIBLE, Profile
 from headwater_server.providers.wires import bodies
 from headwater_server.providers.wires.errors import response_error
@@ -35,6 +36,7 @@ _SAMPLING = {
     "stop": "stop",
     "seed": "seed",
     "parallel_tool_calls": "parallel_tool_calls",
+    "logprobs": "logprobs",
 }
 
 
@@ -97,6 +99,8 @@ class OpenAIChatWire:
         if self._profile.no_effort and body.get("reasoning_effort") == ReasoningEffort.NONE:
             del body["reasoning_effort"]
             body |= self._profile.no_effort
+        if "logprobs" in body:
+            body |= self._logprobs(body["logprobs"])
         if request.tools:
             body["tools"] = [_tool(tool, self._profile.takes_strict) for tool in request.tools]
         if request.tool_choice:
@@ -107,7 +111,13 @@ class OpenAIChatWire:
             body["safety_identifier"] = bodies.safety_identifier(request.user)
         for field in self._profile.omit:
             body.pop(field, None)
-        return HttpCall("/chat/completions", bodies.merge(body, bodies.without_api(request.provider_options)))
+        body = bodies.merge(body, bodies.without_api(request.provider_options))
+        return HttpCall("/chat/completions", body, logprobs=bool(body.get("logprobs")))
+
+    def _logprobs(self, count: int) -> dict[str, Any]:
+        if self._profile.counts_logprobs:
+            return {"logprobs": max(count, 1)}
+        return {"logprobs": True} | ({"top_logprobs": count} if count else {})
 
     def _messages(self, request: ChatRequest) -> list[dict[str, Any]]:
         messages = conversation(
@@ -119,9 +129,10 @@ class OpenAIChatWire:
         )
         return messages if self._genuine else filled(messages, self._profile, request.model)
 
-    def decoder(self, content_type: str) -> ChatDecoder:
+    def decoder(self, content_type: str, logprobs: bool = False) -> ChatDecoder:
         """See Wire."""
-        return ChatDecoder(content_type, marks_calls=self._profile.foreign_ids is not None and not self._genuine)
+        kind = ChatLogprobsDecoder if logprobs else ChatDecoder
+        return kind(content_type, marks_calls=self._profile.foreign_ids is not None and not self._genuine)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire."""

@@ -28,7 +28,7 @@ def api_of(model: str) -> str:
 
 
 def is_reasoning(model: str) -> bool:
-    """Whether the model reasons, and so takes neither temperature, top_p nor penalties."""
+    """Whether the model reasons, and so takes neither temperature, top_p nor penalties, and gives no logprobs."""
     name = _name(model)
     found = _gpt_version(name)
     if found is not None and found >= _FIRST_REASONING_GPT:
@@ -41,7 +41,7 @@ def refused_params(model: str) -> frozenset[str]:
     name = _name(model)
     refused = {"stop"} if _NO_STOP.match(name) else set()
     if is_reasoning(model):
-        refused |= {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+        refused |= {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logprobs"}
     else:
         refused.add("reasoning_effort")
     if _REASONING_SERIES.match(name):

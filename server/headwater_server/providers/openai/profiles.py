@@ -33,6 +33,7 @@ class Profile:
         hosts_openai: whether it serves OpenAI's models, which reason there as they do at OpenAI.
         takes_cache_marks: whether texts may have marks up to which the prompt is kept.
         wants_thinking: whether it wants thinking on every reply in the conversation.
+        counts_logprobs: whether `logprobs` is the number of likely tokens, and not whether there are any.
         wants_replies: whether it wants a reply between results of tools and a question.
         is_known: False for a server of which only the model is known.
         call_ids: the shape of its ids of tool calls.
@@ -51,6 +52,7 @@ class Profile:
     hosts_openai: bool = False
     takes_cache_marks: bool = False
     wants_thinking: bool = False
+    counts_logprobs: bool = False
     wants_replies: bool = False
     is_known: bool = True
     call_ids: re.Pattern[str] = call_ids.ANY
@@ -92,6 +94,7 @@ PROFILES: Mapping[str, Profile] = {
     "mistral": Profile(
         max_tokens="max_tokens",
         renamed={"seed": "random_seed"},
+        lacks=frozenset({"logprobs"}),
         omit=frozenset({"stream_options"}),
         efforts=ALL_EFFORTS,
         call_ids=call_ids.MISTRAL,
@@ -105,8 +108,10 @@ PROFILES: Mapping[str, Profile] = {
         wants_thinking=True,
     ),
     "xai": Profile(max_tokens="max_completion_tokens", efforts=_THREE | {"none"}),
-    "groq": Profile(max_tokens="max_completion_tokens", lacks=_PENALTIES, efforts=_THREE | {"none"}),
-    "together": Profile(max_tokens="max_tokens", lacks=frozenset({"parallel_tool_calls"}), efforts=_THREE),
+    "groq": Profile(max_tokens="max_completion_tokens", lacks=_PENALTIES | {"logprobs"}, efforts=_THREE | {"none"}),
+    "together": Profile(
+        max_tokens="max_tokens", lacks=frozenset({"parallel_tool_calls"}), efforts=_THREE, counts_logprobs=True
+    ),
     "fireworks": Profile(max_tokens="max_tokens", efforts=_THREE | {"none"}),
     "vllm": Profile(max_tokens="max_tokens", efforts=_THREE | {"none"}),
     "sglang": Profile(max_tokens="max_tokens", efforts=_THREE | {"none"}),

@@ -25,6 +25,7 @@ from headwater_server.domain.messages import (
 from headwater_server.providers import call_ids
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
+from headwater_server.providers.openai.logprobs import ResponsesLogprobsDecoder
 from headwater_server.providers.openai.responses_decoder import ResponsesDecoder
 from headwater_server.providers.own_data import data_object
 from headwater_server.providers.wires import bodies
@@ -37,7 +38,9 @@ _SAMPLING = {
     "max_tokens": "max_output_tokens",
     "parallel_tool_calls": "parallel_tool_calls",
     "reasoning_effort": "reasoning",
+    "logprobs": "top_logprobs",
 }
+_LOGPROBS = "message.output_text.logprobs"
 
 
 class OpenAIResponsesWire:
@@ -87,9 +90,11 @@ class OpenAIResponsesWire:
         body |= bodies.sampling(request, _SAMPLING, "Responses")
         if "reasoning" in body:
             body["reasoning"] = {"effort": body["reasoning"]}
+        if "top_logprobs" in body:
+            body["include"] = [_LOGPROBS]
         if request.tools and self._reasons(request.model):
             # Without these the model forgets at each tool call what it thought: we keep the reasoning, OpenAI does not.
-            body |= {"include": ["reasoning.encrypted_content"], "store": False}
+            body |= {"include": [*body.get("include", ()), "reasoning.encrypted_content"], "store": False}
         if request.user and self._genuine:
             body["safety_identifier"] = bodies.safety_identifier(request.user)
         if request.tools:
@@ -98,15 +103,17 @@ class OpenAIResponsesWire:
             body["tool_choice"] = _tool_choice(request.tool_choice)
         if request.response_format:
             body["text"] = {"format": _format(request.response_format)}
-        return HttpCall("/responses", bodies.merge(body, bodies.without_api(request.provider_options)))
+        body = bodies.merge(body, bodies.without_api(request.provider_options))
+        included = body.get("include")
+        return HttpCall("/responses", body, logprobs=isinstance(included, list) and _LOGPROBS in included)
 
     def _conversation(self, request: ChatRequest) -> Iterable[tuple[int, Message]]:
         """The messages with their numbers. Compatible servers may take only text as a result: llama.cpp does."""
         return enumerate(request.messages) if self._genuine else images_after_results(request.messages)
 
-    def decoder(self, content_type: str) -> ResponsesDecoder:
+    def decoder(self, content_type: str, logprobs: bool = False) -> ResponsesDecoder:
         """See Wire."""
-        return ResponsesDecoder(content_type)
+        return ResponsesLogprobsDecoder(content_type) if logprobs else ResponsesDecoder(content_type)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> HeadwaterError:
         """See Wire."""

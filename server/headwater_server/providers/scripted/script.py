@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 
 from headwater_server.domain import chunks
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta
+from headwater_server.domain.chunks import Beside, Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.logprobs import TokenKind, TokenLogprob, TopLogprob
 from headwater_server.domain.messages import ChatRequest, Role, Text, ToolResult
 from headwater_server.providers.scripted.options import ScriptedOptions, ScriptedToolCall
 from headwater_server.providers.scripted.words import count, first_words, pieces
@@ -68,7 +69,9 @@ def reply(
     finish = Finish(reason, provider_reason=reason.value, usage=_usage(request, options, reasoning, output))
     if reason is FinishReason.STOP:
         finish.stop_sequence = stopped_at
-    return _deltas(thinking, text, calls, options.chunk_size), finish
+    deltas = _deltas(thinking, text, calls, options.chunk_size)
+    asked = request.sampling.get("logprobs")
+    return (deltas if asked is None else _with_tokens(deltas, asked)), finish
 
 
 def _deltas(thinking: str, text: str, calls: list[ScriptedToolCall], size: int | None) -> Iterator[Delta]:
@@ -83,6 +86,16 @@ def _deltas(thinking: str, text: str, calls: list[ScriptedToolCall], size: int |
         yield Delta(tool_calls=[ToolCallDelta(index, id=f"call_{index}", name=call.name)])
         for piece in pieces(arguments, size or len(arguments)):
             yield Delta(tool_calls=[ToolCallDelta(index, arguments=piece)])
+
+
+def _with_tokens(deltas: Iterator[Delta], count: int) -> Iterator[Delta]:
+    """The deltas, each text as a token that is certain: a script has no choice."""
+    for delta in deltas:
+        if text := delta.content or delta.thinking:
+            kind = TokenKind.TEXT if delta.content else TokenKind.THINKING
+            top = (TopLogprob(text, 0.0, text.encode()),) if count else ()
+            delta.beside = Beside(logprobs=[TokenLogprob(text, 0.0, text.encode(), top, kind)])
+        yield delta
 
 
 def _usage(request: ChatRequest, options: ScriptedOptions, thinking: int, output: int) -> chunks.Usage | None:

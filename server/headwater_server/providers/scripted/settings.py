@@ -14,8 +14,7 @@ class ScriptedSettings(ProviderSettings):
     type: Literal["scripted"] = "scripted"
     enabled: bool = False
 
-    @property
-    def is_offered(self) -> bool:
+    def is_offered(self, *, is_configured: bool) -> bool:
         """See ProviderSettings."""
         return self.enabled
 

@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
+from headwater_server.domain.chunks import Beside, Delta, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.wires import errors, finish_words
 from headwater_server.providers.wires.beside_text.citations import Citations, read_citations
@@ -97,12 +97,12 @@ class StreamDecoder(ABC, Generic[Message]):
     def _cite(self, value: Any, event_type: str = "", block: int = 0, *, repeated: bool = False) -> Delta | None:
         """The new ones of the citations in a value; None for none."""
         new = self._citations.add(read_citations(value, block), repeated=repeated)
-        return Delta(event_type=event_type, block=block, citations=new) if new else None
+        return Delta(event_type=event_type, block=block, beside=Beside(citations=new)) if new else None
 
     def _show(self, value: Any, event_type: str = "", block: int = 0) -> None:
         """Leaves the new ones of the pictures in a value in `_more`, each for itself."""
         for image in self._images.new(value):
-            self._more.append(Delta(event_type=event_type, block=block, images=[image]))
+            self._more.append(Delta(event_type=event_type, block=block, beside=Beside(images=[image])))
 
     def _at_end(self) -> None:
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
@@ -152,7 +152,7 @@ class StreamDecoder(ABC, Generic[Message]):
                 return
             if delta is not None:
                 if not self._said:
-                    self._said = delta.citations is None or delta.is_part()
+                    self._said = _says(delta)
                 events.extend(self._joiner.join(delta))
             if self._more:
                 self._add_more(events)
@@ -162,7 +162,7 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def _add_more(self, events: list[ProviderEvent]) -> None:
         for delta in self._more:
-            self._said = self._said or delta.citations is None or delta.is_part()
+            self._said = self._said or _says(delta)
             events.extend(self._joiner.join(delta))
         self._more.clear()
 
@@ -265,6 +265,11 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
         """Ends a reply whose end mark came without a reason, if it said something."""
         if self._said:
             self._finish(FinishReason.OTHER, "", usage)
+
+
+def _says(delta: Delta) -> bool:
+    """Whether it holds a part of the reply, and not only sources or tokens."""
+    return delta.beside is None or bool(delta.beside.images) or delta.is_part()
 
 
 _PADDING = b" \t\r\n\0\xef\xbb\xbf"

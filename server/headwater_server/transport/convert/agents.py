@@ -17,6 +17,7 @@ from headwater_server.domain.limits import (
     MAX_JSON,
     MAX_LABEL_VALUE,
     MAX_LABELS,
+    MAX_LOGPROBS,
     MAX_NAME,
     MAX_OPTIONS_BYTES,
     MAX_TIMEOUT_SECONDS,
@@ -83,6 +84,7 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
         model=message.model,
         provider=message.provider,
         instructions=message.instructions,
+        instructions_cache=parse_cache(message, path, bad, "instructions_cache"),
         sampling=_sampling(message, path, bad),
         tools=tools,
         tool_choice=_tool_choice(message, tools, path, bad),
@@ -110,6 +112,11 @@ def _sampling(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolatio
         if message.max_tokens < 1:
             bad.append(FieldViolation(f"{path}.max_tokens", f"must be at least 1, is {message.max_tokens}"))
         sampling["max_tokens"] = message.max_tokens
+    if message.HasField("logprobs"):
+        if not 0 <= message.logprobs <= MAX_LOGPROBS:
+            what = f"must be 0 to {MAX_LOGPROBS}, the number of likely tokens for each place, is {message.logprobs}"
+            bad.append(FieldViolation(f"{path}.logprobs", what))
+        sampling["logprobs"] = message.logprobs
     if message.HasField("seed"):
         sampling["seed"] = message.seed
     if message.stop:
@@ -247,6 +254,7 @@ def agent_message(agent: AgentConfig) -> agent_pb2.AgentConfig:
         model=agent.model,
         provider=agent.provider,
         instructions=agent.instructions,
+        instructions_cache=cache_message(agent.instructions_cache) if agent.instructions_cache else None,
         reasoning_effort=_EFFORT + effort.upper(),
         tools=map(_tool_message, agent.tools),
         tool_choice=_choice_message(agent.tool_choice),

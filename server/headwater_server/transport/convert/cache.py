@@ -11,20 +11,24 @@ _MAX_SECONDS = 86_400.0
 
 
 def parse_cache(
-    message: agent_pb2.ChatMessage | agent_pb2.Tool, path: str, bad: list[FieldViolation]
+    message: agent_pb2.ChatMessage | agent_pb2.Tool | agent_pb2.AgentConfig,
+    path: str,
+    bad: list[FieldViolation],
+    name: str = "cache",
 ) -> CacheHint | None:
-    """The hint on a message or a tool; its mistakes are added to `bad`."""
-    if not message.HasField("cache"):
+    """The hint on a message, a tool or the instructions; its mistakes are added to `bad`."""
+    if not message.HasField(name):
         return None
-    if not message.cache.HasField("ttl"):
+    hint: agent_pb2.CacheHint = getattr(message, name)
+    if not hint.HasField("ttl"):
         return CacheHint()
     try:
-        seconds = parse_duration(message.cache.ttl)
+        seconds = parse_duration(hint.ttl)
     except ValueError as error:
-        bad.append(FieldViolation(f"{path}.cache.ttl", str(error)))
+        bad.append(FieldViolation(f"{path}.{name}.ttl", str(error)))
         return None
     if not 0 < seconds <= _MAX_SECONDS:
-        bad.append(FieldViolation(f"{path}.cache.ttl", f"must be above 0 and at most 1 day, is {seconds:g} s"))
+        bad.append(FieldViolation(f"{path}.{name}.ttl", f"must be above 0 and at most 1 day, is {seconds:g} s"))
     return CacheHint(seconds)
 
 

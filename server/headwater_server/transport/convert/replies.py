@@ -7,8 +7,18 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, FinishReason, StreamStats, ToolCallDelta, Usage
+from headwater_server.domain.chunks import (
+    Beside,
+    Chunk,
+    Delta,
+    FinalChunk,
+    FinishReason,
+    StreamStats,
+    ToolCallDelta,
+    Usage,
+)
 from headwater_server.domain.citations import Citation, SourceUnit
+from headwater_server.domain.logprobs import TokenKind, TokenLogprob
 from headwater_server.domain.messages import Image
 from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
@@ -29,6 +39,12 @@ _SOURCE_UNITS: dict[SourceUnit, agent_pb2.SourceUnit] = {
     for unit in SourceUnit
 }
 
+_TOKEN_KINDS: dict[TokenKind, agent_pb2.TokenKind] = {
+    TokenKind.TEXT: agent_pb2.TOKEN_KIND_UNSPECIFIED,
+    TokenKind.THINKING: agent_pb2.TOKEN_KIND_THINKING,
+    TokenKind.REFUSAL: agent_pb2.TOKEN_KIND_REFUSAL,
+}
+
 
 def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     """A chunk as a message; a field that says nothing is not set."""
@@ -42,8 +58,10 @@ def stream_chunk(chunk: Chunk) -> agent_pb2.StreamChunk:
     if delta.block:
         message.block_index = delta.block
     rarer = delta.thinking or delta.tool_calls or delta.refusal or delta.thinking_signature or delta.redacted_thinking
-    if rarer or delta.citations or delta.images:
+    if rarer:
         _add_rarer(message, delta)
+    if delta.beside is not None:
+        _add_beside(message, delta.beside)
     return message
 
 
@@ -54,10 +72,12 @@ def _add_rarer(message: agent_pb2.StreamChunk, delta: Delta) -> None:
     message.refusal = delta.refusal
     if delta.tool_calls:
         message.tool_call_deltas.extend(_tool_call_delta(call) for call in delta.tool_calls)
-    if delta.images:
-        message.images.extend(_image(image) for image in delta.images)
-    if delta.citations:
-        message.citations.extend(_citation(citation) for citation in delta.citations)
+
+
+def _add_beside(message: agent_pb2.StreamChunk, beside: Beside) -> None:
+    message.images.extend(_image(image) for image in beside.images)
+    message.citations.extend(_citation(citation) for citation in beside.citations)
+    message.logprobs.extend(map(_token, beside.logprobs))
 
 
 def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
@@ -114,6 +134,7 @@ def run_response(
         message=chat_message(final.message) if final.message else None,
         images=map(_image, reply.images),
         citations=map(_citation, finish.citations),
+        logprobs=map(_token, reply.logprobs),
     )
 
 
@@ -175,6 +196,18 @@ def _citation(citation: Citation) -> agent_pb2.Citation:
         source_range=agent_pb2.SourceRange(unit=_SOURCE_UNITS[part.unit], start=part.start, end=part.end)
         if part is not None
         else None,
+    )
+
+
+def _token(token: TokenLogprob) -> agent_pb2.TokenLogprob:
+    return agent_pb2.TokenLogprob(
+        token=token.token,
+        logprob=token.logprob,
+        token_bytes=token.token_bytes,
+        top_logprobs=[
+            agent_pb2.TopLogprob(token=t.token, logprob=t.logprob, token_bytes=t.token_bytes) for t in token.top
+        ],
+        kind=_TOKEN_KINDS[token.kind],
     )
 
 

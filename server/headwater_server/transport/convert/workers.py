@@ -24,13 +24,15 @@ MAX_HANDLERS = 1_000
 MAX_CONCURRENCY = 10_000
 MAX_HELD_TASKS = 20_000
 MAX_CHUNK_CHARACTERS = 64 * 1024
+MAX_POSITION = 2_000_000_000
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_PROGRESS_BYTES = 64 * 1024
 MAX_REASON = 1_000
 MAX_FEATURES = 100
 MAX_FEATURE_CHARACTERS = 64
 
-FEATURES = frozenset({"drain", "waiting", "progress"})
+CHUNK_ACKS = "chunk_acks"
+FEATURES = frozenset({"drain", "waiting", "progress", CHUNK_ACKS})
 """Optional parts of the protocol that this server knows."""
 
 
@@ -131,12 +133,16 @@ def check_progress(message: worker_service_pb2.TaskProgress) -> None:
 
 
 def check_chunk(message: worker_service_pb2.TaskChunk) -> None:
-    """Raises HeadwaterError (INVALID_REQUEST) for a chunk that is too long."""
+    """Raises HeadwaterError (INVALID_REQUEST) for a chunk that is too long, or whose position cannot be."""
     bad = [
         FieldViolation(f"chunk.{name}", f"has more than {MAX_CHUNK_CHARACTERS} characters; send it in pieces")
         for name in ("content", "thinking")
         if len(getattr(message, name)) > MAX_CHUNK_CHARACTERS
     ]
+    if len(message.task_id) > MAX_NAME:
+        bad.append(FieldViolation("chunk.task_id", f"must have at most {MAX_NAME} characters"))
+    if not 0 <= message.position <= MAX_POSITION:
+        bad.append(FieldViolation("chunk.position", f"must be 0 to {MAX_POSITION}"))
     if bad:
         raise invalid_request(bad)
 

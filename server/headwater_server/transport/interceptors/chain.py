@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import grpc
 
+from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.interceptors.call_log import CallLog
 from headwater_server.transport.interceptors.decoding import Decoding
 from headwater_server.transport.interceptors.status_mapping import StatusMapping
 
 
-def interceptors() -> tuple[grpc.aio.ServerInterceptor, ...]:
-    """Makes the interceptors of one server, outermost first."""
+def interceptors(most_request_bytes: int = DEFAULT_BYTES) -> tuple[grpc.aio.ServerInterceptor, ...]:
+    """Makes the interceptors of one server, outermost first.
+
+    Args:
+        most_request_bytes: that the requests of all running calls may have together.
+    """
     return (
         CallLog(),
         StatusMapping(),  # the interceptors after it may raise HeadwaterError, as handlers do
-        Decoding(),
+        Decoding(most_request_bytes),
     )

@@ -6,14 +6,21 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
-from headwater_server.transport.handlers import Handler, decoding
+from headwater_server.transport.handlers import Handler, reading
+from headwater_server.transport.incoming.budget import RequestBudget
+from headwater_server.transport.incoming.reader import RequestReader
 
 
 class Decoding(grpc.aio.ServerInterceptor):
-    """Reads the requests of every call of one server; it keeps the handlers by the paths of their methods."""
+    """Reads the requests of every call of one server; it keeps the handlers by the paths of their methods.
 
-    def __init__(self) -> None:
-        self._decoding: dict[str, Handler] = {}
+    Args:
+        most_bytes: that the requests of all running calls may have together.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._budget = RequestBudget(most_bytes)
+        self._reading: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -25,4 +32,8 @@ class Decoding(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         path = handler_call_details.method
-        return self._decoding.get(path) or self._decoding.setdefault(path, decoding(handler))
+        known = self._reading.get(path)
+        if known is None:
+            reader = RequestReader(path, handler.request_deserializer)
+            known = self._reading[path] = reading(handler, reader, self._budget)
+        return known

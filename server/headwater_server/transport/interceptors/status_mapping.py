@@ -26,7 +26,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
-from headwater_server.transport.status import abort, abort_alike
+from headwater_server.transport.status import end, end_alike
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 
 log = structlog.get_logger("headwater.rpc")
@@ -43,30 +43,34 @@ class StatusMapping(Interceptor):
             try:
                 return await behaviour(request, context)
             except HeadwaterError as error:
-                await _abort(context, name, error)
-                raise  # abort raises; this says so to the type checker
+                _end(context, name, error)
             except grpc.aio.AioRpcError as error:
-                await abort_alike(context, error)
-                raise
+                end_alike(context, error)
             except grpc.aio.InternalError:
                 raise asyncio.CancelledError from None
-            except grpc.aio.AbortError:
-                raise  # the handler has ended the call itself, as health does
-            except Exception as error:
+            except grpc.aio.AbortError as error:  # the handler has ended the call itself, as health does
+                _forget(error)
+            except Exception as error:  # noqa: BLE001  its call ends with INTERNAL, and the log says why
                 if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
-                    await _abort(context, name, _journal_unavailable())
-                log.error("fault", rpc=name, **fault_facts(error))
-                await abort(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
-                raise
+                    _end(context, name, _journal_unavailable())
+                else:
+                    log.error("fault", rpc=name, **fault_facts(error))
+                    end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+            return None  # gRPC sends the status
 
         return mapped
 
 
-async def _abort(context: Context, name: str, error: HeadwaterError) -> None:
+def _end(context: Context, name: str, error: HeadwaterError) -> None:
     if error.reason is Reason.INTERNAL:
         log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
     structlog.contextvars.bind_contextvars(**_facts(error))
-    await abort(context, error)
+    end(context, error)
+
+
+def _forget(error: grpc.aio.AbortError) -> None:
+    """Frees the frames of the handler: gRPC keeps the exception with the call, and raises it again."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 def _journal_unavailable() -> HeadwaterError:

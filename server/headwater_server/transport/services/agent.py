@@ -83,6 +83,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         """Writes a reply chunk by chunk."""
         _log_asked(request.agent.model)
         parsed = self._parsed(parse_stream_request, request, context)
+        del request  # it may have 32 MiB, and a reply can take minutes
         async with self._accept(parsed) as accepted:
             stream = accepted.stream
             chunk = await self._first(stream, context)
@@ -100,6 +101,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         """Answers with the whole reply."""
         _log_asked(request.agent.model)
         parsed = self._parsed(parse_run_request, request, context)
+        del request
         async with self._accept(parsed, whole=True) as accepted:
             reply = ReplyAccumulator()
             chunk = await self._first(accepted.stream, context)

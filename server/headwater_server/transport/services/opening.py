@@ -96,7 +96,8 @@ def _check_headers(request: ParsedRequest, provider: str, terms: ProviderTerms) 
 
 def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
     agent = request.agent
-    instructions = (Message(Role.SYSTEM, (Text(agent.instructions),)),) if agent.instructions else ()
+    system = Message(Role.SYSTEM, (Text(agent.instructions),), agent.instructions_cache)
+    instructions = (system,) if agent.instructions else ()
     return ChatRequest(
         model=route.model,
         messages=(*instructions, *request.messages),

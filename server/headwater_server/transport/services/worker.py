@@ -27,6 +27,7 @@ from headwater_server.domain.limits import MAX_NAME
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
 from headwater_server.transport.handlers import Context
+from headwater_server.transport.services.chunk_acks import ChunkAcks
 from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.session import WorkerSession
@@ -41,6 +42,7 @@ RECONNECT_AFTER_SECONDS = 0.5
 RememberHandlers = Callable[[str, Collection[str]], Awaitable[None]]
 AllResumed = Callable[[], Awaitable[None]]
 Requests = AsyncIterator[worker_service_pb2.AttachRequest]
+Ack = worker_service_pb2.TaskResultAck | worker_service_pb2.TaskChunkAck
 
 log = structlog.get_logger("headwater.workers")
 
@@ -49,7 +51,7 @@ class _Outbox:
     """The messages that wait to be written to one worker, in order."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[tuple[str, str], ToWorker | worker_service_pb2.TaskResultAck] = OrderedDict()
+        self._waiting: OrderedDict[tuple[str, str], ToWorker | Ack] = OrderedDict()
         self._acks = 0
         self._last_acks = False
         self._changed = asyncio.Event()
@@ -62,11 +64,12 @@ class _Outbox:
         self._waiting[type(message).__name__, message.task_id] = message
         self._changed.set()
 
-    async def acknowledge(self, task_id: str, accepted: bool) -> None:
+    async def acknowledge(self, ack: Ack) -> None:
         """Waits while too many acknowledgements wait."""
         await self._room.wait()
-        self._acks += ("Ack", task_id) not in self._waiting
-        self._waiting["Ack", task_id] = worker_service_pb2.TaskResultAck(task_id=task_id, accepted=accepted)
+        key = type(ack).__name__, ack.task_id
+        self._acks += key not in self._waiting
+        self._waiting[key] = ack
         if self._acks >= MAX_WAITING_ACKS:
             self._room.clear()
         self._changed.set()
@@ -76,7 +79,7 @@ class _Outbox:
         self._last_acks = True
         self._changed.set()
 
-    async def next(self) -> ToWorker | worker_service_pb2.TaskResultAck | None:
+    async def next(self) -> ToWorker | Ack | None:
         """The oldest message; None after the last one."""
         while True:
             while not self._waiting:
@@ -84,11 +87,12 @@ class _Outbox:
                     return None
                 self._changed.clear()
                 await self._changed.wait()
-            (kind, _), message = self._waiting.popitem(last=False)
-            if kind == "Ack":
+            _, message = self._waiting.popitem(last=False)
+            is_ack = isinstance(message, Ack)
+            if is_ack:
                 self._acks -= 1
                 self._room.set()
-            if kind == "Ack" or not self._last_acks:
+            if is_ack or not self._last_acks:
                 return message
 
 
@@ -134,7 +138,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             outbox.send,
         )
         try:
-            await self._serve(requests, context, session, outbox, self._registered(registration, session))
+            acks = ChunkAcks(outbox.acknowledge) if worker_messages.CHUNK_ACKS in registration.features else None
+            await self._serve(requests, context, session, outbox, acks, self._registered(registration, session))
         finally:
             session.disconnected()
 
@@ -176,9 +181,10 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         context: Context,
         session: WorkerSession,
         outbox: _Outbox,
+        acks: ChunkAcks | None,
         registered: worker_service_pb2.AttachResponse,
     ) -> None:
-        reading = asyncio.ensure_future(_read(requests, session, outbox))
+        reading = asyncio.ensure_future(_read(requests, session, outbox, acks))
         writing = asyncio.ensure_future(_write(context, registered, session, outbox))
         draining = asyncio.ensure_future(self._draining.wait())
         replaced = asyncio.ensure_future(session.replaced.wait())
@@ -211,14 +217,18 @@ async def _end(*waiters: asyncio.Future[Any]) -> None:
     await asyncio.gather(*waiters, return_exceptions=True)
 
 
-async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> None:
-    """Takes what the worker says, until it has said all."""
+async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox, acks: ChunkAcks | None) -> None:
+    """Takes what the worker says, until it has said all. `acks`: None when the worker counts no positions."""
     async for message in requests:
         session.heard()
         match message.WhichOneof("kind"):
             case "chunk":
-                worker_messages.check_chunk(message.chunk)
-                await session.chunk(message.chunk.task_id, message.chunk.content, message.chunk.thinking)
+                chunk = message.chunk
+                worker_messages.check_chunk(chunk)
+                if acks is None or not chunk.HasField("position"):
+                    await session.chunk(chunk.task_id, chunk.content, chunk.thinking)
+                elif await session.chunk(chunk.task_id, chunk.content, chunk.thinking, chunk.position):
+                    await acks.arrived(chunk)
             case "result":
                 task_id = message.result.task_id
                 if not 1 <= len(task_id) <= MAX_NAME:
@@ -228,7 +238,7 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox) -> 
                     accepted = await session.handed_back(task_id, outcome)
                 else:
                     accepted = session.result(task_id, outcome)
-                await outbox.acknowledge(task_id, accepted)
+                await outbox.acknowledge(worker_service_pb2.TaskResultAck(task_id=task_id, accepted=accepted))
             case "capacity":
                 session.capacity(worker_messages.parse_capacity(message.capacity))
             case "waiting":
@@ -264,6 +274,8 @@ async def _write(
                 await _put(context, worker_service_pb2.AttachResponse(cancellation=cancellation))
             case worker_service_pb2.TaskResultAck() as ack:
                 await _put(context, worker_service_pb2.AttachResponse(ack=ack))
+            case worker_service_pb2.TaskChunkAck() as chunk_ack:
+                await _put(context, worker_service_pb2.AttachResponse(chunk_ack=chunk_ack))
 
 
 async def _put(context: Context, message: worker_service_pb2.AttachResponse) -> None:

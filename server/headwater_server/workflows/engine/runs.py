@@ -50,6 +50,7 @@ from headwater_server.workflows.journal.base import (
     JournalError,
     RunInfo,
     RunSummary,
+    StoredRun,
 )
 
 T = TypeVar("T")
@@ -91,8 +92,7 @@ class Runs:
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._active: dict[str, _Active] = {}
-        self._activating = asyncio.Lock()
-        self._begun: set[asyncio.Task[Any]] = set()  # finish although their callers have left
+        self._changing: dict[str, asyncio.Task[Any]] = {}  # work on runs, by id; see `_alone`
         self._draining = False
         self._left = LeftRuns(journal, self._resume_left, clock)
         self._pruning: asyncio.Task[None] | None = None
@@ -111,7 +111,11 @@ class Runs:
         await self._left.all_resumed()
 
     async def _resume_left(self, run_id: str) -> None:
-        await self._whole(self._activate(run_id, left=True))
+        async def resume() -> None:
+            if run_id in self._left:  # else a call has resumed it meanwhile
+                await self._activate(run_id)
+
+        await self._alone(run_id, resume)
 
     async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
         """Every mistake of a definition, and the handlers that no worker has ever registered."""
@@ -151,13 +155,13 @@ class Runs:
             origin=request.origin,
         )
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
-        try:
-            await self._whole(self._create(info, state, unknown))
-        except KeyError:  # the same request came twice at once
-            if found := await self._find(request):
-                return found
-            raise
-        return info.run_id
+        while True:
+            try:
+                await self._alone(info.run_id, lambda: self._create(info, state, unknown))
+                return info.run_id
+            except KeyError:  # the same request came twice at once
+                if found := await self._find(request):
+                    return found  # else its run is deleted already, and the id is free
 
     async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str]) -> None:
         events = [RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name)]
@@ -173,11 +177,15 @@ class Runs:
                 raise
         self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock))
 
-    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Finishes some work although its caller leaves: a run that is stored as running must be driven."""
-        task = asyncio.create_task(work)
-        self._begun.add(task)
-        task.add_done_callback(self._begun.discard)
+    async def _alone(self, run_id: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Does some work on a run when earlier work on it has ended, and finishes it although its caller leaves.
+
+        So a run that is stored as running is driven, and no two calls change a run at once.
+        """
+        while (earlier := self._changing.get(run_id)) is not None:
+            await asyncio.wait([earlier])
+        task = self._changing[run_id] = asyncio.create_task(work())
+        task.add_done_callback(lambda _: self._changing.pop(run_id))
         return await asyncio.shield(task)
 
     async def _find(self, request: StartRequest) -> str:
@@ -199,42 +207,48 @@ class Runs:
 
         Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
         """
-        await self._left.resume(run_id)
-        stored = None if run_id in self._active else await self._journal.load(run_id)
-        active = self._active.get(run_id)  # it may have been resumed meanwhile
-        if active is None:
-            if stored is None:
-                raise run_not_found(run_id)
-            entries = await self._journal.events(run_id, after)
-            for event in replay(entries, after):
-                yield event
-            finished = bool(entries) and entries[-1].event.type is EventType.RUN_FINISHED
-            has_ended = finished or stored.state.status is not RunStatus.RUNNING
-        else:
-            async with aclosing(active.log.watch(after)) as events:
+        run = await self._look_up(run_id)
+        if isinstance(run, _Active):
+            async with aclosing(run.log.watch(after)) as events:
                 async for event in events:
                     yield event
-            has_ended = active.state.status is not RunStatus.RUNNING
-        if not has_ended:
+        else:
+            for event in replay(await self._journal.events(run_id, after), after):
+                yield event
+        if run.state.status is RunStatus.RUNNING:
             raise draining() if self._draining else run_broken(run_id)
 
     async def get_run(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""
-        active = await self._running(run_id)
-        if active is not None:
-            return RunView(active.info, active.state, active.log.sequence, 0.0)
-        stored = await self._journal.load(run_id)
-        if stored is None:
-            raise run_not_found(run_id)
-        return RunView(stored.info, stored.state, stored.sequence, stored.ended)
+        run = await self._look_up(run_id)
+        if isinstance(run, _Active):
+            return RunView(run.info, run.state, run.log.sequence, 0.0)
+        return RunView(run.info, run.state, run.sequence, run.ended)
 
-    async def _running(self, run_id: str) -> _Active | None:
-        """The run if it is active. Waits for the end of one whose last event is already visible."""
-        active = self._active.get(run_id)
-        if active is not None and active.state.status is not RunStatus.RUNNING:
-            await asyncio.wait([active.task])
+    async def _look_up(self, run_id: str) -> _Active | StoredRun:
+        """A run that is active, or as the journal has it: then it has ended, or this process has left it.
+
+        Waits for what changes it at the moment: it is created or resumed, or its last event is visible already.
+        Raises HeadwaterError (RUN_NOT_FOUND).
+        """
+        await self._left.resume(run_id)
+        left = False
+        while True:
             active = self._active.get(run_id)
-        return active
+            if active is not None and active.state.status is RunStatus.RUNNING:
+                return active
+            change = active.task if active is not None else self._changing.get(run_id)
+            if change is not None:
+                await asyncio.wait([change])
+                continue
+            stored = await self._journal.load(run_id)
+            if run_id in self._active or run_id in self._changing:
+                continue
+            if stored is None:
+                raise run_not_found(run_id)
+            if left or stored.state.status is not RunStatus.RUNNING:
+                return stored
+            left = True  # unless it has run and ended while it was loaded: the second time that shows
 
     async def list_runs(
         self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
@@ -244,14 +258,14 @@ class Runs:
 
     async def cancel_run(self, run_id: str) -> None:
         """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
-        is_left = run_id not in self._active and (await self.get_run(run_id)).state.status is RunStatus.RUNNING
-        if is_left and not self._draining:
-            await self._whole(self._activate(run_id, cancel=True))
-        active = self._active.get(run_id)
-        if active is not None:
-            active.scheduler.cancel()
-            await asyncio.wait([active.task])
-        status = (await self.get_run(run_id)).state.status
+        run = await self._look_up(run_id)
+        if not isinstance(run, _Active) and run.state.status is RunStatus.RUNNING and not self._draining:
+            run = await self._alone(run_id, lambda: self._activate(run_id, cancel=True))
+        if isinstance(run, _Active):
+            run.scheduler.cancel()
+            await asyncio.wait([run.task])
+        # Its own state, not that of a later call that has resumed it meanwhile.
+        status = run.state.status
         if status is RunStatus.RUNNING:
             raise draining() if self._draining else run_broken(run_id)
         if status is not RunStatus.CANCELLED:
@@ -268,49 +282,59 @@ class Runs:
         if run_id not in self._active:
             if self._draining:
                 raise draining()
-            await self._whole(self._activate(run_id))
+            await self._alone(run_id, lambda: self._activate(run_id))
         return view.sequence
 
     async def delete_run(self, run_id: str) -> None:
         """Removes a run that has ended. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
-        async with self._activating:
-            view = await self.get_run(run_id)
-            if view.state.status is RunStatus.RUNNING:
-                raise run_state_error(run_id, "the run has not ended; cancel it first")
-            await self._journal.delete(run_id)
+        await self._look_up(run_id)
+        await self._alone(run_id, lambda: self._delete(run_id))
 
-    async def _activate(self, run_id: str, *, cancel: bool = False, left: bool = False) -> None:
-        """Makes a run of the journal active that no task drives; with `cancel` only to end it.
+    async def _delete(self, run_id: str) -> None:
+        stored = await self._journal.load(run_id)
+        if stored is None:
+            raise run_not_found(run_id)
+        if run_id in self._active or stored.state.status is RunStatus.RUNNING:
+            raise run_state_error(run_id, "the run has not ended; cancel it first")
+        await self._journal.delete(run_id)
 
-        With `left` only if it still waits to be resumed: a caller may have cancelled it meanwhile.
-        """
-        async with self._activating:
-            if left and run_id not in self._left:
-                return
-            stored = await self._journal.load(run_id)
-            if run_id in self._active:
-                return
-            if stored is None:
-                raise run_not_found(run_id)
-            if stored.state.status is RunStatus.COMPLETED:  # meanwhile
-                raise run_completed(run_id)
-            entries = await self._journal.events(run_id, 0)
-            run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
+    async def _activate(self, run_id: str, *, cancel: bool = False) -> _Active:
+        """Makes a run of the journal active that no task drives; with `cancel` only to end it. Only within `_alone`."""
+        active = self._active.get(run_id)
+        if active is not None and active.state.status is not RunStatus.RUNNING:
+            await asyncio.wait([active.task])
+            active = None
+        if active is not None:
+            return active
+        stored = await self._journal.load(run_id)
+        if stored is None:
+            raise run_not_found(run_id)
+        if stored.state.status is RunStatus.COMPLETED:  # meanwhile
+            raise run_completed(run_id)
+        entries = await self._journal.events(run_id, 0)
+        run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
+        try:
             await run_log.record(prepare_resume(stored.info.workflow, stored.state))
-            self._drive(stored.info, stored.state, run_log)
-            self._left.note_active(run_id)
-            if cancel:
-                self._active[run_id].scheduler.cancel()
+        except JournalError as error:
+            if isinstance(error.__cause__, KeyError):  # so old that it was removed meanwhile
+                raise run_not_found(run_id) from error
+            raise
+        active = self._drive(stored.info, stored.state, run_log)
+        self._left.note_active(run_id)
+        if cancel:
+            active.scheduler.cancel()
+        return active
 
-    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> None:
+    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> _Active:
         asker = Asker()
         execute = self._runner.bind(info, state, run_log, asker)
         decide = partial(self._expressions.decide, asker)
         scheduler = Scheduler(info.workflow, state, execute, run_log.record, decide, _spread)
         task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
-        self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
+        active = self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
         if self._draining:
             scheduler.stop()
+        return active
 
     async def _run(self, info: RunInfo, scheduler: Scheduler) -> None:
         run_id = info.run_id
@@ -343,8 +367,8 @@ class Runs:
             self._pruning.cancel()
             await asyncio.wait([self._pruning])
         await self._left.close()
-        if self._begun:
-            await asyncio.wait(self._begun)
+        if self._changing:
+            await asyncio.wait(self._changing.values())
         await self.drain(0)
 
 

@@ -51,21 +51,40 @@ class WorkerSession:
             text = f"step `{step}` waits for run {run_id} on its own queue `{attempt.queue}` and gives its place back"
             await self._report(attempt, attempt.reports.warning(text))
 
-    async def chunk(self, task_id: str, content: str, thinking: str) -> None:
-        """Passes on output of a task; drops that of an unwanted one."""
-        attempt = self._worker.tasks.get(task_id) if self._is_current else None
+    async def chunk(self, task_id: str, content: str, thinking: str, position: int | None = None) -> bool:
+        """Passes on output of a task; drops that of an unwanted one, and what has come before.
+
+        Args:
+            task_id: the task.
+            content: text to append.
+            thinking: thinking to append.
+            position: characters that the task has said before; None: the worker does not count them.
+
+        Returns whether it has arrived. It has not when the worker has connected again: it sends it again there.
+        """
+        if not self._is_current:
+            return False
+        attempt = self._worker.tasks.get(task_id)
         if attempt is None:
-            return
+            return True
         attempt.spoke = True
+        if position is not None:
+            if position < attempt.said:
+                return True
+            # Before the wait below: meanwhile another connection may bring the same chunk again.
+            attempt.said = position + len(content) + len(thinking)
         if not attempt.outcome.done():
             await self._report(attempt, attempt.reports.chunk(content, thinking))
+        return True
 
     def progress(self, task_id: str, progress: str) -> None:
         """Notes how far a task is; nothing of an unwanted one."""
         attempt = self._worker.tasks.get(task_id) if self._is_current else None
         if attempt is not None and not attempt.outcome.done():
             attempt.spoke = True
-            attempt.reports.progress(progress)
+            if progress != attempt.progress:  # a worker sends it again after a reconnect
+                attempt.progress = progress
+                attempt.reports.progress(progress)
 
     async def _report(self, attempt: Attempt, report: Awaitable[None]) -> None:
         """Tells the run something, during which the worker's silence does not count."""

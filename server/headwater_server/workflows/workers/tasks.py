@@ -111,6 +111,8 @@ class Attempt:
         held_back: the journal says that it waits, so its worker does not get it yet.
         was_sent: its worker may have got it.
         spoke: whether it has had output.
+        said: characters of its output that have arrived, as its worker counts them.
+        progress: the last that arrived.
         waits: it waits for another run, and takes no place of its worker.
         waited_for: the runs that it has waited for, of each of which the run was warned.
         assigned: is done when a worker has it.
@@ -122,8 +124,10 @@ class Attempt:
         "id",
         "number",
         "outcome",
+        "progress",
         "queue",
         "reports",
+        "said",
         "spoke",
         "task",
         "waited_for",
@@ -145,6 +149,8 @@ class Attempt:
         self.held_back = False
         self.was_sent = False
         self.spoke = False
+        self.said = 0
+        self.progress = ""
         self.assigned: asyncio.Future[None] = loop.create_future()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
 

@@ -94,8 +94,9 @@ def test_the_contract_says_which_failures_can_pass() -> None:
         ("SERVER_DRAINING", Code.UNAVAILABLE, ServerUnavailableError),
         ("JOURNAL_UNAVAILABLE", Code.UNAVAILABLE, ServerUnavailableError),
         ("INTERNAL", Code.INTERNAL, HeadwaterError),
-        # Reasons that only a newer server has.
         ("SERVER_OVERLOADED", Code.RESOURCE_EXHAUSTED, ServerOverloadedError),
+        # Reasons that only a newer server has.
+        ("CALLER_LIMITED", Code.RESOURCE_EXHAUSTED, ServerOverloadedError),
         ("CALLER_UNAUTHENTICATED", Code.UNAUTHENTICATED, AuthenticationError),
         ("CALLER_FORBIDDEN", Code.PERMISSION_DENIED, AuthenticationError),
         ("STREAM_EXPIRED", Code.OUT_OF_RANGE, StreamExpiredError),

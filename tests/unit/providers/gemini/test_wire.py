@@ -106,6 +106,15 @@ def test_sampling_parameters_have_googles_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "sent"), [(0, {"responseLogprobs": True}), (3, {"responseLogprobs": True, "logprobs": 3})]
+)
+def test_log_probabilities_and_how_many_likely_tokens(count: int, sent: dict[str, Any]) -> None:
+    assert config("gemini-2.0-flash", logprobs=count) == sent
+    assert WIRE.call(ask(sampling={"logprobs": count})).logprobs
+    assert not WIRE.call(ask()).logprobs
+
+
+@pytest.mark.parametrize(
     ("model", "effort", "thinking"),
     [
         ("gemini-2.0-flash", "", None),

@@ -12,7 +12,8 @@ from headwater_server.domain.chunks import Delta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.credentials.base import KeyHeader, StaticKey
-from headwater_server.providers.http.client import HttpClient, body_reader
+from headwater_server.providers.http.body import body_reader
+from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.http.site import Site

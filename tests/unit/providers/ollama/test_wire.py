@@ -61,7 +61,7 @@ def test_sampling_parameters_are_options_of_the_model() -> None:
         "stop": ("a",),
         "seed": 7,
     }
-    assert WIRE.supported_params("any") == {*sampling, "reasoning_effort"}
+    assert WIRE.supported_params("any") == {*sampling, "reasoning_effort", "logprobs"}
     assert WIRE.supported_params("any") == set(SAMPLING_PARAMS) - {"parallel_tool_calls"}
     assert WIRE.call(ask(sampling=sampling)).body["options"] == {
         "temperature": 0.0,
@@ -72,6 +72,15 @@ def test_sampling_parameters_are_options_of_the_model() -> None:
         "stop": ["a"],
         "seed": 7,
     }
+
+
+@pytest.mark.parametrize(("count", "sent"), [(0, {"logprobs": True}), (3, {"logprobs": True, "top_logprobs": 3})])
+def test_log_probabilities_stand_beside_the_models_parameters(count: int, sent: dict[str, Any]) -> None:
+    call = WIRE.call(ask(sampling={"logprobs": count}))
+    assert {name: call.body[name] for name in call.body if "logprobs" in name} == sent
+    assert "options" not in call.body
+    assert call.logprobs
+    assert not WIRE.call(ask()).logprobs
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
 )
 from headwater_server.providers.openai.chat import OpenAIChatWire
-from headwater_server.providers.openai.profiles import Profile
+from headwater_server.providers.openai.profiles import PROFILES, Profile
 from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import (
     BARE_TOOL,
@@ -73,7 +73,7 @@ def test_sampling_parameters_are_sent_as_they_were_set() -> None:
         "seed": 7,
         "parallel_tool_calls": False,
     }
-    assert set(sampling) == set(SAMPLING_PARAMS) - {"reasoning_effort"}
+    assert set(sampling) == set(SAMPLING_PARAMS) - {"reasoning_effort", "logprobs"}
     sent = body(ask(sampling=sampling))
     assert {name: sent[name] for name in sampling} == sampling
 
@@ -97,6 +97,25 @@ def test_only_a_reasoning_model_of_openai_takes_an_effort() -> None:
     assert OPENAI.efforts("gpt-4o") == WIRE.efforts("gpt-5") == frozenset()
     request = ask(model="gpt-5", sampling={"reasoning_effort": "minimal"})
     assert OPENAI.call(request).body["reasoning_effort"] == "minimal"
+
+
+@pytest.mark.parametrize(("count", "sent"), [(0, {"logprobs": True}), (3, {"logprobs": True, "top_logprobs": 3})])
+def test_log_probabilities_and_how_many_likely_tokens(count: int, sent: dict[str, Any]) -> None:
+    call = WIRE.call(ask(sampling={"logprobs": count}))
+    assert {name: call.body[name] for name in call.body if "logprobs" in name} == sent
+    assert call.logprobs
+
+
+@pytest.mark.parametrize(("count", "sent"), [(0, 1), (3, 3)])
+def test_a_service_that_counts_likely_tokens_gets_their_number(count: int, sent: int) -> None:
+    body = OpenAIChatWire(genuine=False, profile=PROFILES["together"]).call(ask(sampling={"logprobs": count})).body
+    assert body["logprobs"] == sent
+    assert "top_logprobs" not in body
+
+
+def test_whether_log_probabilities_are_asked_for_is_seen_in_the_request_as_it_is_sent() -> None:
+    assert not WIRE.call(ask()).logprobs
+    assert WIRE.call(ask(provider_options={"logprobs": True})).logprobs
 
 
 @pytest.mark.parametrize("parallel", [True, False])

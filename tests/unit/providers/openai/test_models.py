@@ -47,8 +47,8 @@ def test_o3_and_o4_mini_take_no_stop_sequences() -> None:
     ("model", "refused"),
     [
         ("gpt-4o", {"reasoning_effort"}),
-        ("gpt-5", {"temperature", "top_p", "frequency_penalty", "presence_penalty"}),
-        ("o1", {"temperature", "top_p", "frequency_penalty", "presence_penalty", "parallel_tool_calls"}),
+        ("gpt-5", {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logprobs"}),
+        ("o1", {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logprobs", "parallel_tool_calls"}),
     ],
 )
 def test_the_parameters_that_a_model_refuses(model: str, refused: set[str]) -> None:

@@ -76,7 +76,7 @@ def test_a_parameter_that_responses_does_not_have_is_refused_by_name(name: str) 
 
 
 def test_which_parameters_a_model_takes() -> None:
-    sampling = {"max_tokens", "temperature", "top_p", "parallel_tool_calls"}
+    sampling = {"max_tokens", "temperature", "top_p", "parallel_tool_calls", "logprobs"}
     assert OPENAI.supported_params("gpt-6-sol") == {"max_tokens", "parallel_tool_calls", "reasoning_effort"}
     assert OPENAI.supported_params("gpt-4.1") == sampling
     assert WIRE.supported_params("gpt-6-sol") == sampling
@@ -87,6 +87,19 @@ def test_an_effort_is_a_field_of_reasoning() -> None:
     assert OPENAI.efforts("gpt-4.1") == WIRE.efforts("gpt-6-sol") == frozenset()
     request = ask(model="gpt-6-sol", sampling={"reasoning_effort": "low"})
     assert OPENAI.call(request).body["reasoning"] == {"effort": "low"}
+
+
+def test_log_probabilities_are_included() -> None:
+    call = WIRE.call(ask(sampling={"logprobs": 3}))
+    assert (call.body["include"], call.body["top_logprobs"]) == (["message.output_text.logprobs"], 3)
+    assert call.logprobs
+    assert not WIRE.call(ask()).logprobs
+
+
+def test_log_probabilities_and_reasoning_are_included_together() -> None:
+    door = OpenAIResponsesWire(genuine=False, hosts_openai=True)
+    sent = door.call(ask(model="gpt-5", tools=(BARE_TOOL,), sampling={"logprobs": 0})).body
+    assert sent["include"] == ["message.output_text.logprobs", "reasoning.encrypted_content"]
 
 
 def test_whether_several_calls_may_come_at_once() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.logprobs import TokenKind
 from headwater_server.domain.messages import (
     SAMPLING_PARAMS,
     ChatRequest,
@@ -62,6 +63,19 @@ async def failing(request: ChatRequest) -> tuple[int, HeadwaterError]:
 
 def text(deltas: list[Delta]) -> str:
     return "".join(delta.content for delta in deltas)
+
+
+@pytest.mark.parametrize(("count", "likely"), [(0, 0), (5, 1)])
+async def test_a_script_is_certain_of_its_tokens(count: int, likely: int) -> None:
+    deltas, _ = await reply(ask(text="Hé there", thinking="Hm", sampling={"logprobs": count}))
+    tokens = [token for delta in deltas if delta.beside for token in delta.beside.logprobs]
+    assert [(token.token, token.logprob, token.token_bytes.decode()) for token in tokens] == [
+        ("Hm", 0.0, "Hm"),
+        ("Hé", 0.0, "Hé"),
+        (" there", 0.0, " there"),
+    ]
+    assert [token.kind for token in tokens] == [TokenKind.THINKING, TokenKind.TEXT, TokenKind.TEXT]
+    assert [len(token.top) for token in tokens] == [likely] * 3
 
 
 async def test_the_short_reply_says_that_it_is_scripted_and_repeats_the_prompt_word_by_word() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from headwater.v1 import agent_pb2
-from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
+from headwater_server.domain.chunks import Beside, Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
 from headwater_server.domain.citations import Citation, SourceRange, SourceUnit
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.transport.convert import replies
@@ -31,7 +31,7 @@ END = FinalChunk(1, 0, Finish(FinishReason.STOP, citations=[FULL, PLAIN]), Strea
 
 
 def test_a_chunk_has_the_citations_that_came_with_it() -> None:
-    message = replies.stream_chunk(Chunk(1, 0, Delta(content="Hi", citations=[FULL, PLAIN])))
+    message = replies.stream_chunk(Chunk(1, 0, Delta(content="Hi", beside=Beside(citations=[FULL, PLAIN]))))
     assert (message.content, list(message.citations)) == ("Hi", SENT)
 
 
@@ -46,5 +46,5 @@ def test_a_whole_reply_has_all() -> None:
 def test_every_unit_has_its_value_in_the_contract() -> None:
     for unit in SourceUnit:
         citation = Citation(source_range=SourceRange(unit, 1, 2))
-        [sent] = replies.stream_chunk(Chunk(1, 0, Delta(citations=[citation]))).citations
+        [sent] = replies.stream_chunk(Chunk(1, 0, Delta(beside=Beside(citations=[citation])))).citations
         assert agent_pb2.SourceUnit.Name(sent.source_range.unit) == f"SOURCE_UNIT_{unit.name}"

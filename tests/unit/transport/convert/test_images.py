@@ -6,14 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from headwater.v1 import agent_pb2
-from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
+from headwater_server.domain.chunks import Beside, Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
 from headwater_server.domain.limits import MAX_IMAGE_BYTES, MAX_MESSAGE_BYTES
 from headwater_server.domain.messages import Image
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.transport.convert import replies
 
 STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o")
-CHUNK = Chunk(1, 0, Delta(images=[Image(b"png", "image/png"), Image(url="https://example.org/a.png")]))
+CHUNK = Chunk(1, 0, Delta(beside=Beside(images=[Image(b"png", "image/png"), Image(url="https://example.org/a.png")])))
 SENT = [
     agent_pb2.Image(data=b"png", media_type="image/png"),
     agent_pb2.Image(url="https://example.org/a.png"),
@@ -27,7 +27,7 @@ def test_a_chunk_has_its_pictures() -> None:
 
 def test_the_largest_picture_fits_into_a_message() -> None:
     image = Image(bytes(MAX_IMAGE_BYTES), "image/png")
-    assert replies.stream_chunk(Chunk(1, 0, Delta(images=[image]))).ByteSize() < MAX_MESSAGE_BYTES
+    assert replies.stream_chunk(Chunk(1, 0, Delta(beside=Beside(images=[image])))).ByteSize() < MAX_MESSAGE_BYTES
 
 
 def test_a_whole_reply_has_all_and_counts_their_bytes() -> None:

@@ -12,7 +12,17 @@ from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ReplyFacts, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
-from headwater_server.domain.messages import AgentConfig, ChatRequest, Message, ProviderData, Role, Text, ToolCall
+from headwater_server.domain.messages import (
+    AgentConfig,
+    CacheHint,
+    ChatRequest,
+    Message,
+    ProviderData,
+    Role,
+    Text,
+    ToolCall,
+)
+from headwater_server.providers.anthropic.wire import AnthropicWire
 from headwater_server.providers.base import ProviderStream, Wire
 from headwater_server.providers.credentials.base import KeyHeader, StaticKey
 from headwater_server.providers.http.client import HttpClient
@@ -120,6 +130,25 @@ async def test_the_provider_gets_the_agent_and_the_conversation():
             api_key="sk-mine",
         )
     ]
+
+
+async def test_a_hint_to_keep_the_instructions_is_one_of_their_message():
+    opening = Opening()
+    await opening.read(
+        agent={"instructions": "Be brief.", "instructions_cache": {"ttl": {"seconds": 600}}}, prompt="Hi"
+    )
+    await opening.read(agent={"instructions_cache": {}}, prompt="Hi")
+    assert [message.cache for message in opening.provider.asked[0].messages] == [CacheHint(600.0), None]
+    assert [message.cache for message in opening.provider.asked[1].messages] == [None]
+
+
+async def test_log_probabilities_that_a_provider_lacks_are_refused_or_left_out():
+    opening = Opening(AnthropicWire())
+    assert [v.field for v in (await opening.refused(agent={"logprobs": 2}, prompt="Hi")).violations] == [
+        "agent.logprobs"
+    ]
+    await opening.read(agent={"logprobs": 2, "unsupported_params": 2}, prompt="Hi")
+    assert opening.provider.asked[0].sampling == {}
 
 
 HI: dict[str, Any] = {"content": "Hi"}

@@ -23,6 +23,7 @@ from headwater.v1.worker_service_pb2 import (
     AttachRequest,
     AttachResponse,
     TaskChunk,
+    TaskChunkAck,
     TaskHandback,
     TaskProgress,
     TaskResult,
@@ -260,6 +261,9 @@ async def test_a_caller_that_says_nothing_is_not_kept(site: Site, monkeypatch: p
         ("result.task_id", {"result": TaskResult(result_json="1")}),
         ("chunk.content", {"chunk": TaskChunk(task_id="t", content="x" * (64 * KIB + 1))}),
         ("chunk.thinking", {"chunk": TaskChunk(task_id="t", thinking="x" * (64 * KIB + 1))}),
+        ("chunk.task_id", {"chunk": TaskChunk(task_id="t" * 257)}),
+        ("chunk.position", {"chunk": TaskChunk(task_id="t", position=-1)}),
+        ("chunk.position", {"chunk": TaskChunk(task_id="t", position=2**31 - 1)}),
         ("waiting.run_id", {"waiting": TaskWaiting(task_id="t", run_id="x" * 257)}),
         ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json="")}),
         ("progress.progress_json", {"progress": TaskProgress(task_id="t", progress_json="{")}),
@@ -294,6 +298,45 @@ async def test_a_task_brings_all_that_its_handler_needs(site: Site) -> None:
     assert task.idempotency_key == spec.idempotency_key
     running.cancel()
     assert (await caller.hear("cancellation")).cancellation.task_id == task.task_id
+
+
+async def test_a_chunk_that_has_come_before_is_dropped_and_acknowledged_again(site: Site) -> None:
+    run = site.run_task()
+    first = Caller(site)
+    assert "chunk_acks" in (await first.register(features=["chunk_acks"])).features
+    task_id = await first.task_id()
+    chunks = [TaskChunk(task_id=task_id, content="x", thinking="y", position=2 * number) for number in range(100)]
+    for chunk in chunks:
+        await first.say(chunk=chunk)
+    assert (await first.hear("chunk_ack")).chunk_ack == TaskChunkAck(task_id=task_id, position=200)
+    second = Caller(site)
+    await second.register(features=["chunk_acks"], task_ids=[task_id])
+    for chunk in [*chunks[1:], TaskChunk(task_id=task_id, content="z", position=200)]:
+        await second.say(chunk=chunk)
+    assert (await second.hear("chunk_ack")).chunk_ack == TaskChunkAck(task_id=task_id, position=201)
+    await second.say(result=TaskResult(task_id=task_id, result_json="1"))
+    await run
+    assert site.chunks == [("x", "y")] * 100 + [("z", "")]
+
+
+async def test_the_chunks_of_a_worker_that_counts_no_positions_are_all_taken(site: Site) -> None:
+    run = site.run_task()
+    caller = Caller(site)
+    await caller.register()
+    task_id = await caller.task_id()
+    for _ in range(100):
+        await caller.say(chunk=TaskChunk(task_id=task_id, content="x", position=0))
+    await caller.say(result=TaskResult(task_id=task_id, result_json="1"))
+    await caller.hear("ack")
+    await run
+    assert site.chunks == [("x", "")] * 100
+
+
+async def test_chunks_of_unwanted_tasks_are_acknowledged_too(site: Site) -> None:
+    caller = Caller(site)
+    await caller.register(features=["chunk_acks"])
+    await caller.say(chunk=TaskChunk(task_id="gone", content="x" * 64 * KIB, position=5))
+    assert (await caller.hear("chunk_ack")).chunk_ack == TaskChunkAck(task_id="gone", position=5 + 64 * KIB)
 
 
 async def test_chunks_and_a_result_reach_the_run_in_order_and_the_result_is_acknowledged(site: Site) -> None:
@@ -570,6 +613,6 @@ def test_a_task_cancelled_before_it_was_written_is_not_sent_at_all() -> None:
 async def test_acks_sent_twice_for_one_task_count_once() -> None:
     outbox = worker_service._Outbox()
     for _ in range(3 * worker_service.MAX_WAITING_ACKS):
-        await asyncio.wait_for(outbox.acknowledge("t", False), 1)
+        await asyncio.wait_for(outbox.acknowledge(worker_service_pb2.TaskResultAck(task_id="t")), 1)
     assert await outbox.next() is not None
     assert outbox._acks == 0

@@ -31,7 +31,10 @@ def reply(text: str) -> Reply:
 
 
 class FaultyJournal(SqliteJournal):
-    """A journal on a disk that is full when `full` is set, and damaged when `damaged` is; `creating` is set when it is about to store a run."""
+    """A journal on a disk that is full when `full` is set, and damaged when `damaged` is.
+
+    `creating` is set when it is about to store a run; while `answers` is not set, it does not report that it has.
+    """
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -39,10 +42,13 @@ class FaultyJournal(SqliteJournal):
         self.damaged = False
         self.fails_after_create = False
         self.creating = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def create(self, info, state, change):
         self.creating.set()
         await super().create(info, state, change)
+        await self.answers.wait()
         if self.fails_after_create:
             raise JournalError("the end of the write is unknown")
 
@@ -130,6 +136,66 @@ async def test_a_run_whose_caller_leaves_while_it_is_stored_is_driven_all_the_sa
         await asyncio.wait([starting])
         run_id = await runs.start_run(request(request_id="r"))
         assert await events(runs, run_id) == ["run_started", "step_started a", "step_completed a", "run_finished"]
+
+
+async def stored_run(journal: FaultyJournal) -> str:
+    """The id of the one run, once it is stored."""
+    async with asyncio.timeout(10):
+        while not (found := await journal.page(0, 1, None, "", 0.0)):
+            await asyncio.sleep(0)
+    return found[0].run_id
+
+
+async def test_calls_about_a_run_that_is_stored_and_not_yet_driven_wait_for_it(tmp_path):
+    async with opened(tmp_path) as (runs, journal, _):
+        journal.answers.clear()
+        starting = asyncio.create_task(runs.start_run(request()))
+        run_id = await stored_run(journal)
+        watching = asyncio.create_task(events(runs, run_id))
+        cancelling = asyncio.create_task(runs.cancel_run(run_id))
+        await asyncio.sleep(0.05)
+        journal.answers.set()
+        assert (await watching)[-1] == "run_finished"
+        await starting
+        await cancelling
+        assert await status(runs, run_id) is RunStatus.CANCELLED
+
+
+async def test_a_run_that_is_resumed_as_soon_as_it_is_cancelled_has_been_cancelled(tmp_path):
+    async def hang(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with opened(tmp_path, hang) as (runs, journal, _):
+        run_id = await runs.start_run(request())
+        for _ in range(20):
+            cancelling = asyncio.create_task(runs.cancel_run(run_id))
+            while not cancelling.done():
+                await asyncio.sleep(0)
+                await runs.resume_run(run_id)
+            await cancelling
+            await runs.resume_run(run_id)
+            assert await status(runs, run_id) is RunStatus.RUNNING
+
+
+async def test_a_request_id_whose_run_is_deleted_meanwhile_starts_another_run(tmp_path, monkeypatch):
+    async with opened(tmp_path) as (runs, journal, _):
+        first = await runs.start_run(request(request_id="r"))
+        await events(runs, first)
+        find = journal.find
+
+        async def find_nothing(request_id: str) -> None:
+            monkeypatch.setattr(journal, "find", delete_and_find)
+
+        async def delete_and_find(request_id: str) -> tuple[str, str] | None:
+            monkeypatch.setattr(journal, "find", find)
+            await runs.delete_run(first)
+            return await find(request_id)
+
+        monkeypatch.setattr(journal, "find", find_nothing)
+        second = await runs.start_run(request(request_id="r"))
+        assert second != first
+        assert (await events(runs, second))[-1] == "run_finished"
 
 
 async def test_a_watcher_of_a_run_that_nobody_drives_is_told_so(broken):

@@ -1,0 +1,76 @@
+"""The connections to providers: aiohttp's sessions, with bounds on what a server may send that nobody has asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+MAX_CONNECTIONS = 10_000
+KEEPALIVE_SECONDS = 15.0
+
+MAX_HEADER_BYTES = 64 * 1024
+"""Most bytes of one header line of an answer: proxies send debug headers and policies of 10 KB and more."""
+
+MAX_HEADERS = 128
+"""Most headers of an answer."""
+
+MAX_INTERIM = 20
+"""Most interim answers (100 Continue, 103 Early Hints) before the answer itself."""
+
+reused: ContextVar[bool] = ContextVar("reused", default=False)
+"""Whether the request that this task sends went out on a kept connection."""
+
+
+def session(trusted: ssl.SSLContext | None, unix_socket: str) -> aiohttp.ClientSession:
+    """A session that trusts these certificates, None for the system's; at a Unix socket, if one is named."""
+    connector: aiohttp.BaseConnector
+    if unix_socket:
+        connector = aiohttp.UnixConnector(unix_socket, limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
+    else:
+        connector = aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=trusted or True
+        )
+    connector._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[trace],
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
+    )
+
+
+class _Protocol(ResponseHandler):
+    """Closes a connection on which answers come that no request waits for, or interim answers without end.
+
+    aiohttp queues them all, and its task that looks for the answer never waits while there are more.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._interim = 0
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Takes the next answer, its head and the reader of its body."""
+        if self._should_close and self.transport is None:
+            return
+        self._interim = self._interim + 1 if 100 <= data[0].code < 200 else 0
+        if self._interim > MAX_INTERIM or len(self) > MAX_INTERIM:
+            self.set_exception(aiohttp.ServerDisconnectedError("interim answers without end"))
+            self._buffer.clear()
+            self.abort()
+            return
+        super().feed_data(data, size)
+
+
+async def _note_reuse(*_: object) -> None:
+    reused.set(True)

@@ -1,0 +1,46 @@
+"""The memory that the requests of all running calls may take together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+
+SMALL_BYTES = 64 * 1024
+"""Requests up to this size are taken while large ones fill the budget: those who send little need not wait."""
+
+DEFAULT_BYTES = 256 * 1024 * 1024
+RETRY_SECONDS = 1.0
+
+
+class RequestBudget:
+    """Counts the bytes of the requests that are being answered.
+
+    Args:
+        most_bytes: that the large ones may have together. Small ones may have as much again.
+
+    Attributes:
+        taken: the bytes of all requests now.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self.taken = 0
+
+    @contextmanager
+    def taking(self, size: int) -> Iterator[None]:
+        """Counts a request for the length of the block. Raises HeadwaterError (SERVER_OVERLOADED)."""
+        most = self._most * 2 if size <= SMALL_BYTES else self._most
+        if self.taken and self.taken + size > most:
+            raise HeadwaterError(
+                Reason.SERVER_OVERLOADED,
+                f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} that "
+                "max_requests_mib allows; try again when some have ended",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        self.taken += size
+        try:
+            yield
+        finally:
+            self.taken -= size

@@ -1,0 +1,89 @@
+"""Something between a client and its server that can cut every connection, and lose what is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Self
+
+
+class Gate:
+    """Passes bytes on, from `async with` to the end of its block.
+
+    Args:
+        behind: the port of the server.
+
+    Attributes:
+        target: the address for clients.
+    """
+
+    def __init__(self, behind: int) -> None:
+        self.target = ""
+        self._behind = behind
+        self._open = True
+        self._is_deaf = False
+        self._swallowed = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
+        self.target = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
+        self._server.close()
+        await self._server.wait_closed()
+        while self._writers:
+            await asyncio.sleep(0.001)
+
+    def cut(self) -> None:
+        """Cuts every connection, and lets none through until `mend`."""
+        self._open = False
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """Lets connections through again."""
+        self._open, self._is_deaf = True, False
+        self._swallowed.clear()
+
+    def lose(self) -> None:
+        """From now until `mend`, what the client says is lost; it still hears the server."""
+        self._is_deaf = True
+
+    async def lost(self) -> None:
+        """Returns when something is lost."""
+        await self._swallowed.wait()
+
+    async def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._open:
+            writer.transport.abort()
+            return
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+        both = {writer, there_writer}
+        self._writers |= both
+        try:
+            await asyncio.gather(self._copy_heard(reader, there_writer), _copy(there_reader, writer))
+        finally:
+            for each in both:
+                each.transport.abort()
+            self._writers -= both
+
+    async def _copy_heard(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if self._is_deaf:
+                    self._swallowed.set()
+                    continue
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
