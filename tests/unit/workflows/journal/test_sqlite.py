@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, ProviderFacts
-from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType, Tool
+from headwater_server.domain.messages import AgentConfig, CacheHint, ResponseFormat, ResponseFormatType, Tool
 from headwater_server.domain.workflow import (
     EventType,
     RetryPolicy,
@@ -60,6 +60,7 @@ AGENT = AgentConfig(
     "m",
     "openai",
     STRANGE,
+    CacheHint(3600.0),
     {"temperature": 1.0, "seed": 1, "stop": ["a"], "reasoning_effort": "low"},
     (Tool("t", "d", {"z": 9007199254740993, "a": [3.0, 10**30]}),),
     response_format=ResponseFormat(ResponseFormatType.JSON_SCHEMA, {"b": 1, "a": 2}),
