@@ -4,91 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 
-from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType
-from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
+from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus
 from headwater_server.workflows.engine.replies import Reply
-from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk
-from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
-from headwater_server.workflows.journal.sqlite import SqliteJournal
-from headwater_server.workflows.workers.pool import WorkerPool
-from tests.support.runs.expressions import fake_runs
-
-Act = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
-
-
-def reply(text: str) -> Reply:
-    return Reply(text, ReplyFacts(FinishReason.STOP, None, "echo", "scripted"))
-
-
-class FaultyJournal(SqliteJournal):
-    """A journal on a disk that is full when `full` is set, and damaged when `damaged` is.
-
-    `creating` is set when it is about to store a run; while `answers` is not set, it does not report that it has.
-    """
-
-    def __init__(self, directory):
-        super().__init__(directory)
-        self.full = False
-        self.damaged = False
-        self.fails_after_create = False
-        self.creating = asyncio.Event()
-        self.answers = asyncio.Event()
-        self.answers.set()
-
-    async def create(self, info, state, change):
-        self.creating.set()
-        await super().create(info, state, change)
-        await self.answers.wait()
-        if self.fails_after_create:
-            raise JournalError("the end of the write is unknown")
-
-    def _write(self, batch):
-        if self.full:
-            raise JournalError("no space left")
-        if self.damaged:
-            raise JournalDamagedError("the file is damaged")
-        super()._write(batch)
-
-
-async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
-    return reply(prompt)
-
-
-def request(*steps: Step, request_id: str = "") -> StartRequest:
-    return StartRequest(Workflow("w", steps or (Step("a", action="x"),)), {}, "q", request_id, "f")
-
-
-@asynccontextmanager
-async def opened(directory, act: Act = answer, clock: Callable[[], float] = time.time):
-    journal = await FaultyJournal.open(directory)
-    pool = WorkerPool(1.0)
-    runs = fake_runs(journal, pool, act, 3600, clock)
-    try:
-        await runs.open()
-        await runs.all_resumed()
-        yield runs, journal, pool
-    finally:
-        await runs.close()
-        pool.close()
-        await journal.close()
-
-
-async def events(runs: Runs, run_id: str) -> list[str]:
-    return [f"{event.type.value} {event.step}".strip() async for event in runs.watch_run(run_id, 0)]
-
-
-async def status(runs: Runs, run_id: str) -> RunStatus:
-    return (await runs.get_run(run_id)).state.status
+from tests.support.runs.opened import FaultyJournal, events, opened, reply, request, status
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -166,7 +94,7 @@ async def test_a_run_that_is_resumed_as_soon_as_it_is_cancelled_has_been_cancell
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with opened(tmp_path, hang) as (runs, journal, _):
+    async with opened(tmp_path, hang) as (runs, _, _):
         run_id = await runs.start_run(request())
         for _ in range(20):
             cancelling = asyncio.create_task(runs.cancel_run(run_id))
@@ -400,82 +328,6 @@ async def test_a_step_that_is_at_most_once_and_outlasts_a_drain_fails_in_the_nex
         assert state.steps["a"].failure.reason is Reason.INTERNAL
         assert "at most once" in state.failure.message
     assert calls == ["x"]
-
-
-@pytest.fixture
-async def left(tmp_path):
-    """The ids of three runs that a process has left in the journal."""
-
-    async def act(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async with opened(tmp_path, act) as (runs, _, _):
-        return [await runs.start_run(request()) for _ in range(3)]
-
-
-@pytest.mark.parametrize("error", [JournalDamagedError("its rows cannot be read"), KeyError("a fault of this server")])
-async def test_a_run_that_cannot_be_resumed_fails_with_the_reason_and_the_others_continue(
-    tmp_path, left, monkeypatch, error
-):
-    load = FaultyJournal.load
-
-    async def broken_load(journal, run_id):
-        if run_id == left[0]:
-            raise error
-        return await load(journal, run_id)
-
-    monkeypatch.setattr(FaultyJournal, "load", broken_load)
-    async with opened(tmp_path) as (runs, _, _):
-        for run_id in left[1:]:
-            assert (await events(runs, run_id))[-1] == "run_finished"
-        monkeypatch.setattr(FaultyJournal, "load", load)
-        view = await runs.get_run(left[0])
-        assert view.state.status is RunStatus.FAILED
-        assert view.state.failure == Failure(
-            Reason.INTERNAL, "the server could not resume the run, its log says why; ResumeWorkflowRun tries again"
-        )
-        await runs.resume_run(left[0])
-        assert (await events(runs, left[0]))[-1] == "run_finished"
-
-
-async def test_a_run_that_the_journal_cannot_read_for_a_moment_stays_for_the_next_process(tmp_path, left, monkeypatch):
-    load = FaultyJournal.load
-
-    async def broken_load(journal, run_id):
-        raise JournalError("an error of the disk")
-
-    monkeypatch.setattr(FaultyJournal, "load", broken_load)
-    async with opened(tmp_path) as (runs, _, _):
-        monkeypatch.setattr(FaultyJournal, "load", load)
-        assert await status(runs, left[0]) is RunStatus.RUNNING
-    async with opened(tmp_path) as (runs, _, _):
-        assert (await events(runs, left[0]))[-1] == "run_finished"
-
-
-async def test_a_run_that_waits_to_be_resumed_can_be_watched_and_cancelled_at_once(tmp_path, left, monkeypatch):
-    load, held = FaultyJournal.load, asyncio.Event()
-
-    async def slow_load(journal, run_id):
-        if run_id == left[0]:
-            await held.wait()
-        return await load(journal, run_id)
-
-    monkeypatch.setattr(FaultyJournal, "load", slow_load)
-    journal = await FaultyJournal.open(tmp_path)
-    runs = fake_runs(journal, WorkerPool(1.0), answer, 3600)
-    await runs.open()
-    cancelling = asyncio.create_task(runs.cancel_run(left[2]))
-    watching = asyncio.create_task(events(runs, left[1]))
-    await asyncio.sleep(0.01)
-    held.set()
-    await cancelling
-    assert (await watching)[-1] == "run_finished"
-    await runs.all_resumed()
-    assert await status(runs, left[2]) is RunStatus.CANCELLED
-    assert len(runs) <= 1
-    await runs.close()
-    await journal.close()
 
 
 async def test_the_last_number_of_an_ended_run_is_known_without_its_events(tmp_path, monkeypatch):
