@@ -27,6 +27,7 @@ from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
+from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
@@ -83,13 +84,14 @@ async def serve(
             return
         await server.start(server_settings.host, server_settings.port)
         if owned:
-            await stack.enter_async_context(_running(server.report_runs(owned.journal)))
+            await stack.enter_async_context(_running(server.report_runs(owned.journal), "headwater health"))
         names = [provider.name for provider in providers.configured()]
         log.info("listening", **_where(server_settings.host, server.port), version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1") and not socket_path(server_settings.host):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
+        await stack.enter_async_context(_running(watch_loop(), "headwater loop"))
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
         on_listening(target_of(server_settings.host, server.port))
@@ -161,7 +163,7 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
         assert parts.owned is not None  # noqa: S101  the only process owns the runs
         await parts.owned.runs.open()
         await parts.server.start(settings.host, settings.port)
-        await stack.enter_async_context(_running(parts.server.report_runs(parts.owned.journal)))
+        await stack.enter_async_context(_running(parts.server.report_runs(parts.owned.journal), "headwater health"))
         try:
             yield Running(parts.server.port, parts.owned.workers)
         finally:
@@ -213,9 +215,9 @@ async def _drain(
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Does the work beside the block, and cancels it at its end."""
-    task = in_background(work, "headwater health")
+    task = in_background(work, name)
     try:
         yield
     finally:
