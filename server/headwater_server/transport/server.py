@@ -10,7 +10,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
-from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of

@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from headwater_server.domain.failure import StepError, cut, final_step_error
+from headwater_server.domain.json_text import to_json
 from headwater_server.workflows.definition import conditions
 from headwater_server.workflows.definition.condition_syntax import CURE, MACROS, TOKEN, TYPES
 
@@ -105,7 +106,7 @@ def with_results(prompt: str, results: Mapping[str, str]) -> str:
     """The prompt, then as JSON the results that nothing in it names."""
     if not results:
         return prompt
-    pairs = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in results.items())
+    pairs = ", ".join(f"{to_json(name)}: {text}" for name, text in results.items())
     return f"{prompt}\n\n{{{pairs}}}"
 
 

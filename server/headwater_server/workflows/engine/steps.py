@@ -14,6 +14,7 @@ import structlog
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.json_text import to_json
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import (
     EventType,
@@ -185,4 +186,4 @@ def _reports(state: RunState, run_log: RunLog, step: str, attempt: int) -> Repor
 
 def json_object(values: Mapping[str, str]) -> str:
     """Values that are JSON text already, as the text of one object."""
-    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in values.items()) + "}"
+    return "{" + ", ".join(f"{to_json(key)}: {text}" for key, text in values.items()) + "}"
