@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import structlog
+from google.protobuf.message import Message
 
 from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.call_origin import origin
@@ -23,10 +25,16 @@ from headwater_server.transport.convert.runs import (
 )
 from headwater_server.transport.convert.workflows import parse_workflow
 from headwater_server.transport.handlers import Context
+from headwater_server.workflows.aside import Aside
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.journal.base import RunSummary
+
+T = TypeVar("T")
+
+LARGE_BYTES = 16 * 1024
+"""A request with more bytes is not looked at on the event loop."""
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
@@ -34,15 +42,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
+        self._aside = Aside()
 
     async def ValidateWorkflow(  # noqa: N802
         self, request: workflow_service_pb2.ValidateWorkflowRequest, context: Context
     ) -> workflow_service_pb2.ValidateWorkflowResponse:
         """Names every mistake of a definition."""
         _check_length("queue", request.queue)
-        workflow, violations = parse_workflow(request.workflow)
+        workflow, violations = await self._do(request, lambda: parse_workflow(request.workflow))
         violations += await self._runs.validate(workflow, request.queue)
-        warnings = [] if violations else graph.warnings(workflow)
+        warnings = [] if violations else await self._do(request, lambda: graph.warnings(workflow))
         return workflow_service_pb2.ValidateWorkflowResponse(
             violations=map(_violation, violations), warnings=map(_violation, warnings)
         )
@@ -51,7 +60,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.StartWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.StartWorkflowRunResponse:
         """Starts a run."""
-        run_id = await self._runs.start_run(_start_request(request))
+        run_id = await self._start(request)
         structlog.contextvars.bind_contextvars(run_id=run_id)
         return workflow_service_pb2.StartWorkflowRunResponse(run_id=run_id)
 
@@ -59,7 +68,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.ExecuteWorkflowRequest, context: Context
     ) -> None:
         """Starts a run and writes its events."""
-        await self._write_events(await self._runs.start_run(_start_request(request.start)), 0, context)
+        await self._write_events(await self._start(request.start), 0, context)
+
+    async def _start(self, request: workflow_service_pb2.StartWorkflowRunRequest) -> str:
+        return await self._runs.start_run(await self._do(request, lambda: _start_request(request)))
+
+    async def _do(self, request: Message, work: Callable[[], T]) -> T:
+        """The result of some work on a request, which takes long for a large one."""
+        return await self._aside.do(work, is_large=request.ByteSize() > LARGE_BYTES)
 
     async def WatchWorkflowRun(  # type: ignore[override]  # noqa: N802
         self, request: workflow_service_pb2.WatchWorkflowRunRequest, context: Context

@@ -27,6 +27,7 @@ from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
+from headwater_server.workflows.aside import Aside
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.left_runs import LeftRuns
 from headwater_server.workflows.engine.retention import remove_old_runs
@@ -54,6 +55,9 @@ from headwater_server.workflows.journal.base import (
 )
 
 T = TypeVar("T")
+
+LARGE_STEPS = 50
+"""A definition with more steps is not checked on the event loop."""
 
 log = structlog.get_logger("headwater.workflows")
 
@@ -91,6 +95,7 @@ class Runs:
         self._expressions = expressions
         self._retention_seconds = retention_seconds
         self._clock = clock
+        self._aside = Aside()
         self._active: dict[str, _Active] = {}
         self._changing: dict[str, asyncio.Task[Any]] = {}  # work on runs, by id; see `_alone`
         self._draining = False
@@ -124,7 +129,9 @@ class Runs:
         return await self._violations(workflow, queue) + names
 
     async def _violations(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
-        return graph.violations(workflow, queue, await self._expressions.mistakes(workflow.steps))
+        mistakes = await self._expressions.mistakes(workflow.steps)
+        is_large = len(workflow.steps) > LARGE_STEPS
+        return await self._aside.do(lambda: graph.violations(workflow, queue, mistakes), is_large=is_large)
 
     async def _unknown_handlers(self, workflow: Workflow, queue: str) -> dict[int, str]:
         queues = {step.queue or queue for step in workflow.steps if step.handler}
