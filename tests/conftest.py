@@ -17,6 +17,7 @@ BOTH_WAYS = {
     "integration/workflows/test_go_worker.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
+    "integration/server/test_resume.py",
     "integration/languages/test_projects.py",
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
@@ -33,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Takes the thousands of collected tests and imported modules out of what each later `gc.collect` looks through."""
+    """Hides the thousands of collected tests and imported modules from each later `gc.collect`."""
     gc.collect()
     gc.freeze()
 

@@ -25,6 +25,8 @@ from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.replay import ReplayLimits
+from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
@@ -98,6 +100,7 @@ async def serve(
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
+        parts.replays.drain()
         await _drain(server_settings.drain_seconds, server.announce_end, drains)
         if owned:
             owned.services.workers.drain()
@@ -125,6 +128,7 @@ class _Parts:
 
     server: ProcessServer
     streams: RunningStreams
+    replays: Replays
     owned: _Owned | None
 
 
@@ -135,13 +139,15 @@ async def _assemble(
     timeouts = Timeouts(settings.first_chunk_seconds, settings.next_chunk_seconds)
     streams = RunningStreams(identity.index)
     stack.push_async_callback(streams.close)
+    replays = Replays(replay_limits(settings))
+    stack.push_async_callback(replays.close)
     opener = partial(StreamOpener, providers, streams, timeouts)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
-    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, VERSION)
+    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, replays, VERSION)
     services = owned.services if owned else None
     server = ProcessServer(identity, agents, services, settings.max_concurrent_streams)
     stack.push_async_callback(server.stop)
-    return _Parts(server, streams, owned)
+    return _Parts(server, streams, replays, owned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +258,18 @@ def exit_code_of(error: Exception) -> int:
     if isinstance(error, PortTakenError):
         return CONFIG_EXIT if error.is_setting else 1
     return CONFIG_EXIT if isinstance(error, ConfigError | JournalFolderError) else 1
+
+
+def replay_limits(settings: ServerSettings) -> ReplayLimits:
+    """The bounds of resumable streams."""
+    return ReplayLimits(
+        settings.detach_seconds,
+        settings.resume_retention_seconds,
+        settings.idle_reader_seconds,
+        settings.lagging_reader_seconds,
+        settings.resume_stream_mib * 1024 * 1024,
+        settings.resume_mib * 1024 * 1024,
+    )
 
 
 async def default_answer(config: Config) -> str:

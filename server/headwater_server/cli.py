@@ -13,6 +13,7 @@ import click
 from pydantic import BaseModel
 
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, load
+from headwater_server.domain.secret_text import named_variable, shown_command, shown_value, without_secrets
 from headwater_server.providers.types import TYPES
 
 INTERRUPTED = 130
@@ -176,6 +177,17 @@ def _toml(value: object) -> str:
     return "unset" if value is None else json.dumps(value)
 
 
+def _shown(key: str, value: Any) -> Any:
+    """The value of a setting without the secrets in it."""
+    if key == "token_command":
+        return shown_command(value)
+    if isinstance(value, dict):
+        return {name: shown_value(name, item) if isinstance(item, str) else item for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shown("", item) for item in value]
+    return without_secrets(value) if isinstance(value, str) else value
+
+
 def render(loaded: Config) -> str:
     """The settings as TOML, each with its origin; of an API key only whether it is set."""
     lines: list[str] = []
@@ -185,13 +197,17 @@ def render(loaded: Config) -> str:
     for path, table in tables.items():
         lines.append(f"[{'.'.join(path)}]")
         preset = getattr(table, "preset", "")
+        variable = getattr(table, "api_key_env", "")
+        if variable and path[-1] not in loaded.keys:
+            variable = named_variable(variable)
         fallback = f"default of the preset {preset}" if preset else "default"
         for key, value in table.model_dump(mode="json").items():
             prefix = (*path, key)
             origin = next((where for at, where in loaded.origins.items() if at[: len(prefix)] == prefix), fallback)
             unset = "# " if value is None else ""
-            lines.append(f"{unset}{key} = {_toml(value)}  # {origin}")
-        if variable := getattr(table, "api_key_env", ""):
+            shown = variable if key == "api_key_env" else _shown(key, value)
+            lines.append(f"{unset}{key} = {_toml(shown)}  # {without_secrets(origin)}")
+        if variable:
             lines.append(f"# {variable} is {'set: ***' if path[-1] in loaded.keys else 'not set'}")
         lines.append("")
     return "\n".join(lines)

@@ -89,9 +89,9 @@ async def test_a_run_continues_by_itself_when_the_journal_can_be_written_again(
             await health(channel, health_pb2.HealthCheckResponse.SERVING)
         result = await asyncio.wait_for(running, 30)
         assert (result.status, done) == ("completed", ["s0", "s1", "s2", "s3"])
-        first, *_, last = [event for event in server.events if event["event"] == "journal"]
-        assert why in first["why"]
-        assert (first["level"], last["level"]) == ("error", "info")
+    first, *_, last = [event for event in server.events if event["event"] == "journal"]
+    assert why in first["why"]
+    assert (first["level"], last["level"]) == ("error", "info")
 
 
 def test_a_damaged_journal_stops_the_server_with_one_line(tmp_path: Path) -> None:

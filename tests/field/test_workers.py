@@ -323,10 +323,14 @@ async def test_the_request_id_of_a_run_goes_into_its_steps_and_the_calls_that_th
     before = origin.set(headers)
     result = await agent.execute_workflow(workflow)
     origin.reset(before)
-    lines = [line for line in server.events if line.get("request_id") == "order-7"]
     assert result.successful, result.error
     assert seen == dict.fromkeys(("parent", "leaf"), ("order-7", headers[1][1]))
-    assert {"StartWorkflowRun", "Stream"} <= {line["rpc"].rpartition("/")[2] for line in lines if "rpc" in line}
+    logged: set[str] = set()
+    async with asyncio.timeout(10):  # the log is written on a thread
+        while not {"StartWorkflowRun", "Stream"} <= logged:
+            await asyncio.sleep(0.01)
+            lines = [line for line in server.events if line.get("request_id") == "order-7"]
+            logged = {line["rpc"].rpartition("/")[2] for line in lines if "rpc" in line}
 
 
 POISON = """

@@ -29,6 +29,9 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "responses": lambda: WIRES["/v1/responses"].decoder("text/event-stream"),
     "messages": lambda: WIRES["/v1/messages"].decoder("text/event-stream"),
     "ollama": lambda: WIRES["/api/chat"].decoder("application/x-ndjson"),
+    "chat completions with tokens": lambda: WIRES["/v1/chat/completions"].decoder("text/event-stream", logprobs=True),
+    "responses with tokens": lambda: WIRES["/v1/responses"].decoder("text/event-stream", logprobs=True),
+    "ollama with tokens": lambda: WIRES["/api/chat"].decoder("application/x-ndjson", logprobs=True),
 }
 
 
@@ -97,7 +100,7 @@ def texts(value: Any) -> list[str]:
         return [value]
     if isinstance(value, dict):
         return [text for pair in value.items() for item in pair for text in texts(item)]
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [text for item in value for text in texts(item)]
     if fields := getattr(value, "__dataclass_fields__", None) or getattr(value, "__struct_fields__", None):
         return [text for name in fields for text in texts(getattr(value, name))]
@@ -131,7 +134,7 @@ KEYS = sorted(
     {
         "arguments", "call_id", "choices", "code", "completion_tokens", "content", "content_block", "content_index",
         "data", "delta", "done", "done_reason", "error", "eval_count", "finish_reason", "function", "id", "index",
-        "input_tokens", "item", "item_id", "message", "name", "object", "output_index", "partial_json", "reasoning",
+        "input_tokens", "item", "item_id", "logprobs", "message", "name", "object", "output_index", "partial_json", "reasoning",
         "reasoning_content", "refusal", "response", "signature", "status", "stop_details", "stop_reason",
         "stop_sequence", "text", "thinking", "tool_calls", "total_duration", "type", "usage",
     }
@@ -157,7 +160,7 @@ EVENTS = [
 @settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), VALUES), max_size=4), st.sampled_from(sorted(DECODERS)))
 def test_json_of_any_shape_does_no_harm(events: list[tuple[str, Any]], name: str) -> None:
-    if name == "ollama":
+    if name.startswith("ollama"):
         body = "".join(json.dumps(value) + "\n" for _, value in events)
     elif name == "one completion":
         body = json.dumps(events[0][1] if events else {})
@@ -179,7 +182,6 @@ def test_halves_over_deltas_are_joined_as_in_one_text(pieces: list[str], field: 
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "ps": lambda body: ollama.parse_ps(body, "m"),
-    "tags": ollama.parse_tags,
     "show": ollama.parse_show,
     "version": ollama.parse_version,
     "models": parse_models,

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -23,12 +26,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater_server.domain.workflow import EventType, RunEvent, Transition
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, StepState, Transition
 from headwater_server.eventlog import chunks as chunk_buffer
 from headwater_server.eventlog import store as event_store
 from headwater_server.eventlog.store import replay
+from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.engine.run_log import RunLog
-from tests.support.runs.run_log import BEGUN, RUN_ID, FakeJournal, completed, failed, resumed, retrying, started
+from headwater_server.workflows.journal import statements
+from headwater_server.workflows.journal.base import Change
+from headwater_server.workflows.journal.schema import migrate
+from tests.support.runs.run_log import (
+    BEGUN,
+    RUN_ID,
+    FakeJournal,
+    completed,
+    failed,
+    resumed,
+    retrying,
+    run_info,
+    started,
+)
 
 STEPS = "abcd"
 FIRST_CHARACTER = 0x4E00
@@ -87,6 +104,14 @@ class Reading:
         if text:
             self.check(key, text[0], exact)
             self.read[key], self.told[key] = text[-1] + 1, 0
+
+    def take_any(self, event: RunEvent) -> None:
+        """Takes an event of one that begins in the middle: of attempts it notes the last character alone."""
+        self.sequences.append(event.sequence)
+        if event.type is not EventType.STEP_CHUNK:
+            self.events.append((event.sequence, event.type))
+        elif text := event.thinking + event.content:
+            self.read[event.step, event.attempt] = ord(text[-1]) - FIRST_CHARACTER + 1
 
     def check(self, key: tuple[str, int], end: int, exact: bool) -> None:
         """Its text of an attempt is complete up to a character, unless a gap was reported."""
@@ -210,13 +235,40 @@ class World:
     async def finish(self) -> list[Reading]:
         """The events of all clients in the end, and of one that begins again."""
         await self.settle()
-        self.log.close()
         self.clients.append(Client(Reading(), self.log, self.journal, self.exact))
+        await asyncio.sleep(0)
+        self.log.close()
         for client in self.clients:
             client.allowed._value = 1_000_000
             client.allowed.release()
         await asyncio.gather(*(client.task for client in self.clients))
         return [client.reading for client in self.clients]
+
+
+def check_pages(stored: Sequence[StoredEvent], latest: Mapping[str, int], after: int, exact: bool) -> None:
+    """The pages of the journal have what a replay of the whole run has, from the first event and from another one."""
+    info = run_info(steps=STEPS)
+    state = RunState({step: StepState(step, attempt=latest.get(step, 0)) for step in STEPS})
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        migrate(connection, Path())
+        change = statements.ChangeRows.of(RUN_ID, Change(events=stored))
+        statements.create(connection, statements.RunRows.of(info, state), change)
+        for start in (0, after):
+            whole, pages = Reading(start), Reading(start)
+            for event in replay(stored, start):
+                whole.take_any(event)
+            is_last = False
+            position = start
+            while not is_last:
+                page = statements.event_page(connection, RUN_ID, position)
+                assert page.is_last or page.position > position
+                for event in page.events:
+                    pages.take(event, exact) if start == 0 else pages.take_any(event)
+                position, is_last = page.position, page.is_last
+            assert pages.events == whole.events
+            assert pages.read == whole.read
+            assert all(left < right for left, right in pairwise(pages.sequences))
 
 
 async def stop(*tasks: asyncio.Task[None]) -> None:
@@ -227,8 +279,8 @@ async def stop(*tasks: asyncio.Task[None]) -> None:
 
 
 async def run(seed: int, most: float, exact: bool) -> None:
-    world = World(most, exact)
-    for operation in operations(Random(seed)):  # noqa: S311
+    world, random = World(most, exact), Random(seed)  # noqa: S311
+    for operation in operations(random):
         await world.do(operation)
     readings = await world.finish()
 
@@ -248,6 +300,7 @@ async def run(seed: int, most: float, exact: bool) -> None:
     for event in replay(stored, 0):
         fresh.take(event, exact)
     assert fresh.events == durable
+    check_pages(stored, latest, random.randrange(world.journal.reserved), exact)
     merged = [s for s in stored if s.event.type is EventType.STEP_CHUNK]
     for entry in merged:
         text = entry.event
@@ -268,6 +321,7 @@ def test_a_log_that_keeps_all_text(seed: int) -> None:
 def test_a_log_that_keeps_little_text(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(event_store, "_DROP_AT_ONCE", 150)
+        patch.setattr(statements, "PAGE_CHARACTERS", 300)
         asyncio.run(run(seed, 3000, exact=True))
 
 
@@ -278,4 +332,5 @@ def test_a_log_that_keeps_little_of_anything(seed: int) -> None:
         patch.setattr(event_store, "_DROP_AT_ONCE", 150)
         patch.setattr(event_store, "_COMPACT_FROM", 8)
         patch.setattr(chunk_buffer, "MAX_DROPPED_MARKS", 8)
+        patch.setattr(statements, "PAGE_CHARACTERS", 300)
         asyncio.run(run(seed, 3000, exact=False))

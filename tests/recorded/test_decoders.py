@@ -205,7 +205,7 @@ def test_a_models_abilities() -> None:
 
 
 def test_the_models_on_disk() -> None:
-    assert ollama.parse_tags(FIXTURES["ollama-tags"].body) == [
+    assert parse_models(FIXTURES["ollama-tags"].body) == [
         ModelInfo("llama3.2:latest", ("completion", "tools")),
         ModelInfo("gpt-oss:120b-cloud"),
     ]

@@ -1,4 +1,4 @@
-"""The cost of an attack on a server: the memory that it takes, and how long other callers must wait meanwhile."""
+"""The harm that an attack does to a server: the memory it takes, and how long other callers wait meanwhile."""
 
 from __future__ import annotations
 

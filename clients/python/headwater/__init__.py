@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         StreamChunk,
         StreamingManager,
         StreamingResponse,
+        TokenLogprob,
+        TopLogprob,
         collect_stream,
         create_mock_stream,
         stream_to_string,
@@ -101,7 +103,9 @@ __all__ = [
     "StreamTimeoutError",
     "StreamingManager",
     "StreamingResponse",
+    "TokenLogprob",
     "ToolError",
+    "TopLogprob",
     "ValidationError",
     "Workflow",
     "WorkflowAgent",
@@ -140,7 +144,9 @@ _WORKFLOW = (
 # Where a name comes from; the others are exceptions.
 _MODULES = {
     **dict.fromkeys(("Agent", "AgentResponse", "AgentStream", "Image"), "agent"),
-    **dict.fromkeys(("StreamChunk", "StreamingManager", "StreamingResponse"), "streaming"),
+    **dict.fromkeys(
+        ("StreamChunk", "StreamingManager", "StreamingResponse", "TokenLogprob", "TopLogprob"), "streaming"
+    ),
     **dict.fromkeys(("collect_stream", "create_mock_stream", "stream_to_string"), "streaming"),
     "Connection": "connection",
     "tool": "tools",

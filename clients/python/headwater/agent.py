@@ -18,6 +18,7 @@ from headwater._call.arguments import (
     refuse_base_url,
     tool_rounds,
 )
+from headwater._call.arguments import provider_headers as headers
 from headwater._call.history import Exchange
 from headwater._call.reply_type import reply_type
 from headwater._call.request import (
@@ -78,12 +79,18 @@ class Agent(Settings):
             network you trust.
         reasoning_effort: how hard a reasoning model thinks: "none", "minimal", "low", "medium", "high", "xhigh" or
             "max"; None for the provider's default.
+        logprobs: reports each token of a reply with its log probability, and so many of the most likely tokens in its
+            place, 0 to 20; True for 0. See `StreamChunk.logprobs`.
+        instructions_cache: asks the provider to keep the prompt up to the end of the instructions: True, or for so many
+            seconds at least.
         labels: for the server's log, such as `{"team": "billing"}`: at most 16, keys of 1 to 63 lower-case letters,
             digits, `_`, `-` or `.`, values of at most 256 characters. A call may add more. The provider gets none.
         user: your id of the end user, at most 256 characters, for providers that take one to find abuse.
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
         api_key: the caller's own key for the provider, where the server allows it.
+        provider_headers: the caller's own headers for the provider, such as `{"x-session-id": "7"}`, where the server
+            allows them. A call may add more.
         tools: functions that the model may call while it replies, sync or async, with or without `@tool`. A call then
             continues until the model has said all it wants to say. The schema of a function's arguments comes from its
             signature, which needs pydantic (`pip install pydantic`).
@@ -119,7 +126,9 @@ class Agent(Settings):
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         reasoning_effort: ReasoningEffort | None = None,
+        logprobs: int | bool | None = None,
         instructions: str | None = None,
+        instructions_cache: float | bool | None = None,
         context: Mapping[str, Any] | None = None,
         messages: Sequence[MessageLike] | None = None,
         history: int | None = None,
@@ -134,6 +143,7 @@ class Agent(Settings):
         labels: Mapping[str, str] | None = None,
         user: str | None = None,
         api_key: str | None = None,
+        provider_headers: Mapping[str, str] | None = None,
         base_url: str | None = None,
         **options: Any,
     ) -> AgentStream:
@@ -158,7 +168,9 @@ class Agent(Settings):
             stop: one or several sequences that end the reply.
             seed: for replies that repeat, as far as the provider can.
             reasoning_effort: how hard a reasoning model thinks, instead of the agent's.
+            logprobs: instead of the agent's; False for none.
             instructions: instead of the agent's.
+            instructions_cache: instead of the agent's; False for none.
             context: facts, appended to the instructions as `key: value` lines.
             messages: a conversation instead of the history, as dicts with `role` and `content`; the prompt follows it.
                 Such a call leaves the history as it is.
@@ -178,6 +190,7 @@ class Agent(Settings):
             labels: for the server's log, added to the agent's.
             user: your id of the end user, instead of the agent's.
             api_key: the caller's own key for the provider, where the server allows it.
+            provider_headers: added to the agent's. One that the server does not allow is a ValidationError.
             base_url: not taken; the error says where the address of a provider belongs.
             **options: fields of the API of the provider in use, JSON values. Where no `provider` is named, the server
                 is asked once which it is. `name`, `target`, `token` and `system` are refused.
@@ -212,6 +225,8 @@ class Agent(Settings):
             reasoning_effort=self.reasoning_effort if reasoning_effort is None else reasoning_effort,
             labels={**check_labels(self.labels), **check_labels(labels)},
             user=self.user if user is None else user,
+            logprobs=self.logprobs if logprobs is None else logprobs,
+            instructions_cache=self.instructions_cache if instructions_cache is None else instructions_cache,
         )
         add_choices(
             config,
@@ -233,7 +248,8 @@ class Agent(Settings):
             len(exchange.messages) if exchange else 0, len(before) if asked is not None else None, frozenset(options)
         )
         key = provider_key(self._api_key if api_key is None else api_key)
-        call = PreparedCall(self._server(), request, limit, extra, names, toolbox, key)
+        own = {**self._provider_headers, **headers(provider_headers)}
+        call = PreparedCall(self._server(), request, limit, extra, names, toolbox, key, own)
         stream = AgentStream(call, exchange, self._find_provider)
         with self._lock:
             self._streams.add(stream)

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from headwater._values.images import Image
+from headwater._values.logprobs import TokenLogprob, TopLogprob
 from headwater._values.names import all_names_nearest, names_nearest
 from headwater._values.validation import finite, int32, invalid, seconds
 from headwater._values.validation import text as checked_text
@@ -33,6 +34,8 @@ __all__ = [
     "StreamTimeoutError",
     "StreamingManager",
     "StreamingResponse",
+    "TokenLogprob",
+    "TopLogprob",
     "collect_stream",
     "create_mock_stream",
     "stream_to_string",
@@ -53,15 +56,15 @@ class StreamChunk:
         content: text to append to the reply; may be empty.
         token: the provider's delta as it came; None when several were merged.
         metadata: `sequence` on every chunk of a server; `stream_id`, `model` and `provider` on the first; `event_type`,
-            `thinking`, `thinking_signature`, `redacted_thinking`, `refusal`, `tool_call_deltas`, `citations` and
-            `images` where there are any; on the final one all `citations`, `finish_reason`, `provider_finish_reason`,
-            `stop_sequence`, `usage`, `stats`, `tool_calls`, `provider_request_id` and the provider's further facts, as
-            far as they are known. Where tools are run: `tool_calls` on the chunk that ends a round, and `tool_results`
-            on the one after it (each with `id`, `name`, `content` and `is_error`); on the final chunk `rounds`, what
-            each round said at its end, while `usage` and `stats` are those of all rounds together, the time that the
-            tools took included. A citation has those of `url`, `title`, `quoted_text`, `source_id`,
-            `block_index`, `start_index` and `end_index` (the part of that block's text that it supports, in its round)
-            and `source_range` (`unit`, `start`, `end`) that the provider gave.
+            `thinking`, `thinking_signature`, `redacted_thinking`, `refusal`, `tool_call_deltas`, `citations`, `images`
+            and `logprobs` where there are any; on the final one all `citations`, `finish_reason`,
+            `provider_finish_reason`, `stop_sequence`, `usage`, `stats`, `tool_calls`, `provider_request_id` and the
+            provider's further facts, as far as they are known. Where tools are run: `tool_calls` on the chunk that ends
+            a round, and `tool_results` on the one after it (each with `id`, `name`, `content` and `is_error`); on the
+            final chunk `rounds`, what each round said at its end, while `usage` and `stats` are those of all rounds
+            together, the time that the tools took included. A citation has those of `url`, `title`, `quoted_text`,
+            `source_id`, `block_index`, `start_index` and `end_index` (the part of that block's text that it supports,
+            in its round) and `source_range` (`unit`, `start`, `end`) that the provider gave.
         is_final: the last chunk of a reply that is complete.
         timestamp: when it was made here, in seconds since the epoch.
     """
@@ -76,6 +79,11 @@ class StreamChunk:
     def images(self) -> list[Image]:
         """The pictures that came with this chunk: bytes with their `media_type`, or a `url`."""
         return list(self.metadata.get("images", ()))
+
+    @property
+    def logprobs(self) -> list[TokenLogprob]:
+        """The tokens that came with this chunk, where the call asks for them with `logprobs=`."""
+        return list(self.metadata.get("logprobs", ()))
 
     def __str__(self) -> str:
         return self.content
@@ -121,6 +129,11 @@ class StreamingResponse:
     def images(self) -> list[Image]:
         """The pictures of the reply so far."""
         return [image for chunk in self.chunks for image in chunk.images]
+
+    @property
+    def logprobs(self) -> list[TokenLogprob]:
+        """The tokens of the reply so far, where the call asks for them."""
+        return [token for chunk in self.chunks for token in chunk.logprobs]
 
     @property
     def citations(self) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from headwater_server.config.settings import ServerSettings, Settings, variables
+from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
 
 _PREFIX = "HEADWATER_"
@@ -19,11 +20,11 @@ CONFIG_EXIT = 78
 
 
 class ConfigError(Exception):
-    """The configuration has mistakes; `mistakes` are lines for people, each with its key."""
+    """The configuration has mistakes; `mistakes` are lines for people, each with its key, and without secrets."""
 
     def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+        self.mistakes = [without_secrets(mistake) for mistake in mistakes]
+        super().__init__("\n".join(self.mistakes))
 
 
 def mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[str, ...], str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater_server.config.mistakes import ConfigError
 from headwater_server.config.settings import Settings
+from headwater_server.domain.secret_text import named_variable
 from headwater_server.providers.setting_values import variables
 from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES
@@ -74,13 +75,15 @@ def secrets(
             if not (key.isascii() and key.isprintable()):
                 mistakes.append(f"{variable}: is not a key: it has characters other than printable ASCII")
         elif variable and (origin := origins.get(("providers", name, "api_key_env"))):
-            mistakes.append(f"{origin}: names {variable}, which is not set")
+            named = named_variable(variable)
+            cure = "" if named == variable else "; it takes the name of a variable that holds the key, and not the key"
+            mistakes.append(f"{origin}: names {named}, which is not set{cure}")
         for path, value in provider.texts_with_variables():
             origin = origins.get(("providers", name, *path)) or ".".join(("providers", name, *path))
             for variable in variables([value]):
                 found[variable] = text = environment.get(variable, "").strip()
                 if not text:
-                    mistakes.append(f"{origin}: names {variable}, which is not set")
+                    mistakes.append(f"{origin}: names {named_variable(variable)}, which is not set")
                 elif not (text.isascii() and text.isprintable()):
                     mistakes.append(f"{variable}: has characters other than printable ASCII")
     if mistakes:

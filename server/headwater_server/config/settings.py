@@ -48,6 +48,12 @@ class ServerSettings(_Settings):
     allow_caller_api_keys: bool = False
     first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
     next_chunk_seconds: float = Field(120.0, gt=0, le=86_400)
+    detach_seconds: float = Field(60.0, gt=0, le=3_600)
+    resume_retention_seconds: float = Field(300.0, gt=0, le=86_400)
+    resume_stream_mib: int = Field(8, ge=1, le=1_024)
+    resume_mib: int = Field(256, ge=1, le=65_536)
+    idle_reader_seconds: float = Field(120.0, gt=0, le=3_600)
+    lagging_reader_seconds: float = Field(10.0, gt=0, le=3_600)
     drain_seconds: float = Field(10.0, ge=0, le=3_600)
     data_dir: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
         default_factory=_default_data_dir, min_length=1
@@ -83,6 +89,12 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
     "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
+    "HEADWATER_DETACH_SECONDS": ("server", "detach_seconds"),
+    "HEADWATER_RESUME_RETENTION_SECONDS": ("server", "resume_retention_seconds"),
+    "HEADWATER_RESUME_STREAM_MIB": ("server", "resume_stream_mib"),
+    "HEADWATER_RESUME_MIB": ("server", "resume_mib"),
+    "HEADWATER_IDLE_READER_SECONDS": ("server", "idle_reader_seconds"),
+    "HEADWATER_LAGGING_READER_SECONDS": ("server", "lagging_reader_seconds"),
     "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
     "HEADWATER_DATA_DIR": ("server", "data_dir"),
     "HEADWATER_RETENTION_DAYS": ("server", "retention_days"),

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     STREAM_TIMEOUT = "STREAM_TIMEOUT"
     STREAM_CANCELLED = "STREAM_CANCELLED"
     STREAM_NOT_FOUND = "STREAM_NOT_FOUND"
+    STREAM_EXPIRED = "STREAM_EXPIRED"
     REPLY_TOO_LARGE = "REPLY_TOO_LARGE"
     SERVER_DRAINING = "SERVER_DRAINING"
     INTERNAL = "INTERNAL"
@@ -113,6 +114,18 @@ class HeadwaterError(Exception):
                     self.message = f"{value}: {self.message}"
                     self.args = (self.message,)
         return self
+
+    def again(self) -> HeadwaterError:
+        """The same error for another caller: a traceback belongs to one raise, and keeps alive what it passed."""
+        copy = HeadwaterError(
+            self.reason,
+            self.message,
+            metadata=self.metadata,
+            violations=self.violations,
+            retry_after_seconds=self.retry_after_seconds,
+        )
+        copy.__cause__ = self.__cause__
+        return copy
 
     def renamed(self, rename: Callable[[str], str]) -> HeadwaterError:
         """The error with other paths of its bad fields; itself when it names none."""

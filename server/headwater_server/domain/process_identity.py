@@ -10,6 +10,8 @@ from headwater_server.domain.stream_id import index_of
 RUN_OWNER = 0
 """The process that has the runs, their journal and the connections of workers."""
 
+HEARTBEATS = "heartbeats"
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
@@ -18,7 +20,8 @@ class ProcessIdentity:
     Attributes:
         index: 0 to `count` - 1.
         count: how many processes share the port.
-        sockets: the private folder of the sockets over which the processes call each other; None for a single process.
+        sockets: the private folder of the sockets over which the processes call each other, and of their heartbeats;
+            None for a single process.
         listener: the descriptor of the Unix socket from which all take connections; None: each listens on the port.
     """
 
@@ -39,9 +42,17 @@ class ProcessIdentity:
 
     def socket(self, index: int) -> Path:
         """The socket on which a process takes the calls of the others. Raises ValueError in a single process."""
+        return self._file(f"{index}.sock")
+
+    @property
+    def heartbeats(self) -> Path:
+        """The file of the heartbeats of all processes. Raises ValueError in a single process."""
+        return self._file(HEARTBEATS)
+
+    def _file(self, name: str) -> Path:
         if self.sockets is None:
             raise ValueError("a single process has no siblings")
-        return self.sockets / f"{index}.sock"
+        return self.sockets / name
 
     @property
     def public_socket(self) -> Path:

@@ -193,9 +193,9 @@ class EventStore:
             self._size += buffer.cost
 
 
-def replay(entries: Iterable[StoredEvent], after: int) -> Iterator[RunEvent]:
-    """The events of a run that has ended, with numbers above `after`, as a watcher gets them."""
+def replay(entries: Iterable[StoredEvent], after: int, last: int = 2**31 - 1) -> Iterator[RunEvent]:
+    """The events of a run that has ended, with numbers above `after` and up to `last`, as a watcher gets them."""
     store = EventStore(entries, math.inf)
     cursor = Cursor(after)
-    while (event := store.read(cursor, 2**31 - 1)) is not None:
+    while (event := store.read(cursor, last)) is not None:
         yield event

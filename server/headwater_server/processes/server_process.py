@@ -1,18 +1,23 @@
 """One of several server processes: `python -m headwater_server.processes.server_process DESCRIPTOR`.
 
 The supervisor starts it, and sends its index and settings over the control socket; `supervisor` describes the messages.
-The end of that socket is the end of the supervisor: then this process drains and ends, as on SIGTERM.
+The end of that socket is the end of the supervisor: then this process drains and ends, as on SIGTERM. A process that is
+stopped then continues, and one whose event loop does not answer is killed, so that none keeps the port.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -24,14 +29,21 @@ from headwater_server.bootstrap import exit_code_of, serve
 from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.telemetry.log_writer import start_thread
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.telemetry.native_lines import native_lines_as_events
+from headwater_server.transport.owners.heartbeats import BEAT_SECONDS, Heartbeats
 from headwater_server.transport.port import PortTakenError
 from headwater_server.workflows.journal.base import JournalError
+
+ORPHAN_SECONDS = 1.0
+"""How long an event loop may take to hear that the supervisor has ended."""
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serves until SIGTERM or the end of the supervisor."""
+    _continue_when_orphaned()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         control.set_inheritable(False)  # a child of ours must not keep it open
         with control.makefile("rb") as lines:
@@ -53,28 +65,59 @@ def main() -> None:
 
 async def _serve(control: socket.socket, config: Config, identity: ProcessIdentity) -> None:
     loop = asyncio.get_running_loop()
-    orphaned = False
+    orphaned = asyncio.Event()
 
-    def supervisor_ended() -> None:
-        nonlocal orphaned
-        orphaned = True
-        loop.remove_reader(control)
+    start_thread(partial(_end_with_supervisor, control.fileno(), loop, orphaned), "headwater supervisor")
+    with Heartbeats(identity.heartbeats, identity.count) as heartbeats:
+        beating = asyncio.create_task(_beat(heartbeats, identity.index))
+        try:
+            await serve(config, lambda _: _answer(control, ""), identity)
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+            heartbeats.rest(identity.index)
+            if orphaned.is_set():
+                _remove_socket(identity)
+
+
+async def _beat(heartbeats: Heartbeats, index: int) -> None:
+    while True:
+        heartbeats.beat(index)
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+def _end_with_supervisor(control: int, loop: asyncio.AbstractEventLoop, orphaned: asyncio.Event) -> None:
+    """Waits for the end of the supervisor on a thread, and then ends this process, also where its event loop hangs."""
+    ended = select.poll()
+    ended.register(control, 0)  # for nothing but the end, which is always reported
+    ended.poll()
+    heard = threading.Event()
+
+    def end() -> None:
+        heard.set()
+        orphaned.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    loop.add_reader(control, supervisor_ended)
-    try:
-        await serve(config, lambda _: _answer(control, ""), identity)
-    finally:
-        loop.remove_reader(control)
-        if orphaned:
-            _remove_socket(identity.socket(identity.index))
+    with suppress(RuntimeError):  # the loop has ended: this process is on its way out
+        loop.call_soon_threadsafe(end)
+        if not heard.wait(ORPHAN_SECONDS):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _remove_socket(path: Path) -> None:
+def _continue_when_orphaned() -> None:
+    """Lets the kernel continue this process when the supervisor ends, should it be stopped then. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def _remove_socket(identity: ProcessIdentity) -> None:
     """Removes the directory when the supervisor no longer can: the process that ends last succeeds."""
+    socket = identity.socket(identity.index)
     with suppress(OSError):
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
+        socket.unlink(missing_ok=True)
+        if list(socket.parent.iterdir()) == [identity.heartbeats]:
+            identity.heartbeats.unlink()
+        socket.parent.rmdir()
 
 
 def _answer(control: socket.socket, failure: str) -> None:

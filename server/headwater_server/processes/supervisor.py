@@ -15,9 +15,10 @@ never a fork of this one. With each it shares a socket pair, the control socket:
 
 Each process has a task here (`_keep`) that starts it, waits for its end and starts it again: at once, and with growing
 delays while it dies soon after each start. SIGCHLD says that some process may have ended, so each one is checked.
-SIGTERM and SIGINT are passed on as SIGTERM, each time they come. No await stands between the check of `_stopping` and
-the entry in `_children`, so a signal finds every process. A process that has not ended in time is killed, and `run`
-returns only when every process has ended and was waited for.
+SIGTERM and SIGINT are passed on as SIGTERM, each time they come. A process whose heartbeat stays away
+(`transport.owners.heartbeats`) hangs: it is killed, and so started again. No await stands between the check of
+`_stopping` and the entry in `_children`, so a signal finds every process. A process that has not ended in time is
+killed, and `run` returns only when every process has ended and was waited for.
 """
 
 from __future__ import annotations
@@ -32,13 +33,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 
+from headwater_server.domain.process_identity import HEARTBEATS
+from headwater_server.private_files import check_folder
 from headwater_server.processes.open_files import raise_open_files
 from headwater_server.telemetry.log_writer import print_line
 from headwater_server.telemetry.logging import configure_logging
+from headwater_server.transport.owners.heartbeats import Heartbeats
 from headwater_server.transport.port import PortTakenError, hold_path, hold_port, socket_path, target_of
 
 PYTHON = (sys.executable, "-P")  # -P: nothing is imported from the directory in which the server happens to run
@@ -48,6 +53,10 @@ YOUNG_SECONDS = 10.0
 """A process that ends sooner after its start has died young, and the next start waits."""
 DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds before a start, by the number of processes that died young in a row before it."""
+LOOK_SECONDS = 1.0
+"""How often the heartbeats of a process are looked at."""
+MOST_MISSED = 5
+"""A process hangs that had no heartbeat between so many looks. Looks are counted: both may be suspended meanwhile."""
 CLOSING_SECONDS = 10.0
 """How long a process may take to end beyond its draining."""
 CONFIG_EXIT = 78
@@ -81,11 +90,13 @@ class Supervisor:
         command: the program; the number of the descriptor of its control socket is added as the last argument.
         hellos: the first line for each process, by its index; as many processes are started.
         stop_seconds: how long a process may take to end after the first signal, before it is killed.
+        heartbeats: of the processes.
         on_ready: called once, when all are ready for the first time.
         on_stopping: called once, at the first signal or failure.
         inherited: descriptors that each process gets, under the same numbers.
         delays: see DELAYS; the last one holds for all further starts.
         young_seconds: see YOUNG_SECONDS.
+        look_seconds: see LOOK_SECONDS.
     """
 
     def __init__(
@@ -93,12 +104,14 @@ class Supervisor:
         command: Sequence[str],
         hellos: Sequence[bytes],
         stop_seconds: float,
+        heartbeats: Heartbeats,
         on_ready: Callable[[], None],
         *,
         on_stopping: Callable[[], None] = lambda: None,
         inherited: Sequence[int] = (),
         delays: Sequence[float] = DELAYS,
         young_seconds: float = YOUNG_SECONDS,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._command = command
         self._hellos = hellos
@@ -108,6 +121,8 @@ class Supervisor:
         self._inherited = inherited
         self._delays = delays
         self._young_seconds = young_seconds
+        self._look_seconds = look_seconds
+        self._heartbeats = heartbeats
         self._children: dict[int, _Child] = {}
         self._been_ready: set[int] = set()
         self._stopping = asyncio.Event()
@@ -158,11 +173,13 @@ class Supervisor:
     async def _run_once(self, index: int) -> dict[str, Any]:
         """Starts the process and waits for its end. Returns the facts for the log."""
         began = asyncio.get_running_loop().time()
+        self._heartbeats.rest(index)
         try:
             child = _Child(self._command, self._inherited)
         except OSError as error:
             return {"why": f"a server process cannot be started: {error.strerror}"}
         self._children[index] = child
+        watching = asyncio.create_task(self._watch(index, child))
         try:
             why = await child.greet(self._hellos[index])
             if why == "":
@@ -175,8 +192,20 @@ class Supervisor:
                 log.warning("process died", process=index, **child.end())
             return child.end() | ({"why": why} if why else {})
         finally:
+            watching.cancel()
             del self._children[index]
             child.close()
+
+    async def _watch(self, index: int, child: _Child) -> None:
+        """Kills a process that hangs."""
+        seen, missed = 0.0, 0
+        while missed < MOST_MISSED:
+            await asyncio.sleep(self._look_seconds)
+            last = self._heartbeats.last(index)
+            missed = missed + 1 if last and last == seen else 0
+            seen = last
+        log.error("process hangs", process=index, pid=child.pid, silent_seconds=missed * self._look_seconds)
+        child.send(signal.SIGKILL)
 
     def _note_ready(self, index: int) -> None:
         waited_for = len(self._been_ready) < len(self._hellos)
@@ -323,6 +352,7 @@ def _supervise(config: dict[str, Any]) -> bool:
             held = stack.enter_context(hold_port(server["host"], server["port"]))
             server["port"] = held.getsockname()[1]
         sockets = stack.enter_context(_runtime_directory())
+        heartbeats = stack.enter_context(Heartbeats(Path(sockets, HEARTBEATS), server["processes"]))
         listener = inherited[0] if inherited else None
         common = {"count": server["processes"], "sockets": sockets, "config": config, "listener": listener}
         hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["processes"])]
@@ -332,6 +362,7 @@ def _supervise(config: dict[str, Any]) -> bool:
             PROCESS,
             hellos,
             server["drain_seconds"] + CLOSING_SECONDS,
+            heartbeats,
             lambda: print_line(f"Headwater is listening on {target}"),
             on_stopping=listening.close,  # a process that ends takes no more connections
             inherited=inherited,
@@ -344,6 +375,7 @@ def _runtime_directory() -> tempfile.TemporaryDirectory[str]:
     usual = tempfile.gettempdir()
     parent = usual if len(os.fsencode(usual)) <= LONGEST_PARENT else "/tmp"  # noqa: S108
     try:
+        check_folder(Path(parent), is_shared=True)
         return tempfile.TemporaryDirectory(prefix="headwater-", dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise StartError(

@@ -40,8 +40,8 @@ def http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from error
+    except ValueError as error:  # which may quote a password
+        raise ValueError("is not a URL: its host or its port cannot be read") from error
     pieces = parts.path.split("/")
     if "{" in parts.netloc or pieces.count(MODEL) > 1 or any("{" in piece and piece != MODEL for piece in pieces):
         raise ValueError(f"may hold one {MODEL}, as a whole piece of its path, and no other brace")

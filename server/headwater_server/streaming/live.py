@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -86,10 +86,14 @@ class StreamTerms:
         account: fingerprint of the provider's address and key, for the data that it wants back.
         collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
         labels: the caller's labels.
+        dropped: the parameters of the request that the provider does not take.
+        resumable: whether a caller can resume it; its id says so.
     """
 
     account: str = ""
     collects: bool = False
+    dropped: Sequence[str] = ()
+    resumable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -110,6 +114,7 @@ class LiveStream:
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
+        on_interrupted: called when it is ended from outside.
     """
 
     def __init__(
@@ -126,6 +131,9 @@ class LiveStream:
         self.provider = provider
         self.model = model
         self.labels = terms.labels
+        self.dropped = terms.dropped
+        self.resumable = terms.resumable
+        self.on_interrupted: Callable[[], object] | None = None
         self.created = time.time()
         self._source = source
         self._after = after
@@ -154,6 +162,11 @@ class LiveStream:
         """How long its caller waited for the first delta; None before it."""
         return None if self._first is None else self._first - self._began
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it was ended from outside, or failed."""
+        return isinstance(self._end, HeadwaterError)
+
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
         if self._reader is None:
@@ -180,6 +193,8 @@ class LiveStream:
         if self._end is not None:
             return
         self._end = self._about(error)
+        if self.on_interrupted is not None:
+            self.on_interrupted()
         if self._watchdog.since is not None and self._reader is not None:
             self._reader.cancel()
         elif self._closing is None:  # the caller is busy with a chunk, perhaps for long: the provider need not wait

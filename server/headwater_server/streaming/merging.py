@@ -50,6 +50,34 @@ def merge(deltas: Sequence[Delta], after: int, create_time: float) -> list[Chunk
     return chunks
 
 
+def merge_ahead(chunks: Iterator[Chunk]) -> tuple[Chunk, int]:
+    """The first of these chunks merged with as many of the next ones as can be, and how many there are in it.
+
+    The chunks themselves are left as they are: other readers get them too. There is at least one.
+    """
+    first = last = next(chunks)
+    kind = _plain_kind(first.delta)
+    pieces = [getattr(first.delta, kind)] if kind else []
+    size = sum(map(len, pieces))
+    for chunk in chunks if kind else ():
+        text = getattr(chunk.delta, kind)
+        size += len(text)
+        if _plain_kind(chunk.delta) != kind or size > MAX_MERGED_CHARACTERS or not _alike(first.delta, chunk.delta):
+            break
+        pieces.append(text)
+        last = chunk
+    if len(pieces) < 2:
+        return first, 1
+    delta = Delta(event_type=first.delta.event_type, block=first.delta.block)
+    setattr(delta, kind, "".join(pieces))
+    return Chunk(last.sequence, first.create_time, delta, merged=True), len(pieces)
+
+
+def _plain_kind(delta: Delta) -> str:
+    """As `_kind`, but of a delta that has nothing beside its text."""
+    return _kind(delta) if delta.beside is None else ""
+
+
 def _join(chunks: list[Chunk], kind: str, pieces: list[str]) -> None:
     if len(pieces) > 1:
         setattr(chunks[-1].delta, kind, "".join(pieces))

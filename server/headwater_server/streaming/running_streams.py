@@ -72,7 +72,8 @@ class RunningStreams:
         if continues and continues.stream_id in self._streams:
             await source.aclose()
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
-        stream_id, after = (continues.stream_id, continues.sequence) if continues else (new_stream_id(self._index), 0)
+        after = continues.sequence if continues else 0
+        stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
         stream = LiveStream(stream_id, provider, model, source, timeouts, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()

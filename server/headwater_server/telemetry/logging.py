@@ -1,8 +1,9 @@
 """Structured logs on standard error: one event a line, as JSON or for people.
 
-Prompts, replies, keys and providers' messages are never passed to a logger. Reports of libraries and of Python itself
-(`logging`, warnings, exceptions in finalizers and threads) might quote them. Such a report becomes the event `fault`
-with the place it came from, and with the beginning of its text, up to the first value in it.
+Prompts, replies, keys and providers' messages are never passed to a logger, and what a provider or a caller names is
+shown only where it looks like a name (`safe_fields`). Reports of libraries and of Python itself (`logging`, warnings,
+exceptions in finalizers and threads) might quote them. Such a report becomes the event `fault` with the place it came
+from, and with the beginning of its text, up to the first value in it.
 
 All of it goes through one writer (`log_writer`), which never makes a thread wait for the reader of the log.
 """
@@ -22,6 +23,7 @@ from typing import Any, Literal, TextIO, TypeAlias
 import structlog
 
 from headwater_server.telemetry.log_writer import LogWriter, text_stream
+from headwater_server.telemetry.safe_fields import hide_unsafe
 
 Form: TypeAlias = Literal["auto", "json", "text"]
 
@@ -48,6 +50,7 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            hide_unsafe,
             *([] if process is None else [_process(process)]),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

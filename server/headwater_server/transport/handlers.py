@@ -1,4 +1,4 @@
-"""The handlers of methods, as gRPC has them, how to put something around one, and how it reads its requests."""
+"""The handlers of methods, as gRPC has them, and how to put something around one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
-
-from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.transport.incoming.budget import RequestBudget
-from headwater_server.transport.incoming.reader import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -25,54 +21,20 @@ Its first argument is the request, or an iterator of requests.
 
 def surround(handler: Handler, around: Callable[[Behaviour], Behaviour]) -> Handler:
     """Returns the handler with the behaviour that `around` makes of its present one."""
-    return _make(handler, around(_behaviour(handler)), handler.request_deserializer, handler.request_streaming)
-
-
-def reading(handler: Handler, reader: RequestReader, budget: RequestBudget) -> Handler:
-    """Returns the handler whose requests the reader reads, one that cannot be read being an error of the caller.
-
-    gRPC would report that as a fault of the server. It would also keep the bytes of a single request to the end of the
-    call; this reads it as a stream of one.
-    """
-    behaviour = _behaviour(handler)
-
-    async def one(_: Any, context: Context) -> Any:
-        message, size = reader.weigh(await _receive(context))
-        with budget.taking(size):
-            work = behaviour(message, context)
-            del message  # the handler may free it before its reply ends
-            return await work
-
-    async def many(requests: Any, context: Context) -> Any:
-        try:
-            return await behaviour(requests, context)
-        finally:
-            # Frees the last request: the iterator and its generator refer to each other.
-            await requests.__aiter__().aclose()
-
-    if handler.request_streaming:
-        return _make(handler, many, reader.read, True)
-    return _make(handler, one, None, True)
-
-
-async def _receive(context: Context) -> bytes:
-    """Returns the only request of a call."""
-    request = await context.read()
-    if request is grpc.aio.EOF:
-        raise HeadwaterError(Reason.INVALID_REQUEST, "the call has no request; send one message, which may be empty")
-    return bytes(request)
+    return remake(handler, around(behaviour_of(handler)), handler.request_deserializer, handler.request_streaming)
 
 
 def _kind(request_streaming: bool, response_streaming: bool) -> str:
     return f"{'stream' if request_streaming else 'unary'}_{'stream' if response_streaming else 'unary'}"
 
 
-def _behaviour(handler: Handler) -> Behaviour:
+def behaviour_of(handler: Handler) -> Behaviour:
+    """Returns the work of the handler."""
     return _writing(getattr(handler, _kind(handler.request_streaming, handler.response_streaming)))
 
 
-def _make(handler: Handler, behaviour: Behaviour, parse: Callable[[bytes], Any] | None, streaming: bool) -> Handler:
-    """The handler with another behaviour, another way to read requests, and one request or a stream of them."""
+def remake(handler: Handler, behaviour: Behaviour, parse: Callable[[bytes], Any] | None, streaming: bool) -> Handler:
+    """Returns the handler with another behaviour, which gets one request or a stream of them, read in another way."""
     make = getattr(grpc, f"{_kind(streaming, handler.response_streaming)}_rpc_method_handler")
     made: Handler = make(behaviour, parse, handler.response_serializer)
     return made

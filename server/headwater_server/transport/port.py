@@ -8,6 +8,9 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from headwater_server.private_files import check_folder
 
 UNIX = "unix:"
 """A host that begins with this is the path of a socket; it has no port."""
@@ -53,6 +56,7 @@ def check_path(path: str) -> None:
     try:
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise OSError(0, f"the path is longer than the {LONGEST_PATH} bytes of a socket")
+        check_folder(Path(path).parent, is_shared=True)  # a user who may exchange the socket gets what callers send
         with socket.socket(socket.AF_UNIX) as tried:
             if _is_left_over(path):
                 os.unlink(path)
@@ -82,8 +86,11 @@ def hold_path(path: str) -> Iterator[socket.socket]:
 def _is_left_over(path: str) -> bool:
     """Whether a socket is there on which no program listens. Raises OSError for another file."""
     with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        found = os.lstat(path)
+        if not stat.S_ISSOCK(found.st_mode):
             raise OSError(0, "a file that is no socket is there")
+        if found.st_uid != os.geteuid():
+            raise OSError(0, "a socket of another user is there")
         with socket.socket(socket.AF_UNIX) as caller:
             caller.setblocking(False)
             try:

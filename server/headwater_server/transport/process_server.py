@@ -14,6 +14,7 @@ from headwater.v1 import (
 )
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
@@ -42,6 +43,7 @@ class StreamServices:
     opener: StreamOpener
     providers: ProviderRegistry
     streams: RunningStreams
+    replays: Replays
     version: str
 
 
@@ -74,7 +76,7 @@ class ProcessServer:
         self._siblings: SiblingServer | None = None
         self._relay: Relay | None = None
         self._shared: SharedSocket | None = None
-        made_of = (streams.opener, streams.providers, streams.streams, streams.version)
+        made_of = (streams.opener, streams.providers, streams.streams, streams.replays, streams.version)
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             self._siblings = SiblingServer(local)

@@ -8,6 +8,7 @@ import copy
 import json
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -457,9 +458,12 @@ async def test_a_bad_argument_is_refused_before_anything_is_sent(
     assert service.starts == []
 
 
-async def test_an_api_key_does_not_travel_with_a_run(service: FakeWorkflowService) -> None:
-    agent = WorkflowAgent(target=service.target, api_key="sk-secret")
-    with pytest.raises(ValidationError, match="api_key: cannot be used by a workflow with action steps") as caught:
+@pytest.mark.parametrize(
+    ("name", "setting"), [("api_key", "sk-secret"), ("provider_headers", {"x-session-id": "secret"})]
+)
+async def test_a_secret_does_not_travel_with_a_run(service: FakeWorkflowService, name: str, setting: Any) -> None:
+    agent = WorkflowAgent(target=service.target, **{name: setting})
+    with pytest.raises(ValidationError, match=f"{name}: cannot be used by a workflow with action steps") as caught:
         await agent.execute_workflow(a_workflow())
     assert "secret" not in str(caught.value)
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import grpc
 import pytest
 
-from headwater import Agent
+from headwater import Agent, ValidationError, collect_stream
 from headwater.streaming import stream_to_string
 from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
 from tests.support.servers.server import ServerProcess
-from tests.support.upstream.fixtures import load_gemini
+from tests.support.upstream.fixtures import load_gemini, load_recorded
 from tests.support.upstream.upstream import Upstream, always
 
 SAID = b'data: {"choices": [{"index": 0, "delta": {"content": "Da."}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
 CHAT = always("200 OK", SAID, content_type="text/event-stream", connection="close")
 GOOGLE = always("200 OK", load_gemini()["text"].body, content_type="text/event-stream", connection="close")
+TOKENS = load_recorded()["llamacpp-smollm2/chat_logprobs"].body
 
 CONFIGURATION = """
 [providers.classic]
@@ -69,6 +70,30 @@ async def test_azures_classic_door_with_a_header_of_the_settings_and_one_of_the_
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "headwater-provider-header-host" in refused.value.details()
     assert len(upstream.requests) == 1
+
+
+async def test_a_header_of_the_python_client(server, upstream):
+    agent = Agent(model="classic/gpt-4o", target=server.target, provider_headers={"X-Session-Id": "s-1"})
+    assert (await agent.arun("Hi")).content == "Da."
+    assert head(upstream)[1]["x-session-id"] == "s-1"
+    with pytest.raises(ValidationError, match=r"provider_headers\.x-other: is not taken for classic here") as refused:
+        await agent.arun("Hi", provider_headers={"x-other": "secret"})
+    assert [field for field, _ in refused.value.violations] == ["provider_headers.x-other"]
+    assert "secret" not in str(refused.value)
+    assert len(upstream.requests) == 1
+
+
+async def test_log_probabilities_of_a_stream_and_of_a_whole_reply(server, upstream):
+    upstream.answer = always("200 OK", TOKENS, content_type="text/event-stream", connection="close")
+    agent = Agent(model="classic/gpt-4o", target=server.target)
+    reply = await collect_stream(agent.stream("Say hello.", logprobs=2))
+    assert "".join(token.token for token in reply.logprobs) == reply.complete_text == "I'm so glad you're"
+    assert all(token.top_logprobs[0].token == token.token for token in reply.logprobs)
+    assert (await collect_stream(agent.stream("Say hello."))).logprobs == []
+    request = agent_service_pb2.RunRequest(prompt="Hi", agent={"model": "classic/gpt-4o", "logprobs": 2})
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        whole = await agent_service_pb2_grpc.AgentServiceStub(channel).Run(request)
+    assert [token.logprob for token in whole.logprobs] == [token.logprob for token in reply.logprobs]
 
 
 async def test_gemini_is_there_with_its_key_alone(server, upstream):

@@ -152,10 +152,14 @@ async def test_a_prompt_beyond_the_context_window_has_its_own_error(target, prov
     assert caught.value.provider == provider
 
 
-def test_the_model_ends_with_its_server_even_when_that_is_killed(tmp_path):
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_the_model_ends_with_its_server_even_when_that_is_killed(tmp_path, is_stopped):
     with ServerProcess("--local", variables={"XDG_RUNTIME_DIR": str(tmp_path)}) as server:
         children = psutil.Process(server.process.pid).children(recursive=True)
         assert children
+        if is_stopped:
+            for child in children:
+                child.suspend()
         server.expected_code = -signal.SIGKILL
         server.process.kill()
         _, alive = psutil.wait_procs(children, timeout=10)

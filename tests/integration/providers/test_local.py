@@ -137,6 +137,12 @@ class TestRunningModel:
         assert finish.usage.input_tokens is not None
         assert finish.usage.input_tokens > 8
 
+    async def test_its_tokens_come_with_their_probabilities(self, provider: LocalProvider) -> None:
+        deltas, _ = await say(provider, question("Say hello.", sampling={"max_tokens": 4, "logprobs": 2}))
+        tokens = [token for delta in deltas if delta.beside for token in delta.beside.logprobs]
+        assert "".join(token.token for token in tokens) == "".join(delta.content for delta in deltas)
+        assert all(token.logprob < 0 and token.top[0].token == token.token and len(token.top) == 2 for token in tokens)
+
     async def test_the_model_calls_a_tool(self, provider: LocalProvider) -> None:
         deltas, finish = await say(provider, question("What is the weather in Paris?", tools=(WEATHER,)))
         pieces = [piece for delta in deltas for piece in delta.tool_calls or ()]

@@ -35,7 +35,7 @@ async def test_the_client_and_health_checks_reach_it(tmp_path, processes, by):
             health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0  # with the usual umask, no other user may connect
-        events = server.events
+    events = server.events
     assert "open" not in [event["event"] for event in events]
     assert [event["host"] for event in events if event["event"] == "listening"] == [f"unix:{path}"] * processes
     assert not path.exists()

@@ -125,15 +125,14 @@ class ServerProcess:
     @property
     def events(self) -> list[dict[str, Any]]:
         """Its log, parsed. Fails on a line that is not one event."""
-        return [_event(line, self.log) for line in list(self._log)]
+        return [self._event(line) for line in list(self._log)]
 
-
-def _event(line: str, log: str) -> dict[str, Any]:
-    try:
-        event: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
-        raise AssertionError(f"{line!r} is no event; the whole log:\n{log}") from None
-    return event
+    def _event(self, line: str) -> dict[str, Any]:
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            raise AssertionError(f"{line!r} is no event; the whole log:\n{self.log}") from None
+        return event
 
 
 class ReplayThread:

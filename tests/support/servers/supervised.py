@@ -12,13 +12,16 @@ import os
 import signal
 import socket
 import sys
+import tempfile
+from pathlib import Path
 
 
 def play(control: socket.socket) -> None:
     """Plays the part that the supervisor says."""
     with control.makefile("rb") as lines:
         line = lines.readline()
-    part = json.loads(line)["part"]
+    hello = json.loads(line)
+    part = hello["part"]
     if part == "crash":
         os._exit(3)
     if part == "silent":
@@ -32,6 +35,11 @@ def play(control: socket.socket) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print(json.dumps({"event": "stuck"}), file=sys.stderr, flush=True)
         control.recv(1)
+    if part == "hang":
+        from headwater_server.transport.owners.heartbeats import Heartbeats
+
+        with Heartbeats(Path(hello["heartbeats"]), hello["count"]) as heartbeats:
+            heartbeats.beat(hello["index"])
     if part in ("serve", "patient"):
         heard: list[int] = []
 
@@ -60,20 +68,26 @@ def supervise(parts: list[str], padding: int = 0, stop_seconds: float = 30.0, **
 
     from headwater_server.processes.supervisor import StartError, Supervisor
     from headwater_server.telemetry.logging import configure_logging
+    from headwater_server.transport.owners.heartbeats import Heartbeats
 
     configure_logging("info", "json")
-    command = [sys.executable, "-S", __file__, "--process"]
-    hellos = [json.dumps({"part": part, "padding": "x" * padding}).encode() for part in parts]
+    command = [sys.executable, *(() if "hang" in parts else ("-S",)), __file__, "--process"]
 
-    async def run() -> bool:
-        supervisor = Supervisor(command, hellos, stop_seconds, lambda: print("ready", flush=True), **options)  # type: ignore[arg-type]
-        return await supervisor.run()
+    async def run(path: Path) -> bool:
+        common = {"padding": "x" * padding, "count": len(parts), "heartbeats": str(path)}
+        hellos = [json.dumps({"part": part, "index": index, **common}).encode() for index, part in enumerate(parts)]
+        with Heartbeats(path, len(parts)) as heartbeats:
+            supervisor = Supervisor(
+                command, hellos, stop_seconds, heartbeats, lambda: print("ready", flush=True), **options
+            )  # type: ignore[arg-type]
+            return await supervisor.run()
 
-    try:
-        return 0 if asyncio.run(run()) else 1
-    except StartError as error:
-        print(error, flush=True)
-        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return 0 if asyncio.run(run(Path(folder, "heartbeats"))) else 1
+        except StartError as error:
+            print(error, flush=True)
+            return 2
 
 
 if __name__ == "__main__":

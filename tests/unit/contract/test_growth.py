@@ -23,13 +23,6 @@ ADDITIONS = {
         "WorkflowEvent.event": "RunPausedEvent paused = 100;",
         "StepRun": "} message RunPausedEvent {",
     },
-    "resume of a stream": {
-        "StreamRequest": "bool resumable = 100;",
-        "StreamChunk": "bool resumable = 100;",
-        "AgentService": "rpc ResumeStream(ResumeStreamRequest) returns (stream StreamChunk);",
-        "StreamInfo": "} message ResumeStreamRequest {",
-        "ErrorReason": "ERROR_REASON_STREAM_EXPIRED = 100 [(error_facts) = {code: 11}];",
-    },
     "retry and fallback": {
         "AgentConfig": "repeated string fallback_models = 100;",
         "Timeouts": "google.protobuf.Duration connect = 100;",

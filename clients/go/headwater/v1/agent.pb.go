@@ -2448,7 +2448,9 @@ type StreamChunk struct {
 	Images []*Image `protobuf:"bytes,25,rep,name=images,proto3" json:"images,omitempty"`
 	// The tokens that came with this chunk, when `AgentConfig.logprobs` asks for them. Not repeated on the final chunk. Most
 	// providers send the tokens of a text with it; a token without a text of the reply may have a chunk to itself.
-	Logprobs      []*TokenLogprob `protobuf:"bytes,26,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
+	Logprobs []*TokenLogprob `protobuf:"bytes,26,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
+	// ResumeStream can continue this stream after its connection was lost. On the first chunk.
+	Resumable     bool `protobuf:"varint,27,opt,name=resumable,proto3" json:"resumable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2665,6 +2667,13 @@ func (x *StreamChunk) GetLogprobs() []*TokenLogprob {
 	return nil
 }
 
+func (x *StreamChunk) GetResumable() bool {
+	if x != nil {
+		return x.Resumable
+	}
+	return false
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
@@ -2838,7 +2847,7 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\vtoken_bytes\x18\x03 \x01(\fR\n" +
 	"tokenBytes\x12;\n" +
 	"\ftop_logprobs\x18\x04 \x03(\v2\x18.headwater.v1.TopLogprobR\vtopLogprobs\x12+\n" +
-	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\xfe\b\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\x9c\t\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
@@ -2870,7 +2879,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\amessage\x18\x17 \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
 	"\tcitations\x18\x18 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
 	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
-	"\blogprobs\x18\x1a \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobsB\x10\n" +
+	"\blogprobs\x18\x1a \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobs\x12\x1c\n" +
+	"\tresumable\x18\x1b \x01(\bR\tresumableB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +

@@ -43,8 +43,12 @@ type StreamRequest struct {
 	// the round before, or more where the caller numbers chunks itself. Required with `continues_stream_id`;
 	// INVALID_ARGUMENT without it.
 	ContinuesSequence int32 `protobuf:"varint,5,opt,name=continues_sequence,json=continuesSequence,proto3" json:"continues_sequence,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The caller wants to call ResumeStream when its connection is lost. Then the end of this call only detaches it: the
+	// server reads the reply for one minute more (`detach_seconds`), and CancelStream ends it at once. Whether the stream
+	// is resumable stands on its first chunk. Default: false, a caller that leaves ends the stream.
+	Resumable     bool `protobuf:"varint,6,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamRequest) Reset() {
@@ -112,6 +116,69 @@ func (x *StreamRequest) GetContinuesSequence() int32 {
 	return 0
 }
 
+func (x *StreamRequest) GetResumable() bool {
+	if x != nil {
+		return x.Resumable
+	}
+	return false
+}
+
+// Which stream to resume, and where.
+type ResumeStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the stream. INVALID_ARGUMENT when it is empty.
+	StreamId string `protobuf:"bytes,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
+	// `sequence` of the last chunk that the caller has; 0 for the whole stream. INVALID_ARGUMENT when no chunk of the
+	// stream has that number.
+	AfterSequence int32 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeStreamRequest) Reset() {
+	*x = ResumeStreamRequest{}
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeStreamRequest) ProtoMessage() {}
+
+func (x *ResumeStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeStreamRequest.ProtoReflect.Descriptor instead.
+func (*ResumeStreamRequest) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResumeStreamRequest) GetStreamId() string {
+	if x != nil {
+		return x.StreamId
+	}
+	return ""
+}
+
+func (x *ResumeStreamRequest) GetAfterSequence() int32 {
+	if x != nil {
+		return x.AfterSequence
+	}
+	return 0
+}
+
 // A question and the agent that answers it, as in StreamRequest.
 type RunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -127,7 +194,7 @@ type RunRequest struct {
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -139,7 +206,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[1]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -152,7 +219,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{1}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunRequest) GetAgent() *AgentConfig {
@@ -222,7 +289,7 @@ type RunResponse struct {
 
 func (x *RunResponse) Reset() {
 	*x = RunResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -234,7 +301,7 @@ func (x *RunResponse) String() string {
 func (*RunResponse) ProtoMessage() {}
 
 func (x *RunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[2]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -247,7 +314,7 @@ func (x *RunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
 func (*RunResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{2}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RunResponse) GetContent() string {
@@ -387,7 +454,7 @@ type CancelStreamRequest struct {
 
 func (x *CancelStreamRequest) Reset() {
 	*x = CancelStreamRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +466,7 @@ func (x *CancelStreamRequest) String() string {
 func (*CancelStreamRequest) ProtoMessage() {}
 
 func (x *CancelStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[3]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +479,7 @@ func (x *CancelStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStreamRequest.ProtoReflect.Descriptor instead.
 func (*CancelStreamRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{3}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CancelStreamRequest) GetStreamId() string {
@@ -431,7 +498,7 @@ type CancelStreamResponse struct {
 
 func (x *CancelStreamResponse) Reset() {
 	*x = CancelStreamResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +510,7 @@ func (x *CancelStreamResponse) String() string {
 func (*CancelStreamResponse) ProtoMessage() {}
 
 func (x *CancelStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[4]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +523,7 @@ func (x *CancelStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStreamResponse.ProtoReflect.Descriptor instead.
 func (*CancelStreamResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{4}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{5}
 }
 
 // Which page of the running streams.
@@ -472,7 +539,7 @@ type ListStreamsRequest struct {
 
 func (x *ListStreamsRequest) Reset() {
 	*x = ListStreamsRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +551,7 @@ func (x *ListStreamsRequest) String() string {
 func (*ListStreamsRequest) ProtoMessage() {}
 
 func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[5]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +564,7 @@ func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsRequest.ProtoReflect.Descriptor instead.
 func (*ListStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{5}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListStreamsRequest) GetPageSize() int32 {
@@ -527,7 +594,7 @@ type ListStreamsResponse struct {
 
 func (x *ListStreamsResponse) Reset() {
 	*x = ListStreamsResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +606,7 @@ func (x *ListStreamsResponse) String() string {
 func (*ListStreamsResponse) ProtoMessage() {}
 
 func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[6]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +619,7 @@ func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsResponse.ProtoReflect.Descriptor instead.
 func (*ListStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{6}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListStreamsResponse) GetStreams() []*StreamInfo {
@@ -590,7 +657,7 @@ type StreamInfo struct {
 
 func (x *StreamInfo) Reset() {
 	*x = StreamInfo{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +669,7 @@ func (x *StreamInfo) String() string {
 func (*StreamInfo) ProtoMessage() {}
 
 func (x *StreamInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[7]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +682,7 @@ func (x *StreamInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamInfo.ProtoReflect.Descriptor instead.
 func (*StreamInfo) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{7}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StreamInfo) GetStreamId() string {
@@ -673,7 +740,7 @@ type GetProviderInfoRequest struct {
 
 func (x *GetProviderInfoRequest) Reset() {
 	*x = GetProviderInfoRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +752,7 @@ func (x *GetProviderInfoRequest) String() string {
 func (*GetProviderInfoRequest) ProtoMessage() {}
 
 func (x *GetProviderInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[8]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +765,7 @@ func (x *GetProviderInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProviderInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetProviderInfoRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{8}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetProviderInfoRequest) GetProvider() string {
@@ -726,7 +793,7 @@ type GetProviderInfoResponse struct {
 
 func (x *GetProviderInfoResponse) Reset() {
 	*x = GetProviderInfoResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +805,7 @@ func (x *GetProviderInfoResponse) String() string {
 func (*GetProviderInfoResponse) ProtoMessage() {}
 
 func (x *GetProviderInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[9]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +818,7 @@ func (x *GetProviderInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProviderInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetProviderInfoResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{9}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetProviderInfoResponse) GetProvider() *ProviderInfo {
@@ -774,7 +841,7 @@ type ListProvidersRequest struct {
 
 func (x *ListProvidersRequest) Reset() {
 	*x = ListProvidersRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +853,7 @@ func (x *ListProvidersRequest) String() string {
 func (*ListProvidersRequest) ProtoMessage() {}
 
 func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[10]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +866,7 @@ func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ListProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{10}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListProvidersRequest) GetPageSize() int32 {
@@ -833,7 +900,7 @@ type ListProvidersResponse struct {
 
 func (x *ListProvidersResponse) Reset() {
 	*x = ListProvidersResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +912,7 @@ func (x *ListProvidersResponse) String() string {
 func (*ListProvidersResponse) ProtoMessage() {}
 
 func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[11]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +925,7 @@ func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ListProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{11}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListProvidersResponse) GetProviders() []*ProviderSummary {
@@ -904,7 +971,7 @@ type ProviderSummary struct {
 
 func (x *ProviderSummary) Reset() {
 	*x = ProviderSummary{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +983,7 @@ func (x *ProviderSummary) String() string {
 func (*ProviderSummary) ProtoMessage() {}
 
 func (x *ProviderSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[12]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +996,7 @@ func (x *ProviderSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderSummary.ProtoReflect.Descriptor instead.
 func (*ProviderSummary) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{12}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProviderSummary) GetName() string {
@@ -978,7 +1045,7 @@ type ProviderInfo struct {
 
 func (x *ProviderInfo) Reset() {
 	*x = ProviderInfo{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1057,7 @@ func (x *ProviderInfo) String() string {
 func (*ProviderInfo) ProtoMessage() {}
 
 func (x *ProviderInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[13]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1070,7 @@ func (x *ProviderInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderInfo.ProtoReflect.Descriptor instead.
 func (*ProviderInfo) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{13}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProviderInfo) GetName() string {
@@ -1078,7 +1145,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1157,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[14]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1170,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{14}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListModelsRequest) GetProvider() string {
@@ -1140,7 +1207,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1219,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[15]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1232,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{15}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListModelsResponse) GetModels() []*ModelInfo {
@@ -1197,7 +1264,7 @@ type ModelInfo struct {
 
 func (x *ModelInfo) Reset() {
 	*x = ModelInfo{}
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[16]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1276,7 @@ func (x *ModelInfo) String() string {
 func (*ModelInfo) ProtoMessage() {}
 
 func (x *ModelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_headwater_v1_agent_service_proto_msgTypes[16]
+	mi := &file_headwater_v1_agent_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1289,7 @@ func (x *ModelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
 func (*ModelInfo) Descriptor() ([]byte, []int) {
-	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{16}
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ModelInfo) GetName() string {
@@ -1250,13 +1317,17 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xee\x01\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\x8c\x02\n" +
 	"\rStreamRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
 	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\x12.\n" +
 	"\x13continues_stream_id\x18\x04 \x01(\tR\x11continuesStreamId\x12-\n" +
-	"\x12continues_sequence\x18\x05 \x01(\x05R\x11continuesSequence\"\x8c\x01\n" +
+	"\x12continues_sequence\x18\x05 \x01(\x05R\x11continuesSequence\x12\x1c\n" +
+	"\tresumable\x18\x06 \x01(\bR\tresumable\"Y\n" +
+	"\x13ResumeStreamRequest\x12\x1b\n" +
+	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12%\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\"\x8c\x01\n" +
 	"\n" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
@@ -1346,9 +1417,10 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\tModelInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\"\n" +
-	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities2\xc4\x04\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities2\x94\x05\n" +
 	"\fAgentService\x12B\n" +
-	"\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12:\n" +
+	"\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12N\n" +
+	"\fResumeStream\x12!.headwater.v1.ResumeStreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12:\n" +
 	"\x03Run\x12\x18.headwater.v1.RunRequest\x1a\x19.headwater.v1.RunResponse\x12U\n" +
 	"\fCancelStream\x12!.headwater.v1.CancelStreamRequest\x1a\".headwater.v1.CancelStreamResponse\x12R\n" +
 	"\vListStreams\x12 .headwater.v1.ListStreamsRequest\x1a!.headwater.v1.ListStreamsResponse\x12^\n" +
@@ -1370,75 +1442,78 @@ func file_headwater_v1_agent_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_agent_service_proto_rawDescData
 }
 
-var file_headwater_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_headwater_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_headwater_v1_agent_service_proto_goTypes = []any{
 	(*StreamRequest)(nil),           // 0: headwater.v1.StreamRequest
-	(*RunRequest)(nil),              // 1: headwater.v1.RunRequest
-	(*RunResponse)(nil),             // 2: headwater.v1.RunResponse
-	(*CancelStreamRequest)(nil),     // 3: headwater.v1.CancelStreamRequest
-	(*CancelStreamResponse)(nil),    // 4: headwater.v1.CancelStreamResponse
-	(*ListStreamsRequest)(nil),      // 5: headwater.v1.ListStreamsRequest
-	(*ListStreamsResponse)(nil),     // 6: headwater.v1.ListStreamsResponse
-	(*StreamInfo)(nil),              // 7: headwater.v1.StreamInfo
-	(*GetProviderInfoRequest)(nil),  // 8: headwater.v1.GetProviderInfoRequest
-	(*GetProviderInfoResponse)(nil), // 9: headwater.v1.GetProviderInfoResponse
-	(*ListProvidersRequest)(nil),    // 10: headwater.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),   // 11: headwater.v1.ListProvidersResponse
-	(*ProviderSummary)(nil),         // 12: headwater.v1.ProviderSummary
-	(*ProviderInfo)(nil),            // 13: headwater.v1.ProviderInfo
-	(*ListModelsRequest)(nil),       // 14: headwater.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),      // 15: headwater.v1.ListModelsResponse
-	(*ModelInfo)(nil),               // 16: headwater.v1.ModelInfo
-	nil,                             // 17: headwater.v1.StreamInfo.LabelsEntry
-	(*AgentConfig)(nil),             // 18: headwater.v1.AgentConfig
-	(*ChatMessage)(nil),             // 19: headwater.v1.ChatMessage
-	(*ToolCall)(nil),                // 20: headwater.v1.ToolCall
-	(FinishReason)(0),               // 21: headwater.v1.FinishReason
-	(*Usage)(nil),                   // 22: headwater.v1.Usage
-	(*StreamStats)(nil),             // 23: headwater.v1.StreamStats
-	(*structpb.Struct)(nil),         // 24: google.protobuf.Struct
-	(*Citation)(nil),                // 25: headwater.v1.Citation
-	(*Image)(nil),                   // 26: headwater.v1.Image
-	(*TokenLogprob)(nil),            // 27: headwater.v1.TokenLogprob
-	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 29: headwater.v1.StreamChunk
+	(*ResumeStreamRequest)(nil),     // 1: headwater.v1.ResumeStreamRequest
+	(*RunRequest)(nil),              // 2: headwater.v1.RunRequest
+	(*RunResponse)(nil),             // 3: headwater.v1.RunResponse
+	(*CancelStreamRequest)(nil),     // 4: headwater.v1.CancelStreamRequest
+	(*CancelStreamResponse)(nil),    // 5: headwater.v1.CancelStreamResponse
+	(*ListStreamsRequest)(nil),      // 6: headwater.v1.ListStreamsRequest
+	(*ListStreamsResponse)(nil),     // 7: headwater.v1.ListStreamsResponse
+	(*StreamInfo)(nil),              // 8: headwater.v1.StreamInfo
+	(*GetProviderInfoRequest)(nil),  // 9: headwater.v1.GetProviderInfoRequest
+	(*GetProviderInfoResponse)(nil), // 10: headwater.v1.GetProviderInfoResponse
+	(*ListProvidersRequest)(nil),    // 11: headwater.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),   // 12: headwater.v1.ListProvidersResponse
+	(*ProviderSummary)(nil),         // 13: headwater.v1.ProviderSummary
+	(*ProviderInfo)(nil),            // 14: headwater.v1.ProviderInfo
+	(*ListModelsRequest)(nil),       // 15: headwater.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),      // 16: headwater.v1.ListModelsResponse
+	(*ModelInfo)(nil),               // 17: headwater.v1.ModelInfo
+	nil,                             // 18: headwater.v1.StreamInfo.LabelsEntry
+	(*AgentConfig)(nil),             // 19: headwater.v1.AgentConfig
+	(*ChatMessage)(nil),             // 20: headwater.v1.ChatMessage
+	(*ToolCall)(nil),                // 21: headwater.v1.ToolCall
+	(FinishReason)(0),               // 22: headwater.v1.FinishReason
+	(*Usage)(nil),                   // 23: headwater.v1.Usage
+	(*StreamStats)(nil),             // 24: headwater.v1.StreamStats
+	(*structpb.Struct)(nil),         // 25: google.protobuf.Struct
+	(*Citation)(nil),                // 26: headwater.v1.Citation
+	(*Image)(nil),                   // 27: headwater.v1.Image
+	(*TokenLogprob)(nil),            // 28: headwater.v1.TokenLogprob
+	(*timestamppb.Timestamp)(nil),   // 29: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 30: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
-	18, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
-	19, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
-	18, // 2: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
-	19, // 3: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
-	20, // 4: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
-	21, // 5: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
-	22, // 6: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
-	23, // 7: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
-	24, // 8: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
-	19, // 9: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
-	25, // 10: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
-	26, // 11: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
-	27, // 12: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
-	7,  // 13: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	28, // 14: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	17, // 15: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	13, // 16: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	12, // 17: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	16, // 18: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	19, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
+	20, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
+	19, // 2: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
+	20, // 3: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
+	21, // 4: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
+	22, // 5: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
+	23, // 6: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
+	24, // 7: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
+	25, // 8: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
+	20, // 9: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
+	26, // 10: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
+	27, // 11: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
+	28, // 12: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
+	8,  // 13: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	29, // 14: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	18, // 15: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	14, // 16: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	13, // 17: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	17, // 18: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
 	0,  // 19: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	1,  // 20: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	3,  // 21: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	5,  // 22: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	8,  // 23: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	10, // 24: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	14, // 25: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	29, // 26: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	2,  // 27: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	4,  // 28: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	6,  // 29: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	9,  // 30: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	11, // 31: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	15, // 32: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
+	1,  // 20: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
+	2,  // 21: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	4,  // 22: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	6,  // 23: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	9,  // 24: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	11, // 25: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	15, // 26: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	30, // 27: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	30, // 28: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
+	3,  // 29: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	5,  // 30: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	7,  // 31: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	10, // 32: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	12, // 33: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	16, // 34: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	27, // [27:35] is the sub-list for method output_type
+	19, // [19:27] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -1450,15 +1525,15 @@ func file_headwater_v1_agent_service_proto_init() {
 		return
 	}
 	file_headwater_v1_agent_proto_init()
-	file_headwater_v1_agent_service_proto_msgTypes[2].OneofWrappers = []any{}
-	file_headwater_v1_agent_service_proto_msgTypes[13].OneofWrappers = []any{}
+	file_headwater_v1_agent_service_proto_msgTypes[3].OneofWrappers = []any{}
+	file_headwater_v1_agent_service_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_service_proto_rawDesc), len(file_headwater_v1_agent_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

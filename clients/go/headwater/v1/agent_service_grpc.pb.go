@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	AgentService_Stream_FullMethodName          = "/headwater.v1.AgentService/Stream"
+	AgentService_ResumeStream_FullMethodName    = "/headwater.v1.AgentService/ResumeStream"
 	AgentService_Run_FullMethodName             = "/headwater.v1.AgentService/Run"
 	AgentService_CancelStream_FullMethodName    = "/headwater.v1.AgentService/CancelStream"
 	AgentService_ListStreams_FullMethodName     = "/headwater.v1.AgentService/ListStreams"
@@ -41,6 +42,11 @@ type AgentServiceClient interface {
 	// `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
 	// characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
 	Stream(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamChunk], error)
+	// The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+	// `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+	// stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+	// stream was never resumable.
+	ResumeStream(ctx context.Context, in *ResumeStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamChunk], error)
 	// The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
 	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
 	Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (*RunResponse, error)
@@ -82,6 +88,25 @@ func (c *agentServiceClient) Stream(ctx context.Context, in *StreamRequest, opts
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_StreamClient = grpc.ServerStreamingClient[StreamChunk]
+
+func (c *agentServiceClient) ResumeStream(ctx context.Context, in *ResumeStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[1], AgentService_ResumeStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ResumeStreamRequest, StreamChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_ResumeStreamClient = grpc.ServerStreamingClient[StreamChunk]
 
 func (c *agentServiceClient) Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (*RunResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -156,6 +181,11 @@ type AgentServiceServer interface {
 	// `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
 	// characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
 	Stream(*StreamRequest, grpc.ServerStreamingServer[StreamChunk]) error
+	// The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+	// `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+	// stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+	// stream was never resumable.
+	ResumeStream(*ResumeStreamRequest, grpc.ServerStreamingServer[StreamChunk]) error
 	// The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
 	// over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
 	Run(context.Context, *RunRequest) (*RunResponse, error)
@@ -181,6 +211,9 @@ type UnimplementedAgentServiceServer struct{}
 
 func (UnimplementedAgentServiceServer) Stream(*StreamRequest, grpc.ServerStreamingServer[StreamChunk]) error {
 	return status.Error(codes.Unimplemented, "method Stream not implemented")
+}
+func (UnimplementedAgentServiceServer) ResumeStream(*ResumeStreamRequest, grpc.ServerStreamingServer[StreamChunk]) error {
+	return status.Error(codes.Unimplemented, "method ResumeStream not implemented")
 }
 func (UnimplementedAgentServiceServer) Run(context.Context, *RunRequest) (*RunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Run not implemented")
@@ -231,6 +264,17 @@ func _AgentService_Stream_Handler(srv interface{}, stream grpc.ServerStream) err
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_StreamServer = grpc.ServerStreamingServer[StreamChunk]
+
+func _AgentService_ResumeStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ResumeStreamRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServiceServer).ResumeStream(m, &grpc.GenericServerStream[ResumeStreamRequest, StreamChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_ResumeStreamServer = grpc.ServerStreamingServer[StreamChunk]
 
 func _AgentService_Run_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RunRequest)
@@ -376,6 +420,11 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Stream",
 			Handler:       _AgentService_Stream_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ResumeStream",
+			Handler:       _AgentService_ResumeStream_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -40,6 +40,7 @@ const (
 //	`provider_request_id`  the provider's id of the request, for its support desk
 //	`cause`                kind of the network fault, such as `ConnectError`
 //	`stream_id`            id of the stream that failed
+//	`first_sequence`       sequence of the first chunk that a resumed stream can still give
 //	`run_id`               id of the run
 //	`configured`           names of the configured providers
 type ErrorReason int32
@@ -71,7 +72,7 @@ const (
 	ErrorReason_ERROR_REASON_STREAM_TIMEOUT ErrorReason = 11
 	// CANCELLED. The stream was ended by CancelStream.
 	ErrorReason_ERROR_REASON_STREAM_CANCELLED ErrorReason = 12
-	// NOT_FOUND. No stream with that id is running.
+	// NOT_FOUND. No stream with that id is running; for ResumeStream: the stream was never resumable.
 	ErrorReason_ERROR_REASON_STREAM_NOT_FOUND ErrorReason = 13
 	// RESOURCE_EXHAUSTED. The reply does not fit into one message of 3 MiB. Stream has no such limit for text.
 	ErrorReason_ERROR_REASON_REPLY_TOO_LARGE ErrorReason = 14
@@ -101,6 +102,9 @@ const (
 	// RESOURCE_EXHAUSTED, with RetryInfo. The server is at one of its limits, such as that of the bytes of all requests in
 	// flight, or the call waited too long for its turn. Nothing of the call was done.
 	ErrorReason_ERROR_REASON_SERVER_OVERLOADED ErrorReason = 26
+	// OUT_OF_RANGE. The chunks asked for are gone: the log of a resumable stream is bounded in size and in time. Where later
+	// chunks are still there, metadata `first_sequence` is the sequence of the first.
+	ErrorReason_ERROR_REASON_STREAM_EXPIRED ErrorReason = 27
 )
 
 // Enum value maps for ErrorReason.
@@ -133,6 +137,7 @@ var (
 		24: "ERROR_REASON_TOOL_FAILED",
 		25: "ERROR_REASON_JOURNAL_UNAVAILABLE",
 		26: "ERROR_REASON_SERVER_OVERLOADED",
+		27: "ERROR_REASON_STREAM_EXPIRED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -162,6 +167,7 @@ var (
 		"ERROR_REASON_TOOL_FAILED":               24,
 		"ERROR_REASON_JOURNAL_UNAVAILABLE":       25,
 		"ERROR_REASON_SERVER_OVERLOADED":         26,
+		"ERROR_REASON_STREAM_EXPIRED":            27,
 	}
 )
 
@@ -485,7 +491,7 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"httpStatus\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\tR\x04code\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId*\xae\t\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId*\xd7\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\b\x03\x12+\n" +
@@ -525,7 +531,8 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	" ERROR_REASON_JOURNAL_UNAVAILABLE\x10\x19\x1a\n" +
 	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01\x12.\n" +
 	"\x1eERROR_REASON_SERVER_OVERLOADED\x10\x1a\x1a\n" +
-	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01:^\n" +
+	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01\x12'\n" +
+	"\x1bERROR_REASON_STREAM_EXPIRED\x10\x1b\x1a\x06\xd2\xe7\x18\x02\b\v:^\n" +
 	"\verror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\v2\x18.headwater.v1.ErrorFactsR\n" +
 	"errorFactsB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +

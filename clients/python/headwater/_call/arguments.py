@@ -13,6 +13,7 @@ from headwater.v1 import agent_pb2
 MAX_KEY = 4_096
 MAX_LABELS = 16
 MAX_LABEL = 256
+MAX_LOGPROBS = 20
 MAX_USER = 256
 
 ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -31,6 +32,7 @@ _REASONING_EFFORTS: dict[str, agent_pb2.ReasoningEffort] = {
     if value.number
 }
 _LABEL = re.compile(r"[a-z0-9_.-]{1,63}")
+_HEADER_NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 
 def refuse_base_url() -> NoReturn:
@@ -146,6 +148,38 @@ def parallel_calls(value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise invalid("parallel_tool_calls", f"must be True, False or None, not {type(value).__name__}")
     return value
+
+
+def logprob_count(value: Any) -> int | None:
+    """How many likely tokens are reported for each place of the reply; None for no log probabilities."""
+    if value is None or isinstance(value, bool):
+        return 0 if value else None
+    count = int32("logprobs", value)
+    if not 0 <= count <= MAX_LOGPROBS:
+        raise invalid(
+            "logprobs", f"must be 0 to {MAX_LOGPROBS} likely tokens, or True for the tokens of the reply alone"
+        )
+    return count
+
+
+def provider_headers(value: Any) -> dict[str, str]:
+    """The caller's own headers for a provider, names in lower case. The error does not repeat their values."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid("provider_headers", f"must be a dict of str, not {type(value).__name__}")
+    headers: dict[str, str] = {}
+    for name, content in value.items():
+        lower = name.lower() if isinstance(name, str) else ""
+        if not _HEADER_NAME.fullmatch(lower) or lower.endswith("-bin"):
+            cure = "must be 1 to 100 letters, digits, `-`, `_` or `.`, and not end in -bin"
+            raise invalid("provider_headers", f"has the name {str(name)[:80]!a}, which {cure}")
+        if lower in headers:
+            raise invalid(f"provider_headers.{lower}", "is given twice; the case of letters does not count")
+        headers[lower] = header(f"provider_headers.{lower}", content)
+        if len(headers[lower]) > MAX_KEY:
+            raise invalid(f"provider_headers.{lower}", f"must be at most {MAX_KEY:,} characters")
+    return headers
 
 
 def provider_key(value: Any) -> str:

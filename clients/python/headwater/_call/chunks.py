@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from headwater._values.durations import seconds_of
 from headwater._values.images import Image
 from headwater._values.json_values import json_object
+from headwater._values.logprobs import to_tokens
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
 
@@ -25,6 +26,8 @@ _SOURCE_UNITS: dict[int, str] = {
     for value in agent_pb2.SourceUnit.DESCRIPTOR.values
     if value.number
 }
+_OWN = frozenset(field.name for field in agent_pb2.StreamChunk.DESCRIPTOR.fields) | {"rounds", "tool_results"}
+"""Keys that only the fields of the contract and this client set."""
 _WHOLE = 2**53  # beyond it a double no longer holds every whole number
 
 
@@ -35,7 +38,9 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
         message: the chunk as it came.
         before: `sequence` of the chunk before it, 0 for the first: only a chunk of one delta has a `token`.
     """
-    metadata: dict[str, Any] = struct_to_dict(message.metadata) if message.HasField("metadata") else {}
+    metadata: dict[str, Any] = {}
+    if message.HasField("metadata"):
+        metadata = {key: value for key, value in struct_to_dict(message.metadata).items() if key not in _OWN}
     metadata["sequence"] = message.sequence
     if message.event_type:
         metadata["event_type"] = message.event_type
@@ -58,6 +63,8 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
         metadata["citations"] = [_citation(citation) for citation in message.citations]
     if message.images:
         metadata["images"] = [Image(image.data, image.media_type, image.url) for image in message.images]
+    if message.logprobs:
+        metadata["logprobs"] = to_tokens(message.logprobs)
     if message.stream_id:
         metadata["stream_id"] = message.stream_id
     if message.model:

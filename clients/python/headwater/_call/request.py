@@ -8,11 +8,12 @@ from typing import Any, Literal, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
-from headwater._call.arguments import check_labels, check_user, effort, sampling
+from headwater._call.arguments import check_labels, check_user, effort, logprob_count, sampling
 from headwater._call.reply_type import ReplyType
 from headwater._grpc.errors import CallersNames
 from headwater._grpc.server import Server
 from headwater._tools.calls import Toolbox
+from headwater._values.durations import cache_hint
 from headwater._values.json_values import json_text
 from headwater._values.messages import to_messages, user_message
 from headwater._values.validation import invalid, struct, text
@@ -22,6 +23,7 @@ from headwater.v1 import agent_pb2, agent_service_pb2
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that a server takes."""
 PROVIDER_KEY_HEADER = "headwater-provider-key"
+PROVIDER_HEADER = "headwater-provider-header-"
 
 UnsupportedParams: TypeAlias = Literal["error", "drop", "ERROR", "DROP"]
 ResponseFormatLike: TypeAlias = str | Mapping[str, Any] | type
@@ -45,6 +47,7 @@ class PreparedCall:
         names: for its errors.
         toolbox: the tools that it offers and runs; None for none.
         provider_key: the caller's own key for the provider, which never stands in a message; empty for none.
+        provider_headers: the caller's own headers for the provider, which never stand in a message.
     """
 
     server: Server
@@ -54,11 +57,13 @@ class PreparedCall:
     names: CallersNames
     toolbox: Toolbox | None = None
     provider_key: str = field(default="", repr=False)
+    provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     async def headers(self) -> tuple[tuple[str, str], ...]:
         """The metadata of the call."""
         key = ((PROVIDER_KEY_HEADER, self.provider_key),) if self.provider_key else ()
-        return (*await self.server.headers(), *key)
+        own = ((PROVIDER_HEADER + name, value) for name, value in self.provider_headers.items())
+        return (*await self.server.headers(), *key, *own)
 
 
 def conversation(prompt: Any, messages: Any) -> tuple[list[agent_pb2.ChatMessage], agent_pb2.ChatMessage | None]:
@@ -78,6 +83,8 @@ def build_agent(
     reasoning_effort: Any = None,
     labels: Mapping[str, str] | None = None,
     user: str | None = None,
+    logprobs: Any = None,
+    instructions_cache: Any = None,
 ) -> agent_pb2.AgentConfig:
     """The persona that answers, as far as it needs no tools."""
     config = agent_pb2.AgentConfig(
@@ -86,6 +93,8 @@ def build_agent(
         instructions=text("instructions", instructions),
         labels=check_labels(labels),
         user=check_user(user),
+        logprobs=logprob_count(logprobs),
+        instructions_cache=cache_hint("instructions_cache", instructions_cache),
         **sampling(sampling_values),
     )
     if reasoning_effort is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from headwater._call.reply_type import ReplyType
 from headwater._values.images import Image
+from headwater._values.logprobs import TokenLogprob
 from headwater.streaming import StreamChunk
 
 _OF_A_SINGLE_CHUNK = (
@@ -22,6 +23,7 @@ _OF_A_SINGLE_CHUNK = (
     "tool_call_deltas",
     "tool_results",
     "images",
+    "logprobs",
 )
 
 
@@ -55,6 +57,11 @@ class AgentResponse:
         return list(self.metadata.get("images", ()))
 
     @property
+    def logprobs(self) -> list[TokenLogprob]:
+        """The tokens of the reply, where the call asks for them with `logprobs=`."""
+        return list(self.metadata.get("logprobs", ()))
+
+    @property
     def citations(self) -> list[dict[str, Any]]:
         """The sources that the provider named, with the keys that `StreamChunk` lists."""
         return list(self.metadata.get("citations", ()))
@@ -80,6 +87,7 @@ async def collect_response(
     thinking: list[str] = []
     refusal: list[str] = []
     images: list[Image] = []
+    logprobs: list[TokenLogprob] = []
     calls: list[dict[str, Any]] = []
     metadata: dict[str, Any] = {}
     answered_from = 0
@@ -92,6 +100,7 @@ async def collect_response(
         thinking.append(chunk.metadata.get("thinking", ""))
         refusal.append(chunk.metadata.get("refusal", ""))
         images += chunk.images
+        logprobs += chunk.logprobs
         calls += chunk.metadata.get("tool_calls", ())
     for name in _OF_A_SINGLE_CHUNK:
         metadata.pop(name, None)
@@ -99,6 +108,8 @@ async def collect_response(
         metadata["refusal"] = "".join(refusal)
     if images:
         metadata["images"] = images
+    if logprobs:
+        metadata["logprobs"] = logprobs
     if calls:
         metadata["tool_calls"] = calls
     parse = None

@@ -12,8 +12,10 @@ from headwater._call.arguments import (
     check_labels,
     check_user,
     effort,
+    logprob_count,
     message_count,
     parallel_calls,
+    provider_headers,
     provider_key,
     refuse_base_url,
     sampling,
@@ -23,6 +25,7 @@ from headwater._call.history import History, to_turns
 from headwater._grpc.connection import Connection
 from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server
 from headwater._tools.tool import Tool, ToolLike, to_tools
+from headwater._values.durations import cache_hint
 from headwater._values.messages import MessageLike
 from headwater._values.names import all_names_nearest
 from headwater._values.validation import invalid, seconds, text
@@ -47,9 +50,12 @@ class Settings:
         token: Token | None = None,
         history: int = 20,
         reasoning_effort: ReasoningEffort | None = None,
+        logprobs: int | bool | None = None,
+        instructions_cache: float | bool | None = None,
         labels: Mapping[str, str] | None = None,
         user: str | None = None,
         api_key: str | None = None,
+        provider_headers: Mapping[str, str] | None = None,
         tools: Iterable[ToolLike] = (),
         parallel_tool_calls: bool | None = None,
         max_tool_rounds: int = 10,
@@ -69,6 +75,10 @@ class Settings:
         if reasoning_effort is not None:
             effort(reasoning_effort)
         self.reasoning_effort = reasoning_effort
+        logprob_count(logprobs)
+        self.logprobs = logprobs
+        cache_hint("instructions_cache", instructions_cache)
+        self.instructions_cache = instructions_cache
         self.labels = check_labels(labels)
         check_user(user)
         self.user = user
@@ -79,6 +89,7 @@ class Settings:
         self._check_connection()
         self.token = token
         self.api_key = api_key
+        self.provider_headers = provider_headers
         self._tools = to_tools(tools)
         self.max_tool_rounds = tool_rounds(max_tool_rounds)
         self.tool_timeout = None if tool_timeout is None else seconds("tool_timeout", tool_timeout)
@@ -127,6 +138,15 @@ class Settings:
     @api_key.setter
     def api_key(self, api_key: str | None) -> None:
         self._api_key = provider_key(api_key) or None
+
+    @property
+    def provider_headers(self) -> Mapping[str, str] | None:
+        """The caller's own headers for the provider."""
+        return self._provider_headers or None
+
+    @provider_headers.setter
+    def provider_headers(self, headers: Mapping[str, str] | None) -> None:
+        self._provider_headers = provider_headers(headers)
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:

@@ -24,6 +24,7 @@ from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
 from headwater._grpc.other_servers import explain
+from headwater._grpc.wrong_server import UNREADABLE, wrong_text
 from headwater._tools.calls import run_calls
 from headwater._tools.rounds import ToolRounds
 from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from headwater.v1.agent_service_pb2 import StreamRequest
 
 STREAM_ID_HEADER = "headwater-stream-id"
+STATUS_SECONDS = 5.0
+"""How long the status of a call may take after its final chunk."""
 CLOSED = "the stream was closed before its final chunk"
 NOT_ACCEPTED = (
     "no server at {target} has accepted the call within its timeout; see that Headwater listens there, or allow more "
@@ -104,13 +107,13 @@ class AgentStream:
             self._enter_loop()
             if self._rounds is not None and self._rounds.calls:
                 return await self._run_tools(self._rounds)
-            message = await self._read()
-            if message is not None:
+            if self._complete:
+                await self._read_to_end()
+            elif (message := await self._read()) is not None:
                 return self._take(message)
         except grpc.aio.AioRpcError as error:
-            if not self._complete:  # else the reply is whole; a later fault of the connection does not matter
-                failure = self._failed(error, await self._what_answers(error))
-                raise failure from failure.__cause__
+            failure = self._failed(error, await self._what_answers(error))
+            raise failure from failure.__cause__
         except asyncio.CancelledError:
             self.cancel()
             task = asyncio.current_task()
@@ -143,6 +146,8 @@ class AgentStream:
         """The next message; None at the end."""
         call = self._call or await self._start()
         message = await call.read()
+        if message is None:  # gRPC's way to say that it cannot be read
+            raise self._wrong(UNREADABLE)
         return None if message is grpc.aio.EOF else cast("WireChunk", message)
 
     async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
@@ -189,6 +194,9 @@ class AgentStream:
         return result
 
     def _take(self, message: WireChunk) -> StreamChunk:
+        number = message.sequence
+        if number < self._sequence and number and not self._may_begin_with(number):  # 0: it is none of the provider's
+            raise self._wrong(f"chunk {number} after chunk {self._sequence}")
         self._reply.add(message)
         if message.stream_id:
             self.stream_id = message.stream_id
@@ -197,7 +205,7 @@ class AgentStream:
                     message.ClearField(name)
         self._started = True
         chunk = to_chunk(message, self._sequence)
-        self._sequence = message.sequence
+        self._sequence = number or self._sequence
         if message.is_final:
             if self._rounds is not None:
                 self._rounds.end_round(message, chunk, self._text())
@@ -206,8 +214,15 @@ class AgentStream:
                 self._keep(interrupted=False)
         return chunk
 
+    def _may_begin_with(self, number: int) -> bool:
+        """Whether it can be the number of a later round's first chunk: a server may count each round from 1."""
+        return number > 0 and self._rounds is not None and self._sequence == self._rounds.sequence
+
     async def _run_tools(self, rounds: ToolRounds) -> StreamChunk:
         """Run the calls with which a round has ended, and prepare the next; the chunk with their results."""
+        reply = self._reply.message(interrupted=False)
+        if reply is None or not any(part.HasField("tool_call") for part in reply.parts):
+            raise self._wrong("tool calls without the message to send back with their results")
         await self._read_to_end()
         assert self._loop is not None  # noqa: S101  for mypy
         began = self._loop.time()
@@ -221,8 +236,6 @@ class AgentStream:
             )
             raise StreamTimeoutError(message + "its tools still ran; allow more with timeout=", self._text()) from None
         ended, self._reply = self._reply, Reply()
-        reply = ended.message(interrupted=False)
-        assert reply is not None  # noqa: S101  it has calls
         chunk = rounds.add_results(reply, ended.text, results, self._loop.time() - began)
         self._sequence = rounds.sequence
         self._call = None
@@ -233,12 +246,22 @@ class AgentStream:
         return chunk
 
     async def _read_to_end(self) -> None:
-        """Wait for the status of a round: by then the server has closed it, and its id is free for the next."""
-        try:
-            while self._call is not None and await self._call.read() is not grpc.aio.EOF:
-                pass
-        except grpc.aio.AioRpcError:
-            pass  # the round was whole
+        """Wait for the status of a round: by then the server has closed it, and its id is free for the next.
+
+        The reply is whole, so neither a status nor anything else that follows matters. A server that goes on or sends
+        no status is left.
+        """
+        call = self._call
+        if call is None:
+            return
+        with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+            async with asyncio.timeout(STATUS_SECONDS):
+                await call.read()
+        call.cancel()  # changes nothing when it has ended
+
+    def _wrong(self, what: str) -> StreamInterruptedError:
+        """The error for something that no right server sends."""
+        return StreamInterruptedError(wrong_text(what), self._text())
 
     async def _what_answers(self, error: grpc.aio.AioRpcError) -> str:
         """The server that answers there instead of Headwater, in words for the failure."""

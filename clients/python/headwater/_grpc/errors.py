@@ -50,6 +50,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "STREAM_TIMEOUT": StreamTimeoutError,
     "STREAM_CANCELLED": StreamInterruptedError,
     "STREAM_NOT_FOUND": StreamExpiredError,
+    "STREAM_EXPIRED": StreamExpiredError,
     "REPLY_TOO_LARGE": MessageTooLargeError,
     "SERVER_DRAINING": ServerUnavailableError,
     "INTERNAL": HeadwaterError,
@@ -115,6 +116,8 @@ class CallersNames:
             return f"history[{index}]{rest}" if index < self.history else f"messages[{index}]{rest}"
         if path == "headwater-provider-key":
             return "api_key"
+        if path.startswith("headwater-provider-header-"):
+            return f"provider_headers.{path.removeprefix('headwater-provider-header-')}"
         if option is not None and option[2] in self.options:
             return f"{option[2]}{option[3]} (an option of {option[1]})"
         return path
@@ -208,7 +211,7 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[
             elif detail.Is(RetryInfo.DESCRIPTOR):
                 retry = RetryInfo()
                 detail.Unpack(retry)
-                retry_after = seconds_of(retry.retry_delay)
+                retry_after = max(seconds_of(retry.retry_delay), 0.0)
         except DecodeError:
             continue  # one detail is broken; the others still count
     return info, violations, retry_after

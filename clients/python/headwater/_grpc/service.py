@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headwater._grpc.server import Server
 from headwater._grpc.unary import CALL_SECONDS, answer
+from headwater._grpc.wrong_server import Pages, wrong
 from headwater.v1 import agent_service_pb2
 
 _LARGEST_PAGE = 1_000
@@ -15,6 +16,8 @@ async def fetch_provider_info(
     """The abilities of the provider and the model; with empty names, of those that would answer."""
     request = agent_service_pb2.GetProviderInfoRequest(provider=provider, model=model)
     found = await answer(server, lambda over: over.agents.GetProviderInfo, request, timeout or CALL_SECONDS)
+    if not found.provider.name:
+        raise wrong("a provider without a name")
     return found.provider
 
 
@@ -24,8 +27,9 @@ async def list_providers(
     """The configured providers, those of all pages in one answer."""
     request = agent_service_pb2.ListProvidersRequest(page_size=_LARGEST_PAGE)
     found = await answer(server, lambda over: over.agents.ListProviders, request, timeout)
+    pages = Pages()
     while found.next_page_token:
-        request.page_token = found.next_page_token
+        request.page_token = pages.next(found.next_page_token)
         page = await answer(server, lambda over: over.agents.ListProviders, request, timeout)
         found.providers.extend(page.providers)
         found.next_page_token = page.next_page_token
@@ -36,8 +40,9 @@ async def list_models(server: Server, provider: str) -> agent_service_pb2.ListMo
     """The models of a provider, those of all pages in one answer; of the default provider with an empty name."""
     request = agent_service_pb2.ListModelsRequest(provider=provider, page_size=_LARGEST_PAGE)
     found = await answer(server, lambda over: over.agents.ListModels, request)
+    pages = Pages()
     while found.next_page_token:
-        request.page_token = found.next_page_token
+        request.page_token = pages.next(found.next_page_token)
         page = await answer(server, lambda over: over.agents.ListModels, request)
         found.models.extend(page.models)
         found.next_page_token = page.next_page_token

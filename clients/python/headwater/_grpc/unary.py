@@ -9,6 +9,7 @@ from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import to_exception
 from headwater._grpc.loading import grpc
 from headwater._grpc.other_servers import explain
+from headwater._grpc.wrong_server import UNREADABLE, wrong
 
 if TYPE_CHECKING:
     from headwater._grpc.server import Server
@@ -45,11 +46,14 @@ async def answer(
         channel: carries the call; None for `open_channel(server)`.
 
     Raises:
-        HeadwaterError: the call failed.
+        HeadwaterError: the call failed, or its answer cannot be read.
     """
     try:
         headers = await server.headers()
-        return await method(channel or await open_channel(server))(request, timeout=timeout, metadata=headers)
+        found = await method(channel or await open_channel(server))(request, timeout=timeout, metadata=headers)
     except grpc.aio.AioRpcError as error:
         answers = await explain(error, server.target)
         raise to_exception(error, target=server.target, answers=answers) from None
+    if found is None:  # gRPC's way to say that it cannot be read
+        raise wrong(UNREADABLE)
+    return found

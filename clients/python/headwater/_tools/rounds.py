@@ -10,14 +10,16 @@ chunks (usage, stats and so on) are kept by round; the one final chunk of the st
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from headwater._grpc.wrong_server import wrong_text
 from headwater._tools.calls import Toolbox
 from headwater._tools.sloppy import read_object
 from headwater._values.json_values import json_object
 from headwater._values.messages import harmless_name, show_result
-from headwater.exceptions import ToolError
+from headwater.exceptions import StreamInterruptedError, ToolError
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_pb2
 
@@ -30,6 +32,8 @@ _NOT_RUN_AFTER = (
     agent_pb2.FINISH_REASON_PAUSE,
     agent_pb2.FINISH_REASON_OTHER,
 )
+_KNOWN = agent_pb2.FinishReason.values()
+_LAST_NUMBER = 2**31 - 2  # the results have a number too
 _OF_THE_CHUNK = ("sequence", "event_type", "stream_id", "model", "provider", "dropped_params", "tool_calls")
 
 
@@ -66,12 +70,15 @@ class ToolRounds:
 
         Raises:
             ToolError: when the model asks once more than it may.
+            StreamInterruptedError: no right server ends a round so.
         """
         facts = {key: value for key, value in chunk.metadata.items() if key not in _OF_THE_CHUNK}
         self._facts.append(facts)
-        if not message.tool_calls or message.finish_reason in _NOT_RUN_AFTER:
+        if not message.tool_calls or message.finish_reason in _NOT_RUN_AFTER or message.finish_reason not in _KNOWN:
             self._complete(chunk)
             return
+        if message.sequence >= _LAST_NUMBER:
+            raise StreamInterruptedError(wrong_text("tool calls in the last chunk that a stream can have"), text)
         if len(self._facts) > self.toolbox.max_rounds:
             raise ToolError(
                 f"the model still asks for tools after {self.toolbox.max_rounds} rounds of them; allow more with "
@@ -145,7 +152,8 @@ def _stats(rounds: Sequence[dict[str, Any]], tool_seconds: float) -> dict[str, A
     paced = [
         (facts["usage"]["output_tokens"], facts["stats"]["tokens_per_second"])
         for facts in rounds
-        if facts["stats"].get("tokens_per_second") and facts.get("usage", {}).get("output_tokens")
+        if 0 < facts["stats"].get("tokens_per_second", 0) < math.inf
+        and facts.get("usage", {}).get("output_tokens", 0) > 0
     ]
     if paced:
         total["tokens_per_second"] = sum(tokens for tokens, _ in paced) / sum(tokens / pace for tokens, pace in paced)

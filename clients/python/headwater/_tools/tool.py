@@ -20,7 +20,7 @@ from headwater._tools.schema import (
     read_signature,
 )
 from headwater._tools.sloppy import read_object
-from headwater._values.cache import cache_hint
+from headwater._values.durations import cache_hint
 from headwater._values.json_values import json_text
 from headwater._values.names import all_names_nearest, names_nearest
 from headwater._values.validation import invalid, text

@@ -1,10 +1,13 @@
-"""Times of the contract in seconds."""
+"""Times of the contract in seconds, and hints to keep a part of the prompt for a time."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
+
+from headwater._values.validation import invalid
+from headwater.v1 import agent_pb2
 
 
 class _Time(Protocol):
@@ -24,3 +27,17 @@ def to_duration(seconds: float) -> Duration:
     """A number of seconds as a Duration; one above 0 is at least a nanosecond."""
     nanos = round(seconds * 1e9) or (1 if seconds > 0 else 0)
     return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+
+
+def cache_hint(name: str, value: Any) -> agent_pb2.CacheHint | None:
+    """The hint of `True` (the provider's own time) or of seconds; None for False and None."""
+    if value is None or isinstance(value, bool):
+        return agent_pb2.CacheHint() if value else None
+    if not isinstance(value, int | float) or not 0 < value <= 86_400:
+        raise invalid(name, "must be True, or seconds above 0 and at most 86400")
+    return agent_pb2.CacheHint(ttl=to_duration(value))
+
+
+def show_cache(hint: agent_pb2.CacheHint) -> bool | float:
+    """A hint as callers write it."""
+    return seconds_of(hint.ttl) if hint.HasField("ttl") else True

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from headwater._values.cache import cache_hint, show_cache
+from headwater._values.durations import cache_hint, show_cache
 from headwater._values.images import Image, to_image
 from headwater._values.json_values import json_text
 from headwater._values.tool_results import image_parts, result_text, tool_result

@@ -18,12 +18,14 @@ from typing import TypeAlias
 from headwater._grpc.channels import open_channel
 from headwater._grpc.loading import grpc
 from headwater._grpc.server import Server
+from headwater._grpc.wrong_server import UNREADABLE, wrong
 from headwater._values.durations import seconds_of
 from headwater._worker.outbox import Outbox
 from headwater.exceptions import ServerUnavailableError
 from headwater.v1 import worker_service_pb2
 
 _LEAVE_SECONDS = 2.0
+_SHORTEST_INTERVAL = 0.01  # whatever the server asks for
 _EARLY = 0.8  # of the heartbeat interval: when a heartbeat is sent
 
 Take: TypeAlias = Callable[[worker_service_pb2.AttachResponse], None]
@@ -65,6 +67,7 @@ class Attachment:
             grpc.aio.AioRpcError: it ended with a status.
             ServerUnavailableError: it ended without one, and this side did not end it.
             AuthenticationError: the function that gives the token failed.
+            HeadwaterError: no right server sends such messages.
         """
         call = (await open_channel(self._server)).workers.Attach(metadata=await self._server.headers())
         # A separate task that the leaving side cancels: a call that is cancelled directly, before it is connected, lets
@@ -92,10 +95,14 @@ class Attachment:
     ) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):  # the call has ended; reading tells how
             await call.write(worker_service_pb2.AttachRequest(registration=registration))
-        while isinstance(message := await call.read(), worker_service_pb2.AttachResponse):
+        while (message := await call.read()) is not grpc.aio.EOF:
+            if not isinstance(message, worker_service_pb2.AttachResponse):
+                raise wrong(UNREADABLE)
             if message.HasField("registered"):
                 interval = seconds_of(message.registered.heartbeat_interval)
-                self._writing = asyncio.create_task(self._write(call, interval * _EARLY))
+                if self._writing is not None or interval <= 0:
+                    raise wrong("a second answer to a registration" if self._writing else "no heartbeat interval")
+                self._writing = asyncio.create_task(self._write(call, max(interval * _EARLY, _SHORTEST_INTERVAL)))
                 self._writing.add_done_callback(self._wrote)
                 registered(message.registered)
             else:

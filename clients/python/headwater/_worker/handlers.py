@@ -15,13 +15,13 @@ import concurrent.futures
 import contextlib
 import functools
 import inspect
-import json
 import logging
 from collections.abc import Callable, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any
 
+from headwater._grpc.wrong_server import json_of, object_of
 from headwater._values.failures import describe, failure_message, failure_of
 from headwater._values.json_values import MAX_BYTES, NotJsonError, check_text, exact_json
 from headwater._values.threads import CannotRunError, Ended, StuckThreadsError, ends_children, in_thread, is_ctrl_c
@@ -143,12 +143,12 @@ def _step(task: worker_service_pb2.WorkerTask, report: Callable[[str], None]) ->
         action=task.step.action,
         handler=task.step.handler,
         depends_on=list(task.step.depends_on),
-        metadata=json.loads(task.step.metadata_json) if task.step.metadata_json else {},
+        metadata=object_of("the metadata of a step", task.step.metadata_json),
         attempt=task.attempt,
         description=task.step.description,
         run_id=task.run_id,
         idempotency_key=task.idempotency_key,
-        last_progress=json.loads(task.progress_json) if task.progress_json else None,
+        last_progress=json_of("the progress of a task", task.progress_json),
         request_id=task.request_id,
         traceparent=task.traceparent,
         _report=report,

@@ -1,9 +1,9 @@
 """The messages of a worker to its server, over its reconnects.
 
-Theory of operation. A message that is written may still be lost with its connection. So the outbox keeps chunks until they are
-acknowledged, and of each task the last progress and the run that it waits for, and says them again over the next
-connection. The server knows a chunk by its position and drops one that it has. Chunks that wait and those that are kept
-share one bound; past it the handlers wait, so no chunk is ever dropped here.
+Theory of operation. A message that is written may still be lost with its connection. So the outbox keeps chunks until
+they are acknowledged, and of each task the last progress and the run that it waits for, and says them again over the
+next connection. The server knows a chunk by its position and drops one that it has. Chunks that wait and those that are
+kept share one bound; past it the handlers wait, so no chunk is ever dropped here.
 
 A server without the feature `chunk_acks` acknowledges none: chunks that were written to it are not kept.
 """

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from headwater._grpc.wrong_server import object_of
 from headwater._values.json_values import check_key, check_size, exact_json, quoted
 from headwater._values.plain import read_as
 
@@ -37,7 +38,7 @@ class SharedContext:
     """
 
     def __init__(self, text: str) -> None:
-        self.values = Context(json.loads(text) if text else {})
+        self.values = Context(object_of("the context of a task", text))
         self._before = dict(self.values)
         self._texts = {key: _dump(value) for key, value in self.values.items()}
 

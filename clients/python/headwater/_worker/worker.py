@@ -26,6 +26,7 @@ from headwater._grpc.origin import origin, origin_of
 from headwater._grpc.other_servers import explain
 from headwater._grpc.portal import background
 from headwater._grpc.server import Server
+from headwater._grpc.wrong_server import wrong
 from headwater._values.background import report_death
 from headwater._values.failures import failure_message, failure_of
 from headwater._values.threads import StuckThreadsError
@@ -45,6 +46,10 @@ TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Output], Await
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
+_STEADY_SECONDS = 1.0
+"""A connection that lived so long is replaced at once; after a shorter one the worker pauses."""
+_MOST_TASKS = 20_000
+"""More than the server ever gives to a worker."""
 _CLOSE_SECONDS = 6.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
@@ -250,6 +255,7 @@ class Worker:
             features=[_DRAIN, _WAITING, _PROGRESS, CHUNK_ACKS],
         )
         was_registered = False
+        began = asyncio.get_running_loop().time()
 
         def registered(answer: worker_service_pb2.WorkerRegistered) -> None:
             nonlocal was_registered
@@ -276,15 +282,18 @@ class Worker:
             self._lost(to_exception(error, target=self._server.target, answers=answers))
         except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)
+        except HeadwaterError as error:
+            self._lost(error, is_wrong=True)
         else:
             return True
         finally:
             self._attachment = None
             self._registered.clear()
-        return was_registered
+        return was_registered and asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
 
-    def _lost(self, error: HeadwaterError) -> None:
-        if isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
+    def _lost(self, error: HeadwaterError, *, is_wrong: bool = False) -> None:
+        """A connection has ended. `is_wrong`: no right server sends such messages."""
+        if is_wrong or isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
             now = asyncio.get_running_loop().time()
             self._refused_since = self._refused_since or now
             if not self._was_registered or now - self._refused_since >= _REFUSED_SECONDS:
@@ -301,6 +310,8 @@ class Worker:
         match message.WhichOneof("kind"):
             case "task":
                 task = message.task
+                if not task.task_id or len(self._tasks) >= _MOST_TASKS:
+                    raise wrong("too many tasks" if task.task_id else "a task without an id")
                 if task.task_id not in self._tasks and task.task_id not in self._results:
                     self._tasks[task.task_id] = work = asyncio.create_task(self._work(task))
                     report_death(work, f"the work on step {task.step.name!r} of run {task.run_id}")

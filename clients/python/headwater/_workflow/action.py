@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from headwater._call.arguments import effort_name
+from headwater._grpc.wrong_server import object_of
 from headwater._values.replies import reply_message
 from headwater._worker.handlers import run_handler
 from headwater._worker.output import Output
@@ -46,7 +46,7 @@ def _response_format(form: agent_pb2.ResponseFormat) -> str | dict[str, Any] | N
         return "json"
     if form.type != agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
         return None
-    schema = {"schema": json.loads(form.schema_json), "name": form.name}
+    schema = {"schema": object_of("a schema", form.schema_json), "name": form.name}
     return {"type": "json_schema", "json_schema": schema | ({"strict": form.strict} if form.HasField("strict") else {})}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from headwater._grpc.wrong_server import json_of
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
 from headwater._values.replies import reply_facts, usage_counts
@@ -113,7 +113,7 @@ _TYPES = {
 
 
 def to_event(run_id: str, message: workflow_pb2.WorkflowEvent) -> WorkflowEvent:
-    """An event as the service sends it."""
+    """An event as the service sends it. Raises HeadwaterError for one that no right server sends."""
     kind = message.WhichOneof("event")
     return WorkflowEvent(
         type=_TYPES.get(kind or "", WorkflowEventType.UNKNOWN),
@@ -137,10 +137,10 @@ def _facts(message: workflow_pb2.WorkflowEvent, kind: str | None) -> dict[str, A
                 "omitted_characters": chunk.omitted_characters,
             }
         case "step_progress":
-            return {"progress": json.loads(message.step_progress.progress_json)}
+            return {"progress": json_of(f"progress of step {message.step!r}", message.step_progress.progress_json)}
         case "step_completed":
             completed = message.step_completed
-            result = json.loads(completed.result_json) if completed.result_json else None
+            result = json_of(f"a result of step {message.step!r}", completed.result_json)
             return {"result": result, **vars(reply_facts(completed.reply))}
         case "step_failed":
             return {**_failure(message.step_failed), **vars(reply_facts(message.step_failed.reply))}

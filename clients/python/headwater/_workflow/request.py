@@ -33,13 +33,13 @@ class AgentSettings:
     Attributes:
         timeout: seconds that one attempt of an action step may take where the step does not say.
         has_tools: its action steps need its tools, so its own worker runs them.
-        has_api_key: it has a key that must not be stored with a run.
+        secret: name of a setting that must not be stored with a run; empty for none.
     """
 
     message: agent_pb2.AgentConfig
     timeout: float | None
     has_tools: bool
-    has_api_key: bool
+    secret: str
 
 
 def check_handler(name: Any, handler: Any) -> None:
@@ -67,10 +67,11 @@ def settings_of(agent: Agent) -> AgentSettings:
             reasoning_effort=agent.reasoning_effort,
             labels=agent.labels,
             user=agent.user,
+            instructions_cache=agent.instructions_cache,
         ),
         agent.timeout,
         bool(agent.tools),
-        bool(agent.api_key),
+        next((name for name in ("api_key", "provider_headers") if getattr(agent, name)), ""),
     )
 
 
@@ -85,11 +86,11 @@ def workflow_message(workflow: Any, agent: AgentSettings, parallel: bool) -> wor
     check_workflow(workflow)
     together = flag("parallel", parallel)
     actions = [step.name for step in workflow.steps if _is_action(step)]
-    if actions and agent.has_api_key:
+    if actions and agent.secret:
         raise invalid(
-            "api_key",
+            agent.secret,
             f"cannot be used by a workflow with action steps (`{actions[0]}`): a run stores its agent's settings. "
-            "Give the key to the server, or ask the model in a handler, with agent.arun",
+            "Configure it in the server, or ask the model in a handler, with agent.arun",
         )
     message = to_message(workflow, partial(_to_step, agent=agent))
     message.agent.CopyFrom(agent.message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from headwater._grpc.wrong_server import json_of, name_of, object_of
 from headwater._values.durations import seconds_of
 from headwater._values.failures import to_failure
 from headwater._values.replies import reply_facts, usage_counts
@@ -176,13 +177,12 @@ def _cell(value: str) -> str:
 
 
 def status_of_run(number: int) -> StepStatus:
-    """The status of a run from the contract's number."""
-    name = workflow_pb2.WorkflowRunStatus.Name(workflow_pb2.WorkflowRunStatus.ValueType(number))
-    return StepStatus[name.removeprefix("WORKFLOW_RUN_STATUS_")]
+    """The status of a run from the contract's number. Raises HeadwaterError for one that is not known."""
+    return StepStatus[name_of(workflow_pb2.WorkflowRunStatus, number, "WORKFLOW_RUN_STATUS_", "the run status")]
 
 
 def to_result(run: workflow_pb2.WorkflowRun) -> WorkflowResult:
-    """A run as the service describes it."""
+    """A run as the service describes it. Raises HeadwaterError for one that no right server sends."""
     steps = {step.name: _to_step_result(step) for step in run.steps}
     status = status_of_run(run.status)
     return WorkflowResult(
@@ -201,11 +201,11 @@ def to_result(run: workflow_pb2.WorkflowRun) -> WorkflowResult:
 
 def context_of(run: workflow_pb2.WorkflowRun) -> dict[str, Any]:
     """The context of a run, with the results that a very large run does not repeat in it."""
-    values: dict[str, Any] = json.loads(run.context_json or "{}")
+    values = object_of(f"a context of run {run.run_id}", run.context_json)
     if run.context_lacks_results:
         for step in run.steps:
             if step.result_json:
-                values.setdefault(f"{step.name}_result", json.loads(step.result_json))
+                values.setdefault(f"{step.name}_result", result_of(step))
     return values
 
 
@@ -214,7 +214,7 @@ def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
     return StepResult(
         name=step.name,
         status=status_of_step(step.status),
-        result=json.loads(step.result_json) if step.result_json else None,
+        result=result_of(step),
         error=error_of(step) or None,
         duration=max(seconds_of(step.end_time) - seconds_of(step.start_time), 0.0) if ended else None,
         attempts=step.attempt,
@@ -222,15 +222,19 @@ def _to_step_result(step: workflow_pb2.StepRun) -> StepResult:
         failure=to_failure(step.failure) if step.HasField("failure") else None,
         skip_reason=to_skip_reason(step.skip_reason) if step.skip_reason else None,
         skipped_because_of=tuple(step.skipped_because_of),
-        progress=json.loads(step.progress_json) if step.progress_json else None,
+        progress=json_of(f"progress of step {step.name!r}", step.progress_json),
         **vars(reply_facts(step.reply)),
     )
 
 
+def result_of(step: workflow_pb2.StepRun) -> Any:
+    """The result of a step; None for none."""
+    return json_of(f"a result of step {step.name!r}", step.result_json)
+
+
 def status_of_step(number: int) -> StepStatus:
-    """The status of a step from the contract's number."""
-    name = workflow_pb2.StepStatus.Name(workflow_pb2.StepStatus.ValueType(number))
-    return StepStatus[name.removeprefix("STEP_STATUS_")]
+    """The status of a step from the contract's number. Raises HeadwaterError for one that is not known."""
+    return StepStatus[name_of(workflow_pb2.StepStatus, number, "STEP_STATUS_", "the step status")]
 
 
 def to_skip_reason(number: int) -> SkipReason:

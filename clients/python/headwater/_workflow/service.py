@@ -9,6 +9,7 @@ from headwater._grpc.loading import grpc
 from headwater._grpc.patience import Patience, answer_patiently
 from headwater._grpc.server import Server
 from headwater._grpc.unary import CALL_SECONDS, answer
+from headwater._grpc.wrong_server import wrong
 from headwater._values.validation import invalid, text
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
@@ -37,10 +38,14 @@ async def start_run(server: Server, request: workflow_service_pb2.StartWorkflowR
         return await answer(server, lambda over: over.workflows.StartWorkflowRun, request, channel=channel)
 
     channel, reached = await reach(server)
-    if not reached:
-        return (await start(channel)).run_id
-    advice = f"whether the run was started is not known; its request_id is {request.request_id}"
-    return (await answer_patiently(start, Patience(advice))).run_id
+    if reached:
+        advice = f"whether the run was started is not known; its request_id is {request.request_id}"
+        started = await answer_patiently(start, Patience(advice))
+    else:
+        started = await start(channel)
+    if not started.run_id:
+        raise wrong("no id of the run that it has started")
+    return started.run_id
 
 
 async def validate(
@@ -54,7 +59,14 @@ async def validate(
 async def get_run(server: Server, run_id: str) -> workflow_pb2.WorkflowRun:
     """The run as it is now."""
     request = workflow_service_pb2.GetWorkflowRunRequest(run_id=run_id_of(run_id))
-    return (await answer(server, lambda over: over.workflows.GetWorkflowRun, request)).run
+    return run_in(await answer(server, lambda over: over.workflows.GetWorkflowRun, request))
+
+
+def run_in(found: workflow_service_pb2.GetWorkflowRunResponse) -> workflow_pb2.WorkflowRun:
+    """The run of an answer. Raises HeadwaterError for an answer without one."""
+    if not found.run.run_id:
+        raise wrong("no run")
+    return found.run
 
 
 async def list_runs(

@@ -14,9 +14,10 @@ from headwater._grpc.other_servers import explain
 from headwater._grpc.patience import Patience, answer_patiently, may_pass
 from headwater._grpc.server import Server
 from headwater._grpc.unary import answer
+from headwater._grpc.wrong_server import UNREADABLE, wrong
 from headwater._worker.places import current as place
 from headwater._worker.places import give_back
-from headwater._workflow.service import get_run
+from headwater._workflow.service import get_run, run_in
 from headwater.exceptions import HeadwaterError
 from headwater.v1 import workflow_pb2, workflow_service_pb2
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 CONNECTED_SECONDS = 10.0
 """A call that lived so long had reached the server, even if nothing happened in the run."""
 RESUMED_PAUSE_SECONDS = 0.05
+MAX_EMPTY = 200
 
 
 def advice_for(run_id: str) -> str:
@@ -89,6 +91,7 @@ class RunWatch(Generic[T]):
         self._lost = False
         self._patience: Patience | None = None
         self._called = 0.0
+        self._empty = 0  # watches without an event, one after the other
         self._loop: asyncio.AbstractEventLoop | None = None
         self._call: grpc.aio.UnaryStreamCall[Any, workflow_pb2.WorkflowEvent] | None = None
 
@@ -113,7 +116,11 @@ class RunWatch(Generic[T]):
         if message is None:
             self.cancel()
             raise StopAsyncIteration
-        return self._convert(message)
+        try:
+            return self._convert(message)
+        except BaseException:
+            self.cancel()
+            raise
 
     async def _queues_of_run(self) -> Collection[str]:
         if self._queues is None:
@@ -140,6 +147,9 @@ class RunWatch(Generic[T]):
             if self.run.status != workflow_pb2.WORKFLOW_RUN_STATUS_RUNNING:
                 return None
             self._known = True
+            self._empty += 1
+            if self._empty > MAX_EMPTY:
+                raise wrong(f"the end of the events of run {self.run_id} again and again, although it runs")
             await asyncio.sleep(RESUMED_PAUSE_SECONDS)
         return None
 
@@ -149,6 +159,8 @@ class RunWatch(Generic[T]):
             headers = await self._server.headers()
             self._call = self._begin(await open_channel(self._server), headers)
         message = await self._call.read()
+        if message is None:
+            raise wrong(UNREADABLE)
         return None if message is grpc.aio.EOF else cast("workflow_pb2.WorkflowEvent", message)
 
     def _begin(
@@ -164,6 +176,9 @@ class RunWatch(Generic[T]):
         return call
 
     def _heard(self, sequence: int) -> None:
+        if sequence <= self.after:
+            raise wrong(f"event {sequence} of run {self.run_id} after event {self.after}")
+        self._empty = 0
         if self._lost:
             self._note(f"connected to {self._server.target} again")
         self._known, self._lost, self.after = True, False, sequence
@@ -189,7 +204,7 @@ class RunWatch(Generic[T]):
         async def get() -> workflow_service_pb2.GetWorkflowRunResponse:
             return await answer(self._server, lambda over: over.workflows.GetWorkflowRun, request)
 
-        return (await answer_patiently(get, Patience(self._advice))).run
+        return run_in(await answer_patiently(get, Patience(self._advice)))
 
     def interrupt(self) -> None:
         """Watch no more; from any thread."""

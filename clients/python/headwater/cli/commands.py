@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import sys
@@ -15,9 +16,9 @@ from google.protobuf.json_format import MessageToJson
 
 from headwater._grpc.server import resolve_server
 from headwater._grpc.service import list_models, list_providers
-from headwater.agent import Agent
+from headwater.agent import Agent, Image
 from headwater.cli.options import TEXT, server_options
-from headwater.cli.output import Printer, closing_line, one_line, say, table
+from headwater.cli.output import Printer, closing_line, one_line, pictures_line, say, source_lines, table
 from headwater.cli.process import read_input, wait_for
 from headwater.cli.terminal import SignOfLife, faint, on_terminal
 from headwater.exceptions import HeadwaterError
@@ -61,14 +62,23 @@ def stream(prompt: str, as_json: bool, **settings: Any) -> None:
 async def _stream(agent: Agent, prompt: str, as_json: bool) -> None:
     if as_json:
         async for chunk in agent.stream(prompt):
-            click.echo(json.dumps(asdict(chunk)))
+            click.echo(json.dumps(asdict(chunk), default=_base64))
         return
     await print_reply(agent, prompt)
 
 
+def _base64(data: bytes) -> str:
+    """Bytes of pictures and tokens as JSON has them."""
+    return base64.b64encode(data).decode()
+
+
 async def print_reply(agent: Agent, prompt: str) -> None:
-    """Streams a reply to standard output; on a terminal with a sign of life before it, and a closing line."""
+    """Streams a reply to standard output; on a terminal with a sign of life before it, and a closing line.
+
+    Standard error has which pictures came, and the sources that the provider names.
+    """
     printer = Printer()
+    images: list[Image] = []
     sign = SignOfLife(one_line(agent.model or agent.provider or "the server's default model", _LONGEST_NAME))
     naming = asyncio.create_task(_name(sign, agent)) if on_terminal() and not agent.model else None
     try:
@@ -76,9 +86,14 @@ async def print_reply(agent: Agent, prompt: str) -> None:
             if text := chunk.content or chunk.metadata.get("refusal", ""):
                 sign.stop()
                 printer.write(text)
+            images += chunk.images
             if chunk.is_final:
                 sign.stop()
                 printer.end()
+                if images:
+                    say(pictures_line(images))
+                for line in source_lines(chunk.metadata.get("citations", ())):
+                    say(line)
                 if sys.stdout.isatty():
                     say(closing_line(chunk.metadata), faint)
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from headwater.exceptions import ValidationError
 
 _LARGEST_BYTES = 32 * 1024 * 1024
 _FOR_ITS_OWNER = 0o600
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 
 
 class FileError(Exception):
@@ -67,7 +70,20 @@ def load(agent: Agent, file: str) -> str:
 
 
 def _open_for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, _FOR_ITS_OWNER)
+    """Opens a file to write, which only this user may read then. A link is not followed. Raises OSError."""
+    file = os.open(path, (flags & ~os.O_TRUNC) | _NO_LINK, _FOR_ITS_OWNER)
+    try:
+        found = os.fstat(file)
+        if stat.S_ISREG(found.st_mode) and os.name == "posix":
+            if found.st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "it belongs to another user")
+            os.fchmod(file, _FOR_ITS_OWNER)
+        if stat.S_ISREG(found.st_mode) and flags & os.O_TRUNC:
+            os.ftruncate(file, 0)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def _without_bytes(message: dict[str, Any]) -> dict[str, Any]:
@@ -88,4 +104,6 @@ def _counted(messages: int) -> str:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "it is a link; name the file itself"
     return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
 
+from headwater._values.images import Image
 from headwater.cli.terminal import width
 from headwater.cli.wrapping import Wrapper, columns_of, cut
 
@@ -26,6 +27,9 @@ UNSAFE_IN_LINE = _UNSAFE | dict.fromkeys(_TURNS, "\N{REPLACEMENT CHARACTER}")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _GAP = "  "
 _LEAST_COLUMNS = 10
+_MOST_PICTURES = 10
+_MOST_SOURCES = 50
+_LONGEST_QUOTE = 200
 
 
 class Printer:
@@ -93,6 +97,28 @@ def closing_line(metadata: dict[str, Any]) -> str:
     if metadata.get("finish_reason") != "stop":
         facts.append(f"ended by {metadata.get('finish_reason')}")
     return ", ".join(fact.replace(" ", _NO_BREAK) for fact in facts)
+
+
+def pictures_line(images: Sequence[Image]) -> str:
+    """How many pictures came, and of which type and size, or at which address."""
+    shown = [one_line(image.url) or f"{one_line(image.media_type)} of {len(image.data):,} bytes" for image in images]
+    more = ["..."] if len(shown) > _MOST_PICTURES else []
+    return f"{len(images)} picture{'' if len(images) == 1 else 's'}: {'; '.join(shown[:_MOST_PICTURES] + more)}"
+
+
+def source_lines(citations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The sources of a reply, each once and with a number."""
+    sources = list(dict.fromkeys(map(_source, citations)))
+    lines = [f"[{number}] {source}" for number, source in enumerate(sources[:_MOST_SOURCES], 1)]
+    more = len(sources) - len(lines)
+    return [*lines, f"and {more} more"] if more else lines
+
+
+def _source(citation: Mapping[str, Any]) -> str:
+    title, url = one_line(citation.get("title", "")), one_line(citation.get("url", ""))
+    name = ", ".join(filter(None, (title, url))) or one_line(citation.get("source_id", ""))
+    quote = one_line(citation.get("quoted_text", ""), _LONGEST_QUOTE)
+    return f'{name}: "{quote}"' if quote and not url else name
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], flexible: Sequence[int] = ()) -> str:

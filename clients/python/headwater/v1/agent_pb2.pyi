@@ -412,7 +412,7 @@ class TokenLogprob(_message.Message):
     def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., token_bytes: _Optional[bytes] = ..., top_logprobs: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ..., kind: _Optional[_Union[TokenKind, str]] = ...) -> None: ...
 
 class StreamChunk(_message.Message):
-    __slots__ = ("content", "sequence", "create_time", "block_index", "thinking", "thinking_signature", "redacted_thinking", "refusal", "tool_call_deltas", "event_type", "metadata", "stream_id", "model", "provider", "is_final", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "tool_calls", "provider_request_id", "message", "citations", "images", "logprobs")
+    __slots__ = ("content", "sequence", "create_time", "block_index", "thinking", "thinking_signature", "redacted_thinking", "refusal", "tool_call_deltas", "event_type", "metadata", "stream_id", "model", "provider", "is_final", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "tool_calls", "provider_request_id", "message", "citations", "images", "logprobs", "resumable")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -439,6 +439,7 @@ class StreamChunk(_message.Message):
     CITATIONS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     content: str
     sequence: int
     create_time: _timestamp_pb2.Timestamp
@@ -465,4 +466,5 @@ class StreamChunk(_message.Message):
     citations: _containers.RepeatedCompositeFieldContainer[Citation]
     images: _containers.RepeatedCompositeFieldContainer[Image]
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
-    def __init__(self, content: _Optional[str] = ..., sequence: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., block_index: _Optional[int] = ..., thinking: _Optional[str] = ..., thinking_signature: _Optional[str] = ..., redacted_thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_call_deltas: _Optional[_Iterable[_Union[ToolCallDelta, _Mapping]]] = ..., event_type: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., is_final: bool = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., stats: _Optional[_Union[StreamStats, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ...) -> None: ...
+    resumable: bool
+    def __init__(self, content: _Optional[str] = ..., sequence: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., block_index: _Optional[int] = ..., thinking: _Optional[str] = ..., thinking_signature: _Optional[str] = ..., redacted_thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_call_deltas: _Optional[_Iterable[_Union[ToolCallDelta, _Mapping]]] = ..., event_type: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., is_final: bool = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., stats: _Optional[_Union[StreamStats, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., resumable: bool = ...) -> None: ...

@@ -41,6 +41,11 @@ class AgentServiceStub(object):
                 request_serializer=headwater_dot_v1_dot_agent__service__pb2.StreamRequest.SerializeToString,
                 response_deserializer=headwater_dot_v1_dot_agent__pb2.StreamChunk.FromString,
                 _registered_method=True)
+        self.ResumeStream = channel.unary_stream(
+                '/headwater.v1.AgentService/ResumeStream',
+                request_serializer=headwater_dot_v1_dot_agent__service__pb2.ResumeStreamRequest.SerializeToString,
+                response_deserializer=headwater_dot_v1_dot_agent__pb2.StreamChunk.FromString,
+                _registered_method=True)
         self.Run = channel.unary_unary(
                 '/headwater.v1.AgentService/Run',
                 request_serializer=headwater_dot_v1_dot_agent__service__pb2.RunRequest.SerializeToString,
@@ -84,6 +89,16 @@ class AgentServiceServicer(object):
         4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
         `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
         characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeStream(self, request, context):
+        """The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+        `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+        stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+        stream was never resumable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +153,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
             'Stream': grpc.unary_stream_rpc_method_handler(
                     servicer.Stream,
                     request_deserializer=headwater_dot_v1_dot_agent__service__pb2.StreamRequest.FromString,
+                    response_serializer=headwater_dot_v1_dot_agent__pb2.StreamChunk.SerializeToString,
+            ),
+            'ResumeStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.ResumeStream,
+                    request_deserializer=headwater_dot_v1_dot_agent__service__pb2.ResumeStreamRequest.FromString,
                     response_serializer=headwater_dot_v1_dot_agent__pb2.StreamChunk.SerializeToString,
             ),
             'Run': grpc.unary_unary_rpc_method_handler(
@@ -198,6 +218,33 @@ class AgentService(object):
             target,
             '/headwater.v1.AgentService/Stream',
             headwater_dot_v1_dot_agent__service__pb2.StreamRequest.SerializeToString,
+            headwater_dot_v1_dot_agent__pb2.StreamChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headwater.v1.AgentService/ResumeStream',
+            headwater_dot_v1_dot_agent__service__pb2.ResumeStreamRequest.SerializeToString,
             headwater_dot_v1_dot_agent__pb2.StreamChunk.FromString,
             options,
             channel_credentials,

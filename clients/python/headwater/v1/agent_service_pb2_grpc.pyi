@@ -42,6 +42,12 @@ class AgentServiceStub:
     `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
     characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
     """
+    ResumeStream: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ResumeStreamRequest, _agent_pb2.StreamChunk]
+    """The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+    `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+    stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+    stream was never resumable.
+    """
     Run: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RunRequest, _agent_service_pb2.RunResponse]
     """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
     over 3 MiB. The headers come with the answer; meanwhile ListStreams shows the stream. Metadata as for Stream.
@@ -69,6 +75,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
     4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
     `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
     characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
+    """
+    ResumeStream: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ResumeStreamRequest, _agent_pb2.StreamChunk]  # type: ignore[assignment]
+    """The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+    `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+    stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+    stream was never resumable.
     """
     Run: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RunRequest, _agent_service_pb2.RunResponse]  # type: ignore[assignment]
     """The same question with the whole reply in one answer. RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, when that is
@@ -100,6 +112,18 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         4,096 characters. INVALID_ARGUMENT unless the server allows it (`allow_caller_api_keys`). Metadata
         `headwater-provider-header-NAME` is sent to the provider as the header NAME: printable ASCII of at most 4,096
         characters. INVALID_ARGUMENT unless the server lists NAME for the provider (`caller_headers`).
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeStream(
+        self,
+        request: _agent_service_pb2.ResumeStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.StreamChunk], _abc.AsyncIterator[_agent_pb2.StreamChunk]]:
+        """The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+        `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+        stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+        stream was never resumable.
         """
 
     @_abc_1.abstractmethod

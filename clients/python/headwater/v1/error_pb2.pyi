@@ -37,6 +37,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_TOOL_FAILED: _ClassVar[ErrorReason]
     ERROR_REASON_JOURNAL_UNAVAILABLE: _ClassVar[ErrorReason]
     ERROR_REASON_SERVER_OVERLOADED: _ClassVar[ErrorReason]
+    ERROR_REASON_STREAM_EXPIRED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_REQUEST: ErrorReason
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason
@@ -64,6 +65,7 @@ ERROR_REASON_WORKER_LOST: ErrorReason
 ERROR_REASON_TOOL_FAILED: ErrorReason
 ERROR_REASON_JOURNAL_UNAVAILABLE: ErrorReason
 ERROR_REASON_SERVER_OVERLOADED: ErrorReason
+ERROR_REASON_STREAM_EXPIRED: ErrorReason
 ERROR_FACTS_FIELD_NUMBER: _ClassVar[int]
 error_facts: _descriptor.FieldDescriptor
 

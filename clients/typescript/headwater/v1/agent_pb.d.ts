@@ -1247,6 +1247,13 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: repeated headwater.v1.TokenLogprob logprobs = 26;
    */
   logprobs: TokenLogprob[];
+
+  /**
+   * ResumeStream can continue this stream after its connection was lost. On the first chunk.
+   *
+   * @generated from field: bool resumable = 27;
+   */
+  resumable: boolean;
 };
 
 /**

@@ -59,6 +59,15 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
    * @generated from field: int32 continues_sequence = 5;
    */
   continuesSequence: number;
+
+  /**
+   * The caller wants to call ResumeStream when its connection is lost. Then the end of this call only detaches it: the
+   * server reads the reply for one minute more (`detach_seconds`), and CancelStream ends it at once. Whether the stream
+   * is resumable stands on its first chunk. Default: false, a caller that leaves ends the stream.
+   *
+   * @generated from field: bool resumable = 6;
+   */
+  resumable: boolean;
 };
 
 /**
@@ -66,6 +75,34 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
  * Use `create(StreamRequestSchema)` to create a new message.
  */
 export declare const StreamRequestSchema: GenMessage<StreamRequest>;
+
+/**
+ * Which stream to resume, and where.
+ *
+ * @generated from message headwater.v1.ResumeStreamRequest
+ */
+export declare type ResumeStreamRequest = Message<"headwater.v1.ResumeStreamRequest"> & {
+  /**
+   * The id of the stream. INVALID_ARGUMENT when it is empty.
+   *
+   * @generated from field: string stream_id = 1;
+   */
+  streamId: string;
+
+  /**
+   * `sequence` of the last chunk that the caller has; 0 for the whole stream. INVALID_ARGUMENT when no chunk of the
+   * stream has that number.
+   *
+   * @generated from field: int32 after_sequence = 2;
+   */
+  afterSequence: number;
+};
+
+/**
+ * Describes the message headwater.v1.ResumeStreamRequest.
+ * Use `create(ResumeStreamRequestSchema)` to create a new message.
+ */
+export declare const ResumeStreamRequestSchema: GenMessage<ResumeStreamRequest>;
 
 /**
  * A question and the agent that answers it, as in StreamRequest.
@@ -717,6 +754,19 @@ export declare const AgentService: GenService<{
   stream: {
     methodKind: "server_streaming";
     input: typeof StreamRequestSchema;
+    output: typeof StreamChunkSchema;
+  },
+  /**
+   * The rest of a stream that was opened with `resumable`, for a caller whose connection was lost: the chunks after
+   * `after_sequence`, from the first of them, then those that still come, then the end. Any number of callers may read a
+   * stream, each at its pace. OUT_OF_RANGE, reason STREAM_EXPIRED, when some of the chunks are gone. NOT_FOUND when the
+   * stream was never resumable.
+   *
+   * @generated from rpc headwater.v1.AgentService.ResumeStream
+   */
+  resumeStream: {
+    methodKind: "server_streaming";
+    input: typeof ResumeStreamRequestSchema;
     output: typeof StreamChunkSchema;
   },
   /**

@@ -174,6 +174,7 @@ export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
  *   `provider_request_id`  the provider's id of the request, for its support desk
  *   `cause`                kind of the network fault, such as `ConnectError`
  *   `stream_id`            id of the stream that failed
+ *   `first_sequence`       sequence of the first chunk that a resumed stream can still give
  *   `run_id`               id of the run
  *   `configured`           names of the configured providers
  *
@@ -272,7 +273,7 @@ export enum ErrorReason {
   STREAM_CANCELLED = 12,
 
   /**
-   * NOT_FOUND. No stream with that id is running.
+   * NOT_FOUND. No stream with that id is running; for ResumeStream: the stream was never resumable.
    *
    * @generated from enum value: ERROR_REASON_STREAM_NOT_FOUND = 13;
    */
@@ -370,6 +371,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_SERVER_OVERLOADED = 26;
    */
   SERVER_OVERLOADED = 26,
+
+  /**
+   * OUT_OF_RANGE. The chunks asked for are gone: the log of a resumable stream is bounded in size and in time. Where later
+   * chunks are still there, metadata `first_sequence` is the sequence of the first.
+   *
+   * @generated from enum value: ERROR_REASON_STREAM_EXPIRED = 27;
+   */
+  STREAM_EXPIRED = 27,
 }
 
 /**

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.credentials.base import checked_token
 from headwater_server.providers.credentials.single_flight import SingleFlight
 
@@ -56,7 +57,8 @@ class CommandToken:
         provider: str = "",
         timeout_seconds: float = COMMAND_SECONDS,
     ) -> None:
-        self.cure = f"check what token_command ({command[0]}) prints"
+        self._shown = without_secrets(command[0])
+        self.cure = f"check what token_command ({self._shown}) prints"
         self.identity = " ".join(("command", *command))
         self._command = tuple(command)
         self._lifetime = lifetime_seconds
@@ -125,7 +127,7 @@ class CommandToken:
 
     def _failed(self, what: str) -> HeadwaterError:
         cure = "run it by hand as the server's user, or correct token_command"
-        return HeadwaterError(Reason.PROVIDER_AUTH_FAILED, f"the token's command {self._command[0]} {what}; {cure}")
+        return HeadwaterError(Reason.PROVIDER_AUTH_FAILED, f"the token's command {self._shown} {what}; {cure}")
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

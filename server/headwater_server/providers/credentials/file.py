@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.credentials.base import checked_token
 
 READ_SECONDS = 5.0
@@ -22,7 +23,8 @@ class KeyFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.cure = f"check the key in {path}"
+        self._shown = without_secrets(str(path))
+        self.cure = f"check the key in {self._shown}"
         self.identity = f"file {path}"
         self._path = path
         self._looking: asyncio.Future[str] | None = None
@@ -38,7 +40,7 @@ class KeyFile:
         why = looking.result() if done else f"cannot be read within {READ_SECONDS:g} seconds"
         if why:
             raise HeadwaterError(
-                Reason.PROVIDER_AUTH_FAILED, f"the key's file {self._path} {why}; correct the file or api_key_file"
+                Reason.PROVIDER_AUTH_FAILED, f"the key's file {self._shown} {why}; correct the file or api_key_file"
             )
         return self._key
 
@@ -56,6 +58,8 @@ class KeyFile:
                 facts = os.fstat(descriptor)
                 if not stat.S_ISREG(facts.st_mode):
                     return "is no ordinary file"
+                if facts.st_mode & stat.S_IWOTH:
+                    return "may be written by every user (chmod o-w)"
                 state = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
                 if state == self._seen:
                     return ""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from headwater_server.providers.base import ModelInfo
 from headwater_server.providers.gemini.settings import GeminiSettings
 from headwater_server.providers.gemini.wire import GeminiWire
+from headwater_server.providers.http import model_list
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.http.site import site
 from headwater_server.providers.registration import BuildContext
-from headwater_server.providers.wires.json import JSONShape
 
 MODELS_PATH = "/models?pageSize=1000"
 
@@ -28,19 +26,6 @@ def build(name: str, settings: GeminiSettings, context: BuildContext) -> HttpPro
     )
 
 
-class _Model(msgspec.Struct):
-    name: str
-
-
-class _Models(msgspec.Struct, rename="camel"):
-    models: list[_Model] | None = None
-    publisher_models: list[_Model] | None = None
-
-
-_MODELS = JSONShape(_Models, "Google's list of models")
-
-
 def parse_models(body: bytes) -> list[ModelInfo]:
     """The models of the Gemini API or of Vertex AI, which puts paths before their names. Raises HeadwaterError."""
-    found = _MODELS.decode_answer(body)
-    return [ModelInfo(model.name.rpartition("/")[2]) for model in found.models or found.publisher_models or ()]
+    return [ModelInfo(model.name.rpartition("/")[2]) for model in model_list.parse_models(body)]

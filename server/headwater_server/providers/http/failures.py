@@ -7,7 +7,6 @@ import errno
 import os
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
 
 import aiohttp
 import httpx
@@ -38,20 +37,24 @@ async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], 
 
     `cure` says what to do when the key is refused; empty where the caller knows.
     """
-    body = bytearray()
-    with suppress(HeadwaterError, *TRANSPORT_ERRORS):  # its status says enough
+    body, unread = bytearray(), ""
+    try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
             read = body_reader(response)
             while len(body) <= MAX_ERROR_BODY and (data := await read()):
                 body += data
+    except HeadwaterError as fault:
+        unread = fault.message
+    except TRANSPORT_ERRORS:
+        pass  # its status says enough
     text = bytes(body[:MAX_ERROR_BODY])
     for secret in secrets:
         if len(secret) >= SHORTEST_KEY:
             text = text.replace(secret.encode(), REDACTED.encode())
     error = redacted(wire.error(response.status_code, response.headers, text), secrets)
-    if cure and error.reason is Reason.PROVIDER_AUTH_FAILED:
-        error.message += f" ({cure})"
-        error.args = (error.message,)
+    notes = [unread, cure if error.reason is Reason.PROVIDER_AUTH_FAILED else ""]
+    error.message += "".join(f" ({note})" for note in notes if note)
+    error.args = (error.message,)
     return error
 
 

@@ -4,7 +4,8 @@ Theory of operation. The parent writes one line of JSON, the settings, to standa
 as long as it lives; the kernel closes it however the parent ends, and the end of file ends this process, so it never
 outlives its parent, not even one that was killed. llama.cpp holds Python's lock while it loads a model, which may take
 a minute; therefore the kernel is asked to send SIGIO when the pipe changes, which ends a process that does not handle
-it. The API key comes through the pipe too, since arguments can be read by every user of the machine.
+it. SIGIO does not end a process that is stopped, so the kernel is asked for SIGKILL at the end of the parent too. The
+API key comes through the pipe, since arguments can be read by every user of the machine.
 
 When the model is loaded, one line of JSON with the address goes to standard output. Until then llama.cpp's log goes to
 standard error, for the parent's error message; from then on it goes nowhere, because it may hold prompts.
@@ -12,6 +13,7 @@ standard error, for the parent's error message; from then on it goes nowhere, be
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -22,6 +24,8 @@ from typing import Any
 
 HTTP_THREADS = 64
 """A connection holds one of the server's threads while it waits for the model, or idles before the next request."""
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -43,6 +47,7 @@ def _die_with_parent() -> None:
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     pipe = select.poll()
     pipe.register(0, select.POLLIN)
     if pipe.poll(0):  # it ended before the signal was asked for

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.private_files import open_private
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -121,7 +122,7 @@ class Share:
     def _open(self, path: Path) -> int:
         try:
             self._check_directory()
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return open_private(path)
         except OSError as error:
             raise _unusable(self._directory, error.strerror or type(error).__name__) from error
 

@@ -9,6 +9,7 @@ from headwater_server.domain.chunks import Finish, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ProviderInfo, ProviderStream
+from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.http.site import site
 from headwater_server.providers.ollama import wire as ollama
@@ -27,7 +28,7 @@ def build(name: str, settings: OllamaSettings, context: BuildContext) -> OllamaP
         wires={"chat": ollama.OllamaWire()},
         default_model=settings.default_model,
         models_path=ollama.TAGS_PATH,
-        parse_models=ollama.parse_tags,
+        parse_models=parse_models,
     )
 
 

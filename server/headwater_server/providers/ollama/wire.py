@@ -25,7 +25,7 @@ from headwater_server.domain.messages import (
     ToolChoiceMode,
     ToolResult,
 )
-from headwater_server.providers.base import HttpCall, ModelInfo
+from headwater_server.providers.base import HttpCall
 from headwater_server.providers.ollama.decoder import ChatDecoder
 from headwater_server.providers.ollama.logprobs import LogprobsDecoder
 from headwater_server.providers.wires import bodies
@@ -198,15 +198,6 @@ class _LoadedModels(msgspec.Struct):
     models: list[_Loaded] | None = None
 
 
-class _Tag(msgspec.Struct):
-    name: str
-    capabilities: list[str] | None = None
-
-
-class _Tags(msgspec.Struct):
-    models: list[_Tag] | None = None
-
-
 class _Show(msgspec.Struct):
     capabilities: list[str] | None = None
     model_info: dict[str, Any] | None = None
@@ -217,7 +208,6 @@ class _Version(msgspec.Struct):
 
 
 _LOADED = JSONShape(_LoadedModels, "Ollama's list of loaded models")
-_TAGS = JSONShape(_Tags, "Ollama's list of models")
 _SHOW = JSONShape(_Show, "Ollama's description of a model")
 _VERSION = JSONShape(_Version, "Ollama's version")
 
@@ -241,12 +231,6 @@ def parse_ps(body: bytes, model: str) -> dict[str, Any] | None:
             placement = "cpu" if loaded.size_vram <= 0 else "gpu" if loaded.size_vram >= loaded.size else "split"
             return {"size": loaded.size, "size_vram": loaded.size_vram, "placement": placement}
     return None
-
-
-def parse_tags(body: bytes) -> list[ModelInfo]:
-    """The models on disk, from /api/tags. Raises HeadwaterError for another answer."""
-    models = _TAGS.decode_answer(body).models or ()
-    return [ModelInfo(tag.name, tuple(tag.capabilities or ())) for tag in models]
 
 
 def parse_show(body: bytes) -> ModelFacts:

@@ -24,6 +24,7 @@ ERROR_EVENT = "error"
 _FIELD = re.compile(rb"(data|event|id|retry|error)[:\r\n]|:")
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:")
 _LATER_EVENT = re.compile(rb"[\r\n](?=(?:data|event):)")
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLANK = b" \t\r\n\x1e\0"
 
 
@@ -182,6 +183,10 @@ class _Page:
 
 def not_a_stream(content_type: str, text: bytes = b"") -> HeadwaterError:
     """The error for an answer that is neither a stream nor JSON, with its own words where it has some."""
+    for mark, kind in _COMPRESSED.items():
+        if text.startswith(mark):
+            message = f"the provider's answer is compressed ({kind}), which its headers do not say; turn it off there"
+            return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
     shown = content_type.partition(";")[0].strip().lower()[:100] or "no type of content"
     words = read_body(text).message
     message = f"the provider answered with {shown}, not a stream{f' ({words})' if words else ''}; check its base URL"

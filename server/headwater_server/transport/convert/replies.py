@@ -101,21 +101,21 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
     )
 
 
-def introduce(message: agent_pb2.StreamChunk, stream: LiveStream, dropped: list[str]) -> None:
+def introduce(message: agent_pb2.StreamChunk, stream: LiveStream) -> None:
     """Adds to the first chunk of a stream who answers, and which parameters were left out."""
     message.stream_id = stream.id
     message.model = stream.model
     message.provider = stream.provider
-    if dropped:
-        message.metadata.update({"dropped_params": dropped})
+    message.resumable = stream.resumable
+    if stream.dropped:
+        message.metadata.update({"dropped_params": list(stream.dropped)})
 
 
-def run_response(
-    stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk, dropped: list[str]
-) -> agent_service_pb2.RunResponse:
+def run_response(stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk) -> agent_service_pb2.RunResponse:
     """A whole reply as a message."""
     finish = final.finish
-    metadata: dict[str, Any] = {**finish.metadata, **({"dropped_params": dropped} if dropped else {})}
+    dropped = {"dropped_params": list(stream.dropped)} if stream.dropped else {}
+    metadata: dict[str, Any] = {**finish.metadata, **dropped}
     return agent_service_pb2.RunResponse(
         content=reply.content,
         thinking=reply.thinking,

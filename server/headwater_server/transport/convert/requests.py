@@ -16,7 +16,7 @@ from headwater_server.domain.limits import (
     MAX_VIOLATIONS,
 )
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig, Message, Role, Text
-from headwater_server.domain.stream_id import index_of
+from headwater_server.domain.stream_id import index_of, is_resumable
 from headwater_server.streaming.live import Continuation
 from headwater_server.transport.convert.agents import parse_agent
 from headwater_server.transport.convert.messages import parse_message
@@ -34,6 +34,7 @@ class ParsedRequest:
         provider_key: the caller's own key for the provider; empty for the server's.
         provider_headers: the caller's own headers for the provider.
         continues: the stream whose next round this is; None for a new stream.
+        resumable: whether the caller wants to resume it when its connection is lost.
     """
 
     agent: AgentConfig
@@ -41,6 +42,7 @@ class ParsedRequest:
     provider_key: str = field(default="", repr=False)
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     continues: Continuation | None = None
+    resumable: bool = False
 
 
 def parse_stream_request(
@@ -59,7 +61,10 @@ def parse_stream_request(
     """
     bad: list[FieldViolation] = []
     continues = _continuation(message, bad)
-    return replace(_parse(message, keys, allow_caller_api_keys, headers, bad), continues=continues)
+    # The id of a plain stream stays plain in its later rounds.
+    resumable = message.resumable and (continues is None or is_resumable(continues.stream_id))
+    parsed = _parse(message, keys, allow_caller_api_keys, headers, bad)
+    return replace(parsed, continues=continues, resumable=resumable)
 
 
 def parse_run_request(

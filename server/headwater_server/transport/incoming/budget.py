@@ -28,19 +28,32 @@ class RequestBudget:
         self._most = most_bytes
         self.taken = 0
 
+    def take(self, size: int) -> bool:
+        """Counts so many bytes, for `give_back` later; says whether there was room for them."""
+        most = self._most * 2 if size <= SMALL_BYTES else self._most
+        if self.taken and self.taken + size > most:
+            return False
+        self.taken += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Ends what `take` began."""
+        self.taken -= size
+
     @contextmanager
     def taking(self, size: int) -> Iterator[None]:
         """Counts a request for the length of the block. Raises HeadwaterError (SERVER_OVERLOADED)."""
-        most = self._most * 2 if size <= SMALL_BYTES else self._most
-        if self.taken and self.taken + size > most:
-            raise HeadwaterError(
-                Reason.SERVER_OVERLOADED,
-                f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} that "
-                "max_requests_mib allows; try again when some have ended",
-                retry_after_seconds=RETRY_SECONDS,
+        if not self.take(size):
+            raise overloaded(
+                f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} MiB that "
+                "max_requests_mib allows; try again when some have ended"
             )
-        self.taken += size
         try:
             yield
         finally:
-            self.taken -= size
+            self.give_back(size)
+
+
+def overloaded(message: str) -> HeadwaterError:
+    """The error for a call that is refused because others have taken what there is."""
+    return HeadwaterError(Reason.SERVER_OVERLOADED, message, retry_after_seconds=RETRY_SECONDS)

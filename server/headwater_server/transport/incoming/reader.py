@@ -64,7 +64,7 @@ class RequestReader:
         """Returns the message, and about how many bytes of memory it takes. Raises as `read` does."""
         if len(raw) > self._most:
             what = f"is too large: the request has {len(raw):,} bytes, and {self._name} takes {self._most:,}"
-            raise invalid(largest_field(raw, self._message) if self._message else "", what)
+            raise invalid(self._largest(raw), what)
         if self._parse is None:
             return raw, len(raw)
         elements = 0 if len(raw) <= UNCOUNTED_BYTES else self._count(raw)
@@ -78,9 +78,13 @@ class RequestReader:
             return count_elements(raw, self._fields, MAX_ELEMENTS)
         except TooManyElementsError as error:
             what = f"is too long: the request has more than {MAX_ELEMENTS:,} fields and items in all; send fewer"
-            raise invalid(error.path, what) from None
+            raise invalid(error.path or self._largest(raw), what) from None
         except UnreadableError:
             raise _unreadable() from None
+
+    def _largest(self, raw: bytes) -> str:
+        """The field to name; `request` for one that the contract does not have."""
+        return (largest_field(raw, self._message) if self._message else "") or "request"
 
 
 def _request_of(path: str) -> Descriptor | None:

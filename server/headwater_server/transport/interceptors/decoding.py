@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 
-from headwater_server.transport.handlers import Handler, reading
+from headwater_server.transport.handlers import Context, Handler, behaviour_of, remake
+from headwater_server.transport.incoming.arrivals import Arrivals
 from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import RequestReader
 
@@ -20,6 +22,7 @@ class Decoding(grpc.aio.ServerInterceptor):
 
     def __init__(self, most_bytes: int) -> None:
         self._budget = RequestBudget(most_bytes)
+        self._arrivals = Arrivals(self._budget)
         self._reading: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -35,5 +38,31 @@ class Decoding(grpc.aio.ServerInterceptor):
         known = self._reading.get(path)
         if known is None:
             reader = RequestReader(path, handler.request_deserializer)
-            known = self._reading[path] = reading(handler, reader, self._budget)
+            make = self._many if handler.request_streaming else self._one
+            known = self._reading[path] = make(handler, reader)
         return known
+
+    def _one(self, handler: Handler, reader: RequestReader) -> Handler:
+        """A handler of one request, read here as a stream of one: gRPC would keep the bytes to the end of the call."""
+        behaviour, budget, receive = behaviour_of(handler), self._budget, self._arrivals.receive
+
+        async def one(_: Any, context: Context) -> Any:
+            message, size = reader.weigh(await receive(context))
+            with budget.taking(size):
+                work = behaviour(message, context)
+                del message  # the handler may free it before its reply ends
+                return await work
+
+        return remake(handler, one, None, True)
+
+    def _many(self, handler: Handler, reader: RequestReader) -> Handler:
+        behaviour = behaviour_of(handler)
+
+        async def many(requests: Any, context: Context) -> Any:
+            try:
+                return await behaviour(requests, context)
+            finally:
+                # Frees the last request: the iterator and its generator refer to each other.
+                await requests.__aiter__().aclose()
+
+        return remake(handler, many, reader.read, True)

@@ -9,7 +9,8 @@
 
 A caller that leaves shows here in one of two ways: gRPC cancels the handler's task; but where the task waits in a
 write, the write raises one of gRPC's own errors (`grpc.aio.InternalError`) instead. Both are an ordinary end:
-CANCELLED.
+CANCELLED. A caller that leaves before its status could be sent, because it does not read, makes gRPC report a failure
+there. That is no fault either, and stays out of the log.
 
 The facts of an error that may be logged are on the call's line (`call_log`).
 """
@@ -17,6 +18,7 @@ The facts of an error that may be logged are on the call's line (`call_log`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import grpc
@@ -25,6 +27,7 @@ import structlog
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
+from headwater_server.transport.interceptors.frames import forget_frames
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 from headwater_server.transport.status import end, end_alike
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
@@ -32,8 +35,17 @@ from headwater_server.workflows.journal.base import JournalDamagedError, Journal
 log = structlog.get_logger("headwater.rpc")
 
 
+def _is_report(record: logging.LogRecord) -> bool:
+    """Whether the record is not about a caller that left while its status was sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
+
+
 class StatusMapping(Interceptor):
     """Ends each call with a status: see the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_report)
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
         """Ends the call with the status of the exception that the behaviour raises."""
@@ -42,35 +54,37 @@ class StatusMapping(Interceptor):
         async def mapped(request: Any, context: Context) -> Any:
             try:
                 return await behaviour(request, context)
-            except HeadwaterError as error:
-                _end(context, name, error)
-            except grpc.aio.AioRpcError as error:
-                end_alike(context, error)
-            except grpc.aio.InternalError:
+            except grpc.aio.InternalError as error:
+                forget_frames(error)
                 raise asyncio.CancelledError from None
-            except grpc.aio.AbortError as error:  # the handler has ended the call itself, as health does
-                _forget(error)
-            except Exception as error:  # noqa: BLE001  its call ends with INTERNAL, and the log says why
-                if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
-                    _end(context, name, _journal_unavailable())
-                else:
-                    log.error("fault", rpc=name, **fault_facts(error))
-                    end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+            except asyncio.CancelledError as error:
+                forget_frames(error)
+                raise
+            except Exception as error:  # noqa: BLE001  each has its status; the log says why it is INTERNAL
+                _end(context, name, error)
+                forget_frames(error)
             return None  # gRPC sends the status
 
         return mapped
 
 
-def _end(context: Context, name: str, error: HeadwaterError) -> None:
-    if error.reason is Reason.INTERNAL:
-        log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
-    structlog.contextvars.bind_contextvars(**_facts(error))
-    end(context, error)
-
-
-def _forget(error: grpc.aio.AbortError) -> None:
-    """Frees the frames of the handler: gRPC keeps the exception with the call, and raises it again."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
+def _end(context: Context, name: str, error: Exception) -> None:
+    """Gives the call the status of an exception."""
+    if isinstance(error, grpc.aio.AbortError):
+        return  # the handler has ended the call itself, as health does; gRPC raises it again
+    if isinstance(error, grpc.aio.AioRpcError):
+        end_alike(context, error)
+        return
+    if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
+        error = _journal_unavailable()
+    if isinstance(error, HeadwaterError):
+        if error.reason is Reason.INTERNAL:
+            log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
+        structlog.contextvars.bind_contextvars(**_facts(error))
+        end(context, error)
+    else:
+        log.error("fault", rpc=name, **fault_facts(error))
+        end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
 
 
 def _journal_unavailable() -> HeadwaterError:

@@ -14,6 +14,7 @@ How a call ends, and what is done about it:
 - the caller leaves, or its deadline passes: gRPC cancels the handler, which cancels the call to the owner;
 - the owner dies: gRPC says UNAVAILABLE without details, as it does to a caller whose own connection is lost;
 - the owner cannot be reached, because it is starting again: the call waits for it, but not long;
+- the owner hangs: a call that it has not begun to answer ends at once, and others when the supervisor ends the owner;
 - this process ends before the owner has ended the call: `drain`.
 """
 
@@ -31,10 +32,14 @@ from google.protobuf.message import Message
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.transport.handlers import Context
+from headwater_server.transport.owners.heartbeats import Heartbeats
 from headwater_server.transport.status import is_passable
 
 REACH_SECONDS = 5.0
 """How long a call waits for an owner that cannot be reached; a start takes about one second."""
+SILENT_SECONDS = 1.0
+"""An owner without a heartbeat for so long hangs; a busy one is late by a tenth of that."""
+LOOK_SECONDS = 0.25
 
 OPTIONS = (
     # Both sides have checked what is too large.
@@ -77,7 +82,10 @@ class Relay:
             index: grpc.aio.insecure_channel(f"unix:{identity.socket(index)}", options=OPTIONS)
             for index in identity.siblings
         }
+        self._heartbeats = Heartbeats(identity.heartbeats, identity.count)
         self._calls: set[Call] = set()
+        self._unanswered: dict[asyncio.Timeout, int] = {}
+        self._looking: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._ended = False
@@ -86,7 +94,11 @@ class Relay:
         return len(self._calls)
 
     async def ask(self, owner: int, method: Method, request: Message, seconds: float) -> Any:
-        """A sibling's answer to a question of this process's own. Raises AioRpcError."""
+        """A sibling's answer to a question of this process's own.
+
+        Raises AioRpcError, and HeadwaterError (SERVER_DRAINING) when the sibling hangs.
+        """
+        self._check(owner)
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, Any]
         ask = self._channels[owner].unary_unary(method.path, None, method.parse)
         return await ask(request.SerializeToString(), timeout=seconds)
@@ -108,17 +120,18 @@ class Relay:
             context: the caller's call.
             write: takes each answer.
 
-        Raises AioRpcError, the owner's own, and HeadwaterError (SERVER_DRAINING) when the owner cannot be reached or
-        this process ends.
+        Raises AioRpcError, the owner's own, and HeadwaterError (SERVER_DRAINING) when the owner hangs or cannot be
+        reached, or this process ends.
         """
         if self._ended:
             raise draining()
+        self._check(owner)
         structlog.contextvars.bind_contextvars(owner=owner)
         call = self._begin(owner, method, context)
         writing = asyncio.create_task(_write_requests(requests, call))
         try:
-            await _reach(call)
-            await _pass_back(call, context, write)
+            headers = await self._reach(owner, call)
+            await _pass_back(call, headers, context, write)
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # the caller has left
                 raise
@@ -142,6 +155,35 @@ class Relay:
         self._idle.clear()
         return call
 
+    async def _reach(self, owner: int, call: Call) -> grpc.aio.Metadata:
+        """Waits until the owner begins to answer; its headers. Raises HeadwaterError (SERVER_DRAINING)."""
+        try:
+            async with asyncio.timeout(REACH_SECONDS) as limit:
+                self._unanswered[limit] = owner
+                if self._looking is None:
+                    self._look()
+                try:
+                    await call.wait_for_connection()
+                    limit.reschedule(None)
+                    return await call.initial_metadata()
+                finally:
+                    del self._unanswered[limit]
+        except TimeoutError:
+            raise restarting() from None
+
+    def _check(self, owner: int) -> None:
+        """Raises HeadwaterError (SERVER_DRAINING) when the owner hangs."""
+        if self._heartbeats.silence(owner) > SILENT_SECONDS:
+            raise restarting()
+
+    def _look(self) -> None:
+        """Ends the waiting for owners that hang, as long as there is any."""
+        loop = asyncio.get_running_loop()
+        for limit, owner in self._unanswered.items():
+            if self._heartbeats.silence(owner) > SILENT_SECONDS and not limit.expired():
+                limit.reschedule(loop.time())
+        self._looking = loop.call_later(LOOK_SECONDS, self._look) if self._unanswered else None
+
     def _end(self, call: Call) -> None:
         self._calls.discard(call)
         if not self._calls:
@@ -159,24 +201,20 @@ class Relay:
 
     async def close(self) -> None:
         """Closes the connections."""
+        if self._looking:
+            self._looking.cancel()
+        self._heartbeats.close()
         for channel in self._channels.values():
             await channel.close()
 
 
-async def _reach(call: Call) -> None:
-    """Waits until the call is on its way to the owner. Raises HeadwaterError (SERVER_DRAINING)."""
-    try:
-        async with asyncio.timeout(REACH_SECONDS):
-            await call.wait_for_connection()
-    except TimeoutError:
-        raise restarting() from None
-
-
-async def _pass_back(call: Call, context: Context, write: Callable[[Any], Awaitable[None]]) -> None:
+async def _pass_back(
+    call: Call, headers: grpc.aio.Metadata, context: Context, write: Callable[[Any], Awaitable[None]]
+) -> None:
     """Writes what the owner says. Raises AioRpcError; CancelledError when the call was cancelled from here."""
     # Empty headers go out with the next message, as they do from the owner.
-    if headers := _passable(await call.initial_metadata()):
-        await context.send_initial_metadata(headers)
+    if passable := _passable(headers):
+        await context.send_initial_metadata(passable)
     while (message := await call.read()) is not grpc.aio.EOF:
         await write(message)
     if trailers := _passable(await call.trailing_metadata()):

@@ -4,6 +4,7 @@
 | --- | --- |
 | everything of WorkflowService and WorkerService | the owner of the runs (`RUN_OWNER`) |
 | AgentService.CancelStream | the owner of the stream `stream_id` |
+| AgentService.ResumeStream | the same |
 | AgentService.Stream with `continues_stream_id` | the owner of that stream |
 | AgentService.ListStreams | this process, from the answers of all |
 | everything else | this process |
@@ -26,6 +27,7 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater_server.domain.errors import restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert import paging
 from headwater_server.transport.handlers import Context
@@ -43,6 +45,7 @@ LIST_SECONDS = 2.0
 
 _AGENT_SERVICE = f"/{agent_service_pb2.DESCRIPTOR.services_by_name['AgentService'].full_name}"
 _STREAM = Method(f"{_AGENT_SERVICE}/Stream", agent_pb2.StreamChunk.FromString)
+_RESUME_STREAM = Method(f"{_AGENT_SERVICE}/ResumeStream", agent_pb2.StreamChunk.FromString)
 _CANCEL_STREAM = Method(f"{_AGENT_SERVICE}/CancelStream", agent_service_pb2.CancelStreamResponse.FromString)
 _LIST_STREAMS = Method(f"{_AGENT_SERVICE}/ListStreams", agent_service_pb2.ListStreamsResponse.FromString)
 
@@ -73,7 +76,7 @@ class RoutedAgentService(AgentService):
     Args:
         identity: which process this is.
         relay: calls the others.
-        opener, providers, streams, version: see AgentService.
+        opener, providers, streams, replays, version: see AgentService.
     """
 
     def __init__(
@@ -83,9 +86,10 @@ class RoutedAgentService(AgentService):
         opener: StreamOpener,
         providers: ProviderRegistry,
         streams: RunningStreams,
+        replays: Replays,
         version: str,
     ) -> None:
-        super().__init__(opener, providers, streams, version)
+        super().__init__(opener, providers, streams, replays, version)
         self._identity = identity
         self._relay = relay
 
@@ -95,9 +99,20 @@ class RoutedAgentService(AgentService):
     async def Stream(self, request: agent_service_pb2.StreamRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """Writes a reply chunk by chunk; the next round of a stream is written by the owner of the first."""
         if request.continues_stream_id and self._is_elsewhere(request.continues_stream_id):
-            await self._pass_on_stream(request, context)
+            owner = self._identity.owner(request.continues_stream_id)
+            await self._relay.pass_on(owner, _STREAM, request, context, context.write)
         else:
             await super().Stream(request, context)
+
+    async def ResumeStream(  # type: ignore[override]  # noqa: N802
+        self, request: agent_service_pb2.ResumeStreamRequest, context: Context
+    ) -> None:
+        """Writes the rest of a resumable stream, wherever its log is."""
+        if self._is_elsewhere(request.stream_id):
+            owner = self._identity.owner(request.stream_id)
+            await self._relay.pass_on(owner, _RESUME_STREAM, request, context, context.write)
+        else:
+            await super().ResumeStream(request, context)
 
     async def CancelStream(  # noqa: N802
         self, request: agent_service_pb2.CancelStreamRequest, context: Context
@@ -106,10 +121,6 @@ class RoutedAgentService(AgentService):
         if self._is_elsewhere(request.stream_id):
             return await self._pass_on_cancel(request, context)
         return await super().CancelStream(request, context)
-
-    async def _pass_on_stream(self, request: agent_service_pb2.StreamRequest, context: Context) -> None:
-        owner = self._identity.owner(request.continues_stream_id)
-        await self._relay.pass_on(owner, _STREAM, request, context, context.write)
 
     async def _pass_on_cancel(
         self, request: agent_service_pb2.CancelStreamRequest, context: Context

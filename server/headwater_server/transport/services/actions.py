@@ -42,8 +42,7 @@ class Actions:
     async def _answer(self, request: ParsedRequest, on_chunk: Callable[[str, str], Awaitable[None]]) -> Reply:
         text: list[str] = []
         size = 0
-        async with self._opener.open_stream(request) as opened:
-            stream = opened.stream
+        async with self._opener.open_stream(request) as stream:
             structlog.contextvars.bind_contextvars(provider=stream.provider, model=stream.model)
             while not isinstance(chunk := await stream.next(), FinalChunk):
                 piece = chunk.delta.content + chunk.delta.refusal

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from operator import attrgetter
+from typing import Protocol
 
 import structlog
 from google.protobuf.message import Message
@@ -18,14 +19,23 @@ from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import ParsedRequest, parse_run_request, parse_stream_request
 from headwater_server.transport.handlers import Context
-from headwater_server.transport.services.opening import Opened, StreamOpener, naming
+from headwater_server.transport.services.opening import StreamOpener, naming
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""
+
+
+class Source(Protocol):
+    """A stream, or a reader of one."""
+
+    async def next(self) -> Chunk | FinalChunk:
+        """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
+        ...
 
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
@@ -35,15 +45,22 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         opener: opens streams.
         providers: the providers that can answer.
         streams: owns the running streams.
+        replays: owns the logs of resumable streams.
         version: sent as the response header `headwater-version`.
     """
 
     def __init__(
-        self, opener: StreamOpener, providers: ProviderRegistry, streams: RunningStreams, version: str
+        self,
+        opener: StreamOpener,
+        providers: ProviderRegistry,
+        streams: RunningStreams,
+        replays: Replays,
+        version: str,
     ) -> None:
         self._opener = opener
         self._providers = providers
         self._streams = streams
+        self._replays = replays
         self._version = version
 
     def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
@@ -55,27 +72,30 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         return parse(request, keys, self._opener.allow_caller_api_keys, headers)
 
     @asynccontextmanager
-    async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
-        if request.agent.labels:
-            structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
-        async with self._opener.open_stream(request, whole=whole) as opened:
-            stream = opened.stream
-            structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
-            try:
-                yield opened
-            finally:
-                structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
-                if (first := stream.first_token_seconds) is not None:
-                    structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
+    async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
+        _log_labels(request)
+        async with self._opener.open_stream(request, whole=whole) as stream:
+            with _logged(stream):
+                yield stream
 
-    async def _first(self, stream: LiveStream, context: Context) -> Chunk | FinalChunk:
+    async def _first(self, stream: LiveStream, source: Source, context: Context) -> Chunk | FinalChunk:
         """The first chunk; the headers go out while the provider is asked for it."""
         headers = (("headwater-stream-id", stream.id), ("headwater-version", self._version))
         sending = asyncio.create_task(context.send_initial_metadata(headers))
         try:
-            return await stream.next()
+            return await source.next()
         finally:
             await sending
+
+    async def _write(self, stream: LiveStream, source: Source, context: Context) -> None:
+        chunk = await self._first(stream, source, context)
+        message = _message(chunk)
+        replies.introduce(message, stream)
+        while not isinstance(chunk, FinalChunk):
+            await context.write(message)
+            message = _message(chunk := await source.next())
+        _log_end(chunk)
+        await context.write(message)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
@@ -84,16 +104,27 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         _log_asked(request.agent.model)
         parsed = self._parsed(parse_stream_request, request, context)
         del request  # it may have 32 MiB, and a reply can take minutes
-        async with self._accept(parsed) as accepted:
-            stream = accepted.stream
-            chunk = await self._first(stream, context)
-            message = _message(chunk)
-            replies.introduce(message, stream, accepted.dropped)
-            while not isinstance(chunk, FinalChunk):
-                await context.write(message)
-                message = _message(chunk := await stream.next())
-            _log_end(chunk)
-            await context.write(message)
+        if parsed.resumable:
+            _log_labels(parsed)
+            opening = self._replays.open_stream(self._opener.open_stream(parsed), parsed.continues)
+            async with opening as attached:
+                with _logged(attached.stream):
+                    await self._write(attached.stream, attached.reader, context)
+        else:
+            async with self._accept(parsed) as stream:
+                await self._write(stream, stream, context)
+
+    async def ResumeStream(  # type: ignore[override]  # noqa: N802
+        self, request: agent_service_pb2.ResumeStreamRequest, context: Context
+    ) -> None:
+        """Writes the rest of a resumable stream."""
+        if not request.stream_id:
+            raise invalid("stream_id", "is empty; it is in the header headwater-stream-id and on the first chunk")
+        if request.after_sequence < 0:
+            raise invalid("after_sequence", "must be 0 or more, the sequence of the last chunk that came")
+        async with self._replays.resume(request.stream_id, request.after_sequence) as attached:
+            with _logged(attached.stream):
+                await self._write(attached.stream, attached.reader, context)
 
     async def Run(  # noqa: N802
         self, request: agent_service_pb2.RunRequest, context: Context
@@ -102,16 +133,16 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         _log_asked(request.agent.model)
         parsed = self._parsed(parse_run_request, request, context)
         del request
-        async with self._accept(parsed, whole=True) as accepted:
+        async with self._accept(parsed, whole=True) as stream:
             reply = ReplyAccumulator()
-            chunk = await self._first(accepted.stream, context)
+            chunk = await self._first(stream, stream, context)
             while not isinstance(chunk, FinalChunk):
                 reply.add_chunk(chunk)
                 if reply.size > MAX_MESSAGE_BYTES:
                     raise _too_large()
-                chunk = await accepted.stream.next()
+                chunk = await stream.next()
             _log_end(chunk)
-            response = replies.run_response(accepted.stream, reply, chunk, accepted.dropped)
+            response = replies.run_response(stream, reply, chunk)
             _check_size(response)
             return response
 
@@ -190,6 +221,24 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 def _log_asked(model: str) -> None:
     """Adds to the call's line in the log which model the caller named, also when it is refused."""
     structlog.contextvars.bind_contextvars(model_asked=model[:MAX_LOGGED])
+
+
+def _log_labels(request: ParsedRequest) -> None:
+    """Adds to the call's line in the log the labels of the caller."""
+    if request.agent.labels:
+        structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
+
+
+@contextmanager
+def _logged(stream: LiveStream) -> Iterator[None]:
+    """Adds to the call's line in the log which stream it is about, and how far that came."""
+    structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
+    try:
+        yield
+    finally:
+        structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+        if (first := stream.first_token_seconds) is not None:
+            structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
 
 
 def _log_end(final: FinalChunk) -> None:

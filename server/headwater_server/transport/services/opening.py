@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, invalid_request
 from headwater_server.domain.messages import (
@@ -24,14 +23,6 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import ParsedRequest
 
 _MESSAGE = re.compile(r"messages\[(\d+)\]")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A running stream, and the sampling parameters that were left out."""
-
-    stream: LiveStream
-    dropped: list[str]
 
 
 class StreamOpener:
@@ -53,7 +44,7 @@ class StreamOpener:
         self._timeouts = timeouts
 
     @asynccontextmanager
-    async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[Opened]:
+    async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
         """The stream, closed when the block is left. Raises HeadwaterError.
 
         Args:
@@ -72,12 +63,12 @@ class StreamOpener:
                 source = provider.stream(only_data_of(chat, provider.name, account))
         # Fields of the provider's own can bring tools too.
         collects = whole or bool(chat.tools or chat.provider_options)
-        terms = StreamTerms(account, collects, agent.labels)
+        terms = StreamTerms(account, collects, dropped, request.resumable, agent.labels)
         timeouts = _timeouts(agent, own, self._timeouts)
         async with self._streams.open_stream(
             provider.name, route.model, source, timeouts, request.continues, terms
         ) as stream:
-            yield Opened(stream, dropped)
+            yield stream
 
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:

@@ -12,7 +12,8 @@ that it has already. Meanwhile the run stands still. When trying again cannot he
 not durable are never shown, and the caller of `record` gets the error. The run can be resumed from the journal.
 
 Watchers do not wait in queues. Each is a cursor on the one store, reads the events after it, and waits for news only
-when it has all. No watcher can hold up the run.
+when it has all. No watcher can hold up the run. Nor can one that has stopped reading keep the store of a run that has
+ended: those that have not read all in a few seconds find the rest in the journal.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ from headwater_server.workflows.journal.base import Change, Journal, JournalErro
 
 RESERVE = 1000
 RESERVE_BELOW = 500
+
+RELEASE_SECONDS = 5.0
+"""How long the store is kept for its watchers after the end."""
 
 _ENDS_ATTEMPT = frozenset({EventType.STEP_COMPLETED, EventType.STEP_FAILED, EventType.STEP_CANCELLED})
 
@@ -100,6 +104,8 @@ class RunLog:
         self._settled = reserved  # events up to it are durable
         self._fault: Exception | None = None
         self._closed = False
+        self._watchers = 0
+        self._released = False
         self._closing = asyncio.Event()
         self._commits: set[asyncio.Future[None]] = set()  # callers that wait for a commit
         self._news: set[asyncio.Future[None]] = set()  # watchers that have all
@@ -171,23 +177,34 @@ class RunLog:
     async def watch(self, after: int) -> AsyncGenerator[RunEvent, None]:
         """The events numbered above `after`, as they come, until the log is closed. They are shared: change none.
 
-        Chunks of one attempt that wait, with nothing else between them, come as one event.
+        Chunks of one attempt that wait, with nothing else between them, come as one event. A reader that is slow at the
+        end of the run gets no more than the first of them; the journal has the others.
         """
         cursor = Cursor(after)
-        while True:
-            event = self._store.read(cursor, self._visible)
-            if event is not None:
-                yield event
-            elif self._closed and self._committing is None:
-                return
-            else:
-                await _wait(self._news)
+        self._watchers += 1
+        try:
+            while not self._released:
+                event = self._store.read(cursor, self._visible)
+                if event is not None:
+                    yield event
+                elif self._closed and self._committing is None:
+                    return
+                else:
+                    await _wait(self._news)
+        finally:
+            self._watchers -= 1
 
     def close(self) -> None:
         """The run has ended, or this process leaves it. Watchers end when they have all, also of a running commit."""
         self._closed = True
         self._closing.set()
         _wake(self._news)
+        if self._watchers:
+            asyncio.get_running_loop().call_later(RELEASE_SECONDS, self._release)
+
+    def _release(self) -> None:
+        self._released = True
+        self._store = EventStore()
 
     def _check(self) -> None:
         if self._fault is not None:

@@ -23,7 +23,6 @@ import structlog
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
-from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
@@ -214,16 +213,32 @@ class Runs:
 
         Raises HeadwaterError: RUN_NOT_FOUND; SERVER_DRAINING when this server leaves the run.
         """
-        run = await self._look_up(run_id)
-        if isinstance(run, _Active):
-            async with aclosing(run.log.watch(after)) as events:
+        has_ended = False
+        while not has_ended:
+            # It holds the log alone, and nothing more of the run: a reader that stops holds it as long as it likes.
+            found = await self._log_or_status(run_id)
+            source = found.watch(after) if isinstance(found, RunLog) else self._read_events(run_id, after)
+            async with aclosing(source) as events:
                 async for event in events:
+                    after, has_ended = event.sequence, event.type is EventType.RUN_FINISHED
                     yield event
-        else:
-            for event in replay(await self._journal.events(run_id, after), after):
-                yield event
-        if run.state.status is RunStatus.RUNNING:
+            if isinstance(found, RunStatus):
+                break
+        if found is RunStatus.RUNNING and not has_ended:
             raise draining() if self._draining else run_broken(run_id)
+
+    async def _log_or_status(self, run_id: str) -> RunLog | RunStatus:
+        """The log of a run that is active, or the status of one that is not."""
+        run = await self._look_up(run_id)
+        return run.log if isinstance(run, _Active) else run.state.status
+
+    async def _read_events(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
+        is_last = False
+        while not is_last:
+            page = await self._journal.event_page(run_id, after)
+            while page.events:
+                yield page.events.popleft()
+            after, is_last = page.position, page.is_last
 
     async def get_run(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""

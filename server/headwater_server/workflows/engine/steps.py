@@ -31,6 +31,7 @@ from headwater_server.workflows.engine.scheduler import Execute
 from headwater_server.workflows.expressions.evaluator import Asker
 from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import RunInfo
+from headwater_server.workflows.turns import Turns
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Attempt, NotBegunError, Reports, TaskSpec
 
@@ -39,7 +40,7 @@ Act: TypeAlias = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
 """Asks a workflow's agent a prompt; gives text and thinking as they come, then the whole reply. Raises StepError."""
 
 MAX_ACTIONS = 256
-"""Prompts that are answered at once; the others wait, before their time runs."""
+"""Prompts that are answered at once, in turns of runs; the others wait, before their time runs. Each run has one."""
 
 
 class StepRunner:
@@ -56,7 +57,8 @@ class StepRunner:
         self._act = act
         self._expressions = expressions
         self._draining = False
-        self._actions = asyncio.Semaphore(MAX_ACTIONS)
+        self._actions = Turns(MAX_ACTIONS, one_for_each=True)
+        self._beginning = asyncio.Lock()
 
     def handlers(self, queue: str) -> frozenset[str]:
         """The names that the connected workers of the queue have."""
@@ -87,7 +89,8 @@ class StepRunner:
                     if step.is_prompt:
                         filled, left_over = await fill(step, context, dependencies), {}
                     return await self._handle(info, state, run_log, filled, attempt, context, left_over)
-                async with self._actions:
+                async with self._actions.place(info.run_id):
+                    await self._begin_in_turn()
                     return await self._ask(info, run_log, await fill(step, context, dependencies), attempt)
 
             try:
@@ -98,6 +101,11 @@ class StepRunner:
                 raise
 
         return execute
+
+    async def _begin_in_turn(self) -> None:
+        """Waits so that at most one action begins in a turn of the event loop: hundreds at once would hold it."""
+        async with self._beginning:
+            await asyncio.sleep(0)
 
     def _expected(self, info: RunInfo, state: RunState, run_log: RunLog) -> dict[str, Attempt]:
         """The attempts that workers may have from the process before this one, by step."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from headwater_server.domain.chunks import Usage
 from headwater_server.domain.failure import Failure
-from headwater_server.domain.workflow import RunState, RunStatus, StepState, Workflow
+from headwater_server.domain.workflow import RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
 
 
@@ -124,6 +125,21 @@ class StoredRun:
     ended: float
 
 
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events of a run, as a watcher gets them.
+
+    Attributes:
+        events: the events, in order; the reader may take them out.
+        position: the number after which the next page begins.
+        is_last: no page follows.
+    """
+
+    events: deque[RunEvent]
+    position: int
+    is_last: bool
+
+
 class Journal(Protocol):
     """Remembers runs. When a method returns, its write survives a crash of the process and of the machine.
 
@@ -160,6 +176,13 @@ class Journal(Protocol):
 
     async def events(self, run_id: str, after: int) -> list[StoredEvent]:
         """The stored events of a run with a number above `after`, in order."""
+        ...
+
+    async def event_page(self, run_id: str, after: int) -> EventPage:
+        """The next events of a run that has ended with a number above `after`: as few as are worth a read.
+
+        It may have none although others follow.
+        """
         ...
 
     async def unfinished(self) -> list[str]:

@@ -6,9 +6,11 @@ import fcntl
 import os
 from pathlib import Path
 
+from headwater_server.private_files import UnsafeFileError, check_file, check_folder, make_folder, open_private
 from headwater_server.workflows.journal.base import JournalFolderError, JournalLockedError
 
 LOCK_NAME = "lock"
+SQLITE_ENDINGS = ("-wal", "-shm", "-journal")
 
 
 class DataDirectory:
@@ -20,8 +22,8 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _open_private(path / LOCK_NAME)
+            make_folder(path)
+            self._lock = open_private(path / LOCK_NAME)
         except OSError as error:
             raise _unusable(path, error) from error
         try:
@@ -49,9 +51,13 @@ class DataDirectory:
             raise _unusable(self.path, error) from error
 
     def private_file(self, name: str) -> Path:
-        """A file of the folder that only its owner may read, made if it is missing. Raises JournalFolderError."""
+        """A file of the folder that only its owner may read, made if it is missing, for SQLite.
+
+        The files that SQLite keeps beside it are checked too. Raises JournalFolderError.
+        """
         try:
-            os.close(_open_private(self.path / name))
+            os.close(open_private(self.path / name))
+            _check_files(self.path, name)
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)  # the name survives a crash of the machine too
@@ -66,12 +72,22 @@ class DataDirectory:
         os.close(self._lock)
 
 
-def _open_private(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def check_journal(path: Path, name: str) -> None:
+    """Raises JournalFolderError for a folder, or a database of SQLite in it, that another user could change."""
+    try:
+        check_folder(path)
+        _check_files(path, name)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _check_files(path: Path, name: str) -> None:
+    for ending in ("", *SQLITE_ENDINGS):
+        check_file(path / f"{name}{ending}")
 
 
 def _unusable(path: Path, error: OSError) -> JournalFolderError:
-    return JournalFolderError(
-        f"the data directory {path} cannot be used: {error.strerror}; "
-        "make it a folder that this user may write, or choose another with --data-dir"
-    )
+    is_unsafe = isinstance(error, UnsafeFileError)
+    cure = "" if is_unsafe else "; make it a folder that this user may write"
+    how = f"is not safe: {error.strerror}" if is_unsafe else f"cannot be used: {error.strerror}"
+    return JournalFolderError(f"the data directory {path} {how}{cure}, or choose another with --data-dir")

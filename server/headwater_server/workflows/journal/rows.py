@@ -90,6 +90,7 @@ def event_row(run_id: str, stored: StoredEvent) -> Row:
         "run_id": run_id,
         "facts": _to_json({name: value for name in _EVENT_FACTS if (value := getattr(event, name))}),
         "marks": _encode_marks(stored.marks) if stored.marks else None,
+        "first": stored.first,
     }
 
 

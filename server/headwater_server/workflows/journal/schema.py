@@ -105,7 +105,12 @@ _VERSION_4 = (
     "ALTER TABLE runs ADD COLUMN origin TEXT NOT NULL DEFAULT '{}'",  # a JSON object
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = (
+    "ALTER TABLE events ADD COLUMN first INTEGER NOT NULL DEFAULT 0",  # of a merged chunk: number of its first piece
+    "CREATE INDEX events_chunks ON events (run_id, sequence, first) WHERE type = 'step_chunk'",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
 
 

@@ -30,6 +30,7 @@ from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.journal import statements
 from headwater_server.workflows.journal.base import (
     Change,
+    EventPage,
     JournalError,
     RunInfo,
     RunSummary,
@@ -116,6 +117,10 @@ class SqliteJournal:
     async def events(self, run_id: str, after: int) -> list[StoredEvent]:
         """See `Journal.events`."""
         return await self._do(partial(statements.events, run_id=run_id, after=after))
+
+    async def event_page(self, run_id: str, after: int) -> EventPage:
+        """See `Journal.event_page`."""
+        return await self._do(partial(statements.event_page, run_id=run_id, after=after))
 
     async def unfinished(self) -> list[str]:
         """See `Journal.unfinished`."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from headwater_server.domain.workflow import RunState, RunStatus
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus
+from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.workflows.journal import rows
-from headwater_server.workflows.journal.base import Change, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal.base import Change, EventPage, RunInfo, RunSummary, StoredRun
+
+PAGE_CHARACTERS = 16 * 1024
+EVENT_COST = 250  # of the objects of an event, in characters
 
 _INSERT_RUN = """
     INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, failure, failed_steps,
@@ -40,9 +45,9 @@ _UPDATE_STEP = """
 _NOTE_PROGRESS = "UPDATE steps SET progress = ? WHERE run_id = ? AND name = ?"
 _INSERT_EVENT = """
     INSERT INTO events (run_id, sequence, type, step, attempt, content, thinking, omitted, result, facts,
-        create_time, marks)
+        create_time, marks, first)
     VALUES (:run_id, :sequence, :type, :step, :attempt, :content, :thinking, :omitted, :result, :facts,
-        :create_time, :marks)
+        :create_time, :marks, :first)
 """
 _HAS_EVENT = "SELECT 1 FROM events WHERE run_id = :run_id AND sequence = :sequence"
 _SET_KEY = """
@@ -69,6 +74,13 @@ _EVENTS = """
         ON events.type = 'step_completed' AND steps.run_id = events.run_id AND steps.name = events.step
     WHERE events.run_id = ? AND sequence > ? ORDER BY sequence
 """
+# Merged chunks with pieces before a number, themselves after it. A later attempt makes those of an earlier one void.
+_OPEN_CHUNKS = """
+    SELECT events.*, '' AS step_result FROM events INDEXED BY events_chunks
+    WHERE events.run_id = :run_id AND type = 'step_chunk' AND sequence > :number AND first <= :number
+    ORDER BY sequence
+"""
+_LATEST_ATTEMPTS = "SELECT name, attempt FROM steps WHERE run_id = ?"
 _SEE_HANDLER = """
     INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
     ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
@@ -172,6 +184,41 @@ def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
 def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]:
     """The events of a run with a number above `after`."""
     return [rows.stored_event(row) for row in connection.execute(_EVENTS, (run_id, after))]
+
+
+def event_page(connection: Connection, run_id: str, after: int) -> EventPage:
+    """The next events of a run that has ended; see `Journal.event_page`."""
+    latest: dict[str, int] = dict(connection.execute(_LATEST_ATTEMPTS, (run_id,)).fetchall())
+    entries: list[StoredEvent] = []
+    size, last, is_last = 0, after, True
+    for row in connection.execute(_EVENTS, (run_id, after)):
+        if size >= PAGE_CHARACTERS:
+            is_last = False
+            break
+        entry = rows.stored_event(row)
+        entries.append(entry)
+        size, last = size + _cost(entry.event), entry.event.sequence
+    if not is_last:
+        for row in connection.execute(_OPEN_CHUNKS, {"run_id": run_id, "number": last}):
+            if (clipped := rows.stored_event(row).clipped(after, last)) is not None:
+                entries.append(clipped)
+    valid = [entry for entry in entries if not _is_void(entry.event, latest)]
+    page: deque[RunEvent] = deque()
+    size = 0
+    for event in replay(valid, after, last):
+        if size >= PAGE_CHARACTERS:
+            return EventPage(page, page[-1].sequence, False)
+        page.append(event)
+        size += _cost(event)
+    return EventPage(page, last, is_last)
+
+
+def _is_void(event: RunEvent, latest: Mapping[str, int]) -> bool:
+    return event.type is EventType.STEP_CHUNK and latest.get(event.step, 0) > event.attempt
+
+
+def _cost(event: RunEvent) -> int:
+    return len(event.content) + len(event.thinking) + len(event.result) + EVENT_COST
 
 
 def unfinished(connection: Connection) -> list[str]:

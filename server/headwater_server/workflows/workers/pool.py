@@ -2,8 +2,9 @@
 
 Theory of operation. All of it happens on one event loop, and only `run_task` and `chunk` ever wait, so nothing needs a
 lock. Waiting tasks stand in a line for each queue and handler. When a worker gets room (it connects, it is heard again,
-or one of its tasks ends) it takes the oldest task of the lines whose handler it has. When a task comes, the least
-loaded worker with room takes it. So while a task waits, no worker that could do it has room.
+or one of its tasks ends) it takes tasks of the lines whose handlers it has, in turns of runs. When a task comes, the
+least loaded worker with room takes it. One run gets no more than its share (`shares`). So while a task waits, no worker
+that could do it has room, except room that is kept for runs that hold none.
 
 A worker gets a task only after the journal says that the attempt runs. So an attempt that the journal shows as waiting
 has surely not run, and can start over after a crash even where a step is at most once.
@@ -23,11 +24,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterable
+from functools import partial
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import AttemptLostError, Failure, StepError, final_step_error
 from headwater_server.domain.workflow import Outcome
 from headwater_server.workflows.workers.session import WorkerSession
+from headwater_server.workflows.workers.shares import may_give
 from headwater_server.workflows.workers.tasks import (
     Attempt,
     Cancel,
@@ -209,7 +212,7 @@ class WorkerPool:
         free = [
             worker
             for worker in self._queues.get(attempt.queue, {}).values()
-            if worker.has_room and attempt.handler in worker.handlers
+            if worker.has_room and attempt.handler in worker.handlers and self._may_give(worker, attempt)
         ]
         if free:
             self._assign(min(free, key=lambda worker: worker.load), attempt)
@@ -235,12 +238,20 @@ class WorkerPool:
         attempt.send()
 
     def serve(self, worker: Worker) -> None:
-        """Gives a worker the tasks that wait for it, oldest first, as far as it has room. For its session."""
+        """Gives a worker the tasks that wait for it, in turns of runs, as far as it has room. For its session."""
         while worker.has_room:
-            attempt = self._waiting.pop_oldest(worker.queue, worker.handlers)
+            attempt = self._waiting.pop(worker.queue, worker.handlers, partial(self._may_give, worker))
             if attempt is None:
                 return
             self._assign(worker, attempt)
+
+    def serve_queue(self, queue: str) -> None:
+        """Serves all workers of a queue, whose places have become fewer: so fewer are kept. For a session."""
+        for worker in list(self._queues.get(queue, {}).values()):
+            self.serve(worker)
+
+    def _may_give(self, worker: Worker, attempt: Attempt) -> bool:
+        return may_give(worker, attempt.task.run_id, self._queues[worker.queue].values())
 
     def heard(self, worker: Worker) -> None:
         """The worker has said something. For its session."""
@@ -268,6 +279,7 @@ class WorkerPool:
             attempt.end(_lost(f"its worker was lost: it sent nothing for {self.heartbeat_timeout_seconds:g} s"))
             worker.send(Cancel(attempt.id))
         self.drop_if_idle(worker)
+        self.serve_queue(worker.queue)
 
     def drop_if_idle(self, worker: Worker) -> None:
         """Forgets a worker that is not connected and has no task. For its session."""
@@ -277,8 +289,11 @@ class WorkerPool:
 
     def _leave_queue(self, worker: Worker) -> None:
         workers = self._queues.get(worker.queue, {})
-        if workers.pop(worker.id, None) is not None and not workers:
+        if workers.pop(worker.id, None) is None:
+            return
+        if not workers:
             del self._queues[worker.queue]
+        self.serve_queue(worker.queue)
 
 
 def _repeat(worker: Worker, attempt: Attempt) -> None:

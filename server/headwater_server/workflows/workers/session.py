@@ -101,7 +101,7 @@ class WorkerSession:
         """The worker takes so many tasks at a time from now on."""
         if self._is_current:
             self._worker.concurrency = concurrency
-            self._pool.serve(self._worker)
+            self._pool.serve_queue(self._worker.queue)
 
     async def handed_back(self, task_id: str, back: HandedBack) -> bool:
         """The worker gives a task back, as `result`; the run gets to know the reason, if there is one."""
@@ -117,10 +117,11 @@ class WorkerSession:
         if attempt is None:
             return False
         accepted = not attempt.outcome.done()
-        if isinstance(outcome, HandedBack):
-            self._worker.concurrency = max(self._worker.concurrency - 1, 0)
         attempt.end(outcome if isinstance(outcome, Outcome) else _error(outcome))
-        self._pool.serve(self._worker)
+        if isinstance(outcome, HandedBack):
+            self.capacity(max(self._worker.concurrency - 1, 0))
+        else:
+            self._pool.serve(self._worker)
         return accepted
 
     def disconnected(self) -> None:
@@ -128,6 +129,7 @@ class WorkerSession:
         if self._is_current:
             self._worker.link = None
             self._pool.drop_if_idle(self._worker)
+            self._pool.serve_queue(self._worker.queue)
 
 
 def _error(outcome: Failure | HandedBack) -> Exception:

@@ -213,13 +213,23 @@ class Worker:
     @property
     def has_room(self) -> bool:
         """Whether it can take a task now."""
-        return self.link is not None and not self.dead and self._places_taken < self.concurrency
+        return self.is_able and self.places_taken < self.concurrency
 
     @property
-    def _places_taken(self) -> int:
+    def is_able(self) -> bool:
+        """Whether it can take tasks at all: it is connected, and was heard."""
+        return self.link is not None and not self.dead
+
+    @property
+    def places_taken(self) -> int:
+        """How many of its places are taken: a task that waits for another run takes none."""
         if len(self.tasks) < self.concurrency:
             return len(self.tasks)
         return sum(not attempt.waits for attempt in self.tasks.values())
+
+    def works_for(self, run_id: str) -> bool:
+        """Whether a task of this run takes one of its places."""
+        return any(attempt.task.run_id == run_id and not attempt.waits for attempt in self.tasks.values())
 
     @property
     def load(self) -> tuple[float, int]:

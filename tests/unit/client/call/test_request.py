@@ -90,6 +90,34 @@ def test_the_callers_key_for_the_provider_is_metadata_and_never_in_a_message() -
     assert headers(Agent()) == {}
 
 
+def test_the_callers_headers_for_the_provider_are_metadata_and_never_in_a_message() -> None:
+    agent = Agent(provider_headers={"X-Session-Id": "secret-7"})
+    assert headers(agent) == {"headwater-provider-header-x-session-id": "secret-7"}
+    assert headers(agent, provider_headers={"x-session-id": "8", "x-title": "Tests"}) == {
+        "headwater-provider-header-x-session-id": "8",
+        "headwater-provider-header-x-title": "Tests",
+    }
+    assert b"secret" not in sent(agent=agent).SerializeToString()
+    agent.provider_headers = None
+    assert headers(agent) == {}
+
+
+def test_log_probabilities_are_asked_for_with_a_number_of_likely_tokens() -> None:
+    agent = Agent(logprobs=3)
+    assert asked(agent).logprobs == 3
+    assert asked(agent, logprobs=0) == asked(logprobs=True) != asked()
+    assert not asked(agent, logprobs=False).HasField("logprobs")
+    assert not asked().HasField("logprobs")
+
+
+def test_the_provider_is_asked_to_keep_the_instructions() -> None:
+    agent = Agent(instructions="Long.", instructions_cache=True)
+    assert asked(agent).HasField("instructions_cache")
+    assert not asked(agent).instructions_cache.HasField("ttl")
+    assert asked(agent, instructions_cache=600).instructions_cache.ttl.seconds == 600
+    assert not asked(agent, instructions_cache=False).HasField("instructions_cache")
+
+
 def noop(a: int) -> int:
     return a
 
@@ -158,6 +186,7 @@ def test_a_copy_has_the_settings_and_a_history_of_its_own() -> None:
     settings: dict[str, Any] = {
         "name": "Ada", "instructions": "Be brief.", "model": "m", "provider": "p", "temperature": 0.5, "max_tokens": 9,
         "timeout": 3.0, "target": "example:1", "token": "tok", "history": 6, "api_key": "k",
+        "logprobs": 3, "instructions_cache": 600, "provider_headers": {"x-session-id": "7"},
         "reasoning_effort": "high", "labels": {"team": "billing"}, "user": "u-1", "parallel_tool_calls": True,
     }  # fmt: skip
     agent = Agent(**settings)
@@ -308,9 +337,7 @@ def test_response_formats(given: Any, expected: dict[str, Any]) -> None:
 def test_any_other_keyword_is_an_option_of_the_provider_in_use() -> None:
     request = asked(provider="ollama", num_ctx=8192, provider_options={"ollama": {"num_ctx": 1, "mirostat": 2}})
     assert MessageToDict(request)["providerOptions"] == {"ollama": {"num_ctx": 8192.0, "mirostat": 2.0}}
-    assert MessageToDict(asked(Agent(provider="openai"), logprobs=True))["providerOptions"] == {
-        "openai": {"logprobs": True}
-    }
+    assert MessageToDict(asked(Agent(provider="openai"), store=True))["providerOptions"] == {"openai": {"store": True}}
 
 
 def test_unsupported_params() -> None:
@@ -366,6 +393,20 @@ HALF = "\ud83d"
         ("api_key", "ASCII", {"api_key": "schlüssel"}),
         ("api_key", "line break", {"api_key": "key\n"}),
         ("api_key", "4,096", {"api_key": "k" * 4097}),
+        ("provider_headers", "dict", {"provider_headers": "x-session-id: 7"}),
+        ("provider_headers", "letters, digits", {"provider_headers": {"x session": "7"}}),
+        ("provider_headers", "letters, digits", {"provider_headers": {7: "7"}}),
+        ("provider_headers", "letters, digits", {"provider_headers": {"": "7"}}),
+        ("provider_headers", "not end in -bin", {"provider_headers": {"x-bin": "7"}}),
+        ("provider_headers.x-a", "given twice", {"provider_headers": {"x-a": "1", "X-A": "1"}}),
+        ("provider_headers.x-a", "ASCII", {"provider_headers": {"x-a": "ü"}}),
+        ("provider_headers.x-a", "line break", {"provider_headers": {"x-a": "a\r\nb: c"}}),
+        ("provider_headers.x-a", "4,096", {"provider_headers": {"x-a": "a" * 4097}}),
+        ("logprobs", "0 to 20", {"logprobs": 21}),
+        ("logprobs", "0 to 20", {"logprobs": -1}),
+        ("logprobs", "int", {"logprobs": 0.5}),
+        ("instructions_cache", "seconds", {"instructions_cache": 0}),
+        ("instructions_cache", "seconds", {"instructions_cache": "1h"}),
         ("reasoning_effort", "one of none, minimal, low", {"reasoning_effort": "hard"}),
         ("reasoning_effort", "one of", {"reasoning_effort": 3}),
         ("parallel_tool_calls", "tools=", {"parallel_tool_calls": True}),
@@ -462,6 +503,9 @@ def test_a_bad_prompt_is_refused_at_once(field: str, cure: str, prompt: Any) -> 
         ("reasoning_effort", "one of", {"reasoning_effort": "hard"}),
         ("labels", "lower-case", {"labels": {"Team": "a"}}),
         ("user", "256", {"user": "u" * 257}),
+        ("provider_headers", "letters, digits", {"provider_headers": {"x:a": "a"}}),
+        ("logprobs", "0 to 20", {"logprobs": 21}),
+        ("instructions_cache", "seconds", {"instructions_cache": -1}),
         ("parallel_tool_calls", "True, False", {"parallel_tool_calls": "yes"}),
         ("instructions", "str", {"instructions": None}),
         ("base_url", "api_key_env", {"base_url": "http://localhost:8000/v1"}),
@@ -515,7 +559,7 @@ def test_a_request_beyond_the_limit_is_refused_before_it_is_sent() -> None:
 
 
 def test_no_secret_is_in_a_representation() -> None:
-    agent = Agent(token="tok-secret", api_key="key-secret")
+    agent = Agent(token="tok-secret", api_key="key-secret", provider_headers={"x-a": "header-secret"})
     stream = agent.stream("Hi")
     agent.token, agent.api_key = "new-secret", "new-secret"
     assert "secret" not in repr(agent) + repr(stream) + repr(stream._prepared) + repr(stream._prepared.server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -159,6 +160,44 @@ async def test_an_encoding_that_was_not_asked_for_and_is_not_read_is_named(encod
     assert (
         f"has the encoding {encoding.lower().replace(',identity', '')}, which was not asked for" in caught.value.message
     )
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("200 OK", Reason.PROVIDER_UNAVAILABLE),
+        ("401 No", Reason.PROVIDER_AUTH_FAILED),
+        ("429 No", Reason.PROVIDER_RATE_LIMITED),
+        ("500 No", Reason.PROVIDER_UNAVAILABLE),
+    ],
+)
+async def test_the_encoding_of_an_answer_is_named_beside_the_meaning_of_its_status(
+    encoding: str, status: str, reason: Reason
+) -> None:
+    answer = response(b"\x28\xb5\x2f\xfd\x24\x01\xd1\xff", status, f"content-encoding: {encoding}")
+    async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
+        provider = compatible(server.url, client)
+        for asking in (ask(provider), provider.models()):
+            with pytest.raises(HeadwaterError) as caught:
+                await asking
+            assert caught.value.reason is reason
+            assert f"has the encoding {encoding}, which was not asked for" in caught.value.message
+            assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [(b"\x28\xb5\x2f\xfd\x24\x01\xd1\xff", "zstd"), (gzip.compress(REPLY), "gzip")],
+    ids=["zstd", "gzip"],
+)
+async def test_a_compressed_answer_whose_head_does_not_say_so_is_named(body: bytes, name: str) -> None:
+    answer = response(body, "200 OK", "content-type: text/event-stream")
+    async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
+        with pytest.raises(HeadwaterError) as caught:
+            await ask(compatible(server.url, client))
+    assert f"is compressed ({name})" in caught.value.message
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize("encoding", ["identity", "utf-8", "none"])

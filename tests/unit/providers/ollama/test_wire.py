@@ -19,8 +19,7 @@ from headwater_server.domain.messages import (
     ToolChoice,
     ToolChoiceMode,
 )
-from headwater_server.providers.base import ModelInfo
-from headwater_server.providers.ollama.wire import OllamaWire, parse_ps, parse_show, parse_tags
+from headwater_server.providers.ollama.wire import OllamaWire, parse_ps, parse_show
 from tests.support.upstream.decoding import Outcome, decode
 from tests.unit.providers.conversations import (
     BARE_TOOL,
@@ -340,9 +339,3 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
 def test_a_model_of_which_little_is_known() -> None:
     shown = parse_show(b'{"model_info": {"general.architecture": "x", "x.context_length": "many"}}')
     assert (shown.capabilities, shown.context_length) == ((), None)
-
-
-def test_names_hold_no_surrogates() -> None:
-    assert parse_tags(rb'{"models": [{"name": "a\ud83d", "capabilities": ["\ude00"]}]}') == [
-        ModelInfo("a\ufffd", ("\ufffd",))
-    ]

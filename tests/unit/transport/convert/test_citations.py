@@ -11,7 +11,7 @@ from headwater_server.domain.citations import Citation, SourceRange, SourceUnit
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.transport.convert import replies
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o")
+STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", dropped=())
 FULL = Citation("https://example.org", "T", "quoted", "doc-1", 2, 0, 5, SourceRange(SourceUnit.PAGES, 3, 4))
 PLAIN = Citation("https://b.org")
 SENT = [
@@ -40,7 +40,7 @@ def test_a_final_chunk_has_all() -> None:
 
 
 def test_a_whole_reply_has_all() -> None:
-    assert list(replies.run_response(STREAM, ReplyAccumulator(), END, []).citations) == SENT
+    assert list(replies.run_response(STREAM, ReplyAccumulator(), END).citations) == SENT
 
 
 def test_every_unit_has_its_value_in_the_contract() -> None:

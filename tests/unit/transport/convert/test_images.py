@@ -12,7 +12,7 @@ from headwater_server.domain.messages import Image
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.transport.convert import replies
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o")
+STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", dropped=())
 CHUNK = Chunk(1, 0, Delta(beside=Beside(images=[Image(b"png", "image/png"), Image(url="https://example.org/a.png")])))
 SENT = [
     agent_pb2.Image(data=b"png", media_type="image/png"),
@@ -35,4 +35,4 @@ def test_a_whole_reply_has_all_and_counts_their_bytes() -> None:
     reply.add_chunk(CHUNK)
     reply.add_chunk(CHUNK)
     assert reply.size >= 6
-    assert list(replies.run_response(STREAM, reply, END, []).images) == SENT + SENT
+    assert list(replies.run_response(STREAM, reply, END).images) == SENT + SENT

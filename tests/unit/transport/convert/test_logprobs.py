@@ -16,7 +16,7 @@ from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS
 from headwater_server.transport.convert import replies
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o")
+STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", dropped=())
 TOKEN = TokenLogprob("Hé", -0.5, "Hé".encode(), (TopLogprob("Ho", -1.25, b"Ho"), TopLogprob("x", -3)))
 SENT = agent_pb2.TokenLogprob(
     token="Hé",
@@ -55,7 +55,7 @@ def test_a_whole_reply_has_all_and_counts_their_size() -> None:
     reply.add_chunk(CHUNK)
     reply.add_chunk(CHUNK)
     assert reply.size == 2 * (len("Hé") + TOKEN.size)
-    assert list(replies.run_response(STREAM, reply, END, []).logprobs) == [SENT, SENT]
+    assert list(replies.run_response(STREAM, reply, END).logprobs) == [SENT, SENT]
 
 
 def test_the_largest_text_with_the_most_tokens_fits_into_a_message() -> None:

@@ -44,7 +44,14 @@ MAX_INT32 = 2**31 - 1
 SPOKEN = {"content": "Hi"}
 
 STREAM: Any = SimpleNamespace(
-    id="s-1", provider="openai", model="gpt-4o", created=WHEN, chunk_count=7, labels={"team": "red"}
+    dropped=(),
+    resumable=False,
+    id="s-1",
+    provider="openai",
+    model="gpt-4o",
+    created=WHEN,
+    chunk_count=7,
+    labels={"team": "red"},
 )
 
 
@@ -223,7 +230,7 @@ def test_any_other_reply_of_a_stream_has_no_message():
 
 def test_any_reply_of_a_run_has_its_message():
     end = final(Finish(FinishReason.STOP), message=REPLY)
-    assert replies.run_response(STREAM, ReplyAccumulator(), end, []).message == REPLY_SENT
+    assert replies.run_response(STREAM, ReplyAccumulator(), end).message == REPLY_SENT
 
 
 def test_a_final_chunk_leaves_out_what_is_not_known():
@@ -255,28 +262,33 @@ def test_a_nonsensical_count_is_held_within_an_int32():
     assert (usage.input_tokens, usage.output_tokens) == (MAX_INT32, -MAX_INT32)
 
 
+def but(**facts: Any) -> Any:
+    return SimpleNamespace(**{**vars(STREAM), **facts})
+
+
 def test_the_first_chunk_says_who_answers_and_what_was_dropped():
     message = agent_pb2.StreamChunk(content="Hi")
-    replies.introduce(message, STREAM, ["seed", "stop"])
+    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True))
     assert message == agent_pb2.StreamChunk(
         content="Hi",
         stream_id="s-1",
         model="gpt-4o",
         provider="openai",
         metadata=struct(dropped_params=["seed", "stop"]),
+        resumable=True,
     )
 
 
 def test_the_first_chunk_has_no_metadata_when_nothing_was_dropped():
     message = agent_pb2.StreamChunk()
-    replies.introduce(message, STREAM, [])
+    replies.introduce(message, STREAM)
     assert message == agent_pb2.StreamChunk(stream_id="s-1", model="gpt-4o", provider="openai")
     assert not message.HasField("metadata")
 
 
 def test_what_was_dropped_stands_beside_the_metadata_of_a_first_chunk_that_is_the_last():
     message = replies.final_chunk(final(Finish(FinishReason.STOP, metadata={"gpu": True})))
-    replies.introduce(message, STREAM, ["seed"])
+    replies.introduce(message, but(dropped=["seed"]))
     assert message.metadata == struct(gpu=True, dropped_params=["seed"])
 
 
@@ -294,7 +306,7 @@ def test_a_run_says_the_whole_reply():
         metadata={"gpu": True},
     )
     end = final(finish, tool_calls=[ToolCall("id", "name", "{}")], provider_request_id="req_1")
-    assert replies.run_response(STREAM, reply, end, ["seed"]) == agent_service_pb2.RunResponse(
+    assert replies.run_response(but(dropped=["seed"]), reply, end) == agent_service_pb2.RunResponse(
         content="Hi you",
         thinking="hm",
         refusal="no",
@@ -313,7 +325,7 @@ def test_a_run_says_the_whole_reply():
 
 
 def test_a_run_leaves_out_what_is_not_known():
-    message = replies.run_response(STREAM, ReplyAccumulator(), final(Finish(FinishReason.STOP)), [])
+    message = replies.run_response(STREAM, ReplyAccumulator(), final(Finish(FinishReason.STOP)))
     assert message == agent_service_pb2.RunResponse(
         finish_reason=agent_pb2.FINISH_REASON_STOP,
         stats=STATS_SENT,
@@ -326,7 +338,7 @@ def test_a_run_leaves_out_what_is_not_known():
 
 def test_a_run_does_not_write_what_was_dropped_into_the_finish():
     finish = Finish(FinishReason.STOP, metadata={"gpu": True})
-    replies.run_response(STREAM, ReplyAccumulator(), final(finish), ["seed"])
+    replies.run_response(but(dropped=["seed"]), ReplyAccumulator(), final(finish))
     assert finish.metadata == {"gpu": True}
 
 

@@ -50,18 +50,26 @@ def test_each_method_takes_so_many_bytes_and_no_more(path):
     assert len(unknown) == most
     assert len(reader.read(unknown)) == most
     field, what = refusal(reader, text(most))
-    assert field == (first.name if first else "")
+    assert field == (first.name if first else "request")
     assert what.startswith("is too large")
     assert f"{path.rpartition('/')[2]} takes {most:,}" in what
 
 
-def test_more_elements_than_allowed_are_refused_before_they_are_parsed():
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (text(2 * MAX_ELEMENTS)[:5] + b"\x1a\x00" * MAX_ELEMENTS, "workflow.steps"),
+        (b"\x1a\x00" * (MAX_ELEMENTS + 1), "context_json"),
+        (b"\xfa\x01\x00" * (MAX_ELEMENTS + 1), "request"),
+    ],
+    ids=["a list", "a text", "an unknown field"],
+)
+def test_more_elements_than_allowed_are_refused_before_they_are_parsed(raw, named):
     def parse(raw: bytes) -> None:
         raise AssertionError("parsed")
 
-    raw = b"\x0a" + text(4 * MIB)[1:5] + b"\x1a\x00" * (2 * MIB)
     field, what = refusal(RequestReader(START, parse), raw)
-    assert field == "workflow.steps"
+    assert field == named
     assert f"{MAX_ELEMENTS:,} fields and items" in what
 
 

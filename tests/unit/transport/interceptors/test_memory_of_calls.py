@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import grpc
 import pytest
+from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
@@ -58,6 +59,18 @@ async def refuse_in_a_task(request: Any, context: Any) -> None:
     await asyncio.gather(asyncio.create_task(refuse(request, context)))
 
 
+async def refuse_in_a_task_that_is_kept(request: Any, context: Any) -> None:
+    task = asyncio.create_task(refuse_because_of_another(request, context))
+    await asyncio.wait([task])
+    task.result()
+
+
+async def refuse_several(request: Any, context: Any) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(refuse_because_of_another(request, context)) for _ in range(2)]
+    raise AssertionError(tasks)
+
+
 async def fail(request: Any, context: Any) -> None:
     raise ZeroDivisionError(request)
 
@@ -86,6 +99,8 @@ ENDS = [
     refuse,
     refuse_because_of_another,
     refuse_in_a_task,
+    refuse_in_a_task_that_is_kept,
+    refuse_several,
     fail,
     fail_to_write,
     repeat_another_status,
@@ -117,12 +132,23 @@ async def test_a_call_that_fails_leaves_no_request_behind(kind, end):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", ["cancelled", "its write fails"])
+@pytest.mark.parametrize("how", ["cancelled", "its write fails", "its tasks are cancelled"])
 async def test_a_call_that_is_left_leaves_no_request_behind(kind, how):
     async def learn(request: Any, context: Any) -> None:
         began.set()
         if how == "its write fails":
             raise cygrpc.ExecuteBatchError("Failed grpc_call_start_batch")
+        if how == "its tasks are cancelled":
+            tasks = [asyncio.create_task(wait(request)) for _ in range(2)]
+            try:
+                await asyncio.wait(tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.Event().wait()
+
+    async def wait(request: Any) -> None:
         await asyncio.Event().wait()
 
     async with Server(kind, parse=Request) as server:
@@ -132,4 +158,23 @@ async def test_a_call_that_is_left_leaves_no_request_behind(kind, how):
         await soon(began.wait())
         call.cancel()
         await soon(server.ended.wait())
+    assert list(Request.alive) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_request_that_cannot_be_read_is_not_left_behind(kind):
+    def parse(data: bytes) -> Request:
+        request = Request(data)
+        raise DecodeError(request)
+
+    async def read(requests: Any, context: Any) -> None:
+        reading = asyncio.ensure_future(anext(requests))
+        await asyncio.wait([reading])
+        reading.result()
+
+    async with Server(kind, parse=parse) as server:
+        server.act = read
+        call = server.call([b"large"] if kind.startswith("stream") else b"large")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await soon(call if kind.endswith("unary") else call.read())
     assert list(Request.alive) == []

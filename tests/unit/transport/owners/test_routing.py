@@ -22,6 +22,8 @@ from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.replay import ReplayLimits
+from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert import paging
 from headwater_server.transport.owners import routing
@@ -55,6 +57,8 @@ class Process:
     async def open(self) -> None:
         providers = ProviderRegistry({"scripted": ScriptedProvider()}, frozenset({"scripted"}), "", {})
         opener = StreamOpener(providers, self.streams, Timeouts(), False)
+        replays = Replays(ReplayLimits())
+        self._stack.push_async_callback(replays.close)
         services = None
         if self.identity.owns_runs:
             journal = await SqliteJournal.open(self._data)
@@ -66,7 +70,8 @@ class Process:
             await runs.open()
             workers = WorkerService(pool, journal.remember_handlers, "1", runs.all_resumed)
             services = RunServices(WorkflowService(runs), workers)
-        self.server = ProcessServer(self.identity, StreamServices(opener, providers, self.streams, "1"), services)
+        made_of = StreamServices(opener, providers, self.streams, replays, "1")
+        self.server = ProcessServer(self.identity, made_of, services)
         self._stack.push_async_callback(self.server.stop)
         await self.server.start("127.0.0.1", 0)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")

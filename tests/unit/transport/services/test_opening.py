@@ -96,8 +96,8 @@ class Opening:
     ) -> FinalChunk:
         """The end of the reply to a request."""
         request = parse_stream_request(agent_service_pb2.StreamRequest(**fields), keys, True, headers)
-        async with self.opener.open_stream(request, whole=whole) as opened:
-            while isinstance(chunk := await opened.stream.next(), Chunk):
+        async with self.opener.open_stream(request, whole=whole) as stream:
+            while isinstance(chunk := await stream.next(), Chunk):
                 pass
         await self.streams.close()
         return chunk
@@ -187,8 +187,8 @@ async def test_an_effort_that_the_model_does_not_have_is_left_out_where_the_call
     opening = Opening(OllamaWire())
     agent = {"reasoning_effort": 6, "seed": 1, "unsupported_params": 2}
     request = parse_stream_request(agent_service_pb2.StreamRequest(agent=agent, prompt="Hi"), (), True)
-    async with opening.opener.open_stream(request) as opened:
-        assert opened.dropped == ["reasoning_effort"]
+    async with opening.opener.open_stream(request) as stream:
+        assert stream.dropped == ["reasoning_effort"]
     assert opening.provider.asked[0].sampling == {"seed": 1}
 
 

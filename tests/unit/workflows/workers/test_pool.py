@@ -56,6 +56,7 @@ class Run:
         handler: str = "h",
         queue: str = "q",
         policy: RetryPolicy | None = None,
+        run_id: str = "",
         **limits: Any,
     ) -> None:
         self.told: list[tuple[str, ...]] = []
@@ -65,7 +66,10 @@ class Run:
         self.task = asyncio.create_task(
             pool.run_task(
                 TaskSpec(
-                    uuid.uuid4().hex, "flow", Step(name, handler=handler, retry_policy=policy or RetryPolicy()), 1
+                    run_id or uuid.uuid4().hex,
+                    "flow",
+                    Step(name, handler=handler, retry_policy=policy or RetryPolicy()),
+                    1,
                 ),
                 queue,
                 on_waiting=self._waiting,
@@ -549,3 +553,39 @@ async def test_silence_is_noticed_although_the_look_at_one_worker_fails(impatien
         await worker.task()
     impatient._workers["first"].link = Link(lambda message: 1 // 0)  # type: ignore[arg-type,return-value]
     assert [(await run.failure()).reason for run in runs] == [Reason.WORKER_LOST] * 2
+
+
+async def test_runs_take_turns_at_a_worker_over_all_its_handlers(pool: WorkerPool) -> None:
+    many = [Run(pool, f"many {number}", handler=f"h{number % 2}", run_id="many") for number in range(6)]
+    other = [Run(pool, f"other {number}", handler="h0", run_id="other") for number in range(2)]
+    await asyncio.sleep(0)
+    worker = Hosted(pool, "w", handlers=["h0", "h1"])
+    order = [await worker.step() for _ in range(8)]
+    assert order == ["many 0", "other 0", "many 1", "other 1", "many 2", "many 3", "many 4", "many 5"]
+    for run in [*many, *other]:
+        await run.result()
+
+
+@pytest.mark.parametrize("sizes", [[16], [2] * 8])
+async def test_a_run_whose_handlers_hang_keeps_no_other_from_beginning(pool: WorkerPool, sizes: list[int]) -> None:
+    hosts = [Hosted(pool, f"w{number}", concurrency=size) for number, size in enumerate(sizes)]
+    hanging = [Run(pool, f"step {number}", run_id="hangs") for number in range(40)]
+    await asyncio.sleep(0)
+    assert sum(host.got.qsize() for host in hosts) == 14
+    other = Run(pool, "other", run_id="other")
+    await asyncio.sleep(0)
+    assert sum(host.got.qsize() for host in hosts) == 15
+    for run in [*hanging, other]:
+        run.task.cancel()
+
+
+async def test_fewer_places_are_kept_when_a_worker_leaves(pool: WorkerPool) -> None:
+    hosts = [Hosted(pool, f"w{number}", concurrency=7) for number in range(2)]
+    runs = [Run(pool, f"step {number}", run_id="r") for number in range(20)]
+    await asyncio.sleep(0)
+    stays, leaves = sorted(hosts, key=lambda host: host.got.qsize())
+    assert (stays.got.qsize(), leaves.got.qsize()) == (6, 7)
+    leaves.session.disconnected()
+    assert stays.got.qsize() == 7
+    for run in runs:
+        run.task.cancel()

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from headwater._grpc.wrong_server import wrong
 from headwater._values.durations import seconds_of
 from headwater._values.replies import reply_facts
-from headwater._workflow.result import context_of, error_of, status_of_run, status_of_step
+from headwater._workflow.result import context_of, error_of, result_of, status_of_run, status_of_step
 from headwater.cli.output import UNSAFE_IN_LINE, one_line, table
 from headwater.cli.workflow.run_lines import result_line
 from headwater.cli.workflow.run_progress import took
@@ -62,14 +63,14 @@ def result_text(run: workflow_pb2.WorkflowRun) -> str:
     parts = [f"{one_line(run.run_id)}: {status_of_run(run.status).value}"]
     for step in run.steps:
         if step.result_json:
-            value = json.loads(step.result_json)
+            value = result_of(step)
             text = value if isinstance(value, str) else _pretty(value)
             parts.append(f"{one_line(step.name)}:\n{_indented(text)}")
         elif error := error_of(step):
             parts.append(f"{one_line(step.name)}: {_status(step)}: {one_line(error)}")
     context = context_of(run)
     for step in run.steps:
-        if step.result_json and context.get(f"{step.name}_result") == json.loads(step.result_json):
+        if step.result_json and context.get(f"{step.name}_result") == result_of(step):
             del context[f"{step.name}_result"]
     if context:
         parts.append(f"context:\n{_indented(_pretty(context))}")
@@ -81,9 +82,9 @@ def result_json(run: workflow_pb2.WorkflowRun) -> str:
     return json.dumps(
         {
             "run_id": run.run_id,
-            "status": workflow_pb2.WorkflowRunStatus.Name(run.status),
+            "status": f"WORKFLOW_RUN_STATUS_{status_of_run(run.status).name}",
             "error": run.failure.message,
-            "results": {step.name: json.loads(step.result_json) for step in run.steps if step.result_json},
+            "results": {step.name: result_of(step) for step in run.steps if step.result_json},
             "context": context_of(run),
         }
     )
@@ -123,7 +124,10 @@ def _status(step: workflow_pb2.StepRun) -> str:
 
 def _moment(timestamp: Any) -> str:
     """In local time."""
-    return datetime.fromtimestamp(seconds_of(timestamp)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(seconds_of(timestamp)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        raise wrong("a time that no calendar has") from None
 
 
 def _pretty(value: Any) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 from google.protobuf.json_format import MessageToJson
 
+from headwater._grpc.wrong_server import json_of
 from headwater.cli.output import one_line
 from headwater.cli.workflow.run_progress import RunProgress, StepProgress, took
 from headwater.v1.workflow_pb2 import WorkflowEvent
@@ -112,5 +111,5 @@ class Lines:
 
 def result_line(result: str, longest: int) -> str:
     """A result (JSON text) in a line: text as it is, other values as JSON."""
-    value = json.loads(result) if result else ""
+    value = json_of("a result", result)
     return one_line(value if isinstance(value, str) else result, longest)

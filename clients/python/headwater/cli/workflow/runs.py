@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from headwater._grpc.server import Server
+from headwater._grpc.wrong_server import Pages
 from headwater._workflow import service
 from headwater.v1 import workflow_service_pb2
 
@@ -21,10 +22,12 @@ async def list_runs(
     )
     if since is not None:
         request.min_create_time.FromDatetime(since)
+    pages = Pages()
     while True:
         request.page_size = min(limit - len(found.runs), _LARGEST_PAGE)
         page = await service.list_runs(server, request)
         found.runs.extend(page.runs)
-        found.next_page_token = request.page_token = page.next_page_token
+        found.next_page_token = page.next_page_token
         if not page.next_page_token or len(found.runs) >= limit:
             return found
+        request.page_token = pages.next(page.next_page_token)

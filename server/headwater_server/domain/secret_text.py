@@ -1,0 +1,63 @@
+"""Texts that may hold a secret, for messages and for the display of settings.
+
+People paste keys where names belong: into `api_key_env`, a header, a program's arguments. So a setting is quoted only
+as far as it does not look like a key.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+HIDDEN = "***"
+
+_VARIABLE = re.compile(r"[A-Z]{1,20}[0-9]{0,2}(?:_[A-Z]{0,20}[0-9]{0,2}){0,8}")
+_SECRETIVE = re.compile(r"key|token|secret|auth|passw|pwd|cookie|signature|^sig$|credential", re.IGNORECASE)
+_LOGIN = re.compile(r"(?<=//)[^/?#\s]*(?=@)|^[^/?#\s@]+:[^/?#\s@]*(?=@)")
+_PREFIXED = re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|hf|r8|xai|ghp|glpat)[-_][A-Za-z0-9_-]{6,}")
+_WORD = re.compile(r"(?<![/\w])[A-Za-z0-9+=~]{16,}(?![/\w])")
+_UUID = re.compile(r"(?<![/\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![/\w-])")
+_WITH_VARIABLES = re.compile(r"(?:(?:Bearer|Basic|Token) )?(?:\$\{\w+\})+")
+
+
+def named_variable(text: str) -> str:
+    """A variable of the environment for a message: its name, or no name where the text does not look like one."""
+    return text if _VARIABLE.fullmatch(text) else "a variable"
+
+
+def without_secrets(text: str) -> str:
+    """The text without parts that look like keys, and without logins in addresses."""
+    for pattern in (_LOGIN, _PREFIXED, _UUID):
+        text = pattern.sub(HIDDEN, text)
+    return _WORD.sub(lambda found: HIDDEN if _is_mixed(found[0]) else found[0], text)
+
+
+def shown_value(name: str, text: str) -> str:
+    """The value of a header, of a parameter or of an argument, for the display of settings.
+
+    Args:
+        name: of the header or so; after one that speaks of a key, only variables (`${NAME}`) are shown.
+        text: the value.
+    """
+    if _SECRETIVE.search(name):
+        return text if _WITH_VARIABLES.fullmatch(text) else HIDDEN
+    return without_secrets(text)
+
+
+def shown_command(arguments: list[str]) -> list[str]:
+    """A program and its arguments, for the display of settings: without the values of options that speak of a key."""
+    shown: list[str] = []
+    before = ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if equals:
+            shown.append(f"{option}={shown_value(option, value)}")
+        else:
+            shown.append(shown_value(before if before.startswith("-") else "", argument))
+        before = argument
+    return shown
+
+
+def _is_mixed(word: str) -> bool:
+    """Whether letters and digits alternate as they do in keys, and not in names such as `sonnet20241022`."""
+    return sum(one.isdigit() != other.isdigit() for one, other in pairwise(word)) >= 3

@@ -1,0 +1,94 @@
+"""The resumable streams of this process: finds them by their id, bounds their memory, ends them with the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from headwater_server.domain.errors import HeadwaterError, Reason, draining
+from headwater_server.domain.stream_id import is_resumable
+from headwater_server.streaming.live import Continuation, LiveStream
+from headwater_server.streaming.replay import Reader, Replay, ReplayLimits, expired
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A reader, and the stream that it reads."""
+
+    reader: Reader
+    stream: LiveStream
+
+
+class Replays:
+    """Owns the logs of resumable streams.
+
+    Args:
+        limits: the bounds.
+    """
+
+    def __init__(self, limits: ReplayLimits) -> None:
+        self._limits = limits
+        self._replays: dict[str, Replay] = {}
+        self._size = 0
+
+    @asynccontextmanager
+    async def open_stream(
+        self, opening: AbstractAsyncContextManager[LiveStream], continues: Continuation | None
+    ) -> AsyncIterator[Attached]:
+        """Opens a stream, or the next round of one, and reads it; it continues when the block is left.
+
+        A round whose log is gone begins a new one. Raises HeadwaterError.
+        """
+        after = continues.sequence if continues else 0
+        replay = self._replays.get(continues.stream_id) if continues else None
+        if replay is None or after < replay.last_sequence:
+            replay = Replay(after, self._limits, self)
+        async with replay.begin(opening) as reader:
+            stream = replay.stream
+            before = self._replays.pop(stream.id, replay)  # the newest stands last
+            if before is not replay:
+                before.release()
+            self._replays[stream.id] = replay
+            yield Attached(reader, stream)
+
+    @asynccontextmanager
+    async def resume(self, stream_id: str, after: int) -> AsyncIterator[Attached]:
+        """Attaches a reader to a stream after the chunk with this sequence. Raises HeadwaterError."""
+        replay = self._replays.get(stream_id)
+        if replay is None:
+            if is_resumable(stream_id):
+                raise expired(stream_id, "the stream's log is gone: it ended too long ago, or the server restarted")
+            text = "no resumable stream has this id; ask for one with StreamRequest.resumable"
+            raise HeadwaterError(Reason.STREAM_NOT_FOUND, text, metadata={"stream_id": stream_id[:100]})
+        async with replay.attach(after) as reader:
+            yield Attached(reader, replay.stream)
+
+    def drain(self) -> None:
+        """Ends the streams without a reader: a new connection to this server is not possible any more."""
+        for replay in self._replays.values():
+            if replay.is_unread:
+                replay.end(draining())
+
+    async def close(self) -> None:
+        """Waits for the streams, which were interrupted, and frees all logs."""
+        await asyncio.gather(*(replay.close() for replay in self._replays.values()))
+        self._replays.clear()
+
+    def has_room(self, size: int) -> bool:
+        """Whether all logs together can grow by so many bytes; forgets the oldest that have ended for it."""
+        if self._size + size > self._limits.max_bytes_in_all:
+            for stream_id in [each for each, replay in self._replays.items() if replay.is_idle]:
+                self.forget(stream_id)
+                if self._size + size <= self._limits.max_bytes_in_all:
+                    break
+        return self._size + size <= self._limits.max_bytes_in_all
+
+    def resize(self, change: int) -> None:
+        """A log has grown by so many bytes."""
+        self._size += change
+
+    def forget(self, stream_id: str) -> None:
+        """Frees a log."""
+        self._replays.pop(stream_id).release()

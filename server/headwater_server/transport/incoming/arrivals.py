@@ -1,0 +1,106 @@
+"""The requests that are on their way: how long one may take, and how many may be slow.
+
+gRPC keeps what has arrived of a message until its end, up to 32 MiB, and says nothing of it before. A caller that sends
+all of a message but its last byte takes that memory for as long as it likes. So a request that is not there within a
+second is slow, and takes as much of the budget as it may have bytes. Where the budget has no room it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+
+import grpc
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.transport.handlers import Context
+from headwater_server.transport.incoming.budget import RequestBudget, overloaded
+from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
+
+LOOK_SECONDS = 0.5
+SLOW_LOOKS = 2
+LONGEST_LOOKS = 120
+
+
+class _State(Enum):
+    QUICK = auto()
+    SLOW = auto()
+    REFUSED = auto()
+    LATE = auto()
+
+
+class _Arrival:
+    """A request on its way: how often it was looked at, and what became of it."""
+
+    __slots__ = ("looks", "state")
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.state = _State.QUICK
+
+
+class Arrivals:
+    """Receives the requests of the calls that have one.
+
+    All are looked at together every half second, so that a request that is there at once costs no timer.
+
+    Args:
+        budget: of the bytes of all requests.
+    """
+
+    def __init__(self, budget: RequestBudget) -> None:
+        self._budget = budget
+        self._arriving: dict[asyncio.Task[object], _Arrival] = {}
+        self._looking = False
+
+    async def receive(self, context: Context) -> bytes:
+        """Returns the request of a call. Raises HeadwaterError: SERVER_OVERLOADED, INVALID_REQUEST."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  gRPC runs each call in a task
+        arrival = self._arriving[task] = _Arrival()
+        if not self._looking:
+            self._looking = True
+            self._look_later()
+        try:
+            request = await context.read()
+        except asyncio.CancelledError:
+            if arrival.state in (_State.REFUSED, _State.LATE) and task.uncancel() == 0:
+                raise _refusal(arrival.state) from None
+            raise
+        finally:
+            del self._arriving[task]
+            if arrival.state is _State.SLOW:
+                self._budget.give_back(MAX_REQUEST_BYTES)
+        if request is grpc.aio.EOF:
+            raise HeadwaterError(Reason.INVALID_REQUEST, "the call has no request; send one message")
+        return bytes(request)
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        # The loop first does all that is ready: after it was held up, requests that have come meanwhile are not slow.
+        loop.call_later(LOOK_SECONDS, loop.call_soon, loop.call_soon, self._look)
+
+    def _look(self) -> None:
+        for task, arrival in self._arriving.items():
+            arrival.looks += 1
+            if arrival.state is _State.QUICK and arrival.looks > SLOW_LOOKS:
+                arrival.state = _State.SLOW if self._budget.take(MAX_REQUEST_BYTES) else _State.REFUSED
+            elif arrival.state is _State.SLOW and arrival.looks > LONGEST_LOOKS:
+                self._budget.give_back(MAX_REQUEST_BYTES)
+                arrival.state = _State.LATE
+            else:
+                continue
+            if arrival.state is not _State.SLOW:
+                task.cancel()
+        self._looking = bool(self._arriving)
+        if self._looking:
+            self._look_later()
+
+
+def _refusal(state: _State) -> HeadwaterError:
+    if state is _State.REFUSED:
+        return overloaded("the request is slow to arrive, and too many others are already; send it again, at once")
+    seconds = LOOK_SECONDS * LONGEST_LOOKS
+    return HeadwaterError(
+        Reason.INVALID_REQUEST, f"the request did not arrive whole within {seconds:g} s; send it faster, or less"
+    )
