@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 LARGE_BYTES = 16 * 1024
 """A request with more bytes is not looked at on the event loop."""
+LARGE_PARTS = 200
+"""A run with more steps and keys is not made into a message on the event loop."""
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
@@ -95,8 +97,10 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.GetWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.GetWorkflowRunResponse:
         """Returns a run as it is now."""
-        view = await self._runs.get_run(_run_id(request.run_id))
-        return workflow_service_pb2.GetWorkflowRunResponse(run=workflow_run(view))
+        view = (await self._runs.get_run(_run_id(request.run_id))).copied()
+        is_large = len(view.state.steps) + len(view.state.context) > LARGE_PARTS
+        run = await self._aside.do(lambda: workflow_run(view), is_large=is_large)
+        return workflow_service_pb2.GetWorkflowRunResponse(run=run)
 
     async def ListWorkflowRuns(  # noqa: N802
         self, request: workflow_service_pb2.ListWorkflowRunsRequest, context: Context
