@@ -37,7 +37,7 @@ def attacked() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def others_unharmed(attacked: ServerProcess, server: ServerProcess) -> Unharmed:
-    return partial(others_wait_at_most, LONGEST_WAIT, attacked.target, server.target)
+    return partial(others_wait_at_most, LONGEST_WAIT, attacked, server)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 
 MAX_DEPTH = 100
+LARGE_CHARACTERS = 64 * 1024
 
 NO_OBJECT = 'must be a JSON object, such as {"key": "value"}'
 
@@ -27,7 +29,7 @@ _FENCE = re.compile(r"\s*```(?:json)?[ \t\r]*\n(.*)\n[ \t]*```\s*", re.DOTALL | 
 
 def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
     """The value. Raises ValueError that names the fault of the text, as the end of a sentence about it."""
-    return _SCAN.decode(text) if _is_plain(text, depth) else _parse_carefully(text, depth)
+    return _values(text) if _is_plain(text, depth) else _parse_carefully(text, depth)
 
 
 def check_json(text: str, depth: int = MAX_DEPTH) -> None:
@@ -69,6 +71,19 @@ def _has_large_number(data: bytes) -> bool:
     """Whether a number may be too large for a float, or too long for Python."""
     digits = data.translate(_DIGITS, b"+")
     return b"e000" in digits or b"0" * 300 in digits
+
+
+def _values(text: str) -> Any:
+    """The value of a text that is JSON. The collector pauses for a large one: looking at lists takes it twice as long
+    as making them.
+    """
+    if len(text) < LARGE_CHARACTERS or not gc.isenabled():
+        return _SCAN.decode(text)
+    gc.disable()
+    try:
+        return _SCAN.decode(text)
+    finally:
+        gc.enable()
 
 
 def _parse_carefully(text: str, depth: int) -> Any:

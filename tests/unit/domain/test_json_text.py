@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -66,6 +67,13 @@ def test_the_members_of_an_object_are_the_texts_that_their_author_wrote() -> Non
     assert members(text) == {"a": "4", "b": '[1,  {"c": "\\u00e9"}]', "ü": "1e2"}
     with pytest.raises(ValueError, match="must be a JSON object"):
         members("[]")
+
+
+def test_the_collector_pauses_for_a_large_text_only() -> None:
+    text, seen = json.dumps([[]] * 40_000), gc.get_stats()[0]["collections"]
+    parse_json(text)
+    assert gc.get_stats()[0]["collections"] - seen < 5
+    assert gc.isenabled()
 
 
 def test_a_large_text_is_looked_at_without_its_values(monkeypatch: pytest.MonkeyPatch) -> None:

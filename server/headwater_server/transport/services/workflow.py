@@ -14,6 +14,7 @@ from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, invalid
 from headwater_server.domain.limits import MAX_NAME
+from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert.run_events import run_event
 from headwater_server.transport.convert.runs import (
@@ -25,7 +26,6 @@ from headwater_server.transport.convert.runs import (
 )
 from headwater_server.transport.convert.workflows import parse_workflow
 from headwater_server.transport.handlers import Context
-from headwater_server.workflows.aside import Aside
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs

@@ -26,7 +26,7 @@ from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunS
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.aside import Aside
+from headwater_server.telemetry.aside import Aside
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.left_runs import LeftRuns
 from headwater_server.workflows.engine.retention import remove_old_runs

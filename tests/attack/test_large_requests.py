@@ -1,4 +1,4 @@
-"""Workflows as large as they may be, with contexts that take long to read: no other caller waits for them."""
+"""Requests as large as they may be, with JSON that takes long to read: no other caller waits for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
+from headwater.v1 import AgentConfig, RunRequest
+from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.workflow_pb2 import WORKFLOW_RUN_STATUS_COMPLETED, Step, Workflow
 from headwater.v1.workflow_service_pb2 import GetWorkflowRunRequest, StartWorkflowRunRequest, WatchWorkflowRunRequest
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -44,10 +46,20 @@ def test_others_are_served_while_a_large_workflow_is_started_run_and_shown(
     request = StartWorkflowRunRequest(workflow=workflow, context_json=context)
     with grpc.insecure_channel(attacked.target, options=OPTIONS) as channel:
         stub: Any = WorkflowServiceStub(channel)
-        with others_wait_at_most(LONGEST_WAIT, attacked.target, server.target):
+        with others_wait_at_most(LONGEST_WAIT, attacked, server):
             starts = [stub.StartWorkflowRun.future(request, timeout=50) for _ in range(times)]
             for run_id in [start.result().run_id for start in starts]:
                 for _ in stub.WatchWorkflowRun(WatchWorkflowRunRequest(run_id=run_id), timeout=50):
                     pass
                 run = stub.GetWorkflowRun(GetWorkflowRunRequest(run_id=run_id), timeout=30).run
                 assert run.status == WORKFLOW_RUN_STATUS_COMPLETED
+
+
+def test_others_are_served_while_large_schemas_are_read(attacked: ServerProcess, server: ServerProcess) -> None:
+    schema = '{"type": "object", "enum": [' + "[]," * 349_000 + "[]]}"
+    agent = AgentConfig(model="scripted/echo", tools=[{"function": {"name": "f", "parameters_json": schema}}])
+    with grpc.insecure_channel(attacked.target, options=OPTIONS) as channel:
+        stub: Any = AgentServiceStub(channel)
+        with others_wait_at_most(LONGEST_WAIT, attacked, server):
+            for call in [stub.Run.future(RunRequest(prompt="x", agent=agent), timeout=50) for _ in range(10)]:
+                assert call.result().content

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from headwater_server.workflows.aside import Aside
+from headwater_server.telemetry.aside import Aside
 
 
 async def test_small_work_is_done_at_once() -> None:
