@@ -11,7 +11,7 @@ include gen.mk
 # Bytecode is kept, or each run of pytest would rewrite and compile every test module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-unit chaos bench bench-peers test-client-floor test-official lint format hooks clean
+.PHONY: help setup demo test test-unit chaos fuzz bench bench-peers test-client-floor test-official lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ test-unit: setup ## Run the unit tests alone (a minute)
 
 chaos: setup ## Kill servers at 200 random moments of a run (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos
+
+FUZZ_SECONDS ?= 180
+
+fuzz: setup ## Try random input on decoders, requests, answers, worker messages and the journal, for FUZZ_SECONDS (180)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -p tests.support.fuzzing --timeout 0 -q tests/fuzz tests/attack
 
 bench: setup ## Measure what Headwater costs beside the direct way, with two workers, and its workflows (minutes)
 	$(BIN)/python -m benchmarks

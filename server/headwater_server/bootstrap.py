@@ -179,7 +179,7 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
 
 async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener]) -> _Owned:
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
-    journal = await SqliteJournal.open(Path(settings.data_dir))
+    journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
     stack.push_async_callback(journal.close)
     pool = WorkerPool(settings.worker_timeout_seconds)
     stack.callback(pool.close)
@@ -188,7 +188,13 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     evaluator = Evaluator()
     stack.push_async_callback(evaluator.close)
     expressions = Expressions(evaluator)
-    runs = Runs(journal, StepRunner(pool, actions.act, expressions), expressions, settings.retention_days * 86_400)
+    runs = Runs(
+        journal,
+        StepRunner(pool, actions.act, expressions),
+        expressions,
+        settings.retention_days * 86_400,
+        max_bytes=settings.active_runs_mib * 2**20,
+    )
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)

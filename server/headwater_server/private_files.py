@@ -1,8 +1,8 @@
 """Files and folders that hold the server's state: only its own user may change them, and no link in them is followed.
 
 A user who may write where the server keeps its files could lead it to other files of its user. So a folder must belong
-to the server's user or to root, and not all users may write it; a file must be an ordinary one of the server's user,
-with one name.
+to the server's user or to root, and only they and groups of the server's user may write it; a file must be an ordinary
+one of the server's user, with one name.
 """
 
 from __future__ import annotations
@@ -42,8 +42,12 @@ def check_folder(path: Path, *, is_shared: bool = False) -> None:
     for found in (os.lstat(path), os.stat(path)):
         if found.st_uid not in (os.geteuid(), 0):
             raise UnsafeFileError(f"{_owner(found)}; run the server as that user, or let it belong to yours")
-    if found.st_mode & stat.S_IWOTH and not (is_shared and found.st_mode & stat.S_ISVTX):
+    if is_shared and found.st_mode & stat.S_ISVTX:
+        return
+    if found.st_mode & stat.S_IWOTH:
         raise UnsafeFileError("every user may write it; run chmod o-w on it")
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in (os.getegid(), *os.getgroups()):
+        raise UnsafeFileError("a group that is not yours may write it; run chmod g-w on it")
 
 
 def open_private(path: Path) -> int:

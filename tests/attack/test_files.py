@@ -101,6 +101,15 @@ def test_a_data_directory_of_another_user_is_refused(tmp_path, give_away, mode):
     assert list(data.iterdir()) == []
 
 
+def test_a_data_directory_that_a_group_of_others_may_write_is_refused(tmp_path, monkeypatch):
+    tmp_path.chmod(0o770)
+    DataDirectory(tmp_path).close()  # a group of this user is its choice
+    monkeypatch.setattr(os, "getgroups", list)
+    monkeypatch.setattr(os, "getegid", lambda: OTHER)
+    with pytest.raises(JournalError, match="a group that is not yours may write it; run chmod g-w"):
+        DataDirectory(tmp_path)
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o1777])
 def test_a_data_directory_that_every_user_may_write_is_refused(tmp_path, mode):
     data = tmp_path / "data"

@@ -9,8 +9,10 @@ import pytest
 from headwater_server.cli import render
 from headwater_server.config.loading import load
 from headwater_server.config.mistakes import ConfigError
+from headwater_server.config.resolved import Config
 from headwater_server.domain.secret_text import named_variable, shown_command, without_secrets
 
+CERTIFICATE = Path(__file__).parents[1] / "support" / "tls" / "certificate.pem"
 KEYS = [
     "sk-proj-a8Xb2Qz91kLmv0pQ7rT3",
     "sk-ant-api03-AbCdEf",
@@ -72,6 +74,19 @@ def test_no_setting_of_a_provider_repeats_a_key(tmp_path, setting, key):
 @pytest.mark.parametrize("setting", ["host", "port", "default_model", "log_level", "drain_seconds", "nothing"])
 def test_no_setting_of_the_server_repeats_a_key(tmp_path, setting, key):
     assert key not in shown(tmp_path, f'[server]\n{setting} = "{key}"\n')
+
+
+def test_settings_that_a_process_can_no_longer_read_repeat_no_key(tmp_path):
+    (tmp_path / "ca.pem").write_bytes(CERTIFICATE.read_bytes())
+    (tmp_path / "headwater.toml").write_text(
+        '[providers.x]\ntype = "openai"\nbase_url = "http://h/v1"\nauth = "none"\n'
+        f'ca_file = "{tmp_path}/ca.pem"\nheaders = {{ cookie = "hunter2" }}\n'
+    )
+    data = load(tmp_path / "headwater.toml", {}).to_json()
+    (tmp_path / "ca.pem").unlink()
+    with pytest.raises(ConfigError, match=r"providers\.x\.ca_file in .*: cannot be read") as caught:
+        Config.from_json(data, {})
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ['"x-api-key" = "hunter2"', 'x-session-token = "hunter2"', 'cookie = "hunter2"'])

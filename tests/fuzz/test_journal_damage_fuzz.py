@@ -1,10 +1,11 @@
-"""Any damage to the journal's file: the server's start ends with a JournalError, or the runs are there."""
+"""Damage to the journal: of its file, with which a start may end with a JournalError; of a row, which fails its run alone."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import AgentConfig
-from headwater_server.domain.workflow import Step, Workflow
+from headwater_server.domain.workflow import RunStatus, Step, Workflow
 from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
@@ -79,3 +81,87 @@ def test_a_damaged_journal_is_an_error_of_one_line_or_does_no_harm(
             asyncio.run(start())
         except JournalError as error:
             assert "\n" not in str(error)
+
+
+CELLS = (
+    ("runs", "workflow_name", "queue", "status", "failure", "failed_steps", "fingerprint", "origin"),
+    ("definitions", "workflow"),
+    ("steps", "name", "status", "result", "failure", "skip_reason", "skipped_because_of", "queue", "reply", "progress"),
+    ("context", "key", "value"),
+    ("events", "type", "step", "content", "result", "facts"),
+)
+WRONG = (
+    b"\xff",
+    b"{",
+    b"{}",
+    b"[]",
+    b"[1]",
+    b"null",
+    b'"x"',
+    b"",
+    b"flying",
+    b'{"steps": [{}], "name": 3}',
+    b"9" * 400,
+)
+
+
+@given(
+    table=st.sampled_from(CELLS),
+    column=st.integers(1, 10),
+    wrong=st.sampled_from(WRONG) | st.binary(max_size=20),
+    row=st.integers(0, 5),
+)
+@settings(max_examples=40)
+def test_a_row_that_cannot_be_read_fails_its_run_alone(
+    content: bytes, table: tuple[str, ...], column: int, wrong: bytes, row: int
+) -> None:
+    name, *columns = table
+    cell = columns[column % len(columns)]
+
+    async def start(run_id: str) -> None:
+        async with opened(Path(folder)) as runs:
+            found = await runs.list_runs(0, 100, None, "", 0.0)
+            assert len(found) == 6
+            others = [run.run_id for run in found if run.run_id != run_id]
+            assert len(runs) >= len(others)
+            for other in others:
+                assert (await runs.get_run(other)).state.status is RunStatus.RUNNING
+                await runs.cancel_run(other)
+            view = await runs.get_run(run_id)
+            if view.state.status is RunStatus.RUNNING:  # the change is no matter for it
+                await runs.cancel_run(run_id)
+            else:
+                assert view.state.failure is not None
+            assert [event async for event in runs.watch_run(run_id, 0)]
+            await runs.delete_run(run_id)
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / FILE_NAME
+        file.write_bytes(content)
+        with closing(sqlite3.connect(file)) as connection:
+            (run_id,) = connection.execute("SELECT run_id FROM runs LIMIT 1 OFFSET ?", (row,)).fetchone()
+            rows = f"SELECT rowid FROM {name} WHERE run_id = ? LIMIT 1"  # noqa: S608
+            change = f"UPDATE {name} SET {cell} = CAST(? AS TEXT) WHERE rowid = ({rows})"  # noqa: S608
+            connection.execute(change, (wrong, run_id))
+            connection.commit()
+        asyncio.run(start(run_id))
+
+
+def test_a_run_without_its_definition_fails_alone(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        (run_id,) = connection.execute("SELECT run_id FROM runs LIMIT 1").fetchone()
+        connection.execute("DELETE FROM definitions WHERE run_id = ?", (run_id,))
+        connection.commit()
+
+    async def start() -> None:
+        async with opened(tmp_path) as runs:
+            assert len(runs) == 5
+            failure = (await runs.get_run(run_id)).state.failure
+            assert failure is not None
+            assert "cannot be read" in failure.message
+            with pytest.raises(HeadwaterError) as caught:
+                await runs.resume_run(run_id)
+            assert caught.value.reason is Reason.RUN_STATE
+
+    asyncio.run(start())

@@ -253,7 +253,7 @@ def check_pages(stored: Sequence[StoredEvent], latest: Mapping[str, int], after:
         connection.row_factory = sqlite3.Row
         migrate(connection, Path())
         change = statements.ChangeRows.of(RUN_ID, Change(events=stored))
-        statements.create(connection, statements.RunRows.of(info, state), change)
+        statements.create(connection, statements.RunRows.of(info, state), change, 2**30)
         for start in (0, after):
             whole, pages = Reading(start), Reading(start)
             for event in replay(stored, start):

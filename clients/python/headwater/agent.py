@@ -138,6 +138,7 @@ class Agent(Settings):
         model: str | None = None,
         provider: str | None = None,
         timeout: float | None = None,
+        resumable: bool = True,
         unsupported_params: UnsupportedParams | None = None,
         provider_options: Mapping[str, Mapping[str, Any]] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -184,6 +185,7 @@ class Agent(Settings):
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
                 another provider does not have it: name one with `model`, or get the provider's default.
             timeout: seconds that the call may take in all.
+            resumable: whether a lost connection is replaced by another one, on which the reply continues.
             unsupported_params: "error" (default) or "drop", in any case: the treatment of a parameter that the
                 provider lacks.
             provider_options: for each provider, fields of its API.
@@ -240,7 +242,8 @@ class Agent(Settings):
         if extra is not None and provider:
             merge_struct(config.provider_options[provider], extra)
             extra = None
-        request = StreamRequest(agent=config, messages=[*before, *([asked] if asked is not None else [])])
+        sent = [*before, *([asked] if asked is not None else [])]
+        request = StreamRequest(agent=config, messages=sent, resumable=bool(resumable))
         check_size(request)
         limit = self.timeout if timeout is None else timeout
         limit = None if limit is None else seconds("timeout", limit)

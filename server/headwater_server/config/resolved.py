@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headwater_server.config.mistakes import ConfigError
+from pydantic import ValidationError
+
+from headwater_server.config.mistakes import ConfigError, mistake
 from headwater_server.config.settings import Settings
 from headwater_server.domain.secret_text import named_variable
 from headwater_server.providers.setting_values import variables
@@ -48,9 +50,12 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:
-        """Reads the text of `to_json`. Raises ConfigError if a key of the environment is no longer there or right."""
-        settings = Settings.model_validate(data["settings"])
+        """Reads the text of `to_json`. Raises ConfigError if a key or a file is no longer there or right."""
         origins = {tuple(path): origin for path, origin in data["origins"]}
+        try:
+            settings = Settings.model_validate(data["settings"])
+        except ValidationError as error:
+            raise ConfigError(sorted(mistake(e["loc"], e, origins) for e in error.errors())) from None
         return cls(settings, *secrets(settings, environment, origins))
 
 

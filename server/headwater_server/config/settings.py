@@ -37,7 +37,8 @@ class ServerSettings(_Settings):
 
     `processes`: how many processes of the server share the port. `max_concurrent_streams`: how many calls a connection
     may have at once; 0 for no limit. `worker_timeout_seconds`: a worker that hosts handlers is taken for dead when it
-    was not heard for so long. `retention_days`: how long runs that have ended are kept.
+    was not heard for so long. `retention_days`: how long runs that have ended are kept. `journal_mib`: the
+    journal of runs takes no more runs beyond it. `active_runs_mib`: nor do runs that have not ended take more memory.
     """
 
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
@@ -59,6 +60,8 @@ class ServerSettings(_Settings):
         default_factory=_default_data_dir, min_length=1
     )
     retention_days: float = Field(30.0, gt=0, le=36_500)
+    journal_mib: int = Field(10_240, ge=16, le=2**24)
+    active_runs_mib: int = Field(160, ge=8, le=65_536)
     worker_timeout_seconds: float = Field(10.0, ge=0.1, le=3_600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -98,6 +101,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
     "HEADWATER_DATA_DIR": ("server", "data_dir"),
     "HEADWATER_RETENTION_DAYS": ("server", "retention_days"),
+    "HEADWATER_JOURNAL_MIB": ("server", "journal_mib"),
+    "HEADWATER_ACTIVE_RUNS_MIB": ("server", "active_runs_mib"),
     "HEADWATER_WORKER_TIMEOUT_SECONDS": ("server", "worker_timeout_seconds"),
     "HEADWATER_LOG_LEVEL": ("server", "log_level"),
     "HEADWATER_LOG_FORMAT": ("server", "log_format"),

@@ -45,8 +45,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
-@dataclass(slots=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, gc=False):
     """A piece of a call: `index` counts the calls of a reply from 0; `name` is the next piece of the tool's name.
 
     Attributes:

@@ -22,10 +22,14 @@ class ChunkMark:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as it is kept. A merged chunk has marks, so that a watcher can begin in the middle of it."""
+    """An event as it is kept. A merged chunk has marks, so that a watcher can begin in the middle of it.
+
+    `is_damaged`: the event itself cannot be read; this is a warning in its place.
+    """
 
     event: RunEvent
     marks: tuple[ChunkMark, ...] = ()
+    is_damaged: bool = False
 
     @property
     def first(self) -> int:

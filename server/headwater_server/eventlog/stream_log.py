@@ -4,7 +4,7 @@ Theory of operation. Entries are numbered by their place, from 0: the place stay
 dropped, so a reader is one number, the place of the entry that it reads next. A caller knows no places, only the
 `sequence` of the last chunk that it has, and `place_after` finds the place for it. An entry is a chunk, or an end: a
 final chunk or an error. Each round of tool calls appends its chunks behind the end of the round before, so a log can
-have several ends.
+have several ends. A round begins after a number that its caller chose; a caller may have no more than that number.
 
 Example. The chunks 1, 2 and 5 (3 to 5 were merged) and the final chunk 6 have the places 0 to 3. A caller that has
 chunk 2 reads from place 2. When chunk 1 is dropped, `first` is 1, and a caller that has nothing yet learns that the
@@ -49,6 +49,7 @@ class StreamLog:
         self._entries: deque[tuple[int, Entry]] = deque()
         self._gone = after  # no chunk up to this sequence is kept
         self._last = after  # the highest sequence of all chunks
+        self._rounds: dict[int, int] = {}  # the number after which a later round begins, and its place
         self.cost = 0
         self.first = 0
         self.stop = 0
@@ -62,6 +63,12 @@ class StreamLog:
     def last_sequence(self) -> int:
         """The highest sequence of all chunks."""
         return self._last
+
+    def begin_round(self, after: int) -> None:
+        """The next chunks belong to a later round, which begins after this number, the last one or a higher one."""
+        self._rounds = {number: place for number, place in self._rounds.items() if place > self.first}
+        self._rounds[after] = self.stop
+        self._last = after
 
     def append(self, entry: Entry) -> None:
         """Adds an entry; the sequence of a chunk is above all before."""
@@ -95,6 +102,8 @@ class StreamLog:
         """
         if sequence < self._gone:
             raise ExpiredError
+        if self._rounds.get(sequence, -1) >= self.first:
+            return self._rounds[sequence]
         offset = bisect_right(self._entries, sequence, key=itemgetter(0))
         if sequence != self._gone and not (offset and self._entries[offset - 1][0] == sequence):
             raise ValueError(sequence)

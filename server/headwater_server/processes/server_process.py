@@ -69,9 +69,15 @@ async def _serve(control: socket.socket, config: Config, identity: ProcessIdenti
 
     start_thread(partial(_end_with_supervisor, control.fileno(), loop, orphaned), "headwater supervisor")
     with Heartbeats(identity.heartbeats, identity.count) as heartbeats:
-        beating = asyncio.create_task(_beat(heartbeats, identity.index))
+        is_ready = asyncio.Event()
+        beating = asyncio.create_task(_beat(heartbeats, identity.index, is_ready))
+
+        def say_ready(_: str) -> None:
+            is_ready.set()
+            _answer(control, "")
+
         try:
-            await serve(config, lambda _: _answer(control, ""), identity)
+            await serve(config, say_ready, identity)
         finally:
             beating.cancel()
             await asyncio.wait([beating])
@@ -80,7 +86,8 @@ async def _serve(control: socket.socket, config: Config, identity: ProcessIdenti
                 _remove_socket(identity)
 
 
-async def _beat(heartbeats: Heartbeats, index: int) -> None:
+async def _beat(heartbeats: Heartbeats, index: int, is_ready: asyncio.Event) -> None:
+    await is_ready.wait()
     while True:
         heartbeats.beat(index)
         await asyncio.sleep(BEAT_SECONDS)

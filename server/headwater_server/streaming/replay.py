@@ -111,11 +111,16 @@ class Replay:
         return self._log.last_sequence
 
     @asynccontextmanager
-    async def begin(self, opening: AbstractAsyncContextManager[LiveStream]) -> AsyncIterator[Reader]:
-        """Opens a round, reads it to its end, and attaches its first reader. Raises HeadwaterError."""
+    async def begin(self, opening: AbstractAsyncContextManager[LiveStream], after: int) -> AsyncIterator[Reader]:
+        """Opens a round, reads it to its end, and attaches its first reader. Raises HeadwaterError.
+
+        Args:
+            opening: opens the round.
+            after: the number after which its chunks are numbered.
+        """
         place = self._log.stop
         opened: asyncio.Future[LiveStream] = self._loop.create_future()
-        task = in_background(self._read(opening, opened), "headwater resumable stream", self._died)
+        task = in_background(self._read(opening, opened, after), "headwater resumable stream", self._died)
         try:
             self.stream = await opened
         except asyncio.CancelledError:
@@ -173,13 +178,17 @@ class Replay:
             self._moved.set()
             self._set_timer()
 
-    async def _read(self, opening: AbstractAsyncContextManager[LiveStream], opened: asyncio.Future[LiveStream]) -> None:
+    async def _read(
+        self, opening: AbstractAsyncContextManager[LiveStream], opened: asyncio.Future[LiveStream], after: int
+    ) -> None:
         try:
             async with opening as stream:
                 if opened.done():
                     return  # the caller left meanwhile
                 stream.on_interrupted = self._moved.set
                 self._task = asyncio.current_task()
+                if self._log.stop:
+                    self._log.begin_round(after)
                 opened.set_result(stream)
                 chunk: Chunk | FinalChunk | None = None
                 while not isinstance(chunk, FinalChunk):
@@ -304,7 +313,8 @@ class Reader:
             self._waiting.set_result(None)
 
     def let_go(self, error: HeadwaterError) -> None:
-        """Ends its call with the error, wherever the call is."""
+        """Ends its call with the error, wherever the call is; the caller may come back, and `detached` says so."""
+        error.about(detached="true")
         if self._error is None:
             self._error = error
             if self._waiting is not None:

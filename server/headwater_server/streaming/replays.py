@@ -45,7 +45,7 @@ class Replays:
         replay = self._replays.get(continues.stream_id) if continues else None
         if replay is None or after < replay.last_sequence:
             replay = Replay(after, self._limits, self)
-        async with replay.begin(opening) as reader:
+        async with replay.begin(opening, after) as reader:
             stream = replay.stream
             before = self._replays.pop(stream.id, replay)  # the newest stands last
             if before is not replay:

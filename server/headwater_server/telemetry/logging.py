@@ -94,14 +94,25 @@ class _Logger:
     debug = info = warning = error = msg
 
 
+_FAULTS_OF_CALLERS = {
+    ("grpc._cython.cygrpc", "Invalid encoding on"),  # metadata of a call that is no UTF-8
+    ("grpc._cython.cygrpc", "ExecuteBatchError raised in core by servicer method"),  # its connection is gone
+}
+"""Lines that gRPC writes at level error, with a traceback, for anything that a caller does."""
+
+
 class _Foreign(logging.Handler):
     """Logs the records of libraries. asyncio reports here the exceptions that no task of ours has caught."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        what = _beginning(str(record.msg))
+        if (record.name, what) in _FAULTS_OF_CALLERS:
+            _log.info("grpc", what=what)
+            return
         error = record.exc_info[1] if record.exc_info else None
         facts = fault_facts(error) if error else {}
         say = _log.error if record.levelno >= logging.ERROR else _log.warning  # libraries define more levels
-        say("fault", logger=record.name, what=_beginning(str(record.msg)), **facts)
+        say("fault", logger=record.name, what=what, **facts)
 
 
 def _show_dropped(lines: int) -> None:

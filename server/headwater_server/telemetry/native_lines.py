@@ -35,6 +35,8 @@ END_SECONDS = 2.0
 """How long the end of the pipe is waited for: a program that was started here may still have it open."""
 
 _GRPC = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ (?P<at>[\w.-]+:\d+)\] (?P<what>.*)")
+_OF_CALLERS = re.compile(r"Error parsing '[\w.-]*' metadata: ")
+"""gRPC's errors that any caller can cause."""
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 
 log = structlog.get_logger("headwater.native")
@@ -85,6 +87,7 @@ def _print_line(text: str) -> None:
 
 def _log_line(text: str) -> None:
     if found := _GRPC.fullmatch(text):
-        getattr(log, _LEVELS[found["level"]])("grpc", at=found["at"], what=found["what"][:MAX_LINE])
+        level = "info" if _OF_CALLERS.match(found["what"]) else _LEVELS[found["level"]]
+        getattr(log, level)("grpc", at=found["at"], what=found["what"][:MAX_LINE])
     else:
         log.warning("output", what=text[:MAX_LINE])

@@ -30,7 +30,7 @@ def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
     method = grpc.stream_stream_rpc_method_handler(servicer.answer, Request.FromString, Response.SerializeToString)
     for name in SERVICE_NAMES:
         handlers = {"ServerReflectionInfo": method}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        server.add_registered_method_handlers(name, handlers)
 
 
 class _Servicer:

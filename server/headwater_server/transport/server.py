@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of
 from headwater_server.transport.reflection import add_reflection
+from headwater_server.transport.unknown_methods import strict_server
 
 MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
@@ -87,12 +89,12 @@ class GrpcServer:
         options = [*OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         if max_concurrent_streams:
             options.append(("grpc.max_concurrent_streams", max_concurrent_streams))
-        self._server = grpc.aio.server(interceptors=interceptors(), options=options)
-        self._health = health.aio.HealthServicer()
+        self._server = strict_server(interceptors(), options=options)
+        self._health = Health()
         for add in services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection((*SERVICES, health.SERVICE_NAME), self._server)
+        add_reflection((*SERVICES, SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError."""
@@ -107,18 +109,17 @@ class GrpcServer:
             raise PortTakenError(f"cannot listen on {address}: gRPC could not bind it") from error
         await self._server.start()
         for name in ("", *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            self._health.set(name, serving=True)
 
     async def report_health(self, service: str, serving: bool) -> None:
         """Says to health checks whether a service can do its work."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        await self._health.set(service, status)
+        self._health.set(service, serving=serving)
 
     async def announce_end(self) -> None:
         """Says NOT_SERVING, then closes the port and sends each client GOAWAY: its calls continue, its next one goes to
         another address.
         """
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         await asyncio.sleep(LEAVE_SECONDS)
         # gRPC ends what runs after this time; `stop` comes before that.
         self._leaving = asyncio.create_task(self._server.stop(LONGEST_DRAIN_SECONDS))

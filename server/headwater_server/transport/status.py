@@ -6,6 +6,8 @@ random. So a message is at most 1 KiB after percent-encoding, and the details ar
 
 from __future__ import annotations
 
+import re
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import EnumValueDescriptor
@@ -23,6 +25,8 @@ MAX_VIOLATIONS = 1500
 MAX_METADATA = 1200
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[ -~]*")
 
 
 def _facts_of(value: EnumValueDescriptor) -> error_pb2.ErrorFacts:
@@ -56,7 +60,7 @@ def end(context: grpc.aio.ServicerContext[Message, Message], error: HeadwaterErr
 
 def end_alike(context: grpc.aio.ServicerContext[Message, Message], error: grpc.aio.AioRpcError) -> None:
     """Gives the call the status of another one, details and all; see `end`."""
-    trailers = tuple((key, value) for key, value in error.trailing_metadata() or () if is_passable(key))
+    trailers = tuple((key, value) for key, value in error.trailing_metadata() or () if is_passable(key, value))
     _set(context, error.code(), error.details() or "", trailers)
 
 
@@ -71,9 +75,15 @@ def _set(
     context.set_trailing_metadata(trailers)
 
 
-def is_passable(key: str) -> bool:
-    """Whether an entry of metadata can go from one call to another: all that is not gRPC's own."""
-    return key == DETAILS_KEY or not key.startswith(("grpc-", ":", "user-agent", "content-type"))
+def is_passable(key: str, value: str | bytes) -> bool:
+    """Whether an entry of metadata can go from one call to another.
+
+    All can that is not gRPC's own, except what gRPC takes from a caller and does not send: it would fail the call.
+    """
+    if key != DETAILS_KEY and key.startswith(("grpc-", ":", "user-agent", "content-type")):
+        return False
+    is_sendable = isinstance(value, bytes) or _VALUE.fullmatch(value) is not None
+    return is_sendable and _KEY.fullmatch(key) is not None
 
 
 def _number(code: grpc.StatusCode) -> int:

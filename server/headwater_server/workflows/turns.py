@@ -4,7 +4,7 @@ Theory of operation. Each holder has a key. Those that wait stand in a line for 
 key that has got a place stands behind all others. So a key with a thousand that wait holds up no other for more than a
 turn.
 
-Turns alone help nobody while holders hang. So some places are kept for keys that hold none: one that holds a place
+Turns alone do not help while holders hang. So some places are kept for keys that hold none: one that holds a place
 already gets another only while more than those are free.
 """
 
@@ -29,7 +29,7 @@ class Turns:
 
     Args:
         places: how many there are.
-        one_for_each: a key that holds none gets one although none is free: what else it holds bounds the keys.
+        one_for_each: a key that holds none gets one although none is free. Use it where the number of keys has a bound.
     """
 
     def __init__(self, places: int, *, one_for_each: bool = False) -> None:

@@ -40,12 +40,12 @@ async def stub(server: ServerProcess) -> AsyncIterator[AgentServiceStub]:
 
 
 async def leave_after(server: ServerProcess, count: int, **options: object) -> tuple[str, int, str]:
-    """Opens a stream on a connection that is closed after so many chunks: its id, the last sequence, the text so far."""
+    """Opens a stream on a connection that is closed after so many deltas: its id, the last sequence, the text so far."""
     async with grpc.aio.insecure_channel(server.target, options=OPTIONS) as channel:
         call = AgentServiceStub(channel).Stream(request(**options))  # type: ignore[arg-type]
         headers = dict(await call.initial_metadata())
         text, sequence = "", 0
-        for _ in range(count):
+        while sequence < count:
             chunk = await call.read()
             text, sequence = text + chunk.content, chunk.sequence
     return str(headers["headwater-stream-id"]), sequence, text

@@ -30,8 +30,8 @@ class FaultyJournal(SqliteJournal):
     `creating` is set when it is about to store a run; while `answers` is not set, it does not report that it has.
     """
 
-    def __init__(self, directory):
-        super().__init__(directory)
+    def __init__(self, *args):
+        super().__init__(*args)
         self.full = False
         self.damaged = False
         self.fails_after_create = False

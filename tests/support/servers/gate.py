@@ -48,6 +48,10 @@ class Gate:
         self._open, self._is_deaf = True, False
         self._swallowed.clear()
 
+    def lead_to(self, port: int) -> None:
+        """From the next connection on another server is behind it."""
+        self._behind = port
+
     def lose(self) -> None:
         """From now until `mend`, what the client says is lost; it still hears the server."""
         self._is_deaf = True

@@ -65,6 +65,16 @@ def test_a_round_follows_the_end_of_the_round_before() -> None:
     assert log.place_after(4) == 3
 
 
+def test_a_round_that_has_begun_is_found_by_the_number_after_which_it_begins() -> None:
+    log = log_of(chunk(1), final(2))
+    with pytest.raises(ValueError, match="3"):
+        log.place_after(3)
+    log.begin_round(3)
+    assert log.place_after(3) == 2
+    log.append(chunk(4))
+    assert (log.place_after(3), log.place_after(4)) == (2, 3)
+
+
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 50)), min_size=1, max_size=30), st.integers(0, 30))
 def test_whoever_resumes_gets_all_that_follows_or_learns_that_it_is_gone(
     steps: list[tuple[int, int]], dropped: int

@@ -28,7 +28,7 @@ async def fail(request: bytes, context: Any) -> bytes:
 
 def add_failing(server: grpc.aio.Server) -> None:
     handlers = {"Fail": grpc.unary_unary_rpc_method_handler(fail)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
+    server.add_registered_method_handlers("test.Service", handlers)
 
 
 @asynccontextmanager

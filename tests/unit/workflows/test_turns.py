@@ -1,4 +1,4 @@
-"""Places are shared in turns: nobody that waits is held up by the many of another, nor by those that hang."""
+"""Places are shared in turns: the many of one key hold up no other, nor do those that hang."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ Not a native async generator on purpose. Python closes those some time after `br
 at the end of the loop when they are only dropped; a plain object is freed with its last reference, and its `__del__`
 cancels the RPC there and then.
 
-With tools a call is several RPCs, one a round (`_tools.rounds`). The work of the moment, the look-up of a provider, an
+A call is several RPCs: with tools one a round (`_tools.rounds`), and one each time that a lost connection is replaced
+(`_call.resuming`). The work of the moment, the look-up of a provider, an
 RPC or the tools, is `_work`, which a cancellation from any thread ends. That thread first sets `_ended` and then
 looks at `_work`; the loop first sets `_work` and then looks at `_ended`: so one of them sees the other.
 """
@@ -20,22 +21,23 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
+from headwater._call.resuming import STREAM_ID_HEADER, Resumption, leave, resume
 from headwater._grpc.channels import OpenChannel, open_channel
-from headwater._grpc.errors import to_exception
+from headwater._grpc.errors import interrupted, to_exception
 from headwater._grpc.loading import grpc
 from headwater._grpc.other_servers import explain
 from headwater._grpc.wrong_server import UNREADABLE, wrong_text
 from headwater._tools.calls import run_calls
 from headwater._tools.rounds import ToolRounds
+from headwater._values.background import on_loop, soon_on_loop
 from headwater.exceptions import HeadwaterError, StreamInterruptedError, StreamTimeoutError
 from headwater.streaming import CANCELLED_WAIT, StreamChunk
 
 if TYPE_CHECKING:
+    from headwater._call.resuming import Call
     from headwater.v1.agent_pb2 import ChatMessage
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
-    from headwater.v1.agent_service_pb2 import StreamRequest
 
-STREAM_ID_HEADER = "headwater-stream-id"
 STATUS_SECONDS = 5.0
 """How long the status of a call may take after its final chunk."""
 CLOSED = "the stream was closed before its final chunk"
@@ -74,8 +76,11 @@ class AgentStream:
         self._reading = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadline: float | None = None
-        self._call: grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | None = None
-        self._work: asyncio.Task[Any] | grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | None = None
+        self._call: Call | None = None
+        self._channel: OpenChannel | None = None  # of the call
+        self._work: asyncio.Task[Any] | Call | None = None
+        self._is_running = False  # in the server: a round has begun and not ended
+        self._resumption = Resumption(call.request.resumable)
         self._rounds = ToolRounds(call.toolbox) if call.toolbox is not None else None
 
     def __aiter__(self) -> AgentStream:
@@ -144,13 +149,36 @@ class AgentStream:
 
     async def _read(self) -> WireChunk | None:
         """The next message; None at the end."""
-        call = self._call or await self._start()
-        message = await call.read()
+        while True:
+            try:
+                call = self._call or await self._start()
+                message = await call.read()
+                break
+            except grpc.aio.AioRpcError as error:
+                await self._reconnect(error)
         if message is None:  # gRPC's way to say that it cannot be read
             raise self._wrong(UNREADABLE)
         return None if message is grpc.aio.EOF else cast("WireChunk", message)
 
-    async def _start(self) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
+    async def _reconnect(self, error: grpc.aio.AioRpcError) -> None:
+        """Ask for the rest of the stream on another connection. Raises the error when that is of no use."""
+        assert self._loop is not None  # noqa: S101  for mypy
+        self._call = self._channel = None
+        if not self._is_running or self._ended or self.stream_id is None:
+            raise error
+        is_heard = self._rounds is None or self._sequence != self._rounds.sequence
+        if not is_heard and self._resumption.lacks_round(error):
+            return  # so it is begun again
+        pause = self._resumption.pause_after(error, self._sequence, self._loop.time())
+        left = self._seconds_left()
+        if pause is None or (left is not None and left <= pause):
+            raise error
+        await self._do(asyncio.sleep(pause))
+        headers = await self._do(self._prepared.headers())
+        asked = resume(self._prepared.server, self.stream_id, self._sequence, self._seconds_left(), headers)
+        self._follow(*await self._do(asked))
+
+    async def _start(self) -> Call:
         """Begin the first round, or the next."""
         prepared = self._prepared
         if prepared.options is not None:
@@ -167,15 +195,19 @@ class AgentStream:
                 self.stream_id = str(value)
         return call
 
-    def _begin(
-        self, channel: OpenChannel, headers: Sequence[tuple[str, str]]
-    ) -> grpc.aio.UnaryStreamCall[StreamRequest, WireChunk]:
+    def _begin(self, channel: OpenChannel, headers: Sequence[tuple[str, str]]) -> Call:
         call = channel.agents.Stream(self._prepared.request, timeout=self._seconds_left(), metadata=headers)
+        self._is_running = True
+        self._follow(call, channel)
+        return call
+
+    def _follow(self, call: Call, channel: OpenChannel) -> None:
+        """Read this call from now on."""
         self._work = self._call = call
+        self._channel = channel
         channel.streams.add(self)
         if self._ended:  # closed just now
-            call.cancel()
-        return call
+            self._leave(call)
 
     def _seconds_left(self) -> float | None:
         if self._deadline is None or self._loop is None:
@@ -200,13 +232,17 @@ class AgentStream:
         self._reply.add(message)
         if message.stream_id:
             self.stream_id = message.stream_id
-            if self._rounds is not None and self._rounds.messages:  # facts that only the first chunk of a stream has
+            self._resumption.is_possible = self._prepared.request.resumable and message.resumable
+            if self._started:  # facts that only the first chunk of a stream has
                 for name in ("stream_id", "model", "provider"):
                     message.ClearField(name)
         self._started = True
         chunk = to_chunk(message, self._sequence)
         self._sequence = number or self._sequence
         if message.is_final:
+            self._is_running = False
+            if self._resumption.count:
+                chunk.metadata["resumes"] = self._resumption.count
             if self._rounds is not None:
                 self._rounds.end_round(message, chunk, self._text())
             if chunk.is_final:
@@ -238,7 +274,7 @@ class AgentStream:
         ended, self._reply = self._reply, Reply()
         chunk = rounds.add_results(reply, ended.text, results, self._loop.time() - began)
         self._sequence = rounds.sequence
-        self._call = None
+        self._call = self._channel = None
         request = self._prepared.request
         request.messages.extend(rounds.messages[-2:])
         request.continues_stream_id = self.stream_id or ""
@@ -277,8 +313,10 @@ class AgentStream:
             raise
 
     def _failed(self, error: grpc.aio.AioRpcError, answers: str) -> HeadwaterError:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._leave(None)
         self._ended = True
-        self._call = self._work = None
+        self._call = self._channel = self._work = None
         target = self._prepared.server.target
         failure = to_exception(
             error,
@@ -288,8 +326,11 @@ class AgentStream:
             names=self._prepared.names,
             answers=answers,
         )
-        if self._rounds is not None and self._rounds.messages and not isinstance(failure, StreamInterruptedError):
-            failure = _interrupted(failure, self._text())
+        if not isinstance(failure, StreamInterruptedError):
+            if self._rounds is not None and self._rounds.messages:
+                failure = interrupted("the stream broke off in a later round of tool calls", failure, self._text())
+            elif self._resumption.count and self._started:
+                failure = interrupted("the connection was lost, and the stream is not resumed", failure, self._text())
         if isinstance(failure, StreamInterruptedError):
             self._keep_partial()
         return failure
@@ -324,14 +365,23 @@ class AgentStream:
             return
         self._ended = True
         self._keep_partial()
-        work, loop = self._work, self._loop
-        if work is None or loop is None or work.done():
+        work, call, loop = self._work, self._call, self._loop
+        if loop is None:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: so are its calls
-            if loop.is_running() and not _runs_here(loop):
-                loop.call_soon_threadsafe(work.cancel)
-            else:
-                work.cancel()
+            if work is not None and work is not call and not work.done():
+                on_loop(loop, work.cancel)
+            self._leave(call)
+
+    def _leave(self, call: Call | None) -> None:
+        """End the call, and the stream in the server where that would keep it. Raises RuntimeError on a closed loop."""
+        assert self._loop is not None  # noqa: S101  for mypy
+        is_kept, self._is_running = self._is_running and self._resumption.is_possible, False
+        if is_kept:
+            leaving = leave(self._prepared.server, call, self.stream_id, self._channel)
+            soon_on_loop(self._loop, leaving.begin)
+        if call is not None and not (is_kept and self.stream_id is None):  # the id comes over that call
+            on_loop(self._loop, call.cancel)
 
     async def aclose(self) -> None:
         """End the call at once; no-op when it has ended."""
@@ -347,24 +397,3 @@ class AgentStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
-
-
-def _interrupted(failure: HeadwaterError, text: str) -> StreamInterruptedError:
-    """The failure of a later round as what it is to the caller: a stream that ended early."""
-    interrupted = StreamInterruptedError(
-        f"the stream broke off in a later round of tool calls: {failure}",
-        text,
-        reason=failure.reason,
-        code=failure.code,
-        metadata=failure.metadata,
-        retry_after=failure.retry_after,
-    )
-    interrupted.__cause__ = failure
-    return interrupted
-
-
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False

@@ -28,12 +28,13 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Hashable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from headwater._grpc.loading import fork_advice, grpc, is_loaded, load
 from headwater._grpc.patched import check_not_patched
 from headwater._grpc.server import Server, is_loopback
+from headwater._values.background import report_death
 from headwater.exceptions import ForkError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
+_LEAVE_SECONDS = 2.0
 
 # A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
 # are safe to repeat: the headers of a stream that has begun come at once, and after them gRPC does not repeat it. Of
@@ -103,6 +105,45 @@ class Interruptible(Protocol):
         """End it now, and let its reader know."""
 
 
+_begun: set[asyncio.Task[None]] = set()
+"""The loop itself holds tasks only weakly."""
+
+
+class Leaving:
+    """Work that ends a stream for its server. Where its loop ends first, its channel does the work before it closes.
+
+    Args:
+        work: the work; doing it twice does no harm.
+        channel: carried the stream; None for none.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], channel: OpenChannel | None) -> None:
+        self._work = work
+        self._channel = channel
+        self._task: asyncio.Task[None] | None = None
+        if channel is not None:
+            channel.leaving.add(self)
+
+    def begin(self) -> None:
+        """Begin the work, on the loop of the channel."""
+        self._task = asyncio.create_task(self._do(), name="headwater leaving")
+        report_death(self._task, "leaving a stream")
+        _begun.add(self._task)
+        self._task.add_done_callback(_begun.discard)
+
+    async def finish(self) -> None:
+        """Do the work, or wait for it."""
+        if self._task is None or self._task.cancelled():
+            await self._do()
+        else:
+            await asyncio.wait([self._task])
+
+    async def _do(self) -> None:
+        await self._work()
+        if self._channel is not None:
+            self._channel.leaving.discard(self)
+
+
 class OpenChannel:
     """A channel to a server, the stubs over it, and the streams that run over it.
 
@@ -113,6 +154,7 @@ class OpenChannel:
 
     def __init__(self, server: Server, failed: OpenChannel | None = None) -> None:
         self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet() if failed is None else failed.streams
+        self.leaving: set[Leaving] = set()
         proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.target) else []
         self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy])
         # Not at the top: these modules import gRPC.
@@ -133,6 +175,10 @@ class OpenChannel:
         """End the streams and close the channel."""
         for stream in list(self.streams):
             stream.interrupt()
+        if self.leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    await asyncio.gather(*(leaving.finish() for leaving in list(self.leaving)))
         await self.channel.close()
 
 

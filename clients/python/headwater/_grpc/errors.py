@@ -123,6 +123,12 @@ class CallersNames:
         return path
 
 
+def reason_and_metadata(error: grpc.aio.AioRpcError) -> tuple[str | None, dict[str, str]]:
+    """The server's reason for the end of a call, with its facts; None and nothing where the end is not its doing."""
+    info, _, _ = _details(error)
+    return (info.reason, dict(info.metadata)) if info is not None else (None, {})
+
+
 def to_exception(
     error: grpc.aio.AioRpcError,
     *,
@@ -163,6 +169,20 @@ def to_exception(
     if isinstance(result, ValidationError):
         result.violations = violations
     return result
+
+
+def interrupted(what: str, failure: HeadwaterError, text: str) -> StreamInterruptedError:
+    """The failure of a stream that had begun as the end of that stream: `what` happened, after this text."""
+    error = StreamInterruptedError(
+        f"{what}: {failure}",
+        text,
+        reason=failure.reason,
+        code=failure.code,
+        metadata=failure.metadata,
+        retry_after=failure.retry_after,
+    )
+    error.__cause__ = failure
+    return error
 
 
 def _renamed(message: str, violations: list[tuple[str, str]], names: CallersNames) -> tuple[str, list[tuple[str, str]]]:

@@ -32,3 +32,26 @@ def report_death(
                 on_death(error)
 
     work.add_done_callback(ended)
+
+
+def soon_on_loop(loop: asyncio.AbstractEventLoop, begin: Callable[[], object]) -> None:
+    """Call it on the loop: now, or, from elsewhere, when the loop runs. Raises RuntimeError when it is closed."""
+    if _runs_here(loop):
+        begin()
+    else:
+        loop.call_soon_threadsafe(begin)
+
+
+def on_loop(loop: asyncio.AbstractEventLoop, end: Callable[[], object]) -> None:
+    """As `soon_on_loop`, but now if the loop does not run, for work that needs no running loop."""
+    if loop.is_running():
+        soon_on_loop(loop, end)
+    else:
+        end()
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

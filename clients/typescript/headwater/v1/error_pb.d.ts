@@ -174,6 +174,7 @@ export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
  *   `provider_request_id`  the provider's id of the request, for its support desk
  *   `cause`                kind of the network fault, such as `ConnectError`
  *   `stream_id`            id of the stream that failed
+ *   `detached`             `true`: the stream continues, and its caller may resume it
  *   `first_sequence`       sequence of the first chunk that a resumed stream can still give
  *   `run_id`               id of the run
  *   `configured`           names of the configured providers

@@ -23,7 +23,7 @@ from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
-class _Block(msgspec.Struct):
+class _Block(msgspec.Struct, gc=False):
     """A content block, the start of one, or a delta of one."""
 
     type: str | None = None
@@ -41,17 +41,17 @@ class _Block(msgspec.Struct):
     source: Any = None  # of a picture, which some proxies send
 
 
-class _BlockEvent(msgspec.Struct):
+class _BlockEvent(msgspec.Struct, gc=False):
     content_block: _Block | None = None
     delta: _Block | None = None
     index: Count = 0
 
 
-class _OutputDetails(msgspec.Struct):
+class _OutputDetails(msgspec.Struct, gc=False):
     thinking_tokens: Count = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     input_tokens: Count = None
     output_tokens: Count = None
     cache_read_input_tokens: Count = None
@@ -59,27 +59,27 @@ class _Usage(msgspec.Struct):
     output_tokens_details: _OutputDetails | None = None
 
 
-class _StopDetails(msgspec.Struct):
+class _StopDetails(msgspec.Struct, gc=False):
     category: str | None = None
     explanation: str | None = None
 
 
-class _Stop(msgspec.Struct):
+class _Stop(msgspec.Struct, gc=False):
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: _StopDetails | None = None
 
 
-class _Message(_Stop):
+class _Message(_Stop, gc=False):
     content: list[_Block] | str | None = None
     usage: _Usage | None = None
 
 
-class _MessageStart(msgspec.Struct):
+class _MessageStart(msgspec.Struct, gc=False):
     message: _Message | None = None
 
 
-class _MessageDelta(msgspec.Struct):
+class _MessageDelta(msgspec.Struct, gc=False):
     delta: _Stop | None = None
     usage: _Usage | None = None
 

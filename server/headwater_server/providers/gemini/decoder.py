@@ -24,7 +24,7 @@ from headwater_server.providers.wires.surrogates import without_surrogates
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
-class _Usage(msgspec.Struct, rename="camel"):
+class _Usage(msgspec.Struct, rename="camel", gc=False):
     prompt_token_count: Count = None
     candidates_token_count: Count = None
     thoughts_token_count: Count = None
@@ -33,11 +33,11 @@ class _Usage(msgspec.Struct, rename="camel"):
     total_token_count: Count = None
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, gc=False):
     parts: list[Any] | None = None
 
 
-class _Candidate(msgspec.Struct, rename="camel"):
+class _Candidate(msgspec.Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
@@ -47,11 +47,11 @@ class _Candidate(msgspec.Struct, rename="camel"):
     index: Count = None
 
 
-class _Feedback(msgspec.Struct, rename="camel"):
+class _Feedback(msgspec.Struct, rename="camel", gc=False):
     block_reason: str | None = None
 
 
-class _Response(msgspec.Struct, rename="camel"):
+class _Response(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     prompt_feedback: _Feedback | None = None
     usage_metadata: _Usage | None = None

@@ -21,17 +21,17 @@ from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import without_surrogates
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str = ""
     arguments: Any = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     function: _Function | None = None
     id: str | None = None
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     content: Any = None
     thinking: Any = None
     reasoning: Any = None
@@ -39,7 +39,7 @@ class _Said(msgspec.Struct):
     tool_calls: list[_ToolCall] | None = None
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     message: _Said | None = None
     response: Any = None
     thinking: Any = None

@@ -18,7 +18,7 @@ class OllamaSettings(HttpSettings):
     type: Literal["ollama"] = "ollama"
 
     def is_configured(self, chosen: Set[str]) -> bool:
-        """See ProviderSettings: anything was chosen. Its default address alone is not asked: any user may listen there."""
+        """See ProviderSettings: anything was chosen. Its default address alone is not: any user may listen there."""
         return bool(chosen)
 
 

@@ -28,12 +28,12 @@ from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: Any = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     index: Any = None
     id: str | None = None
     function: _Function | None = None
@@ -42,7 +42,7 @@ class _ToolCall(msgspec.Struct):
     arguments: Any = None
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     """A delta, or a whole message. Text is a string for most servers, a list of parts for some."""
 
     content: Any = None
@@ -60,7 +60,7 @@ class _Said(msgspec.Struct):
     function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: Count = None
     delta: _Said | None = None
     message: _Said | None = None
@@ -70,12 +70,12 @@ class _Choice(msgspec.Struct):
     error: Any = None
 
 
-class _Groq(msgspec.Struct):
+class _Groq(msgspec.Struct, gc=False):
     usage: ChatUsage | None = None
     error: Any = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: ChatUsage | None = None
     x_groq: _Groq | None = None
@@ -190,21 +190,23 @@ class ChatDecoder(EventDecoder):
             self._end_without_reason(self._usage)
 
     def _delta(self, said: _Said) -> Delta | None:
-        content = said.content
-        if content.__class__ is str:  # nearly always text and nothing else, which one comparison finds out
-            said.content = None
-            if said == _SILENT:
-                return Delta(content) if content else None
-        text, thinking, refusal = (content, "", "") if content.__class__ is str else read_content(content)
+        content, calls = said.content, said.tool_calls
+        if content is None or content.__class__ is str:
+            said.content = said.tool_calls = None
+            if said == _SILENT:  # nearly always text or calls and nothing else, which one comparison finds out
+                return self._plain(content or "", calls) if content or calls else None
+            text, thinking, refusal = content or "", "", ""
+        else:
+            text, thinking, refusal = read_content(content)
         # Servers that send several fields of thinking repeat the one in the others.
         if field := said.reasoning_content or said.reasoning or said.thinking:
             thinking += field if isinstance(field, str) else words(field)
             self._thinks_in_field = True
         if said.refusal:
             refusal += said.refusal
-        calls = [piece for call in said.tool_calls if (piece := self._piece(call))] if said.tool_calls else None
+        pieces = [piece for call in calls if (piece := self._piece(call))] if calls else []
         if said.function_call is not None and (piece := self._legacy_piece(said.function_call)):
-            calls = [*(calls or ()), piece]
+            pieces.append(piece)
         self._refused = self._refused or bool(refusal)
         if said.reasoning_details:
             thinking = self._take_details(said.reasoning_details, thinking)
@@ -212,10 +214,14 @@ class ChatDecoder(EventDecoder):
             self._list_citations(said)
         if said.images or said.image or content.__class__ is list:
             self._show([said.images, said.image, parts_with_images(content)])
-        if not (text or thinking or refusal or calls):
+        if not (text or thinking or refusal or pieces):
             return None
         wanted = reasoning.WANTED_BACK if said.reasoning_content and self._details is None else None
-        return Delta(text, thinking, refusal=refusal, tool_calls=calls or None, provider_data=wanted)
+        return Delta(text, thinking, refusal=refusal, tool_calls=pieces or None, provider_data=wanted)
+
+    def _plain(self, text: str, calls: list[_ToolCall] | None) -> Delta | None:
+        pieces = [piece for call in calls if (piece := self._piece(call))] if calls else None
+        return Delta(text, tool_calls=pieces or None) if text or pieces else None
 
     def _list_citations(self, said: _Said) -> None:
         context = said.context.get("citations") if isinstance(said.context, dict) else None
@@ -232,6 +238,11 @@ class ChatDecoder(EventDecoder):
         name, arguments = function.name or "", function.arguments
         text = arguments if arguments.__class__ is str else arguments_text(arguments)
         key = call.index
+        if key.__class__ is int and text and not (name or call.id or call.extra_content):
+            piece = self._calls.next_arguments(key, text)
+            if piece is not None:
+                self._last_call = key
+                return piece
         if key.__class__ is not int or not (name or self._calls.has_begun(key)):
             key = self._key(call, name, text)
         self._last_call = key

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import msgspec
 
 from headwater_server.domain.chunks import Usage
 from headwater_server.providers.wires.decoder import Count, token_count, total
 
 
-class _InputDetails(msgspec.Struct):
+class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: Count = None
     cache_write_tokens: Count = None
 
 
-class _OutputDetails(msgspec.Struct):
+class _OutputDetails(msgspec.Struct, gc=False):
     reasoning_tokens: Count = None
 
 
-class ChatUsage(msgspec.Struct):
+class ChatUsage(msgspec.Struct, gc=False):
     """The counts of a chunk: beside OpenAI's names those of Anthropic's wire, and Moonshot's and DeepSeek's."""
 
     prompt_tokens: Count = None
@@ -34,28 +32,32 @@ class ChatUsage(msgspec.Struct):
     reasoning_tokens: Count = None
 
 
+_NO_INPUT, _NO_OUTPUT, _NONE = _InputDetails(), _OutputDetails(), Usage()
+
+
 def usage_of(reported: ChatUsage, before: Usage | None) -> Usage:
     """The counts so far. Servers repeat them, count up from chunk to chunk, or send zeros last: the greatest holds."""
-    prompt = reported.prompt_tokens_details or _InputDetails()
-    completion = reported.completion_tokens_details or _OutputDetails()
-    tokens_in = _first(reported.prompt_tokens, reported.input_tokens)
-    tokens_out = _first(reported.completion_tokens, reported.output_tokens)
-    usage = Usage(
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        total_tokens=token_count(reported.total_tokens),
-        cached_input_tokens=_first(prompt.cached_tokens, reported.cached_tokens, reported.prompt_cache_hit_tokens),
-        cache_write_tokens=token_count(prompt.cache_write_tokens),
-        reasoning_tokens=_first(completion.reasoning_tokens, reported.reasoning_tokens),
+    before = before or _NONE
+    prompt = reported.prompt_tokens_details or _NO_INPUT
+    completion = reported.completion_tokens_details or _NO_OUTPUT
+    tokens_in = _most(before.input_tokens, reported.prompt_tokens, reported.input_tokens)
+    tokens_out = _most(before.output_tokens, reported.completion_tokens, reported.output_tokens)
+    both = total(tokens_in, tokens_out)
+    return Usage(
+        tokens_in,
+        tokens_out,
+        _most(before.total_tokens, reported.total_tokens) if both is None else both,
+        _most(
+            before.cached_input_tokens, prompt.cached_tokens, reported.cached_tokens, reported.prompt_cache_hit_tokens
+        ),
+        _most(before.cache_write_tokens, prompt.cache_write_tokens),
+        _most(before.reasoning_tokens, completion.reasoning_tokens, reported.reasoning_tokens),
     )
-    if before is not None:
-        for count in fields(Usage):
-            known = [n for n in (getattr(usage, count.name), getattr(before, count.name)) if n is not None]
-            setattr(usage, count.name, max(known, default=None))
-    both = total(usage.input_tokens, usage.output_tokens)
-    usage.total_tokens = usage.total_tokens if both is None else both
-    return usage
 
 
-def _first(*counts: Count) -> int | None:
-    return next((number for count in counts if (number := token_count(count)) is not None), None)
+def _most(before: int | None, *counts: Count) -> int | None:
+    """The greater of the count so far and the first of these that makes sense."""
+    for count in counts:
+        if count is not None and (number := token_count(count)) is not None:
+            return number if before is None or number > before else before
+    return before

@@ -117,6 +117,8 @@ class ResponsesDecoder(EventDecoder):
         if place != self._place:
             self._spoken.note(kind)
             self._spoken.place = (event.output_index, *place[2:])
+        elif kind == _TEXT:
+            return Delta(text, event_type=name, block=self._block)
         return self._say(kind, text, name, place)
 
     def _done(self, name: str, data: bytes) -> Delta | None:

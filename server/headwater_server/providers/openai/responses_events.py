@@ -11,16 +11,16 @@ from headwater_server.providers.wires.decoder import Count, token_count, total
 from headwater_server.providers.wires.json import JSONShape
 
 
-class _InputDetails(msgspec.Struct):
+class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: Count = None
     cache_write_tokens: Count = None
 
 
-class _OutputDetails(msgspec.Struct):
+class _OutputDetails(msgspec.Struct, gc=False):
     reasoning_tokens: Count = None
 
 
-class ResponseUsage(msgspec.Struct):
+class ResponseUsage(msgspec.Struct, gc=False):
     """The counts of a whole response."""
 
     input_tokens: Count = None
@@ -30,7 +30,7 @@ class ResponseUsage(msgspec.Struct):
     output_tokens_details: _OutputDetails | None = None
 
 
-class TextPiece(msgspec.Struct):
+class TextPiece(msgspec.Struct, gc=False):
     """A piece of text, refusal, reasoning or arguments, and where it belongs."""
 
     delta: Any = None
@@ -40,7 +40,7 @@ class TextPiece(msgspec.Struct):
     summary_index: Count = None
 
 
-class Piece(msgspec.Struct):
+class Piece(msgspec.Struct, gc=False):
     """A piece, or the whole."""
 
     delta: Any = None
@@ -54,7 +54,7 @@ class Piece(msgspec.Struct):
     summary_index: Count = None
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """An item of the output."""
 
     type: str | None = None
@@ -69,26 +69,26 @@ class Item(msgspec.Struct):
     result: Any = None  # of a generated picture
 
 
-class ItemEvent(msgspec.Struct):
+class ItemEvent(msgspec.Struct, gc=False):
     """An item begins or is done."""
 
     item: Item | None = None
     output_index: Count = None
 
 
-class ReasoningEvent(msgspec.Struct):
+class ReasoningEvent(msgspec.Struct, gc=False):
     """The same, of a reasoning."""
 
     item: dict[str, Any] = {}
 
 
-class Incomplete(msgspec.Struct):
+class Incomplete(msgspec.Struct, gc=False):
     """Why a response is not whole."""
 
     reason: str | None = None
 
 
-class Response(msgspec.Struct):
+class Response(msgspec.Struct, gc=False):
     """A whole response."""
 
     object: str | None = None
@@ -101,13 +101,13 @@ class Response(msgspec.Struct):
     citations: Any = None
 
 
-class PartEvent(msgspec.Struct):
+class PartEvent(msgspec.Struct, gc=False):
     """A part of an item is done."""
 
     part: Any = None
 
 
-class SourceEvent(msgspec.Struct):
+class SourceEvent(msgspec.Struct, gc=False):
     """A source of a text, or the results of a search."""
 
     annotation: Any = None
@@ -115,7 +115,7 @@ class SourceEvent(msgspec.Struct):
     search_results: Any = None
 
 
-class End(msgspec.Struct):
+class End(msgspec.Struct, gc=False):
     """The last event."""
 
     response: Response | None = None

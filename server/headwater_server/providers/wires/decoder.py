@@ -2,8 +2,8 @@
 
 Theory of operation. A framing cuts bytes into messages. A wire reads each message into at most one delta, leaves
 further ones in `_more`, and says with `_finish` when a message ends the reply. Round that, this module skips
-heartbeats, knows the end mark `[DONE]`, joins surrogate halves, completes tool calls without arguments, yields the one
-Finish last and ignores the rest.
+heartbeats, knows the end mark `[DONE]`, joins surrogate halves once a message has escapes of some, completes tool calls
+without arguments, yields the one Finish last and ignores the rest.
 
 A reply is whole once the provider has said why it stopped (`_reason_word`), and every fault after that costs nothing:
 garbage, an error, a broken connection. A word that stands for a cut (see `finish_words`) is kept until the end, in case
@@ -31,7 +31,7 @@ from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
 from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
 from headwater_server.providers.wires.json import JSONShape, read_json
 from headwater_server.providers.wires.sse import ServerSentEvent
-from headwater_server.providers.wires.surrogates import SurrogateJoiner, without_surrogates
+from headwater_server.providers.wires.surrogates import SurrogateJoiner, has_halves, without_surrogates
 from headwater_server.providers.wires.tool_calls import ToolCalls
 
 Message = TypeVar("Message")
@@ -62,6 +62,7 @@ class StreamDecoder(ABC, Generic[Message]):
     def __init__(self, framing: Framing[Message]) -> None:
         self._framing = framing
         self._joiner = SurrogateJoiner()
+        self._has_halves = False
         self._calls = ToolCalls()
         self._citations = Citations()
         self._images = Images()
@@ -153,7 +154,10 @@ class StreamDecoder(ABC, Generic[Message]):
             if delta is not None:
                 if not self._said:
                     self._said = _says(delta)
-                events.extend(self._joiner.join(delta))
+                if self._has_halves:
+                    events.extend(self._joiner.join(delta))
+                else:
+                    events.append(delta)
             if self._more:
                 self._add_more(events)
             if self._final is not None or self._ended:
@@ -212,6 +216,8 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
 
     def _read(self, message: ServerSentEvent) -> Delta | None:
         data = message.data
+        if 0x5C in data and not self._has_halves and has_halves(data):
+            self._has_halves = True
         if not data or data[0] != 0x7B or message.event == ERROR_EVENT:
             return self._error_event(data) if message.event == ERROR_EVENT else self._odd(message)
         try:

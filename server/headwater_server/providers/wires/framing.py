@@ -70,8 +70,8 @@ class AnyFraming:
 class _LiberalEvents(SSEDecoder):
     """Server-sent events, with lines that the standard ignores and servers send: an error, or a bare JSON object.
 
-    An error stands in a field `error` (llama.cpp), or is the provider's own body put between the events by a proxy,
-    which may end without a line end.
+    An error stands in a field `error` (llama.cpp), or is the provider's own body put between the events by a proxy.
+    The last line may lack its line end; whether it was cut shows by the brackets of its JSON.
     """
 
     def __init__(self) -> None:
@@ -81,11 +81,16 @@ class _LiberalEvents(SSEDecoder):
         self._scanner = JSONScanner()
 
     def close(self) -> list[ServerSentEvent]:
-        events = super().close()
         last = b"".join(self._pieces)
+        if last.startswith(b"data:") and _is_complete(b"\n".join([*self._data, last[5:]])):
+            self._data.append(last[5:].removeprefix(b" "))
+        events = super().close()
         if (self._bare or last.startswith(b"{")) and (event := self._unusual(last)):
             events.append(event)
         return events
+
+    def _rests(self) -> bool:
+        return super()._rests() and not self._bare
 
     def _unusual(self, line: bytes) -> ServerSentEvent | None:
         line = line.removeprefix(BYTE_ORDER_MARK)
@@ -111,6 +116,12 @@ class _LiberalEvents(SSEDecoder):
         data = b"\n".join(self._bare)
         self._bare, self._bare_size, self._scanner = [], 0, JSONScanner()
         return ServerSentEvent("", data)
+
+
+def _is_complete(text: bytes) -> bool:
+    scanner = JSONScanner()
+    scanner.feed(text.decode("latin-1"))
+    return scanner.complete
 
 
 class _JSONTexts(NDJSONDecoder):

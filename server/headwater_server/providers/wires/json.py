@@ -4,6 +4,8 @@ msgspec decodes straight into the struct and skips the rest. It refuses a text w
 lone surrogates (`"\\ud83d"` in one delta, `"\\ude00"` in the next), which real servers send. Such a text, and no other,
 is parsed again by the standard library, and each field takes what it can use (see `lenient`). The result may then hold
 surrogates, and `surrogates` handles them.
+
+The structs are made with `gc=False`: values of JSON hold no cycles, and the collector of garbage need not look at them.
 """
 
 from __future__ import annotations

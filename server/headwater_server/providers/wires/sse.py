@@ -6,9 +6,12 @@ after the last line end waits as a list of pieces and is joined once, when its l
 many reads costs time in proportion to its length. A CR at the end of a read ends its line at once; an LF at the start
 of the next read then belongs to it.
 
+Nearly every event has one line of data and perhaps a name before it. The events of a read that begins between two of
+them are cut at the blank lines (`_blocks`). Anything else is read line by line.
+
 The end of the body. The standard drops an event that lacks its blank line. Here finished lines count: servers are seen
 to end with `data: [DONE]` and a single line end. A last line without any line end is dropped, so that a body which was
-cut in the middle of a line never yields an event.
+cut in the middle of a line never yields an event. (`framing` reads one whose JSON is complete.)
 """
 
 from __future__ import annotations
@@ -42,9 +45,62 @@ class SSEDecoder:
         self._after_cr = False
         self._at_start = True
         self._too_large = False
+        self._between = False
+        self._field = b""
+        self._name = ""
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that these bytes complete."""
+        if self._between and self._pieces_size + len(data) < MAX_EVENT_BYTES:
+            if 0x0D in data:
+                data = data.replace(b"\r\n", b"\n")
+            if 0x0D not in data:
+                if data[-2:] == b"\n\n":
+                    event = None if self._pieces else self._plain(data[:-2])
+                    return self._blocks(data) if event is None else [event]
+                if end := data.rfind(b"\n\n") + 1:
+                    return self._blocks(data[: end + 1]) + self._lines(data[end + 1 :])
+                if 0x0A not in data:
+                    self._keep(data)
+                    return []
+        return self._lines(data)
+
+    def _blocks(self, data: bytes) -> list[ServerSentEvent]:
+        """The events of whole blocks, between two events but for the begin of a line that waits."""
+        if self._pieces:
+            data = b"".join([*self._pieces, data])
+            self._pieces.clear()
+            self._pieces_size = 0
+        events = []
+        for block in data[:-2].split(b"\n\n"):
+            if (event := self._plain(block)) is not None:
+                events.append(event)
+            else:
+                events += self._read([*block.split(b"\n"), b""])
+                self._between = self._rests()
+        if self._too_large and not events:
+            self._raise_if_too_large()
+        return events
+
+    def _plain(self, block: bytes) -> ServerSentEvent | None:
+        """The event of a block that has one line of data and may have a name before it."""
+        if block[:6] == b"data: ":
+            return None if 0x0A in block else ServerSentEvent("", block[6:])
+        name, line = "", block
+        if block[:6] == b"event:":
+            field, _, line = block.partition(b"\n")
+            if field != self._field:  # most events have the name of the one before
+                self._field, self._name = field, field[6:].removeprefix(b" ").decode("utf-8", "replace")
+            name = self._name
+        if line[:5] != b"data:" or 0x0A in line:
+            return None
+        return ServerSentEvent(name, line[6:] if line[5:6] == b" " else line[5:])
+
+    def _rests(self) -> bool:
+        """Whether no line of an unfinished event waits."""
+        return not (self._data or self._event or self._after_cr or self._too_large)
+
+    def _lines(self, data: bytes) -> list[ServerSentEvent]:
         if self._too_large:
             self._raise_if_too_large()
         if self._after_cr and data:
@@ -65,6 +121,7 @@ class SSEDecoder:
         events = self._read(whole.splitlines())
         if end < len(data):
             self._keep(data[end:])
+        self._between = self._rests()
         if self._too_large and not events:
             self._raise_if_too_large()
         return events

@@ -16,6 +16,12 @@ from typing import Any, NamedTuple
 from headwater_server.domain.chunks import Delta, ToolCallDelta
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def has_halves(data: bytes) -> bool:
+    """Whether JSON text has escapes of halves: only from those do halves come, for UTF-8 has none."""
+    return _ESCAPE.search(data) is not None
 
 
 def without_surrogates(value: Any) -> Any:

@@ -118,16 +118,9 @@ class ToolCalls:
 
         Raises HeadwaterError (REPLY_TOO_LARGE) for more calls than any reply has.
         """
+        if arguments and not (id or name) and (next_piece := self.next_arguments(key, arguments)) is not None:
+            return next_piece
         call = self._by_key.get(key)
-        # Nearly every piece is surely the next of the arguments.
-        if (
-            call is not None
-            and arguments
-            and call.pieces
-            and not (id or name or call.is_named_again or arguments[0] == "{")
-        ):
-            call.pieces.append(arguments)
-            return ToolCallDelta(call.index, arguments=arguments)
         empty = arguments.strip() in _NO_ARGUMENTS
         known = "" if empty else arguments
         call = call or self._known(id, name, known)
@@ -150,6 +143,14 @@ class ToolCalls:
             call.pieces.append(new)
             piece.arguments = new
         return piece if piece.id or piece.name or piece.arguments else None
+
+    def next_arguments(self, key: Hashable, arguments: str) -> ToolCallDelta | None:
+        """A piece without id and name that surely continues the arguments of its call, as nearly all do; else None."""
+        call = self._by_key.get(key)
+        if call is None or not call.pieces or call.is_named_again or arguments[0] == "{":
+            return None
+        call.pieces.append(arguments)
+        return ToolCallDelta(call.index, arguments=arguments)
 
     def whole(self, *, id: str, name: str, arguments: str) -> ToolCallDelta:
         """A call that came whole."""

@@ -147,7 +147,7 @@ class Relay:
                 self._end(call)
 
     def _begin(self, owner: int, method: Method, context: Context) -> Call:
-        metadata = tuple((key, value) for key, value in context.invocation_metadata() or () if is_passable(key))
+        metadata = tuple((key, value) for key, value in context.invocation_metadata() or () if is_passable(key, value))
         connect: grpc.aio.StreamStreamMultiCallable[bytes, Any]
         connect = self._channels[owner].stream_stream(method.path, None, method.parse)
         call = connect(timeout=context.time_remaining(), metadata=metadata, wait_for_ready=True)
@@ -248,4 +248,4 @@ async def _write(call: Call, message: bytes) -> None:
 
 
 def _passable(metadata: grpc.aio.Metadata) -> tuple[tuple[str, str | bytes], ...]:
-    return tuple((key, value) for key, value in metadata if is_passable(key))
+    return tuple((key, value) for key, value in metadata if is_passable(key, value))

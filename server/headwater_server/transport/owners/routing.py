@@ -58,7 +58,7 @@ def relayed_services(relay: Relay) -> list[AddService]:
 def _add_relayed(relay: Relay, service: ServiceDescriptor, server: grpc.aio.Server) -> None:
     name = service.full_name
     handlers = {method.name: _relayed(relay, name, method.name) for method in service.methods}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    server.add_registered_method_handlers(name, handlers)
 
 
 def _relayed(relay: Relay, service: str, name: str) -> grpc.RpcMethodHandler[Any, Any]:

@@ -52,11 +52,16 @@ class _Outbox:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[tuple[str, str], ToWorker | Ack] = OrderedDict()
+        self._first: worker_service_pb2.AttachResponse | None = None
         self._acks = 0
         self._last_acks = False
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+
+    def begin(self, registered: worker_service_pb2.AttachResponse) -> None:
+        """The answer to the registration comes before all others. It may be large, and goes once it is written."""
+        self._first = registered
 
     def send(self, message: ToWorker) -> None:
         if isinstance(message, Cancel) and self._waiting.pop(("Assign", message.task_id), None) is not None:
@@ -79,8 +84,11 @@ class _Outbox:
         self._last_acks = True
         self._changed.set()
 
-    async def next(self) -> ToWorker | Ack | None:
+    async def next(self) -> worker_service_pb2.AttachResponse | ToWorker | Ack | None:
         """The oldest message; None after the last one."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         while True:
             while not self._waiting:
                 if self._last_acks:
@@ -139,7 +147,9 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         )
         try:
             acks = ChunkAcks(outbox.acknowledge) if worker_messages.CHUNK_ACKS in registration.features else None
-            await self._serve(requests, context, session, outbox, acks, self._registered(registration, session))
+            outbox.begin(self._registered(registration, session))
+            del registration  # as large as its worker likes, and held as long as the call
+            await self._serve(requests, context, session, outbox, acks)
         finally:
             session.disconnected()
 
@@ -182,10 +192,9 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         session: WorkerSession,
         outbox: _Outbox,
         acks: ChunkAcks | None,
-        registered: worker_service_pb2.AttachResponse,
     ) -> None:
         reading = asyncio.ensure_future(_read(requests, session, outbox, acks))
-        writing = asyncio.ensure_future(_write(context, registered, session, outbox))
+        writing = asyncio.ensure_future(_write(context, session, outbox))
         draining = asyncio.ensure_future(self._draining.wait())
         replaced = asyncio.ensure_future(session.replaced.wait())
         try:
@@ -205,8 +214,9 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     def _registered(self, registration: Registration, session: WorkerSession) -> worker_service_pb2.AttachResponse:
         timeout = self._pool.heartbeat_timeout_seconds
+        unwanted, session.unwanted = session.unwanted, ()
         return worker_messages.registered(
-            registration, timeout / HEARTBEATS_PER_TIMEOUT, timeout, session.unwanted, self._version
+            registration, timeout / HEARTBEATS_PER_TIMEOUT, timeout, unwanted, self._version
         )
 
 
@@ -221,61 +231,75 @@ async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox, ack
     """Takes what the worker says, until it has said all. `acks`: None when the worker counts no positions."""
     async for message in requests:
         session.heard()
-        match message.WhichOneof("kind"):
-            case "chunk":
-                chunk = message.chunk
-                worker_messages.check_chunk(chunk)
-                if acks is None or not chunk.HasField("position"):
-                    await session.chunk(chunk.task_id, chunk.content, chunk.thinking)
-                elif await session.chunk(chunk.task_id, chunk.content, chunk.thinking, chunk.position):
-                    await acks.arrived(chunk)
-            case "result":
-                task_id = message.result.task_id
-                if not 1 <= len(task_id) <= MAX_NAME:
-                    raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
-                outcome = worker_messages.parse_result(message.result)
-                if isinstance(outcome, HandedBack):
-                    accepted = await session.handed_back(task_id, outcome)
-                else:
-                    accepted = session.result(task_id, outcome)
-                await outbox.acknowledge(worker_service_pb2.TaskResultAck(task_id=task_id, accepted=accepted))
-            case "capacity":
-                session.capacity(worker_messages.parse_capacity(message.capacity))
-            case "waiting":
-                worker_messages.check_waiting(message.waiting)
-                await session.waiting(message.waiting.task_id, message.waiting.run_id)
-            case "progress":
-                worker_messages.check_progress(message.progress)
-                session.progress(message.progress.task_id, message.progress.progress_json)
-            case "registration":
-                raise invalid("registration", "must be the first message only; attach again to register other handlers")
-            case None:
-                raise invalid(
-                    "kind", "none is set; send registration, heartbeat, chunk, progress, result, capacity or waiting"
-                )
+        await _take(message, session, outbox, acks)
+        del message  # a result may be large, and the next message may come late
 
 
-async def _write(
-    context: Context, registered: worker_service_pb2.AttachResponse, session: WorkerSession, outbox: _Outbox
+async def _take(
+    message: worker_service_pb2.AttachRequest, session: WorkerSession, outbox: _Outbox, acks: ChunkAcks | None
 ) -> None:
+    match message.WhichOneof("kind"):
+        case "chunk":
+            chunk = message.chunk
+            worker_messages.check_chunk(chunk)
+            if acks is None or not chunk.HasField("position"):
+                await session.chunk(chunk.task_id, chunk.content, chunk.thinking)
+            elif await session.chunk(chunk.task_id, chunk.content, chunk.thinking, chunk.position):
+                await acks.arrived(chunk)
+        case "result":
+            task_id = message.result.task_id
+            if not 1 <= len(task_id) <= MAX_NAME:
+                raise invalid("result.task_id", f"must have 1 to {MAX_NAME} characters")
+            outcome = worker_messages.parse_result(message.result)
+            if isinstance(outcome, HandedBack):
+                accepted = await session.handed_back(task_id, outcome)
+            else:
+                accepted = session.result(task_id, outcome)
+            await outbox.acknowledge(worker_service_pb2.TaskResultAck(task_id=task_id, accepted=accepted))
+        case "capacity":
+            session.capacity(worker_messages.parse_capacity(message.capacity))
+        case "waiting":
+            worker_messages.check_waiting(message.waiting)
+            await session.waiting(message.waiting.task_id, message.waiting.run_id)
+        case "progress":
+            worker_messages.check_progress(message.progress)
+            session.progress(message.progress.task_id, message.progress.progress_json)
+        case "registration":
+            raise invalid("registration", "must be the first message only; attach again to register other handlers")
+        case None:
+            raise invalid(
+                "kind", "none is set; send registration, heartbeat, chunk, progress, result, capacity or waiting"
+            )
+
+
+async def _write(context: Context, session: WorkerSession, outbox: _Outbox) -> None:
     """Writes to the worker, until it has left or that fails."""
-    await _put(context, registered)
     while (message := await outbox.next()) is not None:
-        match message:
-            case Assign() as assign:
-                try:
-                    task = worker_messages.task(assign)
-                except StepError as error:
-                    session.result(assign.task_id, error.failure)
-                    continue
-                await _put(context, worker_service_pb2.AttachResponse(task=task))
-            case Cancel(task_id):
-                cancellation = worker_service_pb2.TaskCancellation(task_id=task_id)
-                await _put(context, worker_service_pb2.AttachResponse(cancellation=cancellation))
-            case worker_service_pb2.TaskResultAck() as ack:
-                await _put(context, worker_service_pb2.AttachResponse(ack=ack))
-            case worker_service_pb2.TaskChunkAck() as chunk_ack:
-                await _put(context, worker_service_pb2.AttachResponse(chunk_ack=chunk_ack))
+        if (response := _response(message, session)) is not None:
+            await _put(context, response)
+        del message, response  # a task may be large, and the next may come late
+
+
+def _response(
+    message: worker_service_pb2.AttachResponse | ToWorker | Ack, session: WorkerSession
+) -> worker_service_pb2.AttachResponse | None:
+    """The message as it is written; None for a task that is too large, which fails."""
+    match message:
+        case worker_service_pb2.AttachResponse():
+            return message
+        case Assign():
+            try:
+                return worker_service_pb2.AttachResponse(task=worker_messages.task(message))
+            except StepError as error:
+                session.result(message.task_id, error.failure)
+                return None
+        case Cancel(task_id):
+            cancellation = worker_service_pb2.TaskCancellation(task_id=task_id)
+            return worker_service_pb2.AttachResponse(cancellation=cancellation)
+        case worker_service_pb2.TaskResultAck():
+            return worker_service_pb2.AttachResponse(ack=message)
+        case worker_service_pb2.TaskChunkAck():
+            return worker_service_pb2.AttachResponse(chunk_ack=message)
 
 
 async def _put(context: Context, message: worker_service_pb2.AttachResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -10,9 +11,9 @@ from typing import TypeVar
 import structlog
 from google.protobuf.message import Message
 
-from headwater.v1 import workflow_service_pb2, workflow_service_pb2_grpc
+from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.call_origin import origin
-from headwater_server.domain.errors import FieldViolation, invalid
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging
@@ -29,7 +30,9 @@ from headwater_server.transport.handlers import Context
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.journal.base import RunSummary
+from headwater_server.workflows.journal.base import LARGE_CHARACTERS, RunSummary
+
+WRITE_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         """Names every mistake of a definition."""
         _check_length("queue", request.queue)
         workflow, violations = await self._do(request, lambda: parse_workflow(request.workflow))
-        violations += await self._runs.validate(workflow, request.queue)
+        violations += await self._runs.definitions.validate(workflow, request.queue)
         warnings = [] if violations else await self._do(request, lambda: graph.warnings(workflow))
         return workflow_service_pb2.ValidateWorkflowResponse(
             violations=map(_violation, violations), warnings=map(_violation, warnings)
@@ -91,7 +94,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         structlog.contextvars.bind_contextvars(run_id=run_id)
         async with aclosing(self._runs.watch_run(run_id, after)) as events:
             async for event in events:
-                await context.write(run_event(run_id, event))
+                await _write(run_event(run_id, event), context)
 
     async def GetWorkflowRun(  # noqa: N802
         self, request: workflow_service_pb2.GetWorkflowRunRequest, context: Context
@@ -135,6 +138,16 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         return workflow_service_pb2.DeleteWorkflowRunResponse()
 
 
+async def _write(event: workflow_pb2.WorkflowEvent, context: Context) -> None:
+    """Writes an event. A watcher that does not take a large one holds up others, so it is let go after a while."""
+    try:
+        async with asyncio.timeout(WRITE_SECONDS if event.ByteSize() > LARGE_CHARACTERS else None):
+            await context.write(event)
+    except TimeoutError as error:
+        text = f"the watcher has taken no event for {WRITE_SECONDS:g} s; watch again after its last one"
+        raise HeadwaterError(Reason.SERVER_OVERLOADED, text, retry_after_seconds=1.0) from error
+
+
 def _violation(found: FieldViolation) -> workflow_service_pb2.WorkflowViolation:
     return workflow_service_pb2.WorkflowViolation(field=found.field, description=found.description)
 
@@ -157,6 +170,7 @@ def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> Sta
         queue=message.queue,
         request_id=message.request_id,
         fingerprint=hashlib.sha256(body).hexdigest(),
+        size=len(body),
         violations=tuple(violations),
         origin=origin.get(),
     )

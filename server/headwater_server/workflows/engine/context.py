@@ -63,6 +63,11 @@ class SharedContext:
         self._changed: dict[str, tuple[int, str]] = {}  # key -> number of the merge that changed it last, and its step
         self._snapshot: Context | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the values and the results."""
+        return self._size + self._results_size
+
     def snapshot(self) -> tuple[int, Mapping[str, str]]:
         """The number of the last merge, and the values after it. The mapping never changes."""
         if self._snapshot is None:

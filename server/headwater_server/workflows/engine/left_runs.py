@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 import structlog
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure
-from headwater_server.domain.workflow import RunStatus
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.journal.base import Change, Journal, JournalDamagedError, JournalError, RunChange
+from headwater_server.workflows.journal.base import Journal, JournalDamagedError, JournalError
+
+Alone: TypeAlias = Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Awaitable[None]]
+"""Does some work on a run."""
 
 log = structlog.get_logger("headwater.workflows")
 
@@ -24,14 +27,16 @@ class LeftRuns:
 
     Args:
         journal: has the runs.
-        activate: makes a run active, if it still waits to be resumed, and notes that here.
+        alone: does some work on a run when nothing else changes it.
+        activate: makes a run active, and notes that here.
         clock: the time in seconds since the epoch.
     """
 
     def __init__(
-        self, journal: Journal, activate: Callable[[str], Awaitable[None]], clock: Callable[[], float]
+        self, journal: Journal, alone: Alone, activate: Callable[[str], Awaitable[object]], clock: Callable[[], float]
     ) -> None:
         self._journal = journal
+        self._alone = alone
         self._activate = activate
         self._clock = clock
         self._waiting: dict[str, None] = {}
@@ -55,8 +60,18 @@ class LeftRuns:
 
     async def resume(self, run_id: str) -> None:
         """Resumes a run before its turn. Raises JournalError or HeadwaterError when it cannot be resumed."""
+
+        async def activate() -> None:
+            if run_id not in self._waiting:
+                return  # a call has resumed it meanwhile, and it may have ended
+            try:
+                await self._activate(run_id)
+            except HeadwaterError:  # it has failed, and the log says why; or it was removed
+                self._waiting.pop(run_id, None)
+                raise
+
         if run_id in self._waiting:
-            await self._activate(run_id)
+            await self._alone(run_id, activate)
 
     async def all_resumed(self) -> None:
         """Waits until each run has been resumed, or has failed."""
@@ -67,6 +82,8 @@ class LeftRuns:
         for run_id in list(self._waiting):
             try:
                 await self.resume(run_id)
+            except HeadwaterError:
+                continue
             except Exception as error:  # noqa: BLE001  one run must not keep the others from being resumed
                 self._waiting.pop(run_id, None)
                 await self._fail(run_id, error)
@@ -75,15 +92,14 @@ class LeftRuns:
 
     async def _fail(self, run_id: str, error: Exception) -> None:
         """Notes that a run cannot be resumed, unless the journal cannot be read at this time."""
-        why = str(error) if isinstance(error, HeadwaterError | JournalError) else type(error).__name__
+        why = str(error) if isinstance(error, JournalError) else type(error).__name__
         log.error("run not resumed", run_id=run_id, why=why, **fault_facts(error))
         if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
             return
         text = "the server could not resume the run, its log says why; ResumeWorkflowRun tries again"
-        failed = RunChange(RunStatus.FAILED, Failure(Reason.INTERNAL, text), (), self._clock())
         try:
-            await self._journal.commit(run_id, Change(status=failed))
-        except (JournalError, KeyError) as trouble:
+            await self._journal.fail(run_id, Failure(Reason.INTERNAL, text), self._clock())
+        except JournalError as trouble:
             log.error("run not resumed", run_id=run_id, why=str(trouble))
 
     async def close(self) -> None:

@@ -86,6 +86,11 @@ class Progress:
         """Whether every step has ended."""
         return not self._unended
 
+    @property
+    def size(self) -> int:
+        """Bytes of the context and the results."""
+        return self._context.size
+
     def results(self, step: Step) -> dict[str, str]:
         """The results of the steps that a step depends on, those that have one."""
         return {name: result for name in step.depends_on if (result := self._now[name].result)}

@@ -20,6 +20,7 @@ class StartRequest:
         request_id: the caller's own id of the request; may be empty.
         fingerprint: of the request; it differs when the same id came with another body.
         origin: the headers of the call, as in `domain.call_origin`.
+        size: its bytes.
         violations: mistakes of the definition that the caller of `start` has found already.
     """
 
@@ -28,6 +29,7 @@ class StartRequest:
     queue: str
     request_id: str
     fingerprint: str
+    size: int = 0
     violations: tuple[FieldViolation, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
 

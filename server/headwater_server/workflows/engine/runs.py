@@ -14,20 +14,19 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from headwater_server.domain.call_origin import origin
-from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
-from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
+from headwater_server.domain.errors import HeadwaterError, Reason, draining
+from headwater_server.domain.failure import Failure
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.telemetry.aside import Aside
-from headwater_server.workflows.definition import graph
+from headwater_server.workflows.engine.active import DEFAULT_MAX_BYTES, ActiveRun, check_room, journal_full
 from headwater_server.workflows.engine.left_runs import LeftRuns
 from headwater_server.workflows.engine.retention import remove_old_runs
 from headwater_server.workflows.engine.run_calls import (
@@ -42,32 +41,24 @@ from headwater_server.workflows.engine.run_calls import (
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.expressions.definitions import Definitions
 from headwater_server.workflows.expressions.evaluator import Asker
 from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import (
     Change,
     Journal,
     JournalError,
+    JournalFullError,
     RunInfo,
     RunSummary,
     StoredRun,
 )
+from headwater_server.workflows.journal.damage import UNREADABLE
+from headwater_server.workflows.journal.event_reader import EventReader
 
 T = TypeVar("T")
 
-LARGE_STEPS = 50
-"""A definition with more steps is not checked on the event loop."""
-
 log = structlog.get_logger("headwater.workflows")
-
-
-@dataclass(slots=True)
-class _Active:
-    info: RunInfo
-    state: RunState
-    log: RunLog
-    scheduler: Scheduler
-    task: asyncio.Task[None]
 
 
 class Runs:
@@ -79,6 +70,11 @@ class Runs:
         expressions: checks and decides conditions.
         retention_seconds: how long a run that has ended is kept.
         clock: the time in seconds since the epoch.
+        max_bytes: bound of all runs that have not ended; no more are started beyond it.
+
+    Attributes:
+        definitions: checks definitions.
+        all_resumed: see LeftRuns.
     """
 
     def __init__(
@@ -88,17 +84,21 @@ class Runs:
         expressions: Expressions,
         retention_seconds: float,
         clock: Callable[[], float] = time.time,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
+        self._max_bytes = max_bytes
         self._journal = journal
+        self._events = EventReader(journal)
         self._runner = runner
         self._expressions = expressions
+        self.definitions = Definitions(journal, runner.handlers, expressions)
         self._retention_seconds = retention_seconds
         self._clock = clock
-        self._aside = Aside()
-        self._active: dict[str, _Active] = {}
+        self._active: dict[str, ActiveRun] = {}
         self._changing: dict[str, asyncio.Task[Any]] = {}  # work on runs, by id; see `_alone`
         self._draining = False
-        self._left = LeftRuns(journal, self._resume_left, clock)
+        self._left = LeftRuns(journal, self._alone, self._activate, clock)
+        self.all_resumed = self._left.all_resumed
         self._pruning: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -110,47 +110,22 @@ class Runs:
         pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
         self._pruning = in_background(pruning, "headwater retention")
 
-    async def all_resumed(self) -> None:
-        """Waits until each run that an earlier process left has been resumed, or has failed."""
-        await self._left.all_resumed()
-
-    async def _resume_left(self, run_id: str) -> None:
-        async def resume() -> None:
-            if run_id in self._left:  # else a call has resumed it meanwhile
-                await self._activate(run_id)
-
-        await self._alone(run_id, resume)
-
-    async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
-        """Every mistake of a definition, and the handlers that no worker has ever registered."""
-        unknown = await self._unknown_handlers(workflow, queue)
-        names = [FieldViolation(f"workflow.steps[{position}].handler", text) for position, text in unknown.items()]
-        return await self._violations(workflow, queue) + names
-
-    async def _violations(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
-        mistakes = await self._expressions.mistakes(workflow.steps)
-        is_large = len(workflow.steps) > LARGE_STEPS
-        return await self._aside.do(lambda: graph.violations(workflow, queue, mistakes), is_large=is_large)
-
-    async def _unknown_handlers(self, workflow: Workflow, queue: str) -> dict[int, str]:
-        queues = {step.queue or queue for step in workflow.steps if step.handler}
-        known = {name: await self._journal.handlers(name) | self._runner.handlers(name) for name in queues if name}
-        return graph.unknown_handlers(workflow, lambda name: known.get(name, frozenset()), queue)
-
     async def start_run(self, request: StartRequest) -> str:
         """Starts a run and returns its id.
 
-        Raises HeadwaterError: WORKFLOW_INVALID with every mistake, REQUEST_ID_REUSED, SERVER_DRAINING.
+        Raises HeadwaterError: WORKFLOW_INVALID with every mistake, REQUEST_ID_REUSED, SERVER_DRAINING,
+        SERVER_OVERLOADED.
         """
         if found := await self._find(request):
             return found
         workflow = request.workflow
-        violations = [*request.violations, *await self._violations(workflow, request.queue)]
+        violations = [*request.violations, *await self.definitions.violations(workflow, request.queue)]
         if violations:
             raise invalid_workflow(violations)
         if self._draining:
             raise draining()
-        unknown = await self._unknown_handlers(workflow, request.queue)
+        check_room(self._active.values(), request.size, self._max_bytes)
+        unknown = await self.definitions.unknown_handlers(workflow, request.queue)
         info = RunInfo(
             run_id=f"run_{secrets.token_urlsafe(16)}",
             workflow=workflow,
@@ -163,13 +138,15 @@ class Runs:
         state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
         while True:
             try:
-                await self._alone(info.run_id, lambda: self._create(info, state, unknown))
+                await self._alone(info.run_id, lambda: self._create(info, state, unknown, request.size))
                 return info.run_id
+            except JournalFullError as error:
+                raise journal_full(error) from error
             except KeyError:  # the same request came twice at once
                 if found := await self._find(request):
                     return found  # else its run is deleted already, and the id is free
 
-    async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str]) -> None:
+    async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str], size: int) -> None:
         events = [RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name)]
         for position, text in unknown.items():
             events.append(RunEvent(EventType.RUN_WARNING, step=info.workflow.steps[position].name, message=text))
@@ -181,7 +158,7 @@ class Runs:
         except JournalError:
             if await self._journal.load(info.run_id) is None:
                 raise
-        self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock))
+        self._drive(info, state, RunLog(self._journal, info.run_id, len(stored), stored, self._clock), size)
 
     async def _alone(self, run_id: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Does some work on a run when earlier work on it has ended, and finishes it although its caller leaves.
@@ -217,7 +194,10 @@ class Runs:
         while not has_ended:
             # It holds the log alone, and nothing more of the run: a reader that stops holds it as long as it likes.
             found = await self._log_or_status(run_id)
-            source = found.watch(after) if isinstance(found, RunLog) else self._read_events(run_id, after)
+            if isinstance(found, RunLog):
+                source = self._events.in_turns(run_id, found.watch(after))
+            else:
+                source = self._events.stored(run_id, after)
             async with aclosing(source) as events:
                 async for event in events:
                     after, has_ended = event.sequence, event.type is EventType.RUN_FINISHED
@@ -230,27 +210,26 @@ class Runs:
     async def _log_or_status(self, run_id: str) -> RunLog | RunStatus:
         """The log of a run that is active, or the status of one that is not."""
         run = await self._look_up(run_id)
-        return run.log if isinstance(run, _Active) else run.state.status
-
-    async def _read_events(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
-        is_last = False
-        while not is_last:
-            page = await self._journal.event_page(run_id, after)
-            while page.events:
-                yield page.events.popleft()
-            after, is_last = page.position, page.is_last
+        return run.log if isinstance(run, ActiveRun) else run
 
     async def get_run(self, run_id: str) -> RunView:
         """A run as it is now. Raises HeadwaterError (RUN_NOT_FOUND)."""
         run = await self._look_up(run_id)
-        if isinstance(run, _Active):
+        if isinstance(run, ActiveRun):
             return RunView(run.info, run.state, run.log.sequence, 0.0)
-        return RunView(run.info, run.state, run.sequence, run.ended)
+        stored = await self._load(run_id)
+        return RunView(stored.info, stored.state, stored.sequence, stored.ended)
 
-    async def _look_up(self, run_id: str) -> _Active | StoredRun:
-        """A run that is active, or as the journal has it: then it has ended, or this process has left it.
+    async def _load(self, run_id: str) -> StoredRun:
+        stored = await self._journal.load(run_id)
+        if stored is None:
+            raise run_not_found(run_id)
+        return stored
 
-        Waits for what changes it at the moment: it is created or resumed, or its last event is visible already.
+    async def _look_up(self, run_id: str) -> ActiveRun | RunStatus:
+        """A run that is active, or the status of one that is not: it has ended, or this process has left it.
+
+        Waits while it changes: it is created or resumed, or its last event is visible already.
         Raises HeadwaterError (RUN_NOT_FOUND).
         """
         await self._left.resume(run_id)
@@ -263,14 +242,14 @@ class Runs:
             if change is not None:
                 await asyncio.wait([change])
                 continue
-            stored = await self._journal.load(run_id)
+            status = await self._journal.status(run_id)
             if run_id in self._active or run_id in self._changing:
                 continue
-            if stored is None:
+            if status is None:
                 raise run_not_found(run_id)
-            if left or stored.state.status is not RunStatus.RUNNING:
-                return stored
-            left = True  # unless it has run and ended while it was loaded: the second time that shows
+            if left or status is not RunStatus.RUNNING:
+                return status
+            left = True  # unless it has run and ended while it was looked up: the second time that shows
 
     async def list_runs(
         self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
@@ -281,13 +260,13 @@ class Runs:
     async def cancel_run(self, run_id: str) -> None:
         """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
         run = await self._look_up(run_id)
-        if not isinstance(run, _Active) and run.state.status is RunStatus.RUNNING and not self._draining:
+        if run is RunStatus.RUNNING and not self._draining:
             run = await self._alone(run_id, lambda: self._activate(run_id, cancel=True))
-        if isinstance(run, _Active):
+        if isinstance(run, ActiveRun):
             run.scheduler.cancel()
             await asyncio.wait([run.task])
         # Its own state, not that of a later call that has resumed it meanwhile.
-        status = run.state.status
+        status = run.state.status if isinstance(run, ActiveRun) else run
         if status is RunStatus.RUNNING:
             raise draining() if self._draining else run_broken(run_id)
         if status is not RunStatus.CANCELLED:
@@ -296,7 +275,7 @@ class Runs:
     async def resume_run(self, run_id: str) -> int:
         """Resumes a run that failed or was cancelled, and returns the number of its latest event before that.
 
-        Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING.
+        Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE, SERVER_DRAINING, SERVER_OVERLOADED.
         """
         view = await self.get_run(run_id)
         if view.state.status is RunStatus.COMPLETED:
@@ -304,6 +283,7 @@ class Runs:
         if run_id not in self._active:
             if self._draining:
                 raise draining()
+            check_room(self._active.values(), 0, self._max_bytes)
             await self._alone(run_id, lambda: self._activate(run_id))
         return view.sequence
 
@@ -313,14 +293,14 @@ class Runs:
         await self._alone(run_id, lambda: self._delete(run_id))
 
     async def _delete(self, run_id: str) -> None:
-        stored = await self._journal.load(run_id)
-        if stored is None:
+        status = await self._journal.status(run_id)
+        if status is None:
             raise run_not_found(run_id)
-        if run_id in self._active or stored.state.status is RunStatus.RUNNING:
+        if run_id in self._active or status is RunStatus.RUNNING:
             raise run_state_error(run_id, "the run has not ended; cancel it first")
         await self._journal.delete(run_id)
 
-    async def _activate(self, run_id: str, *, cancel: bool = False) -> _Active:
+    async def _activate(self, run_id: str, *, cancel: bool = False) -> ActiveRun:
         """Makes a run of the journal active that no task drives; with `cancel` only to end it. Only within `_alone`."""
         active = self._active.get(run_id)
         if active is not None and active.state.status is not RunStatus.RUNNING:
@@ -328,12 +308,14 @@ class Runs:
             active = None
         if active is not None:
             return active
-        stored = await self._journal.load(run_id)
-        if stored is None:
-            raise run_not_found(run_id)
+        stored = await self._load(run_id)
         if stored.state.status is RunStatus.COMPLETED:  # meanwhile
             raise run_completed(run_id)
         entries = await self._journal.events(run_id, 0)
+        if stored.is_damaged or any(entry.is_damaged for entry in entries):
+            await self._journal.fail(run_id, UNREADABLE, self._clock())
+            log.error("run unreadable", run_id=run_id, cure="restore the journal from a copy, or delete the run")
+            raise run_state_error(run_id, f"the run cannot continue: {UNREADABLE.message}")
         run_log = RunLog(self._journal, run_id, stored.reserved, entries, self._clock)
         try:
             await run_log.record(prepare_resume(stored.info.workflow, stored.state))
@@ -341,19 +323,24 @@ class Runs:
             if isinstance(error.__cause__, KeyError):  # so old that it was removed meanwhile
                 raise run_not_found(run_id) from error
             raise
-        active = self._drive(stored.info, stored.state, run_log)
+        try:
+            active = self._drive(stored.info, stored.state, run_log, stored.size)
+        except Exception as error:
+            log.error("fault", run_id=run_id, **fault_facts(error))
+            await self._fail(stored.state, run_id)
+            raise run_state_error(run_id, "the run cannot continue; the server's log says why") from error
         self._left.note_active(run_id)
         if cancel:
             active.scheduler.cancel()
         return active
 
-    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog) -> _Active:
+    def _drive(self, info: RunInfo, state: RunState, run_log: RunLog, size: int) -> ActiveRun:
         asker = Asker()
         execute = self._runner.bind(info, state, run_log, asker)
         decide = partial(self._expressions.decide, asker)
         scheduler = Scheduler(info.workflow, state, execute, run_log.record, decide, _spread)
         task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
-        active = self._active[info.run_id] = _Active(info, state, run_log, scheduler, task)
+        active = self._active[info.run_id] = ActiveRun(info, state, run_log, scheduler, task, size)
         if self._draining:
             scheduler.stop()
         return active
@@ -363,12 +350,25 @@ class Runs:
         origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
         try:
             await scheduler.run()
-        except Exception as error:  # noqa: BLE001  its watchers get an error; the journal keeps the durable state
+        except JournalError as error:  # its watchers get an error; the journal keeps the durable state
             log.error("fault", run_id=run_id, **fault_facts(error))
+        except Exception as error:  # noqa: BLE001  it would fail again in each process
+            log.error("fault", run_id=run_id, **fault_facts(error))
+            await self._fail(self._active[run_id].state, run_id)
         finally:
             active = self._active.pop(run_id)
             active.log.close()
             log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
+
+    async def _fail(self, state: RunState, run_id: str) -> None:
+        """Ends a run that Headwater cannot drive; it can be resumed."""
+        failure = Failure(Reason.INTERNAL, "Headwater failed while it drove the run; its log says why")
+        try:
+            await self._journal.fail(run_id, failure, self._clock())
+        except JournalError as error:
+            log.error("fault", run_id=run_id, **fault_facts(error))
+        else:
+            state.status, state.failure = RunStatus.FAILED, failure
 
     async def drain(self, seconds: float) -> None:
         """Starts no more steps, waits up to `seconds` for the running ones, and leaves the rest to the next process."""

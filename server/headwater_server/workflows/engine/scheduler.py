@@ -95,6 +95,11 @@ class Scheduler:
         self._cancelling = False
         self._stopping = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of the run's context and results."""
+        return self._progress.size
+
     def cancel(self) -> None:
         """Ends the run: interrupts what runs, cancels what has not ended. `run` returns when that is recorded."""
         self._cancelling = True

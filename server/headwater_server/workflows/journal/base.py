@@ -13,9 +13,16 @@ from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunEvent, RunState, RunStatus, StepState, Workflow
 from headwater_server.eventlog.stored_events import StoredEvent
 
+LARGE_CHARACTERS = 32 * 1024
+"""An event with a longer result is large: watchers take turns at it."""
+
 
 class JournalError(Exception):
     """The journal cannot be opened, read or written; the message is one line with the cure."""
+
+
+class JournalFullError(Exception):
+    """The journal has its full size, so it takes no more runs. Those that it has can continue."""
 
 
 class JournalFolderError(JournalError):
@@ -116,6 +123,8 @@ class StoredRun:
         reserved: numbers of events up to it may have been used.
         sequence: number of its latest stored event.
         ended: in seconds since the epoch; 0.0 while it runs.
+        size: characters of its definition, context and results.
+        is_damaged: its rows cannot be read: it has failed, and shows no more than its name and its times.
     """
 
     info: RunInfo
@@ -123,6 +132,8 @@ class StoredRun:
     reserved: int
     sequence: int
     ended: float
+    size: int = 0
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +144,13 @@ class EventPage:
         events: the events, in order; the reader may take them out.
         position: the number after which the next page begins.
         is_last: no page follows.
+        is_large: it has no event because the next one is large, and was not asked for.
     """
 
     events: deque[RunEvent]
     position: int
     is_last: bool
+    is_large: bool = False
 
 
 class Journal(Protocol):
@@ -155,7 +168,10 @@ class Journal(Protocol):
     changed: asyncio.Event
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
-        """Adds a run with its first events. Raises KeyError when its `request_id` is taken."""
+        """Adds a run with its first events.
+
+        Raises KeyError when its `request_id` is taken, JournalFullError when there is no room for more runs.
+        """
         ...
 
     async def commit(self, run_id: str, change: Change) -> None:
@@ -164,6 +180,10 @@ class Journal(Protocol):
         A change that the journal has already, by the number of its first event, changes nothing: a commit whose end is
         unknown may be tried again.
         """
+        ...
+
+    async def status(self, run_id: str) -> RunStatus | None:
+        """The status of a run; None when there is none."""
         ...
 
     async def load(self, run_id: str) -> StoredRun | None:
@@ -178,10 +198,10 @@ class Journal(Protocol):
         """The stored events of a run with a number above `after`, in order."""
         ...
 
-    async def event_page(self, run_id: str, after: int) -> EventPage:
+    async def event_page(self, run_id: str, after: int, *, large: bool = False) -> EventPage:
         """The next events of a run that has ended with a number above `after`: as few as are worth a read.
 
-        It may have none although others follow.
+        It may have none although others follow. `large`: also one whose result has more than LARGE_CHARACTERS.
         """
         ...
 
@@ -196,7 +216,7 @@ class Journal(Protocol):
         ...
 
     async def remember_handlers(self, queue: str, names: Iterable[str]) -> None:
-        """Notes that a worker of the queue has registered these names."""
+        """Notes that a worker of the queue has registered these names. When there are too many, the oldest go."""
         ...
 
     async def handlers(self, queue: str) -> frozenset[str]:
@@ -207,6 +227,13 @@ class Journal(Protocol):
         """Removes runs that ended before that moment, and returns their number.
 
         Removes names of handlers too, when no worker has registered them since and no run is on their queue.
+        """
+        ...
+
+    async def fail(self, run_id: str, failure: Failure, ended: float) -> None:
+        """Ends a run that cannot continue, with the steps that have not ended and its last event.
+
+        It reads nothing of the run, whose rows may be unreadable. A run that has ended stays as it is.
         """
         ...
 

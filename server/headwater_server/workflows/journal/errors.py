@@ -10,7 +10,7 @@ from headwater_server.workflows.journal.base import JournalDamagedError, Journal
 _MISTAKES = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _CURES = {
-    "SQLITE_FULL": "free space on its disk",
+    "SQLITE_FULL": "free space on its disk, or raise journal_mib when the file has that size",
     "SQLITE_CORRUPT": "restore the file from a copy, or move it away to begin with an empty one",
     "SQLITE_NOTADB": "restore the file from a copy, or move it away to begin with an empty one",
     "SQLITE_READONLY": "make the file writable, or choose another folder with --data-dir",

@@ -12,8 +12,9 @@ import msgspec
 
 from headwater_server.domain.chunks import Usage
 from headwater_server.domain.failure import Failure
-from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState
 from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
+from headwater_server.workflows.journal import damage
 from headwater_server.workflows.journal.base import Change, RunChange, RunInfo, RunSummary, StoredRun
 
 Row: TypeAlias = dict[str, object]
@@ -34,17 +35,17 @@ def run_row(info: RunInfo, state: RunState) -> Row:
     return {
         "run_id": info.run_id,
         "workflow_name": info.workflow.name,
-        "workflow": _to_json(info.workflow),
+        "workflow": to_json(info.workflow),
         "queue": info.queue,
         "request_id": info.request_id or None,
         "fingerprint": info.fingerprint,
         "created": info.created,
         "status": state.status.value,
-        "failure": _to_json(state.failure),
-        "failed_steps": _to_json(state.failed_steps),
+        "failure": to_json(state.failure),
+        "failed_steps": to_json(state.failed_steps),
         "ended": 0.0,
         "reserved": 0,
-        "origin": _to_json(info.origin),
+        "origin": to_json(info.origin),
     }
 
 
@@ -55,8 +56,8 @@ def run_change_row(run_id: str, change: Change) -> Row:
         "run_id": run_id,
         "reserved": change.reserved,
         "status": change.status.status.value if change.status else None,
-        "failure": _to_json(status.failure),
-        "failed_steps": _to_json(status.failed_steps),
+        "failure": to_json(status.failure),
+        "failed_steps": to_json(status.failed_steps),
         "ended": status.ended,
     }
 
@@ -67,9 +68,9 @@ def step_row(run_id: str, step: StepState) -> Row:
     return {
         **row,
         "run_id": run_id,
-        "failure": _to_json(step.failure),
-        "skipped_because_of": _to_json(step.skipped_because_of),
-        "reply": _to_json(step.reply),
+        "failure": to_json(step.failure),
+        "skipped_because_of": to_json(step.skipped_because_of),
+        "reply": to_json(step.reply),
     }
 
 
@@ -88,49 +89,65 @@ def event_row(run_id: str, stored: StoredEvent) -> Row:
     return {
         **row,
         "run_id": run_id,
-        "facts": _to_json({name: value for name in _EVENT_FACTS if (value := getattr(event, name))}),
+        "facts": to_json({name: value for name in _EVENT_FACTS if (value := getattr(event, name))}),
         "marks": _encode_marks(stored.marks) if stored.marks else None,
         "first": stored.first,
     }
 
 
-def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Iterable[sqlite3.Row]) -> StoredRun:
+def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Sequence[sqlite3.Row]) -> StoredRun:
     """A run out of its rows, the steps and the context in their order."""
-    info = RunInfo(
-        run_id=run["run_id"],
-        workflow=msgspec.convert(json.loads(run["workflow"]), Workflow),
-        queue=run["queue"],
-        request_id=run["request_id"] or "",
-        fingerprint=run["fingerprint"],
-        created=run["created"],
-        origin=json.loads(run["origin"]),
-    )
+    fields = {name: run[name] for name in ("run_id", "queue", "fingerprint", "created")}
+    fields |= {name: json.loads(run[name]) for name in ("workflow", "origin")}
+    info = msgspec.convert({**fields, "request_id": run["request_id"] or ""}, RunInfo)
     rows = list(steps)
     states = {row["name"]: _step_state(row) for row in rows}
     if list(states) != [step.name for step in info.workflow.steps]:
         raise ValueError("the steps of a run are not those of its workflow")
+    size = len(run["workflow"]) + sum(len(row["result"]) for row in rows)
+    size += sum(len(row["key"]) + len(row["value"]) for row in context)
     state = RunState(
         states,
-        {row["key"]: row["value"] or states[row["key"].removesuffix(_RESULT)].result for row in context},
+        {row["key"]: _value(row, states) for row in context},
         RunStatus(run["status"]),
         _failure(run["failure"]),
         _names(run["failed_steps"]),
-        {row["name"]: row["progress"] for row in rows if row["progress"]},
+        {row["name"]: damage.check_json(row["progress"]) for row in rows if row["progress"]},
     )
-    return StoredRun(info, state, run["reserved"], run["sequence"], run["ended"])
+    return StoredRun(info, state, run["reserved"], run["sequence"] or 0, run["ended"], size)
+
+
+def _value(row: sqlite3.Row, states: Mapping[str, StepState]) -> str:
+    """The value of a key of the context; the result of a step was checked with the step."""
+    key: str = row["key"]
+    return damage.check_json(row["value"]) if row["value"] else states[key.removesuffix(_RESULT)].result
 
 
 def run_summary(row: sqlite3.Row) -> RunSummary:
-    """A run in a list, out of its columns."""
+    """A run in a list, out of its columns; one that cannot be read shows as failed."""
+    try:
+        return _run_summary(row)
+    except Exception:  # noqa: BLE001  whatever the row has
+        return damage.summary(row)
+
+
+def _run_summary(row: sqlite3.Row) -> RunSummary:
     values: dict[str, Any] = dict(row)
     values["status"] = RunStatus(values["status"])
     values["failure"], values["failed_steps"] = _failure(values["failure"]), _names(values["failed_steps"])
     values["usage"] = msgspec.convert(json.loads(values["usage"] or "null"), Usage | None)
-    return RunSummary(**values)
+    return msgspec.convert(values, RunSummary)
 
 
 def stored_event(row: sqlite3.Row) -> StoredEvent:
-    """An event out of its row."""
+    """An event out of its row; a warning in the place of one that cannot be read."""
+    try:
+        return _stored_event(row)
+    except Exception:  # noqa: BLE001  whatever the row has
+        return damage.event(row)
+
+
+def _stored_event(row: sqlite3.Row) -> StoredEvent:
     fields = {**{name: row[name] for name in _EVENT_FIELDS}, **json.loads(row["facts"])}
     fields["result"] = row["result"] or row["step_result"] or ""
     event = msgspec.convert(fields, RunEvent)
@@ -141,10 +158,13 @@ def _step_state(row: sqlite3.Row) -> StepState:
     fields = {name: row[name] for name in _STEP_FIELDS}
     for name in ("failure", "skipped_because_of", "reply"):
         fields[name] = json.loads(row[name])
-    return msgspec.convert(fields, StepState)
+    state = msgspec.convert(fields, StepState)
+    if state.result:
+        damage.check_json(state.result)
+    return state
 
 
-def _to_json(value: object) -> str:
+def to_json(value: object) -> str:
     """Plain data as JSON text. Numbers stay what they are, keys keep their order."""
     return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
 

@@ -1,10 +1,11 @@
 """The embedded journal: one SQLite database in the data directory.
 
 Theory of operation. One thread owns the connection. Each read or write is a job in its queue. The thread takes all jobs
-that wait, and puts their writes into one transaction, so that many runs share the cost of one sync of the disk. Within
-it every job has a savepoint: a job that fails is undone alone, and its caller gets the error. A caller gets its result
-only after the COMMIT, which with `synchronous=FULL` returns when the disk has the data. A caller that is cancelled does
-not stop its job.
+that wait, and puts their writes into one transaction, so that many runs share the cost of one sync of the disk. Reads
+follow one by one, and writes that come meanwhile before the next of them. Within a transaction every job has a
+savepoint: a job that fails is undone alone, and its caller gets the error. A caller gets its result only after the
+COMMIT, which with `synchronous=FULL` returns when the disk has the data. A caller that is cancelled does not stop its
+job.
 
 The directory is locked while the journal is open, by a lock of the operating system that ends with the process: two
 servers that both resume the same runs would run steps twice.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -24,10 +26,11 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import RunState, RunStatus
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.journal import statements
+from headwater_server.workflows.journal import damage, statements
 from headwater_server.workflows.journal.base import (
     Change,
     EventPage,
@@ -43,6 +46,8 @@ from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 FILE_NAME = "headwater.db"
 BUSY_TIMEOUT_SECONDS = 5.0  # another tool may have the file open
 PROBE_EVERY_SECONDS = 1.0
+DEFAULT_MAX_BYTES = 10 * 2**30
+MAX_LOG_BYTES = 16 * 2**20  # of SQLite's write-ahead log while it is idle
 PAGES_AT_ONCE = 1_000
 PRUNE_AT_ONCE = 50  # few, so that commits do not wait long
 
@@ -67,8 +72,9 @@ class _Job:
 class SqliteJournal:
     """The journal in a folder; made by `open`. See the module's theory of operation, and `journal.Journal`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._directory = directory
+        self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -78,17 +84,21 @@ class SqliteJournal:
         self._trouble = ""  # why the last write failed; empty when it did not
         self.changed = asyncio.Event()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._reads: deque[_Job] = deque()  # of the thread: they wait for their turn
+        self._closing = False  # of the thread
         self._connection: sqlite3.Connection
         self._thread = Thread(target=self._serve, name="headwater journal", daemon=True)
 
     @classmethod
-    async def open(cls, directory: Path) -> SqliteJournal:
+    async def open(cls, directory: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> SqliteJournal:
         """Opens the journal in a folder, which is made if it is missing.
+
+        With more than `max_bytes` of content it takes no more runs. Those that it has may need a quarter more.
 
         Raises JournalLockedError when another process has it; JournalError when the folder cannot be used, the file is
         damaged or not a journal, or a newer version wrote it.
         """
-        journal = cls(directory)
+        journal = cls(directory, max_bytes)
         journal._thread.start()
         try:
             await journal._opened
@@ -100,11 +110,15 @@ class SqliteJournal:
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
         """See `Journal.create`."""
         run, rows = statements.RunRows.of(info, state), statements.ChangeRows.of(info.run_id, change)
-        await self._do(partial(statements.create, run=run, change=rows), writes=True)
+        await self._do(partial(statements.create, run=run, change=rows, max_bytes=self._max_bytes), writes=True)
 
     async def commit(self, run_id: str, change: Change) -> None:
         """See `Journal.commit`."""
         await self._do(partial(statements.commit, change=statements.ChangeRows.of(run_id, change)), writes=True)
+
+    async def status(self, run_id: str) -> RunStatus | None:
+        """See `Journal.status`."""
+        return await self._do(partial(statements.status, run_id=run_id))
 
     async def load(self, run_id: str) -> StoredRun | None:
         """See `Journal.load`."""
@@ -118,9 +132,9 @@ class SqliteJournal:
         """See `Journal.events`."""
         return await self._do(partial(statements.events, run_id=run_id, after=after))
 
-    async def event_page(self, run_id: str, after: int) -> EventPage:
+    async def event_page(self, run_id: str, after: int, *, large: bool = False) -> EventPage:
         """See `Journal.event_page`."""
-        return await self._do(partial(statements.event_page, run_id=run_id, after=after))
+        return await self._do(partial(statements.event_page, run_id=run_id, after=after, large=large))
 
     async def unfinished(self) -> list[str]:
         """See `Journal.unfinished`."""
@@ -151,6 +165,10 @@ class SqliteJournal:
             total += removed
         await self._shrink()
         return total
+
+    async def fail(self, run_id: str, failure: Failure, ended: float) -> None:
+        """See `Journal.fail`."""
+        await self._do(partial(statements.fail, run_id=run_id, failure=failure, ended=ended), writes=True)
 
     async def delete(self, run_id: str) -> None:
         """See `Journal.delete`."""
@@ -219,11 +237,15 @@ class SqliteJournal:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
+            connection.text_factory = damage.read_text
             connection.execute("PRAGMA foreign_keys = ON")
             make_shrinkable(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
             migrate(connection, path)
+            (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {self._max_bytes * 5 // 4 // page_bytes}")
         except Exception as error:  # noqa: BLE001  raised again as damage
             connection.close()
             trouble = unreadable(error, path)
@@ -231,30 +253,41 @@ class SqliteJournal:
         return connection
 
     def _serve_batch(self) -> bool:
-        """Does all jobs that wait. Returns False when the journal is to close."""
+        """Does all writes that wait, and one read. Returns False when the journal is to close and nothing waits."""
+        jobs: list[_Job] = []
         try:
-            batch = [self._jobs.get(timeout=None if self.is_writable else PROBE_EVERY_SECONDS)]
+            if not self._reads and not self._closing:
+                jobs += self._taken(self._jobs.get(timeout=None if self.is_writable else PROBE_EVERY_SECONDS))
+            with suppress(Empty):
+                while True:
+                    jobs += self._taken(self._jobs.get_nowait())
         except Empty:
             self._write_or_fail([_Job(statements.probe, True, self._loop.create_future())])
             return True
-        with suppress(Empty):
-            while True:
-                batch.append(self._jobs.get_nowait())
-        jobs = [job for job in batch if job is not None]
-        writes = [job for job in jobs if job.writes]
         try:
-            if writes:
-                self._write_or_fail(writes)
-            for job in jobs:
-                if not job.writes:
-                    self._attempt(job)
+            if jobs:
+                self._write_or_fail(jobs)
+            if self._reads:
+                jobs.append(self._reads.popleft())
+                self._attempt(jobs[-1])
         except Exception as error:
+            jobs += self._reads
             for job in jobs:
                 job.error = job.error or error
             raise
         finally:
             self._tell(_answer, jobs)
-        return None not in batch
+        return bool(self._reads) or not self._closing
+
+    def _taken(self, job: _Job | None) -> list[_Job]:
+        """Notes a job of the queue; the job when it is a write."""
+        if job is None:
+            self._closing = True
+        elif job.writes:
+            return [job]
+        else:
+            self._reads.append(job)
+        return []
 
     def _write_or_fail(self, batch: Sequence[_Job]) -> None:
         try:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus
 from headwater_server.eventlog.store import replay
 from headwater_server.eventlog.stored_events import StoredEvent
-from headwater_server.workflows.journal import rows
-from headwater_server.workflows.journal.base import Change, EventPage, RunInfo, RunSummary, StoredRun
+from headwater_server.workflows.journal import damage, rows
+from headwater_server.workflows.journal.base import (
+    LARGE_CHARACTERS,
+    Change,
+    EventPage,
+    JournalFullError,
+    RunInfo,
+    RunSummary,
+    StoredRun,
+)
 
-PAGE_CHARACTERS = 16 * 1024
+PAGE_CHARACTERS = 8 * 1024
+MAX_HANDLER_CHARACTERS = 1024 * 1024
 EVENT_COST = 250  # of the objects of an event, in characters
 
 _INSERT_RUN = """
@@ -57,8 +67,8 @@ _SET_KEY = """
 # The last event of a run that has ended has the usage of all its steps.
 _PAGE = """
     SELECT position, run_id, workflow_name, queue, status, failure, failed_steps, created, ended, (
-        SELECT json_extract(facts, '$.usage') FROM events WHERE events.run_id = runs.run_id
-        ORDER BY sequence DESC LIMIT 1
+        SELECT iif(json_valid(facts), json_extract(facts, '$.usage'), NULL) FROM events
+        WHERE events.run_id = runs.run_id ORDER BY sequence DESC LIMIT 1
     ) AS usage FROM runs
     WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
         AND (:name = '' OR workflow_name = :name) AND created >= :since
@@ -66,7 +76,7 @@ _PAGE = """
 """
 _LOAD_RUN = """
     SELECT *, (SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id) AS sequence
-    FROM runs JOIN definitions USING (run_id) WHERE run_id = ?
+    FROM runs LEFT JOIN definitions USING (run_id) WHERE run_id = ?
 """
 # The result of a step is in its row alone; an event written before that was so has it too.
 _EVENTS = """
@@ -74,21 +84,46 @@ _EVENTS = """
         ON events.type = 'step_completed' AND steps.run_id = events.run_id AND steps.name = events.step
     WHERE events.run_id = ? AND sequence > ? ORDER BY sequence
 """
-# Merged chunks with pieces before a number, themselves after it. A later attempt makes those of an earlier one void.
-_OPEN_CHUNKS = """
-    SELECT events.*, '' AS step_result FROM events INDEXED BY events_chunks
-    WHERE events.run_id = :run_id AND type = 'step_chunk' AND sequence > :number AND first <= :number
+# The text of an attempt is void when there is a later one.
+_EVENTS_THAT_COUNT = """
+    SELECT events.*, iif(events.type = 'step_completed', steps.result, '') AS step_result
+    FROM events LEFT JOIN steps ON events.type IN ('step_completed', 'step_chunk')
+        AND steps.run_id = events.run_id AND steps.name = events.step
+    WHERE events.run_id = ? AND sequence > ? AND (events.type <> 'step_chunk' OR steps.attempt = events.attempt)
     ORDER BY sequence
 """
-_LATEST_ATTEMPTS = "SELECT name, attempt FROM steps WHERE run_id = ?"
+# Merged chunks with pieces before a number, themselves after it.
+_OPEN_CHUNKS = """
+    SELECT events.*, '' AS step_result FROM events INDEXED BY events_chunks
+        JOIN steps ON steps.run_id = events.run_id AND steps.name = events.step AND steps.attempt = events.attempt
+    WHERE events.run_id = :run_id AND type = 'step_chunk' AND sequence > :number AND first <= :number
+"""
 _SEE_HANDLER = """
     INSERT INTO handlers (queue, name, seen) VALUES (?, ?, (julianday('now') - 2440587.5) * 86400)
-    ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen
+    ON CONFLICT (queue, name) DO UPDATE SET seen = excluded.seen WHERE excluded.seen > seen + 3600
+"""
+_FORGET_HANDLERS = """
+    DELETE FROM handlers WHERE (queue, name) IN (SELECT queue, name FROM (
+        SELECT queue, name, sum(length(queue) + length(name)) OVER (ORDER BY seen DESC, queue, name) AS total
+        FROM handlers
+    ) WHERE total > ?)
 """
 _PRUNE_HANDLERS = "DELETE FROM handlers WHERE seen < ? AND queue NOT IN (SELECT queue FROM runs)"
 _PRUNE = """
     DELETE FROM runs WHERE position IN
-        (SELECT position FROM runs WHERE status <> 'running' AND ended < ? LIMIT ?)
+        (SELECT position FROM runs WHERE status <> 'running' AND ended < :before AND created < :before LIMIT :most)
+"""
+_FAIL_RUN = """
+    UPDATE runs SET status = 'failed', failure = :failure, failed_steps = '[]', ended = :ended, reserved = :sequence
+    WHERE run_id = :run_id AND status = 'running'
+"""
+_CANCEL_STEPS = """
+    UPDATE steps SET status = 'cancelled', ended = :ended, queue = ''
+    WHERE run_id = :run_id AND status NOT IN ('completed', 'failed', 'skipped', 'cancelled')
+"""
+_LAST_NUMBER = """
+    SELECT max(reserved, coalesce((SELECT max(sequence) FROM events WHERE events.run_id = runs.run_id), 0)) AS number
+    FROM runs WHERE run_id = ? AND status = 'running'
 """
 
 
@@ -126,6 +161,11 @@ class RunRows:
     steps: Sequence[rows.Row]
     context: Sequence[tuple[str, str, str]]
 
+    @property
+    def size(self) -> int:
+        """About so many characters."""
+        return len(str(self.run["workflow"])) + sum(len(key) + len(value) for _, key, value in self.context)
+
     @classmethod
     def of(cls, info: RunInfo, state: RunState) -> RunRows:
         """The rows of a run as it begins."""
@@ -137,16 +177,26 @@ class RunRows:
         )
 
 
-def create(connection: Connection, run: RunRows, change: ChangeRows) -> None:
-    """Adds a run. Raises KeyError when its request id is taken."""
+def create(connection: Connection, run: RunRows, change: ChangeRows, max_bytes: int) -> None:
+    """Adds a run. Raises KeyError when its request id is taken, JournalFullError at the full size."""
     request_id = run.run["request_id"]
     if request_id and find(connection, str(request_id)) is not None:
         raise KeyError(request_id)
+    if size(connection) + run.size > max_bytes:
+        raise JournalFullError(f"the journal has {max_bytes // 2**20} MiB, as journal_mib allows")
     connection.execute(_INSERT_RUN, run.run)
     connection.execute(_INSERT_DEFINITION, run.run)
     connection.executemany(_INSERT_STEP, run.steps)
     connection.executemany(_SET_KEY, run.context)
     commit(connection, change)
+
+
+def size(connection: Connection) -> int:
+    """The bytes of the file that have content."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * page_bytes)
 
 
 def commit(connection: Connection, change: ChangeRows) -> None:
@@ -164,14 +214,26 @@ def commit(connection: Connection, change: ChangeRows) -> None:
     connection.executemany(_INSERT_EVENT, change.events)
 
 
+def status(connection: Connection, run_id: str) -> RunStatus | None:
+    """The status of a run."""
+    row = connection.execute("SELECT status FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return None
+    # One that cannot be read has failed, as `load` shows.
+    return RunStatus(row["status"]) if row["status"] in set(RunStatus) else RunStatus.FAILED
+
+
 def load(connection: Connection, run_id: str) -> StoredRun | None:
-    """A run; None when there is none."""
+    """A run; None when there is none. One that cannot be read shows as failed."""
     run = connection.execute(_LOAD_RUN, (run_id,)).fetchone()
     if run is None:
         return None
-    steps = connection.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
-    context = connection.execute("SELECT * FROM context WHERE run_id = ? ORDER BY place", (run_id,))
-    return rows.stored_run(run, steps, context)
+    steps = connection.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+    context = connection.execute("SELECT * FROM context WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+    try:
+        return rows.stored_run(run, steps, context)
+    except Exception:  # noqa: BLE001  whatever the rows have
+        return damage.run(run)
 
 
 def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
@@ -186,13 +248,15 @@ def events(connection: Connection, run_id: str, after: int) -> list[StoredEvent]
     return [rows.stored_event(row) for row in connection.execute(_EVENTS, (run_id, after))]
 
 
-def event_page(connection: Connection, run_id: str, after: int) -> EventPage:
+def event_page(connection: Connection, run_id: str, after: int, *, large: bool = False) -> EventPage:
     """The next events of a run that has ended; see `Journal.event_page`."""
-    latest: dict[str, int] = dict(connection.execute(_LATEST_ATTEMPTS, (run_id,)).fetchall())
     entries: list[StoredEvent] = []
     size, last, is_last = 0, after, True
-    for row in connection.execute(_EVENTS, (run_id, after)):
-        if size >= PAGE_CHARACTERS:
+    for row in connection.execute(_EVENTS_THAT_COUNT, (run_id, after)):
+        is_large = len(row["step_result"] or row["result"]) > LARGE_CHARACTERS
+        if is_large and not large and not entries:
+            return EventPage(deque(), after, False, is_large=True)
+        if size >= PAGE_CHARACTERS or (is_large and entries):
             is_last = False
             break
         entry = rows.stored_event(row)
@@ -202,19 +266,14 @@ def event_page(connection: Connection, run_id: str, after: int) -> EventPage:
         for row in connection.execute(_OPEN_CHUNKS, {"run_id": run_id, "number": last}):
             if (clipped := rows.stored_event(row).clipped(after, last)) is not None:
                 entries.append(clipped)
-    valid = [entry for entry in entries if not _is_void(entry.event, latest)]
     page: deque[RunEvent] = deque()
     size = 0
-    for event in replay(valid, after, last):
+    for event in replay(entries, after, last):
         if size >= PAGE_CHARACTERS:
             return EventPage(page, page[-1].sequence, False)
         page.append(event)
         size += _cost(event)
     return EventPage(page, last, is_last)
-
-
-def _is_void(event: RunEvent, latest: Mapping[str, int]) -> bool:
-    return event.type is EventType.STEP_CHUNK and latest.get(event.step, 0) > event.attempt
 
 
 def _cost(event: RunEvent) -> int:
@@ -236,8 +295,9 @@ def page(
 
 
 def remember_handlers(connection: Connection, queue: str, names: Sequence[str]) -> None:
-    """Notes registered names."""
-    connection.executemany(_SEE_HANDLER, [(queue, name) for name in names])
+    """Notes registered names; forgets the oldest beyond MAX_HANDLER_CHARACTERS."""
+    if connection.executemany(_SEE_HANDLER, [(queue, name) for name in names]).rowcount:
+        connection.execute(_FORGET_HANDLERS, (MAX_HANDLER_CHARACTERS,))
 
 
 def handlers(connection: Connection, queue: str) -> frozenset[str]:
@@ -269,7 +329,20 @@ def delete(connection: Connection, run_id: str) -> None:
     connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
 
 
+def fail(connection: Connection, run_id: str, failure: Failure, ended: float) -> None:
+    """Ends a run without reading it."""
+    found = connection.execute(_LAST_NUMBER, (run_id,)).fetchone()
+    if found is None:
+        return
+    event = RunEvent(EventType.RUN_FINISHED, run_status=RunStatus.FAILED, failure=failure)
+    event.sequence, event.create_time = found["number"] + 1, ended
+    row = rows.event_row(run_id, StoredEvent(event))
+    connection.execute(_FAIL_RUN, {**row, "failure": rows.to_json(failure), "ended": ended})
+    connection.execute(_CANCEL_STEPS, {"run_id": run_id, "ended": ended})
+    connection.execute(_INSERT_EVENT, row)
+
+
 def prune(connection: Connection, ended_before: float, most: int) -> int:
     """Removes at most `most` old runs, and names that are as old and belong to no run. Returns the number of runs."""
     connection.execute(_PRUNE_HANDLERS, (ended_before,))
-    return connection.execute(_PRUNE, (ended_before, most)).rowcount
+    return connection.execute(_PRUNE, {"before": ended_before, "most": most}).rowcount

@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Iterable
 from functools import partial
 
-from headwater_server.domain.errors import Reason
+from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import AttemptLostError, Failure, StepError, final_step_error
 from headwater_server.domain.workflow import Outcome
 from headwater_server.workflows.workers.session import WorkerSession
@@ -48,6 +48,9 @@ from headwater_server.workflows.workers.waiting import WaitingTasks
 TICKS = 10
 """Ticks that make up the heartbeat timeout."""
 
+MAX_NAMES_SIZE = 32 * 2**20
+RETRY_AFTER_SECONDS = 5.0
+
 WAITING_GRACE_SECONDS = 0.1
 """A task that finds a worker within this time has not waited: the run need not report and store it."""
 
@@ -65,6 +68,7 @@ class WorkerPool:
         self._queues: dict[str, dict[str, Worker]] = {}
         self._waiting = WaitingTasks()
         self._expected: dict[str, Attempt] = {}  # of the process before this one, by id
+        self._names_size = 0
         self._draining = False
         self._numbers = itertools.count(1)
         self._ticking: asyncio.TimerHandle | None = None
@@ -93,14 +97,19 @@ class WorkerPool:
         Of the tasks that it had before, it keeps those that it still holds. One that it does not know has most likely
         never reached it, and is sent again. When it had output already, the worker has lost it, and the attempt fails;
         so does one that was sent and is at most once.
+
+        Raises HeadwaterError (SERVER_OVERLOADED) when the names of all handlers would pass their bound.
         """
+        names = frozenset(handlers)
         worker = self._workers.get(worker_id)
+        self._count_names(worker.names_size if worker else 0, names_size := sum(map(len, names)))
         if worker is None:
             worker = self._workers[worker_id] = Worker(worker_id)
         elif worker.link is not None:
             worker.link.replaced.set()
         self._leave_queue(worker)
-        worker.queue, worker.handlers, worker.concurrency = queue, frozenset(handlers), concurrency
+        worker.queue, worker.handlers, worker.concurrency = queue, names, concurrency
+        worker.names_size = names_size
         self._queues.setdefault(queue, {})[worker_id] = worker
         link = worker.link = Link(send)
         worker.silent, worker.dead = 0, False
@@ -115,6 +124,16 @@ class WorkerPool:
         if self._ticking is None:
             self._tick_later()
         return WorkerSession(self, worker, link, unwanted)
+
+    def _count_names(self, before: int, after: int) -> None:
+        if self._names_size - before + after > MAX_NAMES_SIZE:
+            raise HeadwaterError(
+                Reason.SERVER_OVERLOADED,
+                f"the names of all attached handlers have {MAX_NAMES_SIZE // 2**20} MiB, as many as are kept; "
+                "attach again later, or with fewer or shorter names",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        self._names_size += after - before
 
     def handlers(self, queue: str) -> frozenset[str]:
         """The names that the connected workers of the queue have."""
@@ -285,6 +304,7 @@ class WorkerPool:
         """Forgets a worker that is not connected and has no task. For its session."""
         if worker.link is None and not worker.tasks and self._workers.get(worker.id) is worker:
             del self._workers[worker.id]
+            self._names_size -= worker.names_size
             self._leave_queue(worker)
 
     def _leave_queue(self, worker: Worker) -> None:

@@ -192,6 +192,7 @@ class Worker:
 
     Attributes:
         link: None while it is not connected.
+        names_size: characters of the names of its handlers.
         tasks: its tasks, by id.
         silent: ticks since it was heard.
         dead: nothing was heard of it for too long.
@@ -202,6 +203,7 @@ class Worker:
     id: str
     queue: str = ""
     handlers: frozenset[str] = frozenset()
+    names_size: int = 0
     concurrency: int = 1
     link: Link | None = None
     tasks: dict[str, Attempt] = field(default_factory=dict)

@@ -50,6 +50,7 @@ def test_a_prompt_alone_sends_nothing_else() -> None:
     assert sent() == agent_service_pb2.StreamRequest(
         agent=agent_pb2.AgentConfig(),
         messages=[agent_pb2.ChatMessage(role=agent_pb2.ROLE_USER, parts=[agent_pb2.Part(text="Hi")])],
+        resumable=True,
     )
 
 

@@ -33,6 +33,7 @@ def read(body: str, content_type: str = "text/event-stream", wire: str = "/v1/ch
     [
         pytest.param(BOTH, id="events"),
         pytest.param(f"{BOTH}data: [DONE]\n\n", id="events and the end mark"),
+        pytest.param(BOTH.rstrip(), id="events, the last without a line end"),
         pytest.param(f"{FIRST}\n{LAST}\n", id="JSON lines"),
         pytest.param(f"{FIRST}\n{LAST}", id="JSON lines, the last without a line end"),
         pytest.param(f"[{FIRST},\n{LAST}\n]", id="a list"),
@@ -58,6 +59,18 @@ def test_a_reply_is_read_whatever_its_label(body: str, content_type: str) -> Non
     assert (outcome.text, outcome.error) == ("Gut so", None)
     assert outcome.finish is not None
     assert outcome.finish.reason is FinishReason.STOP
+
+
+def test_the_end_mark_needs_no_line_end() -> None:
+    outcome = read(f"data: {FIRST}\n\ndata: [DONE]")
+    assert outcome.finish is not None
+    assert (outcome.text, outcome.finish.reason) == ("Gut", FinishReason.OTHER)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30])
+def test_a_last_line_that_was_cut_is_no_event(cut: int) -> None:
+    outcome = read(f"data: {FIRST}\n\ndata: {LAST}"[:-cut])
+    assert (outcome.text, outcome.error, outcome.finish) == ("Gut", None, None)
 
 
 @pytest.mark.parametrize(

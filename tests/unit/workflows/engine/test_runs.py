@@ -12,11 +12,14 @@ import pytest
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType
-from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus
+from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
 from headwater_server.workflows.engine.replies import Reply
+from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import OnChunk
-from tests.support.runs.opened import FaultyJournal, events, opened, reply, request, status
+from headwater_server.workflows.workers.pool import WorkerPool
+from tests.support.runs.expressions import fake_runs
+from tests.support.runs.opened import FaultyJournal, answer, events, opened, reply, request, status
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -337,3 +340,22 @@ async def test_the_last_number_of_an_ended_run_is_known_without_its_events(tmp_p
         assert last.type is EventType.RUN_FINISHED
         monkeypatch.setattr(journal, "events", None)
         assert (await runs.get_run(run_id)).sequence == last.sequence
+
+
+async def test_a_run_for_which_there_is_no_memory_is_refused_and_those_before_it_run(tmp_path):
+    journal = await FaultyJournal.open(tmp_path)
+    pool = WorkerPool(1.0)
+    runs = fake_runs(journal, pool, answer, 3600, max_bytes=100_000)
+    big = StartRequest(Workflow("w", (Step("a", handler="h"),)), {"k": f'"{"x" * 60_000}"'}, "q", "", "f", 60_000)
+    try:
+        first = await runs.start_run(big)
+        with pytest.raises(HeadwaterError, match="active_runs_mib") as caught:
+            await runs.start_run(big)
+        assert caught.value.reason is Reason.SERVER_OVERLOADED
+        assert caught.value.retry_after_seconds
+        await runs.cancel_run(first)
+        await runs.start_run(big)
+    finally:
+        await runs.close()
+        pool.close()
+        await journal.close()

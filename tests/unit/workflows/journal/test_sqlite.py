@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -38,6 +39,7 @@ from headwater_server.eventlog.stored_events import ChunkMark, StoredEvent
 from headwater_server.workflows.journal.base import (
     Change,
     JournalError,
+    JournalFullError,
     JournalLockedError,
     RunChange,
     RunInfo,
@@ -118,7 +120,7 @@ async def test_every_field_of_a_run_comes_back(journal: SqliteJournal) -> None:
             "x": StepState("x"),
             "y": StepState("y"),
         },
-        {"z": "1", "a": "1.0", STRANGE: f'"{STRANGE}"'},
+        {"z": "1", "a": "1.0", STRANGE: json.dumps(STRANGE)},
         RunStatus.FAILED,
         FAILURE,
         ("x", "y"),
@@ -653,3 +655,37 @@ async def test_callers_of_a_journal_whose_thread_has_died_get_the_reason(
         with pytest.raises(ZeroDivisionError, match="a fault"):
             await asyncio.wait_for(journal.load("run_1"), 10)
     assert not journal.is_writable
+
+
+async def test_at_its_full_size_it_takes_no_more_runs_and_those_that_it_has_continue(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path, 2**20)
+    try:
+        for number in range(100):
+            info = run_info(f"run {number}")
+            state = run_state(info)
+            state.context["k"] = f'"{"x" * 100_000}"'
+            try:
+                await journal.create(info, state, Change(events=[BEGUN]))
+            except JournalFullError as error:
+                assert "journal_mib" in str(error)
+                break
+        assert 5 < number < 10
+        assert journal.is_writable
+        assert (tmp_path / FILE_NAME).stat().st_size <= 2**20
+        await journal.commit("run 0", Change(context={"more": f'"{"x" * 100_000}"'}))
+        await journal.delete("run 1")
+        await journal.delete("run 2")
+        await journal.create(info, state, Change(events=[BEGUN]))
+    finally:
+        await journal.close()
+
+
+async def test_names_of_handlers_take_no_more_than_a_mebibyte_and_the_latest_are_kept(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    names = [f"{number:04}" + "h" * 252 for number in range(1000)]
+    for number in range(20):
+        await journal.remember_handlers(f"queue {number}", names)
+    assert await journal.handlers("queue 0") == frozenset()
+    assert await journal.handlers("queue 19") == frozenset(names)
+    assert (tmp_path / FILE_NAME).stat().st_size < 4 * 2**20

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headwater_server.domain.errors import Reason
+from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import AttemptLostError, Failure, StepError
 from headwater_server.domain.workflow import Outcome, RetryPolicy, Step
 from headwater_server.workflows.workers import pool as workers
@@ -589,3 +589,16 @@ async def test_fewer_places_are_kept_when_a_worker_leaves(pool: WorkerPool) -> N
     assert stays.got.qsize() == 7
     for run in runs:
         run.task.cancel()
+
+
+async def test_names_of_handlers_are_bounded_over_all_workers(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "MAX_NAMES_SIZE", 1000)
+    first = Hosted(pool, "first", handlers=["a" * 600])
+    first.connect()
+    with pytest.raises(HeadwaterError) as caught:
+        Hosted(pool, "second", handlers=["b" * 600])
+    assert caught.value.reason is Reason.SERVER_OVERLOADED
+    first.session.disconnected()
+    Hosted(pool, "second", handlers=["b" * 600])

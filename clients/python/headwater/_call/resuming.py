@@ -1,0 +1,136 @@
+"""How a stream outlives its connection, and how it is ended.
+
+Theory of operation. The server reads a resumable stream into a log, whether its caller is there or not. So when the
+connection is lost, the client asks for the chunks after the last one that came, on any connection, until a server
+answers: one that has the log continues, another one says that the stream is gone. Its own leaving the client must say,
+by CancelStream: to the server, a call that is cancelled and a line that is cut look the same. The id stands in the
+headers of the call's answer; a call that is left before they came waits for them, for a moment.
+
+Example. After chunk 40 the connection is lost. ResumeStream after 40 finds no server, again after 0.05 s, and after
+0.1 s it gives chunk 47, which has what came in between. The reader sees the chunks 40 and 47.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING
+
+from headwater._grpc.channels import Leaving, OpenChannel, open_channel
+from headwater._grpc.errors import reason_and_metadata
+from headwater._grpc.loading import grpc
+from headwater._grpc.unary import answer
+from headwater.exceptions import HeadwaterError
+
+if TYPE_CHECKING:
+    from headwater._grpc.server import Server
+    from headwater.v1.agent_pb2 import StreamChunk as WireChunk
+    from headwater.v1.agent_service_pb2 import ResumeStreamRequest, StreamRequest
+
+    Call = grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | grpc.aio.UnaryStreamCall[ResumeStreamRequest, WireChunk]
+
+STREAM_ID_HEADER = "headwater-stream-id"
+RESUME_SECONDS = 20.0
+"""How long a server is looked for that continues a stream."""
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+_HEADERS_SECONDS = 1.0
+_LEAVE_SECONDS = 5.0
+_NO_ROUND = ("INVALID_REQUEST", "STREAM_NOT_FOUND", "STREAM_EXPIRED")
+_LOST = ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED")
+
+
+class Resumption:
+    """The state of one stream between its connections.
+
+    Args:
+        wanted: whether its caller wants it to be resumed.
+
+    Attributes:
+        is_possible: whether the server keeps the stream; known with its first chunk, and assumed before.
+        count: how often it was resumed.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        self.is_possible = wanted
+        self.count = 0
+        self._sequence = -1
+        self._since = 0.0
+        self._pause = 0.0
+
+    def lacks_round(self, error: grpc.aio.AioRpcError) -> bool:
+        """Whether a server that was asked to resume a round has not begun it, or has lost its log."""
+        return self.count > 0 and reason_and_metadata(error)[0] in _NO_ROUND
+
+    def pause_after(self, error: grpc.aio.AioRpcError, sequence: int, now: float) -> float | None:
+        """How long to wait before the stream is asked for again; None when that is of no use.
+
+        Args:
+            error: the end of its call.
+            sequence: of the last chunk that came.
+            now: the loop's time.
+        """
+        if not self.is_possible:
+            return None
+        reason, metadata = reason_and_metadata(error)
+        is_lost = error.code().name in _LOST if reason is None else reason == "SERVER_DRAINING"
+        if not is_lost and metadata.get("detached") != "true":
+            return None
+        if sequence != self._sequence:  # it has come on since the last time
+            self._sequence, self._since, self._pause = sequence, now, 0.0
+        elif now - self._since > RESUME_SECONDS:
+            return None
+        self.count += 1
+        pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311  callers that lost one server come back spread out
+
+
+async def resume(
+    server: Server, stream_id: str, after: int, timeout: float | None, headers: tuple[tuple[str, str], ...]
+) -> tuple[Call, OpenChannel]:
+    """A call for the rest of a stream, and its channel."""
+    from headwater.v1.agent_service_pb2 import ResumeStreamRequest
+
+    request = ResumeStreamRequest(stream_id=stream_id, after_sequence=after)
+    channel = await open_channel(server)
+    return channel.agents.ResumeStream(request, timeout=timeout, metadata=headers), channel
+
+
+def leave(server: Server, call: Call | None, stream_id: str | None, channel: OpenChannel | None) -> Leaving:
+    """The work that ends a stream for its server; to be begun on the stream's loop.
+
+    Args:
+        server: has the stream.
+        call: reads it; None between two connections.
+        stream_id: None before it is known.
+        channel: carries the call. When it is closed with the loop, it does the work first.
+    """
+
+    async def say() -> None:
+        found = stream_id
+        if call is not None:
+            if found is None:
+                found = await _id_of(call)
+            call.cancel()
+        if found:
+            await _cancel(server, found, channel)
+
+    return Leaving(say, channel)
+
+
+async def _id_of(call: Call) -> str | None:
+    with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
+        async with asyncio.timeout(_HEADERS_SECONDS):
+            for key, value in await call.initial_metadata():
+                if key == STREAM_ID_HEADER:
+                    return str(value)
+    return None
+
+
+async def _cancel(server: Server, stream_id: str, channel: OpenChannel | None) -> None:
+    from headwater.v1.agent_service_pb2 import CancelStreamRequest
+
+    request = CancelStreamRequest(stream_id=stream_id)
+    with contextlib.suppress(HeadwaterError):  # it may have ended, or its server
+        await answer(server, lambda channel: channel.agents.CancelStream, request, _LEAVE_SECONDS, channel=channel)
