@@ -32,6 +32,7 @@ from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
+from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
@@ -145,9 +146,19 @@ async def _assemble(
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, replays, VERSION)
     services = owned.services if owned else None
-    server = ProcessServer(identity, agents, services, settings.max_concurrent_streams)
+    server = ProcessServer(identity, agents, services, _limits(settings))
     stack.push_async_callback(server.stop)
     return _Parts(server, streams, replays, owned)
+
+
+def _limits(settings: ServerSettings) -> ServerLimits:
+    return ServerLimits(
+        max_concurrent_streams=settings.max_concurrent_streams,
+        max_connections=settings.max_connections,
+        max_pending_calls=settings.max_pending_calls,
+        max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        max_request_bytes=settings.max_requests_mib * 1024 * 1024,
+    )
 
 
 @dataclass(frozen=True, slots=True)

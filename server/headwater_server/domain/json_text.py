@@ -98,7 +98,7 @@ def _parse_carefully(text: str, depth: int) -> Any:
         raise _too_deep() from error
     except ValueError as error:
         raise ValueError(f"is not JSON: it has a number that JSON does not have: {error}") from error
-    if text.count("[") + text.count("{") > depth and _is_deep(value, depth):
+    if text.count("[") + text.count("{") > depth and is_deep(value, depth):
         raise _too_deep()
     return value
 
@@ -130,7 +130,8 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _is_deep(value: Any, depth: int) -> bool:
+def is_deep(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether a JSON value is nested more than so many levels."""
     level = [value]
     for _ in range(depth):
         level = [

@@ -210,12 +210,17 @@ class LiveStream:
         # collector can free them and all that they hold.
         self._waiting.clear()
         self._end = None
-        if self._closing is not None:
-            await self._closing
-        elif finished:
-            return asyncio.create_task(_finish_reading(self._source))
-        else:
-            await self._source.aclose()
+        source = self._source
+        try:
+            if self._closing is not None:
+                await self._closing
+            elif finished:
+                return asyncio.create_task(_finish_reading(source))
+            else:
+                await source.aclose()
+        finally:
+            # The log of a resumable stream keeps the stream. The request, which the source has, is not kept so long.
+            del self._source, self._message, self._tool_calls
         return None
 
     def _take(self, events: Sequence[ProviderEvent]) -> None:
@@ -250,12 +255,9 @@ class LiveStream:
 
     def _fail(self, error: Exception) -> None:
         """Ends the stream with the error, unless it was ended before."""
-        if not isinstance(error, HeadwaterError):
-            failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
-            failure.__cause__ = error
-            error = failure
+        failure = error if isinstance(error, HeadwaterError) else unexpected(error)
         if self._end is None:
-            self._end = self._interrupted(error)
+            self._end = self._interrupted(failure)
 
     def _woken(self) -> bool:
         """Whether the cancellation of the reading task was `interrupt`'s alone, and is taken back."""
@@ -306,6 +308,13 @@ class LiveStream:
             stream_id=self.id,
             provider_request_id=self._source.request_id,
         )
+
+
+def unexpected(error: Exception) -> HeadwaterError:
+    """The error for the callers of a stream that a fault of Headwater has ended."""
+    failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
+    failure.__cause__ = error
+    return failure
 
 
 async def _finish_reading(source: Source) -> None:

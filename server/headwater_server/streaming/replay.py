@@ -24,13 +24,19 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
-from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.merging import merge_ahead
 from headwater_server.streaming.watchdog import Watchdog
 from headwater_server.telemetry.background import in_background
+from headwater_server.telemetry.frames import forget_frames
+from headwater_server.telemetry.logging import fault_facts
+
+log = structlog.get_logger("headwater")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class Owner(Protocol):
         """A log has grown by so many bytes."""
         ...
 
-    def forget(self, stream_id: str) -> None:
+    def forget(self, replay: Replay) -> None:
         """A log need not be kept any longer."""
         ...
 
@@ -118,16 +124,15 @@ class Replay:
             opening: opens the round.
             after: the number after which its chunks are numbered.
         """
-        place = self._log.stop
         opened: asyncio.Future[LiveStream] = self._loop.create_future()
-        task = in_background(self._read(opening, opened, after), "headwater resumable stream", self._died)
-        try:
-            self.stream = await opened
-        except asyncio.CancelledError:
-            task.cancel()  # the caller left before there was anything to resume
-            await asyncio.wait([task])
-            raise
-        async with self._reader(place) as reader:
+        async with self._reader(self._log.stop) as reader:  # from now on the log is not forgotten
+            task = in_background(self._read(opening, opened, after), "headwater resumable stream")
+            try:
+                self.stream = await opened
+            except asyncio.CancelledError:
+                task.cancel()  # the caller left before there was anything to resume
+                await asyncio.wait([task])
+                raise
             yield reader
 
     @asynccontextmanager
@@ -185,30 +190,34 @@ class Replay:
             async with opening as stream:
                 if opened.done():
                     return  # the caller left meanwhile
-                stream.on_interrupted = self._moved.set
-                self._task = asyncio.current_task()
-                if self._log.stop:
-                    self._log.begin_round(after)
-                opened.set_result(stream)
-                chunk: Chunk | FinalChunk | None = None
-                while not isinstance(chunk, FinalChunk):
-                    chunk = await stream.next()
-                    await self._make_room(cost(chunk), stream)
-                    self._append(chunk)
-        except HeadwaterError as error:
+                await self._follow(stream, opened, after)
+        except asyncio.CancelledError:
+            if opened.done() and not opened.cancelled():  # no reader may wait for a round that does not come
+                self._append(expired(opened.result().id, "the caller of this round left before it began"))
+            raise
+        except Exception as error:  # noqa: BLE001  the callers raise it
+            failure = error if isinstance(error, HeadwaterError) else unexpected(error)
             if not opened.done():
-                opened.set_exception(error.again())
+                opened.set_exception(failure.again())
             elif not opened.cancelled():
-                self._append(error.again())
+                self._append(_lasting(failure))
         finally:
             if self._task is asyncio.current_task():
                 self._task = None
                 self._set_timer()
 
-    def _died(self, error: BaseException) -> None:
-        failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
-        failure.__cause__ = error
-        self._append(failure)
+    async def _follow(self, stream: LiveStream, opened: asyncio.Future[LiveStream], after: int) -> None:
+        """Reads a round to its end. Raises the HeadwaterError with which it ends."""
+        stream.on_interrupted = self._moved.set
+        self._task = asyncio.current_task()
+        if self._log.stop:
+            self._log.begin_round(after)
+        opened.set_result(stream)
+        chunk: Chunk | FinalChunk | None = None
+        while not isinstance(chunk, FinalChunk):
+            chunk = await stream.next()
+            await self._make_room(cost(chunk), stream)
+            self._append(chunk)
 
     def _append(self, entry: Chunk | FinalChunk | HeadwaterError) -> None:
         before = self._log.cost
@@ -219,6 +228,7 @@ class Replay:
 
     async def _make_room(self, size: int, stream: LiveStream) -> None:
         """Drops the oldest entries, or waits for the readers that lack them, until there is room or the stream ends."""
+        began = self._loop.time()
         while self._log.cost and not stream.is_interrupted:
             if self._log.cost + size <= self._limits.max_bytes and self._owner.has_room(size):
                 return
@@ -227,14 +237,14 @@ class Replay:
                 self._log.drop_first()
                 self._owner.resize(self._log.cost - before)
             else:
-                await self._wait_for_readers()
+                await self._wait_for_readers(began)
 
-    async def _wait_for_readers(self) -> None:
-        """Waits until a reader moves or leaves; lets those go that hold up others for too long."""
+    async def _wait_for_readers(self, began: float) -> None:
+        """Waits until a reader moves or leaves; lets those go that have held up others for too long, since `began`."""
         self._moved.clear()
-        limit = self._limits.lagging_seconds if len(self._readers) > 1 else None
+        limit = self._limits.lagging_seconds
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout_at(began + limit if len(self._readers) > 1 else None):
                 await self._moved.wait()
         except TimeoutError:
             text = f"this reader held up the others for {limit:g} seconds; resume after the last chunk that came"
@@ -250,7 +260,7 @@ class Replay:
         if self._task is not None:
             self._timer = self._loop.call_later(self._limits.detach_seconds, self._end_unread)
         elif self._log.stop:
-            self._timer = self._loop.call_later(self._limits.retention_seconds, self._owner.forget, self.stream.id)
+            self._timer = self._loop.call_later(self._limits.retention_seconds, self._owner.forget, self)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -260,6 +270,15 @@ class Replay:
     def _end_unread(self) -> None:
         text = f"the stream was ended, because it had no reader for {self._limits.detach_seconds:g} seconds"
         self.end(expired(self.stream.id, text, self._log.first_sequence))
+
+
+def _lasting(error: HeadwaterError) -> HeadwaterError:
+    """The error as an entry of a log, which is kept for long: without the frames, which hold the request."""
+    if error.reason is Reason.INTERNAL:
+        log.error("fault", **fault_facts(error.__cause__ or error))
+    entry = error.again()
+    forget_frames(entry)
+    return entry
 
 
 class Reader:

@@ -26,12 +26,15 @@ class Replays:
 
     Args:
         limits: the bounds.
+
+    Attributes:
+        size: the memory that all logs hold, in bytes.
     """
 
     def __init__(self, limits: ReplayLimits) -> None:
         self._limits = limits
         self._replays: dict[str, Replay] = {}
-        self._size = 0
+        self.size = 0
 
     @asynccontextmanager
     async def open_stream(
@@ -78,17 +81,19 @@ class Replays:
 
     def has_room(self, size: int) -> bool:
         """Whether all logs together can grow by so many bytes; forgets the oldest that have ended for it."""
-        if self._size + size > self._limits.max_bytes_in_all:
-            for stream_id in [each for each, replay in self._replays.items() if replay.is_idle]:
-                self.forget(stream_id)
-                if self._size + size <= self._limits.max_bytes_in_all:
+        if self.size + size > self._limits.max_bytes_in_all:
+            for replay in [replay for replay in self._replays.values() if replay.is_idle]:
+                self.forget(replay)
+                if self.size + size <= self._limits.max_bytes_in_all:
                     break
-        return self._size + size <= self._limits.max_bytes_in_all
+        return self.size + size <= self._limits.max_bytes_in_all
 
     def resize(self, change: int) -> None:
         """A log has grown by so many bytes."""
-        self._size += change
+        self.size += change
 
-    def forget(self, stream_id: str) -> None:
-        """Frees a log."""
-        self._replays.pop(stream_id).release()
+    def forget(self, replay: Replay) -> None:
+        """Frees a log. The next round of its stream may have another one by now, which stays."""
+        if self._replays.get(replay.stream.id) is replay:
+            del self._replays[replay.stream.id]
+        replay.release()

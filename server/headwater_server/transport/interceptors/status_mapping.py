@@ -25,9 +25,9 @@ import grpc
 import structlog
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
-from headwater_server.transport.interceptors.frames import forget_frames
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 from headwater_server.transport.status import end, end_alike
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError

@@ -1,10 +1,10 @@
-"""Runs on a journal that may fail, for tests of their owner."""
+"""Runs that are driven for tests, with a journal that fails on demand."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from headwater_server.domain.chunks import FinishReason, ReplyFacts
@@ -13,11 +13,13 @@ from headwater_server.domain.workflow import RunStatus, Step, Workflow
 from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.engine.steps import Act, OnChunk
+from headwater_server.workflows.engine.steps import OnChunk
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 from tests.support.runs.expressions import fake_runs
+
+Act = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
 
 
 def reply(text: str) -> Reply:
@@ -83,3 +85,9 @@ async def events(runs: Runs, run_id: str) -> list[str]:
 
 async def status(runs: Runs, run_id: str) -> RunStatus:
     return (await runs.get_run(run_id)).state.status
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
