@@ -13,10 +13,11 @@ from headwater_server.domain.workflow import RunStatus, Step, Workflow
 from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.engine.steps import OnChunk, StepRunner
+from headwater_server.workflows.engine.steps import OnChunk
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
+from tests.support.runs.expressions import fake_runs
 
 Act = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
 
@@ -67,9 +68,10 @@ def request(*steps: Step, request_id: str = "") -> StartRequest:
 async def opened(directory, act: Act = answer, clock: Callable[[], float] = time.time):
     journal = await FaultyJournal.open(directory)
     pool = WorkerPool(1.0)
-    runs = Runs(journal, StepRunner(pool, act), 3600, clock)
+    runs = fake_runs(journal, pool, act, 3600, clock)
     try:
         await runs.open()
+        await runs.all_resumed()
         yield runs, journal, pool
     finally:
         await runs.close()
