@@ -14,8 +14,8 @@ from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.steps import OnChunk
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
-from tests.support.runs.expressions import fake_runs
 from tests.support.runs.driven import FaultyJournal, answer, events, opened, request, status
+from tests.support.runs.expressions import fake_runs
 
 
 @pytest.fixture
