@@ -22,7 +22,7 @@ from headwater_server.providers.local.provider import LocalProvider
 from headwater_server.providers.local.share import Address
 from tests.support.local_model import local_provider, question
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAIN = {"type": "object", "properties": {"name": {"type": "string"}}}
 
 
