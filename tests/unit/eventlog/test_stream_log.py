@@ -95,3 +95,10 @@ def test_whoever_resumes_gets_all_that_follows_or_learns_that_it_is_gone(
         else:
             assert [each.sequence for each in log.chunks(log.place_after(after))] == follows
     assert (log.cost == 0) == (not left)
+
+
+def test_text_that_is_not_ascii_costs_what_python_needs_for_it() -> None:
+    plain, other = log_of(chunk(1, "a" * 1_000)), log_of(chunk(1, "\N{GRINNING FACE}" * 1_000))
+    assert other.cost - plain.cost == 3_000
+    other.drop_first()
+    assert other.cost == 0
