@@ -29,14 +29,18 @@ from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
+from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
+from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.expressions.evaluator import Evaluator
+from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import Journal, JournalFolderError
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
@@ -83,13 +87,14 @@ async def serve(
             return
         await server.start(server_settings.host, server_settings.port)
         if owned:
-            await stack.enter_async_context(_running(server.report_runs(owned.journal)))
+            await stack.enter_async_context(_running(server.report_runs(owned.journal), "headwater health"))
         names = [provider.name for provider in providers.configured()]
         log.info("listening", **_where(server_settings.host, server.port), version=VERSION, providers=names)
         if server_settings.host not in ("localhost", "127.0.0.1", "::1") and not socket_path(server_settings.host):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
+        await stack.enter_async_context(_running(watch_loop(), "headwater loop"))
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
         on_listening(target_of(server_settings.host, server.port))
@@ -141,9 +146,19 @@ async def _assemble(
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, replays, VERSION)
     services = owned.services if owned else None
-    server = ProcessServer(identity, agents, services, settings.max_concurrent_streams)
+    server = ProcessServer(identity, agents, services, _limits(settings))
     stack.push_async_callback(server.stop)
     return _Parts(server, streams, replays, owned)
+
+
+def _limits(settings: ServerSettings) -> ServerLimits:
+    return ServerLimits(
+        max_concurrent_streams=settings.max_concurrent_streams,
+        max_connections=settings.max_connections,
+        max_pending_calls=settings.max_pending_calls,
+        max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        max_request_bytes=settings.max_requests_mib * 1024 * 1024,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +180,7 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
         assert parts.owned is not None  # noqa: S101  the only process owns the runs
         await parts.owned.runs.open()
         await parts.server.start(settings.host, settings.port)
-        await stack.enter_async_context(_running(parts.server.report_runs(parts.owned.journal)))
+        await stack.enter_async_context(_running(parts.server.report_runs(parts.owned.journal), "headwater health"))
         try:
             yield Running(parts.server.port, parts.owned.workers)
         finally:
@@ -181,14 +196,18 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     stack.callback(pool.close)
     # A run is stored, so no caller's key travels with it.
     actions = Actions(opener(False))
+    evaluator = Evaluator()
+    stack.push_async_callback(evaluator.close)
+    expressions = Expressions(evaluator)
     runs = Runs(
         journal,
-        StepRunner(pool, actions.act),
+        StepRunner(pool, actions.act, expressions),
+        expressions,
         settings.retention_days * 86_400,
         max_bytes=settings.active_runs_mib * 2**20,
     )
     stack.push_async_callback(runs.close)
-    workers = WorkerService(pool, journal.remember_handlers, VERSION)
+    workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 
 
@@ -219,9 +238,9 @@ async def _drain(
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Does the work beside the block, and cancels it at its end."""
-    task = in_background(work, "headwater health")
+    task = in_background(work, name)
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ def _options(command: Any) -> Any:
             click.option("--host", help="Address to listen on, or unix:PATH [127.0.0.1]."),
             click.option("--port", type=int, help="Port to listen on, 0 for any free one [50051]."),
             click.option("--processes", type=int, help="Processes that share the port [1]."),
-            click.option("--max-concurrent-streams", type=int, help="Calls at once on a connection, 0: no limit [0]."),
+            click.option("--max-concurrent-streams", type=int, help="Calls at once on a connection, 0: any [2500]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),
             click.option("--default-model", help="Model that answers when a request names none."),
             *(click.option(f"--{name}", is_flag=True, help=flag.help) for name, flag in _FLAGS.items()),

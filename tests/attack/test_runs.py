@@ -164,7 +164,7 @@ def test_registrations_of_workers_fill_neither_disk_nor_memory(tmp_path: Path) -
     ):
         before = sum(file.stat().st_size for file in tmp_path.iterdir())
         codes = set()
-        for number in range(40):
+        for number in range(20):
             message = worker_service_pb2.AttachRequest()
             message.registration.worker_id, message.registration.queue = f"w{number}", f"{number}" + "q" * 200
             message.registration.handlers.extend(names)
@@ -188,7 +188,7 @@ def test_runs_that_wait_take_no_more_memory_than_is_configured(tmp_path: Path) -
         before = memory(process.process.pid)
         made = workflow_pb2.Workflow(name="w", steps=[workflow_pb2.Step(name="s", handler="h")])
         started, refused = 0, set()
-        for number in range(40):
+        for number in range(20):
             try:
                 start(stub, made, big=f"{number}" + "x" * 1_000_000)
                 started += 1

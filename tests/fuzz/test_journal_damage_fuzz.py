@@ -19,10 +19,11 @@ from headwater_server.domain.workflow import RunStatus, Step, Workflow
 from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.engine.steps import OnChunk, StepRunner
+from headwater_server.workflows.engine.steps import OnChunk
 from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.journal.sqlite import FILE_NAME, SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
+from tests.support.runs.expressions import fake_runs
 
 WORKFLOW = Workflow("w", (Step("a", action="{{ topic }}"), Step("b", handler="h", depends_on=("a",)), Step("c", "x")))
 RETENTION_SECONDS = 1e9
@@ -37,9 +38,10 @@ async def never(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
 async def opened(folder: Path) -> AsyncIterator[Runs]:
     journal = await SqliteJournal.open(folder)
     pool = WorkerPool(60)
-    runs = Runs(journal, StepRunner(pool, never), RETENTION_SECONDS)
+    runs = fake_runs(journal, pool, never, RETENTION_SECONDS)
     try:
         await runs.open()
+        await runs.all_resumed()
         yield runs
     finally:
         await runs.close()

@@ -27,6 +27,7 @@ from headwater_server.domain.workflow import (
     Workflow,
 )
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
+from tests.support.runs.expressions import decide
 from tests.support.runs.runs import CrashError, FakeRecorder
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -216,7 +217,7 @@ def drive(plan: Plan, journal: FakeRecorder, host: Host) -> RunState:
         state = journal.load()
         host.lost = {(s.name, s.attempt) for s in state.steps.values() if s.status is StepStatus.RUNNING}
         try:
-            await Scheduler(plan.workflow, state, host.execute, journal.record).run()
+            await Scheduler(plan.workflow, state, host.execute, journal.record, decide).run()
         finally:
             assert host.is_idle()
         return state
@@ -291,7 +292,7 @@ def test_a_run_that_was_ended_early_and_resumed_ends_the_same(plan: Plan, moment
             else:
                 task.cancel()
 
-        scheduler = Scheduler(plan.workflow, state, host.execute, record)
+        scheduler = Scheduler(plan.workflow, state, host.execute, record, decide)
         task = asyncio.create_task(scheduler.run())
         await asyncio.wait([task])
         assert host.is_idle()

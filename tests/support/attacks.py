@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +14,7 @@ import grpc
 
 from headwater.v1 import agent_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+from tests.support.servers.server import ServerProcess
 
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -56,6 +60,36 @@ class OtherCaller:
                     self.failures.append(error.code())
                 self.longest = max(self.longest, time.monotonic() - began)
                 self._ended.wait(PAUSE)
+
+
+@contextmanager
+def others_wait_at_most(seconds: float, attacked: ServerProcess, control: ServerProcess) -> Iterator[None]:
+    """Fails when another caller waits longer during the block, or is refused.
+
+    The time for which a busy machine has no processor for the server is not counted, nor the longest wait at a server
+    that is not attacked.
+
+    Args:
+        seconds: the longest wait.
+        attacked: the server that is attacked.
+        control: the other one.
+    """
+    before = _starved_seconds(attacked.process.pid)
+    with OtherCaller(attacked.target) as other, OtherCaller(control.target) as alone:
+        yield
+    starved = max(_starved_seconds(attacked.process.pid) - before, 0.0)
+    assert not other.failures, other.failures
+    facts = f"at a server without an attack {alone.longest:.3f} s; no processor for {starved:.3f} s"
+    assert other.longest - alone.longest - starved <= seconds, f"another caller waited {other.longest:.3f} s; {facts}"
+
+
+def _starved_seconds(pid: int) -> float:
+    """How long the threads of a process have waited for a processor, all together."""
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has ended
+            nanoseconds += int(task.read_text("ascii").split()[1])
+    return nanoseconds / 1e9
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:

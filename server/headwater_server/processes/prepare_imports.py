@@ -5,8 +5,7 @@ gRPC's own code would run in the new process before that program, and sometimes 
 
 It also makes the process 5 MB smaller, of about 80. httpx loads its own command line where that is installed, and
 structlog what draws coloured tracebacks; both bring rich. None in `sys.modules` means to Python, and so to them, that a
-module is not there. rich is hidden only while structlog looks for it: conditions of workflow steps are evaluated by a
-library that does not load without.
+module is not there. rich is hidden only while structlog looks for it: the command line of a client has it too.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.port import UNIX
-from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
+from headwater_server.transport.server import DEFAULT_LIMITS, AddService, GrpcServer, ServerLimits, SiblingServer
 from headwater_server.transport.services.agent import AgentService
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
@@ -62,7 +62,7 @@ class ProcessServer:
         identity: which process this is.
         streams: for the AgentService, which every process has.
         runs: the other services; None in a process that passes them on to their owner.
-        max_concurrent_streams: how many calls a connection may have at once; 0 for no limit.
+        limits: how much its callers may take.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ProcessServer:
         identity: ProcessIdentity,
         streams: StreamServices,
         runs: RunServices | None,
-        max_concurrent_streams: int = 0,
+        limits: ServerLimits = DEFAULT_LIMITS,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -79,13 +79,13 @@ class ProcessServer:
         made_of = (streams.opener, streams.providers, streams.streams, streams.replays, streams.version)
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
-            self._siblings = SiblingServer(local)
+            self._siblings = SiblingServer(local, limits.max_request_bytes)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, max_concurrent_streams, shares_port=True)
+            self._public = GrpcServer(public, limits, shares_port=True)
         else:
-            self._public = GrpcServer(local, max_concurrent_streams)
+            self._public = GrpcServer(local, limits)
 
     @property
     def port(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -11,7 +12,9 @@ from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.transport.health import SERVICE_NAME, Health
+from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
+from headwater_server.transport.incoming.turns import Turns
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of
 from headwater_server.transport.reflection import add_reflection
@@ -31,30 +34,36 @@ SERVICES = tuple(
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 
-# A burst of calls waits its turn. Of more than 1,000 that wait, gRPC would refuse some at random, by a bare CANCELLED.
-_PENDING = (
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 100_000),
-)
+# A call that has waited for its turn as long as its caller allows is still better than one that gRPC ends by a bare
+# CANCELLED after 30 seconds. In seconds.
+_WAITING = (("grpc.server_max_unrequested_time_in_server", 86_400),)
+_UNLIMITED = 2**31 - 1
+_FLOOD = 2_000
+"""From so many streams on, the limit of a connection is there to stop floods, and not to spread calls."""
 # Between gRPC's own two limits, 8 and 16 KiB, a call is refused by chance. Tokens with many claims are longer.
 _METADATA = (
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 OPTIONS = (
-    *_PENDING,
+    *_WAITING,
     *_METADATA,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     # Clients may ping every 10 s, with or without a call: no strikes.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A connection that says nothing.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.http2.settings_timeout", 20_000),
     # Notice callers whose machine or network has gone.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
 )
 SIBLING_OPTIONS = (
-    *_PENDING,
+    *_WAITING,
+    ("grpc.server.max_pending_requests", _UNLIMITED),
+    ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
     # The process that the call came to has checked its size.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
@@ -62,6 +71,43 @@ SIBLING_OPTIONS = (
     # A window that grows would take in megabytes from a worker before anything reads them.
     ("grpc.http2.bdp_probe", 0),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """How much of a process its callers may take together.
+
+    Attributes:
+        max_concurrent_streams: calls at once on a connection; the further ones wait at the caller. 0: no limit.
+        max_connections: connections; the further ones are closed. 0: no limit.
+        max_pending_calls: calls that have not begun; gRPC ends the further ones by CANCELLED. 0: no limit.
+        max_connection_idle_seconds: how long a connection may be without a call; 0: for ever.
+        max_request_bytes: of the requests of all running calls.
+    """
+
+    max_concurrent_streams: int = 2_500
+    max_connections: int = 10_000
+    max_pending_calls: int = 5_000
+    max_connection_idle_seconds: float = 1_800.0
+    max_request_bytes: int = DEFAULT_BYTES
+
+    def options(self) -> Iterator[tuple[str, int]]:
+        """The limits as gRPC's options."""
+        pending = self.max_pending_calls or _UNLIMITED
+        yield "grpc.server.max_pending_requests", pending
+        yield "grpc.server.max_pending_requests_hard_limit", pending
+        if self.max_concurrent_streams:
+            yield "grpc.max_concurrent_streams", self.max_concurrent_streams
+            # The protection counts streams that were reset and wait for their turn too. It also refuses some calls of
+            # an honest caller at its limit, which matters where the limit is low.
+            yield "grpc.http.overload_protection", int(self.max_concurrent_streams >= _FLOOD)
+        if self.max_connections:
+            yield "grpc.max_allowed_incoming_connections", self.max_connections
+        if self.max_connection_idle_seconds:
+            yield "grpc.max_connection_idle_ms", max(1, int(self.max_connection_idle_seconds * 1000))
+
+
+DEFAULT_LIMITS = ServerLimits()
 
 AddService = Callable[[grpc.aio.Server], None]
 """Adds one or several services to a server."""
@@ -72,7 +118,7 @@ class GrpcServer:
 
     Args:
         services: all of `SERVICES`.
-        max_concurrent_streams: how many calls a connection may have at once; 0 for no limit.
+        limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
 
     Attributes:
@@ -80,16 +126,15 @@ class GrpcServer:
     """
 
     def __init__(
-        self, services: Iterable[AddService], max_concurrent_streams: int = 0, *, shares_port: bool = False
+        self, services: Iterable[AddService], limits: ServerLimits = DEFAULT_LIMITS, *, shares_port: bool = False
     ) -> None:
         self.port = 0
         self._shares_port = shares_port
         self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
-        options = [*OPTIONS, ("grpc.so_reuseport", int(shares_port))]
-        if max_concurrent_streams:
-            options.append(("grpc.max_concurrent_streams", max_concurrent_streams))
-        self._server = strict_server(interceptors(), options=options)
+        options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
+        self._turns = Turns()
+        self._server = strict_server(interceptors(limits.max_request_bytes, self._turns), options=options)
         self._health = Health()
         for add in services:
             add(self._server)
@@ -108,6 +153,7 @@ class GrpcServer:
         except RuntimeError as error:
             raise PortTakenError(f"cannot listen on {address}: gRPC could not bind it") from error
         await self._server.start()
+        self._turns.start()
         for name in ("", *SERVICES):
             self._health.set(name, serving=True)
 
@@ -127,6 +173,7 @@ class GrpcServer:
 
     async def stop(self) -> None:
         """Closes the port and all connections; calls that still run get a moment to send their status."""
+        self._turns.stop()
         await self._server.stop(STOP_SECONDS)
         if self._leaving:
             await self._leaving
@@ -137,10 +184,11 @@ class SiblingServer:
 
     Args:
         services: the services of this process.
+        most_request_bytes: that the requests of all running calls may have together.
     """
 
-    def __init__(self, services: Iterable[AddService]) -> None:
-        self._server = grpc.aio.server(interceptors=interceptors(), options=SIBLING_OPTIONS)
+    def __init__(self, services: Iterable[AddService], most_request_bytes: int = DEFAULT_BYTES) -> None:
+        self._server = grpc.aio.server(interceptors=interceptors(most_request_bytes), options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)
 

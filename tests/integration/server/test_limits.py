@@ -72,8 +72,10 @@ def test_the_calls_at_once_on_a_connection_can_be_limited(processes):
         assert settings_of(server.target)[MAX_CONCURRENT_STREAMS] == 7
 
 
-def test_the_calls_at_once_on_a_connection_are_not_limited_unless_asked_for(server):
-    assert settings_of(server.target).get(MAX_CONCURRENT_STREAMS, 2**31 - 1) >= 2**31 - 1
+def test_a_connection_has_2500_calls_at_once_unless_asked_for_otherwise(server):
+    assert settings_of(server.target)[MAX_CONCURRENT_STREAMS] == 2500
+    with ServerProcess("--scripted", "--max-concurrent-streams", "0") as server:
+        assert settings_of(server.target).get(MAX_CONCURRENT_STREAMS, 2**31 - 1) >= 2**31 - 1
 
 
 @pytest.mark.parametrize("value", ["-1", "many", str(2**31)])

@@ -90,11 +90,13 @@ class Site(ServiceThread):
 
         return int(await asyncio.wrap_future(self.submit(count())))
 
+    async def _nothing_to_resume(self) -> None: ...
+
     async def _remember(self, queue: str, names: Collection[str]) -> None: ...
 
     def _begin(self, server: grpc.aio.Server) -> None:
         self.pool = WorkerPool(self.heartbeat_timeout_seconds)
-        self.service = WorkerService(self.pool, self._remember, "test")
+        self.service = WorkerService(self.pool, self._remember, "test", self._nothing_to_resume)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self.service, server)
 
     def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:

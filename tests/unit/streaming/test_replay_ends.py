@@ -1,4 +1,4 @@
-"""A resumable stream at its edges: nothing outlives it that need not, and whoever waits for it gets an end."""
+"""A resumable stream at its edges: nothing outlives it without need, and each waiting caller gets an end."""
 
 from __future__ import annotations
 

@@ -385,9 +385,10 @@ type Step struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` (or
 	// `{{ steps["read aloud"].result }}`) are filled in: each is a CEL expression with the limits of `condition`, except
-	// that a path to one value may read any size. Strings go in as they are, other values as JSON. A value that is missing
-	// fails the step. Single braces are text. The results of `depends_on` that the prompt does not name follow as JSON. The
-	// reply is the result. Beside a `handler` it is only a label.
+	// that a path to one value may read any size. There may be 1,000 of them, which stand for 3 MiB at most. Strings go in
+	// as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results of
+	// `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only a
+	// label.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// Name under which a worker has registered the code of this step.
 	Handler string `protobuf:"bytes,3,opt,name=handler,proto3" json:"handler,omitempty"`
@@ -398,7 +399,8 @@ type Step struct {
 	// when the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default:
 	// true. To bound its cost: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the
 	// context or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144
-	// characters of the context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
+	// characters of the context, 65,536 with a macro or `matches`, and 1,000 values with a macro. One that takes more than
+	// 1 s of computing time fails the step, as do those of a run that take 20 s in all.
 	Condition string `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
 	// How long one attempt may take, from the moment it runs; above 0, at most 365 days. Absent: no limit.
 	Timeout *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`

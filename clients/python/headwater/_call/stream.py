@@ -284,7 +284,7 @@ class AgentStream:
     async def _read_to_end(self) -> None:
         """Wait for the status of a round: by then the server has closed it, and its id is free for the next.
 
-        The reply is whole, so neither a status nor anything else that follows matters. A server that goes on or sends
+        The reply is whole, so neither a status nor anything else that follows matters. A server that continues or sends
         no status is left.
         """
         call = self._call

@@ -39,18 +39,18 @@ def object_of(what: str, written: str) -> dict[str, Any]:
     return value
 
 
-def name_of(numbers: Any, number: int, prefix: str, what: str) -> str:
+def name_of(numbers: Any, number: int, prefix: str, label: str) -> str:
     """The name of an enum's value that must be set and known, without its prefix. Raises HeadwaterError.
 
     Args:
         numbers: the enum of the contract.
         number: the value.
-        prefix: what all names begin with.
-        what: the value in the error.
+        prefix: the beginning of all names.
+        label: the value in the error.
     """
     known = numbers.DESCRIPTOR.values_by_number.get(number)
     if known is None or not number:
-        raise wrong(f"{what} {number}, which this client does not know")
+        raise wrong(f"{label} {number}, which this client does not know")
     return str(known.name.removeprefix(prefix))
 
 

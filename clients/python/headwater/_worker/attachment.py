@@ -25,7 +25,7 @@ from headwater.exceptions import ServerUnavailableError
 from headwater.v1 import worker_service_pb2
 
 _LEAVE_SECONDS = 2.0
-_SHORTEST_INTERVAL = 0.01  # whatever the server asks for
+_SHORTEST_INTERVAL = 0.01  # also where the server asks for less
 _EARLY = 0.8  # of the heartbeat interval: when a heartbeat is sent
 
 Take: TypeAlias = Callable[[worker_service_pb2.AttachResponse], None]

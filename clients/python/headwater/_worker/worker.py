@@ -46,10 +46,8 @@ TaskHandler: TypeAlias = Callable[[worker_service_pb2.WorkerTask, Output], Await
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
-_STEADY_SECONDS = 1.0
-"""A connection that lived so long is replaced at once; after a shorter one the worker pauses."""
-_MOST_TASKS = 20_000
-"""More than the server ever gives to a worker."""
+_STEADY_SECONDS = 1.0  # a connection that lived so long is replaced at once; after a shorter one the worker pauses
+_MOST_TASKS = 20_000  # more than the server ever gives to a worker
 _CLOSE_SECONDS = 6.0
 _REFUSED_SECONDS = 60.0
 """How long a worker that was registered before tries again although it is refused: a roll-out or a token may end it."""
@@ -291,8 +289,7 @@ class Worker:
             self._registered.clear()
         return was_registered and asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
 
-    def _lost(self, error: HeadwaterError, *, is_wrong: bool = False) -> None:
-        """A connection has ended. `is_wrong`: no right server sends such messages."""
+    def _lost(self, error: HeadwaterError, *, is_wrong: bool = False) -> None:  # is_wrong: no right server's messages
         if is_wrong or isinstance(error, AuthenticationError) or (error.code is not None and error.code.name in _FINAL):
             now = asyncio.get_running_loop().time()
             self._refused_since = self._refused_since or now

@@ -163,6 +163,10 @@ export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
  * message over 32 MiB, and metadata over 64 KiB (both RESOURCE_EXHAUSTED). A message that cannot be read, also one that
  * is nested more than 100 levels, is INVALID_ARGUMENT, reason INVALID_REQUEST.
  *
+ * So is a request over the limit of its method: 32 MiB for Stream and Run; 8 MiB for ValidateWorkflow, StartWorkflowRun,
+ * ExecuteWorkflow and a message of Attach; 64 KiB for any other. A request also has at most 100,000 fields and items in
+ * all, at every level. SERVER_OVERLOADED stands for the limits that all callers share.
+ *
  * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
  * waiting helps.
  *

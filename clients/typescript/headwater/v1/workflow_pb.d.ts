@@ -86,9 +86,10 @@ export declare type Step = Message<"headwater.v1.Step"> & {
   /**
    * A prompt for the agent. `{{ context.topic }}`, `{{ topic }}` for short, and `{{ steps.draft.result }}` (or
    * `{{ steps["read aloud"].result }}`) are filled in: each is a CEL expression with the limits of `condition`, except
-   * that a path to one value may read any size. Strings go in as they are, other values as JSON. A value that is missing
-   * fails the step. Single braces are text. The results of `depends_on` that the prompt does not name follow as JSON. The
-   * reply is the result. Beside a `handler` it is only a label.
+   * that a path to one value may read any size. There may be 1,000 of them, which stand for 3 MiB at most. Strings go in
+   * as they are, other values as JSON. A value that is missing fails the step. Single braces are text. The results of
+   * `depends_on` that the prompt does not name follow as JSON. The reply is the result. Beside a `handler` it is only a
+   * label.
    *
    * @generated from field: string action = 2;
    */
@@ -114,7 +115,8 @@ export declare type Step = Message<"headwater.v1.Step"> & {
    * when the step could start. A key that the context lacks fails the step; `has(context.key)` asks for it. Default:
    * true. To bound its cost: at most 4 macros (`all`, `exists`, ...), none inside another, each on a path of the
    * context or a list of constants; at most 4 `matches`, none inside a macro, and 10 `+`. It may read 262,144
-   * characters of the context, 65,536 with a macro or `matches`, and 1,000 values with a macro.
+   * characters of the context, 65,536 with a macro or `matches`, and 1,000 values with a macro. One that takes more than
+   * 1 s of computing time fails the step, as do those of a run that take 20 s in all.
    *
    * @generated from field: string condition = 5;
    */

@@ -26,8 +26,8 @@ MOST_READ = 16 * 1024
 MAX_GROWTH = 200
 """A body may inflate to so many times its length. Events that repeat themselves grow 20 to 50 times."""
 
-FREE_GROWTH = 8 * 1024 * 1024
-"""Bytes that a body may inflate to whatever its length is."""
+FREE_GROWTH = 16 * 1024 * 1024
+"""Bytes that a body of any length may inflate to."""
 
 _READ = {"gzip": zlib.MAX_WBITS + 16, "x-gzip": zlib.MAX_WBITS + 16, "deflate": zlib.MAX_WBITS}
 _REFUSED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzip2", "lz4", "xz"})
@@ -62,7 +62,7 @@ def left_over(response: httpx.Response) -> bytes:
 
 
 class _Inflated:
-    """Inflates what a reader gives; what stands behind the end of the compressed data is left unread."""
+    """Inflates the data of a reader; bytes behind the end of the compressed data are left unread."""
 
     def __init__(self, read: BodyReader, encoding: str) -> None:
         self._read = read

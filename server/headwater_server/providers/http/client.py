@@ -10,6 +10,7 @@ from typing import Self
 
 import aiohttp
 import httpx
+from aiohttp import EofStream
 from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
@@ -20,7 +21,7 @@ from headwater_server.providers.http.sessions import reused, session
 
 CONNECT_SECONDS = 10.0
 
-TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, HttpProcessingError, OSError)
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, HttpProcessingError, EofStream, OSError)
 """The errors of a failed connection: httpx's own, and those of aiohttp that its transport lets through."""
 
 _DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)

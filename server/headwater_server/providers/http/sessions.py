@@ -1,4 +1,4 @@
-"""The connections to providers: aiohttp's sessions, with bounds on what a server may send that nobody has asked for."""
+"""The connections to providers: aiohttp's sessions, with bounds on answers that no request waits for."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class _Protocol(ResponseHandler):
             return
         self._interim = self._interim + 1 if 100 <= data[0].code < 200 else 0
         if self._interim > MAX_INTERIM or len(self) > MAX_INTERIM:
-            self.set_exception(aiohttp.ServerDisconnectedError("interim answers without end"))
             self._buffer.clear()
             self.abort()
+            self.set_exception(aiohttp.ServerDisconnectedError("answers without end"))
             return
         super().feed_data(data, size)
 

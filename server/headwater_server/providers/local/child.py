@@ -24,6 +24,8 @@ from headwater_server.providers.local.share import Address
 START_SECONDS = 120.0
 """How long the model may take to load, from a cold disk too."""
 
+PROGRAM = "headwater_server.providers.local.process"
+
 LOG_LINES = 3
 
 Pipe = TypeVar("Pipe", asyncio.StreamReader, asyncio.StreamWriter)
@@ -46,7 +48,7 @@ class ModelProcess:
                 sys.executable,
                 "-P",  # nothing is imported from the directory in which the server happens to run
                 "-m",
-                "headwater_server.providers.local.process",
+                PROGRAM,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -83,6 +85,25 @@ class ModelProcess:
         except ChildProcessError:
             return False
         return ended is None
+
+    async def watch(self, seconds: float) -> bool:
+        """Waits until it has ended, or has given no sign of life for so long; returns whether it is that.
+
+        One half of the time without a sign is not enough: the server itself may have stood still meanwhile.
+        """
+        beats, silent = _pipe(self._process.stdout), 0
+        while silent < 2:
+            try:
+                async with asyncio.timeout(seconds / 2):
+                    beat = await beats.read(4096)
+            except TimeoutError:
+                silent += 1
+                continue
+            if not beat:
+                await self._process.wait()
+                return False
+            silent = 0
+        return True
 
     async def wait(self) -> None:
         """Waits until it has ended."""

@@ -18,8 +18,7 @@ OPTIONS = frozenset(
         *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"),
         *("max_tokens", "max_completion_tokens", "n_predict", "n_keep", "n_discard", "n_indent", "t_max_predict_ms"),
         *("stop", "ignore_eos", "logit_bias", "logprobs", "top_logprobs", "n_probs", "post_sampling_probs"),
-        *("grammar", "grammar_lazy", "grammar_triggers", "preserved_tokens", "json_schema", "response_format"),
-        *("tools", "tool_choice", "parallel_tool_calls", "parse_tool_calls", "chat_format", "chat_template_kwargs"),
+        *("tool_choice", "parallel_tool_calls", "parse_tool_calls", "chat_template_kwargs"),
         *("add_generation_prompt", "continue_final_message", "reasoning_format", "enable_thinking"),
         *("reasoning_budget_tokens", "thinking_budget_tokens", "reasoning_control", "lora", "id_slot"),
         *("cache_prompt", "n_cache_reuse", "return_tokens", "return_progress", "timings_per_token", "verbose"),
@@ -27,11 +26,18 @@ OPTIONS = frozenset(
     }
 )
 
+_NOT_A_CALLERS = {
+    **dict.fromkeys(("grammar", "grammar_lazy", "grammar_triggers"), "send a JSON Schema as response_format instead"),
+    **dict.fromkeys(("json_schema", "response_format"), "send response_format of the request instead"),
+    "tools": "send tools of the request instead",
+}
+"""Options of llama.cpp that make a grammar, past the bounds on schemas, and what to send instead."""
+
 
 def check_options(provider: str, options: Mapping[str, Any]) -> None:
     """Raises HeadwaterError (INVALID_REQUEST) that names each unknown option and the nearest known one."""
     unknown = [
-        FieldViolation(f"provider_options.{provider}.{name[:100]}", f"is no option of llama.cpp{_advice(name)}")
+        FieldViolation(f"provider_options.{provider}.{name[:100]}", _fault(name))
         for name in options
         if name not in OPTIONS
     ]
@@ -39,6 +45,9 @@ def check_options(provider: str, options: Mapping[str, Any]) -> None:
         raise invalid_request(unknown)
 
 
-def _advice(name: str) -> str:
+def _fault(name: str) -> str:
+    if name in _NOT_A_CALLERS:
+        return f"is not taken from callers; {_NOT_A_CALLERS[name]}"
     close = difflib.get_close_matches(name[:100].lower(), OPTIONS, n=1)
-    return f"; did you mean {close[0]}?" if close else "; docs/configuration.md says which there are"
+    advice = f"did you mean {close[0]}?" if close else "docs/configuration.md says which there are"
+    return f"is no option of llama.cpp; {advice}"

@@ -7,8 +7,10 @@ a minute; therefore the kernel is asked to send SIGIO when the pipe changes, whi
 it. SIGIO does not end a process that is stopped, so the kernel is asked for SIGKILL at the end of the parent too. The
 API key comes through the pipe, since arguments can be read by every user of the machine.
 
-When the model is loaded, one line of JSON with the address goes to standard output. Until then llama.cpp's log goes to
-standard error, for the parent's error message; from then on it goes nowhere, because it may hold prompts.
+When the model is loaded, one line of JSON with the address goes to standard output, and then an empty line each second.
+These wait for llama.cpp's counts, which it gives between two steps of its work. Lines that stop say that it computes
+without end, or that the process was stopped, and the parent ends it. Until the address llama.cpp's log goes to standard
+error, for the parent's error message; from then on it goes nowhere, because it may hold prompts.
 """
 
 from __future__ import annotations
@@ -17,13 +19,25 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 HTTP_THREADS = 64
 """A connection holds one of the server's threads while it waits for the model, or idles before the next request."""
+
+BEAT_SECONDS = 1.0
+"""The time between two signs of life."""
+
+BATCH = 128
+"""Tokens of a prompt that are read in one step. Other requests, and the sign of life, wait for its end."""
+
+GROWTH = 1024 * 1024 * 1024
+"""Bytes that the process may take beyond those of the loaded model."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,11 +50,16 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = _serve(settings)
+    _limit_memory()
     _silence()
     with answer:
         json.dump({"url": server.listening_address}, answer)
         answer.write("\n")
-    signal.pause()
+        while True:
+            answer.write("\n")
+            answer.flush()
+            time.sleep(BEAT_SECONDS)
+            server.handle_metrics()
 
 
 def _die_with_parent() -> None:
@@ -52,6 +71,13 @@ def _die_with_parent() -> None:
     pipe.register(0, select.POLLIN)
     if pipe.poll(0):  # it ended before the signal was asked for
         sys.exit()
+
+
+def _limit_memory() -> None:
+    """Lets the process grow by GROWTH only: the model has what it needs, and a grammar must not take the rest."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + GROWTH, used + GROWTH))
 
 
 def _silence() -> None:
@@ -79,7 +105,9 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.api_keys = [settings["api_key"]]
     params.n_threads_http = HTTP_THREADS
     params.cache_ram_mib = 0  # no copies of earlier conversations beside those in the slots
+    params.n_batch = params.n_ubatch = BATCH
     params.endpoint_slots = False  # shows prompts
+    params.endpoint_metrics = True
     params.ui = False
     return xllamacpp.Server(params)
 

@@ -7,12 +7,16 @@ meanwhile does not end it. Opening takes the lock of this host and starts the pr
 lock, it uses the process that this server has published (`share`). When a process dies, its server releases the lock;
 the next server with a call takes it and starts a new process. A call in a server without a running process tries the
 lock again, so a server takes over when the one that it relied on is gone.
+
+A process that gives no sign of life, as one that computes without end, is ended by its server and started again by the
+next call. A process that ends again and again is started after growing pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +30,7 @@ from headwater_server.providers.base import ModelInfo, Provider, ProviderInfo
 from headwater_server.providers.local.child import START_SECONDS, ModelProcess
 from headwater_server.providers.local.machine import availability, chat_template, default_threads, packaged_model
 from headwater_server.providers.local.options import check_options
+from headwater_server.providers.local.schemas import check_schemas
 from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share, runtime_directory
 from headwater_server.providers.local.stream import LocalStream
@@ -35,6 +40,9 @@ from headwater_server.telemetry.background import in_background
 MODEL = "smollm2"
 CLOSED = "the server is shutting down; ask again when it is back"
 ENDED = "the process of the embedded model has ended; the next call starts it again"
+STALLED = "the embedded model gave no sign of life for {:g} seconds and is ended; the next call starts it again"
+ENDS_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 30.0
 POLL_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.25
@@ -70,6 +78,8 @@ class LocalProvider:
         self.default_model = Path(model_path).stem if model_path else MODEL
         self._context = settings.context
         self._eager = settings.eager
+        self._stall_seconds = settings.stall_seconds
+        self._reply_seconds = settings.reply_seconds
         self._problem = availability(model_path)
         self._settings: dict[str, object] = {
             "model_path": os.path.realpath(model_path or packaged_model() or ""),
@@ -88,6 +98,7 @@ class LocalProvider:
         self._process: ModelProcess | None = None
         self._connected: tuple[Address, Provider] | None = None
         self._closed = False
+        self._ends: deque[float] = deque(maxlen=8)
 
     async def open(self) -> None:
         """Starts the model if it is to run with the server. Raises HeadwaterError (PROVIDER_UNAVAILABLE)."""
@@ -119,7 +130,8 @@ class LocalProvider:
         check_options(self.name, request.provider_options)
         for field, _ in bodies.images(request):
             raise invalid(field, f"the provider {self.name} reads text only; leave the image out")
-        return LocalStream(self, request, self._share)
+        check_schemas(request)
+        return LocalStream(self, request, self._share, self._reply_seconds)
 
     async def info(self, model: str) -> ProviderInfo:
         """The abilities of the model, without starting it."""
@@ -201,8 +213,9 @@ class LocalProvider:
             if self._watching is not None:
                 self._watching.cancel()
             if self._process is not None:  # it has died, and the watching task has not come to it yet
-                _log.warning(ENDED)
+                self._note_end()
                 await self._process.stop()
+            await asyncio.sleep(self._pause())
             self._process = process = await ModelProcess.start(self._settings)
             self._share.publish(process.address)
             self._watching = in_background(self._watch(process), "headwater local model's end")
@@ -221,11 +234,25 @@ class LocalProvider:
         return provider
 
     async def _watch(self, process: ModelProcess) -> None:
-        await process.wait()
+        """Waits for the end of the process, and ends it when it gives no sign of life."""
+        stalled = await process.watch(self._stall_seconds)
+        if stalled:
+            with suppress(HeadwaterError):  # then a request with a schema is asked once more
+                self._share.note_stall()
         async with self._change:
             if self._process is process:
-                _log.warning(ENDED)
+                self._note_end(stalled=stalled)
                 await self._drop()
+
+    def _note_end(self, *, stalled: bool = False) -> None:
+        _log.warning(STALLED.format(self._stall_seconds) if stalled else ENDED)
+        self._ends.append(asyncio.get_running_loop().time())
+
+    def _pause(self) -> float:
+        """Seconds to wait before a process is started: none for the first two that ended lately, then longer ones."""
+        now = asyncio.get_running_loop().time()
+        lately = sum(now - end < ENDS_SECONDS for end in self._ends)
+        return min(2.0 ** (lately - 2), MAX_PAUSE_SECONDS) if lately > 2 else 0.0
 
     async def _disconnect(self) -> None:
         connected, self._connected = self._connected, None

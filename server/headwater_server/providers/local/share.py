@@ -16,6 +16,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,6 +55,7 @@ class Share:
         self._lock_path = directory / f"local-{digest}.lock"
         self._address_path = directory / f"local-{digest}.json"
         self._use_path = directory / f"local-{digest}.use"
+        self._stall_path = directory / f"local-{digest}.stalled"
         self._lock: int | None = None
         self._use_lock: int | None = None
         self._uses = 0
@@ -111,6 +113,22 @@ class Share:
             return msgspec.json.decode(self._address_path.read_bytes(), type=Address)
         except (OSError, msgspec.MsgspecError):
             return None  # not there yet, or not an address: the holder of the lock publishes a new one
+
+    def note_stall(self) -> None:
+        """Tells all servers that the process computes without end and is being ended. Raises HeadwaterError."""
+        file = self._open(self._stall_path)
+        try:
+            os.ftruncate(file, 0)
+            os.write(file, str(time.time_ns()).encode())
+        finally:
+            os.close(file)
+
+    def last_stall(self) -> str:
+        """A text that is another one after each stall; empty before the first."""
+        try:
+            return self._stall_path.read_text(encoding="ascii")
+        except OSError:
+            return ""
 
     def release(self) -> None:
         """Withdraws the address and gives the lock up, where this server holds it."""

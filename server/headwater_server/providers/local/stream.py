@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider, ProviderStream
+from headwater_server.providers.local.schemas import has_schema
 from headwater_server.providers.local.share import Share
+
+REPLY_SECONDS = 600.0
+
+STALLED = "the embedded model gave no sign of life and was ended; it is started again by the next call"
+TOO_MUCH = (
+    "; the JSON Schema of this request, or of its tools, may be too much for it: use fewer alternatives, and no "
+    "references from a schema to itself"
+)
 
 
 class Connector(Protocol):
@@ -28,15 +38,25 @@ class LocalStream:
 
     A connection that fails before the first event is tried once more: a process that was just killed still looks alive
     for some milliseconds, and llama.cpp closes a kept connection after two streams without saying so. Asking twice
-    costs nothing.
+    costs nothing. Only a request with a schema is not asked again once the model has stalled: it may be the one that
+    made the model compute without end, and would do so again.
+
+    Args:
+        provider: reaches the model.
+        request: the request.
+        share: the meeting place of the servers that use the model.
+        seconds: how long the whole reply may take.
     """
 
-    def __init__(self, provider: Connector, request: ChatRequest, share: Share) -> None:
+    def __init__(self, provider: Connector, request: ChatRequest, share: Share, seconds: float = REPLY_SECONDS) -> None:
         self._provider = provider
         self._request = request
         self._share = share
         self._reply: ProviderStream | None = None
         self._using = False
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self._stall = ""
 
     @property
     def request_id(self) -> str:
@@ -54,10 +74,19 @@ class LocalStream:
 
     async def read(self) -> list[ProviderEvent]:
         """The next events."""
-        if self._reply is not None:
-            return await self._reply.read()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await (self._first() if self._reply is None else self._next(self._reply))
+        except TimeoutError as error:
+            message = f"the embedded model's reply took longer than {self._seconds:g} seconds, its reply_seconds"
+            raise HeadwaterError(Reason.STREAM_TIMEOUT, message) from error
+
+    async def _first(self) -> list[ProviderEvent]:
         self._share.begin_use()
         self._using = True
+        self._stall = self._share.last_stall()
         try:
             return await self._begin()
         except HeadwaterError as error:
@@ -65,7 +94,20 @@ class LocalStream:
                 raise
         await self._hang_up()
         await self._provider.settle()
+        if has_schema(self._request) and self._has_stalled():
+            raise _stalled(self._request)
         return await self._begin()
+
+    async def _next(self, reply: ProviderStream) -> list[ProviderEvent]:
+        try:
+            return await reply.read()
+        except HeadwaterError as error:
+            if _connection_failed(error) and self._has_stalled():
+                raise _stalled(self._request) from error
+            raise
+
+    def _has_stalled(self) -> bool:
+        return self._share.last_stall() != self._stall
 
     async def _hang_up(self) -> None:
         if self._reply is not None:
@@ -80,3 +122,7 @@ class LocalStream:
 def _connection_failed(error: HeadwaterError) -> bool:
     """Whether nothing was answered: with an HTTP status, the model's server itself has said no."""
     return error.reason is Reason.PROVIDER_UNAVAILABLE and "http_status" not in error.metadata
+
+
+def _stalled(request: ChatRequest) -> HeadwaterError:
+    return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, STALLED + (TOO_MUCH if has_schema(request) else ""))

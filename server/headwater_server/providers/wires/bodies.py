@@ -130,6 +130,7 @@ def arguments_object(call: ToolCall, field: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        raise invalid(f"{field}.tool_call.arguments_json", "must be the text of a JSON object for this provider")
+        what = "must be the text of a JSON object for this provider, nested at most 100 levels"
+        raise invalid(f"{field}.tool_call.arguments_json", what)
     cleaned: dict[str, Any] = without_surrogates(arguments)
     return cleaned

@@ -29,7 +29,7 @@ from headwater_server.providers.wires.beside_text.images import Images
 from headwater_server.providers.wires.errors import stream_error
 from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
 from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
-from headwater_server.providers.wires.json import JSONShape, read_json
+from headwater_server.providers.wires.json import TOO_MANY, JSONShape, has_too_many_values, read_json
 from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import SurrogateJoiner, has_halves, without_surrogates
 from headwater_server.providers.wires.tool_calls import ToolCalls
@@ -82,14 +82,20 @@ class StreamDecoder(ABC, Generic[Message]):
     def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
         """Adds the events that these bytes complete."""
         if not self._ended:
-            self._add(self._framing.feed(data), events)
+            try:
+                self._add(self._framing.feed(data), events)
+            except RecursionError as error:
+                raise _too_deep() from error
 
     def close(self, events: list[ProviderEvent]) -> None:
         """Adds the events that the proper end of the body completes."""
-        if not self._ended:
-            self._add(self._framing.close(), events)
-        if not self._ended:
-            self._end(events)
+        try:
+            if not self._ended:
+                self._add(self._framing.close(), events)
+            if not self._ended:
+                self._end(events)
+        except RecursionError as error:
+            raise _too_deep() from error
 
     @abstractmethod
     def _read(self, message: Message) -> Delta | None:
@@ -146,7 +152,7 @@ class StreamDecoder(ABC, Generic[Message]):
         for message in messages:
             try:
                 delta = self._read(message)
-            except HeadwaterError:
+            except (HeadwaterError, RecursionError):
                 if not self.is_whole:
                     raise
                 self._end(events)
@@ -278,6 +284,10 @@ def _says(delta: Delta) -> bool:
     return delta.beside is None or bool(delta.beside.images) or delta.is_part()
 
 
+def _too_deep() -> HeadwaterError:
+    return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "The provider sent JSON that is nested too deeply")
+
+
 _PADDING = b" \t\r\n\0\xef\xbb\xbf"
 _GAP = re.compile(r"[\s,]*")
 _END_MARK = b"[DONE]"
@@ -287,6 +297,8 @@ _HEARTBEAT_EVENTS = ("ping", "keepalive", "keep-alive", "heartbeat")
 
 def _texts_in(data: bytes) -> list[bytes]:
     """The objects of data in which several stand one after the other, with or without line ends between them."""
+    if has_too_many_values(data):
+        return []
     text = data.decode("utf-8", "replace")
     decoder = json.JSONDecoder(strict=False)
     found: list[bytes] = []
@@ -306,6 +318,8 @@ def _items(text: bytes) -> list[bytes]:
     """The text itself, or the objects of a list."""
     if not text.startswith(b"["):
         return [text]
+    if has_too_many_values(text):
+        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"The provider sent a list that is too long: {TOO_MANY}")
     try:
         items = [bytes(item) for item in msgspec.json.decode(text, type=list[msgspec.Raw])]
         return [item for item in items if item.startswith(b"{")]

@@ -19,6 +19,9 @@ from headwater_server.providers.wires.sse import MAX_EVENT_BYTES, ServerSentEven
 MAX_PAGE_BYTES = 64 * 1024
 """Most bytes of an answer that is no stream, for the words of its error."""
 
+_LINE_BYTES = 40
+"""The memory that a short line takes, beside its bytes."""
+
 ERROR_EVENT = "error"
 
 _FIELD = re.compile(rb"(data|event|id|retry|error)[:\r\n]|:")
@@ -106,7 +109,7 @@ class _LiberalEvents(SSEDecoder):
 
     def _bare_line(self, line: bytes) -> ServerSentEvent | None:
         self._bare.append(line)
-        self._bare_size += len(line)
+        self._bare_size += len(line) + _LINE_BYTES
         if self._bare_size > MAX_EVENT_BYTES:
             self._too_large = True
             return None
@@ -156,7 +159,7 @@ class _JSONTexts(NDJSONDecoder):
             if not line.startswith((b"{", b"[")) or line.upper().startswith(b"[DONE]"):
                 return [ServerSentEvent("", line)] if line else []
         self._lines.append(line)
-        self._lines_size += len(line)
+        self._lines_size += len(line) + _LINE_BYTES
         if self._lines_size > MAX_EVENT_BYTES:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "The provider sent a reply of more than 32 MiB")
         self._scanner.feed(line.decode("latin-1"))

@@ -16,12 +16,27 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.json_text import is_deep
 from headwater_server.providers.wires.lenient import Plan
 from headwater_server.providers.wires.surrogates import without_surrogates
 
 T = TypeVar("T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+LARGE = 256 * 1024
+"""Bytes of a text whose values are counted before it is parsed."""
+
+MAX_VALUES = 1_000_000
+"""Most values of a large text, about: a parser makes an object of each, which takes 60 bytes and more."""
+
+MAX_LIBERAL_VALUES = 200_000
+"""Most values of a large text that is read liberally, which takes several times as long."""
+
+TOO_MANY = "it holds too many values"
+
+_PIECE = 1024 * 1024
+_MARKS = (b",", b"[", b"{", b"\\ud", b"\\uD")
 
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_DIGITS = 400
@@ -41,6 +56,8 @@ class JSONShape(Generic[T]):
 
         Raises HeadwaterError, which quotes nothing of the text, for anything but an object.
         """
+        if len(data) > LARGE and has_too_many_values(data, MAX_VALUES):
+            raise self._error(TOO_MANY)
         try:
             return self._decoder.decode(data)
         except _REFUSALS:
@@ -66,6 +83,8 @@ class JSONShape(Generic[T]):
             fault = "it is nested too deeply"
         except json.JSONDecodeError as error:
             fault = f"{error.msg} (character {error.pos})"
+        except ValueError as error:
+            fault = str(error)
         else:
             if isinstance(value, dict):
                 return value
@@ -77,19 +96,43 @@ class JSONShape(Generic[T]):
         return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, message)
 
 
+def has_too_many_values(data: bytes, most: int = MAX_LIBERAL_VALUES) -> bool:
+    """Whether a text has more than so many commas, brackets and halves of surrogate pairs, each of which takes time.
+
+    Those in strings count too: a picture has none.
+    """
+    found = 0
+    for start in range(0, len(data), _PIECE):
+        found += sum(data.count(mark, start, start + _PIECE) for mark in _MARKS)
+        if found > most:
+            return True
+    return False
+
+
 def parse_json(data: bytes | str) -> Any:
-    """Any JSON value, by the standard library. Raises ValueError (also for NaN) or RecursionError for other text."""
-    return json.loads(data, parse_constant=_refuse_constant)
+    """Any JSON value, by the standard library. Raises ValueError (also for NaN) for other text, and RecursionError for
+    text that is nested more than 100 levels.
+    """
+    return _not_deep(json.loads(data, parse_constant=_refuse_constant))
 
 
 def read_json(data: bytes | str) -> Any:
     """Any JSON value, read liberally: U+FFFD for bytes that are no UTF-8, None for NaN and for endless numbers.
 
     Control characters may stand in strings, and a byte order mark before the text. Raises ValueError or RecursionError
-    for text that is no JSON all the same.
+    for text that is no JSON all the same, or is nested more than 100 levels.
     """
+    if len(data) > LARGE and has_too_many_values(data.encode() if isinstance(data, str) else data):
+        raise ValueError(TOO_MANY)
     text = data if isinstance(data, str) else data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
-    return json.loads(text, strict=False, parse_constant=_nothing, parse_int=_int)
+    return _not_deep(json.loads(text, strict=False, parse_constant=_nothing, parse_int=_int))
+
+
+def _not_deep(value: Any) -> Any:
+    """The value, which functions that call themselves for each level can then read."""
+    if is_deep(value):
+        raise RecursionError("it is nested too deeply")
+    return value
 
 
 def _int(digits: str) -> int | None:

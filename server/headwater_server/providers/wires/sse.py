@@ -23,6 +23,9 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 """Most bytes in the data of an event, and in any line."""
 
+MAX_LINES = 500_000
+"""Most lines in the data of an event: a short one takes ten times its length."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -155,6 +158,8 @@ class SSEDecoder:
             if len(line) > MAX_EVENT_BYTES or self._data_size > MAX_EVENT_BYTES:
                 self._too_large = True
                 break
+        if len(self._data) > MAX_LINES:
+            self._too_large = True
         return events
 
     def _unusual(self, _line: bytes) -> ServerSentEvent | None:

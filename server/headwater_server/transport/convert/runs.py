@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import error_pb2, workflow_pb2, workflow_service_pb2
 from headwater_server.domain.chunks import total_usage
 from headwater_server.domain.errors import invalid
 from headwater_server.domain.failure import Failure, cut
-from headwater_server.domain.json_text import parse_json, to_json
+from headwater_server.domain.json_text import members, to_json
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.workflow import Context, RunStatus, SkipReason, StepState, StepStatus
 from headwater_server.transport.convert.action_replies import action_reply
@@ -48,13 +46,12 @@ def parse_context(message: workflow_service_pb2.StartWorkflowRunRequest) -> Cont
         raise invalid("context", "was given together with context_json; leave one out")
     if message.HasField("context"):
         try:
-            values: Any = struct_to_dict(message.context)
+            context = {key: to_json(value) for key, value in struct_to_dict(message.context).items()}
         except (ValueError, RecursionError) as error:
             raise invalid("context", str(error)) from error
         name = "context"
     else:
-        name, values = "context_json", parse_json_object("context_json", message.context_json or "{}")
-    context = {key: to_json(value) for key, value in values.items()}
+        name, context = "context_json", _members("context_json", message.context_json or "{}")
     size = sum(utf8_size(key) + utf8_size(value) for key, value in context.items())
     if size > MAX_CONTEXT_BYTES:
         largest = cut(max(context, key=lambda key: utf8_size(key) + utf8_size(context[key])), 100)
@@ -63,18 +60,15 @@ def parse_context(message: workflow_service_pb2.StartWorkflowRunRequest) -> Cont
     return context
 
 
-def parse_json_object(name: str, text: str) -> dict[str, Any]:
-    """The object that a field holds as JSON text. Raises HeadwaterError (INVALID_REQUEST) that names the field."""
+def _members(name: str, text: str) -> dict[str, str]:
+    """The members of an object that a field holds as JSON text. Raises HeadwaterError (INVALID_REQUEST)."""
     size = utf8_size(text)
     if size > MAX_CONTEXT_BYTES:
         raise invalid(name, f"has {size} bytes, more than {MAX_CONTEXT_BYTES}; pass references, not contents")
     try:
-        value = parse_json(text)
+        return members(text)
     except ValueError as error:
         raise invalid(name, str(error)) from error
-    if not isinstance(value, dict):
-        raise invalid(name, 'must be a JSON object, such as {"key": "value"}')
-    return value
 
 
 def parse_min_create_time(message: workflow_service_pb2.ListWorkflowRunsRequest) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
 from headwater.v1 import error_pb2, worker_service_pb2
 from headwater_server.domain.errors import FieldViolation, Reason, invalid, invalid_request
 from headwater_server.domain.failure import Failure, StepError, final_step_error
-from headwater_server.domain.json_text import MAX_DEPTH, parse_json, to_json
+from headwater_server.domain.json_text import MAX_DEPTH, check_json, members
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.workflow import Outcome
 from headwater_server.transport.convert import workflows as workflow_messages
@@ -19,6 +19,8 @@ from headwater_server.transport.convert.durations import duration
 from headwater_server.transport.convert.failures import parse_failure
 from headwater_server.workflows.engine.steps import json_object
 from headwater_server.workflows.workers.tasks import Assign, HandedBack
+
+T = TypeVar("T")
 
 MAX_HANDLERS = 1_000
 MAX_CONCURRENCY = 10_000
@@ -127,7 +129,7 @@ def check_progress(message: worker_service_pb2.TaskProgress) -> None:
     if len(text.encode()) > MAX_PROGRESS_BYTES:
         raise invalid("progress.progress_json", f"has more than {MAX_PROGRESS_BYTES} bytes; store it elsewhere")
     try:
-        parse_json(text)
+        check_json(text)
     except ValueError as error:
         raise invalid("progress.progress_json", str(error)) from error
 
@@ -164,10 +166,8 @@ def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure | 
             return HandedBack(message.handed_back.begun, message.handed_back.reason[:MAX_REASON])
         if kind is None:
             raise final_step_error("its worker sent neither a result nor a failure")
-        _parse("result_json", message.result_json)
-        changes = _parse("context_changes_json", message.context_changes_json or "{}", MAX_DEPTH + 1)
-        if not isinstance(changes, dict):
-            _refuse("context_changes_json", 'must be a JSON object, such as {"key": "value"}')
+        _parse("result_json", message.result_json, check_json)
+        changes = _parse("context_changes_json", message.context_changes_json or "{}", _changes)
         deleted = tuple(dict.fromkeys(message.deleted_keys))
         if sum(len(key) for key in deleted) > MAX_RESULT_BYTES:
             _refuse("deleted_keys", f"are larger than {MAX_RESULT_BYTES} bytes")
@@ -177,7 +177,7 @@ def parse_result(message: worker_service_pb2.TaskResult) -> Outcome | Failure | 
     except StepError as error:
         return error.failure
     reply = parse_action_reply(message.reply) if message.HasField("reply") else None
-    return Outcome(message.result_json.strip(), {key: to_json(value) for key, value in changes.items()}, deleted, reply)
+    return Outcome(message.result_json.strip(), changes, deleted, reply)
 
 
 def _parse_failure(message: error_pb2.Failure) -> Failure:
@@ -189,13 +189,18 @@ def _parse_failure(message: error_pb2.Failure) -> Failure:
     return failure if failure.message else replace(failure, message="its handler failed and gave no message")
 
 
-def _parse(field: str, text: str, depth: int = MAX_DEPTH) -> Any:
-    """The JSON value. Raises StepError."""
+def _changes(text: str) -> dict[str, str]:
+    """The changed keys of a context, whose values may be as deep as they may be in the context."""
+    return members(text, MAX_DEPTH + 1)
+
+
+def _parse(field: str, text: str, parse: Callable[[str], T]) -> T:
+    """The parsed JSON. Raises StepError."""
     size = len(text) if text.isascii() else len(text.encode())
     if size > MAX_RESULT_BYTES:
         _refuse(field, f"has {size} bytes, more than {MAX_RESULT_BYTES}; store it elsewhere and return where it is")
     try:
-        return parse_json(text, depth)
+        return parse(text)
     except ValueError as error:
         _refuse(field, str(error))
 

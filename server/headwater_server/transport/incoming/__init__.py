@@ -1,1 +1,1 @@
-"""What a request may cost before anybody looks at it: its bytes, its elements, and those of all requests together."""
+"""The limits of requests: the bytes and elements of one, the memory of all together, and how long one may take."""

@@ -110,7 +110,7 @@ def largest_field(raw: bytes, message: Descriptor, looked_at: int = 1000) -> str
                 position += 8 if tag & 7 == _FIXED64 else 4
             sizes[tag >> 3] = sizes.get(tag >> 3, 0) + position - began
     except IndexError:
-        pass  # the bytes end too early; what was read names the field
+        pass  # the bytes end too early; those before name the field
     field = message.fields_by_number.get(max(sizes, key=sizes.__getitem__, default=0))
     return field.name if field else ""
 

@@ -11,6 +11,7 @@ from headwater_server.transport.handlers import Context, Handler, behaviour_of, 
 from headwater_server.transport.incoming.arrivals import Arrivals
 from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import RequestReader
+from headwater_server.transport.incoming.turns import Turns
 
 
 class Decoding(grpc.aio.ServerInterceptor):
@@ -18,9 +19,11 @@ class Decoding(grpc.aio.ServerInterceptor):
 
     Args:
         most_bytes: that the requests of all running calls may have together.
+        turns: says which calls have waited too long.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, turns: Turns) -> None:
+        self._turns = turns
         self._budget = RequestBudget(most_bytes)
         self._arrivals = Arrivals(self._budget)
         self._reading: dict[str, Handler] = {}
@@ -44,9 +47,10 @@ class Decoding(grpc.aio.ServerInterceptor):
 
     def _one(self, handler: Handler, reader: RequestReader) -> Handler:
         """A handler of one request, read here as a stream of one: gRPC would keep the bytes to the end of the call."""
-        behaviour, budget, receive = behaviour_of(handler), self._budget, self._arrivals.receive
+        behaviour, budget, receive, turns = behaviour_of(handler), self._budget, self._arrivals.receive, self._turns
 
         async def one(_: Any, context: Context) -> Any:
+            turns.check()
             message, size = reader.weigh(await receive(context))
             with budget.taking(size):
                 work = behaviour(message, context)
@@ -56,9 +60,10 @@ class Decoding(grpc.aio.ServerInterceptor):
         return remake(handler, one, None, True)
 
     def _many(self, handler: Handler, reader: RequestReader) -> Handler:
-        behaviour = behaviour_of(handler)
+        behaviour, turns = behaviour_of(handler), self._turns
 
         async def many(requests: Any, context: Context) -> Any:
+            turns.check()
             try:
                 return await behaviour(requests, context)
             finally:

@@ -21,6 +21,7 @@ from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import ParsedRequest, parse_run_request, parse_stream_request
 from headwater_server.transport.handlers import Context
@@ -28,6 +29,8 @@ from headwater_server.transport.services.opening import StreamOpener, naming
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""
+LARGE_BYTES = 128 * 1024
+"""A request with more bytes is not looked at on the event loop."""
 
 
 class Source(Protocol):
@@ -62,14 +65,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._streams = streams
         self._replays = replays
         self._version = version
+        self._aside = Aside()
 
-    def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
+    async def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
         """The request with the metadata that a caller has for the provider: a key, and headers."""
         metadata = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
         keys = [value for key, value in metadata if key == PROVIDER_KEY]
         start = len(PROVIDER_HEADER)
         headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
-        return parse(request, keys, self._opener.allow_caller_api_keys, headers)
+        allowed = self._opener.allow_caller_api_keys
+        is_large = request.ByteSize() > LARGE_BYTES
+        return await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
@@ -102,7 +108,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> None:
         """Writes a reply chunk by chunk."""
         _log_asked(request.agent.model)
-        parsed = self._parsed(parse_stream_request, request, context)
+        parsed = await self._parsed(parse_stream_request, request, context)
         del request  # it may have 32 MiB, and a reply can take minutes
         if parsed.resumable:
             _log_labels(parsed)
@@ -131,7 +137,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
         _log_asked(request.agent.model)
-        parsed = self._parsed(parse_run_request, request, context)
+        parsed = await self._parsed(parse_run_request, request, context)
         del request
         async with self._accept(parsed, whole=True) as stream:
             reply = ReplyAccumulator()

@@ -40,6 +40,7 @@ MAX_WAITING_ACKS = 1_000
 RECONNECT_AFTER_SECONDS = 0.5
 
 RememberHandlers = Callable[[str, Collection[str]], Awaitable[None]]
+AllResumed = Callable[[], Awaitable[None]]
 Requests = AsyncIterator[worker_service_pb2.AttachRequest]
 Ack = worker_service_pb2.TaskResultAck | worker_service_pb2.TaskChunkAck
 
@@ -110,10 +111,14 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         pool: has the tasks.
         remember_handlers: notes that names were registered on a queue; awaited before the worker gets its answer.
         version: of this server, for workers.
+        all_resumed: waits until the attempts that workers may still have from before are known.
     """
 
-    def __init__(self, pool: WorkerPool, remember_handlers: RememberHandlers, version: str) -> None:
+    def __init__(
+        self, pool: WorkerPool, remember_handlers: RememberHandlers, version: str, all_resumed: AllResumed
+    ) -> None:
         self._pool = pool
+        self._all_resumed = all_resumed
         self._remember_handlers = remember_handlers
         self._version = version
         self._draining = asyncio.Event()
@@ -129,6 +134,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         if self._draining.is_set():
             raise _draining()
         registration = await self._register(requests)
+        if registration.held_task_ids:
+            await self._wait_for_runs()
         outbox = _Outbox()
         session = self._pool.connect(
             registration.worker_id,
@@ -145,6 +152,17 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             await self._serve(requests, context, session, outbox, acks)
         finally:
             session.disconnected()
+
+    async def _wait_for_runs(self) -> None:
+        """Waits until the attempts are known that a worker may still have from before, or raises: the server drains."""
+        resumed = asyncio.ensure_future(self._all_resumed())
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait([resumed, draining], return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():
+                raise _draining()
+        finally:
+            await _end(resumed, draining)
 
     async def _register(self, requests: Requests) -> Registration:
         first = asyncio.ensure_future(anext(requests, None))

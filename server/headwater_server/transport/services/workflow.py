@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import structlog
+from google.protobuf.message import Message
 
 from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_NAME
+from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert.run_events import run_event
 from headwater_server.transport.convert.runs import (
@@ -31,21 +34,29 @@ from headwater_server.workflows.journal.base import LARGE_CHARACTERS, RunSummary
 
 WRITE_SECONDS = 30.0
 
+T = TypeVar("T")
+
+LARGE_BYTES = 16 * 1024
+"""A request with more bytes is not looked at on the event loop."""
+LARGE_PARTS = 200
+"""A run with more steps and keys is not made into a message on the event loop."""
+
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     """Bridges the RPCs to the runs."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
+        self._aside = Aside()
 
     async def ValidateWorkflow(  # noqa: N802
         self, request: workflow_service_pb2.ValidateWorkflowRequest, context: Context
     ) -> workflow_service_pb2.ValidateWorkflowResponse:
         """Names every mistake of a definition."""
         _check_length("queue", request.queue)
-        workflow, violations = parse_workflow(request.workflow)
-        violations += await self._runs.validate(workflow, request.queue)
-        warnings = [] if violations else graph.warnings(workflow)
+        workflow, violations = await self._do(request, lambda: parse_workflow(request.workflow))
+        violations += await self._runs.definitions.validate(workflow, request.queue)
+        warnings = [] if violations else await self._do(request, lambda: graph.warnings(workflow))
         return workflow_service_pb2.ValidateWorkflowResponse(
             violations=map(_violation, violations), warnings=map(_violation, warnings)
         )
@@ -54,7 +65,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.StartWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.StartWorkflowRunResponse:
         """Starts a run."""
-        run_id = await self._runs.start_run(_start_request(request))
+        run_id = await self._start(request)
         structlog.contextvars.bind_contextvars(run_id=run_id)
         return workflow_service_pb2.StartWorkflowRunResponse(run_id=run_id)
 
@@ -62,7 +73,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.ExecuteWorkflowRequest, context: Context
     ) -> None:
         """Starts a run and writes its events."""
-        await self._write_events(await self._runs.start_run(_start_request(request.start)), 0, context)
+        await self._write_events(await self._start(request.start), 0, context)
+
+    async def _start(self, request: workflow_service_pb2.StartWorkflowRunRequest) -> str:
+        return await self._runs.start_run(await self._do(request, lambda: _start_request(request)))
+
+    async def _do(self, request: Message, work: Callable[[], T]) -> T:
+        """The result of some work on a request, which takes long for a large one."""
+        return await self._aside.do(work, is_large=request.ByteSize() > LARGE_BYTES)
 
     async def WatchWorkflowRun(  # type: ignore[override]  # noqa: N802
         self, request: workflow_service_pb2.WatchWorkflowRunRequest, context: Context
@@ -82,8 +100,10 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.GetWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.GetWorkflowRunResponse:
         """Returns a run as it is now."""
-        view = await self._runs.get_run(_run_id(request.run_id))
-        return workflow_service_pb2.GetWorkflowRunResponse(run=workflow_run(view))
+        view = (await self._runs.get_run(_run_id(request.run_id))).copied()
+        is_large = len(view.state.steps) + len(view.state.context) > LARGE_PARTS
+        run = await self._aside.do(lambda: workflow_run(view), is_large=is_large)
+        return workflow_service_pb2.GetWorkflowRunResponse(run=run)
 
     async def ListWorkflowRuns(  # noqa: N802
         self, request: workflow_service_pb2.ListWorkflowRunsRequest, context: Context

@@ -1,7 +1,7 @@
-"""The form of a condition, beyond being CEL: rules that bound its cost, and the names that exist.
+"""The form of a condition, beyond being CEL: rules that exclude growth, and the names that exist.
 
-The CEL library evaluates to the end, however long that takes, and cannot be interrupted. So the rules exclude growth.
-A macro (`all`, `exists`, `exists_one`, `filter`, `map`) visits each element of a list. It must not be inside another
+A condition that takes too long is stopped (see `expressions`); by these rules its author learns it before the run. A
+macro (`all`, `exists`, `exists_one`, `filter`, `map`) visits each element of a list. It must not be inside another
 one, and it must stand on a path into the context or on a list of constants, so no condition can multiply lists. A
 regular expression is compiled each time it is evaluated, so there are few, and none inside a macro. Each `+` copies
 both its operands, so there are few of them too. The remaining cost depends on the data that a condition reads;

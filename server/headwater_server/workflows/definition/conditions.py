@@ -1,5 +1,8 @@
 """Conditions of steps: CEL expressions over the run's context, which is their only variable.
 
+An evaluation cannot be interrupted, and some take minutes. So this runs in a helper process (`expressions`), which is
+ended instead.
+
 The library gets only the keys of the context that a condition names, so a large context costs only conditions that read
 it all. The library converts integers beyond 64 bits to floats without an error, and deeply nested values overflow its
 stack, which ends the process; so neither reaches it.
@@ -8,7 +11,7 @@ stack, which ends the process; so neither reaches it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
@@ -53,6 +56,20 @@ def check(condition: str) -> str | None:
     return None
 
 
+def keys(expressions: Sequence[str]) -> tuple[str, ...] | None:
+    """The keys of the context that some expressions read; None for all. Those with mistakes read nothing."""
+    named: dict[str, None] = {}
+    for expression in expressions:
+        try:
+            reading = _compile(expression).reading
+        except ConditionSyntaxError:
+            continue  # its evaluation says so
+        if reading.whole:
+            return None
+        named.update(dict.fromkeys(reading.keys))
+    return tuple(named)
+
+
 def evaluate(condition: str, context: Mapping[str, str]) -> bool:
     """Whether a condition holds in a context of JSON texts.
 
@@ -83,11 +100,11 @@ def _compile(condition: str) -> _Compiled:
     if len(condition) > MAX_CONDITION_CHARACTERS:
         length = f"{len(condition):,} characters, at most {MAX_CONDITION_CHARACTERS:,} are allowed"
         raise ConditionSyntaxError(f"has {length}; {CURE}")
-    import cel  # brings a terminal library with it: only servers that have conditions pay for that
+    import cel
 
     try:
         program = cel.compile(condition)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of the library is no Exception
         raise ConditionSyntaxError(f"is not CEL: {_parse_error(error)}") from error
@@ -100,7 +117,7 @@ def _execute(compiled: _Compiled, values: Mapping[str, object]) -> object:
         return compiled.program.execute({"context": values})
     except KeyError as error:
         raise _UnusableError(_missing(str(error.args[0]), compiled.reading, values)) from error
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except TypeError as error:
         raise _UnusableError(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
+from types import MappingProxyType
 from typing import TypeAlias
 
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.json_text import parse_json
 from headwater_server.domain.workflow import RetryPolicy, RunIf, Step, Workflow
-from headwater_server.workflows.definition import conditions, prompts
 
 MAX_STEPS = 2_000
 MAX_NAME_CHARACTERS = 256
@@ -32,17 +32,21 @@ _SHOWN_PATH = 40
 
 KnownHandlers: TypeAlias = Callable[[str], frozenset[str]]
 """The names that workers have ever registered on a queue."""
-_Mistake: TypeAlias = tuple[str, str]  # path within the step or the workflow, and text
+Mistake: TypeAlias = tuple[str, str]
+"""Path within the step or the workflow, and text."""
 
 
-def violations(workflow: Workflow, queue: str) -> list[FieldViolation]:
+def violations(
+    workflow: Workflow, queue: str, expressions: Mapping[int, Sequence[Mistake]] = MappingProxyType({})
+) -> list[FieldViolation]:
     """Every mistake of a definition, the first 1,000 of them.
 
     Args:
         workflow: the definition.
         queue: the queue of steps that name none; may be empty.
+        expressions: the mistakes of conditions and placeholders, by the position of their step.
     """
-    mistakes = (FieldViolation(path, text) for path, text in _mistakes(workflow, queue))
+    mistakes = (FieldViolation(path, text) for path, text in _mistakes(workflow, queue, expressions))
     return list(islice(mistakes, MAX_VIOLATIONS))
 
 
@@ -106,7 +110,7 @@ def _unknown_handler(handler: str, queue: str, names: Sequence[str], hints: _Hin
     return f"{text}; there are {shown}{more}{hints.closest(handler, names)}"
 
 
-def _mistakes(workflow: Workflow, queue: str) -> Iterator[_Mistake]:
+def _mistakes(workflow: Workflow, queue: str, expressions: Mapping[int, Sequence[Mistake]]) -> Iterator[Mistake]:
     for path, text in _workflow_mistakes(workflow):
         yield f"workflow.{path}", text
     if len(workflow.steps) > MAX_STEPS:
@@ -117,6 +121,7 @@ def _mistakes(workflow: Workflow, queue: str) -> Iterator[_Mistake]:
         for path, text in (
             *names.mistakes(step, position),
             *_work_mistakes(step, queue),
+            *expressions.get(position, ()),
             *_limit_mistakes(step),
         ):
             yield f"workflow.steps[{position}].{path}", text
@@ -124,7 +129,7 @@ def _mistakes(workflow: Workflow, queue: str) -> Iterator[_Mistake]:
         yield f"workflow.{path}", text
 
 
-def _workflow_mistakes(workflow: Workflow) -> Iterator[_Mistake]:
+def _workflow_mistakes(workflow: Workflow) -> Iterator[Mistake]:
     yield from _bad_length("name", workflow.name, least=1)
     yield from _bad_length("id", workflow.id)
     if not workflow.steps:
@@ -136,11 +141,7 @@ def _workflow_mistakes(workflow: Workflow) -> Iterator[_Mistake]:
         yield "schedule_timeout", f"is {seconds:g} s, must be above 0, at most 365 days; leave it out for an hour"
 
 
-def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
-    if step.condition and (wrong := conditions.check(step.condition)) is not None:
-        yield "condition", wrong
-    if step.is_prompt:
-        yield from prompts.mistakes(step)
+def _limit_mistakes(step: Step) -> Iterator[Mistake]:
     if step.timeout_seconds is not None and not 0 < step.timeout_seconds <= MAX_TIMEOUT_SECONDS:
         yield "timeout", f"is {step.timeout_seconds:g} s, must be above 0, at most 365 days; leave it out for no limit"
     for path, text in _policy_mistakes(step.retry_policy):
@@ -151,7 +152,7 @@ def _limit_mistakes(step: Step) -> Iterator[_Mistake]:
         yield "metadata_json", f"{wrong}; write a JSON object such as {{}}"
 
 
-def _policy_mistakes(policy: RetryPolicy) -> Iterator[_Mistake]:
+def _policy_mistakes(policy: RetryPolicy) -> Iterator[Mistake]:
     first, last = policy.initial_delay_seconds, policy.max_delay_seconds
     if not 0 <= first <= MAX_DELAY_SECONDS:
         yield "initial_delay", f"is {first:g} s, must be 0 to 1 day"
@@ -174,7 +175,7 @@ class _Names:
         for position, step in enumerate(steps):
             self.first.setdefault(step.name, position)
 
-    def mistakes(self, step: Step, position: int) -> Iterator[_Mistake]:
+    def mistakes(self, step: Step, position: int) -> Iterator[Mistake]:
         yield from _bad_length("name", step.name, least=1)
         if self.first[step.name] != position and step.name:
             yield "name", f"`{step.name}` is the name of steps[{self.first[step.name]}] too; give each step its own"
@@ -190,7 +191,7 @@ class _Names:
             seen.add(name)
 
 
-def _work_mistakes(step: Step, queue: str) -> Iterator[_Mistake]:
+def _work_mistakes(step: Step, queue: str) -> Iterator[Mistake]:
     """Mistakes in the work that a step names, and in its place."""
     if not step.action and not step.handler:
         yield "action", "the step has neither an action nor a handler; give it one"
@@ -202,7 +203,7 @@ def _work_mistakes(step: Step, queue: str) -> Iterator[_Mistake]:
         yield "queue", f"handler `{_short(step.handler)}` has no queue; name one, here or for the run"
 
 
-def _cycles(steps: Sequence[Step], first: dict[str, int]) -> Iterator[_Mistake]:
+def _cycles(steps: Sequence[Step], first: dict[str, int]) -> Iterator[Mistake]:
     """Cycles that have no step in common, the first few."""
     graph = {
         name: [other for other in dict.fromkeys(steps[position].depends_on) if other in first and other != name]
@@ -234,7 +235,7 @@ def _path(names: Sequence[str]) -> str:
     return " -> ".join([*names[:half], f"({len(names) - 2 * half} more)", *names[-half:]])
 
 
-def _bad_length(path: str, text: str, least: int = 0) -> Iterator[_Mistake]:
+def _bad_length(path: str, text: str, least: int = 0) -> Iterator[Mistake]:
     if not least <= len(text) <= MAX_NAME_CHARACTERS:
         sizes = f"{least} to {MAX_NAME_CHARACTERS}" if least else f"at most {MAX_NAME_CHARACTERS}"
         yield path, f"has {len(text):,} characters, must have {sizes}"

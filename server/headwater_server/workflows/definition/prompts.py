@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from headwater_server.domain.failure import StepError, cut, final_step_error
-from headwater_server.domain.workflow import Step
+from headwater_server.domain.json_text import to_json
 from headwater_server.workflows.definition import conditions
-from headwater_server.workflows.definition.condition_syntax import MACROS, TOKEN, TYPES
+from headwater_server.workflows.definition.condition_syntax import CURE, MACROS, TOKEN, TYPES
+
+MAX_PLACEHOLDERS = 1_000
+"""Most placeholders of a text."""
+MAX_FILLED_CHARACTERS = 3 * 1024 * 1024
+"""Most characters that the placeholders of a step stand for: a task must fit into a message."""
 
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
@@ -33,15 +37,18 @@ _RESERVED = TYPES | {"context", "true", "false", "null", "in"}
 _ELEMENT = re.compile(rf"\.(?:{'|'.join(sorted(MACROS))})\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
 
 
-def mistakes(step: Step) -> Iterator[tuple[str, str]]:
-    """The mistakes of the placeholders of an action, and of instructions that it has for itself: field and text."""
-    for field, text in (("action", step.action), ("agent.instructions", _instructions(step))):
-        for wrong in _mistakes_of(text, step):
-            yield field, wrong
+def mistakes(text: str, depends_on: Collection[str]) -> Iterator[str]:
+    """The mistakes of the placeholders of a text.
 
-
-def _mistakes_of(text: str, step: Step) -> Iterator[str]:
-    for expression in _PLACEHOLDER.findall(text):
+    Args:
+        text: of an action, or instructions that a step has for itself.
+        depends_on: the steps whose results it may read.
+    """
+    expressions = _PLACEHOLDER.findall(text)
+    if len(expressions) > MAX_PLACEHOLDERS:
+        yield f"has {len(expressions):,} placeholders, at most {MAX_PLACEHOLDERS:,} are allowed; {CURE}"
+        return
+    for expression in dict.fromkeys(expressions):
         if not expression.strip():
             yield "has an empty placeholder; write {{ context.NAME }}, or single braces for text"
             continue
@@ -50,40 +57,57 @@ def _mistakes_of(text: str, step: Step) -> Iterator[str]:
         if _NO_RESULT.search(_RESULT.sub("", _bracketed(expression))):
             yield f"its placeholder `{_shown(expression)}` reads no result; write {{{{ steps.NAME.result }}}}"
         for name in _named(expression):
-            if name not in step.depends_on:
+            if name not in depends_on:
                 what = f"is not in depends_on; add `{cut(name, 100)}`"
                 yield f"its placeholder `{_shown(expression)}` reads a step that {what}"
 
 
-def _instructions(step: Step) -> str:
-    return step.agent.instructions if step.agent else ""
+def keys(texts: Sequence[str]) -> tuple[str, ...] | None:
+    """The keys of the values that the placeholders of some texts read; None for all."""
+    sources = [_as_cel(expression) for text in texts for expression in dict.fromkeys(_PLACEHOLDER.findall(text))]
+    paths = [path for source in sources if (path := _PATH.fullmatch(source)) is not None]
+    read = conditions.keys([source for source in sources if not _PATH.fullmatch(source)])
+    return None if read is None else tuple(dict.fromkeys([*map(_key, paths), *read]))
 
 
-def fill(step: Step, context: Mapping[str, str], results: Mapping[str, str]) -> Step:
-    """The step with its prompt: the action with placeholders filled in, then as JSON the results that nothing names.
+def results_named(texts: Sequence[str]) -> list[str]:
+    """The steps whose results the placeholders of some texts read."""
+    expressions = (expression for text in texts for expression in _PLACEHOLDER.findall(text))
+    return list(dict.fromkeys(name for expression in expressions for name in _named(expression)))
 
-    Placeholders in instructions that the step has for itself are filled in too.
+
+def fill(texts: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The texts with their placeholders filled in.
 
     Args:
-        step: the step.
-        context: of the run, JSON texts.
-        results: of its dependencies, JSON texts.
+        texts: the texts.
+        values: those that they read, JSON texts: keys of the context, and `steps.NAME.result`.
 
-    Raises StepError (final) that names a value which is missing, or cannot be read.
+    Raises StepError (final) that names a value which is missing, or cannot be read, or does not fit into a prompt.
     """
-    values = {**context, **{f"steps.{name}.result": text for name, text in results.items()}}
+    known: dict[str, str] = {}
+    left = MAX_FILLED_CHARACTERS
 
-    def filled(text: str) -> str:
-        return _PLACEHOLDER.sub(lambda match: _value(match[1], values), text)
+    def value(match: re.Match[str]) -> str:
+        nonlocal left
+        expression = match[1]
+        if expression not in known:
+            known[expression] = _value(expression, values)
+        left -= len(known[expression])
+        if left < 0:
+            most = f"more than {MAX_FILLED_CHARACTERS:,} characters are filled in; pass references, not contents"
+            raise final_step_error(f"its placeholder `{_shown(expression)}`: {most}")
+        return known[expression]
 
-    expressions = _PLACEHOLDER.findall(step.action) + _PLACEHOLDER.findall(_instructions(step))
-    named = {name for expression in expressions for name in _named(expression)}
-    prompt = filled(step.action)
-    if others := {name: text for name, text in results.items() if name not in named}:
-        pairs = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in others.items())
-        prompt = f"{prompt}\n\n{{{pairs}}}"
-    agent = step.agent and replace(step.agent, instructions=filled(step.agent.instructions))
-    return replace(step, action=prompt, agent=agent)
+    return [_PLACEHOLDER.sub(value, text) for text in texts]
+
+
+def with_results(prompt: str, results: Mapping[str, str]) -> str:
+    """The prompt, then as JSON the results that nothing in it names."""
+    if not results:
+        return prompt
+    pairs = ", ".join(f"{to_json(name)}: {text}" for name, text in results.items())
+    return f"{prompt}\n\n{{{pairs}}}"
 
 
 def _value(expression: str, values: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from headwater_server.domain.chunks import ReplyFacts, total_usage
 from headwater_server.domain.errors import Reason
@@ -30,10 +31,12 @@ from headwater_server.domain.workflow import (
     Transition,
     Workflow,
 )
-from headwater_server.workflows.definition import conditions
 from headwater_server.workflows.engine.context import NOTHING, Merge, SharedContext
 from headwater_server.workflows.engine.failures import at_most_once, run_failure
 from headwater_server.workflows.engine.skips import MAX_NAMES, silenced, skip_of
+
+Question: TypeAlias = tuple[Step, Mapping[str, str]]
+"""Whether the condition of a step holds in a context."""
 
 _IN_PROGRESS = frozenset({StepStatus.RUNNING, StepStatus.WAITING_FOR_WORKER, StepStatus.RETRYING})
 
@@ -129,39 +132,44 @@ class Progress:
         """The next attempt of a step may begin."""
         self._due.append(name)
 
-    def begin(self, moment: Moment) -> None:
-        """Begins every attempt that can."""
+    def begin(self, moment: Moment) -> Question | None:
+        """Begins every attempt that can, up to a step whose condition must be decided first: see `answer`."""
         due, self._due = self._due, []
         for name in due:
             self._begin(moment, self._definition[self._position[name]])
         while self._ready:
             step = self._definition[self._ready[0]]
             if self._in_progress and (step.exclusive or self._exclusive_in_progress()):
-                return
-            heapq.heappop(self._ready)
-            if self._condition_holds(moment, step):
-                self._in_progress.add(step.name)
-                self._begin(moment, step)
+                return None
+            if step.condition:
+                return step, self._context.snapshot()[1]
+            self._begin_ready(moment)
+        return None
+
+    def answer(self, moment: Moment, answer: bool | StepError) -> None:
+        """The condition of the step that `begin` has returned holds, or does not, or gives no answer."""
+        if answer is True:
+            self._begin_ready(moment)
+            return
+        step = self._definition[heapq.heappop(self._ready)]
+        if isinstance(answer, StepError):
+            self._fail(moment, step, answer.failure)
+            return
+        event = RunEvent(EventType.STEP_SKIPPED, step=step.name, skip_reason=SkipReason.CONDITION_FALSE)
+        self._end(moment, event, StepStatus.SKIPPED)
+        self._release(moment, step)
+
+    def _begin_ready(self, moment: Moment) -> None:
+        """Begins the first of the ready steps."""
+        step = self._definition[heapq.heappop(self._ready)]
+        self._in_progress.add(step.name)
+        self._begin(moment, step)
 
     def _exclusive_in_progress(self) -> bool:
         """Whether an exclusive step is in progress; it is always alone."""
         return len(self._in_progress) == 1 and any(
             self._definition[self._position[name]].exclusive for name in self._in_progress
         )
-
-    def _condition_holds(self, moment: Moment, step: Step) -> bool:
-        if not step.condition:
-            return True
-        try:
-            if conditions.evaluate(step.condition, self._context.snapshot()[1]):
-                return True
-        except StepError as error:
-            self._fail(moment, step, error.failure)
-        else:
-            event = RunEvent(EventType.STEP_SKIPPED, step=step.name, skip_reason=SkipReason.CONDITION_FALSE)
-            self._end(moment, event, StepStatus.SKIPPED)
-            self._release(moment, step)
-        return False
 
     def _begin(self, moment: Moment, step: Step) -> None:
         state = self._now[step.name]

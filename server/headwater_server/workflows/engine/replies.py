@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
-from headwater_server.domain.json_text import parse_json, unfenced
+from headwater_server.domain.json_text import check_json, unfenced
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import Outcome, Step
 
@@ -47,7 +47,7 @@ def whole_outcome(step: Step, agent: AgentConfig, outcome: Outcome) -> Outcome:
         return outcome
     text = unfenced(text)
     try:
-        parse_json(text)
+        check_json(text)
     except ValueError as error:
         message = f"the reply, of which response_format wants JSON, {error}"
         raise StepError(Failure(Reason.STEP_FAILED, message), facts) from error

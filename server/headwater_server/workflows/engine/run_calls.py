@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.workflow import Context, RunState, Workflow
@@ -42,6 +42,12 @@ class RunView:
     state: RunState
     sequence: int
     ended: float
+
+    def copied(self) -> RunView:
+        """A view that does not change with the run."""
+        state = self.state
+        kept = replace(state, steps=dict(state.steps), context=dict(state.context), progress=dict(state.progress))
+        return replace(self, state=kept)
 
 
 def invalid_workflow(violations: Sequence[FieldViolation]) -> HeadwaterError:

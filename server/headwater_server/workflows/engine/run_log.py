@@ -106,6 +106,7 @@ class RunLog:
         self._closed = False
         self._watchers = 0
         self._released = False
+        self._releasing: asyncio.TimerHandle | None = None
         self._closing = asyncio.Event()
         self._commits: set[asyncio.Future[None]] = set()  # callers that wait for a commit
         self._news: set[asyncio.Future[None]] = set()  # watchers that have all
@@ -193,6 +194,8 @@ class RunLog:
                     await _wait(self._news)
         finally:
             self._watchers -= 1
+            if not self._watchers and self._releasing is not None:
+                self._releasing.cancel()
 
     def close(self) -> None:
         """The run has ended, or this process leaves it. Watchers end when they have all, also of a running commit."""
@@ -200,7 +203,7 @@ class RunLog:
         self._closing.set()
         _wake(self._news)
         if self._watchers:
-            asyncio.get_running_loop().call_later(RELEASE_SECONDS, self._release)
+            self._releasing = asyncio.get_running_loop().call_later(RELEASE_SECONDS, self._release)
 
     def _release(self) -> None:
         self._released = True

@@ -13,20 +13,21 @@ import random
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from headwater_server.domain.call_origin import origin
-from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, draining
+from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.failure import Failure
-from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState, Workflow
+from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.active import DEFAULT_MAX_BYTES, ActiveRun, check_room, journal_full
+from headwater_server.workflows.engine.left_runs import LeftRuns
 from headwater_server.workflows.engine.retention import remove_old_runs
 from headwater_server.workflows.engine.run_calls import (
     RunView,
@@ -40,6 +41,9 @@ from headwater_server.workflows.engine.run_calls import (
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
 from headwater_server.workflows.engine.steps import StepRunner
+from headwater_server.workflows.expressions.definitions import Definitions
+from headwater_server.workflows.expressions.evaluator import Asker
+from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import (
     Change,
     Journal,
@@ -63,15 +67,21 @@ class Runs:
     Args:
         journal: remembers them.
         runner: executes steps.
+        expressions: checks and decides conditions.
         retention_seconds: how long a run that has ended is kept.
         clock: the time in seconds since the epoch.
         max_bytes: bound of all runs that have not ended; no more are started beyond it.
+
+    Attributes:
+        definitions: checks definitions.
+        all_resumed: see LeftRuns.
     """
 
     def __init__(
         self,
         journal: Journal,
         runner: StepRunner,
+        expressions: Expressions,
         retention_seconds: float,
         clock: Callable[[], float] = time.time,
         max_bytes: int = DEFAULT_MAX_BYTES,
@@ -80,37 +90,25 @@ class Runs:
         self._journal = journal
         self._events = EventReader(journal)
         self._runner = runner
+        self._expressions = expressions
+        self.definitions = Definitions(journal, runner.handlers, expressions)
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._active: dict[str, ActiveRun] = {}
         self._changing: dict[str, asyncio.Task[Any]] = {}  # work on runs, by id; see `_alone`
         self._draining = False
+        self._left = LeftRuns(journal, self._alone, self._activate, clock)
+        self.all_resumed = self._left.all_resumed
         self._pruning: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._active)
 
     async def open(self) -> None:
-        """Resumes the runs that an earlier process left, and begins to remove old ones. Raises JournalError."""
-        for run_id in await self._journal.unfinished():
-            # One that cannot be read, or removed meanwhile, is no reason not to serve the others.
-            with suppress(HeadwaterError):
-                await self._alone(run_id, lambda: self._activate(run_id))  # noqa: B023  awaited before the next
-        if self._active:
-            log.info("runs resumed", runs=len(self._active))
+        """Begins to resume the runs that an earlier process left, and to remove old ones. Raises JournalError."""
+        await self._left.open()
         pruning = remove_old_runs(self._journal, self._retention_seconds, self._clock)
         self._pruning = in_background(pruning, "headwater retention")
-
-    async def validate(self, workflow: Workflow, queue: str) -> list[FieldViolation]:
-        """Every mistake of a definition, and the handlers that no worker has ever registered."""
-        unknown = await self._unknown_handlers(workflow, queue)
-        names = [FieldViolation(f"workflow.steps[{position}].handler", text) for position, text in unknown.items()]
-        return graph.violations(workflow, queue) + names
-
-    async def _unknown_handlers(self, workflow: Workflow, queue: str) -> dict[int, str]:
-        queues = {step.queue or queue for step in workflow.steps if step.handler}
-        known = {name: await self._journal.handlers(name) | self._runner.handlers(name) for name in queues if name}
-        return graph.unknown_handlers(workflow, lambda name: known.get(name, frozenset()), queue)
 
     async def start_run(self, request: StartRequest) -> str:
         """Starts a run and returns its id.
@@ -121,13 +119,13 @@ class Runs:
         if found := await self._find(request):
             return found
         workflow = request.workflow
-        if self._draining:
-            raise draining()
-        violations = [*request.violations, *graph.violations(workflow, request.queue)]
+        violations = [*request.violations, *await self.definitions.violations(workflow, request.queue)]
         if violations:
             raise invalid_workflow(violations)
+        if self._draining:
+            raise draining()
         check_room(self._active.values(), request.size, self._max_bytes)
-        unknown = await self._unknown_handlers(workflow, request.queue)
+        unknown = await self.definitions.unknown_handlers(workflow, request.queue)
         info = RunInfo(
             run_id=f"run_{secrets.token_urlsafe(16)}",
             workflow=workflow,
@@ -234,6 +232,7 @@ class Runs:
         Waits while it changes: it is created or resumed, or its last event is visible already.
         Raises HeadwaterError (RUN_NOT_FOUND).
         """
+        await self._left.resume(run_id)
         left = False
         while True:
             active = self._active.get(run_id)
@@ -330,13 +329,16 @@ class Runs:
             log.error("fault", run_id=run_id, **fault_facts(error))
             await self._fail(stored.state, run_id)
             raise run_state_error(run_id, "the run cannot continue; the server's log says why") from error
+        self._left.note_active(run_id)
         if cancel:
             active.scheduler.cancel()
         return active
 
     def _drive(self, info: RunInfo, state: RunState, run_log: RunLog, size: int) -> ActiveRun:
-        execute = self._runner.bind(info, state, run_log)
-        scheduler = Scheduler(info.workflow, state, execute, run_log.record, _spread)
+        asker = Asker()
+        execute = self._runner.bind(info, state, run_log, asker)
+        decide = partial(self._expressions.decide, asker)
+        scheduler = Scheduler(info.workflow, state, execute, run_log.record, decide, _spread)
         task = asyncio.create_task(self._run(info, scheduler), name=f"headwater run {info.run_id}")
         active = self._active[info.run_id] = ActiveRun(info, state, run_log, scheduler, task, size)
         if self._draining:
@@ -386,6 +388,7 @@ class Runs:
         if self._pruning is not None:
             self._pruning.cancel()
             await asyncio.wait([self._pruning])
+        await self._left.close()
         if self._changing:
             await asyncio.wait(self._changing.values())
         await self.drain(0)

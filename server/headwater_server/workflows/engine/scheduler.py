@@ -2,10 +2,13 @@
 
 Theory of operation. The scheduler works moment by moment. A moment begins when something has happened: an attempt has
 ended, a delay is over, or the run is cancelled. The scheduler then draws every conclusion: it merges the outcome of a
-step, skips steps that can no longer run, and evaluates the conditions of steps that can start. The conclusions are in
-private memory (`progress`) and in a list of transitions. One call of `record` makes the list durable. After that the
-list is published in the state that others read, and the new attempts start. Events in the meantime belong to the next
-moment. So a crash leaves the state between two moments, and a step that was reported complete stays complete.
+step, and skips steps that can no longer run. It awaits `decide` for the condition of each step that can start. The
+conclusions are in private memory (`progress`) and in a list of transitions. One call of `record` makes the list
+durable. After that the list is published in the state that others read, and the new attempts start. Events in the
+meantime belong to the next moment. So a crash leaves the state between two moments, and a step that was reported
+complete stays complete.
+
+The answer to a condition is recorded as its effect: the step starts, is skipped, or fails. So it is asked once.
 
 There is no clock, randomness or I/O here, and no order that depends on the addresses of objects: ended attempts are
 taken in the order in which the event loop reports them. Time passes only in `asyncio.sleep`. So the same outcomes in
@@ -45,6 +48,8 @@ may pass. Neither mapping may be changed.
 """
 Record: TypeAlias = Callable[[Sequence[Transition]], Awaitable[None]]
 """Makes transitions durable, all or none, before it returns."""
+Decide: TypeAlias = Callable[[Step, Mapping[str, str]], Awaitable[bool]]
+"""Whether the condition of a step holds in the context. Raises StepError when it gives no answer."""
 Spread: TypeAlias = Callable[[float], float]
 """Makes of the delay before another attempt one that differs from those of other steps, in seconds."""
 
@@ -62,18 +67,27 @@ class Scheduler:
         state: how far the run is; must be running. Only what has been recorded is ever seen in it.
         execute: makes one attempt of a step; cancelling it interrupts the attempt.
         record: makes transitions durable. When it raises, `run` raises the same.
+        decide: decides conditions; cancelling it leaves one undecided.
         spread: spreads the delays of retry policies; a delay that a failure asks for is kept.
     """
 
     def __init__(
-        self, workflow: Workflow, state: RunState, execute: Execute, record: Record, spread: Spread = no_spread
+        self,
+        workflow: Workflow,
+        state: RunState,
+        execute: Execute,
+        record: Record,
+        decide: Decide,
+        spread: Spread = no_spread,
     ) -> None:
         self._state = state
         self._execute = execute
         self._record = record
+        self._decide = decide
         self._progress = Progress(workflow, state, spread)
         self._attempts: dict[str, asyncio.Task[Outcome]] = {}
         self._delays: dict[str, asyncio.Task[None]] = {}
+        self._question: asyncio.Future[bool] | None = None  # the condition that is being decided
         self._interrupted: set[str] = set()
         self._ended: list[tuple[str, Outcome | BaseException | None]] = []  # attempts; None: cancelled
         self._elapsed: list[str] = []  # steps whose delay is over
@@ -89,6 +103,7 @@ class Scheduler:
     def cancel(self) -> None:
         """Ends the run: interrupts what runs, cancels what has not ended. `run` returns when that is recorded."""
         self._cancelling = True
+        self._leave_question()
         self._wake.set()
 
     def stop(self) -> None:
@@ -97,7 +112,12 @@ class Scheduler:
         An attempt that waits for a worker does not run, and is interrupted.
         """
         self._stopping = True
+        self._leave_question()
         self._wake.set()
+
+    def _leave_question(self) -> None:
+        if self._question is not None:
+            self._question.cancel()
 
     async def run(self) -> None:
         """Runs until the run has ended, or has stopped.
@@ -114,8 +134,7 @@ class Scheduler:
         moment = Moment()
         self._progress.resume_steps(moment)
         while True:
-            if not (self._stopping or self._cancelling):
-                self._progress.begin(moment)
+            await self._begin(moment)
             if self._progress.has_ended:
                 self._progress.finish(moment)
             await self._commit(moment)
@@ -134,6 +153,25 @@ class Scheduler:
             await self._wake.wait()
             self._wake.clear()
             moment = self._collect()
+
+    async def _begin(self, moment: Moment) -> None:
+        """Begins every attempt that can, unless the run is cancelled or stops meanwhile."""
+        while not (self._stopping or self._cancelling):
+            question = self._progress.begin(moment)
+            if question is None:
+                return
+            self._question = asyncio.ensure_future(self._decide(*question))
+            try:
+                answer: bool | StepError = await self._question
+            except StepError as error:
+                answer = error
+            except asyncio.CancelledError:
+                if _is_cancelled() or not (self._stopping or self._cancelling):
+                    raise
+                return  # the step is as it was
+            finally:
+                self._question = None
+            self._progress.answer(moment, answer)
 
     def _collect(self) -> Moment:
         """The conclusions from everything that has happened since the last moment."""
@@ -227,6 +265,12 @@ def prepare_resume(workflow: Workflow, state: RunState) -> list[Transition]:
             state.steps[step.name] = after
             again.append(after)
     return [Transition(RunEvent(EventType.RUN_RESUMED), also=tuple(again))]
+
+
+def _is_cancelled() -> bool:
+    """Whether the task itself is cancelled, not only something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _step_error(outcome: BaseException | None) -> StepError:

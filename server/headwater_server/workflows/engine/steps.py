@@ -14,6 +14,7 @@ import structlog
 
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
+from headwater_server.domain.json_text import to_json
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import (
     EventType,
@@ -24,10 +25,11 @@ from headwater_server.domain.workflow import (
     StepStatus,
     Transition,
 )
-from headwater_server.workflows.definition.prompts import fill
 from headwater_server.workflows.engine.replies import Reply, whole_outcome
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
+from headwater_server.workflows.expressions.evaluator import Asker
+from headwater_server.workflows.expressions.expressions import Expressions
 from headwater_server.workflows.journal.base import RunInfo
 from headwater_server.workflows.turns import Turns
 from headwater_server.workflows.workers.pool import WorkerPool
@@ -47,13 +49,16 @@ class StepRunner:
     Args:
         workers: has the handlers.
         act: answers the actions.
+        expressions: fills in prompts.
     """
 
-    def __init__(self, workers: WorkerPool, act: Act) -> None:
+    def __init__(self, workers: WorkerPool, act: Act, expressions: Expressions) -> None:
         self._workers = workers
         self._act = act
+        self._expressions = expressions
         self._draining = False
         self._actions = Turns(MAX_ACTIONS, one_for_each=True)
+        self._beginning = asyncio.Lock()
 
     def handlers(self, queue: str) -> frozenset[str]:
         """The names that the connected workers of the queue have."""
@@ -64,9 +69,10 @@ class StepRunner:
         self._draining = True
         self._workers.drain()
 
-    def bind(self, info: RunInfo, state: RunState, run_log: RunLog) -> Execute:
-        """The function that the scheduler of a run calls for each attempt."""
+    def bind(self, info: RunInfo, state: RunState, run_log: RunLog, asker: Asker) -> Execute:
+        """The function that the scheduler of a run calls for each attempt. `asker`: the run, for its expressions."""
         expected = self._expected(info, state, run_log)
+        fill = functools.partial(self._expressions.fill, asker)
 
         async def execute(
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
@@ -79,8 +85,13 @@ class StepRunner:
                     with contextlib.suppress(NotBegunError):
                         return await self._workers.rejoin(left, step.timeout_seconds)
                 if step.handler:
-                    return await self._handle(info, state, run_log, step, attempt, context, dependencies)
-                return await self._ask(info, run_log, fill(step, context, dependencies), attempt)
+                    filled, left_over = step, dependencies
+                    if step.is_prompt:
+                        filled, left_over = await fill(step, context, dependencies), {}
+                    return await self._handle(info, state, run_log, filled, attempt, context, left_over)
+                async with self._actions.place(info.run_id):
+                    await self._begin_in_turn()
+                    return await self._ask(info, run_log, await fill(step, context, dependencies), attempt)
 
             try:
                 return whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
@@ -90,6 +101,11 @@ class StepRunner:
                 raise
 
         return execute
+
+    async def _begin_in_turn(self) -> None:
+        """Waits so that at most one action begins in a turn of the event loop: hundreds at once would hold it."""
+        async with self._beginning:
+            await asyncio.sleep(0)
 
     def _expected(self, info: RunInfo, state: RunState, run_log: RunLog) -> dict[str, Attempt]:
         """The attempts that workers may have from the process before this one, by step."""
@@ -109,7 +125,7 @@ class StepRunner:
         agent = info.workflow.agent.overlaid(step.agent)
         limit = asyncio.timeout(None)
         try:
-            async with self._actions.place(info.run_id), limit:
+            async with limit:
                 if step.timeout_seconds is not None:
                     limit.reschedule(asyncio.get_running_loop().time() + step.timeout_seconds)
                 reply = await self._act(agent, step.action, on_chunk)
@@ -141,8 +157,6 @@ class StepRunner:
         async def on_started() -> None:
             await report(EventType.STEP_STARTED, StepStatus.RUNNING, "")
 
-        if step.is_prompt:
-            step, dependencies = fill(step, context, dependencies), {}
         task = TaskSpec(
             run_id=info.run_id,
             workflow_name=info.workflow.name,
@@ -180,4 +194,4 @@ def _reports(state: RunState, run_log: RunLog, step: str, attempt: int) -> Repor
 
 def json_object(values: Mapping[str, str]) -> str:
     """Values that are JSON text already, as the text of one object."""
-    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in values.items()) + "}"
+    return "{" + ", ".join(f"{to_json(key)}: {text}" for key, text in values.items()) + "}"

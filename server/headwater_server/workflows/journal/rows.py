@@ -74,9 +74,10 @@ def step_row(run_id: str, step: StepState) -> Row:
     }
 
 
-def context_value(key: str, value: str, steps: Iterable[StepState]) -> str:
-    """The value of a key in a row of `context`; empty for the result of a step, which is in the row of the step."""
-    return "" if any(key == f"{step.name}{_RESULT}" and step.result == value for step in steps) else value
+def context_rows(run_id: str, context: Mapping[str, str], steps: Iterable[StepState]) -> list[tuple[str, str, str]]:
+    """Rows of `context`; the value is empty for the result of a step, which is in the row of the step."""
+    results = {f"{step.name}{_RESULT}": step.result for step in steps}
+    return [(run_id, key, "" if results.get(key) == value else value) for key, value in context.items()]
 
 
 def event_row(run_id: str, stored: StoredEvent) -> Row:

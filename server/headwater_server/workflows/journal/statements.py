@@ -146,9 +146,7 @@ class ChangeRows:
             run_id=run_id,
             run=rows.run_change_row(run_id, change),
             steps=[rows.step_row(run_id, step) for step in change.steps],
-            context=[
-                (run_id, key, rows.context_value(key, value, change.steps)) for key, value in change.context.items()
-            ],
+            context=rows.context_rows(run_id, change.context, change.steps),
             deleted=[(run_id, key) for key in change.deleted],
             events=[rows.event_row(run_id, event) for event in change.events],
             progress=[(progress, run_id, step) for step, progress in change.progress.items()],

@@ -1,7 +1,7 @@
 """A call that has ended leaves nothing behind, without the help of the garbage collector.
 
-A request can have 32 MiB. The collector runs after so many new objects, not so many bytes: what only it can free stays
-for minutes where calls are few and large.
+A request can have 32 MiB. The collector runs after so many new objects, not so many bytes: memory that only it can
+free stays for minutes where calls are few and large.
 """
 
 from __future__ import annotations

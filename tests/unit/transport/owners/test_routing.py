@@ -32,10 +32,9 @@ from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
-from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.engine.steps import StepRunner
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
+from tests.support.runs.expressions import fake_runs
 from tests.support.stubs.stub import details
 
 PB = agent_service_pb2
@@ -66,13 +65,13 @@ class Process:
             self._stack.push_async_callback(journal.close)
             pool = WorkerPool(60)
             self._stack.callback(pool.close)
-            runs = Runs(journal, StepRunner(pool, Actions(opener).act), 3600)
+            runs = fake_runs(journal, pool, Actions(opener).act, 3600)
             self._stack.push_async_callback(runs.close)
             await runs.open()
-            services = RunServices(WorkflowService(runs), WorkerService(pool, journal.remember_handlers, "1"))
-        self.server = ProcessServer(
-            self.identity, StreamServices(opener, providers, self.streams, replays, "1"), services
-        )
+            workers = WorkerService(pool, journal.remember_handlers, "1", runs.all_resumed)
+            services = RunServices(WorkflowService(runs), workers)
+        made_of = StreamServices(opener, providers, self.streams, replays, "1")
+        self.server = ProcessServer(self.identity, made_of, services)
         self._stack.push_async_callback(self.server.stop)
         await self.server.start("127.0.0.1", 0)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")

@@ -54,10 +54,15 @@ class Site:
     def __init__(self, heartbeat_timeout_seconds: float = 60.0) -> None:
         self.pool = WorkerPool(heartbeat_timeout_seconds)
         self.remembered: list[tuple[str, frozenset[str]]] = []
-        self.service = WorkerService(self.pool, self.remember, "1.2.3")
+        self.resumed = asyncio.Event()
+        self.resumed.set()
+        self.service = WorkerService(self.pool, self.remember, "1.2.3", self.all_resumed)
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)]
         self.server = grpc.aio.server(interceptors=interceptors(), options=options)
         self.chunks: list[tuple[str, str]] = []
+
+    async def all_resumed(self) -> None:
+        await self.resumed.wait()
 
     async def remember(self, queue: str, names: Collection[str]) -> None:
         self.remembered.append((queue, frozenset(names)))
@@ -141,6 +146,25 @@ class Caller:
         code, reason, fields = await self.status()
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         return fields
+
+
+async def test_a_worker_that_holds_tasks_is_registered_when_the_runs_of_before_are_resumed(site: Site) -> None:
+    site.resumed.clear()
+    worker, other = Caller(site), Caller(site)
+    registering = asyncio.create_task(worker.register(task_ids=["run/step/1"]))
+    await other.register(worker_id="other")  # it holds none
+    assert not registering.done()
+    site.resumed.set()
+    await registering
+
+
+async def test_a_worker_that_waits_for_the_runs_of_before_is_sent_elsewhere_by_a_drain(site: Site) -> None:
+    site.resumed.clear()
+    worker = Caller(site)
+    registration = {"worker_id": "w", "queue": "q", "handlers": ["h"], "task_ids": ["run/step/1"]}
+    await worker.say(registration=WorkerRegistration(**registration))
+    site.service.drain()
+    assert (await worker.status())[:2] == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
 
 
 async def test_a_worker_is_registered_and_its_handlers_are_remembered_first(site: Site) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headwater_server.domain.failure import StepError
-from headwater_server.domain.messages import AgentConfig
-from headwater_server.domain.workflow import Step, Workflow
-from headwater_server.workflows.definition import graph
-from headwater_server.workflows.definition.prompts import fill
+from headwater_server.workflows.definition.prompts import fill, keys, mistakes, results_named, with_results
 
 CONTEXT = {
     "topic": '"rivers"',
@@ -24,8 +21,12 @@ CONTEXT = {
 RESULTS = {"draft": '"A text."', "facts": '{"a": 1}', "read-aloud Ω": '"Hm"', "übersicht": '"Ü"'}
 
 
-def filled(action: str) -> str:
-    return fill(Step("s", action=action, depends_on=tuple(RESULTS)), CONTEXT, RESULTS).action.partition("\n\n")[0]
+VALUES = {**CONTEXT, **{f"steps.{name}.result": text for name, text in RESULTS.items()}}
+
+
+def filled(text: str, values: dict[str, str] = VALUES) -> str:
+    read = keys([text])
+    return fill([text], {key: text for key, text in values.items() if read is None or key in read})[0]
 
 
 @pytest.mark.parametrize(
@@ -51,31 +52,28 @@ def test_a_placeholder_is_filled_in(action: str, prompt: str) -> None:
     assert filled(action) == prompt
 
 
+def test_the_steps_whose_results_a_prompt_names_are_known() -> None:
+    assert results_named(
+        ["Improve {{ steps.draft.result }}", "{{ size(steps['read aloud'].result) }} {{ topic }}"]
+    ) == [
+        "draft",
+        "read aloud",
+    ]
+
+
 def test_the_results_that_the_prompt_does_not_name_follow_as_json() -> None:
-    step = Step("s", action="Improve {{ steps.draft.result }}", depends_on=("draft", "facts"))
-    assert (
-        fill(step, CONTEXT, {"draft": '"A text."', "facts": '{"a": 1}'}).action
-        == 'Improve A text.\n\n{"facts": {"a": 1}}'
-    )
-    assert fill(Step("s", action="x"), CONTEXT, {}).action == "x"
-
-
-def test_instructions_of_the_step_name_values_too() -> None:
-    agent = AgentConfig(instructions="Write for {{ who.name }}: {{ steps.draft.result }}", model="m")
-    step = fill(Step("s", action="Go.", depends_on=("draft",), agent=agent), CONTEXT, {"draft": '"A text."'})
-    assert step.agent == AgentConfig(instructions="Write for Ann: A text.", model="m")
-    assert step.action == "Go."  # the result is named, and not added
-
-
-def test_a_mistake_in_instructions_is_found_before_the_run() -> None:
-    step = Step("s", action="Go.", agent=AgentConfig(instructions="For {{ a b }}"))
-    [mistake] = graph.violations(Workflow("w", (step,)), "")
-    assert mistake.field == "workflow.steps[0].agent.instructions"
-    assert "not CEL" in mistake.description
+    assert with_results("Improve.", {"facts": '{"a": 1}', "ü": '"x"'}) == 'Improve.\n\n{"facts": {"a": 1}, "ü": "x"}'
+    assert with_results("x", {}) == "x"
 
 
 def test_a_value_of_any_size_goes_into_a_prompt() -> None:
-    assert len(fill(Step("s", action="{{ big }}"), {"big": f'"{"x" * 900_000}"'}, {}).action) == 900_000
+    assert len(filled("{{ big }}", {"big": f'"{"x" * 900_000}"'})) == 900_000
+
+
+def test_a_prompt_does_not_grow_without_end() -> None:
+    with pytest.raises(StepError, match="more than 3,145,728 characters are filled in") as caught:
+        filled("{{ big }}" * 4, {"big": f'"{"x" * 900_000}"'})
+    assert caught.value.failure.non_retryable
 
 
 @pytest.mark.parametrize("action", ["{{ nothing }}", "{{ context.nothing }}", "{{ size(nothing) }}"])
@@ -100,10 +98,10 @@ def test_a_missing_value_fails_the_step_and_is_named(action: str) -> None:
     ],
 )
 def test_a_mistake_in_a_placeholder_is_found_before_the_run(action: str, text: str) -> None:
-    [mistake] = graph.violations(Workflow("w", (Step("s", action=action),)), "")
-    assert mistake.field == "workflow.steps[0].action"
-    assert text in mistake.description
+    [mistake] = mistakes(action, ())
+    assert text in mistake
 
 
-def test_the_action_of_a_handler_is_only_a_label() -> None:
-    assert graph.violations(Workflow("w", (Step("s", action="{{ }}", handler="h"),)), "q") == []
+def test_a_text_has_few_placeholders() -> None:
+    [mistake] = mistakes("{{ a }}" * 1_001, ())
+    assert mistake == "has 1,001 placeholders, at most 1,000 are allowed; let the step before work it out"

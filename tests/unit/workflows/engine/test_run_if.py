@@ -11,6 +11,7 @@ from headwater_server.domain.failure import final_step_error
 from headwater_server.domain.workflow import EventType, Outcome, RunIf, SkipReason, Step, StepStatus, Workflow
 from headwater_server.workflows.definition import graph
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
+from tests.support.runs.expressions import decide
 from tests.support.runs.runs import FakeRecorder
 
 COMPLETED, SKIPPED, FAILED = StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED
@@ -31,7 +32,7 @@ async def drive(definition: Workflow, recorder: FakeRecorder, failing: tuple[str
         assert all(results.values())
         return Outcome("1")
 
-    await Scheduler(definition, recorder.load(), execute, recorder.record).run()
+    await Scheduler(definition, recorder.load(), execute, recorder.record, decide).run()
 
 
 def run(*steps: Step) -> FakeRecorder:

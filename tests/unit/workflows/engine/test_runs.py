@@ -4,95 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 
 import pytest
 
-from headwater_server.domain.chunks import FinishReason, ReplyFacts
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, StepError, final_step_error
 from headwater_server.domain.messages import AgentConfig, ResponseFormat, ResponseFormatType
-from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus, Workflow
+from headwater_server.domain.workflow import EventType, RetryPolicy, RunStatus, Step, StepStatus
 from headwater_server.workflows.engine.replies import Reply
-from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.runs import Runs
-from headwater_server.workflows.engine.steps import OnChunk, StepRunner
-from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
-from headwater_server.workflows.journal.sqlite import SqliteJournal
-from headwater_server.workflows.workers.pool import WorkerPool
-
-Act = Callable[[AgentConfig, str, OnChunk], Awaitable[Reply]]
-
-
-def reply(text: str) -> Reply:
-    return Reply(text, ReplyFacts(FinishReason.STOP, None, "echo", "scripted"))
-
-
-class FaultyJournal(SqliteJournal):
-    """A journal on a disk that is full when `full` is set, and damaged when `damaged` is.
-
-    `creating` is set when it is about to store a run; while `answers` is not set, it does not report that it has.
-    """
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.full = False
-        self.damaged = False
-        self.fails_after_create = False
-        self.creating = asyncio.Event()
-        self.answers = asyncio.Event()
-        self.answers.set()
-
-    async def create(self, info, state, change):
-        self.creating.set()
-        await super().create(info, state, change)
-        await self.answers.wait()
-        if self.fails_after_create:
-            raise JournalError("the end of the write is unknown")
-
-    def _write(self, batch):
-        if self.full:
-            raise JournalError("no space left")
-        if self.damaged:
-            raise JournalDamagedError("the file is damaged")
-        super()._write(batch)
-
-
-async def answer(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
-    return reply(prompt)
-
-
-def request(*steps: Step, request_id: str = "") -> StartRequest:
-    return StartRequest(Workflow("w", steps or (Step("a", action="x"),)), {}, "q", request_id, "f")
-
-
-@asynccontextmanager
-async def opened(directory, act: Act = answer, clock: Callable[[], float] = time.time):
-    journal = await FaultyJournal.open(directory)
-    pool = WorkerPool(1.0)
-    runs = Runs(journal, StepRunner(pool, act), 3600, clock)
-    try:
-        await runs.open()
-        yield runs, journal, pool
-    finally:
-        await runs.close()
-        pool.close()
-        await journal.close()
-
-
-async def events(runs: Runs, run_id: str) -> list[str]:
-    return [f"{event.type.value} {event.step}".strip() async for event in runs.watch_run(run_id, 0)]
-
-
-async def status(runs: Runs, run_id: str) -> RunStatus:
-    return (await runs.get_run(run_id)).state.status
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+from headwater_server.workflows.engine.steps import OnChunk
+from tests.support.runs.driven import FaultyJournal, events, opened, reply, request, status, until
 
 
 async def events_begin(runs: Runs, run_id: str) -> None:
@@ -134,66 +57,6 @@ async def test_a_run_whose_caller_leaves_while_it_is_stored_is_driven_all_the_sa
         await asyncio.wait([starting])
         run_id = await runs.start_run(request(request_id="r"))
         assert await events(runs, run_id) == ["run_started", "step_started a", "step_completed a", "run_finished"]
-
-
-async def stored_run(journal: FaultyJournal) -> str:
-    """The id of the one run, once it is stored."""
-    async with asyncio.timeout(10):
-        while not (found := await journal.page(0, 1, None, "", 0.0)):
-            await asyncio.sleep(0)
-    return found[0].run_id
-
-
-async def test_calls_about_a_run_that_is_stored_and_not_yet_driven_wait_for_it(tmp_path):
-    async with opened(tmp_path) as (runs, journal, _):
-        journal.answers.clear()
-        starting = asyncio.create_task(runs.start_run(request()))
-        run_id = await stored_run(journal)
-        watching = asyncio.create_task(events(runs, run_id))
-        cancelling = asyncio.create_task(runs.cancel_run(run_id))
-        await asyncio.sleep(0.05)
-        journal.answers.set()
-        assert (await watching)[-1] == "run_finished"
-        await starting
-        await cancelling
-        assert await status(runs, run_id) is RunStatus.CANCELLED
-
-
-async def test_a_run_that_is_resumed_as_soon_as_it_is_cancelled_has_been_cancelled(tmp_path):
-    async def hang(agent: AgentConfig, prompt: str, on_chunk: OnChunk) -> Reply:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async with opened(tmp_path, hang) as (runs, _, _):
-        run_id = await runs.start_run(request())
-        for _ in range(20):
-            cancelling = asyncio.create_task(runs.cancel_run(run_id))
-            while not cancelling.done():
-                await asyncio.sleep(0)
-                await runs.resume_run(run_id)
-            await cancelling
-            await runs.resume_run(run_id)
-            assert await status(runs, run_id) is RunStatus.RUNNING
-
-
-async def test_a_request_id_whose_run_is_deleted_meanwhile_starts_another_run(tmp_path, monkeypatch):
-    async with opened(tmp_path) as (runs, journal, _):
-        first = await runs.start_run(request(request_id="r"))
-        await events(runs, first)
-        find = journal.find
-
-        async def find_nothing(request_id: str) -> None:
-            monkeypatch.setattr(journal, "find", delete_and_find)
-
-        async def delete_and_find(request_id: str) -> tuple[str, str] | None:
-            monkeypatch.setattr(journal, "find", find)
-            await runs.delete_run(first)
-            return await find(request_id)
-
-        monkeypatch.setattr(journal, "find", find_nothing)
-        second = await runs.start_run(request(request_id="r"))
-        assert second != first
-        assert (await events(runs, second))[-1] == "run_finished"
 
 
 async def test_a_watcher_of_a_run_that_nobody_drives_is_told_so(broken):
@@ -407,22 +270,3 @@ async def test_the_last_number_of_an_ended_run_is_known_without_its_events(tmp_p
         assert last.type is EventType.RUN_FINISHED
         monkeypatch.setattr(journal, "events", None)
         assert (await runs.get_run(run_id)).sequence == last.sequence
-
-
-async def test_a_run_for_which_there_is_no_memory_is_refused_and_those_before_it_run(tmp_path):
-    journal = await FaultyJournal.open(tmp_path)
-    pool = WorkerPool(1.0)
-    runs = Runs(journal, StepRunner(pool, answer), 3600, max_bytes=100_000)
-    big = StartRequest(Workflow("w", (Step("a", handler="h"),)), {"k": f'"{"x" * 60_000}"'}, "q", "", "f", 60_000)
-    try:
-        first = await runs.start_run(big)
-        with pytest.raises(HeadwaterError, match="active_runs_mib") as caught:
-            await runs.start_run(big)
-        assert caught.value.reason is Reason.SERVER_OVERLOADED
-        assert caught.value.retry_after_seconds
-        await runs.cancel_run(first)
-        await runs.start_run(big)
-    finally:
-        await runs.close()
-        pool.close()
-        await journal.close()

@@ -23,6 +23,7 @@ from headwater_server.domain.workflow import (
 )
 from headwater_server.workflows.engine import context, progress, scheduler
 from headwater_server.workflows.engine.scheduler import Scheduler, prepare_resume
+from tests.support.runs.expressions import decide
 from tests.support.runs.runs import FakeRecorder
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -60,7 +61,7 @@ def run(
         return await handler(step, attempt, values)
 
     async def main() -> None:
-        scheduler = Scheduler(definition, journal.load(), execute, journal.record)
+        scheduler = Scheduler(definition, journal.load(), execute, journal.record, decide)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scheduler.run())
             if during is not None:
@@ -136,7 +137,7 @@ def test_nobody_sees_in_the_state_what_is_not_recorded() -> None:
     async def execute(*arguments: object) -> Outcome:
         return Outcome("1")
 
-    asyncio.run(Scheduler(definition, state, execute, record).run())
+    asyncio.run(Scheduler(definition, state, execute, record, decide).run())
     assert seen == [(StepStatus.PENDING, RunStatus.RUNNING, {}), (StepStatus.RUNNING, RunStatus.RUNNING, {})]
     assert (state.steps["a"].status, state.status) == (StepStatus.COMPLETED, RunStatus.COMPLETED)
     assert state.context == {"a_result": "1"}
@@ -194,7 +195,7 @@ def test_delays_are_spread_as_the_caller_wants_and_one_that_the_failure_asks_for
     def halved(seconds: float) -> float:
         return seconds / 2
 
-    run_in_virtual_time(Scheduler(definition, recorder.load(), execute, recorder.record, halved).run())
+    run_in_virtual_time(Scheduler(definition, recorder.load(), execute, recorder.record, decide, halved).run())
     assert delays(recorder) == [4.0, 0.2, 0.4]
 
 

@@ -1,0 +1,77 @@
+"""Watches the event loop: a warning in the log when something has held it, and so every caller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+EVERY_SECONDS = 0.1
+MAX_LAG_SECONDS = 0.25
+"""How late the loop may be before it is reported."""
+REPORT_EVERY_SECONDS = 10.0
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+log = structlog.get_logger("headwater.loop")
+
+
+def starved_seconds() -> float:
+    """How long this thread has waited for a processor since it began; 0.0 where the system does not say."""
+    try:
+        return int(_SCHEDSTAT.read_text("ascii").split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+class LoopLag:
+    """How late the loop was since the last report.
+
+    Attributes:
+        longest: the longest time for which the loop was held, in seconds.
+        times: how often it was held for longer than `MAX_LAG_SECONDS`.
+        starved: the longest time for which the machine had no processor for it meanwhile, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.times = 0
+        self.starved = 0.0
+        self._reported = float("-inf")
+
+    def note(self, now: float, late: float, starved: float) -> None:
+        """Notes that the loop was late, and reports it unless a report was made a short time ago.
+
+        Args:
+            now: the time of a clock that only rises, in seconds.
+            late: how much later than asked for the loop came to it, in seconds.
+            starved: how long it waited for a processor meanwhile: no fault of this program.
+        """
+        self.starved = max(self.starved, starved)
+        if (held := late - starved) > MAX_LAG_SECONDS:
+            self.longest, self.times = max(self.longest, held), self.times + 1
+        if self.times and now - self._reported >= REPORT_EVERY_SECONDS:
+            self._reported = now
+            facts = {"longest_seconds": self.longest, "starved_seconds": self.starved}
+            log.warning("loop held", times=self.times, **{name: round(value, 3) for name, value in facts.items()})
+            self.longest, self.times, self.starved = 0.0, 0, 0.0
+
+
+async def watch_loop(
+    clock: Callable[[], float] = time.monotonic, starved: Callable[[], float] = starved_seconds
+) -> None:
+    """Reports a loop that is held, until it is cancelled: at most one line in 10 s, with the longest lag since then.
+
+    Args:
+        clock: the time in seconds.
+        starved: see `starved_seconds`.
+    """
+    lag = LoopLag()
+    before, starved_before = clock(), starved()
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        now, starved_now = clock(), starved()
+        lag.note(now, now - before - EVERY_SECONDS, starved_now - starved_before)
+        before, starved_before = now, starved_now

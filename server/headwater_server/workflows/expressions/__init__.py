@@ -1,0 +1,1 @@
+"""Evaluates conditions and placeholders in a helper process, which can be stopped."""
