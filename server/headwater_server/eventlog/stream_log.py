@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.messages import Text, Thinking
 
 Entry: TypeAlias = Chunk | FinalChunk | HeadwaterError
 
@@ -116,8 +117,13 @@ def cost(entry: Entry) -> int:
     """About how much memory an entry takes, in bytes."""
     if isinstance(entry, Chunk):
         return ENTRY_COST + _delta_cost(entry.delta)
-    calls = entry.tool_calls if isinstance(entry, FinalChunk) else ()
-    return ENTRY_COST + sum(ENTRY_COST + 2 * _text_cost(call.arguments) for call in calls)  # the message has them again
+    if not isinstance(entry, FinalChunk):
+        return ENTRY_COST
+    size = ENTRY_COST + sum(ENTRY_COST + 2 * _text_cost(call.arguments) for call in entry.tool_calls)
+    parts = (
+        entry.message.parts if entry.message is not None else ()
+    )  # the calls are counted twice, for they are here too
+    return size + sum(ENTRY_COST + _text_cost(part.text) for part in parts if isinstance(part, Text | Thinking))
 
 
 def _delta_cost(delta: Delta) -> int:

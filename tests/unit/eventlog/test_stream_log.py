@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import Message, Role, Text, Thinking
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog
 
 CUT = HeadwaterError(Reason.STREAM_INTERRUPTED, "cut")
@@ -102,3 +103,9 @@ def test_text_that_is_not_ascii_costs_what_python_needs_for_it() -> None:
     assert other.cost - plain.cost == 3_000
     other.drop_first()
     assert other.cost == 0
+
+
+def test_the_message_to_send_back_counts_too() -> None:
+    end = final(1)
+    end.message = Message(Role.ASSISTANT, (Text("a" * 1_000), Thinking("b" * 1_000, "")))
+    assert log_of(end).cost - log_of(final(1)).cost >= 2_000
