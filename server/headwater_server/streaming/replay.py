@@ -192,7 +192,8 @@ class Replay:
                     return  # the caller left meanwhile
                 await self._follow(stream, opened, after)
         except asyncio.CancelledError:
-            if self._task is asyncio.current_task() and self._log.stop:  # no reader may wait for a round that does not come
+            # No reader may wait for a round that does not come.
+            if self._task is asyncio.current_task() and self._log.stop:
                 self._append(expired(self.stream.id, "the caller of this round left before it began"))
             raise
         except Exception as error:  # noqa: BLE001  the callers raise it
