@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.messages import Text, Thinking
 
 Entry: TypeAlias = Chunk | FinalChunk | HeadwaterError
 
@@ -40,7 +41,7 @@ class StreamLog:
         after: the sequence of the last chunk before the log begins; 0 for a whole stream.
 
     Attributes:
-        cost: the memory that it holds, in bytes; text is counted by its characters.
+        cost: the memory that it holds, in bytes; a character of a text that is not all ASCII counts as 4.
         first: the place of the oldest entry that is kept.
         stop: the place of the next entry.
     """
@@ -116,16 +117,25 @@ def cost(entry: Entry) -> int:
     """About how much memory an entry takes, in bytes."""
     if isinstance(entry, Chunk):
         return ENTRY_COST + _delta_cost(entry.delta)
-    calls = entry.tool_calls if isinstance(entry, FinalChunk) else ()
-    return ENTRY_COST + sum(ENTRY_COST + 2 * len(call.arguments) for call in calls)  # the message has them again
+    if not isinstance(entry, FinalChunk):
+        return ENTRY_COST
+    size = ENTRY_COST + sum(ENTRY_COST + 2 * _text_cost(call.arguments) for call in entry.tool_calls)
+    parts = (
+        entry.message.parts if entry.message is not None else ()
+    )  # the calls are counted twice, for they are here too
+    return size + sum(ENTRY_COST + _text_cost(part.text) for part in parts if isinstance(part, Text | Thinking))
 
 
 def _delta_cost(delta: Delta) -> int:
-    size = len(delta.content) + len(delta.thinking) + len(delta.refusal) + len(delta.provider_data or "")
-    size += len(delta.thinking_signature) + len(delta.redacted_thinking)
-    size += sum(ENTRY_COST + len(call.arguments) for call in delta.tool_calls or ())
+    size = _text_cost(delta.content) + _text_cost(delta.thinking) + _text_cost(delta.refusal)
+    size += len(delta.thinking_signature) + len(delta.redacted_thinking) + len(delta.provider_data or "")
+    size += sum(ENTRY_COST + _text_cost(call.arguments) for call in delta.tool_calls or ())
     if (beside := delta.beside) is not None:
         size += sum(ENTRY_COST + len(image.data) for image in beside.images)
-        size += sum(ENTRY_COST + len(citation.quoted_text) for citation in beside.citations)
+        size += sum(ENTRY_COST + _text_cost(citation.quoted_text) for citation in beside.citations)
         size += sum(token.size for token in beside.logprobs)
     return size
+
+
+def _text_cost(text: str) -> int:
+    return len(text) if text.isascii() else 4 * len(text)

@@ -124,11 +124,11 @@ class Replay:
             opening: opens the round.
             after: the number after which its chunks are numbered.
         """
-        opened: asyncio.Future[LiveStream] = self._loop.create_future()
+        opened: asyncio.Future[None] = self._loop.create_future()
         async with self._reader(self._log.stop) as reader:  # from now on the log is not forgotten
             task = in_background(self._read(opening, opened, after), "headwater resumable stream")
             try:
-                self.stream = await opened
+                await opened
             except asyncio.CancelledError:
                 task.cancel()  # the caller left before there was anything to resume
                 await asyncio.wait([task])
@@ -184,7 +184,7 @@ class Replay:
             self._set_timer()
 
     async def _read(
-        self, opening: AbstractAsyncContextManager[LiveStream], opened: asyncio.Future[LiveStream], after: int
+        self, opening: AbstractAsyncContextManager[LiveStream], opened: asyncio.Future[None], after: int
     ) -> None:
         try:
             async with opening as stream:
@@ -192,8 +192,9 @@ class Replay:
                     return  # the caller left meanwhile
                 await self._follow(stream, opened, after)
         except asyncio.CancelledError:
-            if opened.done() and not opened.cancelled():  # no reader may wait for a round that does not come
-                self._append(expired(opened.result().id, "the caller of this round left before it began"))
+            # No reader may wait for a round that does not come.
+            if self._task is asyncio.current_task() and self._log.stop:
+                self._append(expired(self.stream.id, "the caller of this round left before it began"))
             raise
         except Exception as error:  # noqa: BLE001  the callers raise it
             failure = error if isinstance(error, HeadwaterError) else unexpected(error)
@@ -206,13 +207,14 @@ class Replay:
                 self._task = None
                 self._set_timer()
 
-    async def _follow(self, stream: LiveStream, opened: asyncio.Future[LiveStream], after: int) -> None:
+    async def _follow(self, stream: LiveStream, opened: asyncio.Future[None], after: int) -> None:
         """Reads a round to its end. Raises the HeadwaterError with which it ends."""
+        self.stream = stream
         stream.on_interrupted = self._moved.set
         self._task = asyncio.current_task()
         if self._log.stop:
             self._log.begin_round(after)
-        opened.set_result(stream)
+        opened.set_result(None)
         chunk: Chunk | FinalChunk | None = None
         while not isinstance(chunk, FinalChunk):
             chunk = await stream.next()

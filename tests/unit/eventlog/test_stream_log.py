@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import Message, Role, Text, Thinking
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog
 
 CUT = HeadwaterError(Reason.STREAM_INTERRUPTED, "cut")
@@ -95,3 +96,16 @@ def test_whoever_resumes_gets_all_that_follows_or_learns_that_it_is_gone(
         else:
             assert [each.sequence for each in log.chunks(log.place_after(after))] == follows
     assert (log.cost == 0) == (not left)
+
+
+def test_text_that_is_not_ascii_costs_what_python_needs_for_it() -> None:
+    plain, other = log_of(chunk(1, "a" * 1_000)), log_of(chunk(1, "\N{GRINNING FACE}" * 1_000))
+    assert other.cost - plain.cost == 3_000
+    other.drop_first()
+    assert other.cost == 0
+
+
+def test_the_message_to_send_back_counts_too() -> None:
+    end = final(1)
+    end.message = Message(Role.ASSISTANT, (Text("a" * 1_000), Thinking("b" * 1_000, "")))
+    assert log_of(end).cost - log_of(final(1)).cost >= 2_000

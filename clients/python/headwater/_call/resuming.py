@@ -50,18 +50,40 @@ class Resumption:
     Attributes:
         is_possible: whether the server keeps the stream; known with its first chunk, and assumed before.
         count: how often it was resumed.
+        lost: the end of the connection that is being replaced; None otherwise.
     """
 
     def __init__(self, wanted: bool) -> None:
         self.is_possible = wanted
         self.count = 0
+        self.lost: grpc.aio.AioRpcError | None = None
         self._sequence = -1
         self._since = 0.0
+        self._tried = 0.0
         self._pause = 0.0
 
     def lacks_round(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether a server that was asked to resume a round has not begun it, or has lost its log."""
-        return self.count > 0 and reason_and_metadata(error)[0] in _NO_ROUND
+        return self.lost is not None and reason_and_metadata(error)[0] in _NO_ROUND
+
+    def failure(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """The error to show for the end of a call: of a server that cannot resume, the loss of the connection."""
+        if self.lost is not None and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return self.lost
+        return error
+
+    def heard(self, message: WireChunk, stream_id: str | None, after: int) -> str:
+        """Take note of the first chunk that a server gives when it was asked to resume.
+
+        Returns the fault of that chunk in words; empty for a right one.
+        """
+        self.lost = None
+        self.count += 1
+        if message.stream_id not in ("", stream_id):
+            return f"stream {message.stream_id[:100]} when asked to resume {stream_id}"
+        if 0 < message.sequence <= after:
+            return f"chunk {message.sequence} when asked for those after chunk {after}"
+        return ""
 
     def pause_after(self, error: grpc.aio.AioRpcError, sequence: int, now: float) -> float | None:
         """How long to wait before the stream is asked for again; None when that is of no use.
@@ -78,10 +100,12 @@ class Resumption:
         if not is_lost and metadata.get("detached") != "true":
             return None
         if sequence != self._sequence:  # it has come on since the last time
-            self._sequence, self._since, self._pause = sequence, now, 0.0
+            self._sequence, self._since = sequence, now
+            if now - self._tried > _LONGEST_PAUSE_SECONDS:  # and not for a moment only
+                self._pause = 0.0
         elif now - self._since > RESUME_SECONDS:
             return None
-        self.count += 1
+        self.lost, self._tried = self.lost or error, now
         pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  callers that lost one server come back spread out
 

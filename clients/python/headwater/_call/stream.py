@@ -5,9 +5,9 @@ at the end of the loop when they are only dropped; a plain object is freed with 
 cancels the RPC there and then.
 
 A call is several RPCs: with tools one a round (`_tools.rounds`), and one each time that a lost connection is replaced
-(`_call.resuming`). The work of the moment, the look-up of a provider, an
-RPC or the tools, is `_work`, which a cancellation from any thread ends. That thread first sets `_ended` and then
-looks at `_work`; the loop first sets `_work` and then looks at `_ended`: so one of them sees the other.
+(`_call.resuming`). The work of the moment, the look-up of a provider, an RPC or the tools, is `_work`, which a
+cancellation from any thread ends. That thread first sets `_ended` and then looks at `_work`; the loop first sets
+`_work` and then looks at `_ended`: so one of them sees the other.
 """
 
 from __future__ import annotations
@@ -151,8 +151,7 @@ class AgentStream:
         """The next message; None at the end."""
         while True:
             try:
-                call = self._call or await self._start()
-                message = await call.read()
+                message = await (self._call or await self._start()).read()
                 break
             except grpc.aio.AioRpcError as error:
                 await self._reconnect(error)
@@ -162,17 +161,16 @@ class AgentStream:
 
     async def _reconnect(self, error: grpc.aio.AioRpcError) -> None:
         """Ask for the rest of the stream on another connection. Raises the error when that is of no use."""
-        assert self._loop is not None  # noqa: S101  for mypy
-        self._call = self._channel = None
+        self._call = None
         if not self._is_running or self._ended or self.stream_id is None:
             raise error
-        is_heard = self._rounds is None or self._sequence != self._rounds.sequence
-        if not is_heard and self._resumption.lacks_round(error):
+        if self._rounds is not None and self._sequence == self._rounds.sequence and self._resumption.lacks_round(error):
             return  # so it is begun again
-        pause = self._resumption.pause_after(error, self._sequence, self._loop.time())
+        pause = self._resumption.pause_after(error, self._sequence, asyncio.get_running_loop().time())
         left = self._seconds_left()
         if pause is None or (left is not None and left <= pause):
-            raise error
+            raise self._resumption.failure(error)
+        self._channel = None
         await self._do(asyncio.sleep(pause))
         headers = await self._do(self._prepared.headers())
         asked = resume(self._prepared.server, self.stream_id, self._sequence, self._seconds_left(), headers)
@@ -197,7 +195,7 @@ class AgentStream:
 
     def _begin(self, channel: OpenChannel, headers: Sequence[tuple[str, str]]) -> Call:
         call = channel.agents.Stream(self._prepared.request, timeout=self._seconds_left(), metadata=headers)
-        self._is_running = True
+        self._is_running, self._resumption.lost = True, None
         self._follow(call, channel)
         return call
 
@@ -226,13 +224,15 @@ class AgentStream:
         return result
 
     def _take(self, message: WireChunk) -> StreamChunk:
-        number = message.sequence
+        number, resumption = message.sequence, self._resumption
+        if resumption.lost is not None and (fault := resumption.heard(message, self.stream_id, self._sequence)):
+            raise self._wrong(fault)
         if number < self._sequence and number and not self._may_begin_with(number):  # 0: it is none of the provider's
             raise self._wrong(f"chunk {number} after chunk {self._sequence}")
         self._reply.add(message)
         if message.stream_id:
             self.stream_id = message.stream_id
-            self._resumption.is_possible = self._prepared.request.resumable and message.resumable
+            resumption.is_possible = self._prepared.request.resumable and message.resumable and number > 0
             if self._started:  # facts that only the first chunk of a stream has
                 for name in ("stream_id", "model", "provider"):
                     message.ClearField(name)
@@ -241,8 +241,8 @@ class AgentStream:
         self._sequence = number or self._sequence
         if message.is_final:
             self._is_running = False
-            if self._resumption.count:
-                chunk.metadata["resumes"] = self._resumption.count
+            if resumption.count:
+                chunk.metadata["resumes"] = resumption.count
             if self._rounds is not None:
                 self._rounds.end_round(message, chunk, self._text())
             if chunk.is_final:
@@ -317,10 +317,10 @@ class AgentStream:
             self._leave(None)
         self._ended = True
         self._call = self._channel = self._work = None
-        target = self._prepared.server.target
+        lost, self._resumption.lost = self._resumption.lost, None
         failure = to_exception(
             error,
-            target=target,
+            target=self._prepared.server.target,
             partial_response=self._text(),
             started=self._started,
             names=self._prepared.names,
@@ -329,7 +329,7 @@ class AgentStream:
         if not isinstance(failure, StreamInterruptedError):
             if self._rounds is not None and self._rounds.messages:
                 failure = interrupted("the stream broke off in a later round of tool calls", failure, self._text())
-            elif self._resumption.count and self._started:
+            elif lost is not None and self._started:
                 failure = interrupted("the connection was lost, and the stream is not resumed", failure, self._text())
         if isinstance(failure, StreamInterruptedError):
             self._keep_partial()
