@@ -6,6 +6,8 @@ same when a caller cancels, dies or loses its line: the reader only leaves. Anot
 sequence that its caller has.
 
 These bound it:
+- The provider is read at the pace of the fastest reader, and up to READ_AHEAD_SECONDS later for each chunk where all are
+  busy.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
 - A reader that takes nothing for `idle_seconds` is let go.
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +39,9 @@ from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
 
 log = structlog.get_logger("headwater")
+
+
+READ_AHEAD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +223,7 @@ class Replay:
         chunk: Chunk | FinalChunk | None = None
         while not isinstance(chunk, FinalChunk):
             chunk = await stream.next()
+            await self._let_readers_come(stream)
             await self._make_room(cost(chunk), stream)
             self._append(chunk)
 
@@ -227,6 +233,18 @@ class Replay:
         self._owner.resize(self._log.cost - before)
         for reader in self._readers:
             reader.wake()
+
+    async def _let_readers_come(self, stream: LiveStream) -> None:
+        """Waits a moment until a reader waits for more, where all are still busy: they get each chunk by itself then."""
+        if not self._readers or any(reader.is_waiting for reader in self._readers):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_AHEAD_SECONDS):
+                while self._readers and not stream.is_interrupted:
+                    self._moved.clear()
+                    await self._moved.wait()
+                    if any(reader.is_waiting for reader in self._readers):
+                        return
 
     async def _make_room(self, size: int, stream: LiveStream) -> None:
         """Drops the oldest entries, or waits for the readers that lack them, until there is room or the stream ends."""
@@ -289,7 +307,7 @@ class Reader:
     Args:
         log: of the stream.
         place: of the entry that it gets next.
-        on_moved: called when it has taken an entry.
+        on_moved: called when it has taken an entry, and when it waits for the next.
         idle_seconds: how long it may take nothing.
     """
 
@@ -311,6 +329,7 @@ class Reader:
         self._idle.since = None  # the caller has taken the chunk before
         while self.place == self._log.stop and self._error is None:
             self._waiting = self._loop.create_future()
+            self._on_moved()
             try:
                 await self._waiting
             finally:
@@ -327,6 +346,11 @@ class Reader:
         self._on_moved()
         self._idle.since = self._loop.time()
         return entry
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has all that there is, and waits for more."""
+        return self._waiting is not None and not self._waiting.done()
 
     def wake(self) -> None:
         """Something was appended."""

@@ -23,7 +23,7 @@ SOURCES = [
     agent_pb2.Citation(title="Report.pdf", source_id="3", quoted_text="It is 330 metres high.\nAnd iron."),
     agent_pb2.Citation(url="https://example.org/other"),
 ]
-TOKEN = agent_pb2.TokenLogprob(token="330", logprob=-0.5, token_bytes=b"330")
+TOKEN = agent_pb2.TokenLogprob(token="330", logprob=-0.5, utf8=b"330")
 
 
 @pytest.fixture

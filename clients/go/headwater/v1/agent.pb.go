@@ -2246,7 +2246,7 @@ type TopLogprob struct {
 	// Natural logarithm of its probability.
 	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
 	// Its bytes, as in TokenLogprob.
-	TokenBytes    []byte `protobuf:"bytes,3,opt,name=token_bytes,json=tokenBytes,proto3" json:"token_bytes,omitempty"`
+	Utf8          []byte `protobuf:"bytes,3,opt,name=utf8,proto3" json:"utf8,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2295,9 +2295,9 @@ func (x *TopLogprob) GetLogprob() float64 {
 	return 0
 }
 
-func (x *TopLogprob) GetTokenBytes() []byte {
+func (x *TopLogprob) GetUtf8() []byte {
 	if x != nil {
-		return x.TokenBytes
+		return x.Utf8
 	}
 	return nil
 }
@@ -2305,12 +2305,12 @@ func (x *TopLogprob) GetTokenBytes() []byte {
 // A token of the reply with its probability. Texts of tokens have at most 256 characters; longer ones are cut.
 type TokenLogprob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The token as text. One that is a part of a character has no text that could be joined; `token_bytes` has it.
+	// The token as text. One that is a part of a character has no text that could be joined; `utf8` has it.
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// Natural logarithm of its probability.
 	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
 	// Its bytes in UTF-8. Empty where the provider gives none.
-	TokenBytes []byte `protobuf:"bytes,3,opt,name=token_bytes,json=tokenBytes,proto3" json:"token_bytes,omitempty"`
+	Utf8 []byte `protobuf:"bytes,3,opt,name=utf8,proto3" json:"utf8,omitempty"`
 	// The most likely tokens in its place, as many as were asked for, the most likely first. The token itself may be among
 	// them.
 	TopLogprobs []*TopLogprob `protobuf:"bytes,4,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
@@ -2364,9 +2364,9 @@ func (x *TokenLogprob) GetLogprob() float64 {
 	return 0
 }
 
-func (x *TokenLogprob) GetTokenBytes() []byte {
+func (x *TokenLogprob) GetUtf8() []byte {
 	if x != nil {
-		return x.TokenBytes
+		return x.Utf8
 	}
 	return nil
 }
@@ -2834,18 +2834,16 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\fsource_range\x18\b \x01(\v2\x19.headwater.v1.SourceRangeR\vsourceRangeB\x0e\n" +
 	"\f_start_indexB\f\n" +
 	"\n" +
-	"_end_index\"]\n" +
+	"_end_index\"P\n" +
 	"\n" +
 	"TopLogprob\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
-	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x1f\n" +
-	"\vtoken_bytes\x18\x03 \x01(\fR\n" +
-	"tokenBytes\"\xc9\x01\n" +
+	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x12\n" +
+	"\x04utf8\x18\x03 \x01(\fR\x04utf8\"\xbc\x01\n" +
 	"\fTokenLogprob\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
-	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x1f\n" +
-	"\vtoken_bytes\x18\x03 \x01(\fR\n" +
-	"tokenBytes\x12;\n" +
+	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x12\n" +
+	"\x04utf8\x18\x03 \x01(\fR\x04utf8\x12;\n" +
 	"\ftop_logprobs\x18\x04 \x03(\v2\x18.headwater.v1.TopLogprobR\vtopLogprobs\x12+\n" +
 	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\x9c\t\n" +
 	"\vStreamChunk\x12\x18\n" +

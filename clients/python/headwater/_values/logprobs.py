@@ -50,8 +50,8 @@ def to_tokens(messages: Iterable[agent_pb2.TokenLogprob]) -> list[TokenLogprob]:
         TokenLogprob(
             message.token,
             message.logprob,
-            message.token_bytes or None,
-            tuple(TopLogprob(top.token, top.logprob, top.token_bytes or None) for top in message.top_logprobs),
+            message.utf8 or None,
+            tuple(TopLogprob(top.token, top.logprob, top.utf8 or None) for top in message.top_logprobs),
             _KINDS.get(message.kind, "text"),
         )
         for message in messages

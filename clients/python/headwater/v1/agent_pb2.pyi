@@ -388,28 +388,28 @@ class Citation(_message.Message):
     def __init__(self, url: _Optional[str] = ..., title: _Optional[str] = ..., quoted_text: _Optional[str] = ..., source_id: _Optional[str] = ..., block_index: _Optional[int] = ..., start_index: _Optional[int] = ..., end_index: _Optional[int] = ..., source_range: _Optional[_Union[SourceRange, _Mapping]] = ...) -> None: ...
 
 class TopLogprob(_message.Message):
-    __slots__ = ("token", "logprob", "token_bytes")
+    __slots__ = ("token", "logprob", "utf8")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOGPROB_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UTF8_FIELD_NUMBER: _ClassVar[int]
     token: str
     logprob: float
-    token_bytes: bytes
-    def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., token_bytes: _Optional[bytes] = ...) -> None: ...
+    utf8: bytes
+    def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., utf8: _Optional[bytes] = ...) -> None: ...
 
 class TokenLogprob(_message.Message):
-    __slots__ = ("token", "logprob", "token_bytes", "top_logprobs", "kind")
+    __slots__ = ("token", "logprob", "utf8", "top_logprobs", "kind")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOGPROB_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UTF8_FIELD_NUMBER: _ClassVar[int]
     TOP_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     token: str
     logprob: float
-    token_bytes: bytes
+    utf8: bytes
     top_logprobs: _containers.RepeatedCompositeFieldContainer[TopLogprob]
     kind: TokenKind
-    def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., token_bytes: _Optional[bytes] = ..., top_logprobs: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ..., kind: _Optional[_Union[TokenKind, str]] = ...) -> None: ...
+    def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., utf8: _Optional[bytes] = ..., top_logprobs: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ..., kind: _Optional[_Union[TokenKind, str]] = ...) -> None: ...
 
 class StreamChunk(_message.Message):
     __slots__ = ("content", "sequence", "create_time", "block_index", "thinking", "thinking_signature", "redacted_thinking", "refusal", "tool_call_deltas", "event_type", "metadata", "stream_id", "model", "provider", "is_final", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "tool_calls", "provider_request_id", "message", "citations", "images", "logprobs", "resumable")

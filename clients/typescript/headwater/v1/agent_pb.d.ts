@@ -991,9 +991,9 @@ export declare type TopLogprob = Message<"headwater.v1.TopLogprob"> & {
   /**
    * Its bytes, as in TokenLogprob.
    *
-   * @generated from field: bytes token_bytes = 3;
+   * @generated from field: bytes utf8 = 3;
    */
-  tokenBytes: Uint8Array;
+  utf8: Uint8Array;
 };
 
 /**
@@ -1009,7 +1009,7 @@ export declare const TopLogprobSchema: GenMessage<TopLogprob>;
  */
 export declare type TokenLogprob = Message<"headwater.v1.TokenLogprob"> & {
   /**
-   * The token as text. One that is a part of a character has no text that could be joined; `token_bytes` has it.
+   * The token as text. One that is a part of a character has no text that could be joined; `utf8` has it.
    *
    * @generated from field: string token = 1;
    */
@@ -1025,9 +1025,9 @@ export declare type TokenLogprob = Message<"headwater.v1.TokenLogprob"> & {
   /**
    * Its bytes in UTF-8. Empty where the provider gives none.
    *
-   * @generated from field: bytes token_bytes = 3;
+   * @generated from field: bytes utf8 = 3;
    */
-  tokenBytes: Uint8Array;
+  utf8: Uint8Array;
 
   /**
    * The most likely tokens in its place, as many as were asked for, the most likely first. The token itself may be among

@@ -22,7 +22,7 @@ async def shown() -> AsyncIterator[StreamChunk]:
 
 def test_a_chunk_has_its_tokens() -> None:
     likely = [
-        agent_pb2.TopLogprob(token="Hi", logprob=-0.5, token_bytes=b"Hi"),
+        agent_pb2.TopLogprob(token="Hi", logprob=-0.5, utf8=b"Hi"),
         agent_pb2.TopLogprob(token="Ho", logprob=-2),
     ]
     chunk = to_chunk(
@@ -30,7 +30,7 @@ def test_a_chunk_has_its_tokens() -> None:
             content="Hi",
             sequence=1,
             logprobs=[
-                agent_pb2.TokenLogprob(token="Hi", logprob=-0.5, token_bytes=b"Hi", top_logprobs=likely),
+                agent_pb2.TokenLogprob(token="Hi", logprob=-0.5, utf8=b"Hi", top_logprobs=likely),
                 agent_pb2.TokenLogprob(token="?", logprob=-1, kind=agent_pb2.TOKEN_KIND_THINKING),
             ],
         ),

@@ -21,9 +21,9 @@ TOKEN = TokenLogprob("Hé", -0.5, "Hé".encode(), (TopLogprob("Ho", -1.25, b"Ho"
 SENT = agent_pb2.TokenLogprob(
     token="Hé",
     logprob=-0.5,
-    token_bytes="Hé".encode(),
+    utf8="Hé".encode(),
     top_logprobs=[
-        agent_pb2.TopLogprob(token="Ho", logprob=-1.25, token_bytes=b"Ho"),
+        agent_pb2.TopLogprob(token="Ho", logprob=-1.25, utf8=b"Ho"),
         agent_pb2.TopLogprob(token="x", logprob=-3),
     ],
 )
