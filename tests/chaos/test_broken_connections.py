@@ -12,7 +12,9 @@ import time
 import pytest
 
 from headwater import Agent, HeadwaterError, ServerUnavailableError, StreamInterruptedError
+from headwater.v1.agent_service_pb2 import ListStreamsRequest
 from tests.support.servers.server import ServerProcess, provider_variables
+from tests.support.stubs.stub import agent_stub
 from tests.support.upstream.fixtures import load_fixtures
 from tests.support.upstream.upstream import Upstream
 
@@ -145,6 +147,11 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind(processes
         await asyncio.gather(*(visitor() for _ in range(30)))
         reply = await agent.arun("Hi", provider_options={"scripted": {"text": "ok"}})
         assert reply.content == "ok"
+        async with agent_stub(server.target) as stub, asyncio.timeout(1):
+            while (
+                await stub.ListStreams(ListStreamsRequest())
+            ).streams:  # the cancels of the visitors are on their way
+                await asyncio.sleep(0.01)
         server.stop()
         left = [event["streams"] for event in server.events if event["event"] == "draining"]
     assert left == [0] * processes

@@ -40,11 +40,11 @@ async def test_the_line_of_a_refused_call_says_what_was_asked_for():
     with ServerProcess("--scripted") as server:
         async with agent_stub(server.target) as stub:
             for ask in (
-                stub.Run(RunRequest(prompt="x", agent={"model": "scripted/echo", "temperature": 9})),
-                stub.Stream(StreamRequest(prompt="x", agent={"model": "m" * 5_000, "temperature": 9})).read(),
+                lambda: stub.Run(RunRequest(prompt="x", agent={"model": "scripted/echo", "temperature": 9})),
+                lambda: stub.Stream(StreamRequest(prompt="x", agent={"model": "m" * 5_000, "temperature": 9})).read(),
             ):
                 with pytest.raises(grpc.aio.AioRpcError):
-                    await ask
+                    await ask()
         server.stop()
         first, second = [event for event in server.events if event["event"] == "rpc"]
     assert (first["model_asked"], first["fields"]) == ("scripted/echo", ["agent.temperature"])

@@ -135,7 +135,9 @@ def leave(server: Server, call: Call | None, stream_id: str | None, channel: Ope
         found = stream_id
         if call is not None:
             if found is None:
-                found = await _id_of(call)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_HEADERS_SECONDS):
+                        found = await id_of(call)
             call.cancel()
         if found:
             await _cancel(server, found, channel)
@@ -143,12 +145,12 @@ def leave(server: Server, call: Call | None, stream_id: str | None, channel: Ope
     return Leaving(say, channel)
 
 
-async def _id_of(call: Call) -> str | None:
-    with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
-        async with asyncio.timeout(_HEADERS_SECONDS):
-            for key, value in await call.initial_metadata():
-                if key == STREAM_ID_HEADER:
-                    return str(value)
+async def id_of(call: Call) -> str | None:
+    """The id of a stream, when the headers of its answer come; None when they do not have it."""
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):  # reading the call raises them
+        for key, value in await call.initial_metadata():
+            if key == STREAM_ID_HEADER:
+                return str(value)
     return None
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
-from headwater._call.resuming import STREAM_ID_HEADER, Resumption, leave, resume
+from headwater._call.resuming import Resumption, id_of, leave, resume
 from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import interrupted, to_exception
 from headwater._grpc.loading import grpc
@@ -188,9 +188,8 @@ class AgentStream:
             check_size(prepared.request)
         headers = await self._do(prepared.headers())
         call = self._begin(await open_channel(prepared.server), headers)
-        for key, value in await call.initial_metadata():
-            if key == STREAM_ID_HEADER:
-                self.stream_id = str(value)
+        # gRPC ends a call whose waiting task is cancelled. The id of the stream must still come over it.
+        self.stream_id = await asyncio.shield(asyncio.create_task(id_of(call))) or self.stream_id
         return call
 
     def _begin(self, channel: OpenChannel, headers: Sequence[tuple[str, str]]) -> Call:
