@@ -12,6 +12,7 @@ import time
 import pytest
 
 from headwater import Agent, HeadwaterError, ServerUnavailableError, StreamInterruptedError
+from headwater._call import resuming
 from headwater.v1.agent_service_pb2 import ListStreamsRequest
 from tests.support.servers.server import ServerProcess, provider_variables
 from tests.support.stubs.stub import agent_stub
@@ -97,7 +98,8 @@ async def test_a_reply_cut_anywhere_is_an_error_with_what_had_come(name, provide
             assert (await ask(agent, api))[2:] == (True, None)
 
 
-async def test_a_killed_server_is_an_interruption_with_the_partial_text_and_its_successor_answers():
+async def test_a_killed_server_is_an_interruption_with_the_partial_text_and_its_successor_answers(monkeypatch):
+    monkeypatch.setattr(resuming, "RESUME_SECONDS", 0.3)
     options = {"scripted": {"text": "one two three", "hang_after": 2}}
     with ServerProcess("--scripted") as server:
         agent = Agent(model="scripted/echo", target=server.target)

@@ -96,7 +96,7 @@ class Resumption:
         if not self.is_possible:
             return None
         reason, metadata = reason_and_metadata(error)
-        is_lost = error.code().name in _LOST if reason is None else reason == "SERVER_DRAINING"
+        is_lost = reason is None and error.code().name in _LOST
         if not is_lost and metadata.get("detached") != "true":
             return None
         if sequence != self._sequence:  # it has come on since the last time
