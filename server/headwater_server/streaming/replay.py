@@ -6,8 +6,7 @@ same when a caller cancels, dies or loses its line: the reader only leaves. Anot
 sequence that its caller has.
 
 These bound it:
-- The provider is read at the pace of the fastest reader, and up to READ_AHEAD_SECONDS later for each chunk where all are
-  busy.
+- The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
 - A reader that takes nothing for `idle_seconds` is let go.
@@ -235,7 +234,7 @@ class Replay:
             reader.wake()
 
     async def _let_readers_come(self, stream: LiveStream) -> None:
-        """Waits a moment until a reader waits for more, where all are still busy: they get each chunk by itself then."""
+        """Waits a moment for a reader, where all are still busy: so they get each chunk by itself."""
         if not self._readers or any(reader.is_waiting for reader in self._readers):
             return
         with suppress(TimeoutError):
