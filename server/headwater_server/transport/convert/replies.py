@@ -204,9 +204,7 @@ def _token(token: TokenLogprob) -> agent_pb2.TokenLogprob:
         token=token.token,
         logprob=token.logprob,
         utf8=token.token_bytes,
-        top_logprobs=[
-            agent_pb2.TopLogprob(token=t.token, logprob=t.logprob, utf8=t.token_bytes) for t in token.top
-        ],
+        top_logprobs=[agent_pb2.TopLogprob(token=t.token, logprob=t.logprob, utf8=t.token_bytes) for t in token.top],
         kind=_TOKEN_KINDS[token.kind],
     )
 
