@@ -130,7 +130,11 @@ def test_a_run_with_endless_conditions_neither_keeps_the_server_from_starting_no
         good = stub.StartWorkflowRun(start([waits, Step(name="b", action="x")]), timeout=30).run_id
         first.stop(signal.SIGKILL)
         first.expected_code = -signal.SIGKILL
-    with ServerProcess(*folder) as second, grpc.insecure_channel(second.target, options=OPTIONS) as channel:
+    short = {"HEADWATER_DRAIN_SECONDS": "1"}
+    with (
+        ServerProcess(*folder, variables=short) as second,
+        grpc.insecure_channel(second.target, options=OPTIONS) as channel,
+    ):
         stub = WorkflowServiceStub(channel)
         run = the_end(stub, bad)
         assert run.steps[0].failure.message.endswith(STOPPED)
