@@ -30,6 +30,7 @@ class OtherCaller:
     Attributes:
         longest: the longest wait for an answer so far, in seconds.
         failures: the codes with which calls ended that should have been answered.
+        calls: how many of its calls have ended.
     """
 
     def __init__(self, target: str) -> None:
@@ -38,6 +39,7 @@ class OtherCaller:
         self._thread = threading.Thread(target=self._call, daemon=True)
         self.longest = 0.0
         self.failures: list[grpc.StatusCode] = []
+        self.calls = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -59,6 +61,7 @@ class OtherCaller:
                 except grpc.RpcError as error:
                     self.failures.append(error.code())
                 self.longest = max(self.longest, time.monotonic() - began)
+                self.calls += 1
                 self._ended.wait(PAUSE)
 
 
