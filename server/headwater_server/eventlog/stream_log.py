@@ -120,9 +120,8 @@ def cost(entry: Entry) -> int:
     if not isinstance(entry, FinalChunk):
         return ENTRY_COST
     size = ENTRY_COST + sum(ENTRY_COST + 2 * _text_cost(call.arguments) for call in entry.tool_calls)
-    parts = (
-        entry.message.parts if entry.message is not None else ()
-    )  # the calls are counted twice, for they are here too
+    # The message has the calls too: they are counted twice.
+    parts = entry.message.parts if entry.message is not None else ()
     return size + sum(ENTRY_COST + _text_cost(part.text) for part in parts if isinstance(part, Text | Thinking))
 
 

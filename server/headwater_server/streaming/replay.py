@@ -222,8 +222,11 @@ class Replay:
         chunk: Chunk | FinalChunk | None = None
         while not isinstance(chunk, FinalChunk):
             chunk = await stream.next()
-            await self._let_readers_come(stream)
-            await self._make_room(cost(chunk), stream)
+            size = cost(chunk)
+            if self._readers and not self._is_awaited():
+                await self._let_readers_come(stream)
+            if self._log.cost + size > self._limits.max_bytes or not self._owner.has_room(size):
+                await self._make_room(size, stream)
             self._append(chunk)
 
     def _append(self, entry: Chunk | FinalChunk | HeadwaterError) -> None:
@@ -235,15 +238,15 @@ class Replay:
 
     async def _let_readers_come(self, stream: LiveStream) -> None:
         """Waits a moment for a reader, where all are still busy: so they get each chunk by itself."""
-        if not self._readers or any(reader.is_waiting for reader in self._readers):
-            return
         with suppress(TimeoutError):
             async with asyncio.timeout(READ_AHEAD_SECONDS):
-                while self._readers and not stream.is_interrupted:
+                while self._readers and not self._is_awaited() and not stream.is_interrupted:
                     self._moved.clear()
                     await self._moved.wait()
-                    if any(reader.is_waiting for reader in self._readers):
-                        return
+
+    def _is_awaited(self) -> bool:
+        """Whether a reader has all that there is, and waits for more."""
+        return any(reader.is_waiting for reader in self._readers)
 
     async def _make_room(self, size: int, stream: LiveStream) -> None:
         """Drops the oldest entries, or waits for the readers that lack them, until there is room or the stream ends."""
@@ -339,7 +342,7 @@ class Reader:
         if isinstance(entry, HeadwaterError):
             raise entry.again()
         count = 1
-        if isinstance(entry, Chunk):
+        if isinstance(entry, Chunk) and self.place + 1 < self._log.stop:
             entry, count = merge_ahead(self._log.chunks(self.place))
         self.place += count
         self._on_moved()
