@@ -28,7 +28,8 @@ from typing import Protocol
 
 from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, FinishReason, ProviderEvent, StreamStats, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.accumulator import Account, MessageAccumulator, ToolCallAccumulator
+from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.merging import merge
 from headwater_server.streaming.watchdog import Watchdog
 
@@ -63,14 +64,6 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long a provider may be silent, in seconds: before its first delta, and between two."""
-
-    first_chunk_seconds: float = 300.0
-    next_chunk_seconds: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
 class Continuation:
     """The point from which a round of tool calls continues: the stream's id, and the sequence of its last chunk."""
 
@@ -83,16 +76,12 @@ class StreamTerms:
     """The facts of a stream that are known before it runs.
 
     Attributes:
-        account: fingerprint of the provider's address and key, for the data that it wants back.
         collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
         labels: the caller's labels.
-        dropped: the parameters of the request that the provider does not take.
         resumable: whether a caller can resume it; its id says so.
     """
 
-    account: str = ""
     collects: bool = False
-    dropped: Sequence[str] = ()
     resumable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -105,10 +94,8 @@ class LiveStream:
 
     Args:
         stream_id: its id.
-        provider: name of the provider that answers.
-        model: the model asked for.
-        source: the provider's reply, not yet begun.
-        timeouts: how long the provider may be silent.
+        answerer: who answers, settled when the source gives its first events.
+        source: the provider's reply, not yet begun. It bounds the wait for its first events.
         after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
         terms: further facts.
 
@@ -120,18 +107,14 @@ class LiveStream:
     def __init__(
         self,
         stream_id: str,
-        provider: str,
-        model: str,
+        answerer: Answerer,
         source: Source,
-        timeouts: Timeouts,
         after: int = 0,
         terms: StreamTerms = NO_TERMS,
     ) -> None:
         self.id = stream_id
-        self.provider = provider
-        self.model = model
+        self.answerer = answerer
         self.labels = terms.labels
-        self.dropped = terms.dropped
         self.resumable = terms.resumable
         self.on_interrupted: Callable[[], object] | None = None
         self.created = time.time()
@@ -140,15 +123,14 @@ class LiveStream:
         self._sequence = after
         self._waiting: deque[Chunk] = deque()
         self._end: FinalChunk | HeadwaterError | None = None
-        account = Account(provider, terms.account)
-        self._tool_calls = ToolCallAccumulator(account)
-        self._message = MessageAccumulator(account, from_start=terms.collects)
+        self._tool_calls = ToolCallAccumulator(answerer)
+        self._message = MessageAccumulator(answerer, from_start=terms.collects)
         self._began = time.monotonic()
         self._first: float | None = None
         self._last = self._began
         self._thought = False
         self._loop = asyncio.get_running_loop()
-        self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
+        self._watchdog = Watchdog(self._silent)
         self._reader: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -244,7 +226,7 @@ class LiveStream:
             self._last = time.monotonic()
             if self._first is None:
                 self._first = self._last
-                self._watchdog.begun()
+                self._watchdog.start(self.answerer.next_chunk_seconds)
             chunks = merge(deltas, self._sequence, time.time())
             self._waiting.extend(chunks)
             self._sequence = chunks[-1].sequence
@@ -286,9 +268,8 @@ class LiveStream:
         return (tokens - 1) / seconds if tokens > 1 and seconds >= SHORTEST_PACE_SECONDS else None
 
     def _silent(self, limit: float) -> None:
-        which = "first" if self._first is None else "next"
         self.interrupt(
-            HeadwaterError(Reason.STREAM_TIMEOUT, f"the provider sent no {which} chunk within {limit:g} seconds")
+            HeadwaterError(Reason.STREAM_TIMEOUT, f"the provider sent no next chunk within {limit:g} seconds")
         )
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
@@ -303,8 +284,8 @@ class LiveStream:
 
     def _about(self, error: HeadwaterError) -> HeadwaterError:
         return error.about(
-            provider=self.provider,
-            model=self.model,
+            provider=self.answerer.provider,
+            model=self.answerer.model,
             stream_id=self.id,
             provider_request_id=self._source.request_id,
         )

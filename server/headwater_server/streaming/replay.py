@@ -321,7 +321,7 @@ class Reader:
         self._task = asyncio.current_task()
         self._waiting: asyncio.Future[None] | None = None
         self._error: HeadwaterError | None = None
-        self._idle = Watchdog(idle_seconds, idle_seconds, self._idled)
+        self._idle = Watchdog(self._idled, idle_seconds)
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk, merged with those behind it that wait too; the last is a FinalChunk.

@@ -16,28 +16,27 @@ class Watchdog:
     """Calls `on_timeout` once when the provider was waited for too long.
 
     Args:
-        first_seconds: limit of the first wait.
-        next_seconds: limit of every later one.
         on_timeout: called with the limit that was passed, in seconds.
+        seconds: the limit; None: there is none until `start`.
 
     Attributes:
         since: the loop's time since which the stream has waited for the provider; None while it does not wait, and the
             provider may be silent. The stream sets it.
     """
 
-    def __init__(self, first_seconds: float, next_seconds: float, on_timeout: Callable[[float], None]) -> None:
+    def __init__(self, on_timeout: Callable[[float], None], seconds: float | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._limit = first_seconds
-        self._next_limit = next_seconds
+        self._limit = 0.0
         self._on_timeout = on_timeout
         self.since: float | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_seconds, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+        if seconds is not None:
+            self.start(seconds)
 
-    def begun(self) -> None:
-        """The first delta has come: from now on the limit is that of later waits."""
-        if self._limit != self._next_limit:
-            self._limit = self._next_limit
-            self._arm(self._loop.time() + self._limit)
+    def start(self, seconds: float) -> None:
+        """Begins the watch with this limit."""
+        self._limit = seconds
+        self._arm(self._loop.time() + seconds)
 
     def stop(self) -> None:
         """Ends the watch, and releases `on_timeout`."""

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
 
+QUICK = {"HEADWATER_RETRY_WAIT_SECONDS": "0.01", "HEADWATER_MAX_RETRY_WAIT_SECONDS": "0.5"}
+"""Attempts follow each other fast; a provider that asks for a longer wait gets none."""
 
 _DATA = tempfile.TemporaryDirectory(prefix="headwater-")
 atexit.register(_DATA.cleanup)
@@ -78,7 +80,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=self._log_to,
             text=True,
-            env=clean_environment(**self._variables),
+            env=clean_environment(**{**QUICK, **self._variables}),
         )
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr or (),), daemon=True)

@@ -5,6 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, TokenLogprob, ToolCall, Usage } from "./agent_pb.js";
+import type { Attempt } from "./error_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -270,6 +271,13 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
    * @generated from field: repeated headwater.v1.TokenLogprob logprobs = 18;
    */
   logprobs: TokenLogprob[];
+
+  /**
+   * The attempts that failed before this reply began, in order.
+   *
+   * @generated from field: repeated headwater.v1.Attempt attempts = 19;
+   */
+  attempts: Attempt[];
 };
 
 /**

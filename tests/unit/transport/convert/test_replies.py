@@ -10,7 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater.v1 import agent_pb2, agent_service_pb2, error_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import (
     Chunk,
     Delta,
@@ -21,7 +22,8 @@ from headwater_server.domain.chunks import (
     ToolCallDelta,
     Usage,
 )
-from headwater_server.domain.errors import FieldViolation
+from headwater_server.domain.errors import FieldViolation, Reason
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import (
     Message,
     Opaque,
@@ -35,6 +37,7 @@ from headwater_server.domain.messages import (
 from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.transport.convert import replies
 from headwater_server.transport.convert.messages import parse_message
 
@@ -44,11 +47,9 @@ MAX_INT32 = 2**31 - 1
 SPOKEN = {"content": "Hi"}
 
 STREAM: Any = SimpleNamespace(
-    dropped=(),
+    answerer=Answerer("openai", model="gpt-4o"),
     resumable=False,
     id="s-1",
-    provider="openai",
-    model="gpt-4o",
     created=WHEN,
     chunk_count=7,
     labels={"team": "red"},
@@ -262,13 +263,25 @@ def test_a_nonsensical_count_is_held_within_an_int32():
     assert (usage.input_tokens, usage.output_tokens) == (MAX_INT32, -MAX_INT32)
 
 
-def but(**facts: Any) -> Any:
-    return SimpleNamespace(**{**vars(STREAM), **facts})
+TRIED = Attempt("azure", "gpt-4o", Failure(Reason.PROVIDER_RATE_LIMITED, "busy", retry_delay_seconds=2), 0.25, 2)
+TRIED_SENT = error_pb2.Attempt(
+    provider="azure",
+    model="gpt-4o",
+    failure={"reason": error_pb2.ERROR_REASON_PROVIDER_RATE_LIMITED, "message": "busy", "retry_delay": {"seconds": 2}},
+    duration={"nanos": 250_000_000},
+    wait={"seconds": 2},
+)
 
 
-def test_the_first_chunk_says_who_answers_and_what_was_dropped():
+def but(resumable: bool = False, **facts: Any) -> Any:
+    return SimpleNamespace(
+        **{**vars(STREAM), "resumable": resumable, "answerer": Answerer("openai", model="gpt-4o", **facts)}
+    )
+
+
+def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
     message = agent_pb2.StreamChunk(content="Hi")
-    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True))
+    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True, tried=[TRIED]))
     assert message == agent_pb2.StreamChunk(
         content="Hi",
         stream_id="s-1",
@@ -276,6 +289,7 @@ def test_the_first_chunk_says_who_answers_and_what_was_dropped():
         provider="openai",
         metadata=struct(dropped_params=["seed", "stop"]),
         resumable=True,
+        attempts=[TRIED_SENT],
     )
 
 
@@ -306,7 +320,7 @@ def test_a_run_says_the_whole_reply():
         metadata={"gpu": True},
     )
     end = final(finish, tool_calls=[ToolCall("id", "name", "{}")], provider_request_id="req_1")
-    assert replies.run_response(but(dropped=["seed"]), reply, end) == agent_service_pb2.RunResponse(
+    assert replies.run_response(but(dropped=["seed"], tried=[TRIED]), reply, end) == agent_service_pb2.RunResponse(
         content="Hi you",
         thinking="hm",
         refusal="no",
@@ -321,6 +335,7 @@ def test_a_run_says_the_whole_reply():
         model="gpt-4o",
         provider="openai",
         provider_request_id="req_1",
+        attempts=[TRIED_SENT],
     )
 
 
