@@ -20,7 +20,7 @@ from tests.support.servers.server import ReplayThread, ServerProcess
 
 SEED = 20261129
 AT_ONCE = 24
-FEW, MANY, ROUNDS = 20, 1_000, 5
+FEW, MANY, ROUNDS = 12, 1_000, 5
 
 
 class Attack:
