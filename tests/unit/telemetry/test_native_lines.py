@@ -47,6 +47,13 @@ def test_a_line_of_grpc_is_an_event_with_its_level_and_place(letter, level):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("header", ["te", "grpc-timeout", ":method", ":status"])
+def test_an_error_that_any_caller_can_cause_is_no_error_of_the_server(header):
+    line = f"E1128 22:09:38.996724 31040 hpack_parser.cc:1048] Error parsing \\'{header}\\' metadata: invalid value"
+    (event,) = events(f"os.write(2, b'{line}\\n')")
+    assert event["level"] == "info"
+
+
 def test_any_other_line_is_an_event_too_however_it_is_made():
     body = "os.write(2, b'\\n\\xff\"{' + b'x' * 5_000 + b'\\nwithout an end')"
     first, second = events(body)
