@@ -40,7 +40,7 @@ from tests.support.servers.server import ServerProcess
 
 KEEPALIVE = {"grpc.keepalive_time_ms": 500, "grpc.http2.ping_timeout_ms": 1_000}
 """Far shorter than the client's own, so that a connection that swallows is noticed soon."""
-_VARIABLES = {"HEADWATER_FIRST_CHUNK_SECONDS": "10", "HEADWATER_NEXT_CHUNK_SECONDS": "10"}
+_SILENT = "first_chunk_seconds = 2.0\nnext_chunk_seconds = 2.0"
 _BYTES_OF_CALLER = 4_000
 _BYTES_OF_PROVIDER = 40_000
 
@@ -55,7 +55,7 @@ class Report:
     """The outcome.
 
     Attributes:
-        faults: what was wrong, in words.
+        faults: all that was wrong, in words.
         errors: typed errors of streams whose provider may fail, by reason.
         resumed: how many streams were resumed, and `resumes` how often in all.
     """
@@ -113,15 +113,15 @@ base_url = "http://127.0.0.1:{source.port}/v1"
 [providers.shaky]
 type = "openai"
 base_url = "http://{shaky.target}/v1"
+{_SILENT}
 [providers.sealed]
 type = "openai"
 base_url = "https://{flipping.target}/v1"
 ca_file = "{folder / "ca.pem"}"
+{_SILENT}
 """
         )
-        server = stack.enter_context(
-            ServerProcess("--config", str(configuration), variables=_VARIABLES, processes=processes)
-        )
+        server = stack.enter_context(ServerProcess("--config", str(configuration), processes=processes))
         numbers = iter(range(streams))
         async with asyncio.TaskGroup() as group:
             for index in range(callers):

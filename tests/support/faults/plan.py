@@ -40,7 +40,7 @@ class Fault:
     """One fault of a connection.
 
     Attributes:
-        kind: what happens.
+        kind: the kind of fault.
         toward_server: the direction in which it happens; False: in the answers.
         after: how many bytes pass in that direction before it, since the fault before.
         seconds: how long a slow one takes; of THROTTLE, for a few bytes.

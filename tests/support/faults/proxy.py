@@ -101,7 +101,7 @@ class _Line:
         writer: asyncio.StreamWriter,
         stack: contextlib.AsyncExitStack,
     ) -> None:
-        """Connects to the server; for a duplicate twice, and nobody reads the second answer."""
+        """Connects to the server; for a duplicate twice, and the second answer is not read."""
         self._client = reader, writer
         self._server = await asyncio.open_connection(*behind)
         stack.callback(self._server[1].transport.abort)

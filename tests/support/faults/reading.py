@@ -1,4 +1,4 @@
-"""What a caller of a stream has in the end, read by the Python client or by a bare stub that resumes by hand."""
+"""All that a caller of a stream has in the end, read by the Python client or by a bare stub that resumes by hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Got:
     sequences: list[int] = field(default_factory=list)
 
     def faults(self, truth: Truth, *, may_fail: bool) -> list[str]:
-        """What is wrong with it, in words."""
+        """All that is wrong with it, in words."""
         last, rising = truth.rounds[-1], self.sequences == sorted(set(self.sequences))
         checks = [
             (self.ends == 1, f"{self.ends} ends"),

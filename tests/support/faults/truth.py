@@ -1,4 +1,4 @@
-"""The truth about a stream: what its provider says, to compare with what its caller has."""
+"""The truth about a stream: the words of its provider, to compare with those that its caller has."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def truth_named(name: str) -> Truth:
 
 
 def _round(chance: random.Random, index: int, count: int) -> Round:
-    """A round; the last of several calls no tools, since nobody would answer with their results."""
+    """A round; the last of several calls no tools, since no answer follows their results."""
     thinking = _words(chance, chance.choice((0, 0, 5, 30)))
     text = _words(chance, chance.choice((0, 1, 20, 60, 100)))
     calls: list[tuple[str, dict[str, Any]]] = []
