@@ -47,6 +47,12 @@ def test_a_line_of_grpc_is_an_event_with_its_level_and_place(letter, level):
     ]  # fmt: skip
 
 
+def test_an_error_that_any_caller_can_cause_is_no_error_of_the_log():
+    line = "E1129 06:35:51.850520   31040 ssl_transport_security.cc:3238] No match found for server name: any"
+    (event,) = events(f"os.write(2, b'{line}\\n')")
+    assert event["level"] == "info"
+
+
 def test_any_other_line_is_an_event_too_however_it_is_made():
     body = "os.write(2, b'\\n\\xff\"{' + b'x' * 5_000 + b'\\nwithout an end')"
     first, second = events(body)
