@@ -13,6 +13,7 @@ from tests.support.servers.server import OWN_VARIABLES, ReplayThread, ServerProc
 
 BOTH_WAYS = {
     "chaos/test_broken_connections.py",
+    "chaos/test_every_method.py",
     "recorded/test_end_to_end.py",
     "integration/workflows/test_go_worker.py",
     "integration/server/test_leaving.py",

@@ -33,8 +33,8 @@ def mistakes_of_doors(server: ServerSettings, origins: Mapping[tuple[str, ...], 
     if not (server.tls_cert_file or server.insecure or is_private(server.host)):
         yield (
             f"{named('host')}: {server.host} can be reached from other machines, and there is no TLS; set "
-            "tls_cert_file and tls_key_file (`headwater dev-cert` makes them for a try), or insecure = true where only callers that "
-            "you trust reach the port"
+            "tls_cert_file and tls_key_file (`headwater dev-cert` makes them for a try), or insecure = true where only "
+            "callers that you trust reach the port"
         )
 
 

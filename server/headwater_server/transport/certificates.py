@@ -7,7 +7,8 @@ moment: a new certificate may meet the old key. What does not belong together, o
 certificate in use stays, one line of the log says why, and the next change of a file is the next try.
 
 Worked example: cert-manager writes `tls.crt` at 10:00:00.1 and `tls.key` at 10:00:00.2. A handshake between the two
-finds a certificate that the old key does not fit, so it gets the old pair. The handshake at 10:00:00.3 finds the key changed too, and gets the new pair.
+finds a certificate that the old key does not fit, so it gets the old pair. The handshake at
+10:00:00.3 finds the key changed too, and gets the new pair.
 
 gRPC's Python API knows two ways to ask callers for a certificate: never, and always (docs/adr/0015-tls.md).
 """

@@ -47,8 +47,18 @@ def test_a_line_of_grpc_is_an_event_with_its_level_and_place(letter, level):
     ]  # fmt: skip
 
 
-def test_an_error_that_any_caller_can_cause_is_no_error_of_the_log():
-    line = "E1129 06:35:51.850520   31040 ssl_transport_security.cc:3238] No match found for server name: any"
+OF_CALLERS = {
+    **{
+        header: f"Error parsing \\'{header}\\' metadata: value"
+        for header in ("te", "grpc-timeout", ":method", ":status")
+    },
+    "server name": "No match found for server name: any",
+}
+
+
+@pytest.mark.parametrize("what", OF_CALLERS.values(), ids=list(OF_CALLERS))
+def test_an_error_that_any_caller_can_cause_is_no_error_of_the_server(what):
+    line = f"E1128 22:09:38.996724 31040 hpack_parser.cc:1048] {what}"
     (event,) = events(f"os.write(2, b'{line}\\n')")
     assert event["level"] == "info"
 
