@@ -23,6 +23,7 @@ BOTH_WAYS = {
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",
+    "integration/tls/test_server_tls.py",
 }
 """The suites on streaming and on workflows: tests that use `processes` there runs with one server process and with two."""
 
