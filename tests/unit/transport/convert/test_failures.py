@@ -6,9 +6,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from headwater.v1 import error_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, ProviderFacts
-from headwater_server.transport.convert.failures import failure, parse_failure, step_failure
+from headwater_server.transport.convert.failures import attempt, failure, parse_failure, step_failure
 
 FULL = Failure(
     Reason.PROVIDER_RATE_LIMITED,
@@ -74,3 +75,19 @@ def test_the_contract_says_after_which_errors_a_step_is_tried_again() -> None:
         Reason.INVALID_REQUEST, "no", non_retryable=True
     )
     assert not step_failure(HeadwaterError(Reason.STREAM_INTERRUPTED, "cut")).non_retryable
+
+
+def test_an_attempt_says_what_was_tried_and_why_it_failed() -> None:
+    tried = Attempt("azure", "m", Failure(Reason.PROVIDER_AUTH_FAILED, "no key", retry_delay_seconds=2), 0.25, 2)
+    assert attempt(tried) == error_pb2.Attempt(
+        provider="azure",
+        model="m",
+        failure={
+            "reason": error_pb2.ERROR_REASON_PROVIDER_AUTH_FAILED,
+            "message": "no key",
+            "non_retryable": True,
+            "retry_delay": {"seconds": 2},
+        },
+        duration={"nanos": 250_000_000},
+        wait={"seconds": 2},
+    )

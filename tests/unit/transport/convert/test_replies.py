@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headwater.v1 import agent_pb2, agent_service_pb2, error_pb2
+from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import (
     Chunk,
@@ -38,7 +39,7 @@ from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.transport.convert import replies
+from headwater_server.transport.convert import failures, replies
 from headwater_server.transport.convert.messages import parse_message
 
 WHEN = 1_700_000_000.5
@@ -264,19 +265,11 @@ def test_a_nonsensical_count_is_held_within_an_int32():
 
 
 TRIED = Attempt("azure", "gpt-4o", Failure(Reason.PROVIDER_RATE_LIMITED, "busy", retry_delay_seconds=2), 0.25, 2)
-TRIED_SENT = error_pb2.Attempt(
-    provider="azure",
-    model="gpt-4o",
-    failure={"reason": error_pb2.ERROR_REASON_PROVIDER_RATE_LIMITED, "message": "busy", "retry_delay": {"seconds": 2}},
-    duration={"nanos": 250_000_000},
-    wait={"seconds": 2},
-)
+TRIED_SENT = failures.attempt(TRIED)
 
 
 def but(resumable: bool = False, **facts: Any) -> Any:
-    return SimpleNamespace(
-        **{**vars(STREAM), "resumable": resumable, "answerer": Answerer("openai", model="gpt-4o", **facts)}
-    )
+    return SimpleNamespace(**vars(STREAM) | {"resumable": resumable, "answerer": replace(STREAM.answerer, **facts)})
 
 
 def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
