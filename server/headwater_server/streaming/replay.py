@@ -9,7 +9,6 @@ These bound it:
 - The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
-- A reader that takes nothing for `idle_seconds` is let go.
 - A stream without any reader is read for `detach_seconds`, then ended.
 - The log is kept for `retention_seconds` after the stream's end. Between two rounds of tools that time runs too.
 
@@ -32,7 +31,6 @@ from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.merging import merge_ahead
-from headwater_server.streaming.watchdog import Watchdog
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
@@ -54,7 +52,6 @@ class ReplayLimits:
 
     detach_seconds: float = 60.0
     retention_seconds: float = 300.0
-    idle_seconds: float = 120.0
     lagging_seconds: float = 10.0
     max_bytes: int = 8 * 1024 * 1024
     max_bytes_in_all: int = 256 * 1024 * 1024
@@ -171,7 +168,7 @@ class Replay:
 
     @asynccontextmanager
     async def _reader(self, place: int) -> AsyncIterator[Reader]:
-        reader = Reader(self._log, place, self._moved.set, self._limits.idle_seconds)
+        reader = Reader(self._log, place, self._moved.set)
         self._readers.add(reader)
         self._set_timer()
         try:
@@ -182,7 +179,6 @@ class Replay:
                 raise  # the caller left
             raise error from None
         finally:
-            reader.close()
             self._readers.discard(reader)
             self._moved.set()
             self._set_timer()
@@ -310,10 +306,9 @@ class Reader:
         log: of the stream.
         place: of the entry that it gets next.
         on_moved: called when it has taken an entry, and when it waits for the next.
-        idle_seconds: how long it may take nothing.
     """
 
-    def __init__(self, log: StreamLog, place: int, on_moved: Callable[[], object], idle_seconds: float) -> None:
+    def __init__(self, log: StreamLog, place: int, on_moved: Callable[[], object]) -> None:
         self.place = place
         self._log = log
         self._on_moved = on_moved
@@ -321,14 +316,12 @@ class Reader:
         self._task = asyncio.current_task()
         self._waiting: asyncio.Future[None] | None = None
         self._error: HeadwaterError | None = None
-        self._idle = Watchdog(idle_seconds, idle_seconds, self._idled)
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk, merged with those behind it that wait too; the last is a FinalChunk.
 
         Raises the HeadwaterError with which the stream ended, or for which the reader was let go.
         """
-        self._idle.since = None  # the caller has taken the chunk before
         while self.place == self._log.stop and self._error is None:
             self._waiting = self._loop.create_future()
             self._on_moved()
@@ -346,7 +339,6 @@ class Reader:
             entry, count = merge_ahead(self._log.chunks(self.place))
         self.place += count
         self._on_moved()
-        self._idle.since = self._loop.time()
         return entry
 
     @property
@@ -374,11 +366,3 @@ class Reader:
         if self._error is not None and self._task is not None and not self._task.uncancel():
             return self._error
         return None
-
-    def close(self) -> None:
-        """Stops its watch."""
-        self._idle.stop()
-
-    def _idled(self, seconds: float) -> None:
-        text = f"nothing was read for {seconds:g} seconds; resume after the last chunk that came"
-        self.let_go(HeadwaterError(Reason.STREAM_TIMEOUT, text))

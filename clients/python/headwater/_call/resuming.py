@@ -24,6 +24,7 @@ from headwater._grpc.unary import answer
 from headwater.exceptions import HeadwaterError
 
 if TYPE_CHECKING:
+    from headwater._call.request import PreparedCall
     from headwater._grpc.server import Server
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
     from headwater.v1.agent_service_pb2 import ResumeStreamRequest, StreamRequest
@@ -111,13 +112,15 @@ class Resumption:
 
 
 async def resume(
-    server: Server, stream_id: str, after: int, timeout: float | None, headers: tuple[tuple[str, str], ...]
+    prepared: PreparedCall, stream_id: str, after: int, timeout: float | None, headers: tuple[tuple[str, str], ...]
 ) -> tuple[Call, OpenChannel]:
     """A call for the rest of a stream, and its channel."""
     from headwater.v1.agent_service_pb2 import ResumeStreamRequest
 
     request = ResumeStreamRequest(stream_id=stream_id, after_sequence=after)
-    channel = await open_channel(server)
+    if prepared.request.HasField("heartbeat_interval"):
+        request.heartbeat_interval.CopyFrom(prepared.request.heartbeat_interval)
+    channel = await open_channel(prepared.server)
     return channel.agents.ResumeStream(request, timeout=timeout, metadata=headers), channel
 
 

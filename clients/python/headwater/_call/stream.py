@@ -148,16 +148,17 @@ class AgentStream:
             raise RuntimeError("this stream was begun on another event loop; read it there")
 
     async def _read(self) -> WireChunk | None:
-        """The next message; None at the end."""
+        """The next message that is no heartbeat; None at the end."""
         while True:
             try:
-                message = await (self._call or await self._start()).read()
-                break
+                message: Any = await (self._call or await self._start()).read()
             except grpc.aio.AioRpcError as error:
                 await self._reconnect(error)
-        if message is None:  # gRPC's way to say that it cannot be read
-            raise self._wrong(UNREADABLE)
-        return None if message is grpc.aio.EOF else cast("WireChunk", message)
+                continue
+            if message is None:  # gRPC's way to say that it cannot be read
+                raise self._wrong(UNREADABLE)
+            if message is grpc.aio.EOF or message.sequence or message.ByteSize():  # a heartbeat is empty
+                return None if message is grpc.aio.EOF else cast("WireChunk", message)
 
     async def _reconnect(self, error: grpc.aio.AioRpcError) -> None:
         """Ask for the rest of the stream on another connection. Raises the error when that is of no use."""
@@ -173,7 +174,7 @@ class AgentStream:
         self._channel = None
         await self._do(asyncio.sleep(pause))
         headers = await self._do(self._prepared.headers())
-        asked = resume(self._prepared.server, self.stream_id, self._sequence, self._seconds_left(), headers)
+        asked = resume(self._prepared, self.stream_id, self._sequence, self._seconds_left(), headers)
         self._follow(*await self._do(asked))
 
     async def _start(self) -> Call:
