@@ -76,20 +76,12 @@ class Timeouts:
         next_chunk_seconds: how long it may be silent between two.
         max_silence_seconds: how long it may send no delta between two, though it gives signs of life.
         total_seconds: from the accepted request to the end.
-        deadline: when the caller stops waiting, as the event loop's time; None for never.
     """
 
     first_chunk_seconds: float = 300.0
     next_chunk_seconds: float = 120.0
     max_silence_seconds: float = 600.0
     total_seconds: float = 3_600.0
-    deadline: float | None = None
-
-    def longest(self, now: float) -> tuple[str, float]:
-        """The limit of a whole stream that begins now, with its name."""
-        if self.deadline is not None and self.deadline < now + self.total_seconds:
-            return "deadline", max(self.deadline - now, 0.0)
-        return "total", self.total_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +170,8 @@ class LiveStream:
             self._last_heard,
             self._pass,
         )
-        name, seconds = timeouts.longest(self._loop.time())
-        self._longest = self._loop.call_later(seconds, self._pass, name, seconds)
+        total = timeouts.total_seconds
+        self._total = self._loop.call_later(total, self._pass, "total", total)
         self._reader: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -239,7 +231,7 @@ class LiveStream:
         the caller must wait for it.
         """
         self._watchdog.stop()
-        self._longest.cancel()
+        self._total.cancel()
         finished = isinstance(self._end, FinalChunk)
         # The traceback of an error refers to this stream. While the stream refers to the error too, only the garbage
         # collector can free them and all that they hold.

@@ -25,19 +25,13 @@ _PASSED = {
     "next_chunk": "the provider sent no next chunk within {:g} seconds",
     "max_silence": "the provider gave signs of life, but sent no chunk within {:g} seconds",
     "total": "the reply took longer than {:g} seconds",
-    "deadline": "the deadline of the call has passed",
-}
-_CURES = {
-    "max_silence": "allow more with max_silence_seconds of the server or the provider",
-    "deadline": "allow more with the timeout of the call",
 }
 
 
 def passed(limit: str, seconds: float) -> HeadwaterError:
     """The error of a stream that has passed a limit: it names the limit and the settings that raise it."""
-    cure = _CURES.get(limit) or (
-        f"allow more with timeouts.{limit} of the agent, or {limit}_seconds of the server or the provider"
-    )
+    request = "" if limit == "max_silence" else f"timeouts.{limit} of the agent, or "
+    cure = f"allow more with {request}{limit}_seconds of the server or the provider"
     message = f"{_PASSED[limit].format(seconds)}; {cure}"
     return HeadwaterError(Reason.STREAM_TIMEOUT, message, metadata={"limit": limit})
 

@@ -109,32 +109,38 @@ async def test_the_limits_of_a_provider_stand_between_those_of_the_request_and_t
         assert "within 0.3 seconds" in str(await end_of(agent, provider_options=options, timeouts={"next_chunk": 0.3}))
 
 
-async def test_the_deadline_of_a_call_ends_the_providers_work_also_of_a_resumable_stream():
-    with ServerProcess("--scripted") as server:
-        async with grpc.aio.insecure_channel(server.target) as channel:
-            stub = AgentServiceStub(channel)
-            options: dict[str, object] = {"text": "Well then", "hang_after": 1}
-            request = agent_service_pb2.StreamRequest(
-                prompt="Hi", agent=agent_pb2.AgentConfig(provider="scripted"), resumable=True
-            )
-            request.agent.provider_options["scripted"].update(options)
-            call = stub.Stream(request, timeout=0.4)
-            first = await call.read()
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call.read()
-            resume = agent_service_pb2.ResumeStreamRequest(stream_id=first.stream_id, after_sequence=first.sequence)
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.ResumeStream(resume, timeout=10).read()
-            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            assert "the deadline of the call has passed" in (caught.value.details() or "")
-            assert not (await stub.ListStreams(agent_service_pb2.ListStreamsRequest())).streams
+@pytest.mark.parametrize("method", ["Stream", "Run"])
+async def test_the_deadline_of_a_call_ends_the_providers_work(method):
+    closed = asyncio.Event()
+
+    async def word_and_signs(writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENT_STREAM + BEGINNINGS["gpt-4o"])
+        try:
+            while not writer.is_closing():
+                writer.write(SIGNS["gpt-4o"])
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        finally:
+            closed.set()
+
+    async with Upstream(word_and_signs) as provider:
+        with ServerProcess(variables=provider_variables(provider.url)) as server:
+            async with grpc.aio.insecure_channel(server.target) as channel:
+                request = getattr(agent_service_pb2, f"{method}Request")(prompt="Hi", agent={"model": "gpt-4o"})
+                call = getattr(AgentServiceStub(channel), method)(request, timeout=0.5)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await (call if method == "Run" else call.read())
+                    await call.read()
+                assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                async with asyncio.timeout(2):
+                    await closed.wait()
 
 
 async def test_a_connection_that_is_not_accepted_ends_by_the_limit_of_the_request():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         waiting = [socket.socket() for _ in range(3)]
-        for each in waiting:  # they fill the queue of connections that nobody accepts
+        for each in waiting:  # they fill the queue of connections to be accepted
             each.setblocking(False)
             each.connect_ex(address)
         try:

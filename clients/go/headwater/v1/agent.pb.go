@@ -1524,7 +1524,7 @@ func (x *ResponseFormat) GetStrict() bool {
 
 // How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. Past a limit the stream
 // ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT, and the error's metadata names it under `limit`. The gRPC deadline
-// of the call that begins a stream bounds it too, also a resumable one.
+// of a call bounds it too; to a resumable stream it is the end of a reader, and `total` bounds that.
 type Timeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Until the first chunk. Absent: the server's setting, 5 minutes unless changed.

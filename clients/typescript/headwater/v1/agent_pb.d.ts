@@ -521,7 +521,7 @@ export declare const ResponseFormatSchema: GenMessage<ResponseFormat>;
 /**
  * How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. Past a limit the stream
  * ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT, and the error's metadata names it under `limit`. The gRPC deadline
- * of the call that begins a stream bounds it too, also a resumable one.
+ * of a call bounds it too; to a resumable stream it is the end of a reader, and `total` bounds that.
  *
  * @generated from message headwater.v1.Timeouts
  */

@@ -39,7 +39,6 @@ class ParsedRequest:
         continues: the stream whose next round this is; None for a new stream.
         resumable: whether the caller wants to resume it when its connection is lost.
         heartbeat_seconds: after so long without a chunk the caller wants a sign of life; None for none.
-        deadline: when the caller stops waiting, as the event loop's time; None for never.
     """
 
     agent: AgentConfig
@@ -49,7 +48,6 @@ class ParsedRequest:
     continues: Continuation | None = None
     resumable: bool = False
     heartbeat_seconds: float | None = None
-    deadline: float | None = None
 
 
 def parse_stream_request(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from operator import attrgetter
 from typing import Protocol
 
@@ -86,9 +85,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
         allowed = self._opener.allow_caller_api_keys
         is_large = request.ByteSize() > LARGE_BYTES
-        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
-        seconds = context.time_remaining()
-        return replace(parsed, deadline=None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        return await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:

@@ -64,26 +64,24 @@ class StreamOpener:
         # Fields of the provider's own can bring tools too.
         collects = whole or bool(chat.tools or chat.provider_options)
         terms = StreamTerms(account, collects, dropped, request.resumable, agent.labels)
-        timeouts = _timeouts(request, own, self._timeouts)
+        timeouts = _timeouts(agent, own, self._timeouts)
         async with self._streams.open_stream(
             provider.name, route.model, source, timeouts, request.continues, terms
         ) as stream:
             yield stream
 
 
-def _timeouts(request: ParsedRequest, provider: ProviderTerms, server: Timeouts) -> Timeouts:
+def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:
     """The caller's, or else the provider's, or else the server's."""
 
     def first(*seconds: float | None) -> float:
         return next(each for each in seconds if each is not None)
 
-    agent = request.agent
     return Timeouts(
         first(agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds),
         first(agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds),
         first(provider.max_silence_seconds, server.max_silence_seconds),
         first(agent.total_seconds, provider.total_seconds, server.total_seconds),
-        request.deadline,
     )
 
 
