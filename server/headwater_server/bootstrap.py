@@ -102,8 +102,12 @@ async def serve(
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
-        parts.replays.drain()
-        await _drain(server_settings.drain_seconds, server.announce_end, drains)
+
+        async def announce_end() -> None:
+            await server.announce_end()
+            parts.replays.drain()  # until now a caller whose connection was lost could come back
+
+        await _drain(server_settings.drain_seconds, announce_end, drains)
         if owned:
             owned.services.workers.drain()
     log.info("stopped")
@@ -178,6 +182,7 @@ def _limits(settings: ServerSettings) -> ServerLimits:
         max_connections=settings.max_connections,
         max_pending_calls=settings.max_pending_calls,
         max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        keepalive_seconds=settings.keepalive_seconds,
         max_request_bytes=settings.max_requests_mib * 1024 * 1024,
     )
 

@@ -27,7 +27,7 @@ from typing import Protocol
 import structlog
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.merging import merge_ahead
@@ -59,6 +59,8 @@ class ReplayLimits:
 
 class Owner(Protocol):
     """The side of `Replays` that a stream sees."""
+
+    is_draining: bool
 
     def has_room(self, size: int) -> bool:
         """Whether all logs together can grow by so many bytes; forgets ended logs without readers for it."""
@@ -138,21 +140,15 @@ class Replay:
                 raise
             yield reader
 
-    def is_in_round(self, after: int) -> bool:
+    def runs_round(self, after: int) -> bool:
         """Whether the round that begins after this number runs, or is about to."""
         return self._round is not None and self._round[0] == after
 
     @asynccontextmanager
-    async def join(self, after: int) -> AsyncIterator[Reader]:
-        """Attaches a reader to the beginning of the round that runs, once it has begun. Raises HeadwaterError."""
-        if self._round is not None:
-            await asyncio.wait([self._round[1]])
-        async with self.attach(after) as reader:
-            yield reader
-
-    @asynccontextmanager
     async def attach(self, after: int) -> AsyncIterator[Reader]:
         """Attaches a reader that begins after the chunk with this sequence. Raises HeadwaterError."""
+        if self._round is not None and self.runs_round(after):
+            await asyncio.wait([self._round[1]])  # until it has begun
         try:
             place = self._log.place_after(after)
         except ExpiredError:
@@ -291,7 +287,9 @@ class Replay:
         self._stop_timer()
         if self._readers:
             return
-        if self._task is not None:
+        if self._task is not None and self._owner.is_draining:
+            self.end(draining())
+        elif self._task is not None:
             self._timer = self._loop.call_later(self._limits.detach_seconds, self._end_unread)
         elif self._log.stop:
             self._timer = self._loop.call_later(self._limits.retention_seconds, self._owner.forget, self)

@@ -265,3 +265,14 @@ async def test_at_the_end_of_the_server_a_stream_that_is_read_gets_its_time_and_
         assert (await read(reader))[0] == TEXT
     await draining
     await service.close()
+
+
+@in_virtual_time
+async def test_at_the_end_of_the_server_a_stream_whose_reader_leaves_is_not_waited_for():
+    service, left = Service(), Provider()
+    async with service.open_stream(left) as (reader, _):
+        service.replays.drain()
+        await reader.next()
+    await service.streams.drain(60)
+    assert (left.read_words, left.closed) == (1, True)
+    await service.close()
