@@ -11,11 +11,11 @@ from random import random
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
-from headwater_server.attempts.target import Timeouts, target
+from headwater_server.attempts.target import target
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.answerer import Answerer, Timeouts
 from headwater_server.streaming.live import LiveStream, StreamTerms
 from headwater_server.streaming.running_streams import RunningStreams
 
@@ -28,7 +28,7 @@ class StreamOpener:
     Args:
         providers: the providers that can answer.
         streams: owns the running streams.
-        timeouts: how long a provider may be silent, where the caller does not say.
+        timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         settings: the server's for attempts.
         allow_caller_api_keys: whether a request may bring a key for the provider.
         chance: a number from 0 to 1, another one each time.

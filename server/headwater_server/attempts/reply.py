@@ -32,6 +32,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import failure_of
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.watchdog import passed
 from headwater_server.telemetry.frames import forget_frames
 
 log = structlog.get_logger("headwater")
@@ -101,6 +102,11 @@ class AttemptedReply:
         """The provider's id of the request, once known."""
         return self._stream.request_id if self._stream else ""
 
+    @property
+    def heard(self) -> float:
+        """When the provider last gave a sign of life that is no event, as the loop's time; 0 for never."""
+        return self._stream.heard if self._stream else 0.0
+
     async def read(self) -> Sequence[ProviderEvent]:
         """The first events. Raises the HeadwaterError with which the attempts ended."""
         events = await self._attempt()
@@ -127,7 +133,7 @@ class AttemptedReply:
         target, answerer = self._asked.target, self._answerer
         answerer.provider, answerer.fingerprint = target.route.provider.name, target.account
         answerer.model, answerer.dropped = target.route.model, target.dropped
-        answerer.next_chunk_seconds, answerer.tried = target.timeouts.next_chunk_seconds, tuple(self._tried)
+        answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
         structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
         self._began = self._loop.time()
         self._stream = target.ask()
@@ -210,8 +216,7 @@ async def _first_events(stream: ProviderStream, seconds: float) -> Sequence[Prov
     except TimeoutError as error:
         if not limit.expired():
             raise
-        text = f"the provider sent no first chunk within {seconds:g} seconds"
-        raise HeadwaterError(Reason.STREAM_TIMEOUT, text) from error
+        raise passed("first_chunk", seconds) from error
     raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
 
 

@@ -10,14 +10,7 @@ from headwater_server.domain.messages import PROVIDER_HEADER, AgentConfig, ChatR
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.own_data import only_data_of
 from headwater_server.providers.registry import ProviderTerms, Route, fit_params
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long a provider may be silent, in seconds: before its first chunk, and between two."""
-
-    first_chunk_seconds: float = 300.0
-    next_chunk_seconds: float = 120.0
+from headwater_server.streaming.answerer import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +22,7 @@ class Target:
         chat: the request.
         account: fingerprint of the address and the key that are used.
         dropped: the parameters of the caller's request that the model does not take.
-        timeouts: how long the provider may be silent.
+        timeouts: the limits of its reply in time.
     """
 
     route: Route
@@ -53,9 +46,16 @@ def target(request: ParsedRequest, route: Route, terms: ProviderTerms, server: T
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:
     """The caller's, or else the provider's, or else the server's."""
-    first = [agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds]
-    following = [agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds]
-    return Timeouts(*(next(s for s in seconds if s is not None) for seconds in (first, following)))
+
+    def first(*seconds: float | None) -> float:
+        return next(each for each in seconds if each is not None)
+
+    return Timeouts(
+        first(agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds),
+        first(agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds),
+        first(provider.max_silence_seconds, server.max_silence_seconds),
+        first(agent.total_seconds, provider.total_seconds, server.total_seconds),
+    )
 
 
 def _check_headers(request: ParsedRequest, provider: str, terms: ProviderTerms) -> None:
@@ -80,4 +80,5 @@ def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
         user=agent.user,
         api_key=request.provider_key,
         headers=request.provider_headers,
+        connect_seconds=agent.connect_seconds,
     )

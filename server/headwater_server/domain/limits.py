@@ -30,6 +30,9 @@ MAX_TIMEOUT_SECONDS = 86_400
 MAX_ATTEMPTS = 10
 """How often providers may be asked for one reply at most."""
 
+MIN_HEARTBEAT_SECONDS = 1
+"""The shortest time between two signs of life that a caller can ask for."""
+
 MAX_CONTINUED_SEQUENCE = 2_000_000_000
 """The highest number after which a stream can be continued."""
 

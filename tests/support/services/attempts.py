@@ -13,11 +13,11 @@ import pytest
 from headwater.v1 import agent_service_pb2
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
-from headwater_server.attempts.target import Timeouts
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
 from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
@@ -35,6 +35,8 @@ def fails(reason: Reason, retry_after: float | None = None, **metadata: str) -> 
 
 class PlannedStream:
     """A reply that goes as planned."""
+
+    heard = 0.0
 
     def __init__(self, plan: Plan, request_id: str) -> None:
         self.request_id = request_id

@@ -11,7 +11,7 @@ import pytest
 from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
-from headwater_server.attempts.target import Timeouts, target
+from headwater_server.attempts.target import target
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ReplyFacts, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
@@ -35,6 +35,7 @@ from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
 from headwater_server.transport.services.actions import Actions
@@ -48,6 +49,7 @@ class CannedReply:
     """A reply that came at once."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, *events: Delta | Finish) -> None:
         self._events = [list(events)]

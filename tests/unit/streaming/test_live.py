@@ -24,7 +24,7 @@ from headwater_server.domain.chunks import (
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import Message, Opaque, ProviderData, Role, Text, ToolCall
 from headwater_server.streaming import live
-from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.answerer import Answerer, Timeouts
 from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms
 from headwater_server.streaming.running_streams import RunningStreams
 
@@ -35,6 +35,7 @@ class FakeSource:
     """A provider's reply that runs a script, in which a list is what comes together; knows whether it was closed."""
 
     request_id = "req_1"
+    heard = 0.0
 
     def __init__(self, script: Script) -> None:
         self._events = script()
@@ -71,7 +72,7 @@ async def read_error(stream: LiveStream) -> tuple[str, HeadwaterError]:
 
 
 def fake(fingerprint: str = "", model: str = "m", next_chunk_seconds: float = 120) -> Answerer:
-    return Answerer("fake", fingerprint, model=model, next_chunk_seconds=next_chunk_seconds)
+    return Answerer("fake", fingerprint, model=model, timeouts=Timeouts(next_chunk_seconds=next_chunk_seconds))
 
 
 def opened(script: Script, next_chunk_seconds: float = 120):

@@ -9,6 +9,7 @@ package headwaterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -46,9 +47,13 @@ type StreamRequest struct {
 	// The caller wants to call ResumeStream when its connection is lost. Then the end of this call only detaches it: the
 	// server reads the reply for one minute more (`detach_seconds`), and CancelStream ends it at once. Whether the stream
 	// is resumable stands on its first chunk. Default: false, a caller that leaves ends the stream.
-	Resumable     bool `protobuf:"varint,6,opt,name=resumable,proto3" json:"resumable,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Resumable bool `protobuf:"varint,6,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	// When nothing was sent for so long, an empty chunk is sent, for proxies that cut quiet connections: nothing in it is
+	// set, `sequence` is 0, and its reader ignores it. Also before the first chunk. At least 1 second and at most 1 day;
+	// INVALID_ARGUMENT otherwise. Absent: none.
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *StreamRequest) Reset() {
@@ -123,6 +128,13 @@ func (x *StreamRequest) GetResumable() bool {
 	return false
 }
 
+func (x *StreamRequest) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
+}
+
 // Which stream to resume, and where.
 type ResumeStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -131,8 +143,10 @@ type ResumeStreamRequest struct {
 	// `sequence` of the last chunk that the caller has; 0 for the whole stream. INVALID_ARGUMENT when no chunk of the
 	// stream has that number.
 	AfterSequence int32 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// As in StreamRequest, for this call.
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ResumeStreamRequest) Reset() {
@@ -177,6 +191,13 @@ func (x *ResumeStreamRequest) GetAfterSequence() int32 {
 		return x.AfterSequence
 	}
 	return 0
+}
+
+func (x *ResumeStreamRequest) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
 }
 
 // A question and the agent that answers it, as in StreamRequest.
@@ -1326,17 +1347,19 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\"\x8c\x02\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\"\xd6\x02\n" +
 	"\rStreamRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
 	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\x12.\n" +
 	"\x13continues_stream_id\x18\x04 \x01(\tR\x11continuesStreamId\x12-\n" +
 	"\x12continues_sequence\x18\x05 \x01(\x05R\x11continuesSequence\x12\x1c\n" +
-	"\tresumable\x18\x06 \x01(\bR\tresumable\"Y\n" +
+	"\tresumable\x18\x06 \x01(\bR\tresumable\x12H\n" +
+	"\x12heartbeat_interval\x18\a \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\"\xa3\x01\n" +
 	"\x13ResumeStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12%\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\"\x8c\x01\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\x12H\n" +
+	"\x12heartbeat_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\"\x8c\x01\n" +
 	"\n" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
@@ -1475,60 +1498,63 @@ var file_headwater_v1_agent_service_proto_goTypes = []any{
 	nil,                             // 18: headwater.v1.StreamInfo.LabelsEntry
 	(*AgentConfig)(nil),             // 19: headwater.v1.AgentConfig
 	(*ChatMessage)(nil),             // 20: headwater.v1.ChatMessage
-	(*ToolCall)(nil),                // 21: headwater.v1.ToolCall
-	(FinishReason)(0),               // 22: headwater.v1.FinishReason
-	(*Usage)(nil),                   // 23: headwater.v1.Usage
-	(*StreamStats)(nil),             // 24: headwater.v1.StreamStats
-	(*structpb.Struct)(nil),         // 25: google.protobuf.Struct
-	(*Citation)(nil),                // 26: headwater.v1.Citation
-	(*Image)(nil),                   // 27: headwater.v1.Image
-	(*TokenLogprob)(nil),            // 28: headwater.v1.TokenLogprob
-	(*Attempt)(nil),                 // 29: headwater.v1.Attempt
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 31: headwater.v1.StreamChunk
+	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
+	(*ToolCall)(nil),                // 22: headwater.v1.ToolCall
+	(FinishReason)(0),               // 23: headwater.v1.FinishReason
+	(*Usage)(nil),                   // 24: headwater.v1.Usage
+	(*StreamStats)(nil),             // 25: headwater.v1.StreamStats
+	(*structpb.Struct)(nil),         // 26: google.protobuf.Struct
+	(*Citation)(nil),                // 27: headwater.v1.Citation
+	(*Image)(nil),                   // 28: headwater.v1.Image
+	(*TokenLogprob)(nil),            // 29: headwater.v1.TokenLogprob
+	(*Attempt)(nil),                 // 30: headwater.v1.Attempt
+	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 32: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	19, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
 	20, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
-	19, // 2: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
-	20, // 3: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
-	21, // 4: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
-	22, // 5: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
-	23, // 6: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
-	24, // 7: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
-	25, // 8: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
-	20, // 9: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
-	26, // 10: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
-	27, // 11: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
-	28, // 12: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
-	29, // 13: headwater.v1.RunResponse.attempts:type_name -> headwater.v1.Attempt
-	8,  // 14: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	30, // 15: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	18, // 16: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	14, // 17: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	13, // 18: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	17, // 19: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
-	0,  // 20: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	1,  // 21: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
-	2,  // 22: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	4,  // 23: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	6,  // 24: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	9,  // 25: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	11, // 26: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	15, // 27: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	31, // 28: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	31, // 29: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
-	3,  // 30: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	5,  // 31: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	7,  // 32: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	10, // 33: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	12, // 34: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	16, // 35: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	21, // 2: headwater.v1.StreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	21, // 3: headwater.v1.ResumeStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	19, // 4: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
+	20, // 5: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
+	22, // 6: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
+	23, // 7: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
+	24, // 8: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
+	25, // 9: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
+	26, // 10: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
+	20, // 11: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
+	27, // 12: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
+	28, // 13: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
+	29, // 14: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
+	30, // 15: headwater.v1.RunResponse.attempts:type_name -> headwater.v1.Attempt
+	8,  // 16: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	31, // 17: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	18, // 18: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	14, // 19: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	13, // 20: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	17, // 21: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	0,  // 22: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	1,  // 23: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
+	2,  // 24: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	4,  // 25: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	6,  // 26: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	9,  // 27: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	11, // 28: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	15, // 29: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	32, // 30: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	32, // 31: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
+	3,  // 32: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	5,  // 33: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	7,  // 34: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	10, // 35: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	12, // 36: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	16, // 37: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	30, // [30:38] is the sub-list for method output_type
+	22, // [22:30] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }

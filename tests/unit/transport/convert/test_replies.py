@@ -265,7 +265,6 @@ def test_a_nonsensical_count_is_held_within_an_int32():
 
 
 TRIED = Attempt("azure", "gpt-4o", Failure(Reason.PROVIDER_RATE_LIMITED, "busy", retry_delay_seconds=2), 0.25, 2)
-TRIED_SENT = failures.attempt(TRIED)
 
 
 def but(resumable: bool = False, **facts: Any) -> Any:
@@ -282,7 +281,7 @@ def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
         provider="openai",
         metadata=struct(dropped_params=["seed", "stop"]),
         resumable=True,
-        attempts=[TRIED_SENT],
+        attempts=[failures.attempt(TRIED)],
     )
 
 
@@ -328,7 +327,7 @@ def test_a_run_says_the_whole_reply():
         model="gpt-4o",
         provider="openai",
         provider_request_id="req_1",
-        attempts=[TRIED_SENT],
+        attempts=[failures.attempt(TRIED)],
     )
 
 
