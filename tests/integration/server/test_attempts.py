@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -79,6 +80,16 @@ async def refused(server: ServerProcess, **agent: object) -> AsyncIterator[grpc.
     yield caught.value
 
 
+async def line_of(server: ServerProcess, stream_id: str) -> dict[str, Any]:
+    """The line of the call in the log, which a thread writes."""
+    async with asyncio.timeout(5):
+        while True:
+            for line in server.events:
+                if line["event"] == "rpc" and line.get("stream_id") == stream_id:
+                    return line
+            await asyncio.sleep(0.005)
+
+
 @pytest.mark.parametrize("resumable", [False, True])
 async def test_a_429_with_retry_after_costs_its_time_and_nothing_else(server, upstream, resumable):
     upstream.answer = in_turn(LIMITED, ANSWERS)
@@ -112,9 +123,7 @@ async def test_when_all_fail_the_error_and_the_log_list_them(server, upstream):
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert len(found["FailedAttempts"].attempts) == len(upstream.requests) == 3  # type: ignore[attr-defined]
     stream_id = found["ErrorInfo"].metadata["stream_id"]  # type: ignore[attr-defined]
-    async with agent_stub(server.target) as stub:  # its line comes after theirs
-        await stub.ListStreams(agent_service_pb2.ListStreamsRequest())
-    [call] = [line for line in server.events if line["event"] == "rpc" and line.get("stream_id") == stream_id]
+    call = await line_of(server, stream_id)
     assert (call["attempts"], call["provider"], call["model"]) == (3, "openai", "gpt-4o")
     failed = [line for line in server.events if line["event"] == "attempt failed"][-2:]
     assert [(line["reason"], line["http_status"]) for line in failed] == [("PROVIDER_UNAVAILABLE", 503)] * 2
