@@ -74,22 +74,24 @@ def _paced(bench: Bench, streams: int, pace: float, seconds: float) -> Result:
 
 
 def _resumable(bench: Bench) -> Result:
-    """Resumable streams beside plain ones of the same process, in turn; none where the contestant has none."""
+    """Resumable streams beside plain ones of the same process, in turn; nothing where there are none."""
     if bench.peer.protocol != "grpc":
         return {}
-    plain, sizes = bench, bench.sizes
+    sizes = bench.sizes
     kept = replace(bench, peer=replace(bench.peer, resumable=True), direct=bench.peer)
-    paced = {
+    parts = {
         name: _paced(one, sizes.streams, sizes.pace, sizes.seconds)
-        for name, one in (("plain", plain), ("resumable", kept))
+        for name, one in (("resumable", kept), ("plain", bench))
     }
-    cost = {name: result["gateway_us_per_chunk"] for name, result in paced.items()}
+    cost = {name: result["gateway_us_per_chunk"] for name, result in parts.items()}
+    parts["first"] = _first(kept, sizes.calls, 0)
     return {
         **{f"{name}_us_per_chunk": microseconds for name, microseconds in cost.items()},
         "times_plain": cost["resumable"] / cost["plain"],
-        "first": _first(kept, sizes.calls, 0),
-        "failed": sum(result["failed"] for result in paced.values()),
-        "reasons": {f"{name}: {why}": n for name, result in paced.items() for why, n in result["reasons"].items()},
+        "added_p50_ms": parts["first"]["added_p50_ms"],
+        "added_p99_ms": parts["first"]["added_p99_ms"],
+        "failed": sum(result["failed"] for result in parts.values()),
+        "reasons": {f"{name}: {why}": n for name, result in parts.items() for why, n in result["reasons"].items()},
     }
 
 

@@ -55,7 +55,8 @@ class ScriptedStream:
         return [delta]
 
     async def aclose(self) -> None:
-        """Frees nothing: a script holds nothing."""
+        """Ends the reply."""
+        self._ended = True
 
 
 class ScriptedProvider:
