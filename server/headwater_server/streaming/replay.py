@@ -10,7 +10,7 @@ These bound it:
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
 - A reader that takes nothing for `idle_seconds` is let go.
-- A stream without any reader is read for `detach_seconds`, then ended.
+- A stream without any reader is read for `detach_seconds`, then ended; at once when the server ends.
 - The log is kept for `retention_seconds` after the stream's end. Between two rounds of tools that time runs too.
 
 Example. A caller has chunks 1 to 40 when its line is cut. The task reads 41 to 55. ResumeStream after 40 attaches a
@@ -28,7 +28,7 @@ from typing import Protocol
 import structlog
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.merging import merge_ahead
@@ -61,7 +61,13 @@ class ReplayLimits:
 
 
 class Owner(Protocol):
-    """The side of `Replays` that a stream sees."""
+    """The side of `Replays` that a stream sees.
+
+    Attributes:
+        is_draining: whether the server ends: no caller can come back to it.
+    """
+
+    is_draining: bool
 
     def has_room(self, size: int) -> bool:
         """Whether all logs together can grow by so many bytes; forgets ended logs without readers for it."""
@@ -295,7 +301,9 @@ class Replay:
         self._stop_timer()
         if self._readers:
             return
-        if self._task is not None:
+        if self._task is not None and self._owner.is_draining:
+            self.end(draining())
+        elif self._task is not None:
             self._timer = self._loop.call_later(self._limits.detach_seconds, self._end_unread)
         elif self._log.stop:
             self._timer = self._loop.call_later(self._limits.retention_seconds, self._owner.forget, self)

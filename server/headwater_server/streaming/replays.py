@@ -29,12 +29,14 @@ class Replays:
 
     Attributes:
         size: the memory that all logs hold, in bytes.
+        is_draining: whether the server ends.
     """
 
     def __init__(self, limits: ReplayLimits) -> None:
         self._limits = limits
         self._replays: dict[str, Replay] = {}
         self.size = 0
+        self.is_draining = False
 
     @asynccontextmanager
     async def open_stream(
@@ -74,7 +76,8 @@ class Replays:
             yield Attached(reader, replay.stream)
 
     def drain(self) -> None:
-        """Ends the streams without a reader: a new connection to this server is not possible any more."""
+        """Ends the streams without a reader, now and later: a new connection to this server is not possible any more."""
+        self.is_draining = True
         for replay in self._replays.values():
             if replay.is_unread:
                 replay.end(draining())

@@ -284,3 +284,17 @@ async def test_at_the_end_of_the_server_a_stream_that_is_read_gets_its_time_and_
         assert (await read(reader))[0] == TEXT
     await draining
     await service.close()
+
+
+@in_virtual_time
+async def test_at_the_end_of_the_server_a_stream_ends_when_its_last_reader_leaves():
+    service, provider = Service(), Provider()
+    async with service.open_stream(provider) as (reader, stream):
+        service.replays.drain()
+        await reader.next()
+    draining = asyncio.create_task(service.streams.drain(60))
+    await asyncio.sleep(0.1)
+    assert provider.closed
+    assert (await service.error(stream.id)).reason in (Reason.SERVER_DRAINING, Reason.STREAM_INTERRUPTED)
+    await draining
+    await service.close()
