@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.streaming.live import Continuation, LiveStream
-from headwater_server.streaming.replay import Reader, Replay, ReplayLimits, expired
+from headwater_server.streaming.reader import Reader
+from headwater_server.streaming.replay import Replay, ReplayLimits, expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Replays:
             yield Attached(reader, replay.stream)
 
     def drain(self) -> None:
-        """Ends the streams without a reader, now and later: a new connection to this server is not possible any more."""
+        """Ends the streams without a reader, now and later: no new connection to this server is possible."""
         self.is_draining = True
         for replay in self._replays.values():
             if replay.is_unread:
