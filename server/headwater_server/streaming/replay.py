@@ -9,8 +9,7 @@ These bound it:
 - The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
-- A reader that takes nothing for `idle_seconds` is let go.
-- A stream without any reader is read for `detach_seconds`, then ended; at once when the server ends.
+- A stream without any reader is read for `detach_seconds`, then ended.
 - The log is kept for `retention_seconds` after the stream's end. Between two rounds of tools that time runs too.
 
 Example. A caller has chunks 1 to 40 when its line is cut. The task reads 41 to 55. ResumeStream after 40 attaches a
@@ -20,7 +19,7 @@ reader at chunk 41: it gets 41 to 55 merged into one chunk, for they wait togeth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,7 +30,7 @@ from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
-from headwater_server.streaming.reader import Reader
+from headwater_server.streaming.merging import merge_ahead
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
@@ -53,18 +52,13 @@ class ReplayLimits:
 
     detach_seconds: float = 60.0
     retention_seconds: float = 300.0
-    idle_seconds: float = 120.0
     lagging_seconds: float = 10.0
     max_bytes: int = 8 * 1024 * 1024
     max_bytes_in_all: int = 256 * 1024 * 1024
 
 
 class Owner(Protocol):
-    """The side of `Replays` that a stream sees.
-
-    Attributes:
-        is_draining: whether the server ends: no caller can come back to it.
-    """
+    """The side of `Replays` that a stream sees."""
 
     is_draining: bool
 
@@ -146,21 +140,15 @@ class Replay:
                 raise
             yield reader
 
-    def is_in_round(self, after: int) -> bool:
+    def runs_round(self, after: int) -> bool:
         """Whether the round that begins after this number runs, or is about to."""
         return self._round is not None and self._round[0] == after
 
     @asynccontextmanager
-    async def join(self, after: int) -> AsyncIterator[Reader]:
-        """Attaches a reader to the beginning of the round that runs, once it has begun. Raises HeadwaterError."""
-        if self._round is not None:
-            await asyncio.wait([self._round[1]])
-        async with self.attach(after) as reader:
-            yield reader
-
-    @asynccontextmanager
     async def attach(self, after: int) -> AsyncIterator[Reader]:
         """Attaches a reader that begins after the chunk with this sequence. Raises HeadwaterError."""
+        if self._round is not None and self.runs_round(after):
+            await asyncio.wait([self._round[1]])  # until it has begun
         try:
             place = self._log.place_after(after)
         except ExpiredError:
@@ -190,7 +178,7 @@ class Replay:
 
     @asynccontextmanager
     async def _reader(self, place: int) -> AsyncIterator[Reader]:
-        reader = Reader(self._log, place, self._moved.set, self._limits.idle_seconds)
+        reader = Reader(self._log, place, self._moved.set)
         self._readers.add(reader)
         self._set_timer()
         try:
@@ -201,7 +189,6 @@ class Replay:
                 raise  # the caller left
             raise error from None
         finally:
-            reader.close()
             self._readers.discard(reader)
             self._moved.set()
             self._set_timer()
@@ -324,3 +311,72 @@ def _lasting(error: HeadwaterError) -> HeadwaterError:
     entry = error.again()
     forget_frames(entry)
     return entry
+
+
+class Reader:
+    """A caller's place in a resumable stream, made by `Replay.begin` and `attach`; belongs to the task that made it.
+
+    Args:
+        log: of the stream.
+        place: of the entry that it gets next.
+        on_moved: called when it has taken an entry, and when it waits for the next.
+    """
+
+    def __init__(self, log: StreamLog, place: int, on_moved: Callable[[], object]) -> None:
+        self.place = place
+        self._log = log
+        self._on_moved = on_moved
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._waiting: asyncio.Future[None] | None = None
+        self._error: HeadwaterError | None = None
+
+    async def next(self) -> Chunk | FinalChunk:
+        """The next chunk, merged with those behind it that wait too; the last is a FinalChunk.
+
+        Raises the HeadwaterError with which the stream ended, or for which the reader was let go.
+        """
+        while self.place == self._log.stop and self._error is None:
+            self._waiting = self._loop.create_future()
+            self._on_moved()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        if self._error is not None:
+            raise self._error
+        entry = self._log.entry(self.place)
+        if isinstance(entry, HeadwaterError):
+            raise entry.again()
+        count = 1
+        if isinstance(entry, Chunk) and self.place + 1 < self._log.stop:
+            entry, count = merge_ahead(self._log.chunks(self.place))
+        self.place += count
+        self._on_moved()
+        return entry
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has all that there is, and waits for more."""
+        return self._waiting is not None and not self._waiting.done()
+
+    def wake(self) -> None:
+        """Something was appended."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def let_go(self, error: HeadwaterError) -> None:
+        """Ends its call with the error, wherever the call is; the caller may come back, and `detached` says so."""
+        error.about(detached="true")
+        if self._error is None:
+            self._error = error
+            if self._waiting is not None:
+                self.wake()
+            elif self._task is not None:
+                self._task.cancel()
+
+    def take_back(self) -> HeadwaterError | None:
+        """The error of `let_go`, when its cancellation was the only one; it is taken back then."""
+        if self._error is not None and self._task is not None and not self._task.uncancel():
+            return self._error
+        return None

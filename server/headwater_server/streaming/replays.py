@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.streaming.live import Continuation, LiveStream
-from headwater_server.streaming.reader import Reader
-from headwater_server.streaming.replay import Replay, ReplayLimits, expired
+from headwater_server.streaming.replay import Reader, Replay, ReplayLimits, expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Replays:
 
     Attributes:
         size: the memory that all logs hold, in bytes.
-        is_draining: whether the server ends.
+        is_draining: whether no caller can come back any more.
     """
 
     def __init__(self, limits: ReplayLimits) -> None:
@@ -50,8 +49,8 @@ class Replays:
         """
         after = continues.sequence if continues else 0
         replay = self._replays.get(continues.stream_id) if continues else None
-        if replay is not None and replay.is_in_round(after):
-            async with replay.join(after) as reader:
+        if replay is not None and replay.runs_round(after):
+            async with replay.attach(after) as reader:
                 yield Attached(reader, replay.stream)
             return
         if replay is None or after < replay.last_sequence:
@@ -77,7 +76,7 @@ class Replays:
             yield Attached(reader, replay.stream)
 
     def drain(self) -> None:
-        """Ends the streams without a reader, now and later: no new connection to this server is possible."""
+        """Ends the streams without a reader, now and later: no new connection to this server is possible any more."""
         self.is_draining = True
         for replay in self._replays.values():
             if replay.is_unread:
