@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import HeadwaterError
 from headwater_server.eventlog.stream_log import StreamLog
 from headwater_server.streaming.merging import merge_ahead
-from headwater_server.streaming.watchdog import Watchdog
 
 
 class Upstream(Protocol):
@@ -34,12 +33,9 @@ class Reader:
         place: of the entry that it gets next.
         upstream: appends what comes after the last entry.
         on_moved: called when it has taken an entry.
-        idle_seconds: how long it may take nothing.
     """
 
-    def __init__(
-        self, log: StreamLog, place: int, upstream: Upstream, on_moved: Callable[[], object], idle_seconds: float
-    ) -> None:
+    def __init__(self, log: StreamLog, place: int, upstream: Upstream, on_moved: Callable[[], object]) -> None:
         self.place = place
         self._log = log
         self._upstream = upstream
@@ -48,14 +44,12 @@ class Reader:
         self._task = asyncio.current_task()
         self._waiting: asyncio.Future[None] | None = None
         self._error: HeadwaterError | None = None
-        self._idle = Watchdog(idle_seconds, idle_seconds, self._idled)
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk, merged with those behind it that wait too; the last is a FinalChunk.
 
         Raises the HeadwaterError with which the stream ended, or for which the reader was let go.
         """
-        self._idle.since = None  # the caller has taken the chunk before
         while self.place == self._log.stop and self._error is None:
             if self._upstream.can_pull:
                 await self._upstream.pull()
@@ -71,7 +65,6 @@ class Reader:
             entry, count = merge_ahead(self._log.chunks(self.place))
         self.place += count
         self._on_moved()
-        self._idle.since = self._loop.time()
         return entry
 
     async def _wait(self) -> None:
@@ -102,11 +95,3 @@ class Reader:
         if self._error is not None and self._task is not None and not self._task.uncancel():
             return self._error
         return None
-
-    def close(self) -> None:
-        """Stops its watch."""
-        self._idle.stop()
-
-    def _idled(self, seconds: float) -> None:
-        text = f"nothing was read for {seconds:g} seconds; resume after the last chunk that came"
-        self.let_go(HeadwaterError(Reason.STREAM_TIMEOUT, text))

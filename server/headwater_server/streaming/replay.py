@@ -14,7 +14,6 @@ These bound it:
 - The provider is read at the pace of the fastest reader. Where all are busy, the keeper comes after READ_AHEAD_SECONDS.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the next one waits, and TCP
   slows the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
-- A reader that takes nothing for `idle_seconds` is let go.
 - A stream without any reader is read for `detach_seconds`, then ended.
 - The log is kept for `retention_seconds` after the stream's end. Between two rounds of tools that time runs too.
 
@@ -25,7 +24,7 @@ reader at chunk 41: it gets 41 to 55 merged into one chunk, for they wait togeth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,7 +32,7 @@ from typing import Protocol
 import structlog
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.reader import Reader
@@ -59,7 +58,6 @@ class ReplayLimits:
 
     detach_seconds: float = 60.0
     retention_seconds: float = 300.0
-    idle_seconds: float = 120.0
     lagging_seconds: float = 10.0
     max_bytes: int = 8 * 1024 * 1024
     max_bytes_in_all: int = 256 * 1024 * 1024
@@ -67,6 +65,8 @@ class ReplayLimits:
 
 class Owner(Protocol):
     """The side of `Replays` that a stream sees."""
+
+    is_draining: bool
 
     def has_room(self, size: int) -> bool:
         """Whether all logs together can grow by so many bytes; forgets ended logs without readers for it."""
@@ -153,21 +153,15 @@ class Replay:
                 raise
             yield reader
 
-    def is_in_round(self, after: int) -> bool:
+    def runs_round(self, after: int) -> bool:
         """Whether the round that begins after this number runs, or is about to."""
         return self._round is not None and self._round[0] == after
 
     @asynccontextmanager
-    async def join(self, after: int) -> AsyncIterator[Reader]:
-        """Attaches a reader to the beginning of the round that runs, once it has begun. Raises HeadwaterError."""
-        if self._round is not None:
-            await asyncio.wait([self._round[1]])
-        async with self.attach(after) as reader:
-            yield reader
-
-    @asynccontextmanager
     async def attach(self, after: int) -> AsyncIterator[Reader]:
         """Attaches a reader that begins after the chunk with this sequence. Raises HeadwaterError."""
+        if self._round is not None and self.runs_round(after):
+            await asyncio.wait([self._round[1]])  # until it has begun
         try:
             place = self._log.place_after(after)
         except ExpiredError:
@@ -197,7 +191,7 @@ class Replay:
 
     @asynccontextmanager
     async def _reader(self, place: int) -> AsyncIterator[Reader]:
-        reader = Reader(self._log, place, self, self._moved.set, self._limits.idle_seconds)
+        reader = Reader(self._log, place, self, self._moved.set)
         self._readers.add(reader)
         self._set_timer()
         try:
@@ -208,7 +202,6 @@ class Replay:
                 raise  # the caller left
             raise error from None
         finally:
-            reader.close()
             self._readers.discard(reader)
             self._moved.set()
             self._set_timer()
@@ -263,7 +256,7 @@ class Replay:
     async def _wait_for_turn(self) -> None:
         """Waits until no reader reads the provider: there is none, or all were busy for READ_AHEAD_SECONDS."""
         self._needed.clear()
-        self._unread = Watchdog(READ_AHEAD_SECONDS, READ_AHEAD_SECONDS, lambda _: self._needed.set())
+        self._unread = _busy_watch(self._needed.set)
         self._unread.since = None if self._is_read else self._loop.time()
         try:
             await self._needed.wait()
@@ -353,7 +346,9 @@ class Replay:
         if self._readers:
             return
         self._needed.set()
-        if self._task is not None:
+        if self._task is not None and self._owner.is_draining:
+            self.end(draining())
+        elif self._task is not None:
             self._timer = self._loop.call_later(self._limits.detach_seconds, self._end_unread)
         elif self._log.stop:
             self._timer = self._loop.call_later(self._limits.retention_seconds, self._owner.forget, self)
@@ -366,6 +361,12 @@ class Replay:
     def _end_unread(self) -> None:
         text = f"the stream was ended, because it had no reader for {self._limits.detach_seconds:g} seconds"
         self.end(expired(self.stream.id, text, self._log.first_sequence))
+
+
+def _busy_watch(on_busy: Callable[[], object]) -> Watchdog:
+    """Calls it when the provider was not read for READ_AHEAD_SECONDS."""
+    limit = READ_AHEAD_SECONDS
+    return Watchdog(limit, limit, limit, lambda: 0.0, lambda *_: on_busy())
 
 
 def _lasting(error: HeadwaterError) -> HeadwaterError:
