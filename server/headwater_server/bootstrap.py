@@ -137,6 +137,7 @@ async def _assemble(
     stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
+    gc.enable()  # `prepare_imports` has stopped it
     timeouts = Timeouts(settings.first_chunk_seconds, settings.next_chunk_seconds)
     streams = RunningStreams(identity.index)
     stack.push_async_callback(streams.close)
