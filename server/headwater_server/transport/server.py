@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
@@ -56,9 +57,6 @@ OPTIONS = (
     # A connection that says nothing.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.settings_timeout", 20_000),
-    # Notice callers whose machine or network has gone.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
 )
 SIBLING_OPTIONS = (
     *_WAITING,
@@ -82,6 +80,8 @@ class ServerLimits:
         max_connections: connections; the further ones are closed. 0: no limit.
         max_pending_calls: calls that have not begun; gRPC ends the further ones by CANCELLED. 0: no limit.
         max_connection_idle_seconds: how long a connection may be without a call; 0: for ever.
+        keepalive_seconds: how long a connection may be silent before it is asked for a sign of life. Without one within
+            a third of that time it is closed: so callers are noticed whose machine or network has gone.
         max_request_bytes: of the requests of all running calls.
     """
 
@@ -89,6 +89,7 @@ class ServerLimits:
     max_connections: int = 10_000
     max_pending_calls: int = 5_000
     max_connection_idle_seconds: float = 1_800.0
+    keepalive_seconds: float = 30.0
     max_request_bytes: int = DEFAULT_BYTES
 
     def options(self) -> Iterator[tuple[str, int]]:
@@ -96,6 +97,8 @@ class ServerLimits:
         pending = self.max_pending_calls or _UNLIMITED
         yield "grpc.server.max_pending_requests", pending
         yield "grpc.server.max_pending_requests_hard_limit", pending
+        yield "grpc.keepalive_time_ms", int(self.keepalive_seconds * 1000)
+        yield "grpc.http2.ping_timeout_ms", int(self.keepalive_seconds * 1000 / 3)
         if self.max_concurrent_streams:
             yield "grpc.max_concurrent_streams", self.max_concurrent_streams
             # The protection counts streams that were reset and wait for their turn too. It also refuses some calls of
@@ -120,16 +123,24 @@ class GrpcServer:
         services: all of `SERVICES`.
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
+        tls: the files of its certificate; None: it speaks no TLS.
 
     Attributes:
         port: the port listened on, once started.
     """
 
     def __init__(
-        self, services: Iterable[AddService], limits: ServerLimits = DEFAULT_LIMITS, *, shares_port: bool = False
+        self,
+        services: Iterable[AddService],
+        limits: ServerLimits = DEFAULT_LIMITS,
+        *,
+        shares_port: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.port = 0
         self._shares_port = shares_port
+        self._tls = tls
+        self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
@@ -142,14 +153,18 @@ class GrpcServer:
         add_reflection((*SERVICES, SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
-        """Listens, then says it is healthy. Raises PortTakenError."""
+        """Listens, then says it is healthy. Raises PortTakenError and CertificateError."""
         if path := socket_path(host):
             check_path(path)
         elif not self._shares_port:
             check_port(host, port)
         address = target_of(host, port)
         try:
-            self.port = self._server.add_insecure_port(address)
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self._certificates = Certificates(self._tls)
+                self.port = self._server.add_secure_port(address, self._certificates.credentials)
         except RuntimeError as error:
             raise PortTakenError(f"cannot listen on {address}: gRPC could not bind it") from error
         await self._server.start()
