@@ -25,7 +25,7 @@ def main() -> None:
     # Else gRPC, which reads this when it is imported, runs in programs that this one starts by a fork, as uvloop does,
     # and now and then ends them before they have begun.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    gc.disable()  # what imports make stays: looking for garbage among it would take a tenth of their time
+    gc.disable()  # the objects of imports stay: to look for garbage among them would take a tenth of the time
     try:
         from headwater.cli.main import run
     except ModuleNotFoundError as error:

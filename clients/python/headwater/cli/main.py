@@ -36,7 +36,7 @@ _MODULES = {
 
 
 class _Commands(Group):
-    """Imports a command when it is asked for, so that none waits for what the others need.
+    """Imports a command when it is asked for, so that none waits for the imports of the others.
 
     The commands that live outside the client are found by the entry points of its distribution.
     """
