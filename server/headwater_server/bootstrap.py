@@ -306,7 +306,7 @@ def replay_limits(settings: ServerSettings) -> ReplayLimits:
 
 
 def attempt_settings(settings: ServerSettings) -> AttemptSettings:
-    """What is done when a provider fails before the first chunk."""
+    """The settings for a provider that fails before the first chunk."""
     return AttemptSettings(
         settings.max_attempts,
         settings.retry_wait_seconds,

@@ -1,4 +1,4 @@
-"""What follows from a failure before the first chunk, and how long to wait before the next attempt.
+"""The consequences of a failure before the first chunk, and how long to wait before the next attempt.
 
 | reason | the same model again | another model | the model cools down |
 | --- | --- | --- | --- |

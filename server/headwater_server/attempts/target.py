@@ -52,7 +52,7 @@ class Target:
         return self.route.provider.name, self.account, self.route.model
 
     def ask(self) -> ProviderStream:
-        """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) for what the provider cannot express."""
+        """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) when the provider cannot express it."""
         provider = self.route.provider
         chat = only_data_of(self.chat, provider.name, self.account)
         return provider.stream(chat if self.takes_thinking else without_thinking(chat))

@@ -24,7 +24,7 @@ def _check_proxies(config: Config) -> None:
 def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     """All providers that the configuration offers.
 
-    Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that nobody here has.
+    Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that no provider here has.
     """
     _check_proxies(config)
     providers: dict[str, Provider] = {}

@@ -89,7 +89,7 @@ class PlannedProvider:
 
 @dataclass
 class Answered:
-    """What a caller got: the text, the stream's facts and the time that it took."""
+    """The answer that a caller got: the text, the stream's facts and the time that it took."""
 
     text: str
     stream: LiveStream

@@ -23,7 +23,7 @@ COOLS = [
 
 
 async def who(calls: Calls, after: float = 0.0, **agent: object) -> str:
-    """Who answers a request so many seconds later."""
+    """The model that answers a request so many seconds later."""
     await asyncio.sleep(after)
     return (await calls.ask(fallback_models=["b/m"], **agent)).who
 

@@ -219,7 +219,7 @@ def test_a_refusal_before_any_text_falls_back_where_the_server_says_so(refusal):
         assert (answered.text, answered.who) == ("Hello", "b/m")
         assert answered.tried == [("a", Reason.PROVIDER_REJECTED_REQUEST)]
         second.plans = [refusal]
-        assert (await calls.ask(fallback_models=["b/m"])).final.finish is refusal[-1]  # nobody is left
+        assert (await calls.ask(fallback_models=["b/m"])).final.finish is refusal[-1]  # no other is left
 
     test()
 

@@ -1661,7 +1661,7 @@ type AgentConfig struct {
 	// How often providers are asked at most until a reply begins, 1 to 10; 1: no second attempt. Only a failure before the
 	// first chunk is followed by another attempt, and only PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE and STREAM_TIMEOUT, as
 	// long as the wait before it fits before the call's deadline. Absent: the server's setting, 3 unless changed. A step of a
-	// workflow never asks a model twice in one of its own attempts: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
+	// workflow never asks a model twice in one attempt: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
 	MaxAttempts *int32 `protobuf:"varint,23,opt,name=max_attempts,json=maxAttempts,proto3,oneof" json:"max_attempts,omitempty"`
 	// Models that are asked when `model` fails before the first chunk, in order; each as `model` is written, or an alias. At
 	// most 8. A model that fails gives way to the next at once. Each gets the request in its form: without the parameters

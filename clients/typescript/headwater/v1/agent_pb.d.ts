@@ -739,7 +739,7 @@ export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
    * How often providers are asked at most until a reply begins, 1 to 10; 1: no second attempt. Only a failure before the
    * first chunk is followed by another attempt, and only PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE and STREAM_TIMEOUT, as
    * long as the wait before it fits before the call's deadline. Absent: the server's setting, 3 unless changed. A step of a
-   * workflow never asks a model twice in one of its own attempts: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
+   * workflow never asks a model twice in one attempt: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
    *
    * @generated from field: optional int32 max_attempts = 23;
    */
