@@ -1,0 +1,1 @@
+"""TLS to the server: its files, and what a failed handshake means."""
