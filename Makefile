@@ -39,7 +39,7 @@ test: setup $(if $(shell command -v go),tools) ## Run all tests
 test-unit: setup ## Run the unit tests alone (a minute)
 	$(BIN)/pytest --numprocesses 2 tests/unit
 
-chaos: setup ## Kill servers at 200 random moments of a run (minutes)
+chaos: setup ## Read 10,000 streams through faulty connections; kill and replace servers (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos
 
 FUZZ_SECONDS ?= 180

@@ -175,6 +175,7 @@ def _limits(settings: ServerSettings) -> ServerLimits:
         max_connections=settings.max_connections,
         max_pending_calls=settings.max_pending_calls,
         max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        keepalive_seconds=settings.keepalive_seconds,
         max_request_bytes=settings.max_requests_mib * 1024 * 1024,
     )
 

@@ -102,6 +102,7 @@ class Replay:
         self._log = StreamLog(after)
         self._readers: set[Reader] = set()
         self._task: asyncio.Task[None] | None = None
+        self._round: tuple[int, asyncio.Future[None]] | None = None  # the one that runs: where it begins, when it has
         self._timer: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
 
@@ -129,6 +130,7 @@ class Replay:
             after: the number after which its chunks are numbered.
         """
         opened: asyncio.Future[None] = self._loop.create_future()
+        self._round = after, opened
         async with self._reader(self._log.stop) as reader:  # from now on the log is not forgotten
             task = in_background(self._read(opening, opened, after), "headwater resumable stream")
             try:
@@ -137,6 +139,18 @@ class Replay:
                 task.cancel()  # the caller left before there was anything to resume
                 await asyncio.wait([task])
                 raise
+            yield reader
+
+    def is_in_round(self, after: int) -> bool:
+        """Whether the round that begins after this number runs, or is about to."""
+        return self._round is not None and self._round[0] == after
+
+    @asynccontextmanager
+    async def join(self, after: int) -> AsyncIterator[Reader]:
+        """Attaches a reader to the beginning of the round that runs, once it has begun. Raises HeadwaterError."""
+        if self._round is not None:
+            await asyncio.wait([self._round[1]])
+        async with self.attach(after) as reader:
             yield reader
 
     @asynccontextmanager
@@ -207,6 +221,8 @@ class Replay:
             elif not opened.cancelled():
                 self._append(_lasting(failure))
         finally:
+            if self._round is not None and self._round[1] is opened:
+                self._round = None
             if self._task is asyncio.current_task():
                 self._task = None
                 self._set_timer()

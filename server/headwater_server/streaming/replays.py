@@ -42,10 +42,15 @@ class Replays:
     ) -> AsyncIterator[Attached]:
         """Opens a stream, or the next round of one, and reads it; it continues when the block is left.
 
-        A round whose log is gone begins a new one. Raises HeadwaterError.
+        A round whose log is gone begins a new one. A round that runs already is not begun twice: its caller asks again
+        when the line was cut, and a proxy may repeat its call. Raises HeadwaterError.
         """
         after = continues.sequence if continues else 0
         replay = self._replays.get(continues.stream_id) if continues else None
+        if replay is not None and replay.is_in_round(after):
+            async with replay.join(after) as reader:
+                yield Attached(reader, replay.stream)
+            return
         if replay is None or after < replay.last_sequence:
             replay = Replay(after, self._limits, self)
         async with replay.begin(opening, after) as reader:

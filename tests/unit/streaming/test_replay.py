@@ -192,6 +192,24 @@ async def test_the_next_round_continues_the_log_of_its_id():
 
 
 @in_virtual_time
+async def test_a_round_that_is_asked_for_twice_is_begun_once():
+    service = Service()
+    async with service.open_stream(Provider(reason=FinishReason.TOOL_CALLS)) as (reader, stream):
+        _, end = await read(reader)
+    continues, second, third = Continuation(stream.id, end.sequence), Provider(), Provider()
+
+    async def ask(provider: Provider) -> str:
+        async with service.open_stream(provider, continues) as (reader, _):
+            return (await read(reader))[0]
+
+    first = asyncio.create_task(ask(second))
+    assert await asyncio.gather(ask(third), ask(third)) == [TEXT, TEXT]  # at once, before the first has begun
+    assert await first == TEXT
+    assert (second.read_words, third.read_words) == (10, 0)
+    await service.close()
+
+
+@in_virtual_time
 async def test_a_round_whose_log_is_gone_begins_a_new_one():
     service = Service()
     lost = Continuation("str_0_" + "a" * 22 + "_r", 40)

@@ -4,7 +4,8 @@ Theory of operation. The server reads a resumable stream into a log, whether its
 connection is lost, the client asks for the chunks after the last one that came, on any connection, until a server
 answers: one that has the log continues, another one says that the stream is gone. Its own leaving the client must say,
 by CancelStream: to the server, a call that is cancelled and a line that is cut look the same. The id stands in the
-headers of the call's answer; a call that is left before they came waits for them, for a moment.
+headers of the call's answer; a call that is left before they came waits for them, for a moment. A call that is lost
+before they came has given its caller nothing, so it is begun again, a few times at most.
 
 Example. After chunk 40 the connection is lost. ResumeStream after 40 finds no server, again after 0.05 s, and after
 0.1 s it gives chunk 47, which has what came in between. The reader sees the chunks 40 and 47.
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 STREAM_ID_HEADER = "headwater-stream-id"
 RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
+MAX_BEGINNINGS = 4
+"""How often a stream is begun whose call is lost before the server's answer to it."""
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _HEADERS_SECONDS = 1.0
@@ -61,6 +64,17 @@ class Resumption:
         self._since = 0.0
         self._tried = 0.0
         self._pause = 0.0
+        self._beginnings = 0
+
+    def pause_before_beginning(self, error: grpc.aio.AioRpcError) -> float | None:
+        """How long to wait before a stream without an id is begun again; None when that is of no use.
+
+        Args:
+            error: the end of its call.
+        """
+        self._beginnings += 1
+        is_lost = error.code() is grpc.StatusCode.UNAVAILABLE and reason_and_metadata(error)[0] is None
+        return self._next_pause() if is_lost and self._beginnings < MAX_BEGINNINGS else None
 
     def lacks_round(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether a server that was asked to resume a round has not begun it, or has lost its log."""
@@ -106,6 +120,9 @@ class Resumption:
         elif now - self._since > RESUME_SECONDS:
             return None
         self.lost, self._tried = self.lost or error, now
+        return self._next_pause()
+
+    def _next_pause(self) -> float:
         pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  callers that lost one server come back spread out
 

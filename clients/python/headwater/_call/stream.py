@@ -45,7 +45,7 @@ NOT_ACCEPTED = (
     "no server at {target} has accepted the call within its timeout; see that Headwater listens there, or allow more "
     "with timeout="
 )
-
+TOOLS_STILL_RAN = "no complete answer within {:g} seconds, in which its tools still ran; allow more with timeout="
 FindProvider = Callable[[PreparedCall], Coroutine[Any, Any, str]]
 T = TypeVar("T")
 
@@ -162,19 +162,24 @@ class AgentStream:
     async def _reconnect(self, error: grpc.aio.AioRpcError) -> None:
         """Ask for the rest of the stream on another connection. Raises the error when that is of no use."""
         self._call = None
-        if not self._is_running or self._ended or self.stream_id is None:
+        if not self._is_running or self._ended:
             raise error
-        if self._rounds is not None and self._sequence == self._rounds.sequence and self._resumption.lacks_round(error):
+        resumption, rounds = self._resumption, self._rounds
+        if self.stream_id is None:
+            pause = resumption.pause_before_beginning(error)
+        elif rounds is not None and self._sequence == rounds.sequence and resumption.lacks_round(error):
             return  # so it is begun again
-        pause = self._resumption.pause_after(error, self._sequence, asyncio.get_running_loop().time())
+        else:
+            pause = resumption.pause_after(error, self._sequence, asyncio.get_running_loop().time())
         left = self._seconds_left()
         if pause is None or (left is not None and left <= pause):
-            raise self._resumption.failure(error)
+            raise resumption.failure(error)
         self._channel = None
         await self._do(asyncio.sleep(pause))
-        headers = await self._do(self._prepared.headers())
-        asked = resume(self._prepared.server, self.stream_id, self._sequence, self._seconds_left(), headers)
-        self._follow(*await self._do(asked))
+        if self.stream_id is not None:
+            headers = await self._do(self._prepared.headers())
+            asked = resume(self._prepared.server, self.stream_id, self._sequence, self._seconds_left(), headers)
+            self._follow(*await self._do(asked))
 
     async def _start(self) -> Call:
         """Begin the first round, or the next."""
@@ -213,8 +218,7 @@ class AgentStream:
 
     async def _do(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that ends with the stream."""
-        task: asyncio.Task[T] = asyncio.create_task(work)
-        self._work = task
+        self._work = task = asyncio.create_task(work)
         if self._ended:
             task.cancel()
         result = await task
@@ -266,10 +270,7 @@ class AgentStream:
                 results = await self._do(run_calls(rounds.toolbox, rounds.calls))
         except TimeoutError:
             self.cancel()
-            message = (
-                f"no complete answer within the timeout of the call, {self._prepared.timeout:g} seconds, in which "
-            )
-            raise StreamTimeoutError(message + "its tools still ran; allow more with timeout=", self._text()) from None
+            raise StreamTimeoutError(TOOLS_STILL_RAN.format(self._prepared.timeout), self._text()) from None
         ended, self._reply = self._reply, Reply()
         chunk = rounds.add_results(reply, ended.text, results, self._loop.time() - began)
         self._sequence = rounds.sequence
