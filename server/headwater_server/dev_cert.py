@@ -1,7 +1,7 @@
 """A local authority with a certificate for a server and one for a caller, to try TLS without an authority of your own.
 
-The private key of the authority is thrown away once it has signed both: nobody can make further certificates that a
-machine trusts by it. Another name of the server needs a new authority, so the command is run again.
+The private key of the authority is thrown away once it has signed both, so no further certificates can be made that
+a machine trusts by it. Another name of the server needs a new authority, so the command is run again.
 """
 
 from __future__ import annotations

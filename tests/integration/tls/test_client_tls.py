@@ -1,4 +1,4 @@
-"""The Python client and the command line over TLS: who is let in, and which side refuses what."""
+"""The Python client and the command line over TLS: the callers that get in, and the side that refuses."""
 
 from __future__ import annotations
 

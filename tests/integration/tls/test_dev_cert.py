@@ -1,4 +1,4 @@
-"""`headwater dev-cert`: what it makes works at once, and nothing of before is lost unless it is told so."""
+"""`headwater dev-cert`: its files work at once, and it overwrites none without --force."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def resolve_server(
     *,
     plaintext_token: bool = False,
 ) -> Server:
-    """The server of a call: what was given, and the variables of the environment for the rest. Raises ValidationError.
+    """The server of a call, from the arguments and, without them, the environment. Raises ValidationError.
 
     Args:
         target: else HEADWATER_TARGET, else localhost:50051.

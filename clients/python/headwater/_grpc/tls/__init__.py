@@ -1,1 +1,1 @@
-"""TLS to the server: its files, and what a failed handshake means."""
+"""TLS to the server: its files, and the reasons of a failed handshake."""

@@ -63,11 +63,11 @@ class TlsFiles:
         return TlsFiles(self.ca or others.ca, own.cert, own.key)
 
     def stamp(self) -> tuple[Any, ...]:
-        """What tells one state of the files from another; a missing file is a state too."""
+        """Differs when a file has changed; a missing file is a state too."""
         return tuple(_state(file.path) for file in self.given())
 
     def context(self) -> ssl.SSLContext:
-        """The files as Python's TLS takes them: what gRPC would not explain is refused here. Raises ValidationError."""
+        """The files as Python's TLS takes them. Raises ValidationError for those that it refuses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.set_alpn_protocols(["h2"])
         named, roots = self.ca.name if self.ca else _GRPC_ROOTS, self._roots().decode("ascii", "replace")
