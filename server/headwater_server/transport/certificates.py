@@ -1,10 +1,10 @@
 """The certificate of the port, read again from its files when they change.
 
 Theory of operation. gRPC asks for the certificate before each TLS handshake, on one of its threads (`_fetch`). There
-the files are looked at; where one has changed since the last look, all are read and checked, and the next handshakes use
-them. Connections that exist keep their session, so running streams do not notice. Files are seldom replaced in one
-moment: a new certificate may meet the old key. Files that do not belong together, or cannot be read, change nothing:
-the certificate in use stays, one line of the log says why, and the next change of a file is the next try.
+the files are looked at; where one has changed since the last look, all are read and checked, and the next handshakes
+use them. Connections that exist keep their session, so running streams do not notice. Files are seldom replaced in
+one moment: a new certificate may meet the old key. Files that do not belong together, or cannot be read, change
+nothing: the certificate in use stays, one line of the log says why, and the next change of a file is the next try.
 
 Worked example: cert-manager writes `tls.crt` at 10:00:00.1 and `tls.key` at 10:00:00.2. A handshake between the two
 finds a certificate that the old key does not fit, so it gets the old pair. The handshake at
