@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import core_schema
 
-from headwater_server.providers.settings import ProviderSettings
+from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
 
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -67,8 +67,11 @@ class ServerSettings(_Settings):
     max_requests_mib: int = Field(256, ge=1, le=2**20)
     default_model: str = ""
     allow_caller_api_keys: bool = False
-    first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
-    next_chunk_seconds: float = Field(120.0, gt=0, le=86_400)
+    connect_seconds: Seconds = 10.0
+    first_chunk_seconds: Seconds = 300.0
+    next_chunk_seconds: Seconds = 120.0
+    max_silence_seconds: Seconds = 600.0
+    total_seconds: Seconds = 3_600.0
     detach_seconds: float = Field(60.0, gt=0, le=3_600)
     resume_retention_seconds: float = Field(300.0, gt=0, le=86_400)
     resume_stream_mib: int = Field(8, ge=1, le=1_024)
@@ -119,8 +122,11 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_MAX_REQUESTS_MIB": ("server", "max_requests_mib"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
+    "HEADWATER_CONNECT_SECONDS": ("server", "connect_seconds"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
     "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
+    "HEADWATER_MAX_SILENCE_SECONDS": ("server", "max_silence_seconds"),
+    "HEADWATER_TOTAL_SECONDS": ("server", "total_seconds"),
     "HEADWATER_DETACH_SECONDS": ("server", "detach_seconds"),
     "HEADWATER_RESUME_RETENTION_SECONDS": ("server", "resume_retention_seconds"),
     "HEADWATER_RESUME_STREAM_MIB": ("server", "resume_stream_mib"),

@@ -52,6 +52,11 @@ class ProviderStream(Protocol):
         """The provider's id of the request; empty until its headers have come, or where it gives none."""
         ...
 
+    @property
+    def heard(self) -> float:
+        """The loop's time at which the provider last sent something that is no event, such as a ping; 0 for never."""
+        ...
+
     async def read(self) -> list[ProviderEvent]:
         """The next events, those that came together; empty at the end of the reply. Raises HeadwaterError."""
         ...

@@ -9,7 +9,6 @@ These bound it:
 - The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
-- A reader that takes nothing for `idle_seconds` is let go.
 - A stream without any reader is read for `detach_seconds`, then ended.
 - The log is kept for `retention_seconds` after the stream's end. Between two rounds of tools that time runs too.
 
@@ -28,11 +27,10 @@ from typing import Protocol
 import structlog
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.merging import merge_ahead
-from headwater_server.streaming.watchdog import Watchdog
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
@@ -54,7 +52,6 @@ class ReplayLimits:
 
     detach_seconds: float = 60.0
     retention_seconds: float = 300.0
-    idle_seconds: float = 120.0
     lagging_seconds: float = 10.0
     max_bytes: int = 8 * 1024 * 1024
     max_bytes_in_all: int = 256 * 1024 * 1024
@@ -62,6 +59,8 @@ class ReplayLimits:
 
 class Owner(Protocol):
     """The side of `Replays` that a stream sees."""
+
+    is_draining: bool
 
     def has_room(self, size: int) -> bool:
         """Whether all logs together can grow by so many bytes; forgets ended logs without readers for it."""
@@ -141,21 +140,15 @@ class Replay:
                 raise
             yield reader
 
-    def is_in_round(self, after: int) -> bool:
+    def runs_round(self, after: int) -> bool:
         """Whether the round that begins after this number runs, or is about to."""
         return self._round is not None and self._round[0] == after
 
     @asynccontextmanager
-    async def join(self, after: int) -> AsyncIterator[Reader]:
-        """Attaches a reader to the beginning of the round that runs, once it has begun. Raises HeadwaterError."""
-        if self._round is not None:
-            await asyncio.wait([self._round[1]])
-        async with self.attach(after) as reader:
-            yield reader
-
-    @asynccontextmanager
     async def attach(self, after: int) -> AsyncIterator[Reader]:
         """Attaches a reader that begins after the chunk with this sequence. Raises HeadwaterError."""
+        if self._round is not None and self.runs_round(after):
+            await asyncio.wait([self._round[1]])  # until it has begun
         try:
             place = self._log.place_after(after)
         except ExpiredError:
@@ -185,7 +178,7 @@ class Replay:
 
     @asynccontextmanager
     async def _reader(self, place: int) -> AsyncIterator[Reader]:
-        reader = Reader(self._log, place, self._moved.set, self._limits.idle_seconds)
+        reader = Reader(self._log, place, self._moved.set)
         self._readers.add(reader)
         self._set_timer()
         try:
@@ -196,7 +189,6 @@ class Replay:
                 raise  # the caller left
             raise error from None
         finally:
-            reader.close()
             self._readers.discard(reader)
             self._moved.set()
             self._set_timer()
@@ -295,7 +287,9 @@ class Replay:
         self._stop_timer()
         if self._readers:
             return
-        if self._task is not None:
+        if self._task is not None and self._owner.is_draining:
+            self.end(draining())
+        elif self._task is not None:
             self._timer = self._loop.call_later(self._limits.detach_seconds, self._end_unread)
         elif self._log.stop:
             self._timer = self._loop.call_later(self._limits.retention_seconds, self._owner.forget, self)
@@ -326,10 +320,9 @@ class Reader:
         log: of the stream.
         place: of the entry that it gets next.
         on_moved: called when it has taken an entry, and when it waits for the next.
-        idle_seconds: how long it may take nothing.
     """
 
-    def __init__(self, log: StreamLog, place: int, on_moved: Callable[[], object], idle_seconds: float) -> None:
+    def __init__(self, log: StreamLog, place: int, on_moved: Callable[[], object]) -> None:
         self.place = place
         self._log = log
         self._on_moved = on_moved
@@ -337,14 +330,12 @@ class Reader:
         self._task = asyncio.current_task()
         self._waiting: asyncio.Future[None] | None = None
         self._error: HeadwaterError | None = None
-        self._idle = Watchdog(idle_seconds, idle_seconds, self._idled)
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk, merged with those behind it that wait too; the last is a FinalChunk.
 
         Raises the HeadwaterError with which the stream ended, or for which the reader was let go.
         """
-        self._idle.since = None  # the caller has taken the chunk before
         while self.place == self._log.stop and self._error is None:
             self._waiting = self._loop.create_future()
             self._on_moved()
@@ -362,7 +353,6 @@ class Reader:
             entry, count = merge_ahead(self._log.chunks(self.place))
         self.place += count
         self._on_moved()
-        self._idle.since = self._loop.time()
         return entry
 
     @property
@@ -390,11 +380,3 @@ class Reader:
         if self._error is not None and self._task is not None and not self._task.uncancel():
             return self._error
         return None
-
-    def close(self) -> None:
-        """Stops its watch."""
-        self._idle.stop()
-
-    def _idled(self, seconds: float) -> None:
-        text = f"nothing was read for {seconds:g} seconds; resume after the last chunk that came"
-        self.let_go(HeadwaterError(Reason.STREAM_TIMEOUT, text))

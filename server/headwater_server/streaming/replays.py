@@ -29,12 +29,14 @@ class Replays:
 
     Attributes:
         size: the memory that all logs hold, in bytes.
+        is_draining: whether no caller can come back any more.
     """
 
     def __init__(self, limits: ReplayLimits) -> None:
         self._limits = limits
         self._replays: dict[str, Replay] = {}
         self.size = 0
+        self.is_draining = False
 
     @asynccontextmanager
     async def open_stream(
@@ -47,8 +49,8 @@ class Replays:
         """
         after = continues.sequence if continues else 0
         replay = self._replays.get(continues.stream_id) if continues else None
-        if replay is not None and replay.is_in_round(after):
-            async with replay.join(after) as reader:
+        if replay is not None and replay.runs_round(after):
+            async with replay.attach(after) as reader:
                 yield Attached(reader, replay.stream)
             return
         if replay is None or after < replay.last_sequence:
@@ -74,7 +76,8 @@ class Replays:
             yield Attached(reader, replay.stream)
 
     def drain(self) -> None:
-        """Ends the streams without a reader: a new connection to this server is not possible any more."""
+        """Ends the streams without a reader, now and later: no new connection to this server is possible any more."""
+        self.is_draining = True
         for replay in self._replays.values():
             if replay.is_unread:
                 replay.end(draining())

@@ -32,6 +32,8 @@ ON_THE_CALLERS_SIDE = (
 ON_THE_PROVIDERS_SIDE = tuple(kind for kind in Kind if kind is not Kind.FLIP)
 WITHIN_TLS = (*(Kind.FLIP,) * 4, Kind.CUT, Kind.RESET, Kind.THROTTLE)
 
+_GREETING = 700
+"""Until so many bytes have passed, a new connection may not have brought the first answer."""
 _SECONDS = {Kind.DELAY: (0.001, 0.05), Kind.STALL: (0.1, 0.6), Kind.THROTTLE: (0.0002, 0.002)}
 
 
@@ -59,13 +61,15 @@ Faults = Iterator[Fault]
 
 
 def draw(chance: random.Random, kinds: tuple[Kind, ...], most_bytes: int) -> Faults:
-    """Endless faults, each after at most so many bytes; one in 20 comes early, while both sides still greet."""
+    """Endless faults, each after at most so many bytes; one in 40 comes while both sides still greet, or ask.
+
+    More would end the connections of one caller before its first answer four times in a row, which is an error.
+    """
     while True:
         kind = chance.choice(kinds)
         toward_server = chance.random() < 0.15
-        after = chance.randrange(most_bytes // 20 if chance.random() < 0.05 else most_bytes)
-        if toward_server:  # far less is said in this direction
-            after //= 2
+        early = chance.random() < 0.025
+        after = chance.randrange(_GREETING) if early else chance.randrange(_GREETING, most_bytes)
         low, high = _SECONDS.get(kind, (0.0, 0.0))
         yield Fault(kind, toward_server, after, chance.uniform(low, high))
 

@@ -38,16 +38,15 @@ class FaultyProxy:
     Attributes:
         target: the address for clients.
         happened: how many faults of each kind have happened.
-        connections: how many connections there were.
     """
 
     def __init__(self, port: int, faults: Faults, host: str = "127.0.0.1") -> None:
         self.target = ""
         self.happened: Counter[Kind] = Counter()
-        self.connections = 0
         self._behind = host, port
         self._faults = faults
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lines: list[_Line] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
@@ -61,22 +60,23 @@ class FaultyProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
-    @property
-    def port(self) -> int:
-        """The port for clients."""
-        return int(self.target.rpartition(":")[2])
+    def reset_oldest(self, count: int) -> None:
+        """Resets so many connections of those that stand."""
+        for line in self._lines[:count]:
+            line.reset()
 
     async def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self.connections += 1
         with contextlib.suppress(OSError, asyncio.CancelledError):
             async with contextlib.AsyncExitStack() as stack:
                 stack.callback(writer.transport.abort)
                 line = _Line(next(self._faults), self._faults, self.happened)
                 await line.connect(self._behind, reader, writer, stack)
+                self._lines.append(line)
+                stack.callback(self._lines.remove, line)
                 await line.run()
 
 
@@ -133,6 +133,12 @@ class _Line:
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
 
+    def reset(self) -> None:
+        """Resets both sides."""
+        for _, each in (self._client, self._server):
+            each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            each.transport.abort()
+
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, toward_server: bool) -> None:
         """Passes one direction on, until its end or that of the connection."""
         passed = 0
@@ -180,9 +186,7 @@ class _Line:
         self._happened[fault.kind] += 1
         match fault.kind:
             case Kind.RESET:
-                for _, each in (self._client, self._server):
-                    each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    each.transport.abort()
+                self.reset()
             case Kind.HALF_CLOSE:
                 writer.write_eof()
                 await _swallow(reader)

@@ -24,6 +24,7 @@ class Provider:
     """A reply of ten words, one a second; counts the words that were read."""
 
     request_id = "req"
+    heard = 0.0
 
     def __init__(self, size: int = 0, reason: FinishReason = FinishReason.STOP, pause: float = 1.0) -> None:
         self.read_words = 0

@@ -27,6 +27,7 @@ class HttpStream:
         self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential, logprobs: bool = False
     ) -> None:
         self.request_id = ""
+        self.heard = 0.0
         self._site = site
         self._call = call
         self._wire = wire
@@ -50,14 +51,14 @@ class HttpStream:
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
-            while not events:
-                data = await body()
-                if not data:
-                    self._decoder.close(events)
-                    break
+            while data := await body():
                 self._decoder.feed(data, events)
                 if len(data) >= MOST_READ:
                     await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
+                if events:
+                    return events
+                self.heard = asyncio.get_running_loop().time()
+            self._decoder.close(events)
         except TRANSPORT_ERRORS as error:
             self._failure = self._cut(error, events)
         except HeadwaterError as error:

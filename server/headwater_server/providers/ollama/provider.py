@@ -73,6 +73,10 @@ class _WithGpu:
     def request_id(self) -> str:
         return self._reply.request_id
 
+    @property
+    def heard(self) -> float:
+        return self._reply.heard
+
     async def aclose(self) -> None:
         if self._asking is not None:
             self._asking.cancel()

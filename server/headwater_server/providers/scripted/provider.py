@@ -25,6 +25,7 @@ class ScriptedStream:
     """A reply under way; see ProviderStream."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, script: Script) -> None:
         self._events = script.play()
