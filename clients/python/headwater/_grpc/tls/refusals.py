@@ -1,7 +1,7 @@
 """Says which side refused what, where a connection with TLS could not be made.
 
 gRPC's own words are those of its TLS library, and where the server refuses, it has none: the connection is just closed.
-So after such a failure one connection is made with Python's TLS and the same files, for a second at most. It stops
+So after such a failure one connection is made with Python's TLS and the same files, for three seconds at most. It stops
 where gRPC did, and knows why.
 """
 
@@ -17,7 +17,7 @@ from headwater._grpc.tls.files import TlsFile, TlsFiles
 if TYPE_CHECKING:
     from headwater._grpc.server import Server
 
-SECONDS = 1.0
+SECONDS = 3.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """The first words of a client of HTTP/2; each server answers with a frame."""
 
@@ -39,9 +39,10 @@ async def refusal(server: Server, place: tuple[str, int]) -> str:
         server: where the call went, with TLS.
         place: its host and port.
     """
+    context = server.files.context()
     try:
         async with asyncio.timeout(SECONDS):
-            reader, writer = await asyncio.open_connection(*place, ssl=server.files.context(), server_hostname=place[0])
+            reader, writer = await asyncio.open_connection(*place, ssl=context, server_hostname=place[0])
             try:
                 writer.write(_PREFACE)
                 heard = await reader.read(9)
