@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _OWNER = "Headwater, for a try"
@@ -46,7 +47,7 @@ def make_certificates(folder: Path, names: Sequence[str], caller: str, days: int
         raise DevCertError(f"a name cannot be in a certificate: {error}") from error
     files = {"ca.pem": authority.cert_pem.bytes()}
     for name, leaf in (("server", server), ("client", client)):
-        files[f"{name}.key"] = leaf.private_key_pem.bytes()
+        files[f"{name}.key"] = _as_pkcs8(leaf.private_key_pem.bytes())
         files[f"{name}.pem"] = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,6 +57,12 @@ def make_certificates(folder: Path, names: Sequence[str], caller: str, days: int
     except OSError as error:
         raise DevCertError(f"{error.filename or folder}: {error.strerror}") from error
     return [folder / name for name in files]
+
+
+def _as_pkcs8(key: bytes) -> bytes:
+    """The key in the one form that Java reads too."""
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return serialization.load_pem_private_key(key, None).private_bytes(serialization.Encoding.PEM, *form)
 
 
 def _refuse_others(folder: Path, files: Mapping[str, bytes], *, replace: bool) -> None:

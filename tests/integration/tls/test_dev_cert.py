@@ -114,6 +114,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     assert (done.exit_code, done.stderr) == (1, f"headwater: {tmp_path / 'file'}: File exists\n")
 
 
+def test_keys_have_the_form_that_all_languages_read(tmp_path):
+    assert dev_cert(tmp_path).exit_code == 0
+    for name in ("server.key", "client.key"):
+        assert (tmp_path / name).read_text().startswith("-----BEGIN PRIVATE KEY-----\n")
+
+
 def test_openssl_agrees_with_the_chain(tmp_path):
     assert dev_cert(tmp_path).exit_code == 0
     for name in ("server.pem", "client.pem"):
