@@ -6,7 +6,8 @@ same when a caller cancels, dies or loses its line: the reader only leaves. Anot
 sequence that its caller has.
 
 These bound it:
-- The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one.
+- The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one,
+  and longer where they lack READ_AHEAD_BYTES already: many readers that have stopped take little memory.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
   the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
 - A stream without any reader is read for `detach_seconds`, then ended.
@@ -39,6 +40,7 @@ log = structlog.get_logger("headwater")
 
 
 READ_AHEAD_SECONDS = 1.0
+READ_AHEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +247,12 @@ class Replay:
             reader.wake()
 
     async def _let_readers_come(self, stream: LiveStream) -> None:
-        """Waits a moment for a reader, where all are still busy: so they get each chunk by itself."""
+        """Waits for a reader, where all are still busy, so they get each chunk by itself: a moment, or until one comes
+        where much waits for them already.
+        """
+        ahead = self._log.cost_from(max(reader.place for reader in self._readers))
         with suppress(TimeoutError):
-            async with asyncio.timeout(READ_AHEAD_SECONDS):
+            async with asyncio.timeout(READ_AHEAD_SECONDS if ahead < READ_AHEAD_BYTES else None):
                 while self._readers and not self._is_awaited() and not stream.is_interrupted:
                     self._moved.clear()
                     await self._moved.wait()

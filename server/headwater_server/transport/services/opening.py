@@ -16,6 +16,7 @@ from headwater_server.domain.messages import (
     Role,
     Text,
 )
+from headwater_server.providers.admitted import admitted
 from headwater_server.providers.own_data import only_data_of
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
 from headwater_server.streaming.live import LiveStream, StreamTerms, Timeouts
@@ -60,7 +61,7 @@ class StreamOpener:
             chat, dropped = fit_params(provider, _chat(request, route), agent.drop_unsupported)
             account = provider.account(chat)
             with naming(provider=provider.name, model=route.model):
-                source = provider.stream(only_data_of(chat, provider.name, account))
+                source = admitted(provider.stream(only_data_of(chat, provider.name, account)), own.gate, chat)
         # Fields of the provider's own can bring tools too.
         collects = whole or bool(chat.tools or chat.provider_options)
         terms = StreamTerms(account, collects, dropped, request.resumable, agent.labels)
