@@ -155,6 +155,7 @@ async def _assemble(
     stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
+    gc.enable()  # `prepare_imports` has stopped it
     timeouts = Timeouts(
         settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
     )

@@ -45,7 +45,10 @@ class ProviderInfo:
 
 
 class ProviderStream(Protocol):
-    """A reply that is under way. The first `read` starts the work; `aclose` ends it and frees its connection."""
+    """A reply that is under way. The first `read` starts the work; `aclose` ends it and frees its connection.
+
+    A later `read` that is cancelled loses nothing: another task reads on.
+    """
 
     @property
     def request_id(self) -> str:

@@ -192,26 +192,26 @@ class LiveStream:
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
-        if self._reader is None:
-            self._reader = asyncio.current_task()
         if self._waiting:
             return self._waiting.popleft()
-        self._watchdog.since = self._loop.time()
-        try:
-            while not self._waiting:
-                if self._end is not None:
-                    if isinstance(self._end, HeadwaterError):
-                        raise self._end
-                    return self._end
-                try:
-                    self._take(await self._source.read())
-                except asyncio.CancelledError:
-                    if not self._woken():
-                        raise  # the caller left
-                except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
-                    self._fail(error)
-        finally:
-            self._watchdog.since = None
+        self._reader = asyncio.current_task()
+        if self._watchdog.since is None:
+            self._watchdog.since = self._loop.time()
+        while not self._waiting:
+            if self._end is not None:
+                self._watchdog.since = None
+                if isinstance(self._end, HeadwaterError):
+                    raise self._end
+                return self._end
+            try:
+                self._take(await self._source.read())
+            except asyncio.CancelledError:
+                if not self._woken():
+                    self._reader = None  # it left; where another task reads on, the provider was silent all the time
+                    raise
+            except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
+                self._fail(error)
+        self._watchdog.since = None
         return self._waiting.popleft()
 
     def interrupt(self, error: HeadwaterError) -> None:

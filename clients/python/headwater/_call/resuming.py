@@ -44,6 +44,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _HEADERS_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
 _NO_ROUND = ("INVALID_REQUEST", "STREAM_NOT_FOUND", "STREAM_EXPIRED")
+_BUSY = ("SERVER_OVERLOADED", "CALLER_LIMITED")
 _LOST = ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED")
 
 
@@ -114,7 +115,7 @@ class Resumption:
             return None
         reason, metadata = reason_and_metadata(error)
         is_lost = reason is None and error.code().name in _LOST
-        if not is_lost and metadata.get("detached") != "true":
+        if not is_lost and reason not in _BUSY and metadata.get("detached") != "true":
             return None
         if sequence != self._sequence:  # it has come on since the last time
             self._sequence, self._since = sequence, now
@@ -128,6 +129,12 @@ class Resumption:
     def _next_pause(self) -> float:
         pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  callers that lost one server come back spread out
+
+
+def has_ended(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server says by this error that it has ended the stream; else it may read it on."""
+    reason, metadata = reason_and_metadata(error)
+    return reason is not None and reason not in _BUSY and metadata.get("detached") != "true"
 
 
 async def resume(prepared: PreparedCall, stream_id: str, after: int, timeout: float | None) -> tuple[Call, OpenChannel]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
-from headwater._call.resuming import Resumption, id_of, leave, read_status, resume
+from headwater._call.resuming import Resumption, has_ended, id_of, leave, read_status, resume
 from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import interrupted, to_exception
 from headwater._grpc.loading import grpc
@@ -306,7 +306,7 @@ class AgentStream:
             raise
 
     def _failed(self, error: grpc.aio.AioRpcError, answers: str) -> HeadwaterError:
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if not has_ended(error):
             self._leave(None)
         self._ended = True
         self._call = self._channel = self._work = None

@@ -38,6 +38,7 @@ class HttpStream:
         self._decoder: Decoder
         self._body: BodyReader | None = None
         self._failure: HeadwaterError | None = None
+        self._is_more_there = False
 
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
@@ -51,10 +52,14 @@ class HttpStream:
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
-            while data := await body():
+            while True:
+                if self._is_more_there:
+                    await asyncio.sleep(0)  # reading on at once would keep everybody else from running
+                data = await body()
+                self._is_more_there = len(data) >= MOST_READ
+                if not data:
+                    break
                 self._decoder.feed(data, events)
-                if len(data) >= MOST_READ:
-                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
                 if events:
                     return events
                 self.heard = asyncio.get_running_loop().time()
