@@ -1,4 +1,4 @@
-"""The limits of how much a provider is asked: who gets through, who waits, and who is told when to come again."""
+"""The limits of how much a provider is asked: calls get through, wait, or are refused with the time to come again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Readers that stop in the middle of a long reply: they take little memory, harm nobody, and get the rest later.
+"""Readers that stop in the middle of a long reply: they take little memory, harm no other stream, and get the rest later.
 
-Prints what both sides took: `pytest -s -m chaos tests/integration/server/test_slow_readers.py`.
+Prints what both sides took: `pytest -s -m chaos tests/integration/client/test_slow_readers.py`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ async def test_readers_that_stop_take_little_memory_harm_no_live_stream_and_get_
         streams = [agent.stream("Hi", model="gpt-4o", history=0, resumable=resumable) for _ in range(readers)]
         firsts = [await anext(stream) for stream in streams]
         beside = await pace_of(agent, 50)
-        await asyncio.sleep(0.02 * readers)  # what is read ahead of them comes by itself; at 100 readers it takes 2 s
+        await asyncio.sleep(0.02 * readers)  # the server reads ahead of them by itself; for 100 readers in 2 s
         grown = taken(server) - before
         print(
             f"{readers} readers stopped after a chunk of {count * PIECE / 1e6:g} MB, resumable {resumable}: "
