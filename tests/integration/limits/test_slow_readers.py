@@ -1,6 +1,6 @@
 """Readers that stop in the middle of a long reply: they take little memory, harm no other stream, and get the rest later.
 
-Prints what both sides took: `pytest -s -m chaos tests/integration/client/test_slow_readers.py`.
+Prints what both sides took: `pytest -s -m chaos tests/integration/limits/test_slow_readers.py`.
 """
 
 from __future__ import annotations
