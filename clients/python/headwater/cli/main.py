@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
-from headwater.cli import chat, commands, worker
+from headwater.cli import chat, commands, streams, worker
 from headwater.cli.group import Group
 from headwater.cli.process import prepare_streams
 from headwater.cli.workflow import commands as workflow
@@ -68,7 +68,7 @@ def headwater() -> None:
 
 
 for _command in (
-    *(commands.stream, chat.chat, commands.providers, commands.models),
+    *(commands.stream, chat.chat, streams.streams, streams.cancel, commands.providers, commands.models),
     *(workflow.workflow, worker.worker),
 ):
     headwater.add_command(_command)
