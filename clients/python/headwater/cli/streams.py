@@ -37,7 +37,7 @@ def streams(as_json: bool, target: str | None, token: str | None) -> None:
 @click.argument("stream_id", type=TEXT, metavar="ID")
 @server_options
 def cancel(stream_id: str, target: str | None, token: str | None) -> None:
-    """End the stream ID, whoever reads it; the provider's work ends too."""
+    """End the stream ID for all of its readers; the provider's work ends too."""
     wait_for(cancel_stream(resolve_server(target, token), stream_id))
 
 
