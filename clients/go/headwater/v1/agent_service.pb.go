@@ -360,7 +360,9 @@ type RunResponse struct {
 	// The pictures of the reply.
 	Images []*Image `protobuf:"bytes,17,rep,name=images,proto3" json:"images,omitempty"`
 	// The tokens of the reply, when `AgentConfig.logprobs` asks for them.
-	Logprobs      []*TokenLogprob `protobuf:"bytes,18,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
+	Logprobs []*TokenLogprob `protobuf:"bytes,18,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
+	// The attempts that failed before this reply began, in order.
+	Attempts      []*Attempt `protobuf:"bytes,19,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -517,6 +519,13 @@ func (x *RunResponse) GetImages() []*Image {
 func (x *RunResponse) GetLogprobs() []*TokenLogprob {
 	if x != nil {
 		return x.Logprobs
+	}
+	return nil
+}
+
+func (x *RunResponse) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
 	}
 	return nil
 }
@@ -1431,7 +1440,7 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xd6\x02\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\"\xd6\x02\n" +
 	"\rStreamRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
@@ -1448,7 +1457,7 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
-	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xa7\x06\n" +
+	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xda\x06\n" +
 	"\vRunResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12\x18\n" +
@@ -1469,7 +1478,8 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\amessage\x18\x0f \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
 	"\tcitations\x18\x10 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
 	"\x06images\x18\x11 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
-	"\blogprobs\x18\x12 \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobsB\x10\n" +
+	"\blogprobs\x18\x12 \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobs\x121\n" +
+	"\battempts\x18\x13 \x03(\v2\x15.headwater.v1.AttemptR\battemptsB\x10\n" +
 	"\x0e_stop_sequence\"2\n" +
 	"\x13CancelStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\"\x16\n" +
@@ -1602,8 +1612,9 @@ var file_headwater_v1_agent_service_proto_goTypes = []any{
 	(*Citation)(nil),                // 28: headwater.v1.Citation
 	(*Image)(nil),                   // 29: headwater.v1.Image
 	(*TokenLogprob)(nil),            // 30: headwater.v1.TokenLogprob
-	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 32: headwater.v1.StreamChunk
+	(*Attempt)(nil),                 // 31: headwater.v1.Attempt
+	(*timestamppb.Timestamp)(nil),   // 32: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 33: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	20, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
@@ -1621,34 +1632,35 @@ var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	28, // 12: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
 	29, // 13: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
 	30, // 14: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
-	9,  // 15: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	31, // 16: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	19, // 17: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	0,  // 18: headwater.v1.StreamInfo.state:type_name -> headwater.v1.StreamState
-	15, // 19: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	14, // 20: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	18, // 21: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
-	1,  // 22: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	2,  // 23: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
-	3,  // 24: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	5,  // 25: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	7,  // 26: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	10, // 27: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	12, // 28: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	16, // 29: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	32, // 30: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	32, // 31: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
-	4,  // 32: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	6,  // 33: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	8,  // 34: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	11, // 35: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	13, // 36: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	17, // 37: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	31, // 15: headwater.v1.RunResponse.attempts:type_name -> headwater.v1.Attempt
+	9,  // 16: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	32, // 17: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	19, // 18: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	0,  // 19: headwater.v1.StreamInfo.state:type_name -> headwater.v1.StreamState
+	15, // 20: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	14, // 21: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	18, // 22: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	1,  // 23: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	2,  // 24: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
+	3,  // 25: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	5,  // 26: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	7,  // 27: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	10, // 28: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	12, // 29: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	16, // 30: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	33, // 31: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	33, // 32: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
+	4,  // 33: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	6,  // 34: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	8,  // 35: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	11, // 36: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	13, // 37: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	17, // 38: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }
@@ -1657,6 +1669,7 @@ func file_headwater_v1_agent_service_proto_init() {
 		return
 	}
 	file_headwater_v1_agent_proto_init()
+	file_headwater_v1_error_proto_init()
 	file_headwater_v1_agent_service_proto_msgTypes[3].OneofWrappers = []any{}
 	file_headwater_v1_agent_service_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}

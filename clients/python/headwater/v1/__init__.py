@@ -58,8 +58,10 @@ from headwater.v1.agent_service_pb2 import (
     StreamState,
 )
 from headwater.v1.error_pb2 import (
+    Attempt,
     ErrorFacts,
     ErrorReason,
+    FailedAttempts,
     Failure,
     ProviderFailure,
     error_facts,
@@ -151,6 +153,7 @@ __all__ = [
     "AgentServiceStub",
     "AttachRequest",
     "AttachResponse",
+    "Attempt",
     "CacheHint",
     "CancelStreamRequest",
     "CancelStreamResponse",
@@ -163,6 +166,7 @@ __all__ = [
     "ErrorFacts",
     "ErrorReason",
     "ExecuteWorkflowRequest",
+    "FailedAttempts",
     "Failure",
     "FinishReason",
     "FunctionTool",
