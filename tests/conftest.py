@@ -13,6 +13,7 @@ from tests.support.servers.server import OWN_VARIABLES, ReplayThread, ServerProc
 
 BOTH_WAYS = {
     "chaos/test_broken_connections.py",
+    "chaos/test_every_method.py",
     "recorded/test_end_to_end.py",
     "integration/workflows/test_go_worker.py",
     "integration/server/test_leaving.py",
@@ -22,6 +23,7 @@ BOTH_WAYS = {
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",
+    "integration/tls/test_server_tls.py",
 }
 """The suites on streaming and on workflows: tests that use `processes` there runs with one server process and with two."""
 

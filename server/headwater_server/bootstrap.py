@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings
+from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
@@ -30,6 +30,7 @@ from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
+from headwater_server.transport.certificates import CertificateError, TlsFiles
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.server import ServerLimits
@@ -65,9 +66,9 @@ async def serve(
         on_listening: called with the address for callers, once calls are taken.
         identity: which of the server's processes this is.
 
-    Raises ConfigError for a default_model that no provider here has, PortTakenError, JournalError when the runs cannot
-    be read or belong to another server, and HeadwaterError when the embedded model was to be started with the server
-    and cannot.
+    Raises ConfigError for a default_model that no provider here has and for a file of TLS that cannot be used,
+    PortTakenError, JournalError when the runs cannot be read or belong to another server, and HeadwaterError when the
+    embedded model was to be started with the server and cannot.
     """
     stopping = asyncio.Event()
     # Ctrl-C keeps its meaning until calls are taken: it ends a program that has not begun.
@@ -85,19 +86,19 @@ async def serve(
         server, owned = parts.server, parts.owned
         if owned and not await _or_stopping(owned.runs.open(), stopping):
             return
-        await server.start(server_settings.host, server_settings.port)
+        await _listen(server, config)
         if owned:
             await stack.enter_async_context(_running(server.report_runs(owned.journal), "headwater health"))
         names = [provider.name for provider in providers.configured()]
-        log.info("listening", **_where(server_settings.host, server.port), version=VERSION, providers=names)
-        if server_settings.host not in ("localhost", "127.0.0.1", "::1") and not socket_path(server_settings.host):
+        log.info("listening", **_where(server_settings, server.port), version=VERSION, providers=names)
+        if not (server_settings.tls_cert_file or is_private(server_settings.host)):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         await stack.enter_async_context(_running(watch_loop(), "headwater loop"))
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
-        on_listening(target_of(server_settings.host, server.port))
+        on_listening(target_of(server_settings.host, server.port, tls=bool(server_settings.tls_cert_file)))
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
         drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
@@ -108,9 +109,20 @@ async def serve(
     log.info("stopped")
 
 
-def _where(host: str, port: int) -> dict[str, Any]:
+def _where(settings: ServerSettings, port: int) -> dict[str, Any]:
     """The facts of an address for the log; a Unix socket has no port."""
-    return {"host": target_of(host, port)} if socket_path(host) else {"host": host, "port": port}
+    if socket_path(settings.host):
+        return {"host": target_of(settings.host, port)}
+    return {"host": settings.host, "port": port, "tls": bool(settings.tls_cert_file)}
+
+
+async def _listen(server: ProcessServer, config: Config) -> None:
+    """Takes calls from now on. Raises PortTakenError, and ConfigError for a file of TLS that cannot be used."""
+    try:
+        await server.start(config.settings.server.host, config.settings.server.port)
+    except CertificateError as error:
+        origin = config.origins.get(("server", error.setting), error.setting)
+        raise ConfigError([f"{origin}: {error}"]) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +158,15 @@ async def _assemble(
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, replays, VERSION)
     services = owned.services if owned else None
-    server = ProcessServer(identity, agents, services, _limits(settings))
+    server = ProcessServer(identity, agents, services, _limits(settings), _tls(settings))
     stack.push_async_callback(server.stop)
     return _Parts(server, streams, replays, owned)
+
+
+def _tls(settings: ServerSettings) -> TlsFiles | None:
+    if not settings.tls_cert_file:
+        return None
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _limits(settings: ServerSettings) -> ServerLimits:

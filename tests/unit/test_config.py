@@ -35,7 +35,7 @@ def test_without_anything_the_defaults_hold():
 
 
 def test_flags_go_over_the_environment_over_the_file_over_the_defaults(tmp_path):
-    file = written(tmp_path, '[server]\nhost = "1.1.1.1"\nport = 1\nlog_level = "error"\n')
+    file = written(tmp_path, '[server]\ninsecure = true\nhost = "1.1.1.1"\nport = 1\nlog_level = "error"\n')
     config = load(file, {"HEADWATER_HOST": "2.2.2.2", "HEADWATER_PORT": "2"}, {("server", "port"): 3})
     server = config.settings.server
     assert (server.port, server.host, server.log_level, server.drain_seconds) == (3, "2.2.2.2", "error", 10.0)
@@ -291,3 +291,44 @@ def test_a_source_of_a_key_that_cannot_be_is_a_mistake(tmp_path, lines, words):
     file = written(tmp_path, f'[providers.b]\ntype = "openai"\nbase_url = "http://x"\n{lines}\n')
     [line] = mistakes(file)
     assert line.startswith(words.format(file=file))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.8.9.10", "127.1", "localhost", "LocalHost", "::1", "::ffff:127.0.0.1", "unix:/tmp/s"]
+)
+def test_no_other_machine_reaches_loopback_or_a_unix_socket_so_they_need_no_tls(host):
+    assert load(None, {}, {("server", "host"): host}).settings.server.host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "0", "", "::", "10.0.0.1", "fe80::1%lo", "::ffff:10.0.0.1", "box.internal", "localhost.example.com"],
+)
+def test_an_address_that_other_machines_reach_needs_tls_or_the_word_that_it_is_meant(host):
+    [mistake] = mistakes(host=host)
+    assert mistake.startswith(
+        f"--host: {host} can be reached from other machines, and there is no TLS; set tls_cert_file"
+    )
+    assert "`headwater dev-cert`" in mistake
+    assert "insecure = true" in mistake
+    assert load(None, {"HEADWATER_INSECURE": "1"}, {("server", "host"): host}).settings.server.insecure
+    assert load(
+        None, {}, {("server", k): v for k, v in (("host", host), ("tls_cert_file", "c"), ("tls_key_file", "k"))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "start"),
+    [
+        ({"tls_cert_file": "c"}, "--tls-cert-file: needs tls_key_file"),
+        ({"tls_key_file": "k"}, "--tls-key-file: needs tls_cert_file"),
+        ({"tls_client_ca_file": "a"}, "--tls-client-ca-file: needs tls_cert_file and tls_key_file"),
+        (
+            {"tls_cert_file": "c", "tls_key_file": "k", "host": "unix:/tmp/s"},
+            "--tls-cert-file: a Unix socket takes no TLS",
+        ),
+    ],
+)
+def test_settings_of_tls_that_miss_each_other_are_named(flags, start):
+    [mistake] = mistakes(**flags)
+    assert mistake.startswith(start)

@@ -11,7 +11,8 @@ from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
 
 _PREFIX = "HEADWATER_"
-_OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_TARGET", "HEADWATER_TOKEN", "HEADWATER_COMPLETE")
+_OF_CLIENTS = ("TARGET", "TOKEN", "CA_FILE", "CERT_FILE", "KEY_FILE", "PLAINTEXT_TOKEN")
+_OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_COMPLETE", *(f"{_PREFIX}{name}" for name in _OF_CLIENTS))
 _ALIKE = 0.8  # of 1; PORTS and PORT are 0.89, SERVICE_PORT and PORT 0.5
 
 

@@ -32,9 +32,16 @@ def _check_host(host: str) -> str:
     return host
 
 
+ServerFile = Annotated[str, AfterValidator(os.path.expanduser)]
+
+
 class ServerSettings(_Settings):
     """`[server]`: the port, the log, the data, and what holds for all providers.
 
+    `tls_cert_file`, `tls_key_file`: PEM files of the certificate, with those between it and its authority, and of its
+    private key; callers then need TLS. `tls_client_ca_file`: PEM file of the authorities whose certificates callers
+    must have. All are read again when they change. `insecure`: whether a port that other machines reach may do without
+    TLS.
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
@@ -46,6 +53,10 @@ class ServerSettings(_Settings):
 
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
+    tls_cert_file: ServerFile = ""
+    tls_key_file: ServerFile = ""
+    tls_client_ca_file: ServerFile = ""
+    insecure: bool = False
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
@@ -93,6 +104,10 @@ class Settings(_Settings):
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_HOST": ("server", "host"),
     "HEADWATER_PORT": ("server", "port"),
+    "HEADWATER_TLS_CERT_FILE": ("server", "tls_cert_file"),
+    "HEADWATER_TLS_KEY_FILE": ("server", "tls_key_file"),
+    "HEADWATER_TLS_CLIENT_CA_FILE": ("server", "tls_client_ca_file"),
+    "HEADWATER_INSECURE": ("server", "insecure"),
     "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
     "HEADWATER_MAX_CONNECTIONS": ("server", "max_connections"),

@@ -356,7 +356,7 @@ def _supervise(config: dict[str, Any]) -> bool:
         listener = inherited[0] if inherited else None
         common = {"count": server["processes"], "sockets": sockets, "config": config, "listener": listener}
         hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["processes"])]
-        target = target_of(server["host"], server["port"])
+        target = target_of(server["host"], server["port"], tls=bool(server["tls_cert_file"]))
 
         supervisor = Supervisor(
             PROCESS,

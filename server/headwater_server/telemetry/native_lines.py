@@ -35,7 +35,7 @@ END_SECONDS = 2.0
 """How long the end of the pipe is waited for: a program that was started here may still have it open."""
 
 _GRPC = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ (?P<at>[\w.-]+:\d+)\] (?P<what>.*)")
-_OF_CALLERS = re.compile(r"Error parsing '[\w.-]*' metadata: ")
+_OF_CALLERS = re.compile(r"Error parsing '[^']*' metadata: |No match found for server name: ")
 """gRPC's errors that any caller can cause."""
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 

@@ -41,11 +41,12 @@ def socket_path(host: str) -> str:
     return os.path.abspath(os.path.expanduser(path.removeprefix("//") if path.startswith("///") else path))
 
 
-def target_of(host: str, port: int) -> str:
-    """The address as gRPC and its callers write it."""
+def target_of(host: str, port: int, *, tls: bool = False) -> str:
+    """The address as gRPC writes it, or, of a port with TLS, as Headwater's clients do."""
     if path := socket_path(host):
         return f"{UNIX}{path}"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"https://{address}" if tls else address
 
 
 def check_path(path: str) -> None:

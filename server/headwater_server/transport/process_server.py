@@ -16,6 +16,7 @@ from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.transport.certificates import TlsFiles
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.port import UNIX
@@ -63,6 +64,7 @@ class ProcessServer:
         streams: for the AgentService, which every process has.
         runs: the other services; None in a process that passes them on to their owner.
         limits: how much its callers may take.
+        tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class ProcessServer:
         streams: StreamServices,
         runs: RunServices | None,
         limits: ServerLimits = DEFAULT_LIMITS,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -83,9 +86,9 @@ class ProcessServer:
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, limits, shares_port=True)
+            self._public = GrpcServer(public, limits, shares_port=True, tls=tls)
         else:
-            self._public = GrpcServer(local, limits)
+            self._public = GrpcServer(local, limits, tls=tls)
 
     @property
     def port(self) -> int:
@@ -98,7 +101,7 @@ class ProcessServer:
         return len(self._relay) if self._relay else 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listens for siblings, then for everybody. Raises PortTakenError."""
+        """Listens for siblings, then for everybody. Raises PortTakenError and CertificateError."""
         if self._siblings:
             await self._siblings.start(self._identity.socket(self._identity.index))
         if self._identity.listener is None:

@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
@@ -120,16 +121,24 @@ class GrpcServer:
         services: all of `SERVICES`.
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
+        tls: the files of its certificate; None: it speaks no TLS.
 
     Attributes:
         port: the port listened on, once started.
     """
 
     def __init__(
-        self, services: Iterable[AddService], limits: ServerLimits = DEFAULT_LIMITS, *, shares_port: bool = False
+        self,
+        services: Iterable[AddService],
+        limits: ServerLimits = DEFAULT_LIMITS,
+        *,
+        shares_port: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.port = 0
         self._shares_port = shares_port
+        self._tls = tls
+        self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
@@ -142,14 +151,18 @@ class GrpcServer:
         add_reflection((*SERVICES, SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
-        """Listens, then says it is healthy. Raises PortTakenError."""
+        """Listens, then says it is healthy. Raises PortTakenError and CertificateError."""
         if path := socket_path(host):
             check_path(path)
         elif not self._shares_port:
             check_port(host, port)
         address = target_of(host, port)
         try:
-            self.port = self._server.add_insecure_port(address)
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self._certificates = Certificates(self._tls)
+                self.port = self._server.add_secure_port(address, self._certificates.credentials)
         except RuntimeError as error:
             raise PortTakenError(f"cannot listen on {address}: gRPC could not bind it") from error
         await self._server.start()

@@ -55,8 +55,8 @@ def test_a_mistake_in_a_file_or_a_variable(folder, command, file, variables, sta
     ("flags", "words"),
     [
         (["--data-dir", "{folder}/latin.toml"], "the data directory {folder}/latin.toml cannot be used: File exists"),
-        (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:0: "),
-        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0: "),
+        (["--insecure", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:0: "),
+        (["--insecure", "--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0: "),
         (["--default-model", "unheard-of"], "--default-model: no provider here is known to have the model"),
     ],
     ids=["data-dir", "host", "address", "model"],

@@ -47,6 +47,22 @@ def test_a_line_of_grpc_is_an_event_with_its_level_and_place(letter, level):
     ]  # fmt: skip
 
 
+OF_CALLERS = {
+    **{
+        header: f"Error parsing \\'{header}\\' metadata: value"
+        for header in ("te", "grpc-timeout", ":method", ":status")
+    },
+    "server name": "No match found for server name: any",
+}
+
+
+@pytest.mark.parametrize("what", OF_CALLERS.values(), ids=list(OF_CALLERS))
+def test_an_error_that_any_caller_can_cause_is_no_error_of_the_server(what):
+    line = f"E1128 22:09:38.996724 31040 hpack_parser.cc:1048] {what}"
+    (event,) = events(f"os.write(2, b'{line}\\n')")
+    assert event["level"] == "info"
+
+
 def test_any_other_line_is_an_event_too_however_it_is_made():
     body = "os.write(2, b'\\n\\xff\"{' + b'x' * 5_000 + b'\\nwithout an end')"
     first, second = events(body)
