@@ -1,7 +1,7 @@
 """How much of the workers one run may hold, so that others begin although its handlers hang.
 
-Places are kept for runs that hold none (see `turns`), among the workers of a queue that have the same handlers. So a task
-finds its place although a run hangs, whatever handler it needs:
+Places are kept for runs that hold none (see `turns`), among the workers of a queue that have the same handlers. So a
+task finds its place although a run hangs, whatever handler it needs:
 
     two workers have `g` and `h`, four places each; one has `h`, two places
     one run with hanging steps gets 7 of the 8 places, and one of the two
