@@ -18,6 +18,7 @@ from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.http.proxies import proxies
 from headwater_server.providers.http.sessions import reused, session
+from headwater_server.telemetry.aside import Aside
 
 CONNECT_SECONDS = 10.0
 
@@ -57,10 +58,14 @@ class HttpClient:
     Args:
         user_agent: says to providers who asks.
         way: how they are reached.
+
+    Attributes:
+        aside: reads their large answers.
     """
 
     def __init__(self, user_agent: str, way: Way = Way()) -> None:
         # A compressed stream would be held back until the compressor has seen enough of it.
+        self.aside = Aside()
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._user_agent = user_agent
         self._others: dict[Way, HttpClient] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 
@@ -18,6 +20,8 @@ from headwater_server.providers.http.site import Site
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
 
 MAX_REQUEST_ID = 200
+LARGE_BYTES = 256 * 1024
+"""A message with more bytes is not decoded on the event loop."""
 
 
 class HttpStream:
@@ -37,6 +41,7 @@ class HttpStream:
         self._decoder: Decoder
         self._body: BodyReader | None = None
         self._failure: HeadwaterError | None = None
+        self._size = 0  # of the message that is coming
 
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
@@ -50,12 +55,17 @@ class HttpStream:
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
+            self._size = 0
             while not events:
                 data = await body()
                 if not data:
-                    self._decoder.close(events)
+                    await self._decode(partial(self._decoder.close, events))
                     break
-                self._decoder.feed(data, events)
+                self._size += len(data)
+                if self._size <= LARGE_BYTES:
+                    self._decoder.feed(data, events)
+                else:
+                    await self._decode(partial(self._decoder.feed, data, events))
                 if len(data) >= MOST_READ:
                     await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
         except TRANSPORT_ERRORS as error:
@@ -65,6 +75,10 @@ class HttpStream:
         if not events:
             self._raise_failure()
         return events
+
+    async def _decode(self, work: Callable[[], None]) -> None:
+        """Lets the decoder read the bytes of a large message, and those of a small one at once."""
+        await self._site.client.aside.do(work, is_large=self._size > LARGE_BYTES)
 
     def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError | None:
         """The error of a connection that broke, after the events of the bytes that had arrived until then.
