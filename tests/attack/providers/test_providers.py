@@ -265,14 +265,41 @@ async def test_others_are_served_while_a_large_answer_is_read(tmp_path, server, 
     answer = always("200 OK", body + b'{"choices":[{"delta":{},"finish_reason":"stop"}]}\n', content_type="text/plain")
     async with Upstream(answer) as upstream:
         (tmp_path / "c.toml").write_text(f'[providers.box]\ntype = "openai"\nbase_url = "{upstream.url}"\n')
-        with ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked:
-            with others_wait_at_most(0.25, attacked, server):
-                try:
-                    await Agent(model="box/m", target=attacked.target).arun("Hi")
-                    ended = ""
-                except ClientError as caught:
-                    ended = type(caught).__name__
+        with (
+            ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked,
+            others_wait_at_most(0.25, attacked, server),
+        ):
+            try:
+                await Agent(model="box/m", target=attacked.target).arun("Hi")
+                ended = ""
+            except ClientError as caught:
+                ended = type(caught).__name__
     assert ended == error
+
+
+@pytest.mark.parametrize("text", ['"\\' * 15_000_000, "😀" * 7_500_000], ids=["quotes", "no ASCII"])
+async def test_others_are_served_while_a_large_prompt_is_sent(tmp_path, server, text):
+    async with Upstream(always("200 OK", SAID)) as upstream:
+        (tmp_path / "c.toml").write_text(f'[providers.box]\ntype = "openai"\nbase_url = "{upstream.url}"\n')
+        with (
+            ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked,
+            others_wait_at_most(0.25, attacked, server),
+        ):
+            assert (await Agent(model="box/m", target=attacked.target).arun(text)).content == "Hi"
+        [body] = upstream.bodies
+        assert json.loads(body)["messages"][-1]["content"] == text
+
+
+async def test_a_large_prompt_of_control_characters_is_refused(tmp_path):
+    async with Upstream(always("200 OK", SAID)) as upstream:
+        (tmp_path / "c.toml").write_text(f'[providers.box]\ntype = "openai"\nbase_url = "{upstream.url}"\n')
+        with ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked:
+            before = memory(attacked.process.pid)
+            with pytest.raises(ClientError) as caught:
+                await Agent(model="box/m", target=attacked.target).arun("\x01" * 30_000_000)
+            assert caught.value.reason == "INVALID_REQUEST"
+            assert memory(attacked.process.pid, "VmHWM") < before + 250
+        assert not upstream.requests
 
 
 def _places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

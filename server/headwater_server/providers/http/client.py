@@ -16,6 +16,7 @@ from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.http.large_bodies import LARGE_BYTES, Pieces
 from headwater_server.providers.http.proxies import proxies
 from headwater_server.providers.http.sessions import reused, session
 from headwater_server.telemetry.aside import Aside
@@ -60,7 +61,7 @@ class HttpClient:
         way: how they are reached.
 
     Attributes:
-        aside: reads their large answers.
+        aside: makes large requests and reads large answers.
     """
 
     def __init__(self, user_agent: str, way: Way = Way()) -> None:
@@ -96,13 +97,11 @@ class HttpClient:
     def request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> httpx.Request:
         """A request for `send`."""
         extensions = {"timeout": {"connect": self._connect_seconds}}
-        return httpx.Request(
-            method,
-            _url(url),
-            headers={**self._headers, **origin.get(), **headers},
-            content=content,
-            extensions=extensions,
-        )
+        all_headers = {**self._headers, **origin.get(), **headers}
+        body: bytes | Pieces | None = content
+        if content is not None and len(content) > LARGE_BYTES:
+            body, all_headers["content-length"] = Pieces(content), str(len(content))
+        return httpx.Request(method, _url(url), headers=all_headers, content=body, extensions=extensions)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """The answer, of which only the head is read; to be closed by the caller. Raises TRANSPORT_ERRORS.

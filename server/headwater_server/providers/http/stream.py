@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import httpx
@@ -24,15 +25,39 @@ LARGE_BYTES = 256 * 1024
 """A message with more bytes is not decoded on the event loop."""
 
 
+def _no_body() -> bytes:
+    return b""
+
+
 class HttpStream:
-    """A reply over HTTP; see ProviderStream."""
+    """A reply over HTTP; see ProviderStream.
+
+    Args:
+        site: where the provider is asked.
+        call: without its body.
+        encode: makes the body, when the reply is read first.
+        wire: reads the reply.
+        credential: signs the call.
+        logprobs: whether log probabilities were asked for.
+        is_large: whether the body is made on a thread.
+    """
 
     def __init__(
-        self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential, logprobs: bool = False
+        self,
+        site: Site,
+        call: OutgoingCall,
+        encode: Callable[[], bytes],
+        wire: Wire,
+        credential: Credential,
+        logprobs: bool = False,
+        *,
+        is_large: bool = False,
     ) -> None:
         self.request_id = ""
         self._site = site
         self._call = call
+        self._encode = encode
+        self._is_large = is_large
         self._wire = wire
         self._credential = credential
         self._logprobs = logprobs
@@ -108,8 +133,12 @@ class HttpStream:
 
     async def _open(self) -> BodyReader:
         """Asks, and looks at the head of the answer."""
+        client = self._site.client
+        encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
+        call = replace(self._call, body=await client.aside.do(encode, is_large=self._is_large))
+        del encode
         try:
-            self._response, key = await send_signed(self._site.client, self._call, self._credential)
+            self._response, key = await send_signed(client, call, self._credential)
         except TRANSPORT_ERRORS as error:
             raise unreachable(error) from error
         self._secrets = (key, *self._site.secrets)

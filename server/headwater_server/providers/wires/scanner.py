@@ -1,7 +1,7 @@
 """Tells where a JSON value that comes in pieces is complete, without parsing it: by its brackets.
 
-A text is cut at its quotes, so every second part is a string, and in the others the brackets are counted. No step is made
-for each character, so a large text of quotes and brackets costs little: `{"a}": [1]` is cut into `{`, `a}`, `: [1]}`.
+A text is cut at its quotes, so every second part is a string, and in the others the brackets are counted:
+`{"a}": [1]}` is cut into `{`, `a}` and `: [1]}`. No step is made for each character, so a large text costs little.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class ParsedRequest:
         provider_headers: the caller's own headers for the provider.
         continues: the stream whose next round this is; None for a new stream.
         resumable: whether the caller wants to resume it when its connection is lost.
+        size: the bytes of the caller's message.
     """
 
     agent: AgentConfig
@@ -43,6 +44,7 @@ class ParsedRequest:
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     continues: Continuation | None = None
     resumable: bool = False
+    size: int = 0
 
 
 def parse_stream_request(

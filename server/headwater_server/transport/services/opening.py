@@ -100,6 +100,7 @@ def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
         user=agent.user,
         api_key=request.provider_key,
         headers=request.provider_headers,
+        size=request.size,
     )
 
 
