@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.streaming.live import Continuation, LiveStream
-from headwater_server.streaming.replay import Reader, Replay, ReplayLimits, expired
+from headwater_server.streaming.reader import Reader
+from headwater_server.streaming.replay import Replay, ReplayLimits, expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,14 @@ class Replays:
 
     Attributes:
         size: the memory that all logs hold, in bytes.
+        is_draining: whether no caller can come back any more.
     """
 
     def __init__(self, limits: ReplayLimits) -> None:
         self._limits = limits
         self._replays: dict[str, Replay] = {}
         self.size = 0
+        self.is_draining = False
 
     @asynccontextmanager
     async def open_stream(
@@ -42,10 +45,15 @@ class Replays:
     ) -> AsyncIterator[Attached]:
         """Opens a stream, or the next round of one, and reads it; it continues when the block is left.
 
-        A round whose log is gone begins a new one. Raises HeadwaterError.
+        A round whose log is gone begins a new one. A round that runs already is not begun twice: its caller asks again
+        when the line was cut, and a proxy may repeat its call. Raises HeadwaterError.
         """
         after = continues.sequence if continues else 0
         replay = self._replays.get(continues.stream_id) if continues else None
+        if replay is not None and replay.runs_round(after):
+            async with replay.attach(after) as reader:
+                yield Attached(reader, replay.stream)
+            return
         if replay is None or after < replay.last_sequence:
             replay = Replay(after, self._limits, self)
         async with replay.begin(opening, after) as reader:
@@ -69,7 +77,8 @@ class Replays:
             yield Attached(reader, replay.stream)
 
     def drain(self) -> None:
-        """Ends the streams without a reader: a new connection to this server is not possible any more."""
+        """Ends the streams without a reader, now and later: no new connection to this server is possible any more."""
+        self.is_draining = True
         for replay in self._replays.values():
             if replay.is_unread:
                 replay.end(draining())

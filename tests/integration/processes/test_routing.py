@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from headwater.workflow import WorkflowAgent
-from tests.support.servers.processes import channel_to, connect_client, index_of
+from tests.support.servers.processes import channel_to, connect_client, index_of, pid_of
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.stub import details
 
@@ -102,6 +103,29 @@ async def test_a_stream_is_listed_and_cancelled_through_the_other_process(owner,
             with pytest.raises(grpc.aio.AioRpcError, match="ended by CancelStream") as caught:
                 await soon(stream.read())
             assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+async def test_a_stream_whose_process_hangs_for_a_moment_is_said_to_continue():
+    with TwoProcesses() as server:
+        async with both(server.target) as (zero, one):
+            request = two_words(delay_ms=100)
+            request.resumable = True
+            first = await soon(one.agents.Stream(request).read())
+            owner = await pid_of(server, 1)
+            os.kill(owner, signal.SIGSTOP)
+            resume = PB.ResumeStreamRequest(stream_id=first.stream_id, after_sequence=first.sequence)
+            rest: list[agent_pb2.StreamChunk] = []
+            refusals = 0
+            while not rest:
+                try:
+                    rest = [chunk async for chunk in zero.agents.ResumeStream(resume)]
+                except grpc.aio.AioRpcError as error:
+                    info: Any = details(error)["ErrorInfo"]
+                    assert (info.reason, info.metadata["detached"]) == ("SERVER_DRAINING", "true")
+                    os.kill(owner, signal.SIGCONT)
+                    refusals += 1
+    assert refusals
+    assert first.content + "".join(chunk.content for chunk in rest) == "one two"
 
 
 async def test_the_next_round_of_a_stream_goes_on_through_the_other_process():

@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
 
 from headwater import Agent, HeadwaterError, StreamInterruptedError, StreamTimeoutError
 from headwater._call import resuming
+from headwater._grpc import channels
 from headwater.streaming import StreamChunk
 from headwater.v1 import agent_service_pb2
+from tests.support.faults.chaos import quick_options
+from tests.support.faults.plan import NO_FAULT, Fault, Kind
+from tests.support.faults.proxy import FaultyProxy
 from tests.support.servers.gate import Gate
 from tests.support.servers.server import ServerProcess, clean_environment
 from tests.support.stubs.stub import agent_stub
@@ -75,6 +80,24 @@ async def test_a_connection_that_is_cut_before_the_first_chunk_is_replaced(gate:
     cut(gate)
     text = (await first).content + "".join([chunk.content async for chunk in stream])
     assert text == TEXT
+
+
+async def test_a_connection_that_is_cut_before_the_server_has_answered_is_replaced(server: ServerProcess) -> None:
+    cuts = iter([Fault(Kind.CUT, after=after) for after in (60, 0)])  # in the greeting, and before it
+    async with FaultyProxy(int(server.target.rpartition(":")[2]), chain(cuts, repeat(NO_FAULT))) as proxy:
+        reply = await agent_at(proxy.target).arun("x", provider_options=scripted(delay_ms=0))
+    assert reply.content == TEXT
+    assert proxy.happened == {Kind.CUT: 2}
+
+
+async def test_a_connection_that_swallows_all_without_a_word_is_replaced(server: ServerProcess, monkeypatch) -> None:
+    monkeypatch.setattr(channels, "_OPTIONS", quick_options())
+    faults = chain([Fault(Kind.SWALLOW, after=1_000)], repeat(NO_FAULT))
+    async with FaultyProxy(int(server.target.rpartition(":")[2]), faults) as proxy:
+        stream = agent_at(proxy.target).stream("x", provider_options=scripted(delay_ms=1))
+        chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.content for chunk in chunks) == TEXT
+    assert (chunks[-1].metadata["resumes"], proxy.happened) == (1, {Kind.SWALLOW: 1})
 
 
 async def test_a_server_that_cannot_be_reached_for_a_moment_is_waited_for(gate: Gate) -> None:

@@ -82,6 +82,23 @@ class TwoServers:
             return f"dns://127.0.0.1:{self._names.port}/headwater.test:{self._port}"
         return "ipv4:" + ",".join(server.target for server in self._running)
 
+    @property
+    def port(self) -> int:
+        """The port of both."""
+        return self._port
+
+    async def until_draining(self, index: int) -> None:
+        """Waits until a server has begun to drain, and takes no new connection."""
+        while not self._refuses(HOSTS[index]):
+            await asyncio.sleep(0.01)
+
+    def _refuses(self, host: str) -> bool:
+        try:
+            socket.create_connection((host, self._port), 1).close()
+        except ConnectionError:
+            return True
+        return False
+
     def ask_to_end(self, index: int) -> None:
         """Sends SIGTERM to a server."""
         self._running[index].process.send_signal(signal.SIGTERM)

@@ -142,25 +142,6 @@ async def test_of_several_readers_the_one_that_holds_up_the_others_is_let_go():
 
 
 @in_virtual_time
-async def test_a_reader_that_takes_nothing_is_let_go():
-    service = Service(idle_seconds=120)
-    with pytest.raises(HeadwaterError) as caught:
-        async with service.open_stream(Provider()) as (reader, _):
-            await reader.next()
-            await asyncio.sleep(3600)
-    assert caught.value.reason is Reason.STREAM_TIMEOUT
-    await service.close()
-
-
-@in_virtual_time
-async def test_a_reader_that_waits_for_the_provider_is_not_taken_for_idle():
-    service = Service(idle_seconds=0.5)
-    async with service.open_stream(Provider()) as (reader, _):
-        assert (await read(reader))[0] == TEXT
-    await service.close()
-
-
-@in_virtual_time
 async def test_fifty_reconnects_cost_the_provider_and_another_reader_nothing():
     service, provider = Service(), Provider()
     async with service.open_stream(provider) as (reader, stream):
@@ -188,6 +169,24 @@ async def test_the_next_round_continues_the_log_of_its_id():
     rest, final = await service.rest(stream.id, 12)
     assert (WORDS[0] + rest, final.sequence) == (TEXT, 22)
     assert (await service.rest(stream.id, 5))[1].sequence == 11  # the end of that round
+    await service.close()
+
+
+@in_virtual_time
+async def test_a_round_that_is_asked_for_twice_is_begun_once():
+    service = Service()
+    async with service.open_stream(Provider(reason=FinishReason.TOOL_CALLS)) as (reader, stream):
+        _, end = await read(reader)
+    continues, second, third = Continuation(stream.id, end.sequence), Provider(), Provider()
+
+    async def ask(provider: Provider) -> str:
+        async with service.open_stream(provider, continues) as (reader, _):
+            return (await read(reader))[0]
+
+    first = asyncio.create_task(ask(second))
+    assert await asyncio.gather(ask(third), ask(third)) == [TEXT, TEXT]  # at once, before the first has begun
+    assert await first == TEXT
+    assert (second.read_words, third.read_words) == (10, 0)
     await service.close()
 
 
@@ -265,4 +264,15 @@ async def test_at_the_end_of_the_server_a_stream_that_is_read_gets_its_time_and_
         draining = asyncio.create_task(service.streams.drain(60))
         assert (await read(reader))[0] == TEXT
     await draining
+    await service.close()
+
+
+@in_virtual_time
+async def test_at_the_end_of_the_server_a_stream_whose_reader_leaves_is_not_waited_for():
+    service, left = Service(), Provider()
+    async with service.open_stream(left) as (reader, _):
+        service.replays.drain()
+        await reader.next()
+    await service.streams.drain(60)
+    assert (left.read_words, left.closed) == (1, True)
     await service.close()

@@ -4,7 +4,8 @@ Theory of operation. The server reads a resumable stream into a log, whether its
 connection is lost, the client asks for the chunks after the last one that came, on any connection, until a server
 answers: one that has the log continues, another one says that the stream is gone. Its own leaving the client must say,
 by CancelStream: to the server, a call that is cancelled and a line that is cut look the same. The id stands in the
-headers of the call's answer; a call that is left before they came waits for them, for a moment.
+headers of the call's answer; a call that is left before they came waits for them, for a moment. A call that is lost
+before they came has given its caller nothing, so it is begun again, a few times at most.
 
 Example. After chunk 40 the connection is lost. ResumeStream after 40 finds no server, again after 0.05 s, and after
 0.1 s it gives chunk 47, which has what came in between. The reader sees the chunks 40 and 47.
@@ -24,6 +25,7 @@ from headwater._grpc.unary import answer
 from headwater.exceptions import HeadwaterError
 
 if TYPE_CHECKING:
+    from headwater._call.request import PreparedCall
     from headwater._grpc.server import Server
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
     from headwater.v1.agent_service_pb2 import ResumeStreamRequest, StreamRequest
@@ -31,13 +33,18 @@ if TYPE_CHECKING:
     Call = grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | grpc.aio.UnaryStreamCall[ResumeStreamRequest, WireChunk]
 
 STREAM_ID_HEADER = "headwater-stream-id"
+STATUS_SECONDS = 5.0
+"""How long the status of a call may take after its final chunk."""
 RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
+MAX_BEGINNINGS = 4
+"""How often a stream is begun whose call is lost before the server's answer to it."""
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _HEADERS_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
 _NO_ROUND = ("INVALID_REQUEST", "STREAM_NOT_FOUND", "STREAM_EXPIRED")
+_BUSY = ("SERVER_OVERLOADED", "CALLER_LIMITED")
 _LOST = ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED")
 
 
@@ -61,6 +68,17 @@ class Resumption:
         self._since = 0.0
         self._tried = 0.0
         self._pause = 0.0
+        self._beginnings = 0
+
+    def pause_before_beginning(self, error: grpc.aio.AioRpcError) -> float | None:
+        """How long to wait before a stream without an id is begun again; None when that is of no use.
+
+        Args:
+            error: the end of its call.
+        """
+        self._beginnings += 1
+        is_lost = error.code() is grpc.StatusCode.UNAVAILABLE and reason_and_metadata(error)[0] is None
+        return self._next_pause() if is_lost and self._beginnings < MAX_BEGINNINGS else None
 
     def lacks_round(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether a server that was asked to resume a round has not begun it, or has lost its log."""
@@ -97,7 +115,7 @@ class Resumption:
             return None
         reason, metadata = reason_and_metadata(error)
         is_lost = reason is None and error.code().name in _LOST
-        if not is_lost and metadata.get("detached") != "true":
+        if not is_lost and reason not in _BUSY and metadata.get("detached") != "true":
             return None
         if sequence != self._sequence:  # it has come on since the last time
             self._sequence, self._since = sequence, now
@@ -106,18 +124,28 @@ class Resumption:
         elif now - self._since > RESUME_SECONDS:
             return None
         self.lost, self._tried = self.lost or error, now
+        return self._next_pause()
+
+    def _next_pause(self) -> float:
         pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  callers that lost one server come back spread out
 
 
-async def resume(
-    server: Server, stream_id: str, after: int, timeout: float | None, headers: tuple[tuple[str, str], ...]
-) -> tuple[Call, OpenChannel]:
+def has_ended(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server says by this error that it has ended the stream; else it may read it on."""
+    reason, metadata = reason_and_metadata(error)
+    return reason is not None and reason not in _BUSY and metadata.get("detached") != "true"
+
+
+async def resume(prepared: PreparedCall, stream_id: str, after: int, timeout: float | None) -> tuple[Call, OpenChannel]:
     """A call for the rest of a stream, and its channel."""
     from headwater.v1.agent_service_pb2 import ResumeStreamRequest
 
     request = ResumeStreamRequest(stream_id=stream_id, after_sequence=after)
-    channel = await open_channel(server)
+    if prepared.request.HasField("heartbeat_interval"):
+        request.heartbeat_interval.CopyFrom(prepared.request.heartbeat_interval)
+    headers = await prepared.headers()
+    channel = await open_channel(prepared.server)
     return channel.agents.ResumeStream(request, timeout=timeout, metadata=headers), channel
 
 
@@ -143,6 +171,14 @@ def leave(server: Server, call: Call | None, stream_id: str | None, channel: Ope
             await _cancel(server, found, channel)
 
     return Leaving(say, channel)
+
+
+async def read_status(call: Call) -> None:
+    """Wait for the status of a call whose final chunk has come, and leave a call that sends none."""
+    with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+        async with asyncio.timeout(STATUS_SECONDS):
+            await call.read()
+    call.cancel()  # changes nothing when it has ended
 
 
 async def id_of(call: Call) -> str | None:

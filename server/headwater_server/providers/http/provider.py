@@ -90,7 +90,7 @@ class HttpProvider:
         wire = self._wire(request)
         call = wire.call(request)
         headers = joined({"content-type": "application/json", **call.headers}, request.headers)
-        outgoing = self._site.call("POST", call.path, headers, model=request.model)
+        outgoing = self._site.call("POST", call.path, headers, b"", request.model, request.connect_seconds)
         body = self._site.kept(call.body)
         is_large = request.size > LARGE_BYTES
         encode = encode_large if is_large else msgspec.json.encode

@@ -54,6 +54,7 @@ class HttpStream:
         is_large: bool = False,
     ) -> None:
         self.request_id = ""
+        self.heard = 0.0
         self._site = site
         self._call = call
         self._encode = encode
@@ -67,6 +68,7 @@ class HttpStream:
         self._body: BodyReader | None = None
         self._failure: HeadwaterError | None = None
         self._size = 0  # of the message that is coming
+        self._is_more_there = False
 
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
@@ -81,18 +83,22 @@ class HttpStream:
         try:
             body = self._body or await self._open()
             self._size = 0
-            while not events:
+            while True:
+                if self._is_more_there:
+                    await asyncio.sleep(0)  # reading on at once would keep everybody else from running
                 data = await body()
+                self._is_more_there = len(data) >= MOST_READ
                 if not data:
-                    await self._decode(partial(self._decoder.close, events))
                     break
                 self._size += len(data)
                 if self._size <= LARGE_BYTES:
                     self._decoder.feed(data, events)
                 else:
                     await self._decode(partial(self._decoder.feed, data, events))
-                if len(data) >= MOST_READ:
-                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
+                if events:
+                    return events
+                self.heard = asyncio.get_running_loop().time()
+            await self._decode(partial(self._decoder.close, events))
         except TRANSPORT_ERRORS as error:
             self._failure = self._cut(error, events)
         except HeadwaterError as error:

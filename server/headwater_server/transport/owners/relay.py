@@ -93,6 +93,11 @@ class Relay:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether this process ends, and passes on no more calls."""
+        return self._ended
+
     async def ask(self, owner: int, method: Method, request: Message, seconds: float) -> Any:
         """A sibling's answer to a question of this process's own.
 

@@ -22,11 +22,13 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workflow_service_pb2
-from headwater_server.domain.errors import restarting
+from headwater_server.domain.errors import HeadwaterError, restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert import paging
@@ -76,7 +78,7 @@ class RoutedAgentService(AgentService):
     Args:
         identity: which process this is.
         relay: calls the others.
-        opener, providers, streams, replays, version: see AgentService.
+        opener, providers, streams, replays, version, idle_reader_seconds: see AgentService.
     """
 
     def __init__(
@@ -88,8 +90,9 @@ class RoutedAgentService(AgentService):
         streams: RunningStreams,
         replays: Replays,
         version: str,
+        idle_reader_seconds: float = IDLE_SECONDS,
     ) -> None:
-        super().__init__(opener, providers, streams, replays, version)
+        super().__init__(opener, providers, streams, replays, version, idle_reader_seconds)
         self._identity = identity
         self._relay = relay
 
@@ -99,8 +102,7 @@ class RoutedAgentService(AgentService):
     async def Stream(self, request: agent_service_pb2.StreamRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """Writes a reply chunk by chunk; the next round of a stream is written by the owner of the first."""
         if request.continues_stream_id and self._is_elsewhere(request.continues_stream_id):
-            owner = self._identity.owner(request.continues_stream_id)
-            await self._relay.pass_on(owner, _STREAM, request, context, context.write)
+            await self._pass_on_stream(request.continues_stream_id, _STREAM, request, context)
         else:
             await super().Stream(request, context)
 
@@ -109,10 +111,20 @@ class RoutedAgentService(AgentService):
     ) -> None:
         """Writes the rest of a resumable stream, wherever its log is."""
         if self._is_elsewhere(request.stream_id):
-            owner = self._identity.owner(request.stream_id)
-            await self._relay.pass_on(owner, _RESUME_STREAM, request, context, context.write)
+            await self._pass_on_stream(request.stream_id, _RESUME_STREAM, request, context)
         else:
             await super().ResumeStream(request, context)
+
+    async def _pass_on_stream(self, stream_id: str, method: Method, request: Message, context: Context) -> None:
+        """Passes on a call for a stream. Where its owner cannot be reached just now, the stream continues all the same,
+        and the error says so.
+        """
+        try:
+            await self._relay.pass_on(self._identity.owner(stream_id), method, request, context, context.write)
+        except HeadwaterError as error:
+            if not self._relay.has_ended:
+                error.about(detached="true")
+            raise
 
     async def CancelStream(  # noqa: N802
         self, request: agent_service_pb2.CancelStreamRequest, context: Context
