@@ -1,6 +1,6 @@
 """Requests of up to 32 MiB: made into JSON and sent in pieces, so that other callers are served between two of them.
 
-Escaping a text of 30 MB takes up to 0.3 s, and nothing else runs meanwhile, on whichever thread it is. So a large
+Escaping a text of 30 MB can last 0.3 s, and nothing else runs meanwhile, on whichever thread it is. So a large
 request is encoded on a thread, each long text by itself and piece by piece:
 
     {"messages": [{"content": "…30 MB…"}]}    120 pieces of 256 Ki characters, each some milliseconds, then the whole
