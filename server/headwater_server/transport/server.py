@@ -60,6 +60,8 @@ OPTIONS = (
     # Notice callers whose machine or network has gone.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
+    # Else gRPC sends no third ping while the server says nothing: a model thinks, or nothing happens in a run.
+    ("grpc.http2.max_pings_without_data", 0),
 )
 SIBLING_OPTIONS = (
     *_WAITING,

@@ -23,6 +23,7 @@ import trustme
 
 from headwater import Connection
 from headwater._grpc import channels
+from headwater.v1.agent_service_pb2 import ListStreamsRequest
 from tests.support.faults.plan import (
     HARMLESS,
     ON_THE_CALLERS_SIDE,
@@ -37,9 +38,11 @@ from tests.support.faults.reading import Got, read_with_client, read_with_stub
 from tests.support.faults.source import Source
 from tests.support.faults.truth import truth_of
 from tests.support.servers.server import ServerProcess
+from tests.support.stubs.stub import agent_stub
 
 KEEPALIVE = {"grpc.keepalive_time_ms": 500, "grpc.http2.ping_timeout_ms": 1_000}
 """Far shorter than the client's own, so that a connection that swallows is noticed soon."""
+_ENDING_TENTHS = 150
 _SILENT = "first_chunk_seconds = 2.0\nnext_chunk_seconds = 2.0"
 _BYTES_OF_CALLER = 4_000
 _BYTES_OF_PROVIDER = 40_000
@@ -126,13 +129,24 @@ ca_file = "{folder / "ca.pem"}"
         async with asyncio.TaskGroup() as group:
             for index in range(callers):
                 group.create_task(_call(report, int(server.target.rpartition(":")[2]), index, numbers))
-        report.faults += [*source.wrong, *sealed.wrong]
+        report.faults += [*source.wrong, *sealed.wrong, *await left_running(server)]
         report.providers_side = shaky.happened + flipping.happened
         broken = sum(count for kind, count in report.providers_side.items() if kind not in HARMLESS)
         if report.errors.total() > broken:
             report.faults.append(f"{report.errors.total()} streams were ended by {broken} faults of the provider")
     report.seconds = time.monotonic() - began
     return report
+
+
+async def left_running(server: ServerProcess) -> list[str]:
+    """The streams that the server does not end, in words."""
+    async with agent_stub(server.target) as stub:
+        for _ in range(_ENDING_TENTHS):
+            running = (await stub.ListStreams(ListStreamsRequest())).streams
+            if not running:
+                break
+            await asyncio.sleep(0.1)
+        return [f"{each.stream_id} of {each.provider} is left running" for each in running]
 
 
 async def _call(report: Report, port: int, index: int, numbers: Iterator[int]) -> None:
