@@ -33,8 +33,9 @@ demo: ## Start a server with the embedded model and stream a real answer over gR
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python tools/demo.py
 
+# Four test processes for two cores: half the time, a test waits for a server.
 test: setup $(if $(shell command -v go),tools) ## Run all tests
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 4
 
 test-unit: setup ## Run the unit tests alone (a minute)
 	$(BIN)/pytest --numprocesses 2 tests/unit

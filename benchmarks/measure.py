@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,28 @@ def _silent(bench: Bench) -> Result:
 def _paced(bench: Bench, streams: int, pace: float, seconds: float) -> Result:
     limit = seconds * 2 + 60 + ENDING_SECONDS + REST_SECONDS
     return bench.load("paced", limit, streams=streams, pace=pace, seconds=seconds)
+
+
+def _resumable(bench: Bench) -> Result:
+    """Resumable streams beside plain ones of the same process, in turn; nothing where there are none."""
+    if bench.peer.protocol != "grpc":
+        return {}
+    sizes = bench.sizes
+    kept = replace(bench, peer=replace(bench.peer, resumable=True), direct=bench.peer)
+    parts = {
+        name: _paced(one, sizes.streams, sizes.pace, sizes.seconds)
+        for name, one in (("resumable", kept), ("plain", bench))
+    }
+    cost = {name: result["gateway_us_per_chunk"] for name, result in parts.items()}
+    parts["first"] = _first(kept, sizes.calls, 0)
+    return {
+        **{f"{name}_us_per_chunk": microseconds for name, microseconds in cost.items()},
+        "times_plain": cost["resumable"] / cost["plain"],
+        "added_p50_ms": parts["first"]["added_p50_ms"],
+        "added_p99_ms": parts["first"]["added_p99_ms"],
+        "failed": sum(result["failed"] for result in parts.values()),
+        "reasons": {f"{name}: {why}": n for name, result in parts.items() for why, n in result["reasons"].items()},
+    }
 
 
 def _saturated(bench: Bench) -> Result:
@@ -138,6 +160,7 @@ def _caller(bench: Bench) -> Result:
 FIGURES: dict[str, Callable[[Bench], Result]] = {
     "silent": _silent,
     "paced": lambda bench: _paced(bench, bench.sizes.streams, bench.sizes.pace, bench.sizes.seconds),
+    "resumable": _resumable,
     "saturated": _saturated,
     "first": lambda bench: _first(bench, bench.sizes.calls, 0),
     "first_busy": lambda bench: _first(bench, max(bench.sizes.calls // 10, 1), bench.sizes.streams),

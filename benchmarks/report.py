@@ -43,6 +43,11 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("silent", ("idle_rss_mb",), "memory after the first calls (RSS), MB"),
     ("silent", ("idle_pss_mb",), "the same (PSS), MB"),
     ("silent", ("kb_per_stream",), "memory per open stream, {silent} silent ones, KiB"),
+    ("resumable", ("resumable_us_per_chunk",), "CPU per chunk of resumable streams, paced as above, µs"),
+    ("resumable", ("plain_us_per_chunk",), "the same, of plain streams of the same process, µs"),
+    ("resumable", ("times_plain",), "the first, in parts of the second"),
+    ("resumable", ("added_p50_ms",), "how much later a resumable stream's first chunk comes, p50, ms"),
+    ("resumable", ("added_p99_ms",), "the same, p99, ms"),
     ("wire", ("bytes_per_chunk",), "bytes per chunk to the caller, above TCP"),
     (
         "caller",

@@ -42,6 +42,7 @@ class Peer:
         host, port: where it listens.
         pid: the first of its processes; None where there is no gateway.
         upstream_pid: the upstream's process.
+        resumable: whether its streams are asked for as resumable ones; for `grpc`.
     """
 
     protocol: str
@@ -49,10 +50,13 @@ class Peer:
     port: int
     pid: int | None
     upstream_pid: int
+    resumable: bool = False
 
     def reader(self) -> Reader:
         """A reader of its streams."""
-        return GrpcReader(f"{self.host}:{self.port}") if self.protocol == "grpc" else HttpReader(self.host, self.port)
+        if self.protocol == "grpc":
+            return GrpcReader(f"{self.host}:{self.port}", resumable=self.resumable)
+        return HttpReader(self.host, self.port)
 
 
 class Failures:

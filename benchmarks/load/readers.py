@@ -63,11 +63,16 @@ class _Counted:
 class GrpcReader:
     """Streams over one connection, with the settings of Headwater's own clients.
 
+    Args:
+        target: where Headwater listens.
+        resumable: whether the streams are resumable ones.
+
     Attributes:
         stub: for other calls over the connection.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, resumable: bool = False) -> None:
+        self._resumable = resumable
         # With the common pool, channels would share one connection.
         self._channel = grpc.aio.insecure_channel(target, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
         self.stub = AgentServiceStub(self._channel)
@@ -84,9 +89,12 @@ class GrpcReader:
         """Reads one stream to its end. Raises BadStreamError."""
         counted = _Counted(take)
         final = None
-        call = self.stub.Stream(StreamRequest(agent=AgentConfig(model=MODEL, provider="openai"), prompt=order.prompt))
+        agent = AgentConfig(model=MODEL, provider="openai")
+        call = self.stub.Stream(StreamRequest(agent=agent, prompt=order.prompt, resumable=self._resumable))
         try:
             async for chunk in call:
+                if chunk.stream_id and chunk.resumable != self._resumable:
+                    raise BadStreamError("the stream is resumable" if chunk.resumable else "it is not resumable")
                 if chunk.content:
                     counted(chunk.content)
                 if chunk.is_final:

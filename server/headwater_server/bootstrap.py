@@ -76,7 +76,7 @@ async def serve(
     server_settings = config.settings.server
     async with AsyncExitStack() as stack:
         stack.callback(_ignore_signals)
-        client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}"))
+        client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}", server_settings.connect_seconds))
         providers = build_providers(config, client)
         stack.push_async_callback(providers.aclose)
         _check_default(providers, config)
@@ -153,14 +153,18 @@ async def _assemble(
     stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
-    timeouts = Timeouts(settings.first_chunk_seconds, settings.next_chunk_seconds)
+    gc.enable()  # `prepare_imports` has stopped it
+    timeouts = Timeouts(
+        settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
+    )
     streams = RunningStreams(identity.index)
     stack.push_async_callback(streams.close)
     replays = Replays(replay_limits(settings))
     stack.push_async_callback(replays.close)
     opener = partial(StreamOpener, providers, streams, timeouts)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
-    agents = StreamServices(opener(settings.allow_caller_api_keys), providers, streams, replays, VERSION)
+    own = opener(settings.allow_caller_api_keys)
+    agents = StreamServices(own, providers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
     server = ProcessServer(identity, agents, services, _limits(settings), _tls(settings))
     stack.push_async_callback(server.stop)
@@ -179,6 +183,7 @@ def _limits(settings: ServerSettings) -> ServerLimits:
         max_connections=settings.max_connections,
         max_pending_calls=settings.max_pending_calls,
         max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        keepalive_seconds=settings.keepalive_seconds,
         max_request_bytes=settings.max_requests_mib * 1024 * 1024,
     )
 
@@ -304,7 +309,6 @@ def replay_limits(settings: ServerSettings) -> ReplayLimits:
     return ReplayLimits(
         settings.detach_seconds,
         settings.resume_retention_seconds,
-        settings.idle_reader_seconds,
         settings.lagging_reader_seconds,
         settings.resume_stream_mib * 1024 * 1024,
         settings.resume_mib * 1024 * 1024,
@@ -365,11 +369,14 @@ def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
 
 
 def provider_terms(config: Config) -> dict[str, ProviderTerms]:
-    """The terms of calls to each provider that is asked over HTTP."""
+    """The terms of calls to each provider."""
     return {
         name: ProviderTerms(
-            settings.first_chunk_seconds, settings.next_chunk_seconds, frozenset(settings.caller_headers)
+            settings.first_chunk_seconds,
+            settings.next_chunk_seconds,
+            settings.max_silence_seconds,
+            settings.total_seconds,
+            frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
         )
         for name, settings in config.settings.providers.items()
-        if isinstance(settings, HttpSettings)
     }

@@ -18,7 +18,7 @@ from tests.support.raw_streams import RawConnection
 from tests.support.servers.server import ReplayThread, ServerProcess, provider_variables
 
 MIB = 1024 * 1024
-WITHOUT_COLLECTOR = ("-c", "import gc; gc.disable(); from headwater.cli import main; main()")
+WITHOUT_COLLECTOR = ("-c", "import gc; gc.disable(); gc.enable = gc.disable; from headwater.cli import main; main()")
 AGENTS, RUNS = "/headwater.v1.AgentService/", "/headwater.v1.WorkflowService/"
 ATTACH, HEALTH = "/headwater.v1.WorkerService/Attach", "/grpc.health.v1.Health/"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

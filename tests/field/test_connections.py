@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from headwater import Agent, StreamInterruptedError, WorkflowAgent
+from headwater._call import resuming
 from headwater._grpc import channels
 from tests.support.servers.server import ServerProcess, clean_environment
 
@@ -30,10 +31,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_server_that_freezes_in_mid_stream_is_an_interruption_with_the_partial_text() -> None:
+async def test_a_server_that_freezes_in_mid_stream_is_an_interruption_with_the_partial_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """https://github.com/GitHubSecurityLab/seclab-taskflow-agent/issues/212,
     https://github.com/microsoft/durabletask-dotnet/issues/708
     """
+    monkeypatch.setattr(resuming, "RESUME_SECONDS", 0.3)
     with ServerProcess("--scripted") as server:
         agent = Agent(model="scripted/story", target=server.target, history=0)
         text = ""

@@ -26,6 +26,7 @@ from headwater._call.request import (
     ResponseFormatLike,
     UnsupportedParams,
     add_choices,
+    add_heartbeat,
     build_agent,
     check_size,
     conversation,
@@ -138,6 +139,8 @@ class Agent(Settings):
         model: str | None = None,
         provider: str | None = None,
         timeout: float | None = None,
+        timeouts: Mapping[str, float] | None = None,
+        heartbeat: float | None = None,
         resumable: bool = True,
         unsupported_params: UnsupportedParams | None = None,
         provider_options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -185,6 +188,10 @@ class Agent(Settings):
             provider: instead of the agent's. Unless the agent names the same one, its model is then not used, since
                 another provider does not have it: name one with `model`, or get the provider's default.
             timeout: seconds that the call may take in all.
+            timeouts: seconds to wait for the provider, instead of the server's: `connect`, `first_chunk`, `next_chunk`
+                (between two), `total`; above 0, at most 86400.
+            heartbeat: seconds, at least 1, after which the server sends something on a line that is quiet, for proxies
+                that cut such lines; None for nothing. No chunk comes of it.
             resumable: whether a lost connection is replaced by another one, on which the reply continues.
             unsupported_params: "error" (default) or "drop", in any case: the treatment of a parameter that the
                 provider lacks.
@@ -229,6 +236,7 @@ class Agent(Settings):
             user=self.user if user is None else user,
             logprobs=self.logprobs if logprobs is None else logprobs,
             instructions_cache=self.instructions_cache if instructions_cache is None else instructions_cache,
+            timeouts=timeouts,
         )
         add_choices(
             config,
@@ -244,6 +252,7 @@ class Agent(Settings):
             extra = None
         sent = [*before, *([asked] if asked is not None else [])]
         request = StreamRequest(agent=config, messages=sent, resumable=bool(resumable))
+        add_heartbeat(request, heartbeat)
         check_size(request)
         limit = self.timeout if timeout is None else timeout
         limit = None if limit is None else seconds("timeout", limit)

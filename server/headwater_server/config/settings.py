@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import core_schema
 
-from headwater_server.providers.settings import ProviderSettings
+from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
 
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -45,8 +45,9 @@ class ServerSettings(_Settings):
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
-    connection without a call is closed after so long. For these four 0 is no limit. `max_requests_mib`: the MiB that
-    the requests of all running calls may have. `worker_timeout_seconds`: a worker that hosts handlers is taken for dead
+    connection without a call is closed after so long. For these four 0 is no limit. `keepalive_seconds`: a connection
+    that was silent for so long is pinged; the answer has a third of that time. `max_requests_mib`: the MiB that the
+    requests of all running calls may have. `worker_timeout_seconds`: a worker that hosts handlers is taken for dead
     when it was not heard for so long. `retention_days`: how long runs that have ended are kept. `journal_mib`: the
     journal of runs takes no more runs beyond it. `active_runs_mib`: nor do runs that have not ended take more memory.
     """
@@ -62,11 +63,15 @@ class ServerSettings(_Settings):
     max_connections: int = Field(10_000, ge=0, lt=2**31)
     max_pending_calls: int = Field(5_000, ge=0, lt=2**31)
     max_connection_idle_seconds: float = Field(1_800.0, ge=0, le=2_000_000)
+    keepalive_seconds: float = Field(30.0, ge=0.1, le=86_400)
     max_requests_mib: int = Field(256, ge=1, le=2**20)
     default_model: str = ""
     allow_caller_api_keys: bool = False
-    first_chunk_seconds: float = Field(300.0, gt=0, le=86_400)
-    next_chunk_seconds: float = Field(120.0, gt=0, le=86_400)
+    connect_seconds: Seconds = 10.0
+    first_chunk_seconds: Seconds = 300.0
+    next_chunk_seconds: Seconds = 120.0
+    max_silence_seconds: Seconds = 600.0
+    total_seconds: Seconds = 3_600.0
     detach_seconds: float = Field(60.0, gt=0, le=3_600)
     resume_retention_seconds: float = Field(300.0, gt=0, le=86_400)
     resume_stream_mib: int = Field(8, ge=1, le=1_024)
@@ -113,11 +118,15 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_MAX_CONNECTIONS": ("server", "max_connections"),
     "HEADWATER_MAX_PENDING_CALLS": ("server", "max_pending_calls"),
     "HEADWATER_MAX_CONNECTION_IDLE_SECONDS": ("server", "max_connection_idle_seconds"),
+    "HEADWATER_KEEPALIVE_SECONDS": ("server", "keepalive_seconds"),
     "HEADWATER_MAX_REQUESTS_MIB": ("server", "max_requests_mib"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),
     "HEADWATER_ALLOW_CALLER_API_KEYS": ("server", "allow_caller_api_keys"),
+    "HEADWATER_CONNECT_SECONDS": ("server", "connect_seconds"),
     "HEADWATER_FIRST_CHUNK_SECONDS": ("server", "first_chunk_seconds"),
     "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
+    "HEADWATER_MAX_SILENCE_SECONDS": ("server", "max_silence_seconds"),
+    "HEADWATER_TOTAL_SECONDS": ("server", "total_seconds"),
     "HEADWATER_DETACH_SECONDS": ("server", "detach_seconds"),
     "HEADWATER_RESUME_RETENTION_SECONDS": ("server", "resume_retention_seconds"),
     "HEADWATER_RESUME_STREAM_MIB": ("server", "resume_stream_mib"),

@@ -27,6 +27,9 @@ MAX_PROVIDER_KEY = 4096
 MAX_TIMEOUT_SECONDS = 86_400
 """The longest time to wait for a provider."""
 
+MIN_HEARTBEAT_SECONDS = 1
+"""The shortest time between two signs of life that a caller can ask for."""
+
 MAX_CONTINUED_SEQUENCE = 2_000_000_000
 """The highest number after which a stream can be continued."""
 

@@ -224,8 +224,10 @@ class AgentConfig:
         sampling: the parameters of SAMPLING_PARAMS that are set, by name, as JSON values. `reasoning_effort` is a value
             of ReasoningEffort.
         drop_unsupported: leave out parameters that the provider does not have.
+        connect_seconds: how long to wait for a connection to the provider; None: as the server is set.
         first_chunk_seconds: how long to wait for the first chunk; None: as the server is set.
         next_chunk_seconds: how long to wait between two chunks; None: as the server is set.
+        total_seconds: how long the reply may take in all; None: as the server is set.
         provider_options: provider name to fields of the request to it; JSON values.
         labels: the caller's labels, for the log.
         user: the caller's id of the end user.
@@ -240,8 +242,10 @@ class AgentConfig:
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     drop_unsupported: bool = False
+    connect_seconds: float | None = None
     first_chunk_seconds: float | None = None
     next_chunk_seconds: float | None = None
+    total_seconds: float | None = None
     provider_options: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = field(default="", repr=False)
@@ -271,6 +275,7 @@ class ChatRequest:
         user: the caller's id of the end user; empty for none.
         api_key: the caller's own key for the provider; empty for the server's.
         headers: the caller's own headers for the provider, names in lower case.
+        connect_seconds: how long a connection may take; None: as the provider is set.
     """
 
     model: str
@@ -283,3 +288,4 @@ class ChatRequest:
     user: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_seconds: float | None = None

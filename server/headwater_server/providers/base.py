@@ -45,11 +45,19 @@ class ProviderInfo:
 
 
 class ProviderStream(Protocol):
-    """A reply that is under way. The first `read` starts the work; `aclose` ends it and frees its connection."""
+    """A reply that is under way. The first `read` starts the work; `aclose` ends it and frees its connection.
+
+    A later `read` that is cancelled loses nothing: another task reads on.
+    """
 
     @property
     def request_id(self) -> str:
         """The provider's id of the request; empty until its headers have come, or where it gives none."""
+        ...
+
+    @property
+    def heard(self) -> float:
+        """The loop's time at which the provider last sent something that is no event, such as a ping; 0 for never."""
         ...
 
     async def read(self) -> list[ProviderEvent]:

@@ -29,13 +29,18 @@ class ProviderTerms:
     """The terms of calls to one provider.
 
     Attributes:
-        first_chunk_seconds: how long it may be silent before its first chunk; None: as the server is set.
-        next_chunk_seconds: how long it may be silent between two chunks; None: as the server is set.
+        first_chunk_seconds: limits of its replies, as the server has them (see `streaming.live.Timeouts`); None: as
+            the server is set.
+        next_chunk_seconds: the same.
+        max_silence_seconds: the same.
+        total_seconds: the same.
         caller_headers: the headers that a caller may add, names in lower case.
     """
 
     first_chunk_seconds: float | None = None
     next_chunk_seconds: float | None = None
+    max_silence_seconds: float | None = None
+    total_seconds: float | None = None
     caller_headers: frozenset[str] = frozenset()
 
 

@@ -36,11 +36,19 @@ Auth = Literal["", "bearer", "api-key", "x-api-key", "x-goog-api-key", "none"]
 
 
 class ProviderSettings(BaseModel):
-    """The settings of one provider; `type` says which class holds them."""
+    """The settings of one provider; `type` says which class holds them.
+
+    `first_chunk_seconds`, `next_chunk_seconds`, `max_silence_seconds` and `total_seconds` are limits of its replies in
+    time; they go over those of the server.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: str
+    first_chunk_seconds: Seconds | None = None
+    next_chunk_seconds: Seconds | None = None
+    max_silence_seconds: Seconds | None = None
+    total_seconds: Seconds | None = None
 
     def is_offered(self, *, is_configured: bool) -> bool:
         """Whether a request may name the provider, given whether it was set up."""
@@ -61,8 +69,8 @@ class HttpSettings(ProviderSettings):
 
     The values of `headers` and `query` go with every call; `${NAME}` in them, and in `proxy`, stands for a variable of
     the environment. `caller_headers` are the headers that a caller may add. `auth` says which header carries the key.
-    Fields in `omit` are left out of each body; `a.b` names the field b of the object a. `first_chunk_seconds` and
-    `next_chunk_seconds` go over those of the server.
+    Fields in `omit` are left out of each body; `a.b` names the field b of the object a. `connect_seconds` goes
+    over that of the server.
     """
 
     ENDINGS: ClassVar[tuple[str, ...]] = ()
@@ -82,9 +90,7 @@ class HttpSettings(ProviderSettings):
     ca_file: Annotated[str, AfterValidator(certificates_file)] = ""
     proxy: Annotated[str, AfterValidator(proxy_url)] = ""
     unix_socket: Annotated[str, AfterValidator(socket_path)] = ""
-    connect_seconds: Seconds = 10.0
-    first_chunk_seconds: Seconds | None = None
-    next_chunk_seconds: Seconds | None = None
+    connect_seconds: Seconds | None = None
     default_model: str = ""
     models: tuple[str, ...] = ()
 

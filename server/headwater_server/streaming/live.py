@@ -30,7 +30,7 @@ from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, FinishReas
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import Account, MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.merging import merge
-from headwater_server.streaming.watchdog import Watchdog
+from headwater_server.streaming.watchdog import Watchdog, passed
 
 FINISH_READING_SECONDS = 1.0
 SHORTEST_PACE_SECONDS = 0.05  # below it a pace says more about buffers than about the model
@@ -53,6 +53,11 @@ class Source(Protocol):
         """The provider's id of the request, once known."""
         ...
 
+    @property
+    def heard(self) -> float:
+        """The loop's time at which the provider last sent something that is no event, such as a ping; 0 for never."""
+        ...
+
     async def read(self) -> Sequence[ProviderEvent]:
         """The next events, those that came together; empty at the end of the reply. Raises HeadwaterError."""
         ...
@@ -64,10 +69,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a provider may be silent, in seconds: before its first delta, and between two."""
+    """The limits of a stream in time, in seconds.
+
+    Attributes:
+        first_chunk_seconds: how long the provider may send no delta at first.
+        next_chunk_seconds: how long it may be silent between two.
+        max_silence_seconds: how long it may send no delta between two, though it gives signs of life.
+        total_seconds: from the accepted request to the end.
+    """
 
     first_chunk_seconds: float = 300.0
     next_chunk_seconds: float = 120.0
+    max_silence_seconds: float = 600.0
+    total_seconds: float = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,7 @@ class LiveStream:
         provider: name of the provider that answers.
         model: the model asked for.
         source: the provider's reply, not yet begun.
-        timeouts: how long the provider may be silent.
+        timeouts: its limits in time.
         after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
         terms: further facts.
 
@@ -148,7 +162,16 @@ class LiveStream:
         self._last = self._began
         self._thought = False
         self._loop = asyncio.get_running_loop()
-        self._watchdog = Watchdog(timeouts.first_chunk_seconds, timeouts.next_chunk_seconds, self._silent)
+        self._heard = 0.0
+        self._watchdog = Watchdog(
+            timeouts.first_chunk_seconds,
+            timeouts.next_chunk_seconds,
+            timeouts.max_silence_seconds,
+            self._last_heard,
+            self._pass,
+        )
+        total = timeouts.total_seconds
+        self._total = self._loop.call_later(total, self._pass, "total", total)
         self._reader: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -169,23 +192,26 @@ class LiveStream:
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
-        if self._reader is None:
-            self._reader = asyncio.current_task()
+        if self._waiting:
+            return self._waiting.popleft()
+        self._reader = asyncio.current_task()
+        if self._watchdog.since is None:
+            self._watchdog.since = self._loop.time()
         while not self._waiting:
             if self._end is not None:
+                self._watchdog.since = None
                 if isinstance(self._end, HeadwaterError):
                     raise self._end
                 return self._end
-            self._watchdog.since = self._loop.time()
             try:
                 self._take(await self._source.read())
             except asyncio.CancelledError:
                 if not self._woken():
-                    raise  # the caller left
+                    self._reader = None  # it left; where another task reads on, the provider was silent all the time
+                    raise
             except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
                 self._fail(error)
-            finally:
-                self._watchdog.since = None
+        self._watchdog.since = None
         return self._waiting.popleft()
 
     def interrupt(self, error: HeadwaterError) -> None:
@@ -205,6 +231,7 @@ class LiveStream:
         the caller must wait for it.
         """
         self._watchdog.stop()
+        self._total.cancel()
         finished = isinstance(self._end, FinalChunk)
         # The traceback of an error refers to this stream. While the stream refers to the error too, only the garbage
         # collector can free them and all that they hold.
@@ -248,6 +275,8 @@ class LiveStream:
             chunks = merge(deltas, self._sequence, time.time())
             self._waiting.extend(chunks)
             self._sequence = chunks[-1].sequence
+        else:
+            self._heard = self._loop.time()
         if self._tool_calls.size > MAX_TOOL_CALL_CHARACTERS:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply's tool calls are over 3 MiB")
         if finish is not None and self._end is None:
@@ -285,11 +314,13 @@ class LiveStream:
         tokens, seconds = usage.output_tokens - hidden, self._last - self._first
         return (tokens - 1) / seconds if tokens > 1 and seconds >= SHORTEST_PACE_SECONDS else None
 
-    def _silent(self, limit: float) -> None:
-        which = "first" if self._first is None else "next"
-        self.interrupt(
-            HeadwaterError(Reason.STREAM_TIMEOUT, f"the provider sent no {which} chunk within {limit:g} seconds")
-        )
+    def _last_heard(self) -> float:
+        """The loop's time of the provider's last sign of life that was no delta."""
+        return max(self._heard, self._source.heard)
+
+    def _pass(self, limit: str, seconds: float) -> None:
+        """A limit was passed."""
+        self.interrupt(passed(limit, seconds))
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
         self._about(error)

@@ -1,27 +1,31 @@
-"""A resumable stream: read by a task of the server into a log, from which any number of callers read.
+"""A resumable stream: read into a log, from which any number of callers read, whether a caller is there or not.
 
-Theory of operation. The task reads the provider whether a caller is there or not, and appends each chunk and the end to
-the log (`eventlog.stream_log`). A reader is a place in that log. Its call may end at any moment, for a server sees the
-same when a caller cancels, dies or loses its line: the reader only leaves. Another call attaches a new reader at the
-sequence that its caller has.
+Theory of operation. A reader is a place in the log (`eventlog.stream_log`). Its call may end at any moment, for a
+server sees the same when a caller cancels, dies or loses its line: the reader only leaves. Another call attaches a new
+reader at the sequence that its caller has.
+
+A reader that has all that there is reads the provider itself and appends the chunk to the log, so at normal pace a
+chunk passes in one step of one task, as it does without a log (docs/adr/0007). One task reads at a time, and the others
+wait for it. When it is cancelled nothing is lost, and another one reads on. A task of the server, the keeper, has the
+stream open. It reads the first chunk, for a request that is cancelled before its answer is lost. It reads on when there
+is no reader, and when all are busy.
 
 These bound it:
-- The provider is read at the pace of the fastest reader. Where all are busy, a chunk waits READ_AHEAD_SECONDS for one.
-- The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the task waits, and TCP slows
-  the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
-- A reader that takes nothing for `idle_seconds` is let go.
+- The provider is read at the pace of the fastest reader. Where all are busy, the keeper comes after READ_AHEAD_SECONDS.
+- The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the next one waits, and TCP
+  slows the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
 - A stream without any reader is read for `detach_seconds`, then ended.
 - The log is kept for `retention_seconds` after the stream's end. Between two rounds of tools that time runs too.
 
-Example. A caller has chunks 1 to 40 when its line is cut. The task reads 41 to 55. ResumeStream after 40 attaches a
-reader at chunk 41: it gets 41 to 55 merged into one chunk, for they wait together, then each chunk as it comes.
+Example. A caller has chunks 1 to 40 when its line is cut. The keeper reads 41 to 55. ResumeStream after 40 attaches a
+reader at chunk 41: it gets 41 to 55 merged into one chunk, for they wait together, then it reads the rest itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,7 +35,7 @@ from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.live import LiveStream, unexpected
-from headwater_server.streaming.merging import merge_ahead
+from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.watchdog import Watchdog
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.frames import forget_frames
@@ -54,7 +58,6 @@ class ReplayLimits:
 
     detach_seconds: float = 60.0
     retention_seconds: float = 300.0
-    idle_seconds: float = 120.0
     lagging_seconds: float = 10.0
     max_bytes: int = 8 * 1024 * 1024
     max_bytes_in_all: int = 256 * 1024 * 1024
@@ -106,7 +109,14 @@ class Replay:
         self._task: asyncio.Task[None] | None = None
         self._round: tuple[int, asyncio.Future[None]] | None = None  # the one that runs: where it begins, when it has
         self._timer: asyncio.TimerHandle | None = None
-        self._moved = asyncio.Event()
+        self._moved = asyncio.Event()  # a reader has taken an entry, or has left
+        self._is_open = False  # a round runs, and its end has not come
+        self._is_read = False  # by a task that waits for the next chunk
+        self._taken: Chunk | FinalChunk | None = None  # the chunk for which there is no room yet
+        self._full_since: float | None = None
+        self._failure: Exception | None = None
+        self._needed = asyncio.Event()  # the keeper must look whether it is to read
+        self._unread: Watchdog | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -181,7 +191,7 @@ class Replay:
 
     @asynccontextmanager
     async def _reader(self, place: int) -> AsyncIterator[Reader]:
-        reader = Reader(self._log, place, self._moved.set, self._limits.idle_seconds)
+        reader = Reader(self._log, place, self, self._moved.set)
         self._readers.add(reader)
         self._set_timer()
         try:
@@ -192,7 +202,6 @@ class Replay:
                 raise  # the caller left
             raise error from None
         finally:
-            reader.close()
             self._readers.discard(reader)
             self._moved.set()
             self._set_timer()
@@ -221,57 +230,102 @@ class Replay:
                 self._round = None
             if self._task is asyncio.current_task():
                 self._task = None
+                self._is_open = False
+                self._taken = None
                 self._set_timer()
 
     async def _follow(self, stream: LiveStream, opened: asyncio.Future[None], after: int) -> None:
-        """Reads a round to its end. Raises the HeadwaterError with which it ends."""
+        """Keeps a round to its end. Raises the HeadwaterError with which it ends."""
         self.stream = stream
-        stream.on_interrupted = self._moved.set
+        stream.on_interrupted = self._look
         self._task = asyncio.current_task()
         if self._log.stop:
             self._log.begin_round(after)
         opened.set_result(None)
-        chunk: Chunk | FinalChunk | None = None
-        while not isinstance(chunk, FinalChunk):
-            chunk = await stream.next()
+        self._is_open = True
+        await self.pull()
+        while self._is_open:
+            if self._is_read or (self._readers and not stream.is_interrupted):
+                await self._wait_for_turn()
+            if self._is_open and not self._is_read:
+                await self.pull()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    async def _wait_for_turn(self) -> None:
+        """Waits until no reader reads the provider: there is none, or all were busy for READ_AHEAD_SECONDS."""
+        self._needed.clear()
+        self._unread = _busy_watch(self._needed.set)
+        self._unread.since = None if self._is_read else self._loop.time()
+        try:
+            await self._needed.wait()
+        finally:
+            self._unread.stop()
+            self._unread = None
+
+    def _look(self) -> None:
+        self._moved.set()
+        self._needed.set()
+
+    @property
+    def can_pull(self) -> bool:
+        """Whether the provider is to be read, and no task does it."""
+        return self._is_open and not self._is_read
+
+    async def pull(self) -> None:
+        """Appends the provider's next chunk. A task that is cancelled meanwhile loses nothing."""
+        self._is_read = True
+        if self._unread is not None:
+            self._unread.since = None
+        try:
+            chunk = self._taken = self._taken or await self.stream.next()
             size = cost(chunk)
-            if self._readers and not self._is_awaited():
-                await self._let_readers_come(stream)
             if self._log.cost + size > self._limits.max_bytes or not self._owner.has_room(size):
-                await self._make_room(size, stream)
+                await self._make_room(size)
+            self._taken = None
             self._append(chunk)
+            if isinstance(chunk, FinalChunk):
+                self._end_round()
+        except asyncio.CancelledError:
+            self._needed.set()
+            self._wake_readers()
+            raise
+        except Exception as error:  # noqa: BLE001  the keeper raises it
+            self._failure = error
+            self._end_round()
+        finally:
+            self._is_read = False
+            if self._unread is not None:
+                self._unread.since = self._loop.time()
+
+    def _end_round(self) -> None:
+        self._is_open = False
+        self._needed.set()
 
     def _append(self, entry: Chunk | FinalChunk | HeadwaterError) -> None:
         before = self._log.cost
         self._log.append(entry)
         self._owner.resize(self._log.cost - before)
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
         for reader in self._readers:
             reader.wake()
 
-    async def _let_readers_come(self, stream: LiveStream) -> None:
-        """Waits a moment for a reader, where all are still busy: so they get each chunk by itself."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READ_AHEAD_SECONDS):
-                while self._readers and not self._is_awaited() and not stream.is_interrupted:
-                    self._moved.clear()
-                    await self._moved.wait()
-
-    def _is_awaited(self) -> bool:
-        """Whether a reader has all that there is, and waits for more."""
-        return any(reader.is_waiting for reader in self._readers)
-
-    async def _make_room(self, size: int, stream: LiveStream) -> None:
+    async def _make_room(self, size: int) -> None:
         """Drops the oldest entries, or waits for the readers that lack them, until there is room or the stream ends."""
-        began = self._loop.time()
-        while self._log.cost and not stream.is_interrupted:
+        began = self._full_since = self._full_since or self._loop.time()
+        while self._log.cost and not self.stream.is_interrupted:
             if self._log.cost + size <= self._limits.max_bytes and self._owner.has_room(size):
-                return
+                break
             if all(reader.place > self._log.first for reader in self._readers):
                 before = self._log.cost
                 self._log.drop_first()
                 self._owner.resize(self._log.cost - before)
             else:
                 await self._wait_for_readers(began)
+        self._full_since = None
 
     async def _wait_for_readers(self, began: float) -> None:
         """Waits until a reader moves or leaves; lets those go that have held up others for too long, since `began`."""
@@ -291,6 +345,7 @@ class Replay:
         self._stop_timer()
         if self._readers:
             return
+        self._needed.set()
         if self._task is not None and self._owner.is_draining:
             self.end(draining())
         elif self._task is not None:
@@ -308,6 +363,12 @@ class Replay:
         self.end(expired(self.stream.id, text, self._log.first_sequence))
 
 
+def _busy_watch(on_busy: Callable[[], object]) -> Watchdog:
+    """Calls it when the provider was not read for READ_AHEAD_SECONDS."""
+    limit = READ_AHEAD_SECONDS
+    return Watchdog(limit, limit, limit, lambda: 0.0, lambda *_: on_busy())
+
+
 def _lasting(error: HeadwaterError) -> HeadwaterError:
     """The error as an entry of a log, which is kept for long: without the frames, which hold the request."""
     if error.reason is Reason.INTERNAL:
@@ -315,84 +376,3 @@ def _lasting(error: HeadwaterError) -> HeadwaterError:
     entry = error.again()
     forget_frames(entry)
     return entry
-
-
-class Reader:
-    """A caller's place in a resumable stream, made by `Replay.begin` and `attach`; belongs to the task that made it.
-
-    Args:
-        log: of the stream.
-        place: of the entry that it gets next.
-        on_moved: called when it has taken an entry, and when it waits for the next.
-        idle_seconds: how long it may take nothing.
-    """
-
-    def __init__(self, log: StreamLog, place: int, on_moved: Callable[[], object], idle_seconds: float) -> None:
-        self.place = place
-        self._log = log
-        self._on_moved = on_moved
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._waiting: asyncio.Future[None] | None = None
-        self._error: HeadwaterError | None = None
-        self._idle = Watchdog(idle_seconds, idle_seconds, self._idled)
-
-    async def next(self) -> Chunk | FinalChunk:
-        """The next chunk, merged with those behind it that wait too; the last is a FinalChunk.
-
-        Raises the HeadwaterError with which the stream ended, or for which the reader was let go.
-        """
-        self._idle.since = None  # the caller has taken the chunk before
-        while self.place == self._log.stop and self._error is None:
-            self._waiting = self._loop.create_future()
-            self._on_moved()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-        if self._error is not None:
-            raise self._error
-        entry = self._log.entry(self.place)
-        if isinstance(entry, HeadwaterError):
-            raise entry.again()
-        count = 1
-        if isinstance(entry, Chunk) and self.place + 1 < self._log.stop:
-            entry, count = merge_ahead(self._log.chunks(self.place))
-        self.place += count
-        self._on_moved()
-        self._idle.since = self._loop.time()
-        return entry
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it has all that there is, and waits for more."""
-        return self._waiting is not None and not self._waiting.done()
-
-    def wake(self) -> None:
-        """Something was appended."""
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    def let_go(self, error: HeadwaterError) -> None:
-        """Ends its call with the error, wherever the call is; the caller may come back, and `detached` says so."""
-        error.about(detached="true")
-        if self._error is None:
-            self._error = error
-            if self._waiting is not None:
-                self.wake()
-            elif self._task is not None:
-                self._task.cancel()
-
-    def take_back(self) -> HeadwaterError | None:
-        """The error of `let_go`, when its cancellation was the only one; it is taken back then."""
-        if self._error is not None and self._task is not None and not self._task.uncancel():
-            return self._error
-        return None
-
-    def close(self) -> None:
-        """Stops its watch."""
-        self._idle.stop()
-
-    def _idled(self, seconds: float) -> None:
-        text = f"nothing was read for {seconds:g} seconds; resume after the last chunk that came"
-        self.let_go(HeadwaterError(Reason.STREAM_TIMEOUT, text))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.streaming.live import Continuation, LiveStream
-from headwater_server.streaming.replay import Reader, Replay, ReplayLimits, expired
+from headwater_server.streaming.reader import Reader
+from headwater_server.streaming.replay import Replay, ReplayLimits, expired
 
 
 @dataclass(frozen=True, slots=True)

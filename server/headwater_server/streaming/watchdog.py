@@ -4,6 +4,13 @@ A timer for each chunk would cost more than the chunk. Here one timer runs at a 
 limit is reached if nothing comes. When it fires, it reads since when the stream has waited for the provider. Then it
 reports the silence, or sets itself again for the rest of the time. A stream that begins or ends waiting sets an
 attribute, not a timer, since that happens twice a chunk.
+
+A provider may say that it still works: by a comment, a blank line, an event without content. Such a sign of life begins
+the time between two chunks again, but not the time of `max_silence_seconds`. Signs are looked for when the timer fires.
+
+Example. `next_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At 120 s the
+timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without pings it
+reports `next_chunk` at 120 s.
 """
 
 from __future__ import annotations
@@ -11,38 +18,66 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from headwater_server.domain.errors import HeadwaterError, Reason
+
+_PASSED = {
+    "first_chunk": "the provider sent no first chunk within {:g} seconds",
+    "next_chunk": "the provider sent no next chunk within {:g} seconds",
+    "max_silence": "the provider gave signs of life, but sent no chunk within {:g} seconds",
+    "total": "the reply took longer than {:g} seconds",
+}
+
+
+def passed(limit: str, seconds: float) -> HeadwaterError:
+    """The error of a stream that has passed a limit: it names the limit and the settings that raise it."""
+    request = "" if limit == "max_silence" else f"timeouts.{limit} of the agent, or "
+    cure = f"allow more with {request}{limit}_seconds of the server or the provider"
+    message = f"{_PASSED[limit].format(seconds)}; {cure}"
+    return HeadwaterError(Reason.STREAM_TIMEOUT, message, metadata={"limit": limit})
+
 
 class Watchdog:
     """Calls `on_timeout` once when the provider was waited for too long.
 
     Args:
         first_seconds: limit of the first wait.
-        next_seconds: limit of every later one.
-        on_timeout: called with the limit that was passed, in seconds.
+        next_seconds: limit of every later one, or of the time since the provider's last sign of life in it.
+        max_silence_seconds: limit of every later one, whatever signs of life come; at least `next_seconds`.
+        heard: the loop's time of the provider's last sign of life; 0 for none.
+        on_timeout: called with the name of the limit that was passed, and the limit in seconds.
 
     Attributes:
         since: the loop's time since which the stream has waited for the provider; None while it does not wait, and the
             provider may be silent. The stream sets it.
     """
 
-    def __init__(self, first_seconds: float, next_seconds: float, on_timeout: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        first_seconds: float,
+        next_seconds: float,
+        max_silence_seconds: float,
+        heard: Callable[[], float],
+        on_timeout: Callable[[str, float], object],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._limit = first_seconds
-        self._next_limit = next_seconds
+        self._first_seconds: float | None = first_seconds
+        self._next_seconds = next_seconds
+        self._max_silence_seconds = max(max_silence_seconds, next_seconds)
+        self._heard = heard
         self._on_timeout = on_timeout
         self.since: float | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_seconds, self._look)
 
     def begun(self) -> None:
-        """The first delta has come: from now on the limit is that of later waits."""
-        if self._limit != self._next_limit:
-            self._limit = self._next_limit
-            self._arm(self._loop.time() + self._limit)
+        """The first delta has come: from now on the limits are those of later waits."""
+        first, self._first_seconds = self._first_seconds, None
+        if first != self._next_seconds:
+            self._arm(self._due(self._loop.time())[0])
 
     def stop(self) -> None:
-        """Ends the watch, and releases `on_timeout`."""
+        """Ends the watch, and releases what it calls."""
         self._disarm()
-        self._on_timeout = _ignore
+        self._on_timeout, self._heard = _ignore, _never
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -53,15 +88,28 @@ class Watchdog:
         self._disarm()
         self._timer = self._loop.call_at(when, self._look)
 
+    def _due(self, since: float) -> tuple[float, str, float]:
+        """When a wait that began then is over, and the limit that ends it, with its seconds."""
+        if self._first_seconds is not None:
+            return since + self._first_seconds, "first_chunk", self._first_seconds
+        life, silence = max(since, self._heard()) + self._next_seconds, since + self._max_silence_seconds
+        if silence < life:
+            return silence, "max_silence", self._max_silence_seconds
+        return life, "next_chunk", self._next_seconds
+
     def _look(self) -> None:
         now = self._loop.time()
-        due = (now if self.since is None else self.since) + self._limit
+        due, limit, seconds = self._due(now if self.since is None else self.since)
         if due > now:
             self._arm(due)
         else:
             self._timer = None
-            self._on_timeout(self._limit)
+            self._on_timeout(limit, seconds)
 
 
-def _ignore(_: float) -> None:
+def _ignore(_: str, __: float) -> None:
     pass
+
+
+def _never() -> float:
+    return 0.0

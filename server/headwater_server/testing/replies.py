@@ -86,6 +86,7 @@ class _OpenStream:
     """An open reply under way; see ProviderStream."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, request: ChatRequest, pieces: Pieces, closed: asyncio.Event) -> None:
         self._request = replace(request, sampling={})  # no limit cuts it
@@ -117,6 +118,7 @@ class _NamedStream:
     """A reply under way whose events have names, as Anthropic's have; see ProviderStream."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, stream: ProviderStream) -> None:
         self._stream = stream

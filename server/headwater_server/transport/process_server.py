@@ -14,6 +14,7 @@ from headwater.v1 import (
 )
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.certificates import TlsFiles
@@ -46,6 +47,7 @@ class StreamServices:
     streams: RunningStreams
     replays: Replays
     version: str
+    idle_reader_seconds: float = IDLE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,14 @@ class ProcessServer:
         self._siblings: SiblingServer | None = None
         self._relay: Relay | None = None
         self._shared: SharedSocket | None = None
-        made_of = (streams.opener, streams.providers, streams.streams, streams.replays, streams.version)
+        made_of = (
+            streams.opener,
+            streams.providers,
+            streams.streams,
+            streams.replays,
+            streams.version,
+            streams.idle_reader_seconds,
+        )
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             self._siblings = SiblingServer(local, limits.max_request_bytes)

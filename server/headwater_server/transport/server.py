@@ -57,9 +57,6 @@ OPTIONS = (
     # A connection that says nothing.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.settings_timeout", 20_000),
-    # Notice callers whose machine or network has gone.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
     # Else gRPC sends no third ping while the server says nothing: a model thinks, or nothing happens in a run.
     ("grpc.http2.max_pings_without_data", 0),
 )
@@ -85,6 +82,8 @@ class ServerLimits:
         max_connections: connections; the further ones are closed. 0: no limit.
         max_pending_calls: calls that have not begun; gRPC ends the further ones by CANCELLED. 0: no limit.
         max_connection_idle_seconds: how long a connection may be without a call; 0: for ever.
+        keepalive_seconds: how long a connection may be silent before it is asked for a sign of life. Without one within
+            a third of that time it is closed: so callers are noticed whose machine or network has gone.
         max_request_bytes: of the requests of all running calls.
     """
 
@@ -92,6 +91,7 @@ class ServerLimits:
     max_connections: int = 10_000
     max_pending_calls: int = 5_000
     max_connection_idle_seconds: float = 1_800.0
+    keepalive_seconds: float = 30.0
     max_request_bytes: int = DEFAULT_BYTES
 
     def options(self) -> Iterator[tuple[str, int]]:
@@ -99,6 +99,8 @@ class ServerLimits:
         pending = self.max_pending_calls or _UNLIMITED
         yield "grpc.server.max_pending_requests", pending
         yield "grpc.server.max_pending_requests_hard_limit", pending
+        yield "grpc.keepalive_time_ms", int(self.keepalive_seconds * 1000)
+        yield "grpc.http2.ping_timeout_ms", int(self.keepalive_seconds * 1000 / 3)
         if self.max_concurrent_streams:
             yield "grpc.max_concurrent_streams", self.max_concurrent_streams
             # The protection counts streams that were reset and wait for their turn too. It also refuses some calls of

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from headwater import Agent, StreamInterruptedError, StreamTimeoutError, ValidationError
+from headwater._call import resuming
 from headwater.exceptions import ServerUnavailableError
 from headwater.v1 import agent_pb2, agent_service_pb2
 from tests.support.services.fake_agent_service import Chunks, FakeAgentService, error_info, fail, final, first
@@ -152,3 +153,35 @@ def test_a_stream_that_ran_out_of_time_is_ended_in_the_server_also_when_the_loop
 
         asyncio.run(main())
         assert service.cancelled.get(timeout=10) == ID
+
+
+def test_a_stream_that_the_client_gives_up_is_ended_in_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "RESUME_SECONDS", 0.2)
+    with Resuming(saying(first("a", resumable=True)), rests=[saying()] * 20) as service:
+        with pytest.raises(StreamInterruptedError, match="gone"):
+            asyncio.run(read(service))
+        assert service.cancelled.get(timeout=10) == ID
+
+
+async def test_a_stream_that_the_server_has_ended_is_not_ended_again() -> None:
+    async def cut(request: Any, context: Any) -> Chunks:
+        yield first("a", resumable=True)
+        await fail(context, grpc.StatusCode.ABORTED, "cut", error_info("STREAM_INTERRUPTED"))
+
+    with Resuming(cut) as service:
+        with pytest.raises(StreamInterruptedError):
+            await read(service)
+        with pytest.raises(StreamInterruptedError):  # by now a call of the first would have come
+            await read(service)
+        assert service.cancelled.empty()
+
+
+@pytest.mark.parametrize("reason", ["SERVER_OVERLOADED", "CALLER_LIMITED"])
+async def test_a_server_that_is_too_busy_to_resume_is_asked_again(reason: str) -> None:
+    async def refuse(request: Any, context: Any) -> Chunks:
+        await fail(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", error_info(reason))
+        yield first("never")
+
+    last = saying(final(sequence=2, stream_id=ID, resumable=True))
+    with Resuming(saying(first("a", resumable=True)), rests=[refuse, refuse, last]) as service:
+        assert (await read(service))[-1].is_final

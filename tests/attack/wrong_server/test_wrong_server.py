@@ -14,7 +14,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from headwater import Agent, HeadwaterError, StreamInterruptedError, ToolError, tool
-from headwater._call import stream as agent_stream
+from headwater._call import resuming
 from headwater._grpc import wrong_server
 from headwater.v1.agent_pb2 import (
     FINISH_REASON_STOP,
@@ -39,7 +39,7 @@ DETAILS = "grpc-status-details-bin"
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_stream, "STATUS_SECONDS", 0.05)
+    monkeypatch.setattr(resuming, "STATUS_SECONDS", 0.05)
 
 
 @tool

@@ -106,17 +106,18 @@ def test_a_process_is_ended_with_its_children(tmp_path):
 
 def test_the_whole_program_measures_a_small_run():
     sizes = ["--seconds", "0.3", "--rounds", "1", "--streams", "3", "--calls", "3", "--silent", "3"]
-    figures = ["--figures", "silent,paced,first,wire", "--json"]
+    figures = ["--figures", "silent,resumable,wire", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *sizes, *figures], cwd=ROOT, capture_output=True, text=True, timeout=50
     )
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)
     (results,) = run["rounds"]
-    assert results["headwater"]["paced"]["failed"] == 0
-    assert results["headwater"]["paced"]["gateway_us_per_chunk"] > 0
+    assert results["headwater"]["resumable"]["failed"] == 0
+    assert results["headwater"]["resumable"]["plain_us_per_chunk"] > 0
+    assert results["headwater"]["resumable"]["resumable_us_per_chunk"] > 0
     assert results["headwater"]["silent"]["idle_rss_mb"] > 10
-    assert results["direct"]["silent"] == {}
+    assert results["direct"]["silent"] == results["direct"]["resumable"] == {}
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,7 @@ class StubReply:
     """A reply of these events."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, answer: list[Delta | HeadwaterError]) -> None:
         self._answer = answer

@@ -1,11 +1,11 @@
 """Requests of any type, made from nothing but its descriptor: a new field or a new method is tried by itself.
 
 Theory of operation. Each value is drawn by the type of its field: from the edges of that type, from words that hurt
-parsers, and from what the server has said before in a field of that name, so that ids of real streams and runs come
+parsers, and from values that the server has sent in a field of that name, so that ids of real streams and runs come
 back to it. A request that was drawn field by field is nearly always refused, so half of them begin with an example of
 its type that is right (`EXAMPLES`) and have none to three of their fields drawn again.
 
-Example. `ResumeStreamRequest` has `stream_id` and `after_sequence`. The server has said `stream_id: "str_0_ab"` and
+Example. `ResumeStreamRequest` has `stream_id` and `after_sequence`. The server has sent `stream_id: "str_0_ab"` and
 `sequence: 3` on a chunk: then `{stream_id: "str_0_ab", after_sequence: 3}` is among the requests, and so is
 `{stream_id: "\\0", after_sequence: -2147483648}`.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Self
 
 
@@ -22,6 +23,7 @@ class Gate:
         self._behind = behind
         self._open = True
         self._is_deaf = False
+        self._passed_at = 0.0
         self._swallowed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -60,6 +62,11 @@ class Gate:
         """Returns when something is lost."""
         await self._swallowed.wait()
 
+    async def quiet(self, seconds: float) -> None:
+        """Returns when nothing has passed for so long."""
+        while (left := self._passed_at + seconds - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
     async def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open:
             writer.transport.abort()
@@ -68,26 +75,21 @@ class Gate:
         both = {writer, there_writer}
         self._writers |= both
         try:
-            await asyncio.gather(self._copy_heard(reader, there_writer), _copy(there_reader, writer))
+            await asyncio.gather(
+                self._copy(reader, there_writer, is_heard=True), self._copy(there_reader, writer, is_heard=False)
+            )
         finally:
             for each in both:
                 each.transport.abort()
             self._writers -= both
 
-    async def _copy_heard(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_heard: bool) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
-                if self._is_deaf:
+                self._passed_at = time.monotonic()
+                if is_heard and self._is_deaf:
                     self._swallowed.set()
                     continue
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()

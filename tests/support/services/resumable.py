@@ -11,7 +11,8 @@ import pytest
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms, Timeouts
-from headwater_server.streaming.replay import Reader, ReplayLimits
+from headwater_server.streaming.reader import Reader
+from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from tests.support.virtual_time import run_in_virtual_time
@@ -24,6 +25,7 @@ class Provider:
     """A reply of ten words, one a second; counts the words that were read."""
 
     request_id = "req"
+    heard = 0.0
 
     def __init__(self, size: int = 0, reason: FinishReason = FinishReason.STOP, pause: float = 1.0) -> None:
         self.read_words = 0

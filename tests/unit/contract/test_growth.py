@@ -25,7 +25,7 @@ ADDITIONS = {
     },
     "retry and fallback": {
         "AgentConfig": "repeated string fallback_models = 100;",
-        "Timeouts": "google.protobuf.Duration connect = 100;",
+        "Timeouts": "google.protobuf.Duration between_attempts = 100;",
     },
 }
 

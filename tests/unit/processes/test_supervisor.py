@@ -21,8 +21,9 @@ MODULE = "tests.support.servers.supervised"
 class Supervised:
     """A supervisor that runs, what it logs, and its end."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], count: int) -> None:
         self.process = process
+        self._count = count
         self.seen: list[dict[str, Any]] = []
 
     def next_event(self, event: str, **facts: object) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class Supervised:
         """Waits until it says so; the processes by index."""
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
-        ready = [self.next_event("process ready") for _ in psutil.Process(self.process.pid).children()]
+        ready = [self.next_event("process ready") for _ in range(self._count)]
         return [event["pid"] for event in sorted(ready, key=lambda event: event["process"])]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -54,7 +55,7 @@ def supervised(*parts: str, **options: object) -> Iterator[Supervised]:
         [sys.executable, "-m", MODULE, arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            yield Supervised(process)
+            yield Supervised(process, len(parts))
         finally:
             process.kill()
 

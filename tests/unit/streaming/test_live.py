@@ -34,6 +34,7 @@ class FakeSource:
     """A provider's reply that runs a script, in which a list is what comes together; knows whether it was closed."""
 
     request_id = "req_1"
+    heard = 0.0
 
     def __init__(self, script: Script) -> None:
         self._events = script()

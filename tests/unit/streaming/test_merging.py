@@ -15,7 +15,7 @@ from headwater_server.domain.citations import Citation
 from headwater_server.domain.logprobs import TokenLogprob, size_of
 from headwater_server.domain.messages import Image
 from headwater_server.streaming import merging
-from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS, MAX_MERGED_CHARACTERS, merge
+from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS, MAX_MERGED_CHARACTERS, merge, merge_ahead
 
 FIELDS = ("content", "thinking", "refusal", "thinking_signature", "redacted_thinking")
 
@@ -127,6 +127,26 @@ deltas = st.builds(
     block=st.integers(0, 1),
     beside=st.none() | st.builds(Beside, logprobs=st.lists(tokens, max_size=2)),
 )
+
+
+@given(st.lists(deltas, min_size=1, max_size=30), st.sampled_from([3, 10, MAX_MERGED_CHARACTERS]), st.data())
+def test_readers_of_one_log_lose_nothing_however_far_each_is_behind(said, limit, chance):
+    """A reader gets the chunks that wait for it, merged; another one still gets each of them."""
+    log = [Chunk(number, 0.0, delta) for number, delta in enumerate(said, 1)]
+    before, place, chunks = copy.deepcopy(log), 0, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "MAX_MERGED_CHARACTERS", limit)
+        while place < len(log):
+            there = chance.draw(st.integers(place + 1, len(log)))
+            chunk, count = merge_ahead(iter(log[place:there]))
+            chunks.append(chunk)
+            place += count
+            assert chunk.sequence == place
+    assert log == before
+    for field in FIELDS:
+        assert "".join(getattr(c.delta, field) for c in chunks) == "".join(getattr(d, field) for d in said)
+    assert [c.delta.tool_calls for c in chunks if c.delta.tool_calls] == [d.tool_calls for d in said if d.tool_calls]
+    assert logprobs_of(c.delta for c in chunks) == logprobs_of(said)
 
 
 def logprobs_of(said: Iterable[Delta]) -> list[TokenLogprob]:

@@ -142,25 +142,6 @@ async def test_of_several_readers_the_one_that_holds_up_the_others_is_let_go():
 
 
 @in_virtual_time
-async def test_a_reader_that_takes_nothing_is_let_go():
-    service = Service(idle_seconds=120)
-    with pytest.raises(HeadwaterError) as caught:
-        async with service.open_stream(Provider()) as (reader, _):
-            await reader.next()
-            await asyncio.sleep(3600)
-    assert caught.value.reason is Reason.STREAM_TIMEOUT
-    await service.close()
-
-
-@in_virtual_time
-async def test_a_reader_that_waits_for_the_provider_is_not_taken_for_idle():
-    service = Service(idle_seconds=0.5)
-    async with service.open_stream(Provider()) as (reader, _):
-        assert (await read(reader))[0] == TEXT
-    await service.close()
-
-
-@in_virtual_time
 async def test_fifty_reconnects_cost_the_provider_and_another_reader_nothing():
     service, provider = Service(), Provider()
     async with service.open_stream(provider) as (reader, stream):

@@ -23,6 +23,7 @@ class SilentSource:
     """A reply that says nothing."""
 
     request_id = ""
+    heard = 0.0
 
     async def __aiter__(self) -> AsyncIterator[ProviderEvent]:
         await asyncio.Event().wait()

@@ -1522,14 +1522,21 @@ func (x *ResponseFormat) GetStrict() bool {
 	return false
 }
 
-// How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. The call as a whole
-// is bounded by the gRPC deadline. Past a limit the stream ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT.
+// How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. Past a limit the stream
+// ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT, and the error's metadata names it under `limit`. The gRPC deadline
+// of a call bounds it too; to a resumable stream it is the end of a reader, and `total` bounds that.
 type Timeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Until the first chunk. Absent: the server's setting, 5 minutes unless changed.
 	FirstChunk *durationpb.Duration `protobuf:"bytes,1,opt,name=first_chunk,json=firstChunk,proto3" json:"first_chunk,omitempty"`
-	// Between two chunks. Absent: the server's setting, 2 minutes unless changed.
-	NextChunk     *durationpb.Duration `protobuf:"bytes,2,opt,name=next_chunk,json=nextChunk,proto3" json:"next_chunk,omitempty"`
+	// Between two chunks. A sign of life of the provider, such as a ping or a comment, begins the time again, for at most
+	// 10 minutes unless changed (`max_silence_seconds`). Absent: the server's setting, 2 minutes unless changed.
+	NextChunk *durationpb.Duration `protobuf:"bytes,2,opt,name=next_chunk,json=nextChunk,proto3" json:"next_chunk,omitempty"`
+	// Until the provider has accepted a connection. Past it the stream ends with UNAVAILABLE, reason PROVIDER_UNAVAILABLE.
+	// Absent: the server's setting, 10 seconds unless changed.
+	Connect *durationpb.Duration `protobuf:"bytes,3,opt,name=connect,proto3" json:"connect,omitempty"`
+	// From the accepted request to the end of the reply. Absent: the server's setting, 1 hour unless changed.
+	Total         *durationpb.Duration `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1574,6 +1581,20 @@ func (x *Timeouts) GetFirstChunk() *durationpb.Duration {
 func (x *Timeouts) GetNextChunk() *durationpb.Duration {
 	if x != nil {
 		return x.NextChunk
+	}
+	return nil
+}
+
+func (x *Timeouts) GetConnect() *durationpb.Duration {
+	if x != nil {
+		return x.Connect
+	}
+	return nil
+}
+
+func (x *Timeouts) GetTotal() *durationpb.Duration {
+	if x != nil {
+		return x.Total
 	}
 	return nil
 }
@@ -2392,7 +2413,8 @@ type StreamChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Text to append to the reply.
 	Content string `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
-	// Rises from 1 and counts the provider's deltas. A chunk stands for all deltas since the chunk before it, so a gap
+	// Rises from 1 and counts the provider's deltas. 0: an empty chunk that StreamRequest.heartbeat_interval asks for, to be
+	// ignored. A chunk stands for all deltas since the chunk before it, so a gap
 	// means that they were merged while the reader was behind.
 	Sequence int32 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// When the first delta of this chunk came from the provider.
@@ -2744,12 +2766,14 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"schemaJson\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n" +
 	"\x06strict\x18\x04 \x01(\bH\x00R\x06strict\x88\x01\x01B\t\n" +
-	"\a_strict\"\x80\x01\n" +
+	"\a_strict\"\xe6\x01\n" +
 	"\bTimeouts\x12:\n" +
 	"\vfirst_chunk\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"firstChunk\x128\n" +
 	"\n" +
-	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\"\xb7\n" +
+	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\x123\n" +
+	"\aconnect\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12/\n" +
+	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xb7\n" +
 	"\n" +
 	"\vAgentConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
@@ -3003,38 +3027,40 @@ var file_headwater_v1_agent_proto_depIdxs = []int32{
 	2,  // 15: headwater.v1.ResponseFormat.type:type_name -> headwater.v1.ResponseFormatType
 	33, // 16: headwater.v1.Timeouts.first_chunk:type_name -> google.protobuf.Duration
 	33, // 17: headwater.v1.Timeouts.next_chunk:type_name -> google.protobuf.Duration
-	3,  // 18: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
-	17, // 19: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
-	19, // 20: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
-	20, // 21: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
-	4,  // 22: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
-	21, // 23: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
-	31, // 24: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
-	32, // 25: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
-	9,  // 26: headwater.v1.AgentConfig.instructions_cache:type_name -> headwater.v1.CacheHint
-	33, // 27: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
-	33, // 28: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
-	6,  // 29: headwater.v1.SourceRange.unit:type_name -> headwater.v1.SourceUnit
-	26, // 30: headwater.v1.Citation.source_range:type_name -> headwater.v1.SourceRange
-	28, // 31: headwater.v1.TokenLogprob.top_logprobs:type_name -> headwater.v1.TopLogprob
-	7,  // 32: headwater.v1.TokenLogprob.kind:type_name -> headwater.v1.TokenKind
-	35, // 33: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
-	25, // 34: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
-	36, // 35: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
-	5,  // 36: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
-	23, // 37: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
-	24, // 38: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
-	15, // 39: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
-	8,  // 40: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
-	27, // 41: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
-	12, // 42: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
-	29, // 43: headwater.v1.StreamChunk.logprobs:type_name -> headwater.v1.TokenLogprob
-	36, // 44: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	33, // 18: headwater.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	33, // 19: headwater.v1.Timeouts.total:type_name -> google.protobuf.Duration
+	3,  // 20: headwater.v1.AgentConfig.reasoning_effort:type_name -> headwater.v1.ReasoningEffort
+	17, // 21: headwater.v1.AgentConfig.tools:type_name -> headwater.v1.Tool
+	19, // 22: headwater.v1.AgentConfig.tool_choice:type_name -> headwater.v1.ToolChoice
+	20, // 23: headwater.v1.AgentConfig.response_format:type_name -> headwater.v1.ResponseFormat
+	4,  // 24: headwater.v1.AgentConfig.unsupported_params:type_name -> headwater.v1.UnsupportedParams
+	21, // 25: headwater.v1.AgentConfig.timeouts:type_name -> headwater.v1.Timeouts
+	31, // 26: headwater.v1.AgentConfig.provider_options:type_name -> headwater.v1.AgentConfig.ProviderOptionsEntry
+	32, // 27: headwater.v1.AgentConfig.labels:type_name -> headwater.v1.AgentConfig.LabelsEntry
+	9,  // 28: headwater.v1.AgentConfig.instructions_cache:type_name -> headwater.v1.CacheHint
+	33, // 29: headwater.v1.StreamStats.time_to_first_token:type_name -> google.protobuf.Duration
+	33, // 30: headwater.v1.StreamStats.duration:type_name -> google.protobuf.Duration
+	6,  // 31: headwater.v1.SourceRange.unit:type_name -> headwater.v1.SourceUnit
+	26, // 32: headwater.v1.Citation.source_range:type_name -> headwater.v1.SourceRange
+	28, // 33: headwater.v1.TokenLogprob.top_logprobs:type_name -> headwater.v1.TopLogprob
+	7,  // 34: headwater.v1.TokenLogprob.kind:type_name -> headwater.v1.TokenKind
+	35, // 35: headwater.v1.StreamChunk.create_time:type_name -> google.protobuf.Timestamp
+	25, // 36: headwater.v1.StreamChunk.tool_call_deltas:type_name -> headwater.v1.ToolCallDelta
+	36, // 37: headwater.v1.StreamChunk.metadata:type_name -> google.protobuf.Struct
+	5,  // 38: headwater.v1.StreamChunk.finish_reason:type_name -> headwater.v1.FinishReason
+	23, // 39: headwater.v1.StreamChunk.usage:type_name -> headwater.v1.Usage
+	24, // 40: headwater.v1.StreamChunk.stats:type_name -> headwater.v1.StreamStats
+	15, // 41: headwater.v1.StreamChunk.tool_calls:type_name -> headwater.v1.ToolCall
+	8,  // 42: headwater.v1.StreamChunk.message:type_name -> headwater.v1.ChatMessage
+	27, // 43: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
+	12, // 44: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
+	29, // 45: headwater.v1.StreamChunk.logprobs:type_name -> headwater.v1.TokenLogprob
+	36, // 46: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }

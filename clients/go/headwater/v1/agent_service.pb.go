@@ -9,6 +9,7 @@ package headwaterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -46,9 +47,13 @@ type StreamRequest struct {
 	// The caller wants to call ResumeStream when its connection is lost. Then the end of this call only detaches it: the
 	// server reads the reply for one minute more (`detach_seconds`), and CancelStream ends it at once. Whether the stream
 	// is resumable stands on its first chunk. Default: false, a caller that leaves ends the stream.
-	Resumable     bool `protobuf:"varint,6,opt,name=resumable,proto3" json:"resumable,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Resumable bool `protobuf:"varint,6,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	// When nothing was sent for so long, an empty chunk is sent, for proxies that cut quiet connections: nothing in it is
+	// set, `sequence` is 0, and its reader ignores it. Also before the first chunk. At least 1 second and at most 1 day;
+	// INVALID_ARGUMENT otherwise. Absent: none.
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *StreamRequest) Reset() {
@@ -123,6 +128,13 @@ func (x *StreamRequest) GetResumable() bool {
 	return false
 }
 
+func (x *StreamRequest) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
+}
+
 // Which stream to resume, and where.
 type ResumeStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -131,8 +143,10 @@ type ResumeStreamRequest struct {
 	// `sequence` of the last chunk that the caller has; 0 for the whole stream. INVALID_ARGUMENT when no chunk of the
 	// stream has that number.
 	AfterSequence int32 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// As in StreamRequest, for this call.
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ResumeStreamRequest) Reset() {
@@ -177,6 +191,13 @@ func (x *ResumeStreamRequest) GetAfterSequence() int32 {
 		return x.AfterSequence
 	}
 	return 0
+}
+
+func (x *ResumeStreamRequest) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
 }
 
 // A question and the agent that answers it, as in StreamRequest.
@@ -1317,17 +1338,19 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\x8c\x02\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xd6\x02\n" +
 	"\rStreamRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
 	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\x12.\n" +
 	"\x13continues_stream_id\x18\x04 \x01(\tR\x11continuesStreamId\x12-\n" +
 	"\x12continues_sequence\x18\x05 \x01(\x05R\x11continuesSequence\x12\x1c\n" +
-	"\tresumable\x18\x06 \x01(\bR\tresumable\"Y\n" +
+	"\tresumable\x18\x06 \x01(\bR\tresumable\x12H\n" +
+	"\x12heartbeat_interval\x18\a \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\"\xa3\x01\n" +
 	"\x13ResumeStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12%\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\"\x8c\x01\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\x12H\n" +
+	"\x12heartbeat_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\"\x8c\x01\n" +
 	"\n" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
@@ -1465,58 +1488,61 @@ var file_headwater_v1_agent_service_proto_goTypes = []any{
 	nil,                             // 18: headwater.v1.StreamInfo.LabelsEntry
 	(*AgentConfig)(nil),             // 19: headwater.v1.AgentConfig
 	(*ChatMessage)(nil),             // 20: headwater.v1.ChatMessage
-	(*ToolCall)(nil),                // 21: headwater.v1.ToolCall
-	(FinishReason)(0),               // 22: headwater.v1.FinishReason
-	(*Usage)(nil),                   // 23: headwater.v1.Usage
-	(*StreamStats)(nil),             // 24: headwater.v1.StreamStats
-	(*structpb.Struct)(nil),         // 25: google.protobuf.Struct
-	(*Citation)(nil),                // 26: headwater.v1.Citation
-	(*Image)(nil),                   // 27: headwater.v1.Image
-	(*TokenLogprob)(nil),            // 28: headwater.v1.TokenLogprob
-	(*timestamppb.Timestamp)(nil),   // 29: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 30: headwater.v1.StreamChunk
+	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
+	(*ToolCall)(nil),                // 22: headwater.v1.ToolCall
+	(FinishReason)(0),               // 23: headwater.v1.FinishReason
+	(*Usage)(nil),                   // 24: headwater.v1.Usage
+	(*StreamStats)(nil),             // 25: headwater.v1.StreamStats
+	(*structpb.Struct)(nil),         // 26: google.protobuf.Struct
+	(*Citation)(nil),                // 27: headwater.v1.Citation
+	(*Image)(nil),                   // 28: headwater.v1.Image
+	(*TokenLogprob)(nil),            // 29: headwater.v1.TokenLogprob
+	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 31: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	19, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
 	20, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
-	19, // 2: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
-	20, // 3: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
-	21, // 4: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
-	22, // 5: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
-	23, // 6: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
-	24, // 7: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
-	25, // 8: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
-	20, // 9: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
-	26, // 10: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
-	27, // 11: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
-	28, // 12: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
-	8,  // 13: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	29, // 14: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	18, // 15: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	14, // 16: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	13, // 17: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	17, // 18: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
-	0,  // 19: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	1,  // 20: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
-	2,  // 21: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	4,  // 22: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	6,  // 23: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	9,  // 24: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	11, // 25: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	15, // 26: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	30, // 27: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	30, // 28: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
-	3,  // 29: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	5,  // 30: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	7,  // 31: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	10, // 32: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	12, // 33: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	16, // 34: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 2: headwater.v1.StreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	21, // 3: headwater.v1.ResumeStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	19, // 4: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
+	20, // 5: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
+	22, // 6: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
+	23, // 7: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
+	24, // 8: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
+	25, // 9: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
+	26, // 10: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
+	20, // 11: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
+	27, // 12: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
+	28, // 13: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
+	29, // 14: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
+	8,  // 15: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	30, // 16: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	18, // 17: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	14, // 18: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	13, // 19: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	17, // 20: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	0,  // 21: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	1,  // 22: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
+	2,  // 23: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	4,  // 24: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	6,  // 25: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	9,  // 26: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	11, // 27: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	15, // 28: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	31, // 29: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	31, // 30: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
+	3,  // 31: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	5,  // 32: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	7,  // 33: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	10, // 34: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	12, // 35: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	16, // 36: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	29, // [29:37] is the sub-list for method output_type
+	21, // [21:29] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }

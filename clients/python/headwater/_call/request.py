@@ -13,7 +13,7 @@ from headwater._call.reply_type import ReplyType
 from headwater._grpc.errors import CallersNames
 from headwater._grpc.server import Server
 from headwater._tools.calls import Toolbox
-from headwater._values.durations import cache_hint
+from headwater._values.durations import bounded_seconds, cache_hint, to_duration
 from headwater._values.json_values import json_text
 from headwater._values.messages import to_messages, user_message
 from headwater._values.validation import invalid, struct, text
@@ -85,6 +85,7 @@ def build_agent(
     user: str | None = None,
     logprobs: Any = None,
     instructions_cache: Any = None,
+    timeouts: Any = None,
 ) -> agent_pb2.AgentConfig:
     """The persona that answers, as far as it needs no tools."""
     config = agent_pb2.AgentConfig(
@@ -95,11 +96,30 @@ def build_agent(
         user=check_user(user),
         logprobs=logprob_count(logprobs),
         instructions_cache=cache_hint("instructions_cache", instructions_cache),
+        timeouts=_timeouts(timeouts),
         **sampling(sampling_values),
     )
     if reasoning_effort is not None:
         config.reasoning_effort = effort(reasoning_effort)
     return config
+
+
+def _timeouts(given: Any) -> agent_pb2.Timeouts | None:
+    """`timeouts=`: for each limit its seconds."""
+    if given is None:
+        return None
+    known = list(agent_pb2.Timeouts.DESCRIPTOR.fields_by_name)
+    if not isinstance(given, Mapping) or not all(name in known for name in given):
+        raise invalid("timeouts", f"must be a dict with seconds for some of {', '.join(known)}")
+    return agent_pb2.Timeouts(
+        **{name: to_duration(bounded_seconds(f"timeouts.{name}", value)) for name, value in given.items()}
+    )
+
+
+def add_heartbeat(request: agent_service_pb2.StreamRequest, heartbeat: Any) -> None:
+    """Ask the server for a sign of life after so many quiet seconds; None for none."""
+    if heartbeat is not None:
+        request.heartbeat_interval.CopyFrom(to_duration(bounded_seconds("heartbeat", heartbeat, least=1)))
 
 
 def add_choices(

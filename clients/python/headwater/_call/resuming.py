@@ -25,6 +25,7 @@ from headwater._grpc.unary import answer
 from headwater.exceptions import HeadwaterError
 
 if TYPE_CHECKING:
+    from headwater._call.request import PreparedCall
     from headwater._grpc.server import Server
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
     from headwater.v1.agent_service_pb2 import ResumeStreamRequest, StreamRequest
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     Call = grpc.aio.UnaryStreamCall[StreamRequest, WireChunk] | grpc.aio.UnaryStreamCall[ResumeStreamRequest, WireChunk]
 
 STREAM_ID_HEADER = "headwater-stream-id"
+STATUS_SECONDS = 5.0
+"""How long the status of a call may take after its final chunk."""
 RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
 MAX_BEGINNINGS = 4
@@ -41,6 +44,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _HEADERS_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
 _NO_ROUND = ("INVALID_REQUEST", "STREAM_NOT_FOUND", "STREAM_EXPIRED")
+_BUSY = ("SERVER_OVERLOADED", "CALLER_LIMITED")
 _LOST = ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED")
 
 
@@ -111,7 +115,7 @@ class Resumption:
             return None
         reason, metadata = reason_and_metadata(error)
         is_lost = reason is None and error.code().name in _LOST
-        if not is_lost and metadata.get("detached") != "true":
+        if not is_lost and reason not in _BUSY and metadata.get("detached") != "true":
             return None
         if sequence != self._sequence:  # it has come on since the last time
             self._sequence, self._since = sequence, now
@@ -127,14 +131,21 @@ class Resumption:
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  callers that lost one server come back spread out
 
 
-async def resume(
-    server: Server, stream_id: str, after: int, timeout: float | None, headers: tuple[tuple[str, str], ...]
-) -> tuple[Call, OpenChannel]:
+def has_ended(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server says by this error that it has ended the stream; else it may read it on."""
+    reason, metadata = reason_and_metadata(error)
+    return reason is not None and reason not in _BUSY and metadata.get("detached") != "true"
+
+
+async def resume(prepared: PreparedCall, stream_id: str, after: int, timeout: float | None) -> tuple[Call, OpenChannel]:
     """A call for the rest of a stream, and its channel."""
     from headwater.v1.agent_service_pb2 import ResumeStreamRequest
 
     request = ResumeStreamRequest(stream_id=stream_id, after_sequence=after)
-    channel = await open_channel(server)
+    if prepared.request.HasField("heartbeat_interval"):
+        request.heartbeat_interval.CopyFrom(prepared.request.heartbeat_interval)
+    headers = await prepared.headers()
+    channel = await open_channel(prepared.server)
     return channel.agents.ResumeStream(request, timeout=timeout, metadata=headers), channel
 
 
@@ -160,6 +171,14 @@ def leave(server: Server, call: Call | None, stream_id: str | None, channel: Ope
             await _cancel(server, found, channel)
 
     return Leaving(say, channel)
+
+
+async def read_status(call: Call) -> None:
+    """Wait for the status of a call whose final chunk has come, and leave a call that sends none."""
+    with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+        async with asyncio.timeout(STATUS_SECONDS):
+            await call.read()
+    call.cancel()  # changes nothing when it has ended
 
 
 async def id_of(call: Call) -> str | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from headwater._call.chunks import to_chunk
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
-from headwater._call.resuming import Resumption, id_of, leave, resume
+from headwater._call.resuming import Resumption, has_ended, id_of, leave, read_status, resume
 from headwater._grpc.channels import OpenChannel, open_channel
 from headwater._grpc.errors import interrupted, to_exception
 from headwater._grpc.loading import grpc
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from headwater.v1.agent_pb2 import ChatMessage
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
 
-STATUS_SECONDS = 5.0
-"""How long the status of a call may take after its final chunk."""
 CLOSED = "the stream was closed before its final chunk"
 NOT_ACCEPTED = (
     "no server at {target} has accepted the call within its timeout; see that Headwater listens there, or allow more "
@@ -148,16 +146,17 @@ class AgentStream:
             raise RuntimeError("this stream was begun on another event loop; read it there")
 
     async def _read(self) -> WireChunk | None:
-        """The next message; None at the end."""
+        """The next message that is no heartbeat; None at the end."""
         while True:
             try:
-                message = await (self._call or await self._start()).read()
-                break
+                message: Any = await (self._call or await self._start()).read()
             except grpc.aio.AioRpcError as error:
                 await self._reconnect(error)
-        if message is None:  # gRPC's way to say that it cannot be read
-            raise self._wrong(UNREADABLE)
-        return None if message is grpc.aio.EOF else cast("WireChunk", message)
+                continue
+            if message is None:  # gRPC's way to say that it cannot be read
+                raise self._wrong(UNREADABLE)
+            if message is grpc.aio.EOF or message.sequence or message.ByteSize():  # a heartbeat is empty
+                return None if message is grpc.aio.EOF else cast("WireChunk", message)
 
     async def _reconnect(self, error: grpc.aio.AioRpcError) -> None:
         """Ask for the rest of the stream on another connection. Raises the error when that is of no use."""
@@ -177,8 +176,7 @@ class AgentStream:
         self._channel = None
         await self._do(asyncio.sleep(pause))
         if self.stream_id is not None:
-            headers = await self._do(self._prepared.headers())
-            asked = resume(self._prepared.server, self.stream_id, self._sequence, self._seconds_left(), headers)
+            asked = resume(self._prepared, self.stream_id, self._sequence, self._seconds_left())
             self._follow(*await self._do(asked))
 
     async def _start(self) -> Call:
@@ -287,13 +285,8 @@ class AgentStream:
         The reply is whole, so neither a status nor anything else that follows matters. A server that continues or sends
         no status is left.
         """
-        call = self._call
-        if call is None:
-            return
-        with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
-            async with asyncio.timeout(STATUS_SECONDS):
-                await call.read()
-        call.cancel()  # changes nothing when it has ended
+        if self._call is not None:
+            await read_status(self._call)
 
     def _wrong(self, what: str) -> StreamInterruptedError:
         """The error for something that no right server sends."""
@@ -313,7 +306,7 @@ class AgentStream:
             raise
 
     def _failed(self, error: grpc.aio.AioRpcError, answers: str) -> HeadwaterError:
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if not has_ended(error):
             self._leave(None)
         self._ended = True
         self._call = self._channel = self._work = None

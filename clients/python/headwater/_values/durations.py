@@ -6,8 +6,11 @@ from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
 
-from headwater._values.validation import invalid
+from headwater._values.validation import invalid, seconds
 from headwater.v1 import agent_pb2
+
+MAX_SECONDS = 86_400
+"""The longest time that a server takes for a limit."""
 
 
 class _Time(Protocol):
@@ -27,6 +30,15 @@ def to_duration(seconds: float) -> Duration:
     """A number of seconds as a Duration; one above 0 is at least a nanosecond."""
     nanos = round(seconds * 1e9) or (1 if seconds > 0 else 0)
     return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+
+
+def bounded_seconds(name: str, value: Any, least: float = 0) -> float:
+    """Seconds that a field of the contract takes: above 0, or at least so many, up to a day."""
+    number = seconds(name, value)
+    if not least <= number <= MAX_SECONDS:
+        bound = f"at least {least:g}" if least else "above 0"
+        raise invalid(name, f"must be {bound} and at most {MAX_SECONDS} seconds")
+    return number
 
 
 def cache_hint(name: str, value: Any) -> agent_pb2.CacheHint | None:

@@ -7,6 +7,7 @@ is in place, in the first thousandths of a second, an `except` catches it: this 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -24,12 +25,14 @@ def main() -> None:
     # Else gRPC, which reads this when it is imported, runs in programs that this one starts by a fork, as uvloop does,
     # and now and then ends them before they have begun.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    gc.disable()  # the objects of imports stay: to look for garbage among them would take a tenth of the time
     try:
         from headwater.cli.main import run
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
         sys.exit("headwater: the command line needs click: pip install click")
+    gc.enable()
     try:
         run()
     finally:

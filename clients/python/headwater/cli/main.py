@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from headwater.cli import chat, commands, worker
 from headwater.cli.group import Group
 from headwater.cli.process import prepare_streams
-from headwater.cli.workflow import commands as workflow
 
 SERVER_CURE = "install headwater with its extra `server`: pip install '.[server]' in its folder"
 
@@ -26,16 +25,31 @@ Exit codes:
 """
 
 
+_MODULES = {
+    "chat": "headwater.cli.chat",
+    "models": "headwater.cli.commands",
+    "providers": "headwater.cli.commands",
+    "stream": "headwater.cli.commands",
+    "worker": "headwater.cli.worker",
+    "workflow": "headwater.cli.workflow.commands",
+}
+
+
 class _Commands(Group):
-    """Finds the commands that live outside the client by the entry points of its distribution."""
+    """Imports a command when it is asked for, so that none waits for the imports of the others.
+
+    The commands that live outside the client are found by the entry points of its distribution.
+    """
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*super().list_commands(context), *_elsewhere()})
+        return sorted({*_MODULES, *_elsewhere()})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        command = super().get_command(context, name)
+        if module := _MODULES.get(name):
+            command: click.Command = getattr(import_module(module), name)
+            return command
         point = _elsewhere().get(name)
-        return command or (_load(point) if point else None)
+        return _load(point) if point else None
 
 
 def _elsewhere() -> dict[str, EntryPoint]:
@@ -62,16 +76,9 @@ def _load(point: EntryPoint) -> click.Command:
 
 
 @click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("headwater"), message="headwater %(version)s")
+@click.version_option(package_name="headwater", message="headwater %(version)s")
 def headwater() -> None:
     """Stream replies of language models over gRPC."""
-
-
-for _command in (
-    *(commands.stream, chat.chat, commands.providers, commands.models),
-    *(workflow.workflow, worker.worker),
-):
-    headwater.add_command(_command)
 
 
 def run() -> None:

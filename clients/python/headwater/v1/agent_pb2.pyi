@@ -248,12 +248,16 @@ class ResponseFormat(_message.Message):
     def __init__(self, type: _Optional[_Union[ResponseFormatType, str]] = ..., schema_json: _Optional[str] = ..., name: _Optional[str] = ..., strict: bool = ...) -> None: ...
 
 class Timeouts(_message.Message):
-    __slots__ = ("first_chunk", "next_chunk")
+    __slots__ = ("first_chunk", "next_chunk", "connect", "total")
     FIRST_CHUNK_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    CONNECT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
     first_chunk: _duration_pb2.Duration
     next_chunk: _duration_pb2.Duration
-    def __init__(self, first_chunk: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., next_chunk: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    connect: _duration_pb2.Duration
+    total: _duration_pb2.Duration
+    def __init__(self, first_chunk: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., next_chunk: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., connect: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AgentConfig(_message.Message):
     __slots__ = ("model", "provider", "instructions", "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls", "response_format", "unsupported_params", "timeouts", "provider_options", "labels", "user", "logprobs", "instructions_cache")

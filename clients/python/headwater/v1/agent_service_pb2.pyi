@@ -1,3 +1,4 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headwater.v1 import agent_pb2 as _agent_pb2
@@ -10,28 +11,32 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StreamRequest(_message.Message):
-    __slots__ = ("agent", "prompt", "messages", "continues_stream_id", "continues_sequence", "resumable")
+    __slots__ = ("agent", "prompt", "messages", "continues_stream_id", "continues_sequence", "resumable", "heartbeat_interval")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     CONTINUES_STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     CONTINUES_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     agent: _agent_pb2.AgentConfig
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[_agent_pb2.ChatMessage]
     continues_stream_id: str
     continues_sequence: int
     resumable: bool
-    def __init__(self, agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.ChatMessage, _Mapping]]] = ..., continues_stream_id: _Optional[str] = ..., continues_sequence: _Optional[int] = ..., resumable: bool = ...) -> None: ...
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.ChatMessage, _Mapping]]] = ..., continues_stream_id: _Optional[str] = ..., continues_sequence: _Optional[int] = ..., resumable: bool = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ResumeStreamRequest(_message.Message):
-    __slots__ = ("stream_id", "after_sequence")
+    __slots__ = ("stream_id", "after_sequence", "heartbeat_interval")
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     stream_id: str
     after_sequence: int
-    def __init__(self, stream_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, stream_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RunRequest(_message.Message):
     __slots__ = ("agent", "prompt", "messages")

@@ -519,8 +519,9 @@ export declare type ResponseFormat = Message<"headwater.v1.ResponseFormat"> & {
 export declare const ResponseFormatSchema: GenMessage<ResponseFormat>;
 
 /**
- * How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. The call as a whole
- * is bounded by the gRPC deadline. Past a limit the stream ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT.
+ * How long to wait for a provider. Each is above 0 and at most 1 day; INVALID_ARGUMENT otherwise. Past a limit the stream
+ * ends with DEADLINE_EXCEEDED, reason STREAM_TIMEOUT, and the error's metadata names it under `limit`. The gRPC deadline
+ * of a call bounds it too; to a resumable stream it is the end of a reader, and `total` bounds that.
  *
  * @generated from message headwater.v1.Timeouts
  */
@@ -533,11 +534,27 @@ export declare type Timeouts = Message<"headwater.v1.Timeouts"> & {
   firstChunk?: Duration | undefined;
 
   /**
-   * Between two chunks. Absent: the server's setting, 2 minutes unless changed.
+   * Between two chunks. A sign of life of the provider, such as a ping or a comment, begins the time again, for at most
+   * 10 minutes unless changed (`max_silence_seconds`). Absent: the server's setting, 2 minutes unless changed.
    *
    * @generated from field: google.protobuf.Duration next_chunk = 2;
    */
   nextChunk?: Duration | undefined;
+
+  /**
+   * Until the provider has accepted a connection. Past it the stream ends with UNAVAILABLE, reason PROVIDER_UNAVAILABLE.
+   * Absent: the server's setting, 10 seconds unless changed.
+   *
+   * @generated from field: google.protobuf.Duration connect = 3;
+   */
+  connect?: Duration | undefined;
+
+  /**
+   * From the accepted request to the end of the reply. Absent: the server's setting, 1 hour unless changed.
+   *
+   * @generated from field: google.protobuf.Duration total = 4;
+   */
+  total?: Duration | undefined;
 };
 
 /**
@@ -1067,7 +1084,8 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
   content: string;
 
   /**
-   * Rises from 1 and counts the provider's deltas. A chunk stands for all deltas since the chunk before it, so a gap
+   * Rises from 1 and counts the provider's deltas. 0: an empty chunk that StreamRequest.heartbeat_interval asks for, to be
+   * ignored. A chunk stands for all deltas since the chunk before it, so a gap
    * means that they were merged while the reader was behind.
    *
    * @generated from field: int32 sequence = 2;

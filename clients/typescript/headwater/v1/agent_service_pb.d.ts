@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, TokenLogprob, ToolCall, Usage } from "./agent_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file headwater/v1/agent_service.proto.
@@ -68,6 +68,15 @@ export declare type StreamRequest = Message<"headwater.v1.StreamRequest"> & {
    * @generated from field: bool resumable = 6;
    */
   resumable: boolean;
+
+  /**
+   * When nothing was sent for so long, an empty chunk is sent, for proxies that cut quiet connections: nothing in it is
+   * set, `sequence` is 0, and its reader ignores it. Also before the first chunk. At least 1 second and at most 1 day;
+   * INVALID_ARGUMENT otherwise. Absent: none.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_interval = 7;
+   */
+  heartbeatInterval?: Duration | undefined;
 };
 
 /**
@@ -96,6 +105,13 @@ export declare type ResumeStreamRequest = Message<"headwater.v1.ResumeStreamRequ
    * @generated from field: int32 after_sequence = 2;
    */
   afterSequence: number;
+
+  /**
+   * As in StreamRequest, for this call.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_interval = 3;
+   */
+  heartbeatInterval?: Duration | undefined;
 };
 
 /**

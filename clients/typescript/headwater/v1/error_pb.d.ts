@@ -181,6 +181,7 @@ export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
  *   `detached`             `true`: the stream continues, and its caller may resume it
  *   `first_sequence`       sequence of the first chunk that a resumed stream can still give
  *   `run_id`               id of the run
+ *   `limit`                the limit that was passed, as Timeouts or a setting of the server names it
  *   `configured`           names of the configured providers
  *
  * @generated from enum headwater.v1.ErrorReason

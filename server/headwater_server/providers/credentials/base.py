@@ -11,12 +11,13 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCall:
-    """A call to a provider, complete but for its signature."""
+    """A call to a provider, complete but for its signature. `connect_seconds` is None where the provider's holds."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes = field(default=b"", repr=False)
+    connect_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,13 @@ class Way:
         ca_file: certificates to trust instead of the system's; empty for those.
         proxy: the address of a proxy for every call; `none` for the straight way; empty for the environment's proxies.
         unix_socket: the path of a socket to connect to, whatever the URL's host is.
-        connect_seconds: how long a connection may take.
+        connect_seconds: how long a connection may take; None: as the server is set.
     """
 
     ca_file: str = ""
     proxy: str = ""
     unix_socket: str = ""
-    connect_seconds: float = CONNECT_SECONDS
+    connect_seconds: float | None = None
 
 
 class HttpClient:
@@ -56,15 +56,16 @@ class HttpClient:
 
     Args:
         user_agent: says to providers who asks.
+        connect_seconds: how long a connection may take, where neither the way nor the request says.
         way: how they are reached.
     """
 
-    def __init__(self, user_agent: str, way: Way = Way()) -> None:
+    def __init__(self, user_agent: str, connect_seconds: float = CONNECT_SECONDS, way: Way = Way()) -> None:
         # A compressed stream would be held back until the compressor has seen enough of it.
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._user_agent = user_agent
         self._others: dict[Way, HttpClient] = {}
-        self._connect_seconds = way.connect_seconds
+        self._connect_seconds = connect_seconds if way.connect_seconds is None else way.connect_seconds
         trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else None
         transport = partial(_Transport, client=partial(session, trusted, way.unix_socket), verify=_unused())
         self._proxies = proxies("none" if way.unix_socket else way.proxy)
@@ -76,7 +77,7 @@ class HttpClient:
         if way == Way():
             return self
         if way not in self._others:
-            self._others[way] = HttpClient(self._user_agent, way)
+            self._others[way] = HttpClient(self._user_agent, self._connect_seconds, way)
         return self._others[way]
 
     async def __aenter__(self) -> Self:
@@ -88,9 +89,16 @@ class HttpClient:
         for other in self._others.values():
             await other.__aexit__()
 
-    def request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> httpx.Request:
-        """A request for `send`."""
-        extensions = {"timeout": {"connect": self._connect_seconds}}
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        connect_seconds: float | None = None,
+    ) -> httpx.Request:
+        """A request for `send`; `connect_seconds` goes over that of the client."""
+        extensions = {"timeout": {"connect": self._connect_seconds if connect_seconds is None else connect_seconds}}
         return httpx.Request(
             method,
             _url(url),

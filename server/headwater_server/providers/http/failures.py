@@ -86,7 +86,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL | ValueError):
         return "its address is not a URL"
     if isinstance(error, TimeoutError):
-        return "no connection within its connect_seconds"
+        return "no connection within its connect_seconds, or timeouts.connect of the request"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection without an answer"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

@@ -89,7 +89,7 @@ class HttpProvider:
         call = wire.call(request)
         headers = joined({"content-type": "application/json", **call.headers}, request.headers)
         body = msgspec.json.encode(self._site.kept(call.body))
-        outgoing = self._site.call("POST", call.path, headers, body, request.model)
+        outgoing = self._site.call("POST", call.path, headers, body, request.model, request.connect_seconds)
         return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key), call.logprobs)
 
     async def info(self, model: str) -> ProviderInfo:

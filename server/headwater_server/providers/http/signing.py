@@ -39,7 +39,7 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
 async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) -> httpx.Response:
     """Sends the call once; how that went is a line at level debug."""
     headers = {**call.headers, **signature.headers}
-    request = client.request(call.method, call.url, headers, call.body or None)
+    request = client.request(call.method, call.url, headers, call.body or None, call.connect_seconds)
     facts = {"host": request.url.host, "path": request.url.path}
     began = time.monotonic()
     try:

@@ -45,10 +45,16 @@ class Site:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def call(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", model: str = ""
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        model: str = "",
+        connect_seconds: float | None = None,
     ) -> OutgoingCall:
         """A call to the path, still without its signature."""
-        return OutgoingCall(method, self._url(path, model), joined(headers, self.headers), body)
+        return OutgoingCall(method, self._url(path, model), joined(headers, self.headers), body, connect_seconds)
 
     def _url(self, path: str, model: str) -> str:
         base = self.base_url

@@ -27,6 +27,7 @@ class HttpStream:
         self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential, logprobs: bool = False
     ) -> None:
         self.request_id = ""
+        self.heard = 0.0
         self._site = site
         self._call = call
         self._wire = wire
@@ -37,6 +38,7 @@ class HttpStream:
         self._decoder: Decoder
         self._body: BodyReader | None = None
         self._failure: HeadwaterError | None = None
+        self._is_more_there = False
 
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
@@ -50,14 +52,18 @@ class HttpStream:
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
-            while not events:
+            while True:
+                if self._is_more_there:
+                    await asyncio.sleep(0)  # reading on at once would keep everybody else from running
                 data = await body()
+                self._is_more_there = len(data) >= MOST_READ
                 if not data:
-                    self._decoder.close(events)
                     break
                 self._decoder.feed(data, events)
-                if len(data) >= MOST_READ:
-                    await asyncio.sleep(0)  # more is there already, and would keep everybody else from running
+                if events:
+                    return events
+                self.heard = asyncio.get_running_loop().time()
+            self._decoder.close(events)
         except TRANSPORT_ERRORS as error:
             self._failure = self._cut(error, events)
         except HeadwaterError as error:

@@ -63,6 +63,11 @@ class LocalStream:
         """The id that the model's server gave the request; empty until it has."""
         return self._reply.request_id if self._reply else ""
 
+    @property
+    def heard(self) -> float:
+        """See ProviderStream."""
+        return self._reply.heard if self._reply else 0.0
+
     async def aclose(self) -> None:
         """Ends the reply, and with its connection the work of the model."""
         try:

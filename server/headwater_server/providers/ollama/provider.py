@@ -68,10 +68,15 @@ class _WithGpu:
         self._reply = reply
         self._model = model
         self._asking: asyncio.Task[dict[str, Any] | None] | None = None
+        self._end: list[ProviderEvent] | None = None
 
     @property
     def request_id(self) -> str:
         return self._reply.request_id
+
+    @property
+    def heard(self) -> float:
+        return self._reply.heard
 
     async def aclose(self) -> None:
         if self._asking is not None:
@@ -80,11 +85,13 @@ class _WithGpu:
         await self._reply.aclose()
 
     async def read(self) -> list[ProviderEvent]:
-        events = await self._reply.read()
+        events = self._end or await self._reply.read()
         if self._asking is None:
             self._asking = asyncio.create_task(self._provider.gpu(self._model))
         if events and isinstance(finish := events[-1], Finish):
+            self._end = events
             await asyncio.wait([self._asking], timeout=GPU_SECONDS)
             if self._asking.done() and (gpu := self._asking.result()) is not None:
                 finish.metadata["gpu"] = gpu
+            self._end = None
         return events

@@ -7,9 +7,11 @@ then tool calls, each piece one delta.
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic import ValidationError
 
-from headwater_server.domain.chunks import ProviderEvent
+from headwater_server.domain.chunks import Delta, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest, Image, ToolChoiceMode
 from headwater_server.providers.base import ModelInfo, ProviderInfo, ProviderStream
@@ -25,18 +27,37 @@ class ScriptedStream:
     """A reply under way; see ProviderStream."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, script: Script) -> None:
-        self._events = script.play()
+        self._script = script
+        self._sent = 0
+        self._delta: Delta | None = None
+        self._due = 0.0
+        self._ended = False
 
     async def read(self) -> list[ProviderEvent]:
         """The next event, as if each came by itself."""
-        event = await anext(self._events, None)
-        return [] if event is None else [event]
+        if self._ended:
+            return []
+        if self._delta is None:
+            self._delta = next(self._script.deltas, None)
+            self._due = asyncio.get_running_loop().time() + self._script.pause_seconds(self._sent)
+        if await self._script.breaks_off(self._sent, last=self._delta is None):
+            self._ended = True
+            return []
+        if self._delta is None:
+            self._ended = True
+            return [self._script.finish]
+        # A pause of nothing still lets others run, and is where a cancellation arrives.
+        await asyncio.sleep(self._due - asyncio.get_running_loop().time())
+        delta, self._delta = self._delta, None
+        self._sent += 1
+        return [delta]
 
     async def aclose(self) -> None:
         """Ends the reply."""
-        await self._events.aclose()
+        self._ended = True
 
 
 class ScriptedProvider:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from headwater_server.domain import chunks
-from headwater_server.domain.chunks import Beside, Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta
+from headwater_server.domain.chunks import Beside, Delta, Finish, FinishReason, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.logprobs import TokenKind, TokenLogprob, TopLogprob
 from headwater_server.domain.messages import ChatRequest, Role, Text, ToolResult
@@ -26,20 +26,13 @@ class Script:
     delay_seconds: float
     failure: HeadwaterError = field(repr=False)
 
-    async def play(self) -> AsyncGenerator[ProviderEvent]:
-        """The events. Raises the failure where the options ask for one."""
-        sent = 0
-        for delta in self.deltas:
-            if await self._breaks_off(sent):
-                return
-            # A pause of nothing still lets others run, and is where a cancellation arrives.
-            await asyncio.sleep(self.delay_seconds if sent else self.options.first_delay_ms / 1000)
-            yield delta
-            sent += 1
-        if not await self._breaks_off(sent, last=True):
-            yield self.finish
+    def pause_seconds(self, sent: int) -> float:
+        """The pause after so many deltas."""
+        return self.delay_seconds if sent else self.options.first_delay_ms / 1000
 
-    async def _breaks_off(self, sent: int, *, last: bool = False) -> bool:
+    async def breaks_off(self, sent: int, *, last: bool) -> bool:
+        """Whether it ends without its finish after so many deltas. Raises the failure where the options ask for one."""
+
         def due(after: int | None) -> bool:
             return after is not None and (sent >= after or last)
 

@@ -56,6 +56,7 @@ _FORMATS = {
     ResponseFormatType.JSON_OBJECT: agent_pb2.RESPONSE_FORMAT_TYPE_JSON_OBJECT,
     ResponseFormatType.JSON_SCHEMA: agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
 }
+_TIMEOUTS = tuple(agent_pb2.Timeouts.DESCRIPTOR.fields_by_name)
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -90,8 +91,7 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
         tool_choice=_tool_choice(message, tools, path, bad),
         response_format=_response_format(message.response_format, f"{path}.response_format", bad),
         drop_unsupported=message.unsupported_params == agent_pb2.UNSUPPORTED_PARAMS_DROP,
-        first_chunk_seconds=_timeout(message.timeouts, "first_chunk", path, bad),
-        next_chunk_seconds=_timeout(message.timeouts, "next_chunk", path, bad),
+        **{f"{name}_seconds": _timeout(message.timeouts, name, path, bad) for name in _TIMEOUTS},
         provider_options=_options(message, f"{path}.provider_options", bad),
         labels=_labels(message, f"{path}.labels", bad),
         user=message.user,
@@ -265,7 +265,7 @@ def agent_message(agent: AgentConfig) -> agent_pb2.AgentConfig:
         user=agent.user,
         **sampling,
     )
-    for name in ("first_chunk", "next_chunk"):
+    for name in _TIMEOUTS:
         if (seconds := getattr(agent, f"{name}_seconds")) is not None:
             getattr(message.timeouts, name).CopyFrom(duration(seconds))
     return message

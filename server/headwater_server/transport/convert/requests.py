@@ -13,12 +13,15 @@ from headwater_server.domain.limits import (
     MAX_ITEMS,
     MAX_JSON,
     MAX_PROVIDER_KEY,
+    MAX_TIMEOUT_SECONDS,
     MAX_VIOLATIONS,
+    MIN_HEARTBEAT_SECONDS,
 )
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig, Message, Role, Text
 from headwater_server.domain.stream_id import index_of, is_resumable
 from headwater_server.streaming.live import Continuation
 from headwater_server.transport.convert.agents import parse_agent
+from headwater_server.transport.convert.durations import parse_duration
 from headwater_server.transport.convert.messages import parse_message
 
 Question: TypeAlias = agent_service_pb2.StreamRequest | agent_service_pb2.RunRequest
@@ -35,6 +38,7 @@ class ParsedRequest:
         provider_headers: the caller's own headers for the provider.
         continues: the stream whose next round this is; None for a new stream.
         resumable: whether the caller wants to resume it when its connection is lost.
+        heartbeat_seconds: after so long without a chunk the caller wants a sign of life; None for none.
     """
 
     agent: AgentConfig
@@ -43,6 +47,7 @@ class ParsedRequest:
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     continues: Continuation | None = None
     resumable: bool = False
+    heartbeat_seconds: float | None = None
 
 
 def parse_stream_request(
@@ -60,11 +65,11 @@ def parse_stream_request(
         headers: its metadata that begin with PROVIDER_HEADER, without this beginning.
     """
     bad: list[FieldViolation] = []
-    continues = _continuation(message, bad)
+    continues, heartbeat = _continuation(message, bad), parse_heartbeat(message, bad)
     # The id of a plain stream stays plain in its later rounds.
     resumable = message.resumable and (continues is None or is_resumable(continues.stream_id))
     parsed = _parse(message, keys, allow_caller_api_keys, headers, bad)
-    return replace(parsed, continues=continues, resumable=resumable)
+    return replace(parsed, continues=continues, resumable=resumable, heartbeat_seconds=heartbeat)
 
 
 def parse_run_request(
@@ -142,6 +147,22 @@ def _messages(message: Question, bad: list[FieldViolation]) -> tuple[Message, ..
 def user_message(prompt: str) -> Message:
     """A question as a message."""
     return Message(Role.USER, (Text(prompt),))
+
+
+def parse_heartbeat(
+    message: agent_service_pb2.StreamRequest | agent_service_pb2.ResumeStreamRequest, bad: list[FieldViolation]
+) -> float | None:
+    """The heartbeat that the caller wants, in seconds; None for none."""
+    if not message.HasField("heartbeat_interval"):
+        return None
+    try:
+        seconds = parse_duration(message.heartbeat_interval)
+        if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
+            raise ValueError(f"must be at least {MIN_HEARTBEAT_SECONDS} s and at most 1 day, is {seconds:g} s")
+    except ValueError as error:
+        bad.append(FieldViolation("heartbeat_interval", str(error)))
+        return None
+    return seconds
 
 
 def _continuation(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> Continuation | None:

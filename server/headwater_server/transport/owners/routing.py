@@ -28,6 +28,7 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater_server.domain.errors import HeadwaterError, restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert import paging
@@ -77,7 +78,7 @@ class RoutedAgentService(AgentService):
     Args:
         identity: which process this is.
         relay: calls the others.
-        opener, providers, streams, replays, version: see AgentService.
+        opener, providers, streams, replays, version, idle_reader_seconds: see AgentService.
     """
 
     def __init__(
@@ -89,8 +90,9 @@ class RoutedAgentService(AgentService):
         streams: RunningStreams,
         replays: Replays,
         version: str,
+        idle_reader_seconds: float = IDLE_SECONDS,
     ) -> None:
-        super().__init__(opener, providers, streams, replays, version)
+        super().__init__(opener, providers, streams, replays, version, idle_reader_seconds)
         self._identity = identity
         self._relay = relay
 

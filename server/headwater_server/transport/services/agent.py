@@ -13,18 +13,25 @@ from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import HeadwaterError, Reason, invalid
+from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.idle import IDLE_SECONDS, IdleWatch
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging, replies
-from headwater_server.transport.convert.requests import ParsedRequest, parse_run_request, parse_stream_request
+from headwater_server.transport.convert.requests import (
+    ParsedRequest,
+    parse_heartbeat,
+    parse_run_request,
+    parse_stream_request,
+)
 from headwater_server.transport.handlers import Context
+from headwater_server.transport.services.heartbeats import heartbeats
 from headwater_server.transport.services.opening import StreamOpener, naming
 
 MAX_LOGGED = 100
@@ -50,6 +57,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         streams: owns the running streams.
         replays: owns the logs of resumable streams.
         version: sent as the response header `headwater-version`.
+        idle_reader_seconds: how long the reader of a stream may take nothing.
     """
 
     def __init__(
@@ -59,7 +67,9 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         streams: RunningStreams,
         replays: Replays,
         version: str,
+        idle_reader_seconds: float = IDLE_SECONDS,
     ) -> None:
+        self._idle_reader_seconds = idle_reader_seconds
         self._opener = opener
         self._providers = providers
         self._streams = streams
@@ -84,24 +94,31 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             with _logged(stream):
                 yield stream
 
-    async def _first(self, stream: LiveStream, source: Source, context: Context) -> Chunk | FinalChunk:
-        """The first chunk; the headers go out while the provider is asked for it."""
+    def _begin(self, stream: LiveStream, context: Context) -> asyncio.Task[None]:
+        """Sends the headers, while the provider is asked for the first chunk."""
         headers = (("headwater-stream-id", stream.id), ("headwater-version", self._version))
-        sending = asyncio.create_task(context.send_initial_metadata(headers))
-        try:
-            return await source.next()
-        finally:
-            await sending
+        return asyncio.create_task(context.send_initial_metadata(headers))
 
-    async def _write(self, stream: LiveStream, source: Source, context: Context) -> None:
-        chunk = await self._first(stream, source, context)
-        message = _message(chunk)
-        replies.introduce(message, stream)
-        while not isinstance(chunk, FinalChunk):
-            await context.write(message)
-            message = _message(chunk := await source.next())
-        _log_end(chunk)
-        await context.write(message)
+    async def _write(
+        self, stream: LiveStream, source: Source, context: Context, heartbeat_seconds: float | None
+    ) -> None:
+        begun = self._begin(stream, context)
+        async with heartbeats(context.write, heartbeat_seconds, begun) as write:
+            try:
+                chunk = await source.next()
+            finally:
+                await begun
+            message = _message(chunk)
+            replies.introduce(message, stream)
+            with IdleWatch(self._idle_reader_seconds, detaches=stream.resumable) as reader:
+                while not isinstance(chunk, FinalChunk):
+                    reader.busy_since = reader.time()
+                    await write(message)
+                    reader.busy_since = None
+                    message = _message(chunk := await source.next())
+                _log_end(chunk)
+                reader.busy_since = reader.time()
+                await write(message)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
@@ -115,10 +132,10 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             opening = self._replays.open_stream(self._opener.open_stream(parsed), parsed.continues)
             async with opening as attached:
                 with _logged(attached.stream):
-                    await self._write(attached.stream, attached.reader, context)
+                    await self._write(attached.stream, attached.reader, context, parsed.heartbeat_seconds)
         else:
             async with self._accept(parsed) as stream:
-                await self._write(stream, stream, context)
+                await self._write(stream, stream, context, parsed.heartbeat_seconds)
 
     async def ResumeStream(  # type: ignore[override]  # noqa: N802
         self, request: agent_service_pb2.ResumeStreamRequest, context: Context
@@ -128,9 +145,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             raise invalid("stream_id", "is empty; it is in the header headwater-stream-id and on the first chunk")
         if request.after_sequence < 0:
             raise invalid("after_sequence", "must be 0 or more, the sequence of the last chunk that came")
+        bad: list[FieldViolation] = []
+        heartbeat = parse_heartbeat(request, bad)
+        if bad:
+            raise invalid_request(bad)
         async with self._replays.resume(request.stream_id, request.after_sequence) as attached:
             with _logged(attached.stream):
-                await self._write(attached.stream, attached.reader, context)
+                await self._write(attached.stream, attached.reader, context, heartbeat)
 
     async def Run(  # noqa: N802
         self, request: agent_service_pb2.RunRequest, context: Context
@@ -141,7 +162,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         del request
         async with self._accept(parsed, whole=True) as stream:
             reply = ReplyAccumulator()
-            chunk = await self._first(stream, stream, context)
+            begun = self._begin(stream, context)
+            try:
+                chunk = await stream.next()
+            finally:
+                await begun
             while not isinstance(chunk, FinalChunk):
                 reply.add_chunk(chunk)
                 if reply.size > MAX_MESSAGE_BYTES:

@@ -31,7 +31,7 @@ class StreamOpener:
     Args:
         providers: the providers that can answer.
         streams: owns the running streams.
-        timeouts: how long a provider may be silent, where the caller does not say.
+        timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         allow_caller_api_keys: whether a request may bring a key for the provider.
     """
 
@@ -73,9 +73,16 @@ class StreamOpener:
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:
     """The caller's, or else the provider's, or else the server's."""
-    first = [agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds]
-    following = [agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds]
-    return Timeouts(*(next(s for s in seconds if s is not None) for seconds in (first, following)))
+
+    def first(*seconds: float | None) -> float:
+        return next(each for each in seconds if each is not None)
+
+    return Timeouts(
+        first(agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds),
+        first(agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds),
+        first(provider.max_silence_seconds, server.max_silence_seconds),
+        first(agent.total_seconds, provider.total_seconds, server.total_seconds),
+    )
 
 
 def _check_headers(request: ParsedRequest, provider: str, terms: ProviderTerms) -> None:
@@ -100,6 +107,7 @@ def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
         user=agent.user,
         api_key=request.provider_key,
         headers=request.provider_headers,
+        connect_seconds=agent.connect_seconds,
     )
 
 

@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from headwater.cli.main import headwater
+from headwater.cli.group import Group
+from headwater.cli.main import _MODULES, headwater
 from headwater.cli.workflow.commands import workflow
 from headwater.exceptions import HeadwaterError, ValidationError
 
@@ -99,7 +100,7 @@ def without_timeout(error: HeadwaterError, **_: object) -> None:
     ],
 )
 def test_messages_of_the_client_are_put_into_the_words_of_the_command(args, error, message):
-    group = type(headwater)("all", [failing, without_timeout])
+    group = Group("all", [failing, without_timeout])
     done = CliRunner().invoke(group, args, obj=error)
     assert done.stderr == f"headwater: {message}\n"
 
@@ -117,7 +118,8 @@ def test_every_text_is_checked_to_be_text():
 
 def commands(group: click.Group) -> Iterator[click.Command]:
     """All commands of the client; those of the server read their values as settings."""
-    for command in (*group.commands.values(), *workflow.commands.values()):
+    own = [command for name in _MODULES if (command := group.get_command(click.Context(group), name))]
+    for command in (*own, *workflow.commands.values()):
         if not isinstance(command, click.Group):
             yield command
 

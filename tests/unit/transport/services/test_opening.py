@@ -47,6 +47,7 @@ class CannedReply:
     """A reply that came at once."""
 
     request_id = ""
+    heard = 0.0
 
     def __init__(self, *events: Delta | Finish) -> None:
         self._events = [list(events)]

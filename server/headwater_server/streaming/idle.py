@@ -1,0 +1,71 @@
+"""Ends the call of a reader that takes nothing.
+
+Theory of operation. A write waits while the reader's window is full. A reader that has stopped holds a provider's
+connection, and memory in the server, for as long as its line stands. One timer a call looks for that, as in
+`watchdog`: the call says when a write began, and the timer, when it fires, looks whether the same write still waits.
+The task of the call is cancelled then, and the cancellation is taken back, so that the call ends by an error.
+
+Example. The limit is 120 s. A write begins at 100 s and waits. The timer fires at 120 s, finds that, and sets itself
+for 220 s. If the write still waits then, the call ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+
+IDLE_SECONDS = 120.0
+
+
+class IdleWatch:
+    """Watches the reader of the call whose task makes it, for the length of a block.
+
+    Args:
+        seconds: how long the reader may take nothing.
+        detaches: whether the stream continues without the reader, who may come back.
+
+    Attributes:
+        busy_since: the loop's time since which a write waits for the reader; None while none does. The call sets it.
+        time: the loop's time.
+
+    Raises HeadwaterError (STREAM_TIMEOUT) at the end of the block when it has ended the call.
+    """
+
+    def __init__(self, seconds: float, *, detaches: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self.busy_since: float | None = None
+        self.time = loop.time
+        self._call_at = loop.call_at
+        self._task = asyncio.current_task()
+        self._seconds = seconds
+        self._detaches = detaches
+        self._ended = False
+        self._timer = loop.call_later(seconds, self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._ended and kind is asyncio.CancelledError and self._task is not None and not self._task.uncancel():
+            raise self._error() from None
+
+    def _look(self) -> None:
+        now = self.time()
+        due = (now if self.busy_since is None else self.busy_since) + self._seconds
+        if due > now:
+            self._timer = self._call_at(due, self._look)
+        elif self._task is not None:
+            self._ended = True
+            self._task.cancel()
+
+    def _error(self) -> HeadwaterError:
+        cure = "resume after the last chunk that came" if self._detaches else "ask for a stream that can be resumed"
+        text = f"nothing was read for {self._seconds:g} seconds; {cure}, or raise idle_reader_seconds of the server"
+        detached = {"detached": "true"} if self._detaches else {}
+        return HeadwaterError(Reason.STREAM_TIMEOUT, text, metadata={"limit": "idle_reader", **detached})

@@ -1,0 +1,55 @@
+"""A reader that takes nothing for too long ends its call; one that only waits does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.streaming.idle import IdleWatch
+from tests.support.virtual_time import run_in_virtual_time
+
+
+async def read_chunks(*writes: float, seconds: float = 120.0, detaches: bool = False, wait: float = 500.0) -> float:
+    """Writes that take so long each, with a wait for the provider before each; the time at the end."""
+    with IdleWatch(seconds, detaches=detaches) as reader:
+        for write in writes:
+            await asyncio.sleep(wait)
+            reader.busy_since = reader.time()
+            await asyncio.sleep(write)
+            reader.busy_since = None
+    return asyncio.get_running_loop().time()
+
+
+def test_a_reader_that_is_slow_or_waits_for_the_provider_is_not_taken_for_idle():
+    assert run_in_virtual_time(read_chunks(119.0, 0.0, 119.0)) == 1738
+
+
+@pytest.mark.parametrize(
+    ("detaches", "cure"),
+    [(True, "resume after the last chunk that came"), (False, "ask for a stream that can be resumed")],
+)
+def test_a_reader_that_takes_nothing_ends_its_call_with_the_cure(detaches, cure):
+    async def main() -> tuple[HeadwaterError, float]:
+        with pytest.raises(HeadwaterError) as caught:
+            await read_chunks(1.0, 3600.0, detaches=detaches)
+        assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
+        return caught.value, asyncio.get_running_loop().time()
+
+    error, ended = run_in_virtual_time(main())
+    assert (error.reason, error.metadata["limit"]) == (Reason.STREAM_TIMEOUT, "idle_reader")
+    assert error.metadata.get("detached") == ("true" if detaches else None)
+    assert error.message == (f"nothing was read for 120 seconds; {cure}, or raise idle_reader_seconds of the server")
+    assert ended == 1001 + 120
+
+
+def test_a_call_that_is_cancelled_in_the_same_moment_stays_cancelled():
+    async def main() -> None:
+        call = asyncio.create_task(read_chunks(3600.0))
+        asyncio.get_running_loop().call_at(620.0, call.cancel)
+        await asyncio.sleep(620.0)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    run_in_virtual_time(main())

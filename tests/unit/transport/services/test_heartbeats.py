@@ -1,0 +1,72 @@
+"""Empty chunks where a stream is quiet, and only there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from headwater.v1 import agent_pb2
+from headwater_server.transport.services.heartbeats import heartbeats
+from tests.support.virtual_time import run_in_virtual_time
+
+
+class Call:
+    """Notes what was written and when; a write takes `seconds`, and fails once the caller is `gone`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.written: list[tuple[float, str]] = []
+        self.seconds = seconds
+        self.gone = False
+        self._writes = 0
+
+    async def write(self, chunk: agent_pb2.StreamChunk) -> None:
+        assert not self._writes, "gRPC takes one message at a time"
+        if self.gone:
+            raise ConnectionError
+        self._writes += 1
+        self.written.append((asyncio.get_running_loop().time(), chunk.content))
+        await asyncio.sleep(self.seconds)
+        self._writes -= 1
+
+
+async def write_after(call: Call, pauses: list[float], interval: float | None, headers: float = 0.0) -> None:
+    begun = asyncio.create_task(asyncio.sleep(headers))
+    async with heartbeats(call.write, interval, begun) as write:
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            await write(agent_pb2.StreamChunk(content="word"))
+
+
+@pytest.mark.parametrize(
+    ("pauses", "interval", "expected"),
+    [
+        ([20, 20], 15, [(15, ""), (20, "word"), (35, ""), (40, "word")]),
+        ([14, 14, 14], 15, [(14, "word"), (28, "word"), (42, "word")]),
+        ([50], 15, [(15, ""), (30, ""), (45, ""), (50, "word")]),
+        ([50], None, [(50, "word")]),
+    ],
+)
+def test_an_empty_chunk_comes_when_nothing_was_written_for_the_interval(pauses, interval, expected):
+    call = Call()
+    run_in_virtual_time(write_after(call, pauses, interval))
+    assert call.written == expected
+
+
+def test_none_is_written_before_the_headers_are_out():
+    call = Call()
+    run_in_virtual_time(write_after(call, [60], 15, headers=40))
+    assert call.written == [(40, ""), (55, ""), (60, "word")]
+
+
+def test_a_reader_that_is_slow_gets_one_message_at_a_time():
+    call = Call(seconds=100)
+    run_in_virtual_time(write_after(call, [20, 20], 15))
+    assert call.written == [(15, ""), (115, "word"), (230, ""), (330, "word")]
+
+
+def test_the_end_of_the_call_is_the_business_of_the_one_who_writes_its_chunks():
+    call = Call()
+    call.gone = True
+    with pytest.raises(ConnectionError):
+        run_in_virtual_time(write_after(call, [20], 15))
