@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import statistics
@@ -69,6 +70,7 @@ class Watch:
 
     async def until(self, is_so: Callable[[Sample], bool]) -> Sample:
         """The first state that is so, or the one after 30 seconds."""
+        gc.collect()  # gRPC closes a connection of this process with the last call over it that is freed
         for _ in range(300):
             if is_so(self.look()):
                 break

@@ -57,8 +57,6 @@ OPTIONS = (
     # A connection that says nothing.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.settings_timeout", 20_000),
-    # Else gRPC sends no third ping while the server says nothing: a model thinks, or nothing happens in a run.
-    ("grpc.http2.max_pings_without_data", 0),
 )
 SIBLING_OPTIONS = (
     *_WAITING,

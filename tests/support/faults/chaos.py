@@ -53,6 +53,14 @@ def quick_options() -> tuple[tuple[str, int | str], ...]:
     return tuple({**dict(channels._OPTIONS), **KEEPALIVE}.items())
 
 
+def authority_of(folder: Path) -> ssl.SSLContext:
+    """The TLS of a server at 127.0.0.1, whose authority is in the file ca.pem of this folder."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    return context
+
+
 @dataclass
 class Report:
     """The outcome.
@@ -98,11 +106,7 @@ async def run_chaos(folder: Path, seed: int, streams: int, processes: int, calle
     report = Report(seed, processes)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        authority = trustme.CA()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        authority.cert_pem.write_to_path(folder / "ca.pem")
-        source, sealed = [await stack.enter_async_context(Source(tls)) for tls in (None, context)]
+        source, sealed = [await stack.enter_async_context(Source(tls)) for tls in (None, authority_of(folder))]
         faults = draw(chance_of(seed, "shaky"), ON_THE_PROVIDERS_SIDE, _BYTES_OF_PROVIDER)
         shaky = await stack.enter_async_context(FaultyProxy(source.port, faults))
         faults = draw(chance_of(seed, "sealed"), WITHIN_TLS, _BYTES_OF_PROVIDER)
