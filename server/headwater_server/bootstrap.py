@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from headwater_server.attempts.opening import StreamOpener
+from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
@@ -24,7 +26,7 @@ from headwater_server.providers.http.proxies import mistake_in_environment
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.providers.settings import HttpSettings
 from headwater_server.providers.types import TYPES, build_provider
-from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
@@ -35,7 +37,6 @@ from headwater_server.transport.port import PortTakenError, socket_path, target_
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
-from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.engine.runs import Runs
@@ -161,7 +162,7 @@ async def _assemble(
     stack.push_async_callback(streams.close)
     replays = Replays(replay_limits(settings))
     stack.push_async_callback(replays.close)
-    opener = partial(StreamOpener, providers, streams, timeouts)
+    opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings))
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, providers, streams, replays, VERSION, settings.idle_reader_seconds)
@@ -313,6 +314,11 @@ def replay_limits(settings: ServerSettings) -> ReplayLimits:
         settings.resume_stream_mib * 1024 * 1024,
         settings.resume_mib * 1024 * 1024,
     )
+
+
+def attempt_settings(settings: ServerSettings) -> AttemptSettings:
+    """What is done when a provider fails before the first chunk."""
+    return AttemptSettings(settings.max_attempts, settings.retry_wait_seconds, settings.max_retry_wait_seconds)
 
 
 async def default_answer(config: Config) -> str:

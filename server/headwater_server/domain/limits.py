@@ -27,6 +27,9 @@ MAX_PROVIDER_KEY = 4096
 MAX_TIMEOUT_SECONDS = 86_400
 """The longest time to wait for a provider."""
 
+MAX_ATTEMPTS = 10
+"""How often providers may be asked for one reply at most."""
+
 MIN_HEARTBEAT_SECONDS = 1
 """The shortest time between two signs of life that a caller can ask for."""
 

@@ -29,7 +29,7 @@ class ProviderTerms:
     """The terms of calls to one provider.
 
     Attributes:
-        first_chunk_seconds: limits of its replies, as the server has them (see `streaming.live.Timeouts`); None: as
+        first_chunk_seconds: limits of its replies, as the server has them (see `streaming.answerer.Timeouts`); None: as
             the server is set.
         next_chunk_seconds: the same.
         max_silence_seconds: the same.

@@ -34,6 +34,7 @@ import structlog
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream, unexpected
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.watchdog import Watchdog
@@ -365,8 +366,9 @@ class Replay:
 
 def _busy_watch(on_busy: Callable[[], object]) -> Watchdog:
     """Calls it when the provider was not read for READ_AHEAD_SECONDS."""
-    limit = READ_AHEAD_SECONDS
-    return Watchdog(limit, limit, limit, lambda: 0.0, lambda *_: on_busy())
+    watch = Watchdog(lambda: 0.0, lambda *_: on_busy())
+    watch.begin(Timeouts(next_chunk_seconds=READ_AHEAD_SECONDS, max_silence_seconds=READ_AHEAD_SECONDS))
+    return watch
 
 
 def _lasting(error: HeadwaterError) -> HeadwaterError:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.domain.stream_id import new_stream_id
-from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms, Timeouts
+from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms
 
 MAX_PROCESSES = 64
 
@@ -54,10 +55,8 @@ class RunningStreams:
     @asynccontextmanager
     async def open_stream(
         self,
-        provider: str,
-        model: str,
+        answerer: Answerer,
         source: Source,
-        timeouts: Timeouts,
         continues: Continuation | None = None,
         terms: StreamTerms = NO_TERMS,
     ) -> AsyncIterator[LiveStream]:
@@ -74,7 +73,7 @@ class RunningStreams:
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
         after = continues.sequence if continues else 0
         stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
-        stream = LiveStream(stream_id, provider, model, source, timeouts, after, terms)
+        stream = LiveStream(stream_id, answerer, source, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
         try:

@@ -12,7 +12,8 @@ import pytest
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.stream_id import index_of
 from headwater_server.streaming import live
-from headwater_server.streaming.live import LiveStream, Timeouts
+from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert.replies import stream_info
 
@@ -34,10 +35,7 @@ class SilentSource:
 
 
 async def opened(stack: AsyncExitStack, registry: RunningStreams, count: int) -> list[LiveStream]:
-    return [
-        await stack.enter_async_context(registry.open_stream("p", "m", SilentSource(), Timeouts()))
-        for _ in range(count)
-    ]
+    return [await stack.enter_async_context(registry.open_stream(Answerer("p"), SilentSource())) for _ in range(count)]
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:

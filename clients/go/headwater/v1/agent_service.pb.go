@@ -303,7 +303,9 @@ type RunResponse struct {
 	// The pictures of the reply.
 	Images []*Image `protobuf:"bytes,17,rep,name=images,proto3" json:"images,omitempty"`
 	// The tokens of the reply, when `AgentConfig.logprobs` asks for them.
-	Logprobs      []*TokenLogprob `protobuf:"bytes,18,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
+	Logprobs []*TokenLogprob `protobuf:"bytes,18,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
+	// The attempts that failed before this reply began, in order.
+	Attempts      []*Attempt `protobuf:"bytes,19,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +462,13 @@ func (x *RunResponse) GetImages() []*Image {
 func (x *RunResponse) GetLogprobs() []*TokenLogprob {
 	if x != nil {
 		return x.Logprobs
+	}
+	return nil
+}
+
+func (x *RunResponse) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
 	}
 	return nil
 }
@@ -1338,7 +1347,7 @@ var File_headwater_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xd6\x02\n" +
+	" headwater/v1/agent_service.proto\x12\fheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\"\xd6\x02\n" +
 	"\rStreamRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
@@ -1355,7 +1364,7 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
-	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xa7\x06\n" +
+	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xda\x06\n" +
 	"\vRunResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12\x18\n" +
@@ -1376,7 +1385,8 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\amessage\x18\x0f \x01(\v2\x19.headwater.v1.ChatMessageR\amessage\x124\n" +
 	"\tcitations\x18\x10 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
 	"\x06images\x18\x11 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
-	"\blogprobs\x18\x12 \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobsB\x10\n" +
+	"\blogprobs\x18\x12 \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobs\x121\n" +
+	"\battempts\x18\x13 \x03(\v2\x15.headwater.v1.AttemptR\battemptsB\x10\n" +
 	"\x0e_stop_sequence\"2\n" +
 	"\x13CancelStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\"\x16\n" +
@@ -1497,8 +1507,9 @@ var file_headwater_v1_agent_service_proto_goTypes = []any{
 	(*Citation)(nil),                // 27: headwater.v1.Citation
 	(*Image)(nil),                   // 28: headwater.v1.Image
 	(*TokenLogprob)(nil),            // 29: headwater.v1.TokenLogprob
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 31: headwater.v1.StreamChunk
+	(*Attempt)(nil),                 // 30: headwater.v1.Attempt
+	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 32: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	19, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
@@ -1516,33 +1527,34 @@ var file_headwater_v1_agent_service_proto_depIdxs = []int32{
 	27, // 12: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
 	28, // 13: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
 	29, // 14: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
-	8,  // 15: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	30, // 16: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	18, // 17: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	14, // 18: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	13, // 19: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	17, // 20: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
-	0,  // 21: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	1,  // 22: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
-	2,  // 23: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	4,  // 24: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	6,  // 25: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	9,  // 26: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	11, // 27: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	15, // 28: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	31, // 29: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	31, // 30: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
-	3,  // 31: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	5,  // 32: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	7,  // 33: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	10, // 34: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	12, // 35: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	16, // 36: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	29, // [29:37] is the sub-list for method output_type
-	21, // [21:29] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	30, // 15: headwater.v1.RunResponse.attempts:type_name -> headwater.v1.Attempt
+	8,  // 16: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	31, // 17: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	18, // 18: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	14, // 19: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	13, // 20: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	17, // 21: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	0,  // 22: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	1,  // 23: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
+	2,  // 24: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	4,  // 25: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	6,  // 26: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	9,  // 27: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	11, // 28: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	15, // 29: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	32, // 30: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	32, // 31: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
+	3,  // 32: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	5,  // 33: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	7,  // 34: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	10, // 35: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	12, // 36: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	16, // 37: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	30, // [30:38] is the sub-list for method output_type
+	22, // [22:30] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }
@@ -1551,6 +1563,7 @@ func file_headwater_v1_agent_service_proto_init() {
 		return
 	}
 	file_headwater_v1_agent_proto_init()
+	file_headwater_v1_error_proto_init()
 	file_headwater_v1_agent_service_proto_msgTypes[3].OneofWrappers = []any{}
 	file_headwater_v1_agent_service_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}

@@ -57,8 +57,10 @@ from headwater.v1.agent_service_pb2 import (
     StreamRequest,
 )
 from headwater.v1.error_pb2 import (
+    Attempt,
     ErrorFacts,
     ErrorReason,
+    FailedAttempts,
     Failure,
     ProviderFailure,
     error_facts,
@@ -150,6 +152,7 @@ __all__ = [
     "AgentServiceStub",
     "AttachRequest",
     "AttachResponse",
+    "Attempt",
     "CacheHint",
     "CancelStreamRequest",
     "CancelStreamResponse",
@@ -162,6 +165,7 @@ __all__ = [
     "ErrorFacts",
     "ErrorReason",
     "ExecuteWorkflowRequest",
+    "FailedAttempts",
     "Failure",
     "FinishReason",
     "FunctionTool",

@@ -2,6 +2,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headwater.v1 import agent_pb2 as _agent_pb2
+from headwater.v1 import error_pb2 as _error_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -49,7 +50,7 @@ class RunRequest(_message.Message):
     def __init__(self, agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
 
 class RunResponse(_message.Message):
-    __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id", "message", "citations", "images", "logprobs")
+    __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id", "message", "citations", "images", "logprobs", "attempts")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     THINKING_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +69,7 @@ class RunResponse(_message.Message):
     CITATIONS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     content: str
     thinking: str
     refusal: str
@@ -86,7 +88,8 @@ class RunResponse(_message.Message):
     citations: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Citation]
     images: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Image]
     logprobs: _containers.RepeatedCompositeFieldContainer[_agent_pb2.TokenLogprob]
-    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_agent_pb2.ToolCall, _Mapping]]] = ..., finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[_agent_pb2.StreamStats, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[_agent_pb2.ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[_agent_pb2.Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[_agent_pb2.Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_agent_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
+    attempts: _containers.RepeatedCompositeFieldContainer[_error_pb2.Attempt]
+    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_agent_pb2.ToolCall, _Mapping]]] = ..., finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[_agent_pb2.StreamStats, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[_agent_pb2.ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[_agent_pb2.Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[_agent_pb2.Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_agent_pb2.TokenLogprob, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[_error_pb2.Attempt, _Mapping]]] = ...) -> None: ...
 
 class CancelStreamRequest(_message.Message):
     __slots__ = ("stream_id",)

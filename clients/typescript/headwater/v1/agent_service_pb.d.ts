@@ -6,6 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, TokenLogprob, ToolCall, Usage } from "./agent_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Attempt } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/agent_service.proto.
@@ -286,6 +287,13 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
    * @generated from field: repeated headwater.v1.TokenLogprob logprobs = 18;
    */
   logprobs: TokenLogprob[];
+
+  /**
+   * The attempts that failed before this reply began, in order.
+   *
+   * @generated from field: repeated headwater.v1.Attempt attempts = 19;
+   */
+  attempts: Attempt[];
 };
 
 /**

@@ -12,6 +12,8 @@ import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from headwater_server.attempts.opening import StreamOpener, naming
+from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
@@ -25,14 +27,12 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import (
-    ParsedRequest,
     parse_heartbeat,
     parse_run_request,
     parse_stream_request,
 )
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.services.heartbeats import heartbeats
-from headwater_server.transport.services.opening import StreamOpener, naming
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""
@@ -85,7 +85,9 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
         allowed = self._opener.allow_caller_api_keys
         is_large = request.ByteSize() > LARGE_BYTES
-        return await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
+        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
+        remaining = context.time_remaining()
+        return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
@@ -263,11 +265,16 @@ def _log_labels(request: ParsedRequest) -> None:
 @contextmanager
 def _logged(stream: LiveStream) -> Iterator[None]:
     """Adds to the call's line in the log which stream it is about, and how far that came."""
-    structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
+    structlog.contextvars.bind_contextvars(stream_id=stream.id)
     try:
         yield
     finally:
-        structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+        answerer = stream.answerer
+        structlog.contextvars.bind_contextvars(
+            provider=answerer.provider, model=answerer.model, chunks=stream.chunk_count
+        )
+        if answerer.tried:
+            structlog.contextvars.bind_contextvars(attempts=len(answerer.tried) + 1)
         if (first := stream.first_token_seconds) is not None:
             structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
 
