@@ -61,6 +61,11 @@ class PreparedCall:
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     resumes: tuple[str, int] | None = None
 
+    def __post_init__(self) -> None:
+        for name, secret in (("api_key", self.provider_key), ("provider_headers", self.provider_headers)):
+            if secret:
+                self.server.check_secret(name)
+
     async def headers(self) -> tuple[tuple[str, str], ...]:
         """The metadata of the call."""
         key = ((PROVIDER_KEY_HEADER, self.provider_key),) if self.provider_key else ()

@@ -307,7 +307,7 @@ class AgentStream:
         if self.stream_id is None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return NOT_ACCEPTED.format(target=self._prepared.server.target)
         try:
-            return await explain(error, self._prepared.server.target)
+            return await explain(error, self._prepared.server)
         except asyncio.CancelledError:
             self._cut = StreamInterruptedError(CANCELLED_WAIT)
             self.cancel()

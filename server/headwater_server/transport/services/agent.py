@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from operator import attrgetter
 from typing import Protocol
 
@@ -84,8 +85,9 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         start = len(PROVIDER_HEADER)
         headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
         allowed = self._opener.allow_caller_api_keys
-        is_large = request.ByteSize() > LARGE_BYTES
-        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
+        size = request.ByteSize()
+        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=size > LARGE_BYTES)
+        parsed = replace(parsed, size=size)
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
