@@ -86,5 +86,6 @@ def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
         user=agent.user,
         api_key=request.provider_key,
         headers=request.provider_headers,
+        size=request.size,
         connect_seconds=agent.connect_seconds,
     )

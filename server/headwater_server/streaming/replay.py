@@ -127,6 +127,11 @@ class Replay:
         return self._task is None and not self._readers
 
     @property
+    def has_ended(self) -> bool:
+        """Whether no round runs."""
+        return self._task is None
+
+    @property
     def is_unread(self) -> bool:
         """Whether it runs without a reader."""
         return self._task is not None and not self._readers

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from heapq import nsmallest
+from operator import attrgetter
 
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
 from headwater_server.domain.stream_id import new_stream_id
@@ -108,18 +110,27 @@ class RunningStreams:
         if entry is None:
             raise HeadwaterError(
                 Reason.STREAM_NOT_FOUND,
-                "no stream with this id is running; it may have ended, ListStreams shows those that run",
+                "no stream with this id is running; it may have ended, ListStreams lists those that run",
                 metadata={"stream_id": stream_id[:100]},
             )
         entry.stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
 
-    def page(self, after: int, size: int) -> tuple[list[LiveStream], int]:
+    def page(self, after: int, size: int, ended: Iterable[LiveStream] = ()) -> tuple[list[LiveStream], int]:
         """The running streams after the position `after`, oldest first, at most `size` of them; and the position of
         the last one if there are more, else 0.
+
+        Args:
+            after: 0 for the first page.
+            size: most streams.
+            ended: streams of this process that have ended, and are listed too.
         """
-        rest = [entry for entry in self._streams.values() if entry.position > after]
+        entries = [*self._streams.values(), *(_Entry(self._position(stream), stream) for stream in ended)]
+        rest = nsmallest(size + 1, (entry for entry in entries if entry.position > after), key=attrgetter("position"))
         page = rest[:size]
         return [entry.stream for entry in page], page[-1].position if len(rest) > size else 0
+
+    def _position(self, stream: LiveStream) -> int:
+        return list_position(int(stream.created * 1e6), self._index)
 
     async def drain(self, seconds: float) -> None:
         """Takes no new streams, waits up to `seconds` for the running ones, and interrupts those that are left."""

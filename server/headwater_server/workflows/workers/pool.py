@@ -114,7 +114,7 @@ class WorkerPool:
         elif worker.link is not None:
             worker.link.replaced.set()
         self._leave_queue(worker)
-        worker.queue, worker.handlers, worker.concurrency = queue, names, concurrency
+        worker.queue, worker.handlers, worker.concurrency = queue, self._shared(queue, names), concurrency
         worker.names_size = names_size
         self._queues.setdefault(queue, {})[worker_id] = worker
         link = worker.link = Link(send)
@@ -130,6 +130,11 @@ class WorkerPool:
         if self._ticking is None:
             self._tick_later()
         return WorkerSession(self, worker, link, unwanted)
+
+    def _shared(self, queue: str, names: frozenset[str]) -> frozenset[str]:
+        """The set of a worker of the queue that has the same handlers, else this one; see `shares`."""
+        known = (worker.handlers for worker in self._queues.get(queue, {}).values())
+        return next((handlers for handlers in known if handlers == names), names)
 
     def _count_names(self, before: int, after: int) -> None:
         if self._names_size - before + after > MAX_NAMES_SIZE:
