@@ -36,6 +36,7 @@ from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
+from headwater_server.workflows.engine.active import RunLimits
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
 from headwater_server.workflows.expressions.evaluator import Evaluator
@@ -155,7 +156,7 @@ async def _assemble(
     timeouts = Timeouts(
         settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
     )
-    streams = RunningStreams(identity.index)
+    streams = RunningStreams(identity.index, settings.max_streams)
     stack.push_async_callback(streams.close)
     replays = Replays(replay_limits(settings))
     stack.push_async_callback(replays.close)
@@ -218,7 +219,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
     stack.push_async_callback(journal.close)
-    pool = WorkerPool(settings.worker_timeout_seconds)
+    pool = WorkerPool(settings.worker_timeout_seconds, settings.max_workers)
     stack.callback(pool.close)
     # A run is stored, so no caller's key travels with it.
     actions = Actions(opener(False))
@@ -230,7 +231,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
         StepRunner(pool, actions.act, expressions),
         expressions,
         settings.retention_days * 86_400,
-        max_bytes=settings.active_runs_mib * 2**20,
+        limits=RunLimits(settings.max_runs, settings.active_runs_mib * 2**20),
     )
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)

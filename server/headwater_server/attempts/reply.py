@@ -169,7 +169,7 @@ class AttemptedReply:
                 self._name()
 
     def _ask(self) -> ProviderStream:
-        """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express the request."""
+        """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began = self._loop.time()
         self._stream = self._asked.target.ask()
         return self._stream

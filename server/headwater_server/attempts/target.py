@@ -17,7 +17,9 @@ from headwater_server.domain.messages import (
     Role,
     Text,
 )
+from headwater_server.providers.admitted import admitted
 from headwater_server.providers.base import ProviderStream
+from headwater_server.providers.gate import Gate
 from headwater_server.providers.own_data import only_data_of, without_thinking
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
 from headwater_server.streaming.answerer import Timeouts
@@ -33,6 +35,7 @@ class Target:
         account: fingerprint of the address and the key that are used.
         dropped: the parameters of the caller's request that the model does not take.
         timeouts: the limits of its reply in time.
+        gate: limits how much the provider is asked; None: without a limit.
         is_measured: whether its failures say something about the model. Those of a request that sets limits, headers or
             fields of the provider itself may not, and any caller could keep others from the model.
         takes_thinking: whether thinking in the conversation may be its own.
@@ -44,6 +47,7 @@ class Target:
     dropped: list[str]
     timeouts: Timeouts
     is_measured: bool
+    gate: Gate | None = None
     takes_thinking: bool = True
 
     @property
@@ -55,7 +59,8 @@ class Target:
         """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) when the provider cannot express it."""
         provider = self.route.provider
         chat = only_data_of(self.chat, provider.name, self.account)
-        return provider.stream(chat if self.takes_thinking else without_thinking(chat))
+        reply = provider.stream(chat if self.takes_thinking else without_thinking(chat))
+        return admitted(reply, self.gate, self.chat)
 
 
 class Targets:
@@ -105,7 +110,7 @@ class Targets:
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)
-        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured)
+        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate)
 
 
 def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:
@@ -178,5 +183,6 @@ def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
         user=agent.user,
         api_key=request.provider_key,
         headers=request.provider_headers,
+        size=request.size,
         connect_seconds=agent.connect_seconds,
     )

@@ -6,10 +6,11 @@ from headwater_server.config.mistakes import ConfigError
 from headwater_server.config.resolved import Config
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers.base import Provider
+from headwater_server.providers.gate import Gate, GateLimits
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.proxies import mistake_in_environment
 from headwater_server.providers.registry import Alias, ProviderRegistry, ProviderTerms
-from headwater_server.providers.settings import HttpSettings
+from headwater_server.providers.settings import HttpSettings, ProviderSettings
 from headwater_server.providers.types import TYPES, build_provider
 
 
@@ -24,7 +25,7 @@ def _check_proxies(config: Config) -> None:
 def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     """All providers that the configuration offers.
 
-    Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that no provider here has.
+    Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that is not here.
     """
     _check_proxies(config)
     providers: dict[str, Provider] = {}
@@ -58,6 +59,14 @@ def _check_aliases(registry: ProviderRegistry, config: Config) -> None:
         raise ConfigError(mistakes)
 
 
+def _gate(name: str, settings: ProviderSettings) -> Gate | None:
+    """The gate of a provider; None where nothing limits how much it is asked."""
+    limits = GateLimits(
+        settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute, settings.max_wait_seconds
+    )
+    return None if limits == GateLimits(max_wait_seconds=limits.max_wait_seconds) else Gate(f"providers.{name}", limits)
+
+
 def _terms(config: Config) -> dict[str, ProviderTerms]:
     """The terms of calls to each provider."""
     return {
@@ -67,6 +76,7 @@ def _terms(config: Config) -> dict[str, ProviderTerms]:
             settings.max_silence_seconds,
             settings.total_seconds,
             frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
+            _gate(name, settings),
         )
         for name, settings in config.settings.providers.items()
     }
