@@ -12,7 +12,6 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import (
     Chunk,
     Delta,
@@ -23,8 +22,7 @@ from headwater_server.domain.chunks import (
     ToolCallDelta,
     Usage,
 )
-from headwater_server.domain.errors import FieldViolation, Reason
-from headwater_server.domain.failure import Failure
+from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.messages import (
     Message,
     Opaque,
@@ -40,7 +38,7 @@ from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.replays import StreamFacts, StreamState
-from headwater_server.transport.convert import failures, replies
+from headwater_server.transport.convert import replies
 from headwater_server.transport.convert.messages import parse_message
 
 WHEN = 1_700_000_000.5
@@ -265,16 +263,13 @@ def test_a_nonsensical_count_is_held_within_an_int32():
     assert (usage.input_tokens, usage.output_tokens) == (MAX_INT32, -MAX_INT32)
 
 
-TRIED = Attempt("azure", "gpt-4o", Failure(Reason.PROVIDER_RATE_LIMITED, "busy", retry_delay_seconds=2), 0.25, 2)
-
-
 def but(resumable: bool = False, **facts: Any) -> Any:
     return SimpleNamespace(**vars(STREAM) | {"resumable": resumable, "answerer": replace(STREAM.answerer, **facts)})
 
 
-def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
+def test_the_first_chunk_says_who_answers_and_what_was_dropped():
     message = agent_pb2.StreamChunk(content="Hi")
-    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True, tried=[TRIED]))
+    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True))
     assert message == agent_pb2.StreamChunk(
         content="Hi",
         stream_id="s-1",
@@ -282,7 +277,6 @@ def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
         provider="openai",
         metadata=struct(dropped_params=["seed", "stop"]),
         resumable=True,
-        attempts=[failures.attempt(TRIED)],
     )
 
 
@@ -312,7 +306,7 @@ def test_a_run_says_the_whole_reply():
         metadata={"gpu": True},
     )
     end = final(finish, tool_calls=[ToolCall("id", "name", "{}")], provider_request_id="req_1")
-    assert replies.run_response(but(dropped=["seed"], tried=[TRIED]), reply, end) == agent_service_pb2.RunResponse(
+    assert replies.run_response(but(dropped=["seed"]), reply, end) == agent_service_pb2.RunResponse(
         content="Hi you",
         thinking="hm",
         refusal="no",
@@ -327,7 +321,6 @@ def test_a_run_says_the_whole_reply():
         model="gpt-4o",
         provider="openai",
         provider_request_id="req_1",
-        attempts=[failures.attempt(TRIED)],
     )
 
 
