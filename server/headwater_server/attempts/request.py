@@ -20,6 +20,7 @@ class ParsedRequest:
         provider_headers: the caller's own headers for the provider.
         continues: the stream whose next round this is; None for a new stream.
         resumable: whether the caller wants to resume it when its connection is lost.
+        size: about how many bytes the caller has sent.
         heartbeat_seconds: after so long without a chunk the caller wants a sign of life; None for none.
         deadline: when the caller stops waiting, as the event loop's time; None for never.
         asks_once: no model is asked twice, for the caller tries again by itself.
@@ -31,6 +32,7 @@ class ParsedRequest:
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     continues: Continuation | None = None
     resumable: bool = False
+    size: int = 0
     heartbeat_seconds: float | None = None
     deadline: float | None = None
     asks_once: bool = False

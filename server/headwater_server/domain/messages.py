@@ -277,6 +277,7 @@ class ChatRequest:
         user: the caller's id of the end user; empty for none.
         api_key: the caller's own key for the provider; empty for the server's.
         headers: the caller's own headers for the provider, names in lower case.
+        size: about how many bytes the caller has sent.
         connect_seconds: how long a connection may take; None: as the provider is set.
     """
 
@@ -290,4 +291,5 @@ class ChatRequest:
     user: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    size: int = 0
     connect_seconds: float | None = None

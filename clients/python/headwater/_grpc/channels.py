@@ -91,6 +91,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A peer that vanished without a word is noticed; the timeout is the one that gRPC honours.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
+    # Else gRPC sends no third ping while the client only listens, as it does for the whole of a stream.
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_send_message_length", 32 * 1024 * 1024),
 )
 
