@@ -51,6 +51,7 @@ class ServerProcess:
         processes: how many processes share the port.
         program: the program that Python runs instead of `headwater`.
         log_to: a descriptor that gets its log, which is not read here then.
+        folder: where it runs; None: here.
 
     Attributes:
         target: the address for clients.
@@ -66,7 +67,9 @@ class ServerProcess:
         processes: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
         log_to: int = subprocess.PIPE,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._args = ("--processes", str(processes), *args)
         self._program = program
         self._variables = dict(variables or {})
@@ -84,6 +87,7 @@ class ServerProcess:
             stderr=self._log_to,
             text=True,
             env=clean_environment(**{**QUICK, **self._variables}),
+            cwd=self._folder,
         )
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr or (),), daemon=True)
