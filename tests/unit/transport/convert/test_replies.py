@@ -351,18 +351,12 @@ def test_a_run_does_not_write_what_was_dropped_into_the_finish():
 
 
 def test_a_stream_is_told_with_its_age_and_length_and_state():
-    facts = StreamFacts(StreamState.DETACHED, 9)
-    assert replies.stream_info(STREAM, facts) == agent_service_pb2.StreamInfo(
-        stream_id="s-1",
-        model="gpt-4o",
-        provider="openai",
-        create_time=WHEN_SENT,
-        chunk_count=7,
-        labels={"team": "red"},
-        state=agent_service_pb2.STREAM_STATE_DETACHED,
-        resumable=STREAM.resumable,
-        last_sequence=9,
+    info = agent_service_pb2.StreamInfo(
+        stream_id="s-1", model="gpt-4o", provider="openai", create_time=WHEN_SENT, chunk_count=7, labels={"team": "red"}
     )
+    info.state, info.last_sequence = agent_service_pb2.STREAM_STATE_DETACHED, 9
+    info.resumable = STREAM.resumable
+    assert replies.stream_info(STREAM, StreamFacts(StreamState.DETACHED, 9)) == info
 
 
 def test_what_a_provider_can_do_is_told_whole():
