@@ -62,6 +62,10 @@ class StreamLog(Protocol):
         """The chunks from this place on, up to the next end or to the last that there is."""
         ...
 
+    def cost_from(self, place: int) -> int:
+        """The memory of the entries from this place on, in bytes."""
+        return sum(cost(entry) for _, entry in islice(self._entries, place - self.first, None))
+
     def drop_first(self) -> None:
         """Drops the oldest entry."""
         ...

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from operator import attrgetter
 
-from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms
 
 MAX_PROCESSES = 64
+MAX_STREAMS = 10_000
 
 
 def list_position(created_us: int, index: int) -> int:
@@ -40,9 +41,11 @@ class RunningStreams:
 
     Args:
         index: which of the server's processes this is.
+        max_streams: how many may run at once.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, max_streams: int = MAX_STREAMS) -> None:
+        self._max_streams = max_streams
         self._index = index
         self._streams: dict[str, _Entry] = {}
         self._last_created_us = 0
@@ -64,12 +67,16 @@ class RunningStreams:
     ) -> AsyncIterator[LiveStream]:
         """Opens a new stream, or the next round of one, and closes it with all that it holds at the end of the block.
 
-        Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, INVALID_REQUEST when the round before
-        still runs.
+        Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, SERVER_OVERLOADED when as many run as
+        may, INVALID_REQUEST when the round before still runs.
         """
         if self._draining:
             await source.aclose()
             raise draining()
+        if len(self._streams) >= self._max_streams:
+            await source.aclose()
+            text = f"{self._max_streams} streams run here, as many as max_streams allows; try again later, or raise it"
+            raise overloaded(text, limit="max_streams")
         if continues and continues.stream_id in self._streams:
             await source.aclose()
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
