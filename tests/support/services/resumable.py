@@ -62,7 +62,7 @@ class Service:
         self.replays = Replays(ReplayLimits(**limits), MemoryLog)  # type: ignore[arg-type]
 
     def opening(self, provider: Provider, continues: Continuation | None = None):
-        terms = StreamTerms(resumable=True)
+        terms = StreamTerms(resumable=True, labels={"team": "red"})
         return self.streams.open_stream(Answerer("fake", model="m"), provider, continues, terms)
 
     @asynccontextmanager
