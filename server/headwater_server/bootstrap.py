@@ -21,6 +21,7 @@ from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
 from headwater_server.config.providers import build_providers, check_default
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
+from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
@@ -158,7 +159,7 @@ async def _assemble(
     )
     streams = RunningStreams(identity.index, settings.max_streams)
     stack.push_async_callback(streams.close)
-    replays = Replays(replay_limits(settings))
+    replays = Replays(replay_limits(settings), MemoryLog)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
     opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings), circuits)

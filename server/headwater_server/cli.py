@@ -145,6 +145,8 @@ def config(**flags: Any) -> None:
     """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
     loaded = _load(**flags)
     click.echo(render(loaded), nl=False)
+    if size := _journal_mib(Path(loaded.settings.server.data_dir)):
+        click.echo(f"# the journal in data_dir has {size:.1f} MiB of {loaded.settings.server.journal_mib}")
     try:
         click.echo(f"# {_who_answers(loaded)}")
     except ConfigError as error:
@@ -202,6 +204,14 @@ To want a certificate of callers too, add:
 A caller:
   export HEADWATER_TARGET=https://localhost:50051 HEADWATER_CA_FILE={folder}/ca.pem
   export HEADWATER_CERT_FILE={folder}/client.pem HEADWATER_KEY_FILE={folder}/client.key""")
+
+
+def _journal_mib(directory: Path) -> float:
+    """The size of the journal's files; 0.0 where there is none, or none that may be read."""
+    try:
+        return sum(file.lstat().st_size for file in directory.glob("headwater.db*")) / 2**20
+    except OSError:
+        return 0.0
 
 
 def _who_answers(loaded: Config) -> str:

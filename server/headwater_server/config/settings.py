@@ -49,7 +49,13 @@ def _check_host(host: str) -> str:
     return host
 
 
-ServerFile = Annotated[str, AfterValidator(os.path.expanduser)]
+def _check_path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("must be the path of a file: it has the character NUL")
+    return os.path.expanduser(path)
+
+
+ServerFile = Annotated[str, AfterValidator(_check_path)]
 
 
 class ServerSettings(_Settings):
