@@ -11,7 +11,7 @@ include gen.mk
 # Bytecode is kept, or each run of pytest would rewrite and compile every test module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-unit chaos fuzz bench bench-peers test-client-floor test-official lint format hooks clean
+.PHONY: help setup demo test test-unit chaos soak fuzz bench bench-peers test-client-floor test-official lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,11 @@ test-unit: setup ## Run the unit tests alone (a minute)
 
 chaos: setup ## Read 10,000 streams through faulty connections; kill and replace servers (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos
+
+SOAK_SECONDS ?= 900
+
+soak: setup ## Load a server in all ways for SOAK_SECONDS (900), and see that its memory and descriptors stay
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest --numprocesses 0 -m chaos -s tests/chaos/test_soak.py
 
 FUZZ_SECONDS ?= 180
 

@@ -25,6 +25,7 @@ BOTH_WAYS = {
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",
     "integration/tls/test_server_tls.py",
+    "integration/tls/test_client_tls.py",
 }
 """The suites on streaming and on workflows: tests that use `processes` there runs with one server process and with two."""
 

@@ -1,4 +1,4 @@
-"""The commands of the server: `headwater serve` and `headwater config`."""
+"""The commands of the server: `headwater serve`, `config`, `backup` and `dev-cert`."""
 
 from __future__ import annotations
 
@@ -141,6 +141,8 @@ def config(**flags: Any) -> None:
     """Show the settings in force and where each comes from, as TOML; secrets are not shown."""
     loaded = _load(**flags)
     click.echo(render(loaded), nl=False)
+    if size := _journal_mib(Path(loaded.settings.server.data_dir)):
+        click.echo(f"# the journal in data_dir has {size:.1f} MiB of {loaded.settings.server.journal_mib}")
     try:
         click.echo(f"# {_who_answers(loaded)}")
     except ConfigError as error:
@@ -168,6 +170,44 @@ def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)
     click.echo(f"{target}: {size:,} bytes")
+
+
+@click.command("dev-cert")
+@click.argument("folder", default="certs", type=click.Path(path_type=Path))
+@click.option("--name", "names", multiple=True, help="Further name or address of the server; may be repeated.")
+@click.option("--caller", default="caller", show_default=True, help="Name in the caller's certificate.")
+@click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3_650), help="How long both are valid.")
+@click.option("--force", is_flag=True, help="Replace the files that are there.")
+def dev_cert(folder: Path, names: tuple[str, ...], caller: str, days: int, force: bool) -> None:
+    """Make a local authority with certificates for a server and a caller in FOLDER [certs], to try TLS.
+
+    The server's is for localhost and the names given with --name. The key of the authority is not kept.
+    """
+    try:
+        from headwater_server.dev_cert import DevCertError, make_certificates
+    except ModuleNotFoundError as error:
+        sys.exit(f"headwater: dev-cert needs {error.name}: pip install {error.name}")
+
+    try:
+        make_certificates(folder, names, caller, days, replace=force)
+    except DevCertError as error:
+        click.echo(f"headwater: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"""The server:
+  headwater serve --tls-cert-file {folder}/server.pem --tls-key-file {folder}/server.key
+To want a certificate of callers too, add:
+  --tls-client-ca-file {folder}/ca.pem
+A caller:
+  export HEADWATER_TARGET=https://localhost:50051 HEADWATER_CA_FILE={folder}/ca.pem
+  export HEADWATER_CERT_FILE={folder}/client.pem HEADWATER_KEY_FILE={folder}/client.key""")
+
+
+def _journal_mib(directory: Path) -> float:
+    """The size of the journal's files; 0.0 where there is none, or none that may be read."""
+    try:
+        return sum(file.lstat().st_size for file in directory.glob("headwater.db*")) / 2**20
+    except OSError:
+        return 0.0
 
 
 def _who_answers(loaded: Config) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+from itertools import chain, repeat
 
 import pytest
 
+from headwater import Connection
 from headwater._grpc import channels
-from tests.support.faults.chaos import quick_options, run_chaos
+from tests.support.faults.chaos import authority_of, quick_options, run_chaos
+from tests.support.faults.plan import NO_FAULT, Fault, Kind
+from tests.support.faults.proxy import FaultyProxy
+from tests.support.faults.reading import read_with_client
+from tests.support.faults.source import Source
+from tests.support.faults.truth import truth_of
+from tests.support.servers.server import ServerProcess
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261129"))
 STREAMS = int(os.environ.get("CHAOS_STREAMS", "10000"))
+SEEDS_THAT_FOUND_FAULTS = (7, 8, 106)
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +43,32 @@ async def test_ten_thousand_streams_are_whole(tmp_path, processes) -> None:
     print(report)
     assert report.streams == STREAMS
     assert report.faults == []
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS_THAT_FOUND_FAULTS)
+async def test_streams_of_seeds_that_found_faults_are_whole(tmp_path, seed) -> None:
+    report = await run_chaos(tmp_path, seed, streams=1_500, processes=2, callers=40)
+    print(report)
+    assert report.faults == []
+
+
+async def test_a_byte_that_is_flipped_within_tls_is_a_broken_connection_and_no_other_text(tmp_path) -> None:
+    truth = truth_of(SEED, 0)
+    flips = [Fault(Kind.FLIP, after=after) for after in (2_500, 3_000, 3_500, 4_000)]
+    async with (
+        Source(authority_of(tmp_path)) as source,
+        FaultyProxy(source.port, chain(*((flip, NO_FAULT) for flip in flips), repeat(NO_FAULT))) as proxy,
+    ):
+        file = tmp_path / "headwater.toml"
+        address = f'base_url = "https://{proxy.target}/v1"\nca_file = "{tmp_path / "ca.pem"}"'
+        file.write_text(f'[providers.sealed]\ntype = "openai"\n{address}\n')
+        with ServerProcess("--config", str(file)) as server:
+            async with Connection(server.target) as connection:
+                got = [await read_with_client(connection, "sealed", truth) for _ in flips]
+                whole = await read_with_client(connection, "sealed", truth)
+    assert [each.error for each in got] == ["STREAM_INTERRUPTED"] * len(flips)
+    assert [fault for each in got for fault in each.faults(truth, may_fail=True)] == []
+    assert whole.faults(truth, may_fail=False) == []
+    assert proxy.happened == {Kind.FLIP: len(flips)}

@@ -28,7 +28,7 @@ from pathlib import Path
 import pytest
 
 from headwater_server.config import load
-from tests.support.servers.server import ServerProcess, clean_environment
+from tests.support.servers.server import ServerProcess, clean_environment, run_cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -122,7 +122,7 @@ def run_command(command: str, folder: Path, variables: dict[str, str]) -> str:
     elif program == ".":
         assert arguments == [".venv/bin/activate"]
     elif command.startswith("headwater serve"):
-        with ServerProcess(*arguments[1:]) as server:
+        with ServerProcess(*arguments[1:], folder=folder) as server:
             assert server.target
     elif program == "grpcurl" and not GRPCURL.exists() and not shutil.which("go"):
         pytest.skip("grpcurl is built with Go, which is not here")
@@ -183,6 +183,8 @@ def test_a_configuration_has_no_mistakes(block, tmp_path):
 @pytest.mark.parametrize(("block", "command"), commands(), ids=lambda value: str(value)[:60])
 def test_a_command_runs(block, command, target, data_dir, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    if "certs/" in command:  # an earlier line of the page makes them
+        assert run_cli("dev-cert", "certs", cwd=tmp_path).returncode == 0
     run_command(command, tmp_path, environment(target, HEADWATER_DATA_DIR=data_dir))
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.anthropic.wire import AnthropicWire
@@ -17,7 +18,7 @@ from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.openai.responses import OpenAIResponsesWire
 from headwater_server.providers.own_data import only_data_of
 from headwater_server.transport.convert.agents import agent_message, parse_agent
-from headwater_server.transport.convert.requests import ParsedRequest, parse_stream_request
+from headwater_server.transport.convert.requests import parse_stream_request
 
 WIRES = (OpenAIChatWire(genuine=True), OpenAIResponsesWire(genuine=True), AnthropicWire(), GeminiWire(), OllamaWire())
 

@@ -1,10 +1,11 @@
 // Streams a reply, leaves another one early and reads a typed error, with the bare stub: stream PROMPT
-#include <cstdlib>
+#include <exception>
 #include <iostream>
 #include <string>
 
 #include <grpcpp/grpcpp.h>
 
+#include "dial.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "headwater/v1/agent_service.grpc.pb.h"
@@ -13,6 +14,7 @@ using namespace headwater::v1;
 
 grpc::Status stream(AgentService::Stub& agents, const StreamRequest& request) {
   grpc::ClientContext context;
+  dial::authorize(context);
   auto chunks = agents.Stream(&context, request);
   StreamChunk chunk;
   while (chunks->Read(&chunk)) std::cout << chunk.content() << std::flush;
@@ -22,6 +24,7 @@ grpc::Status stream(AgentService::Stub& agents, const StreamRequest& request) {
 
 void leave(AgentService::Stub& agents, const StreamRequest& request) {
   grpc::ClientContext context;
+  dial::authorize(context);
   auto chunks = agents.Stream(&context, request);
   StreamChunk chunk;
   if (chunks->Read(&chunk)) std::cout << "Left after: " << chunk.content() << std::endl;
@@ -34,6 +37,7 @@ void read_error(AgentService::Stub& agents, const std::string& prompt) {
   request.set_prompt(prompt);
   request.mutable_agent()->set_temperature(9);
   grpc::ClientContext context;
+  dial::authorize(context);
   RunResponse response;
   google::rpc::Status status;
   status.ParseFromString(agents.Run(&context, request, &response).error_details());
@@ -49,9 +53,8 @@ void read_error(AgentService::Stub& agents, const std::string& prompt) {
   }
 }
 
-int main(int, char** arguments) {
-  const char* target = std::getenv("HEADWATER_TARGET");
-  AgentService::Stub agents(grpc::CreateChannel(target ? target : "localhost:50051", grpc::InsecureChannelCredentials()));
+int main(int, char** arguments) try {
+  AgentService::Stub agents(dial::from_environment());
   StreamRequest request;
   request.set_prompt(arguments[1]);
   if (auto status = stream(agents, request); !status.ok()) {
@@ -60,4 +63,7 @@ int main(int, char** arguments) {
   }
   leave(agents, request);
   read_error(agents, request.prompt());
+} catch (const std::exception& error) {
+  std::cerr << error.what() << std::endl;
+  return 1;
 }

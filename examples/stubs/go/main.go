@@ -2,7 +2,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +9,9 @@ import (
 	"log"
 	"os"
 
+	"github.com/headwater-ai/headwater/clients/go/headwater/connect"
 	headwaterv1 "github.com/headwater-ai/headwater/clients/go/headwater/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
 
@@ -64,8 +62,7 @@ func readError(agents headwaterv1.AgentServiceClient, prompt string) error {
 }
 
 func main() {
-	target := cmp.Or(os.Getenv("HEADWATER_TARGET"), "localhost:50051")
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := connect.FromEnvironment()
 	if err != nil {
 		log.Fatal(err)
 	}

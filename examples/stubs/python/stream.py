@@ -1,9 +1,9 @@
 """Streams a reply, leaves another one early and reads a typed error, with the bare stub: python stream.py PROMPT"""
 
-import os
 import sys
 
 import grpc
+from connect import from_environment
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
@@ -36,7 +36,7 @@ def read_error(agents: AgentServiceStub, prompt: str) -> None:
                     print(f"{violation.field}: {violation.description}")
 
 
-with grpc.insecure_channel(os.environ.get("HEADWATER_TARGET", "localhost:50051")) as channel:
+with from_environment() as channel:
     agents = AgentServiceStub(channel)
     for part in (stream, leave, read_error):
         part(agents, sys.argv[1])

@@ -1,10 +1,10 @@
 // Streams a reply, leaves another one early and reads a typed error, with the bare stub: node dist/stream.js PROMPT
 import { BadRequestSchema, ErrorInfoSchema } from "@headwater-ai/headwater/google/rpc";
-import { ConnectError, createClient, createGrpcTransport } from "@headwater-ai/headwater/grpc";
+import { ConnectError, createClient } from "@headwater-ai/headwater/grpc";
 import { AgentService } from "@headwater-ai/headwater/v1";
+import { fromEnvironment } from "./connect.js";
 
-const target = process.env.HEADWATER_TARGET ?? "localhost:50051";
-const agents = createClient(AgentService, createGrpcTransport({ baseUrl: `http://${target}` }));
+const agents = createClient(AgentService, fromEnvironment());
 
 async function stream(prompt: string): Promise<void> {
   for await (const chunk of agents.stream({ prompt })) process.stdout.write(chunk.content);

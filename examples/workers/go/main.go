@@ -3,7 +3,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -17,10 +16,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/headwater-ai/headwater/clients/go/headwater/connect"
 	hw "github.com/headwater-ai/headwater/clients/go/headwater/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -75,9 +74,7 @@ func main() {
 	if flag.NArg() != 1 || *concurrency < 1 || *concurrency > 10_000 {
 		log.Fatal("usage: worker [-concurrency N] QUEUE")
 	}
-	conn, err := grpc.NewClient(
-		cmp.Or(os.Getenv("HEADWATER_TARGET"), "localhost:50051"),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := connect.FromEnvironment(
 		grpc.WithConnectParams(grpc.ConnectParams{ // else gRPC waits up to two minutes between its tries
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 2, MaxDelay: time.Second},
 			MinConnectTimeout: 5 * time.Second,

@@ -1,4 +1,4 @@
-"""Who reaches the port, and whether that needs TLS."""
+"""Whether other machines reach the port, and whether it needs TLS."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mistakes_of_doors(server: ServerSettings, origins: Mapping[tuple[str, ...], 
 def is_private(host: str) -> bool:
     """Whether the host of a listener is a Unix socket or a loopback address: no other machine reaches it.
 
-    A name other than localhost is not: what it stands for may change.
+    A name other than localhost is not: its address may change.
     """
     if host.startswith(UNIX) or host.lower().rstrip(".") == "localhost":
         return True

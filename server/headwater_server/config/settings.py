@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import core_schema
 
+from headwater_server.domain.limits import MAX_ATTEMPTS, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
 
@@ -24,6 +26,10 @@ def _default_data_dir() -> str:
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "headwater")
 
 
+def _default_max_streams() -> int:
+    return streams_with(open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)))
+
+
 def _check_host(host: str) -> str:
     if host.startswith(("unix-abstract:", "vsock:", "dns:", "ipv4:", "ipv6:")):
         raise ValueError("must be the name or the address of a host, or unix:PATH")
@@ -32,7 +38,13 @@ def _check_host(host: str) -> str:
     return host
 
 
-ServerFile = Annotated[str, AfterValidator(os.path.expanduser)]
+def _check_path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("must be the path of a file: it has the character NUL")
+    return os.path.expanduser(path)
+
+
+ServerFile = Annotated[str, AfterValidator(_check_path)]
 
 
 class ServerSettings(_Settings):
@@ -47,9 +59,12 @@ class ServerSettings(_Settings):
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
     connection without a call is closed after so long. For these four 0 is no limit. `keepalive_seconds`: a connection
     that was silent for so long is pinged; the answer has a third of that time. `max_requests_mib`: the MiB that the
-    requests of all running calls may have. `worker_timeout_seconds`: a worker that hosts handlers is taken for dead
-    when it was not heard for so long. `retention_days`: how long runs that have ended are kept. `journal_mib`: the
-    journal of runs takes no more runs beyond it. `active_runs_mib`: nor do runs that have not ended take more memory.
+    requests of all running calls may have. `max_attempts`: how often providers are asked for one reply at most;
+    `retry_wait_seconds`: the wait before the second attempt where the provider says none, which doubles with each
+    further one; `max_retry_wait_seconds`: a longer wait is not made. `worker_timeout_seconds`: a worker that hosts
+    handlers is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are
+    kept. `journal_mib`: the journal of runs takes no more runs beyond it. `active_runs_mib`: nor do runs that have not
+    ended take more memory.
     """
 
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
@@ -72,6 +87,9 @@ class ServerSettings(_Settings):
     next_chunk_seconds: Seconds = 120.0
     max_silence_seconds: Seconds = 600.0
     total_seconds: Seconds = 3_600.0
+    max_attempts: int = Field(3, ge=1, le=MAX_ATTEMPTS)
+    retry_wait_seconds: float = Field(0.5, ge=0, le=3_600)
+    max_retry_wait_seconds: float = Field(60.0, ge=0, le=3_600)
     detach_seconds: float = Field(60.0, gt=0, le=3_600)
     resume_retention_seconds: float = Field(300.0, gt=0, le=86_400)
     resume_stream_mib: int = Field(8, ge=1, le=1_024)
@@ -79,6 +97,9 @@ class ServerSettings(_Settings):
     idle_reader_seconds: float = Field(120.0, gt=0, le=3_600)
     lagging_reader_seconds: float = Field(10.0, gt=0, le=3_600)
     drain_seconds: float = Field(10.0, ge=0, le=3_600)
+    max_streams: int = Field(default_factory=_default_max_streams, ge=1, lt=2**31)
+    max_runs: int = Field(10_000, ge=1, lt=2**31)
+    max_workers: int = Field(10_000, ge=1, lt=2**31)
     data_dir: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
         default_factory=_default_data_dir, min_length=1
     )
@@ -127,6 +148,9 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_NEXT_CHUNK_SECONDS": ("server", "next_chunk_seconds"),
     "HEADWATER_MAX_SILENCE_SECONDS": ("server", "max_silence_seconds"),
     "HEADWATER_TOTAL_SECONDS": ("server", "total_seconds"),
+    "HEADWATER_MAX_ATTEMPTS": ("server", "max_attempts"),
+    "HEADWATER_RETRY_WAIT_SECONDS": ("server", "retry_wait_seconds"),
+    "HEADWATER_MAX_RETRY_WAIT_SECONDS": ("server", "max_retry_wait_seconds"),
     "HEADWATER_DETACH_SECONDS": ("server", "detach_seconds"),
     "HEADWATER_RESUME_RETENTION_SECONDS": ("server", "resume_retention_seconds"),
     "HEADWATER_RESUME_STREAM_MIB": ("server", "resume_stream_mib"),
@@ -134,6 +158,9 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_IDLE_READER_SECONDS": ("server", "idle_reader_seconds"),
     "HEADWATER_LAGGING_READER_SECONDS": ("server", "lagging_reader_seconds"),
     "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
+    "HEADWATER_MAX_STREAMS": ("server", "max_streams"),
+    "HEADWATER_MAX_RUNS": ("server", "max_runs"),
+    "HEADWATER_MAX_WORKERS": ("server", "max_workers"),
     "HEADWATER_DATA_DIR": ("server", "data_dir"),
     "HEADWATER_RETENTION_DAYS": ("server", "retention_days"),
     "HEADWATER_JOURNAL_MIB": ("server", "journal_mib"),

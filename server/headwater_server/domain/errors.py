@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headwater_server.domain.attempts import Attempt
 
 
 class Reason(StrEnum):
@@ -87,7 +91,10 @@ class HeadwaterError(Exception):
         metadata: facts for programs; `error.proto` lists the keys.
         violations: the bad fields, for INVALID_REQUEST.
         retry_after_seconds: how long to wait; None where waiting does not help or the time is unknown.
+        attempts: all that were made, where there was more than one.
     """
+
+    attempts: tuple[Attempt, ...] = ()
 
     def __init__(
         self,
@@ -124,6 +131,7 @@ class HeadwaterError(Exception):
             violations=self.violations,
             retry_after_seconds=self.retry_after_seconds,
         )
+        copy.attempts = self.attempts
         copy.__cause__ = self.__cause__
         return copy
 
@@ -158,6 +166,11 @@ def _sentences(violations: Sequence[FieldViolation]) -> str:
 def draining() -> HeadwaterError:
     """The error for new work, or work cut short, in a server that shuts down."""
     return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)
+
+
+def overloaded(message: str, retry_after_seconds: float = 1.0, **facts: str) -> HeadwaterError:
+    """The error for a call that is refused because others have taken what there is."""
+    return HeadwaterError(Reason.SERVER_OVERLOADED, message, metadata=facts, retry_after_seconds=retry_after_seconds)
 
 
 def restarting() -> HeadwaterError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from headwater_server.domain.chunks import ReplyFacts
-from headwater_server.domain.errors import Reason
+from headwater_server.domain.errors import HeadwaterError, Reason
 
 MAX_MESSAGE_CHARACTERS = 1_000
 MAX_FACT_CHARACTERS = 256
@@ -68,6 +68,25 @@ class Failure:
     def text(self) -> str:
         """Type and message, for a sentence about the failure."""
         return f"{self.type}: {self.message}" if self.type and self.type not in self.message else self.message
+
+
+def failure_of(error: HeadwaterError) -> Failure:
+    """The failure that an error stands for."""
+    facts = error.metadata
+    status = facts.get("http_status", "")
+    provider = ProviderFacts(
+        provider=facts.get("provider", ""),
+        model=facts.get("model", ""),
+        http_status=int(status) if status.isdecimal() and len(status) < 10 else 0,
+        code=facts.get("provider_code", ""),
+        request_id=facts.get("provider_request_id", ""),
+    )
+    return Failure(
+        error.reason,
+        error.message,
+        retry_delay_seconds=error.retry_after_seconds,
+        provider=provider if provider != ProviderFacts() else None,
+    )
 
 
 class StepError(Exception):

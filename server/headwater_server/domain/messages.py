@@ -231,6 +231,7 @@ class AgentConfig:
         provider_options: provider name to fields of the request to it; JSON values.
         labels: the caller's labels, for the log.
         user: the caller's id of the end user.
+        max_attempts: how often providers are asked at most; None: as the server is set.
     """
 
     model: str = ""
@@ -249,6 +250,7 @@ class AgentConfig:
     provider_options: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = field(default="", repr=False)
+    max_attempts: int | None = None
 
     def overlaid(self, other: AgentConfig | None) -> AgentConfig:
         """This agent with the settings of another one that are set; a model comes with its provider."""
@@ -275,6 +277,7 @@ class ChatRequest:
         user: the caller's id of the end user; empty for none.
         api_key: the caller's own key for the provider; empty for the server's.
         headers: the caller's own headers for the provider, names in lower case.
+        size: about how many bytes the caller has sent.
         connect_seconds: how long a connection may take; None: as the provider is set.
     """
 
@@ -288,4 +291,5 @@ class ChatRequest:
     user: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    size: int = 0
     connect_seconds: float | None = None

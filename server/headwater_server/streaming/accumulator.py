@@ -27,7 +27,7 @@ PIECE_COST = 32
 PART_COST = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Account:
     """Whom a provider's data belongs to: its name, and the fingerprint of its address and key."""
 

@@ -28,7 +28,8 @@ from typing import Protocol
 
 from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, FinishReason, ProviderEvent, StreamStats, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.accumulator import Account, MessageAccumulator, ToolCallAccumulator
+from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.merging import merge
 from headwater_server.streaming.watchdog import Watchdog, passed
 
@@ -68,23 +69,6 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
-    """The limits of a stream in time, in seconds.
-
-    Attributes:
-        first_chunk_seconds: how long the provider may send no delta at first.
-        next_chunk_seconds: how long it may be silent between two.
-        max_silence_seconds: how long it may send no delta between two, though it gives signs of life.
-        total_seconds: from the accepted request to the end.
-    """
-
-    first_chunk_seconds: float = 300.0
-    next_chunk_seconds: float = 120.0
-    max_silence_seconds: float = 600.0
-    total_seconds: float = 3_600.0
-
-
-@dataclass(frozen=True, slots=True)
 class Continuation:
     """The point from which a round of tool calls continues: the stream's id, and the sequence of its last chunk."""
 
@@ -97,16 +81,12 @@ class StreamTerms:
     """The facts of a stream that are known before it runs.
 
     Attributes:
-        account: fingerprint of the provider's address and key, for the data that it wants back.
         collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
         labels: the caller's labels.
-        dropped: the parameters of the request that the provider does not take.
         resumable: whether a caller can resume it; its id says so.
     """
 
-    account: str = ""
     collects: bool = False
-    dropped: Sequence[str] = ()
     resumable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -119,10 +99,8 @@ class LiveStream:
 
     Args:
         stream_id: its id.
-        provider: name of the provider that answers.
-        model: the model asked for.
-        source: the provider's reply, not yet begun.
-        timeouts: its limits in time.
+        answerer: who answers, settled when the source gives its first events.
+        source: the provider's reply, not yet begun. It bounds the wait for its first events.
         after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
         terms: further facts.
 
@@ -134,18 +112,14 @@ class LiveStream:
     def __init__(
         self,
         stream_id: str,
-        provider: str,
-        model: str,
+        answerer: Answerer,
         source: Source,
-        timeouts: Timeouts,
         after: int = 0,
         terms: StreamTerms = NO_TERMS,
     ) -> None:
         self.id = stream_id
-        self.provider = provider
-        self.model = model
+        self.answerer = answerer
         self.labels = terms.labels
-        self.dropped = terms.dropped
         self.resumable = terms.resumable
         self.on_interrupted: Callable[[], object] | None = None
         self.created = time.time()
@@ -154,23 +128,16 @@ class LiveStream:
         self._sequence = after
         self._waiting: deque[Chunk] = deque()
         self._end: FinalChunk | HeadwaterError | None = None
-        account = Account(provider, terms.account)
-        self._tool_calls = ToolCallAccumulator(account)
-        self._message = MessageAccumulator(account, from_start=terms.collects)
+        self._tool_calls = ToolCallAccumulator(answerer)
+        self._message = MessageAccumulator(answerer, from_start=terms.collects)
         self._began = time.monotonic()
         self._first: float | None = None
         self._last = self._began
         self._thought = False
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
-        self._watchdog = Watchdog(
-            timeouts.first_chunk_seconds,
-            timeouts.next_chunk_seconds,
-            timeouts.max_silence_seconds,
-            self._last_heard,
-            self._pass,
-        )
-        total = timeouts.total_seconds
+        self._watchdog = Watchdog(self._last_heard, self._pass)
+        total = answerer.timeouts.total_seconds
         self._total = self._loop.call_later(total, self._pass, "total", total)
         self._reader: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -179,6 +146,11 @@ class LiveStream:
     def chunk_count(self) -> int:
         """Provider deltas so far, of this round."""
         return self._sequence - self._after
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence number of the last delta so far."""
+        return self._sequence
 
     @property
     def first_token_seconds(self) -> float | None:
@@ -271,7 +243,7 @@ class LiveStream:
             self._last = time.monotonic()
             if self._first is None:
                 self._first = self._last
-                self._watchdog.begun()
+                self._watchdog.begin(self.answerer.timeouts)
             chunks = merge(deltas, self._sequence, time.time())
             self._waiting.extend(chunks)
             self._sequence = chunks[-1].sequence
@@ -334,8 +306,8 @@ class LiveStream:
 
     def _about(self, error: HeadwaterError) -> HeadwaterError:
         return error.about(
-            provider=self.provider,
-            model=self.model,
+            provider=self.answerer.provider,
+            model=self.answerer.model,
             stream_id=self.id,
             provider_request_id=self._source.request_id,
         )

@@ -8,9 +8,11 @@ attribute, not a timer, since that happens twice a chunk.
 A provider may say that it still works: by a comment, a blank line, an event without content. Such a sign of life begins
 the time between two chunks again, but not the time of `max_silence_seconds`. Signs are looked for when the timer fires.
 
-Example. `next_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At 120 s the
-timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without pings it
-reports `next_chunk` at 120 s.
+The wait for the first chunk is bounded where the attempts are made, each by itself.
+
+Example. `next_chunk_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At
+120 s the timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without
+pings it reports `next_chunk` at 120 s.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import asyncio
 from collections.abc import Callable
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.streaming.answerer import Timeouts
 
 _PASSED = {
     "first_chunk": "the provider sent no first chunk within {:g} seconds",
@@ -40,9 +43,6 @@ class Watchdog:
     """Calls `on_timeout` once when the provider was waited for too long.
 
     Args:
-        first_seconds: limit of the first wait.
-        next_seconds: limit of every later one, or of the time since the provider's last sign of life in it.
-        max_silence_seconds: limit of every later one, whatever signs of life come; at least `next_seconds`.
         heard: the loop's time of the provider's last sign of life; 0 for none.
         on_timeout: called with the name of the limit that was passed, and the limit in seconds.
 
@@ -53,26 +53,20 @@ class Watchdog:
 
     def __init__(
         self,
-        first_seconds: float,
-        next_seconds: float,
-        max_silence_seconds: float,
         heard: Callable[[], float],
         on_timeout: Callable[[str, float], object],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._first_seconds: float | None = first_seconds
-        self._next_seconds = next_seconds
-        self._max_silence_seconds = max(max_silence_seconds, next_seconds)
+        self._timeouts = Timeouts()
         self._heard = heard
         self._on_timeout = on_timeout
         self.since: float | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_seconds, self._look)
+        self._timer: asyncio.TimerHandle | None = None
 
-    def begun(self) -> None:
-        """The first delta has come: from now on the limits are those of later waits."""
-        first, self._first_seconds = self._first_seconds, None
-        if first != self._next_seconds:
-            self._arm(self._due(self._loop.time())[0])
+    def begin(self, timeouts: Timeouts) -> None:
+        """The first delta has come: the time between two is watched from now on."""
+        self._timeouts = timeouts
+        self._arm(self._due(self._loop.time())[0])
 
     def stop(self) -> None:
         """Ends the watch, and releases what it calls."""
@@ -90,12 +84,12 @@ class Watchdog:
 
     def _due(self, since: float) -> tuple[float, str, float]:
         """When a wait that began then is over, and the limit that ends it, with its seconds."""
-        if self._first_seconds is not None:
-            return since + self._first_seconds, "first_chunk", self._first_seconds
-        life, silence = max(since, self._heard()) + self._next_seconds, since + self._max_silence_seconds
+        limit = self._timeouts.next_chunk_seconds
+        longest = max(self._timeouts.max_silence_seconds, limit)
+        life, silence = max(since, self._heard()) + limit, since + longest
         if silence < life:
-            return silence, "max_silence", self._max_silence_seconds
-        return life, "next_chunk", self._next_seconds
+            return silence, "max_silence", longest
+        return life, "next_chunk", limit
 
     def _look(self) -> None:
         now = self._loop.time()

@@ -41,6 +41,8 @@ class PlannedRegistry(ProviderRegistry):
 async def serving(replies: PlannedReplies) -> AsyncIterator[Running]:
     """The server, for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="headwater-test-") as data:
-        settings = ServerSettings.model_validate({"port": 0, "data_dir": data, "allow_caller_api_keys": True})
+        # A planned failure is for the code under test, and the next plan for its next call.
+        plain = {"port": 0, "data_dir": data, "allow_caller_api_keys": True, "max_attempts": 1}
+        settings = ServerSettings.model_validate(plain)
         async with running(settings, PlannedRegistry(replies)) as server:
             yield server

@@ -1,10 +1,10 @@
 """The certificate of the port, read again from its files when they change.
 
-Theory of operation. gRPC asks for the certificate before each TLS handshake, on a thread of its own (`_fetch`). There
+Theory of operation. gRPC asks for the certificate before each TLS handshake, on one of its threads (`_fetch`). There
 the files are looked at; where one has changed since the last look, all are read and checked, and the next handshakes
-use them. Connections that exist keep their session, so running streams do not notice. Files are seldom replaced in one
-moment: a new certificate may meet the old key. What does not belong together, or cannot be read, changes nothing: the
-certificate in use stays, one line of the log says why, and the next change of a file is the next try.
+use them. Connections that exist keep their session, so running streams do not notice. Files are seldom replaced in
+one moment: a new certificate may meet the old key. Files that do not belong together, or cannot be read, change
+nothing: the certificate in use stays, one line of the log says why, and the next change of a file is the next try.
 
 Worked example: cert-manager writes `tls.crt` at 10:00:00.1 and `tls.key` at 10:00:00.2. A handshake between the two
 finds a certificate that the old key does not fit, so it gets the old pair. The handshake at
@@ -40,7 +40,7 @@ class CertificateError(Exception):
 
     Args:
         setting: the setting that names the file.
-        why: what is wrong with it, for people.
+        why: its mistake, for people.
     """
 
     def __init__(self, setting: str, why: str) -> None:
@@ -113,7 +113,7 @@ class Certificates:
             log.error("certificate not reloaded", why=why, cure="the one before stays in use until the files are right")
 
     def _look(self) -> Stamp:
-        """What tells one state of the files from another. Raises CertificateError for one that is missing."""
+        """Differs when a file has changed. Raises CertificateError for one that is missing."""
         stamp = []
         for setting, path in self._files.items():
             try:

@@ -12,6 +12,7 @@ from headwater.v1 import (
     workflow_service_pb2,
     workflow_service_pb2_grpc,
 )
+from headwater_server.attempts.opening import StreamOpener
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.idle import IDLE_SECONDS
@@ -23,7 +24,6 @@ from headwater_server.transport.owners.routing import RoutedAgentService, relaye
 from headwater_server.transport.port import UNIX
 from headwater_server.transport.server import DEFAULT_LIMITS, AddService, GrpcServer, ServerLimits, SiblingServer
 from headwater_server.transport.services.agent import AgentService
-from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.transport.shared_socket import SharedSocket

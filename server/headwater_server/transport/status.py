@@ -16,13 +16,17 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from headwater.v1 import error_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
+from headwater_server.transport.convert.failures import attempt
 
 DOMAIN = "headwater.ai"
 DETAILS_KEY = "grpc-status-details-bin"
 MAX_MESSAGE = 1024
 MAX_VIOLATIONS = 1500
 MAX_METADATA = 1200
+MAX_ATTEMPTS = 1500
+MAX_ATTEMPT_MESSAGE = 200
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _KEY = re.compile(r"[0-9a-z_.-]+")
@@ -98,6 +102,8 @@ def _details(error: HeadwaterError) -> list[AnyMessage]:
     details: list[Message] = [info]
     if error.violations:
         details.append(_bad_request(error.violations))
+    elif error.attempts:
+        details.append(_attempts(error.attempts))
     if error.retry_after_seconds is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
@@ -113,6 +119,17 @@ def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.Ba
             message.field_violations.add(field="", description=f"and {len(violations) - i} more")
             break
         message.field_violations.add(field=_cut(violation.field, 200), description=_cut(violation.description, 300))
+    return message
+
+
+def _attempts(attempts: tuple[Attempt, ...]) -> error_pb2.FailedAttempts:
+    """The attempts that fit."""
+    message = error_pb2.FailedAttempts()
+    for each in attempts:
+        message.attempts.append(attempt(each, MAX_ATTEMPT_MESSAGE))
+        if message.ByteSize() > MAX_ATTEMPTS:
+            del message.attempts[-1]
+            break
     return message
 
 

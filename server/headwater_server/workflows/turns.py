@@ -5,7 +5,8 @@ key that has got a place stands behind all others. So a key with a thousand that
 turn.
 
 Turns alone do not help while holders hang. So some places are kept for keys that hold none: one that holds a place
-already gets another only while more than those are free.
+already gets another only while more than those are free. Of 256 places 32 are kept, of two to fifteen one, and the only
+one is not.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 KEPT_PART = 8
-"""One place of so many is kept for keys that hold none."""
+"""One place of so many is kept for keys that hold none, and at least one unless it is the only one."""
 
 
 def may_take(held: int, free: int, places: int) -> bool:
     """Whether a key that holds so many of the places may take one of those that are free."""
-    return free > (places // KEPT_PART if held else 0)
+    kept = max(places // KEPT_PART, int(places > 1))
+    return free > (kept if held else 0)
 
 
 class Turns:
@@ -59,7 +61,7 @@ class Turns:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._give_back(key)
-            elif (line := self._lines.get(key)) is not None:
+            elif (line := self._lines.get(key)) is not None and turn in line:
                 line.remove(turn)
                 if not line:
                     del self._lines[key]
@@ -80,7 +82,11 @@ class Turns:
             del self._held[key]
         while (following := next(filter(self._may_take, self._lines), None)) is not None:
             line = self._lines.pop(following)
-            self._take(following)
-            line.popleft().set_result(None)
+            while line:
+                turn = line.popleft()
+                if not turn.done():  # else it was cancelled, and its task has not noticed yet
+                    self._take(following)
+                    turn.set_result(None)
+                    break
             if line:
                 self._lines[following] = line

@@ -25,7 +25,7 @@ from headwater_server.providers.types import build_provider
 from headwater_server.providers.wires import framing
 from headwater_server.providers.wires.bodies import arguments_object
 from headwater_server.providers.wires.decoder import EventDecoder
-from tests.support.attacks import OtherCaller, memory
+from tests.support.attacks import OtherCaller, memory, others_wait_at_most
 from tests.support.servers.server import ServerProcess
 from tests.support.upstream.upstream import Answer, Upstream, always
 
@@ -249,6 +249,57 @@ async def test_the_server_stays_small_and_answers_others_meanwhile(tmp_path):
     print(f"peak {peak} MB, others waited {other.longest:.2f} s")
     assert peak < 250
     assert not other.failures
+
+
+LARGE = {
+    "brackets that never close": (b"[{" * 15_000_000, "ProviderError"),
+    "a long string over lines": (b'{"a":1,\n"b":"' + rb"\n" * 15_000_000 + b'"\n}\n', ""),
+    "half pairs": (b'{"choices":[{"delta":{"content":"' + rb"\ud83d" * 190_000 + b"x" * 28_000_000 + b'"}}]}\n', ""),
+}
+"""Answers of about 30 MiB; the class of the error of each."""
+
+
+@pytest.mark.parametrize("kind", LARGE)
+async def test_others_are_served_while_a_large_answer_is_read(tmp_path, server, kind):
+    body, error = LARGE[kind]
+    answer = always("200 OK", body + b'{"choices":[{"delta":{},"finish_reason":"stop"}]}\n', content_type="text/plain")
+    async with Upstream(answer) as upstream:
+        (tmp_path / "c.toml").write_text(f'[providers.box]\ntype = "openai"\nbase_url = "{upstream.url}"\n')
+        with (
+            ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked,
+            others_wait_at_most(0.25, attacked, server),
+        ):
+            try:
+                await Agent(model="box/m", target=attacked.target).arun("Hi")
+                ended = ""
+            except ClientError as caught:
+                ended = type(caught).__name__
+    assert ended == error
+
+
+@pytest.mark.parametrize("text", ['"\\' * 15_000_000, "😀" * 7_500_000], ids=["quotes", "no ASCII"])
+async def test_others_are_served_while_a_large_prompt_is_sent(tmp_path, server, text):
+    async with Upstream(always("200 OK", SAID)) as upstream:
+        (tmp_path / "c.toml").write_text(f'[providers.box]\ntype = "openai"\nbase_url = "{upstream.url}"\n')
+        with (
+            ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked,
+            others_wait_at_most(0.25, attacked, server),
+        ):
+            assert (await Agent(model="box/m", target=attacked.target).arun(text)).content == "Hi"
+        [body] = upstream.bodies
+        assert json.loads(body)["messages"][-1]["content"] == text
+
+
+async def test_a_large_prompt_of_control_characters_is_refused(tmp_path):
+    async with Upstream(always("200 OK", SAID)) as upstream:
+        (tmp_path / "c.toml").write_text(f'[providers.box]\ntype = "openai"\nbase_url = "{upstream.url}"\n')
+        with ServerProcess("--scripted", "--config", str(tmp_path / "c.toml")) as attacked:
+            before = memory(attacked.process.pid)
+            with pytest.raises(ClientError) as caught:
+                await Agent(model="box/m", target=attacked.target).arun("\x01" * 30_000_000)
+            assert caught.value.reason == "INVALID_REQUEST"
+            assert memory(attacked.process.pid, "VmHWM") < before + 250
+        assert not upstream.requests
 
 
 def _places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

@@ -85,7 +85,7 @@ async def test_each_answer_of_a_provider_is_a_line_at_level_debug(tmp_path):
                 await stub.Run(RunRequest(prompt="x", agent={"model": "openai/gpt-4o@openai-plain"}), metadata=NAMED)
                 for model in ("openai/gpt@openai-401", "gone/m"):
                     with pytest.raises(grpc.aio.AioRpcError):
-                        await stub.Run(RunRequest(prompt="x", agent={"model": model}))
+                        await stub.Run(RunRequest(prompt="x", agent={"model": model, "max_attempts": 1}))
             server.stop()
             events = server.events
     answered = [event for event in events if event["event"] == "provider answered"]

@@ -100,6 +100,21 @@ async def test_a_connection_that_swallows_all_without_a_word_is_replaced(server:
     assert (chunks[-1].metadata["resumes"], proxy.happened) == (1, {Kind.SWALLOW: 1})
 
 
+async def test_a_connection_that_only_listens_for_long_is_watched_all_the_time(
+    server: ServerProcess, monkeypatch
+) -> None:
+    options = {**dict(channels._OPTIONS), "grpc.keepalive_time_ms": 100, "grpc.http2.ping_timeout_ms": 500}
+    monkeypatch.setattr(channels, "_OPTIONS", tuple(options.items()))
+    greeting_and_request, ping = 446, 17  # bytes
+    after = greeting_and_request + 2 * ping + 1
+    faults = chain([Fault(Kind.SWALLOW, toward_server=True, after=after)], repeat(NO_FAULT))
+    async with FaultyProxy(int(server.target.rpartition(":")[2]), faults) as proxy:
+        options = scripted(text="one two", delay_ms=3_500)
+        chunks = [chunk async for chunk in agent_at(proxy.target).stream("x", provider_options=options)]
+    assert "".join(chunk.content for chunk in chunks) == "one two"
+    assert (chunks[-1].metadata.get("resumes"), proxy.happened) == (1, {Kind.SWALLOW: 1})
+
+
 async def test_a_server_that_cannot_be_reached_for_a_moment_is_waited_for(gate: Gate) -> None:
     text = ""
     async for chunk in agent_at(gate.target).stream("x", provider_options=scripted()):

@@ -23,6 +23,7 @@ import trustme
 
 from headwater import Connection
 from headwater._grpc import channels
+from headwater.v1.agent_service_pb2 import ListStreamsRequest
 from tests.support.faults.plan import (
     HARMLESS,
     ON_THE_CALLERS_SIDE,
@@ -37,9 +38,11 @@ from tests.support.faults.reading import Got, read_with_client, read_with_stub
 from tests.support.faults.source import Source
 from tests.support.faults.truth import truth_of
 from tests.support.servers.server import ServerProcess
+from tests.support.stubs.stub import agent_stub
 
 KEEPALIVE = {"grpc.keepalive_time_ms": 500, "grpc.http2.ping_timeout_ms": 1_000}
 """Far shorter than the client's own, so that a connection that swallows is noticed soon."""
+_ENDING_TENTHS = 150
 _SILENT = "first_chunk_seconds = 2.0\nnext_chunk_seconds = 2.0"
 _BYTES_OF_CALLER = 4_000
 _BYTES_OF_PROVIDER = 40_000
@@ -48,6 +51,14 @@ _BYTES_OF_PROVIDER = 40_000
 def quick_options() -> tuple[tuple[str, int | str], ...]:
     """The options of the client's channels, with a keepalive that is short."""
     return tuple({**dict(channels._OPTIONS), **KEEPALIVE}.items())
+
+
+def authority_of(folder: Path) -> ssl.SSLContext:
+    """The TLS of a server at 127.0.0.1, whose authority is in the file ca.pem of this folder."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    return context
 
 
 @dataclass
@@ -95,11 +106,7 @@ async def run_chaos(folder: Path, seed: int, streams: int, processes: int, calle
     report = Report(seed, processes)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        authority = trustme.CA()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        authority.cert_pem.write_to_path(folder / "ca.pem")
-        source, sealed = [await stack.enter_async_context(Source(tls)) for tls in (None, context)]
+        source, sealed = [await stack.enter_async_context(Source(tls)) for tls in (None, authority_of(folder))]
         faults = draw(chance_of(seed, "shaky"), ON_THE_PROVIDERS_SIDE, _BYTES_OF_PROVIDER)
         shaky = await stack.enter_async_context(FaultyProxy(source.port, faults))
         faults = draw(chance_of(seed, "sealed"), WITHIN_TLS, _BYTES_OF_PROVIDER)
@@ -126,13 +133,24 @@ ca_file = "{folder / "ca.pem"}"
         async with asyncio.TaskGroup() as group:
             for index in range(callers):
                 group.create_task(_call(report, int(server.target.rpartition(":")[2]), index, numbers))
-        report.faults += [*source.wrong, *sealed.wrong]
+        report.faults += [*source.wrong, *sealed.wrong, *await left_running(server)]
         report.providers_side = shaky.happened + flipping.happened
         broken = sum(count for kind, count in report.providers_side.items() if kind not in HARMLESS)
         if report.errors.total() > broken:
             report.faults.append(f"{report.errors.total()} streams were ended by {broken} faults of the provider")
     report.seconds = time.monotonic() - began
     return report
+
+
+async def left_running(server: ServerProcess) -> list[str]:
+    """The streams that the server does not end, in words."""
+    async with agent_stub(server.target) as stub:
+        for _ in range(_ENDING_TENTHS):
+            running = (await stub.ListStreams(ListStreamsRequest())).streams
+            if not running:
+                break
+            await asyncio.sleep(0.1)
+        return [f"{each.stream_id} of {each.provider} is left running" for each in running]
 
 
 async def _call(report: Report, port: int, index: int, numbers: Iterator[int]) -> None:

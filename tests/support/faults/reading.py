@@ -145,9 +145,9 @@ async def _read_by_hand(stub: AgentServiceStub, provider: str, truth: Truth, got
 
 
 def _note(error: grpc.aio.AioRpcError, got: Got) -> None:
-    """Takes note of an end that is not the connection's."""
-    info = details(error).get("ErrorInfo")
-    if info is None and error.code() in _LOST:
+    """Takes note of an end that is the stream's, and not only the call's."""
+    info: Any = details(error).get("ErrorInfo")
+    if info.metadata["detached"] == "true" if info is not None else error.code() in _LOST:
         return
     got.ends += 1
-    got.error = str(info.reason) if info is not None else f"{error.code().name}: {error.details()}"  # type: ignore[attr-defined]
+    got.error = str(info.reason) if info is not None else f"{error.code().name}: {error.details()}"

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -52,7 +54,9 @@ class Authority:
         until = LONG_AGO + timedelta(days=1) if expired else None
         leaf = self._ca.issue_cert(*(identities or LOCAL), not_before=LONG_AGO if expired else None, not_after=until)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        self._write(pair.key, leaf.private_key_pem.bytes())
+        key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+        form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()  # which Java reads too
+        self._write(pair.key, key.private_bytes(serialization.Encoding.PEM, *form))
         self._write(pair.cert, b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
         return pair
 
@@ -70,6 +74,4 @@ def serial_at(target: str, authority: Authority) -> str:
 
 def serial(pem: str) -> str:
     """The serial number of a certificate in PEM."""
-    from cryptography import x509
-
     return str(x509.load_pem_x509_certificate(pem.encode()).serial_number)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
 
+QUICK = {"HEADWATER_RETRY_WAIT_SECONDS": "0.01", "HEADWATER_MAX_RETRY_WAIT_SECONDS": "0.5"}
+"""Attempts follow each other fast; a provider that asks for a longer wait gets none."""
 
 _DATA = tempfile.TemporaryDirectory(prefix="headwater-")
 atexit.register(_DATA.cleanup)
@@ -48,6 +51,7 @@ class ServerProcess:
         processes: how many processes share the port.
         program: the program that Python runs instead of `headwater`.
         log_to: a descriptor that gets its log, which is not read here then.
+        folder: where it runs; None: here.
 
     Attributes:
         target: the address for clients.
@@ -63,7 +67,9 @@ class ServerProcess:
         processes: int = 1,
         program: Sequence[str] = ("-m", "headwater.cli"),
         log_to: int = subprocess.PIPE,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._args = ("--processes", str(processes), *args)
         self._program = program
         self._variables = dict(variables or {})
@@ -80,7 +86,8 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=self._log_to,
             text=True,
-            env=clean_environment(**self._variables),
+            env=clean_environment(**{**QUICK, **self._variables}),
+            cwd=self._folder,
         )
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._log.extend, args=(self.process.stderr or (),), daemon=True)
@@ -137,28 +144,36 @@ class ServerProcess:
         return event
 
 
-class ReplayThread:
-    """A ReplayServer on a separate event loop, from `with` to the end of its block."""
+class OwnThread:
+    """A server on a thread and an event loop for itself, from `with` to the end of its block."""
 
-    def __init__(self) -> None:
-        self.replay = ReplayServer()
+    def __init__(self, server: AbstractAsyncContextManager[object]) -> None:
+        self._server = server
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.run(self.replay.__aenter__())
+        self.run(self._server.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.run(self.replay.__aexit__(None, None, None))
+        self.run(self._server.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine on the replay server's loop."""
+        """The result of a coroutine on the server's loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+
+class ReplayThread(OwnThread):
+    """A ReplayServer on a separate event loop, from `with` to the end of its block."""
+
+    def __init__(self) -> None:
+        self.replay = ReplayServer()
+        super().__init__(self.replay)
 
     @property
     def url(self) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms, Timeouts
+from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
@@ -60,8 +61,8 @@ class Service:
         self.replays = Replays(ReplayLimits(**limits))  # type: ignore[arg-type]
 
     def opening(self, provider: Provider, continues: Continuation | None = None):
-        timeouts, terms = Timeouts(), StreamTerms(resumable=True)
-        return self.streams.open_stream("fake", "m", provider, timeouts, continues, terms)  # type: ignore[arg-type]
+        terms = StreamTerms(resumable=True)
+        return self.streams.open_stream(Answerer("fake", model="m"), provider, continues, terms)
 
     @asynccontextmanager
     async def open_stream(

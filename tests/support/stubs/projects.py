@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +90,15 @@ class Program:
     folder: Path
 
     @asynccontextmanager
-    async def started(self, target: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Runs it against a server, with pipes; it is gone when the block is left."""
+    async def started(
+        self, target: str, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Runs it against a server, with pipes and further variables; it is gone when the block is left."""
         process = await asyncio.create_subprocess_exec(
             *self.command,
             *arguments,
             cwd=self.folder,
-            env={**os.environ, "HEADWATER_TARGET": target, "LC_ALL": "C.UTF-8"},
+            env={**os.environ, "HEADWATER_TARGET": target, "LC_ALL": "C.UTF-8", **(variables or {})},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from headwater.v1 import error_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
@@ -31,13 +32,13 @@ async def workflow_stub(target: str) -> AsyncIterator[WorkflowServiceStub[Any]]:
 
 
 def details(error: grpc.aio.AioRpcError) -> dict[str, Message]:
-    """The google.rpc details of a failed call, by the name of their kind."""
+    """The details of a failed call, by the name of their kind."""
     found: dict[str, Message] = {}
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             for packed in status_pb2.Status.FromString(value).details:
                 name = packed.type_url.rpartition(".")[2]
-                message = getattr(error_details_pb2, name)()
+                message = getattr(error_details_pb2 if "google.rpc" in packed.type_url else error_pb2, name)()
                 packed.Unpack(message)
                 found[name] = message
     return found

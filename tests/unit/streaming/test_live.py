@@ -24,7 +24,8 @@ from headwater_server.domain.chunks import (
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import Message, Opaque, ProviderData, Role, Text, ToolCall
 from headwater_server.streaming import live
-from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms, Timeouts
+from headwater_server.streaming.answerer import Answerer, Timeouts
+from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms
 from headwater_server.streaming.running_streams import RunningStreams
 
 Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
@@ -70,9 +71,13 @@ async def read_error(stream: LiveStream) -> tuple[str, HeadwaterError]:
     return text, caught.value
 
 
-def opened(script: Script, timeouts: Timeouts | None = None):
+def fake(fingerprint: str = "", model: str = "m", next_chunk_seconds: float = 120) -> Answerer:
+    return Answerer("fake", fingerprint, model=model, timeouts=Timeouts(next_chunk_seconds=next_chunk_seconds))
+
+
+def opened(script: Script, next_chunk_seconds: float = 120):
     source = FakeSource(script)
-    return source, RunningStreams().open_stream("fake", "m", source, timeouts or Timeouts())
+    return source, RunningStreams().open_stream(fake(next_chunk_seconds=next_chunk_seconds), source)
 
 
 async def two_words() -> AsyncIterator[ProviderEvent]:
@@ -83,7 +88,7 @@ async def two_words() -> AsyncIterator[ProviderEvent]:
 
 async def test_a_whole_reply_ends_with_one_final_chunk():
     registry, source = RunningStreams(), FakeSource(two_words)
-    async with registry.open_stream("fake", "m", source, Timeouts()) as stream:
+    async with registry.open_stream(fake(), source) as stream:
         text, final = await read(stream)
     await registry.close()
     assert text == "Hello there"
@@ -116,8 +121,8 @@ async def asks_for_a_call() -> AsyncIterator[ProviderEvent]:
     yield Finish(FinishReason.TOOL_CALLS)
 
 
-async def last_of(script: Script, terms: StreamTerms) -> tuple[list[Chunk], FinalChunk]:
-    async with RunningStreams().open_stream("fake", "m", FakeSource(script), Timeouts(), terms=terms) as stream:
+async def last_of(script: Script, terms: StreamTerms, fingerprint: str = "") -> tuple[list[Chunk], FinalChunk]:
+    async with RunningStreams().open_stream(fake(fingerprint), FakeSource(script), terms=terms) as stream:
         chunks: list[Chunk] = []
         while isinstance(chunk := await stream.next(), Chunk):
             chunks.append(chunk)
@@ -125,7 +130,7 @@ async def last_of(script: Script, terms: StreamTerms) -> tuple[list[Chunk], Fina
 
 
 async def test_a_reply_that_is_collected_ends_with_its_message():
-    chunks, final = await last_of(asks_for_a_call, StreamTerms(account="a1", collects=True))
+    chunks, final = await last_of(asks_for_a_call, StreamTerms(collects=True), "a1")
     data = ProviderData("fake", "a1", "{}")
     parts = (Text("Let me see."), Opaque(data), ToolCall("a", "f", "{}"))
     assert final.message == Message(Role.ASSISTANT, parts)
@@ -160,9 +165,7 @@ async def test_a_long_text_is_streamed_though_it_fits_into_no_message():
 
 async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_come():
     source = FakeSource(partial(four_million_characters, FinishReason.TOOL_CALLS))
-    async with RunningStreams().open_stream(
-        "fake", "m", source, Timeouts(), terms=StreamTerms(collects=True)
-    ) as stream:
+    async with RunningStreams().open_stream(fake(), source, terms=StreamTerms(collects=True)) as stream:
         text, error = await read_error(stream)
     assert len(text) == 4 * 1024 * 1024
     assert error.reason is Reason.REPLY_TOO_LARGE
@@ -170,7 +173,7 @@ async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_c
 
 async def test_a_stream_has_its_callers_labels():
     terms = StreamTerms(labels={"team": "red"})
-    async with RunningStreams().open_stream("fake", "m", FakeSource(two_words), Timeouts(), terms=terms) as stream:
+    async with RunningStreams().open_stream(fake(), FakeSource(two_words), terms=terms) as stream:
         assert stream.labels == {"team": "red"}
 
 
@@ -228,19 +231,12 @@ async def silent_after_a_word() -> AsyncIterator[ProviderEvent]:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize(
-    ("script", "timeouts", "words"),
-    [
-        (silent_from_the_start, Timeouts(0.02, 100), "no first chunk within 0.02 seconds"),
-        (silent_after_a_word, Timeouts(100, 0.02), "no next chunk within 0.02 seconds"),
-    ],
-)
-async def test_a_silent_provider_is_a_timeout(script, timeouts, words):
-    source, opening = opened(script, timeouts)
+async def test_a_silent_provider_is_a_timeout():
+    source, opening = opened(silent_after_a_word, 0.02)
     async with opening as stream:
         _, error = await read_error(stream)
     assert error.reason is Reason.STREAM_TIMEOUT
-    assert words in error.message
+    assert "no next chunk within 0.02 seconds" in error.message
     assert source.closed
 
 
@@ -250,7 +246,7 @@ async def test_a_slow_reader_is_not_taken_for_a_silent_provider():
             yield Delta(content="x" * 10_000)
         yield Finish(FinishReason.STOP)
 
-    _, opening = opened(plenty, Timeouts(0.05, 0.05))
+    _, opening = opened(plenty, 0.05)
     async with opening as stream:
         await asyncio.sleep(0.2)
         text, _ = await read(stream)
@@ -320,7 +316,7 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 
     registry = RunningStreams()
     source = FakeSource(trailing)
-    async with registry.open_stream("fake", "m", source, Timeouts()) as stream:
+    async with registry.open_stream(fake(), source) as stream:
         await read(stream)
     assert not source.closed
     last_bytes.set()
@@ -335,14 +331,14 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 )
 async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, words, reason):
     registry = RunningStreams()
-    async with registry.open_stream("fake", "m", FakeSource(script), Timeouts()) as stream:
+    async with registry.open_stream(fake(), FakeSource(script)) as stream:
         for _ in range(words):
             await stream.next()
         await registry.drain(0.01)
         _, error = await read_error(stream)
         late = FakeSource(two_words)
         with pytest.raises(HeadwaterError) as refused:
-            async with registry.open_stream("fake", "m", late, Timeouts()):
+            async with registry.open_stream(fake(), late):
                 pass
     assert error.reason is reason
     assert refused.value.reason is Reason.SERVER_DRAINING
@@ -352,11 +348,11 @@ async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script,
 
 async def test_running_streams_are_listed_in_pages_and_cancelled_by_id():
     registry = RunningStreams()
-    opening = [registry.open_stream("fake", f"m{i}", FakeSource(silent_from_the_start), Timeouts()) for i in range(3)]
+    opening = [registry.open_stream(fake(model=f"m{i}"), FakeSource(silent_from_the_start)) for i in range(3)]
     streams = [await o.__aenter__() for o in opening]
     first, after = registry.page(0, 2)
     rest, end = registry.page(after, 2)
-    assert [s.model for s in first + rest] == ["m0", "m1", "m2"]
+    assert [s.answerer.model for s in first + rest] == ["m0", "m1", "m2"]
     assert end == 0
     registry.cancel_stream(streams[1].id)
     assert (await read_error(streams[1]))[1].reason is Reason.STREAM_CANCELLED
@@ -447,7 +443,7 @@ async def test_a_reply_that_came_at_once_has_no_pace():
 async def test_a_later_round_goes_on_counting_under_the_first_id():
     registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 41)
-    async with registry.open_stream("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+    async with registry.open_stream(fake(), FakeSource(two_words), before) as stream:
         assert stream.id == before.stream_id
         assert registry.page(0, 10) == ([stream], 0)
         first = await stream.next()
@@ -463,13 +459,13 @@ async def test_a_round_is_refused_while_the_one_before_runs_and_its_source_is_cl
     registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 1)
     second = FakeSource(two_words)
-    async with registry.open_stream("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+    async with registry.open_stream(fake(), FakeSource(two_words), before) as stream:
         with pytest.raises(HeadwaterError) as caught:
-            await registry.open_stream("fake", "m", second, Timeouts(), before).__aenter__()
+            await registry.open_stream(fake(), second, before).__aenter__()
         assert caught.value.reason is Reason.INVALID_REQUEST
         assert second.closed
         assert registry.page(0, 10) == ([stream], 0)
-    async with registry.open_stream("fake", "m", FakeSource(two_words), Timeouts(), before) as stream:
+    async with registry.open_stream(fake(), FakeSource(two_words), before) as stream:
         assert (await read(stream))[0] == "Hello there"
 
 
@@ -479,6 +475,6 @@ async def test_a_later_round_that_fails_before_its_first_delta_is_not_cut_but_fa
         yield Delta()
 
     before = Continuation("str_0_" + "a" * 22, 5)
-    async with RunningStreams().open_stream("fake", "m", FakeSource(fails), Timeouts(), before) as stream:
+    async with RunningStreams().open_stream(fake(), FakeSource(fails), before) as stream:
         _, error = await read_error(stream)
     assert error.reason is Reason.PROVIDER_RATE_LIMITED

@@ -9,7 +9,7 @@ import pytest
 
 from headwater_server.domain.chunks import Chunk, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.reader import Reader
 from tests.support.services.resumable import TEXT, Provider, Service, in_virtual_time, read
 

@@ -7,7 +7,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from headwater.v1 import error_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid_request
+from headwater_server.domain.failure import Failure, ProviderFacts
 from headwater_server.transport import status
 from headwater_server.transport.status import CODES
 
@@ -76,6 +78,40 @@ def test_waiting_that_helps_travels_as_retry_info():
     retry = error_details_pb2.RetryInfo()
     assert details.details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 6800
+
+
+def failed_attempts(details: status_pb2.Status) -> error_pb2.FailedAttempts:
+    attempts = error_pb2.FailedAttempts()
+    assert details.details[1].Unpack(attempts)
+    return attempts
+
+
+def test_the_attempts_that_failed_travel_as_a_detail():
+    error = HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "down")
+    error.attempts = (
+        Attempt("a", "m1", Failure(Reason.PROVIDER_RATE_LIMITED, "busy"), 0.5, 2.0),
+        Attempt("b", "m2", Failure(Reason.PROVIDER_AUTH_FAILED, "no key"), 0.25),
+    )
+    first, second = failed_attempts(sent(error)[1]).attempts
+    assert (first.provider, first.model, first.failure.message) == ("a", "m1", "busy")
+    assert (first.duration.ToMilliseconds(), first.wait.ToMilliseconds()) == (500, 2000)
+    assert (second.failure.reason, second.HasField("wait")) == (error_pb2.ERROR_REASON_PROVIDER_AUTH_FAILED, False)
+    assert (first.failure.non_retryable, second.failure.non_retryable) == (False, True)
+
+
+@pytest.mark.parametrize("character", ["x", "%", "é", "🧪"])
+def test_the_most_and_the_largest_attempts_fit_into_the_trailers(character):
+    long = character * 5000
+    facts = ProviderFacts(long, long, 503, long, long)
+    error = HeadwaterError(
+        Reason.PROVIDER_UNAVAILABLE, long, metadata={f"key{i}": long for i in range(50)}, retry_after_seconds=1
+    )
+    failure = Failure(Reason.PROVIDER_UNAVAILABLE, long, provider=facts)
+    error.attempts = (Attempt(long[:64], long[:256], failure, 1.0, 1.0),) * 10
+    _, details = sent(error)
+    assert sum(detail.ByteSize() for detail in details.details) <= 4096
+    error.attempts = (Attempt("p", "m", Failure(Reason.PROVIDER_UNAVAILABLE, "down"), 1.0, 1.0),) * 10
+    assert len(failed_attempts(sent(error)[1]).attempts) == 10
 
 
 @pytest.mark.parametrize("character", ["x", "%", "é", "🧪"])

@@ -93,6 +93,24 @@ def test_a_wait_that_is_cancelled_leaves_the_line_and_keeps_no_place() -> None:
     run_in_virtual_time(main())
 
 
+def test_places_come_back_when_those_that_hold_and_those_that_wait_are_cancelled_at_once() -> None:
+    async def main() -> None:
+        crowd = Crowd(Turns(8))
+        crowd.come("cancelled", 30, 1e9)
+        await asyncio.sleep(1)
+        crowd.leave()
+        assert all(
+            isinstance(end, asyncio.CancelledError)
+            for end in await asyncio.gather(*crowd.tasks, return_exceptions=True)
+        )
+        crowd.come("other", 30, 1e9)
+        await asyncio.sleep(1)
+        assert crowd.begun.count("other") == 7
+        crowd.leave()
+
+    run_in_virtual_time(main())
+
+
 async def _pass(turns: Turns, key: str) -> None:
     async with turns.place(key):
         pass
@@ -100,7 +118,18 @@ async def _pass(turns: Turns, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("held", "free", "places", "may"),
-    [(0, 1, 256, True), (0, 0, 256, False), (1, 33, 256, True), (1, 32, 256, False), (7, 1, 7, True), (7, 1, 8, False)],
+    [
+        (0, 1, 256, True),
+        (0, 0, 256, False),
+        (1, 33, 256, True),
+        (1, 32, 256, False),
+        (7, 1, 8, False),
+        (6, 1, 7, False),
+        (1, 1, 2, False),
+        (1, 2, 3, True),
+    ],
 )
-def test_one_place_of_eight_is_kept_for_keys_that_hold_none(held: int, free: int, places: int, may: bool) -> None:
+def test_one_place_of_eight_and_at_least_one_is_kept_for_keys_that_hold_none(
+    held: int, free: int, places: int, may: bool
+) -> None:
     assert may_take(held, free, places) is may

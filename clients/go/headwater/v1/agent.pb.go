@@ -1527,7 +1527,7 @@ func (x *ResponseFormat) GetStrict() bool {
 // of a call bounds it too; to a resumable stream it is the end of a reader, and `total` bounds that.
 type Timeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Until the first chunk. Absent: the server's setting, 5 minutes unless changed.
+	// Until the first chunk, in each attempt. Absent: the server's setting, 5 minutes unless changed.
 	FirstChunk *durationpb.Duration `protobuf:"bytes,1,opt,name=first_chunk,json=firstChunk,proto3" json:"first_chunk,omitempty"`
 	// Between two chunks. A sign of life of the provider, such as a ping or a comment, begins the time again, for at most
 	// 10 minutes unless changed (`max_silence_seconds`). Absent: the server's setting, 2 minutes unless changed.
@@ -1658,8 +1658,13 @@ type AgentConfig struct {
 	Logprobs *int32 `protobuf:"varint,21,opt,name=logprobs,proto3,oneof" json:"logprobs,omitempty"`
 	// Asks the provider to keep the prompt up to the end of `instructions`, as `ChatMessage.cache` does for a message.
 	InstructionsCache *CacheHint `protobuf:"bytes,22,opt,name=instructions_cache,json=instructionsCache,proto3" json:"instructions_cache,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// How often providers are asked at most until a reply begins, 1 to 10; 1: no second attempt. Only a failure before the
+	// first chunk is followed by another attempt, and only PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE and STREAM_TIMEOUT, as
+	// long as the wait before it fits before the call's deadline. Absent: the server's setting, 3 unless changed. A step of a
+	// workflow never asks a model twice in one of its own attempts: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
+	MaxAttempts   *int32 `protobuf:"varint,23,opt,name=max_attempts,json=maxAttempts,proto3,oneof" json:"max_attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentConfig) Reset() {
@@ -1844,6 +1849,13 @@ func (x *AgentConfig) GetInstructionsCache() *CacheHint {
 		return x.InstructionsCache
 	}
 	return nil
+}
+
+func (x *AgentConfig) GetMaxAttempts() int32 {
+	if x != nil && x.MaxAttempts != nil {
+		return *x.MaxAttempts
+	}
+	return 0
 }
 
 // Tokens, as the provider reported them. A count reported as zero is zero; one not reported is absent.
@@ -2472,7 +2484,9 @@ type StreamChunk struct {
 	// providers send the tokens of a text with it; a token without a text of the reply may have a chunk to itself.
 	Logprobs []*TokenLogprob `protobuf:"bytes,26,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
 	// ResumeStream can continue this stream after its connection was lost. On the first chunk.
-	Resumable     bool `protobuf:"varint,27,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	Resumable bool `protobuf:"varint,27,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	// The attempts that failed before this reply began, in order. On the first chunk.
+	Attempts      []*Attempt `protobuf:"bytes,28,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2696,6 +2710,13 @@ func (x *StreamChunk) GetResumable() bool {
 	return false
 }
 
+func (x *StreamChunk) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
@@ -2773,7 +2794,7 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\x123\n" +
 	"\aconnect\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12/\n" +
-	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xb7\n" +
+	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xf0\n" +
 	"\n" +
 	"\vAgentConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
@@ -2800,7 +2821,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x06labels\x18\x13 \x03(\v2%.headwater.v1.AgentConfig.LabelsEntryR\x06labels\x12\x12\n" +
 	"\x04user\x18\x14 \x01(\tR\x04user\x12\x1f\n" +
 	"\blogprobs\x18\x15 \x01(\x05H\aR\blogprobs\x88\x01\x01\x12F\n" +
-	"\x12instructions_cache\x18\x16 \x01(\v2\x17.headwater.v1.CacheHintR\x11instructionsCache\x1a[\n" +
+	"\x12instructions_cache\x18\x16 \x01(\v2\x17.headwater.v1.CacheHintR\x11instructionsCache\x12&\n" +
+	"\fmax_attempts\x18\x17 \x01(\x05H\bR\vmaxAttempts\x88\x01\x01\x1a[\n" +
 	"\x14ProviderOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\x1a9\n" +
@@ -2814,7 +2836,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x11_presence_penaltyB\a\n" +
 	"\x05_seedB\x16\n" +
 	"\x14_parallel_tool_callsB\v\n" +
-	"\t_logprobs\"\x91\x03\n" +
+	"\t_logprobsB\x0f\n" +
+	"\r_max_attempts\"\x91\x03\n" +
 	"\x05Usage\x12&\n" +
 	"\finput_tokens\x18\x01 \x01(\x05H\x00R\vinputTokens\x88\x01\x01\x12(\n" +
 	"\routput_tokens\x18\x02 \x01(\x05H\x01R\foutputTokens\x88\x01\x01\x12&\n" +
@@ -2869,7 +2892,7 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x12\n" +
 	"\x04utf8\x18\x03 \x01(\fR\x04utf8\x12;\n" +
 	"\ftop_logprobs\x18\x04 \x03(\v2\x18.headwater.v1.TopLogprobR\vtopLogprobs\x12+\n" +
-	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\x9c\t\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\xcf\t\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
@@ -2902,7 +2925,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\tcitations\x18\x18 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
 	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
 	"\blogprobs\x18\x1a \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobs\x12\x1c\n" +
-	"\tresumable\x18\x1b \x01(\bR\tresumableB\x10\n" +
+	"\tresumable\x18\x1b \x01(\bR\tresumable\x121\n" +
+	"\battempts\x18\x1c \x03(\v2\x15.headwater.v1.AttemptR\battemptsB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -3007,6 +3031,7 @@ var file_headwater_v1_agent_proto_goTypes = []any{
 	(*Failure)(nil),               // 34: headwater.v1.Failure
 	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
 	(*structpb.Struct)(nil),       // 36: google.protobuf.Struct
+	(*Attempt)(nil),               // 37: headwater.v1.Attempt
 }
 var file_headwater_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: headwater.v1.ChatMessage.role:type_name -> headwater.v1.Role
@@ -3055,12 +3080,13 @@ var file_headwater_v1_agent_proto_depIdxs = []int32{
 	27, // 43: headwater.v1.StreamChunk.citations:type_name -> headwater.v1.Citation
 	12, // 44: headwater.v1.StreamChunk.images:type_name -> headwater.v1.Image
 	29, // 45: headwater.v1.StreamChunk.logprobs:type_name -> headwater.v1.TokenLogprob
-	36, // 46: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	37, // 46: headwater.v1.StreamChunk.attempts:type_name -> headwater.v1.Attempt
+	36, // 47: headwater.v1.AgentConfig.ProviderOptionsEntry.value:type_name -> google.protobuf.Struct
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_proto_init() }

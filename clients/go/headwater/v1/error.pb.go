@@ -33,7 +33,7 @@ const (
 // all, at every level. SERVER_OVERLOADED stands for the limits that all callers share.
 //
 // Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
-// waiting helps.
+// waiting helps, `headwater.v1.FailedAttempts` where several attempts failed.
 //
 // Keys of the ErrorInfo's metadata, each present when it is known:
 //
@@ -452,6 +452,134 @@ func (x *ProviderFailure) GetRequestId() string {
 	return ""
 }
 
+// An attempt at a reply that failed before the first chunk.
+type Attempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the provider that was asked.
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The model, without the provider's prefix.
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Why it failed.
+	Failure *Failure `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	// From the question to the failure.
+	Duration *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	// How long was waited before the next attempt. Absent: there was none, or it followed at once.
+	Wait          *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_headwater_v1_error_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_error_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_error_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Attempt) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Attempt) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Attempt) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Attempt) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Attempt) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// A detail of the status of a call whose attempts have all failed.
+type FailedAttempts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order; the last ones are left out where they do not fit into 1,500 bytes. Messages have at most 200 characters.
+	Attempts      []*Attempt `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedAttempts) Reset() {
+	*x = FailedAttempts{}
+	mi := &file_headwater_v1_error_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedAttempts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedAttempts) ProtoMessage() {}
+
+func (x *FailedAttempts) ProtoReflect() protoreflect.Message {
+	mi := &file_headwater_v1_error_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedAttempts.ProtoReflect.Descriptor instead.
+func (*FailedAttempts) Descriptor() ([]byte, []int) {
+	return file_headwater_v1_error_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FailedAttempts) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
 var file_headwater_v1_error_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.EnumValueOptions)(nil),
@@ -497,7 +625,15 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"httpStatus\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\tR\x04code\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId*\xd7\t\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\"\xd2\x01\n" +
+	"\aAttempt\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12/\n" +
+	"\afailure\x18\x03 \x01(\v2\x15.headwater.v1.FailureR\afailure\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12-\n" +
+	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"C\n" +
+	"\x0eFailedAttempts\x121\n" +
+	"\battempts\x18\x01 \x03(\v2\x15.headwater.v1.AttemptR\battempts*\xd7\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\b\x03\x12+\n" +
@@ -557,27 +693,33 @@ func file_headwater_v1_error_proto_rawDescGZIP() []byte {
 }
 
 var file_headwater_v1_error_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_headwater_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_headwater_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_headwater_v1_error_proto_goTypes = []any{
 	(ErrorReason)(0),                      // 0: headwater.v1.ErrorReason
 	(*ErrorFacts)(nil),                    // 1: headwater.v1.ErrorFacts
 	(*Failure)(nil),                       // 2: headwater.v1.Failure
 	(*ProviderFailure)(nil),               // 3: headwater.v1.ProviderFailure
-	(*durationpb.Duration)(nil),           // 4: google.protobuf.Duration
-	(*descriptorpb.EnumValueOptions)(nil), // 5: google.protobuf.EnumValueOptions
+	(*Attempt)(nil),                       // 4: headwater.v1.Attempt
+	(*FailedAttempts)(nil),                // 5: headwater.v1.FailedAttempts
+	(*durationpb.Duration)(nil),           // 6: google.protobuf.Duration
+	(*descriptorpb.EnumValueOptions)(nil), // 7: google.protobuf.EnumValueOptions
 }
 var file_headwater_v1_error_proto_depIdxs = []int32{
-	0, // 0: headwater.v1.Failure.reason:type_name -> headwater.v1.ErrorReason
-	4, // 1: headwater.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
-	3, // 2: headwater.v1.Failure.provider:type_name -> headwater.v1.ProviderFailure
-	2, // 3: headwater.v1.Failure.cause:type_name -> headwater.v1.Failure
-	5, // 4: headwater.v1.error_facts:extendee -> google.protobuf.EnumValueOptions
-	1, // 5: headwater.v1.error_facts:type_name -> headwater.v1.ErrorFacts
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	5, // [5:6] is the sub-list for extension type_name
-	4, // [4:5] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	0,  // 0: headwater.v1.Failure.reason:type_name -> headwater.v1.ErrorReason
+	6,  // 1: headwater.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
+	3,  // 2: headwater.v1.Failure.provider:type_name -> headwater.v1.ProviderFailure
+	2,  // 3: headwater.v1.Failure.cause:type_name -> headwater.v1.Failure
+	2,  // 4: headwater.v1.Attempt.failure:type_name -> headwater.v1.Failure
+	6,  // 5: headwater.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	6,  // 6: headwater.v1.Attempt.wait:type_name -> google.protobuf.Duration
+	4,  // 7: headwater.v1.FailedAttempts.attempts:type_name -> headwater.v1.Attempt
+	7,  // 8: headwater.v1.error_facts:extendee -> google.protobuf.EnumValueOptions
+	1,  // 9: headwater.v1.error_facts:type_name -> headwater.v1.ErrorFacts
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	9,  // [9:10] is the sub-list for extension type_name
+	8,  // [8:9] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_error_proto_init() }
@@ -591,7 +733,7 @@ func file_headwater_v1_error_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_error_proto_rawDesc), len(file_headwater_v1_error_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 1,
 			NumServices:   0,
 		},

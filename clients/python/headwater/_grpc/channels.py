@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from headwater._grpc.loading import fork_advice, grpc, is_loaded, load
 from headwater._grpc.patched import check_not_patched
 from headwater._grpc.server import Server, is_loopback
+from headwater._grpc.tls.files import TlsFiles
 from headwater._values.background import report_death
 from headwater.exceptions import ForkError
 
@@ -90,6 +91,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A peer that vanished without a word is noticed; the timeout is the one that gRPC honours.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
+    # Else gRPC sends no third ping while the client only listens, as it does for the whole of a stream.
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_send_message_length", 32 * 1024 * 1024),
 )
 
@@ -155,8 +158,14 @@ class OpenChannel:
     def __init__(self, server: Server, failed: OpenChannel | None = None) -> None:
         self.streams: weakref.WeakSet[Interruptible] = weakref.WeakSet() if failed is None else failed.streams
         self.leaving: set[Leaving] = set()
-        proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.target) else []
-        self.channel = grpc.aio.insecure_channel(server.target, options=[*_OPTIONS, *proxy])
+        self._files, self._stamp = server.files, server.files.stamp()
+        proxy = [("grpc.enable_http_proxy", 0)] if is_loopback(server.address) else []
+        options = [*_OPTIONS, *proxy]
+        if server.has_tls:
+            credentials = server.files.credentials()
+            self.channel = grpc.aio.secure_channel(server.address, credentials, options=options)
+        else:
+            self.channel = grpc.aio.insecure_channel(server.address, options=options)
         # Not at the top: these modules import gRPC.
         from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
         from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -168,7 +177,9 @@ class OpenChannel:
 
     @property
     def has_failed(self) -> bool:
-        """Whether its last attempt to connect has failed."""
+        """Whether its last attempt to connect has failed, or its files of TLS are no longer those that it has read."""
+        if self._stamp != self._files.stamp():
+            return True
         return self.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     async def close(self) -> None:
@@ -183,10 +194,10 @@ class OpenChannel:
 
 
 class LoopChannels:
-    """The channels of one event loop, by owner and target."""
+    """The channels of one event loop, by owner, target and files of TLS."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._open: dict[tuple[Hashable, str], OpenChannel] = {}
+        self._open: dict[tuple[Hashable, str, TlsFiles], OpenChannel] = {}
         self._closer = _close_with_loop(loop, self)
         # Runs it to its yield; that it was begun on the running loop is what makes asyncio close it.
         with contextlib.suppress(StopIteration):
@@ -198,7 +209,7 @@ class LoopChannels:
         Make the call before the next `await`, and keep no variable: a channel that failed closes when it is freed, and
         the traceback of an exception keeps variables.
         """
-        key = server.owner, server.target
+        key = server.owner, server.target, server.files
         found = self._open.get(key)
         if found is None or found.has_failed:
             found = self._open[key] = OpenChannel(server, found)
@@ -206,7 +217,7 @@ class LoopChannels:
 
     def has(self, wanted: Wanted) -> bool:
         """Whether one of these channels is open."""
-        return any(wanted(*key) for key in list(self._open))
+        return any(wanted(owner, target) for owner, target, _ in list(self._open))
 
     def abandon(self) -> None:
         """Drop the channels of a loop that is closed already; they close as they are freed."""
@@ -221,7 +232,7 @@ class LoopChannels:
 
     async def close_those(self, wanted: Wanted) -> None:
         """End the streams and close the channels that are wanted."""
-        for key in [key for key in self._open if wanted(*key)]:
+        for key in [key for key in self._open if wanted(*key[:2])]:
             await self._open.pop(key).close()
 
 

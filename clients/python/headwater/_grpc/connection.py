@@ -6,8 +6,10 @@ from types import TracebackType
 from typing import Any
 
 from headwater._grpc.channels import close_owned
-from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server
+from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server, resolve_target
+from headwater._grpc.tls.files import FilePath, given_files
 from headwater._values.names import all_names_nearest
+from headwater._values.validation import invalid
 
 
 @all_names_nearest
@@ -19,24 +21,45 @@ class Connection:
     pickled, has the same settings and other channels.
 
     Args:
-        target: address of the server; None for HEADWATER_TARGET or, unset, localhost:50051, looked up at each call.
-        token: lets this program into the server; an agent may have another. A function that returns it is called again,
-            in a thread, before each call and each reconnect of a worker. The connection is not encrypted: keep it
-            inside a network you trust.
+        target: address of the server, HOST:PORT, or https://HOST:PORT for TLS; None for HEADWATER_TARGET or, unset,
+            localhost:50051, looked up at each call.
+        token: lets this program into the server; an agent may have another; None for HEADWATER_TOKEN. A function that
+            returns it is called again, in a thread, before each call and each reconnect of a worker. Without TLS it is
+            sent to this machine alone.
+        ca_file: file in PEM with the certificates of the authorities to trust; None for HEADWATER_CA_FILE or, unset,
+            those that gRPC trusts. This and the next two need TLS, and are read again when they change.
+        cert_file: file in PEM with this program's certificate, where the server wants one; None for
+            HEADWATER_CERT_FILE.
+        key_file: file in PEM with its private key; None for HEADWATER_KEY_FILE.
+        plaintext_token: send the token, and keys and headers for the provider, also to another machine without TLS;
+            for a network that you trust. HEADWATER_PLAINTEXT_TOKEN=true says it too.
 
     Raises:
         ValidationError: for a bad value; the message names it.
     """
 
-    def __init__(self, target: str | None = None, *, token: Token | None = None) -> None:
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        token: Token | None = None,
+        ca_file: FilePath | None = None,
+        cert_file: FilePath | None = None,
+        key_file: FilePath | None = None,
+        plaintext_token: bool = False,
+    ) -> None:
         self._target = None if target is None else check_target("target", target)
+        self._files = given_files(ca_file, cert_file, key_file)
+        if not isinstance(plaintext_token, bool):
+            raise invalid("plaintext_token", f"must be True or False, not {type(plaintext_token).__name__}")
+        self._plaintext_token = plaintext_token
         self.token = token
         self._owner = object()
 
     @property
     def target(self) -> str:
         """Address of the server, as the next call would use it."""
-        return self.server_of_call().target
+        return resolve_target(self._target)
 
     @property
     def token(self) -> Token | None:
@@ -49,7 +72,9 @@ class Connection:
 
     def server_of_call(self, token: Token | None = None) -> Server:
         """Where a call goes; `token` counts instead of the connection's."""
-        return resolve_server(self._target, token or self._token, self._owner)
+        return resolve_server(
+            self._target, token or self._token, self._owner, self._files, plaintext_token=self._plaintext_token
+        )
 
     async def close(self) -> None:
         """End the streams over this connection and close its channels, on every event loop.
@@ -67,7 +92,7 @@ class Connection:
         await self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_target": self._target, "_token": self._token}
+        return {name: value for name, value in vars(self).items() if name != "_owner"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _owner=object())

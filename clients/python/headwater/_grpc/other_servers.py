@@ -1,7 +1,8 @@
 """Names the server at an address where gRPC finds no gRPC server.
 
 gRPC's own words do not say it ("recvmsg: Connection reset by peer"). So after such a failure a connection asks once,
-with a request of HTTP/1. If it gets no word, a second one sends a TLS greeting.
+with a request of HTTP/1. If it gets no word, a second one sends a TLS greeting. Where the call itself had TLS,
+`tls.refusals` asks instead.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import ssl
 from typing import TYPE_CHECKING
 
 from headwater._grpc.server import endpoint
+from headwater._grpc.tls.refusals import refusal
 
 if TYPE_CHECKING:
     import grpc
+
+    from headwater._grpc.server import Server
 
 _SECONDS = 1.0
 _MOST_BYTES = 1024
@@ -32,7 +36,10 @@ _SERVER_HEADER = re.compile(rb"\r\nserver: *([ -~]{1,60})\r", re.IGNORECASE)
 _HTTP2_FRAMES = (4, 7)  # SETTINGS and GOAWAY
 _GREETINGS = {b"SSH-": "an SSH server", b"220": "a mail or FTP server", b"-": "a Redis server"}
 
-_TLS = "a TLS server answers at {target}, and this client connects without TLS; give the address of a port without TLS"
+_TLS = (
+    "a TLS server answers at {target}, and this client connects without TLS; write https://{target}, or give the "
+    "address of a port without TLS"
+)
 _OTHER = "{what} answers at {target}, which speaks no gRPC; give the address that `headwater serve` prints"
 _MUTE = (
     "something at {target} takes connections and says nothing, such as a proxy without a server behind it; give the "
@@ -40,9 +47,15 @@ _MUTE = (
 )
 
 
-async def explain(error: grpc.aio.AioRpcError, target: str) -> str:
+async def explain(error: grpc.aio.AioRpcError, server: Server) -> str:
     """The server at the address of a call that failed, and the cure; empty where gRPC's words say all."""
-    if error.code().name != "UNAVAILABLE" or not _CONNECTED.search(error.details() or ""):
+    words, target = error.details() or "", server.target
+    if error.code().name != "UNAVAILABLE":
+        return ""
+    if server.has_tls:
+        place = endpoint(server.address)
+        return await refusal(server, place) if isinstance(place, tuple) and "failed to connect" in words else ""
+    if not _CONNECTED.search(words):
         return ""
     heard = await _ask(target, _REQUEST)
     if heard is None or _is_http2(heard):

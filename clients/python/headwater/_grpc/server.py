@@ -8,10 +8,11 @@ import os
 import re
 import socket
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from headwater._grpc.origin import origin
+from headwater._grpc.tls.files import NO_FILES, TlsFiles, files_of_environment
 from headwater._values.threads import in_thread
 from headwater._values.validation import header, invalid
 from headwater.exceptions import AuthenticationError, ValidationError
@@ -33,6 +34,9 @@ _LOCAL_NAMES = (
     "ip6-localhost",
     "ip6-loopback",
 )
+_HTTPS = re.compile(r"https://(\[[^\]/]+\]|[^:/\[\],@?#]+)(:\d{1,5})?/?", re.IGNORECASE)
+_SCHEME = "https://"
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
 
 
@@ -44,11 +48,38 @@ class Server:
         target: its address.
         token: lets the caller in; None for none.
         owner: whose channel carries the call: a `Connection`'s own; None for the one that is shared by target.
+        files: of TLS, which an address that begins with https:// has.
+        plaintext_token: whether secrets may leave this machine without TLS.
     """
 
     target: str
     token: Token | None = None
     owner: Hashable = None
+    files: TlsFiles = NO_FILES
+    plaintext_token: bool = False
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.target[: len(_SCHEME)].lower() == _SCHEME
+
+    @property
+    def address(self) -> str:
+        """The address as gRPC takes it."""
+        if not self.has_tls:
+            return self.target
+        address = self.target[len(_SCHEME) :].rstrip("/")
+        return address if _names_a_port(address) else f"{address}:443"
+
+    def check_secret(self, name: str) -> None:
+        """Raises ValidationError where a secret, an argument or a variable, would leave this machine unencrypted."""
+        if not (self.has_tls or self.plaintext_token or is_loopback(self.target)):
+            raise invalid(
+                name,
+                f"would go to {self.target} unencrypted; write https://{self.target.rpartition('/')[2]} as target, or "
+                "allow it inside a network that you trust: plaintext_token=True of Connection, or "
+                "HEADWATER_PLAINTEXT_TOKEN=true",
+            )
 
     async def headers(self) -> tuple[tuple[str, str], ...]:
         """The metadata of a call: the token, and the origin of the handler that makes it.
@@ -86,21 +117,63 @@ def check_token(token: Any) -> Token | None:
     return header("token", token)
 
 
-def resolve_server(target: str | None, token: Token | None, owner: Hashable = None) -> Server:
-    """The server of a call: `target`, else HEADWATER_TARGET, else localhost:50051. Raises ValidationError."""
+def resolve_server(
+    target: str | None,
+    token: Token | None,
+    owner: Hashable = None,
+    files: TlsFiles = NO_FILES,
+    *,
+    plaintext_token: bool = False,
+) -> Server:
+    """The server of a call, from the arguments and, without them, the environment. Raises ValidationError.
+
+    Args:
+        target: else HEADWATER_TARGET, else localhost:50051.
+        token: else HEADWATER_TOKEN.
+        owner: see `Server`.
+        files: of TLS; else HEADWATER_CA_FILE, HEADWATER_CERT_FILE and HEADWATER_KEY_FILE.
+        plaintext_token: see `Server`; else HEADWATER_PLAINTEXT_TOKEN.
+    """
+    address = resolve_target(target)
+    named, others = "token", files_of_environment()
+    if not (token := check_token(token)) and (found := os.environ.get("HEADWATER_TOKEN")):
+        named, token = "HEADWATER_TOKEN", header("HEADWATER_TOKEN", found)
+    server = Server(address, token, owner, files.over(others), plaintext_token or _says_plaintext())
+    if not server.has_tls:
+        # The variables are meant for the target of the environment; another one says itself whether it has TLS.
+        for file in (files if target is not None else server.files).given():
+            raise invalid(file.name, f"is for TLS, and the target {address} has none; write https:// before it")
+        server = replace(server, files=NO_FILES)
+    if token:
+        server.check_secret(named)
+    return server
+
+
+def resolve_target(target: str | None) -> str:
+    """The address of a call: `target`, else HEADWATER_TARGET, else localhost:50051. Raises ValidationError."""
     if target is not None:
-        address = check_target("target", target)
-    else:
-        address = check_target("HEADWATER_TARGET", os.environ.get("HEADWATER_TARGET") or DEFAULT_TARGET)
-    return Server(address, check_token(token), owner)
+        return check_target("target", target)
+    return check_target("HEADWATER_TARGET", os.environ.get("HEADWATER_TARGET") or DEFAULT_TARGET)
+
+
+def _says_plaintext() -> bool:
+    said = os.environ.get("HEADWATER_PLAINTEXT_TOKEN", "").lower()
+    if said and said not in _SWITCH:
+        raise invalid("HEADWATER_PLAINTEXT_TOKEN", "must be true or false")
+    return _SWITCH.get(said, False)
 
 
 def check_target(name: str, address: Any) -> str:
-    """An address that gRPC can connect to. Raises ValidationError."""
+    """An address that gRPC can connect to, with https:// before it for TLS. Raises ValidationError."""
     if not isinstance(address, str) or not address.isascii() or not address.isprintable() or " " in address:
-        raise invalid(name, "must be an address such as localhost:50051")
+        raise invalid(name, "must be an address such as localhost:50051, or https://localhost:50051 for TLS")
+    if found := _HTTPS.fullmatch(address):
+        if found[2] and not 0 < int(found[2][1:]) < 2**16:
+            raise invalid(name, f"has no port from 1 to 65535: {address!r}")
+        return address
     if not _names_a_port(address):
-        raise invalid(name, f"must be HOST:PORT, such as localhost:50051, not {address!r}")
+        what = "must be HOST:PORT, such as localhost:50051, or https://HOST:PORT for TLS"
+        raise invalid(name, f"{what}, not {address!r}")
     return address
 
 

@@ -52,7 +52,7 @@ async def answer(
         headers = await server.headers()
         found = await method(channel or await open_channel(server))(request, timeout=timeout, metadata=headers)
     except grpc.aio.AioRpcError as error:
-        answers = await explain(error, server.target)
+        answers = await explain(error, server)
         raise to_exception(error, target=server.target, answers=answers) from None
     if found is None:  # gRPC's way to say that it cannot be read
         raise wrong(UNREADABLE)

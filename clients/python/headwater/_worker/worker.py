@@ -276,7 +276,7 @@ class Worker:
         try:
             await attachment.run(registration, registered)
         except grpc.aio.AioRpcError as error:
-            answers = "" if self._was_registered else await explain(error, self._server.target)
+            answers = "" if self._was_registered else await explain(error, self._server)
             self._lost(to_exception(error, target=self._server.target, answers=answers))
         except (ServerUnavailableError, AuthenticationError) as error:
             self._lost(error)

@@ -136,7 +136,7 @@ class RunWatch(Generic[T]):
             except grpc.aio.AioRpcError as error:
                 self._call = None
                 if not self._ended:
-                    answers = "" if self._known else await explain(error, self._server.target)
+                    answers = "" if self._known else await explain(error, self._server)
                     await self._pause(to_exception(error, target=self._server.target, answers=answers))
                 continue
             if message is not None:

@@ -10,9 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 import click
-from click.core import ParameterSource
-
-from headwater._values.validation import header
 
 
 class _Text(click.ParamType[str]):
@@ -47,21 +44,16 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 def server_options(command: Command) -> Command:
     """The options of every command that talks to a server."""
     for option in (
+        click.option("--token", help="Lets you into the server [HEADWATER_TOKEN]."),
         click.option(
-            "--token", envvar="HEADWATER_TOKEN", callback=_token, help="Lets you into the server [HEADWATER_TOKEN]."
-        ),
-        click.option(
-            "--target", type=TEXT, metavar="HOST:PORT", help="The server [HEADWATER_TARGET or localhost:50051]."
+            "--target",
+            type=TEXT,
+            metavar="HOST:PORT",
+            help="The server, https://HOST:PORT for TLS [HEADWATER_TARGET or localhost:50051].",
         ),
     ):
         command = option(command)
     return command
-
-
-def _token(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """The token; the error of a bad one names its origin."""
-    from_variable = context.get_parameter_source("token") is ParameterSource.ENVIRONMENT
-    return header("HEADWATER_TOKEN" if from_variable else "token", value) if value else None
 
 
 def context_json(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:

@@ -26,9 +26,10 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headwater.v1 import agent_pb2 as headwater_dot_v1_dot_agent__pb2
+from headwater.v1 import error_pb2 as headwater_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headwater/v1/agent_service.proto\x12\x0cheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\"\xd6\x02\n\rStreamRequest\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.headwater.v1.AgentConfigR\x05\x61gent\x12\x16\n\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x35\n\x08messages\x18\x03 \x03(\x0b\x32\x19.headwater.v1.ChatMessageR\x08messages\x12.\n\x13\x63ontinues_stream_id\x18\x04 \x01(\tR\x11\x63ontinuesStreamId\x12-\n\x12\x63ontinues_sequence\x18\x05 \x01(\x05R\x11\x63ontinuesSequence\x12\x1c\n\tresumable\x18\x06 \x01(\x08R\tresumable\x12H\n\x12heartbeat_interval\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\"\xa3\x01\n\x13ResumeStreamRequest\x12\x1b\n\tstream_id\x18\x01 \x01(\tR\x08streamId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05R\rafterSequence\x12H\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\"\x8c\x01\n\nRunRequest\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.headwater.v1.AgentConfigR\x05\x61gent\x12\x16\n\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x35\n\x08messages\x18\x03 \x03(\x0b\x32\x19.headwater.v1.ChatMessageR\x08messages\"\xa7\x06\n\x0bRunResponse\x12\x18\n\x07\x63ontent\x18\x01 \x01(\tR\x07\x63ontent\x12\x1a\n\x08thinking\x18\x02 \x01(\tR\x08thinking\x12\x18\n\x07refusal\x18\x03 \x01(\tR\x07refusal\x12\x35\n\ntool_calls\x18\x04 \x03(\x0b\x32\x16.headwater.v1.ToolCallR\ttoolCalls\x12?\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1a.headwater.v1.FinishReasonR\x0c\x66inishReason\x12\x34\n\x16provider_finish_reason\x18\x06 \x01(\tR\x14providerFinishReason\x12(\n\rstop_sequence\x18\x07 \x01(\tH\x00R\x0cstopSequence\x88\x01\x01\x12)\n\x05usage\x18\x08 \x01(\x0b\x32\x13.headwater.v1.UsageR\x05usage\x12/\n\x05stats\x18\t \x01(\x0b\x32\x19.headwater.v1.StreamStatsR\x05stats\x12\x33\n\x08metadata\x18\n \x01(\x0b\x32\x17.google.protobuf.StructR\x08metadata\x12\x1b\n\tstream_id\x18\x0b \x01(\tR\x08streamId\x12\x14\n\x05model\x18\x0c \x01(\tR\x05model\x12\x1a\n\x08provider\x18\r \x01(\tR\x08provider\x12.\n\x13provider_request_id\x18\x0e \x01(\tR\x11providerRequestId\x12\x33\n\x07message\x18\x0f \x01(\x0b\x32\x19.headwater.v1.ChatMessageR\x07message\x12\x34\n\tcitations\x18\x10 \x03(\x0b\x32\x16.headwater.v1.CitationR\tcitations\x12+\n\x06images\x18\x11 \x03(\x0b\x32\x13.headwater.v1.ImageR\x06images\x12\x36\n\x08logprobs\x18\x12 \x03(\x0b\x32\x1a.headwater.v1.TokenLogprobR\x08logprobsB\x10\n\x0e_stop_sequence\"2\n\x13\x43\x61ncelStreamRequest\x12\x1b\n\tstream_id\x18\x01 \x01(\tR\x08streamId\"\x16\n\x14\x43\x61ncelStreamResponse\"P\n\x12ListStreamsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"q\n\x13ListStreamsResponse\x12\x32\n\x07streams\x18\x01 \x03(\x0b\x32\x18.headwater.v1.StreamInfoR\x07streams\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb2\x02\n\nStreamInfo\x12\x1b\n\tstream_id\x18\x01 \x01(\tR\x08streamId\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x1a\n\x08provider\x18\x03 \x01(\tR\x08provider\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1f\n\x0b\x63hunk_count\x18\x05 \x01(\x05R\nchunkCount\x12<\n\x06labels\x18\x06 \x03(\x0b\x32$.headwater.v1.StreamInfo.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"J\n\x16GetProviderInfoRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\"Q\n\x17GetProviderInfoResponse\x12\x36\n\x08provider\x18\x01 \x01(\x0b\x32\x1a.headwater.v1.ProviderInfoR\x08provider\"R\n\x14ListProvidersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\xcc\x01\n\x15ListProvidersResponse\x12;\n\tproviders\x18\x01 \x03(\x0b\x32\x1d.headwater.v1.ProviderSummaryR\tproviders\x12)\n\x10\x64\x65\x66\x61ult_provider\x18\x02 \x01(\tR\x0f\x64\x65\x66\x61ultProvider\x12#\n\rdefault_model\x18\x03 \x01(\tR\x0c\x64\x65\x66\x61ultModel\x12&\n\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\"^\n\x0fProviderSummary\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12#\n\rdefault_model\x18\x03 \x01(\tR\x0c\x64\x65\x66\x61ultModel\"\x9e\x02\n\x0cProviderInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12-\n\x12supports_streaming\x18\x04 \x01(\x08R\x11supportsStreaming\x12%\n\x0esupports_tools\x18\x05 \x01(\x08R\rsupportsTools\x12)\n\x10supported_params\x18\x06 \x03(\tR\x0fsupportedParams\x12\x10\n\x03\x61pi\x18\x07 \x01(\tR\x03\x61pi\x12*\n\x0e\x63ontext_window\x18\x08 \x01(\x05H\x00R\rcontextWindow\x88\x01\x01\x42\x11\n\x0f_context_window\"k\n\x11ListModelsRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"m\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x17.headwater.v1.ModelInfoR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"_\n\tModelInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12\"\n\x0c\x63\x61pabilities\x18\x03 \x03(\tR\x0c\x63\x61pabilities2\x94\x05\n\x0c\x41gentService\x12\x42\n\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12N\n\x0cResumeStream\x12!.headwater.v1.ResumeStreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12:\n\x03Run\x12\x18.headwater.v1.RunRequest\x1a\x19.headwater.v1.RunResponse\x12U\n\x0c\x43\x61ncelStream\x12!.headwater.v1.CancelStreamRequest\x1a\".headwater.v1.CancelStreamResponse\x12R\n\x0bListStreams\x12 .headwater.v1.ListStreamsRequest\x1a!.headwater.v1.ListStreamsResponse\x12^\n\x0fGetProviderInfo\x12$.headwater.v1.GetProviderInfoRequest\x1a%.headwater.v1.GetProviderInfoResponse\x12X\n\rListProviders\x12\".headwater.v1.ListProvidersRequest\x1a#.headwater.v1.ListProvidersResponse\x12O\n\nListModels\x12\x1f.headwater.v1.ListModelsRequest\x1a .headwater.v1.ListModelsResponseB\xa1\x01\n\x0f\x61i.headwater.v1B\x11\x41gentServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headwater/v1/agent_service.proto\x12\x0cheadwater.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headwater/v1/agent.proto\x1a\x18headwater/v1/error.proto\"\xd6\x02\n\rStreamRequest\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.headwater.v1.AgentConfigR\x05\x61gent\x12\x16\n\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x35\n\x08messages\x18\x03 \x03(\x0b\x32\x19.headwater.v1.ChatMessageR\x08messages\x12.\n\x13\x63ontinues_stream_id\x18\x04 \x01(\tR\x11\x63ontinuesStreamId\x12-\n\x12\x63ontinues_sequence\x18\x05 \x01(\x05R\x11\x63ontinuesSequence\x12\x1c\n\tresumable\x18\x06 \x01(\x08R\tresumable\x12H\n\x12heartbeat_interval\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\"\xa3\x01\n\x13ResumeStreamRequest\x12\x1b\n\tstream_id\x18\x01 \x01(\tR\x08streamId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05R\rafterSequence\x12H\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\"\x8c\x01\n\nRunRequest\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.headwater.v1.AgentConfigR\x05\x61gent\x12\x16\n\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x35\n\x08messages\x18\x03 \x03(\x0b\x32\x19.headwater.v1.ChatMessageR\x08messages\"\xda\x06\n\x0bRunResponse\x12\x18\n\x07\x63ontent\x18\x01 \x01(\tR\x07\x63ontent\x12\x1a\n\x08thinking\x18\x02 \x01(\tR\x08thinking\x12\x18\n\x07refusal\x18\x03 \x01(\tR\x07refusal\x12\x35\n\ntool_calls\x18\x04 \x03(\x0b\x32\x16.headwater.v1.ToolCallR\ttoolCalls\x12?\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1a.headwater.v1.FinishReasonR\x0c\x66inishReason\x12\x34\n\x16provider_finish_reason\x18\x06 \x01(\tR\x14providerFinishReason\x12(\n\rstop_sequence\x18\x07 \x01(\tH\x00R\x0cstopSequence\x88\x01\x01\x12)\n\x05usage\x18\x08 \x01(\x0b\x32\x13.headwater.v1.UsageR\x05usage\x12/\n\x05stats\x18\t \x01(\x0b\x32\x19.headwater.v1.StreamStatsR\x05stats\x12\x33\n\x08metadata\x18\n \x01(\x0b\x32\x17.google.protobuf.StructR\x08metadata\x12\x1b\n\tstream_id\x18\x0b \x01(\tR\x08streamId\x12\x14\n\x05model\x18\x0c \x01(\tR\x05model\x12\x1a\n\x08provider\x18\r \x01(\tR\x08provider\x12.\n\x13provider_request_id\x18\x0e \x01(\tR\x11providerRequestId\x12\x33\n\x07message\x18\x0f \x01(\x0b\x32\x19.headwater.v1.ChatMessageR\x07message\x12\x34\n\tcitations\x18\x10 \x03(\x0b\x32\x16.headwater.v1.CitationR\tcitations\x12+\n\x06images\x18\x11 \x03(\x0b\x32\x13.headwater.v1.ImageR\x06images\x12\x36\n\x08logprobs\x18\x12 \x03(\x0b\x32\x1a.headwater.v1.TokenLogprobR\x08logprobs\x12\x31\n\x08\x61ttempts\x18\x13 \x03(\x0b\x32\x15.headwater.v1.AttemptR\x08\x61ttemptsB\x10\n\x0e_stop_sequence\"2\n\x13\x43\x61ncelStreamRequest\x12\x1b\n\tstream_id\x18\x01 \x01(\tR\x08streamId\"\x16\n\x14\x43\x61ncelStreamResponse\"o\n\x12ListStreamsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1d\n\nshow_ended\x18\x03 \x01(\x08R\tshowEnded\"q\n\x13ListStreamsResponse\x12\x32\n\x07streams\x18\x01 \x03(\x0b\x32\x18.headwater.v1.StreamInfoR\x07streams\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x03\n\nStreamInfo\x12\x1b\n\tstream_id\x18\x01 \x01(\tR\x08streamId\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x1a\n\x08provider\x18\x03 \x01(\tR\x08provider\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1f\n\x0b\x63hunk_count\x18\x05 \x01(\x05R\nchunkCount\x12<\n\x06labels\x18\x06 \x03(\x0b\x32$.headwater.v1.StreamInfo.LabelsEntryR\x06labels\x12/\n\x05state\x18\x07 \x01(\x0e\x32\x19.headwater.v1.StreamStateR\x05state\x12\x1c\n\tresumable\x18\x08 \x01(\x08R\tresumable\x12#\n\rlast_sequence\x18\t \x01(\x05R\x0clastSequence\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"J\n\x16GetProviderInfoRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\"Q\n\x17GetProviderInfoResponse\x12\x36\n\x08provider\x18\x01 \x01(\x0b\x32\x1a.headwater.v1.ProviderInfoR\x08provider\"R\n\x14ListProvidersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\xcc\x01\n\x15ListProvidersResponse\x12;\n\tproviders\x18\x01 \x03(\x0b\x32\x1d.headwater.v1.ProviderSummaryR\tproviders\x12)\n\x10\x64\x65\x66\x61ult_provider\x18\x02 \x01(\tR\x0f\x64\x65\x66\x61ultProvider\x12#\n\rdefault_model\x18\x03 \x01(\tR\x0c\x64\x65\x66\x61ultModel\x12&\n\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\"^\n\x0fProviderSummary\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12#\n\rdefault_model\x18\x03 \x01(\tR\x0c\x64\x65\x66\x61ultModel\"\x9e\x02\n\x0cProviderInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12-\n\x12supports_streaming\x18\x04 \x01(\x08R\x11supportsStreaming\x12%\n\x0esupports_tools\x18\x05 \x01(\x08R\rsupportsTools\x12)\n\x10supported_params\x18\x06 \x03(\tR\x0fsupportedParams\x12\x10\n\x03\x61pi\x18\x07 \x01(\tR\x03\x61pi\x12*\n\x0e\x63ontext_window\x18\x08 \x01(\x05H\x00R\rcontextWindow\x88\x01\x01\x42\x11\n\x0f_context_window\"k\n\x11ListModelsRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"m\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x17.headwater.v1.ModelInfoR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"_\n\tModelInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12\"\n\x0c\x63\x61pabilities\x18\x03 \x03(\tR\x0c\x63\x61pabilities*y\n\x0bStreamState\x12\x1c\n\x18STREAM_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15STREAM_STATE_ATTACHED\x10\x01\x12\x19\n\x15STREAM_STATE_DETACHED\x10\x02\x12\x16\n\x12STREAM_STATE_ENDED\x10\x03\x32\x94\x05\n\x0c\x41gentService\x12\x42\n\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12N\n\x0cResumeStream\x12!.headwater.v1.ResumeStreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12:\n\x03Run\x12\x18.headwater.v1.RunRequest\x1a\x19.headwater.v1.RunResponse\x12U\n\x0c\x43\x61ncelStream\x12!.headwater.v1.CancelStreamRequest\x1a\".headwater.v1.CancelStreamResponse\x12R\n\x0bListStreams\x12 .headwater.v1.ListStreamsRequest\x1a!.headwater.v1.ListStreamsResponse\x12^\n\x0fGetProviderInfo\x12$.headwater.v1.GetProviderInfoRequest\x1a%.headwater.v1.GetProviderInfoResponse\x12X\n\rListProviders\x12\".headwater.v1.ListProvidersRequest\x1a#.headwater.v1.ListProvidersResponse\x12O\n\nListModels\x12\x1f.headwater.v1.ListModelsRequest\x1a .headwater.v1.ListModelsResponseB\xa1\x01\n\x0f\x61i.headwater.v1B\x11\x41gentServiceProtoP\x01ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\xa2\x02\x03HWV\xaa\x02\x0cHeadwater.V1\xca\x02\x0cHeadwater\\V1\xea\x02\rHeadwater::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,44 +39,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017ai.headwater.v1B\021AgentServiceProtoP\001ZEgithub.com/headwater-ai/headwater/clients/go/headwater/v1;headwaterv1\242\002\003HWV\252\002\014Headwater.V1\312\002\014Headwater\\V1\352\002\rHeadwater::V1'
   _globals['_STREAMINFO_LABELSENTRY']._loaded_options = None
   _globals['_STREAMINFO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_STREAMREQUEST']._serialized_start=172
-  _globals['_STREAMREQUEST']._serialized_end=514
-  _globals['_RESUMESTREAMREQUEST']._serialized_start=517
-  _globals['_RESUMESTREAMREQUEST']._serialized_end=680
-  _globals['_RUNREQUEST']._serialized_start=683
-  _globals['_RUNREQUEST']._serialized_end=823
-  _globals['_RUNRESPONSE']._serialized_start=826
-  _globals['_RUNRESPONSE']._serialized_end=1633
-  _globals['_CANCELSTREAMREQUEST']._serialized_start=1635
-  _globals['_CANCELSTREAMREQUEST']._serialized_end=1685
-  _globals['_CANCELSTREAMRESPONSE']._serialized_start=1687
-  _globals['_CANCELSTREAMRESPONSE']._serialized_end=1709
-  _globals['_LISTSTREAMSREQUEST']._serialized_start=1711
-  _globals['_LISTSTREAMSREQUEST']._serialized_end=1791
-  _globals['_LISTSTREAMSRESPONSE']._serialized_start=1793
-  _globals['_LISTSTREAMSRESPONSE']._serialized_end=1906
-  _globals['_STREAMINFO']._serialized_start=1909
-  _globals['_STREAMINFO']._serialized_end=2215
-  _globals['_STREAMINFO_LABELSENTRY']._serialized_start=2158
-  _globals['_STREAMINFO_LABELSENTRY']._serialized_end=2215
-  _globals['_GETPROVIDERINFOREQUEST']._serialized_start=2217
-  _globals['_GETPROVIDERINFOREQUEST']._serialized_end=2291
-  _globals['_GETPROVIDERINFORESPONSE']._serialized_start=2293
-  _globals['_GETPROVIDERINFORESPONSE']._serialized_end=2374
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=2376
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=2458
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=2461
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=2665
-  _globals['_PROVIDERSUMMARY']._serialized_start=2667
-  _globals['_PROVIDERSUMMARY']._serialized_end=2761
-  _globals['_PROVIDERINFO']._serialized_start=2764
-  _globals['_PROVIDERINFO']._serialized_end=3050
-  _globals['_LISTMODELSREQUEST']._serialized_start=3052
-  _globals['_LISTMODELSREQUEST']._serialized_end=3159
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3161
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3270
-  _globals['_MODELINFO']._serialized_start=3272
-  _globals['_MODELINFO']._serialized_end=3367
-  _globals['_AGENTSERVICE']._serialized_start=3370
-  _globals['_AGENTSERVICE']._serialized_end=4030
+  _globals['_STREAMSTATE']._serialized_start=3593
+  _globals['_STREAMSTATE']._serialized_end=3714
+  _globals['_STREAMREQUEST']._serialized_start=198
+  _globals['_STREAMREQUEST']._serialized_end=540
+  _globals['_RESUMESTREAMREQUEST']._serialized_start=543
+  _globals['_RESUMESTREAMREQUEST']._serialized_end=706
+  _globals['_RUNREQUEST']._serialized_start=709
+  _globals['_RUNREQUEST']._serialized_end=849
+  _globals['_RUNRESPONSE']._serialized_start=852
+  _globals['_RUNRESPONSE']._serialized_end=1710
+  _globals['_CANCELSTREAMREQUEST']._serialized_start=1712
+  _globals['_CANCELSTREAMREQUEST']._serialized_end=1762
+  _globals['_CANCELSTREAMRESPONSE']._serialized_start=1764
+  _globals['_CANCELSTREAMRESPONSE']._serialized_end=1786
+  _globals['_LISTSTREAMSREQUEST']._serialized_start=1788
+  _globals['_LISTSTREAMSREQUEST']._serialized_end=1899
+  _globals['_LISTSTREAMSRESPONSE']._serialized_start=1901
+  _globals['_LISTSTREAMSRESPONSE']._serialized_end=2014
+  _globals['_STREAMINFO']._serialized_start=2017
+  _globals['_STREAMINFO']._serialized_end=2439
+  _globals['_STREAMINFO_LABELSENTRY']._serialized_start=2382
+  _globals['_STREAMINFO_LABELSENTRY']._serialized_end=2439
+  _globals['_GETPROVIDERINFOREQUEST']._serialized_start=2441
+  _globals['_GETPROVIDERINFOREQUEST']._serialized_end=2515
+  _globals['_GETPROVIDERINFORESPONSE']._serialized_start=2517
+  _globals['_GETPROVIDERINFORESPONSE']._serialized_end=2598
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=2600
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=2682
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=2685
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=2889
+  _globals['_PROVIDERSUMMARY']._serialized_start=2891
+  _globals['_PROVIDERSUMMARY']._serialized_end=2985
+  _globals['_PROVIDERINFO']._serialized_start=2988
+  _globals['_PROVIDERINFO']._serialized_end=3274
+  _globals['_LISTMODELSREQUEST']._serialized_start=3276
+  _globals['_LISTMODELSREQUEST']._serialized_end=3383
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3385
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3494
+  _globals['_MODELINFO']._serialized_start=3496
+  _globals['_MODELINFO']._serialized_end=3591
+  _globals['_AGENTSERVICE']._serialized_start=3717
+  _globals['_AGENTSERVICE']._serialized_end=4377
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Failure } from "./error_pb.js";
+import type { Attempt, Failure } from "./error_pb.js";
 
 /**
  * Describes the file headwater/v1/agent.proto.
@@ -527,7 +527,7 @@ export declare const ResponseFormatSchema: GenMessage<ResponseFormat>;
  */
 export declare type Timeouts = Message<"headwater.v1.Timeouts"> & {
   /**
-   * Until the first chunk. Absent: the server's setting, 5 minutes unless changed.
+   * Until the first chunk, in each attempt. Absent: the server's setting, 5 minutes unless changed.
    *
    * @generated from field: google.protobuf.Duration first_chunk = 1;
    */
@@ -734,6 +734,16 @@ export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
    * @generated from field: headwater.v1.CacheHint instructions_cache = 22;
    */
   instructionsCache?: CacheHint | undefined;
+
+  /**
+   * How often providers are asked at most until a reply begins, 1 to 10; 1: no second attempt. Only a failure before the
+   * first chunk is followed by another attempt, and only PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE and STREAM_TIMEOUT, as
+   * long as the wait before it fits before the call's deadline. Absent: the server's setting, 3 unless changed. A step of a
+   * workflow never asks a model twice in one of its own attempts: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
+   *
+   * @generated from field: optional int32 max_attempts = 23;
+   */
+  maxAttempts?: number | undefined;
 };
 
 /**
@@ -1272,6 +1282,13 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: bool resumable = 27;
    */
   resumable: boolean;
+
+  /**
+   * The attempts that failed before this reply began, in order. On the first chunk.
+   *
+   * @generated from field: repeated headwater.v1.Attempt attempts = 28;
+   */
+  attempts: Attempt[];
 };
 
 /**

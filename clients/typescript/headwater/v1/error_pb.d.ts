@@ -158,6 +158,74 @@ export declare type ProviderFailure = Message<"headwater.v1.ProviderFailure"> & 
 export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
 
 /**
+ * An attempt at a reply that failed before the first chunk.
+ *
+ * @generated from message headwater.v1.Attempt
+ */
+export declare type Attempt = Message<"headwater.v1.Attempt"> & {
+  /**
+   * Name of the provider that was asked.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * The model, without the provider's prefix.
+   *
+   * @generated from field: string model = 2;
+   */
+  model: string;
+
+  /**
+   * Why it failed.
+   *
+   * @generated from field: headwater.v1.Failure failure = 3;
+   */
+  failure?: Failure | undefined;
+
+  /**
+   * From the question to the failure.
+   *
+   * @generated from field: google.protobuf.Duration duration = 4;
+   */
+  duration?: Duration | undefined;
+
+  /**
+   * How long was waited before the next attempt. Absent: there was none, or it followed at once.
+   *
+   * @generated from field: google.protobuf.Duration wait = 5;
+   */
+  wait?: Duration | undefined;
+};
+
+/**
+ * Describes the message headwater.v1.Attempt.
+ * Use `create(AttemptSchema)` to create a new message.
+ */
+export declare const AttemptSchema: GenMessage<Attempt>;
+
+/**
+ * A detail of the status of a call whose attempts have all failed.
+ *
+ * @generated from message headwater.v1.FailedAttempts
+ */
+export declare type FailedAttempts = Message<"headwater.v1.FailedAttempts"> & {
+  /**
+   * In order; the last ones are left out where they do not fit into 1,500 bytes. Messages have at most 200 characters.
+   *
+   * @generated from field: repeated headwater.v1.Attempt attempts = 1;
+   */
+  attempts: Attempt[];
+};
+
+/**
+ * Describes the message headwater.v1.FailedAttempts.
+ * Use `create(FailedAttemptsSchema)` to create a new message.
+ */
+export declare const FailedAttemptsSchema: GenMessage<FailedAttempts>;
+
+/**
  * Why a call failed. The `reason` of the `google.rpc.ErrorInfo` that every error of this service carries (domain
  * `headwater.ai`) is one of these names without the prefix `ERROR_REASON_`. Two errors of gRPC itself carry none: a
  * message over 32 MiB, and metadata over 64 KiB (both RESOURCE_EXHAUSTED). A message that cannot be read, also one that
@@ -168,7 +236,7 @@ export declare const ProviderFailureSchema: GenMessage<ProviderFailure>;
  * all, at every level. SERVER_OVERLOADED stands for the limits that all callers share.
  *
  * Other details of a status: `google.rpc.BadRequest` names each bad field, `google.rpc.RetryInfo` is present where
- * waiting helps.
+ * waiting helps, `headwater.v1.FailedAttempts` where several attempts failed.
  *
  * Keys of the ErrorInfo's metadata, each present when it is known:
  *   `provider`             name of the provider

@@ -1,8 +1,11 @@
 // Streams a reply, leaves another one early and reads a typed error, with the bare stub: stream PROMPT
 use std::io::Write;
 
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use tonic_types::StatusExt;
+
+mod connect;
+use connect::Connection;
 
 #[allow(dead_code)]
 mod headwater {
@@ -10,7 +13,7 @@ mod headwater {
 }
 use headwater::{AgentConfig, RunRequest, StreamRequest, agent_service_client::AgentServiceClient};
 
-async fn stream(agents: &mut AgentServiceClient<Channel>, request: StreamRequest) -> Result<(), Status> {
+async fn stream(agents: &mut AgentServiceClient<Connection>, request: StreamRequest) -> Result<(), Status> {
     let mut chunks = agents.stream(request).await?.into_inner();
     while let Some(chunk) = chunks.message().await? {
         print!("{}", chunk.content);
@@ -20,7 +23,7 @@ async fn stream(agents: &mut AgentServiceClient<Channel>, request: StreamRequest
     Ok(())
 }
 
-async fn leave(agents: &mut AgentServiceClient<Channel>, request: StreamRequest) -> Result<(), Status> {
+async fn leave(agents: &mut AgentServiceClient<Connection>, request: StreamRequest) -> Result<(), Status> {
     let mut chunks = agents.stream(request).await?.into_inner();
     if let Some(chunk) = chunks.message().await? {
         println!("Left after: {}", chunk.content);
@@ -29,7 +32,7 @@ async fn leave(agents: &mut AgentServiceClient<Channel>, request: StreamRequest)
     Ok(())
 }
 
-async fn read_error(agents: &mut AgentServiceClient<Channel>, prompt: String) {
+async fn read_error(agents: &mut AgentServiceClient<Connection>, prompt: String) {
     let agent = AgentConfig { temperature: Some(9.0), ..Default::default() };
     let request = RunRequest { prompt, agent: Some(agent), ..Default::default() };
     let Err(status) = agents.run(request).await else { return };
@@ -43,8 +46,7 @@ async fn read_error(agents: &mut AgentServiceClient<Channel>, prompt: String) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let target = std::env::var("HEADWATER_TARGET").unwrap_or("localhost:50051".into());
-    let mut agents = AgentServiceClient::connect(format!("http://{target}")).await?;
+    let mut agents = AgentServiceClient::new(connect::from_environment().await?);
     let prompt = std::env::args().nth(1).ok_or("usage: stream PROMPT")?;
     let request = StreamRequest { prompt: prompt.clone(), ..Default::default() };
     stream(&mut agents, request.clone()).await?;

@@ -16,8 +16,10 @@ from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.http.large_bodies import LARGE_BYTES, Pieces
 from headwater_server.providers.http.proxies import proxies
 from headwater_server.providers.http.sessions import reused, session
+from headwater_server.telemetry.aside import Aside
 
 CONNECT_SECONDS = 10.0
 
@@ -58,10 +60,14 @@ class HttpClient:
         user_agent: says to providers who asks.
         connect_seconds: how long a connection may take, where neither the way nor the request says.
         way: how they are reached.
+
+    Attributes:
+        aside: makes large requests and reads large answers.
     """
 
     def __init__(self, user_agent: str, connect_seconds: float = CONNECT_SECONDS, way: Way = Way()) -> None:
         # A compressed stream would be held back until the compressor has seen enough of it.
+        self.aside = Aside()
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._user_agent = user_agent
         self._others: dict[Way, HttpClient] = {}
@@ -99,13 +105,11 @@ class HttpClient:
     ) -> httpx.Request:
         """A request for `send`; `connect_seconds` goes over that of the client."""
         extensions = {"timeout": {"connect": self._connect_seconds if connect_seconds is None else connect_seconds}}
-        return httpx.Request(
-            method,
-            _url(url),
-            headers={**self._headers, **origin.get(), **headers},
-            content=content,
-            extensions=extensions,
-        )
+        all_headers = {**self._headers, **origin.get(), **headers}
+        body: bytes | Pieces | None = content
+        if content is not None and len(content) > LARGE_BYTES:
+            body, all_headers["content-length"] = Pieces(content), str(len(content))
+        return httpx.Request(method, _url(url), headers=all_headers, content=body, extensions=extensions)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """The answer, of which only the head is read; to be closed by the caller. Raises TRANSPORT_ERRORS.

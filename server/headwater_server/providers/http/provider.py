@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import TRANSPORT_ERRORS
 from headwater_server.providers.http.failures import is_success, refusal, unreachable
+from headwater_server.providers.http.large_bodies import LARGE_BYTES, encode_large
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site, joined
 from headwater_server.providers.http.stream import HttpStream
@@ -88,9 +90,12 @@ class HttpProvider:
         wire = self._wire(request)
         call = wire.call(request)
         headers = joined({"content-type": "application/json", **call.headers}, request.headers)
-        body = msgspec.json.encode(self._site.kept(call.body))
-        outgoing = self._site.call("POST", call.path, headers, body, request.model, request.connect_seconds)
-        return HttpStream(self._site, outgoing, wire, self._site.signer(request.api_key), call.logprobs)
+        outgoing = self._site.call("POST", call.path, headers, b"", request.model, request.connect_seconds)
+        body = self._site.kept(call.body)
+        is_large = request.size > LARGE_BYTES
+        encode = encode_large if is_large else msgspec.json.encode
+        signer = self._site.signer(request.api_key)
+        return HttpStream(self._site, outgoing, partial(encode, body), wire, signer, call.logprobs, is_large=is_large)
 
     async def info(self, model: str) -> ProviderInfo:
         """The abilities of the provider with the model, as far as they are known without a call."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import httpx
 
@@ -18,18 +21,44 @@ from headwater_server.providers.http.site import Site
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
 
 MAX_REQUEST_ID = 200
+LARGE_BYTES = 256 * 1024
+"""A message with more bytes is not decoded on the event loop."""
+
+
+def _no_body() -> bytes:
+    return b""
 
 
 class HttpStream:
-    """A reply over HTTP; see ProviderStream."""
+    """A reply over HTTP; see ProviderStream.
+
+    Args:
+        site: where the provider is asked.
+        call: without its body.
+        encode: makes the body, when the reply is read first.
+        wire: reads the reply.
+        credential: signs the call.
+        logprobs: whether log probabilities were asked for.
+        is_large: whether the body is made on a thread.
+    """
 
     def __init__(
-        self, site: Site, call: OutgoingCall, wire: Wire, credential: Credential, logprobs: bool = False
+        self,
+        site: Site,
+        call: OutgoingCall,
+        encode: Callable[[], bytes],
+        wire: Wire,
+        credential: Credential,
+        logprobs: bool = False,
+        *,
+        is_large: bool = False,
     ) -> None:
         self.request_id = ""
         self.heard = 0.0
         self._site = site
         self._call = call
+        self._encode = encode
+        self._is_large = is_large
         self._wire = wire
         self._credential = credential
         self._logprobs = logprobs
@@ -38,6 +67,7 @@ class HttpStream:
         self._decoder: Decoder
         self._body: BodyReader | None = None
         self._failure: HeadwaterError | None = None
+        self._size = 0  # of the message that is coming
         self._is_more_there = False
 
     async def aclose(self) -> None:
@@ -52,6 +82,7 @@ class HttpStream:
         events: list[ProviderEvent] = []
         try:
             body = self._body or await self._open()
+            self._size = 0
             while True:
                 if self._is_more_there:
                     await asyncio.sleep(0)  # reading on at once would keep everybody else from running
@@ -59,11 +90,15 @@ class HttpStream:
                 self._is_more_there = len(data) >= MOST_READ
                 if not data:
                     break
-                self._decoder.feed(data, events)
+                self._size += len(data)
+                if self._size <= LARGE_BYTES:
+                    self._decoder.feed(data, events)
+                else:
+                    await self._decode(partial(self._decoder.feed, data, events))
                 if events:
                     return events
                 self.heard = asyncio.get_running_loop().time()
-            self._decoder.close(events)
+            await self._decode(partial(self._decoder.close, events))
         except TRANSPORT_ERRORS as error:
             self._failure = self._cut(error, events)
         except HeadwaterError as error:
@@ -71,6 +106,10 @@ class HttpStream:
         if not events:
             self._raise_failure()
         return events
+
+    async def _decode(self, work: Callable[[], None]) -> None:
+        """Lets the decoder read the bytes of a large message, and those of a small one at once."""
+        await self._site.client.aside.do(work, is_large=self._size > LARGE_BYTES)
 
     def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError | None:
         """The error of a connection that broke, after the events of the bytes that had arrived until then.
@@ -100,8 +139,12 @@ class HttpStream:
 
     async def _open(self) -> BodyReader:
         """Asks, and looks at the head of the answer."""
+        client = self._site.client
+        encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
+        call = replace(self._call, body=await client.aside.do(encode, is_large=self._is_large))
+        del encode
         try:
-            self._response, key = await send_signed(self._site.client, self._call, self._credential)
+            self._response, key = await send_signed(client, call, self._credential)
         except TRANSPORT_ERRORS as error:
             raise unreachable(error) from error
         self._secrets = (key, *self._site.secrets)

@@ -13,6 +13,7 @@ from headwater.v1 import agent_pb2
 from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.json_text import parse_json, to_json
 from headwater_server.domain.limits import (
+    MAX_ATTEMPTS,
     MAX_ITEMS,
     MAX_JSON,
     MAX_LABEL_VALUE,
@@ -95,7 +96,17 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
         provider_options=_options(message, f"{path}.provider_options", bad),
         labels=_labels(message, f"{path}.labels", bad),
         user=message.user,
+        max_attempts=_max_attempts(message, path, bad),
     )
+
+
+def _max_attempts(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> int | None:
+    if not message.HasField("max_attempts"):
+        return None
+    if not 1 <= message.max_attempts <= MAX_ATTEMPTS:
+        what = f"must be 1 to {MAX_ATTEMPTS}, is {message.max_attempts}"
+        bad.append(FieldViolation(f"{path}.max_attempts", what))
+    return message.max_attempts
 
 
 def _sampling(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> dict[str, Any]:
@@ -263,6 +274,7 @@ def agent_message(agent: AgentConfig) -> agent_pb2.AgentConfig:
         provider_options={name: dict_to_struct(options) for name, options in agent.provider_options.items()},
         labels=agent.labels,
         user=agent.user,
+        max_attempts=agent.max_attempts,
         **sampling,
     )
     for name in _TIMEOUTS:

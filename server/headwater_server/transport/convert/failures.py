@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headwater.v1 import error_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.failure import MAX_CAUSES, MAX_RETRY_DELAY_SECONDS, Failure, ProviderFacts
+from headwater_server.domain.failure import (
+    MAX_CAUSES,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_RETRY_DELAY_SECONDS,
+    Failure,
+    ProviderFacts,
+    cut,
+    failure_of,
+)
 from headwater_server.transport.convert.durations import duration, parse_duration
 
 _PREFIX = "ERROR_REASON_"
@@ -17,24 +28,9 @@ _STEP_RETRYABLE = frozenset(
 )
 
 
-def failure_of(error: HeadwaterError) -> Failure:
+def step_failure(error: HeadwaterError) -> Failure:
     """The failure of a step whose call ended with this error."""
-    facts = error.metadata
-    status = facts.get("http_status", "")
-    provider = ProviderFacts(
-        provider=facts.get("provider", ""),
-        model=facts.get("model", ""),
-        http_status=int(status) if status.isdecimal() and len(status) < 10 else 0,
-        code=facts.get("provider_code", ""),
-        request_id=facts.get("provider_request_id", ""),
-    )
-    return Failure(
-        error.reason,
-        error.message,
-        non_retryable=error.reason not in _STEP_RETRYABLE,
-        retry_delay_seconds=error.retry_after_seconds,
-        provider=provider if provider != ProviderFacts() else None,
-    )
+    return replace(failure_of(error), non_retryable=error.reason not in _STEP_RETRYABLE)
 
 
 def parse_failure(message: error_pb2.Failure, default: Reason, depth: int = MAX_CAUSES) -> Failure:
@@ -89,4 +85,17 @@ def failure(found: Failure) -> error_pb2.Failure:
             request_id=provider.request_id,
         ),
         cause=None if found.cause is None else failure(found.cause),
+    )
+
+
+def attempt(found: Attempt, longest: int = MAX_MESSAGE_CHARACTERS) -> error_pb2.Attempt:
+    """A failed attempt as a message, whose failure has a message of at most so many characters."""
+    non_retryable = found.failure.reason not in _STEP_RETRYABLE
+    shown = replace(found.failure, message=cut(found.failure.message, longest), non_retryable=non_retryable)
+    return error_pb2.Attempt(
+        provider=found.provider,
+        model=found.model,
+        failure=failure(shown),
+        duration=duration(found.duration_seconds),
+        wait=duration(found.wait_seconds) if found.wait_seconds else None,
     )

@@ -23,7 +23,9 @@ from headwater_server.domain.messages import Image
 from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.replays import StreamFacts, StreamState
 from headwater_server.transport.convert.durations import duration
+from headwater_server.transport.convert.failures import attempt
 from headwater_server.transport.convert.messages import chat_message, tool_call
 from headwater_server.transport.convert.structs import dict_to_struct
 
@@ -37,6 +39,11 @@ FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
 _SOURCE_UNITS: dict[SourceUnit, agent_pb2.SourceUnit] = {
     unit: agent_pb2.SourceUnit.Value(f"SOURCE_UNIT_{unit.name}")  # type: ignore[misc]
     for unit in SourceUnit
+}
+
+_STREAM_STATES: dict[StreamState, agent_service_pb2.StreamState] = {
+    state: agent_service_pb2.StreamState.Value(f"STREAM_STATE_{state.name}")  # type: ignore[misc]
+    for state in StreamState
 }
 
 _TOKEN_KINDS: dict[TokenKind, agent_pb2.TokenKind] = {
@@ -102,19 +109,22 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
 
 
 def introduce(message: agent_pb2.StreamChunk, stream: LiveStream) -> None:
-    """Adds to the first chunk of a stream who answers, and which parameters were left out."""
+    """Adds to the first chunk of a stream who answers, what was tried before, and which parameters were left out."""
+    answerer = stream.answerer
     message.stream_id = stream.id
-    message.model = stream.model
-    message.provider = stream.provider
+    message.model = answerer.model
+    message.provider = answerer.provider
     message.resumable = stream.resumable
-    if stream.dropped:
-        message.metadata.update({"dropped_params": list(stream.dropped)})
+    if answerer.dropped:
+        message.metadata.update({"dropped_params": list(answerer.dropped)})
+    if answerer.tried:
+        message.attempts.extend(map(attempt, answerer.tried))
 
 
 def run_response(stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk) -> agent_service_pb2.RunResponse:
     """A whole reply as a message."""
     finish = final.finish
-    dropped = {"dropped_params": list(stream.dropped)} if stream.dropped else {}
+    dropped = {"dropped_params": list(stream.answerer.dropped)} if stream.answerer.dropped else {}
     metadata: dict[str, Any] = {**finish.metadata, **dropped}
     return agent_service_pb2.RunResponse(
         content=reply.content,
@@ -128,25 +138,29 @@ def run_response(stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk)
         stats=_stats(final.stats),
         metadata=dict_to_struct(metadata) if metadata else None,
         stream_id=stream.id,
-        model=stream.model,
-        provider=stream.provider,
+        model=stream.answerer.model,
+        provider=stream.answerer.provider,
         provider_request_id=final.provider_request_id,
         message=chat_message(final.message) if final.message else None,
         images=map(_image, reply.images),
         citations=map(_citation, finish.citations),
         logprobs=map(_token, reply.logprobs),
+        attempts=map(attempt, stream.answerer.tried),
     )
 
 
-def stream_info(stream: LiveStream) -> agent_service_pb2.StreamInfo:
-    """A running stream as a message."""
+def stream_info(stream: LiveStream, facts: StreamFacts) -> agent_service_pb2.StreamInfo:
+    """A stream as a message."""
     return agent_service_pb2.StreamInfo(
         stream_id=stream.id,
-        model=stream.model,
-        provider=stream.provider,
+        model=stream.answerer.model,
+        provider=stream.answerer.provider,
         create_time=timestamp(stream.created),
         chunk_count=stream.chunk_count,
         labels=stream.labels,
+        state=_STREAM_STATES[facts.state],
+        resumable=stream.resumable,
+        last_sequence=facts.last_sequence,
     )
 
 

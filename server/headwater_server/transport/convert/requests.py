@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from headwater.v1 import agent_service_pb2
+from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.limits import (
     MAX_CONTINUED_SEQUENCE,
@@ -17,7 +18,7 @@ from headwater_server.domain.limits import (
     MAX_VIOLATIONS,
     MIN_HEARTBEAT_SECONDS,
 )
-from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig, Message, Role, Text
+from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, Message, Role, Text
 from headwater_server.domain.stream_id import index_of, is_resumable
 from headwater_server.streaming.live import Continuation
 from headwater_server.transport.convert.agents import parse_agent
@@ -25,29 +26,6 @@ from headwater_server.transport.convert.durations import parse_duration
 from headwater_server.transport.convert.messages import parse_message
 
 Question: TypeAlias = agent_service_pb2.StreamRequest | agent_service_pb2.RunRequest
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedRequest:
-    """A validated request before its provider is known.
-
-    Attributes:
-        agent: the agent that is asked.
-        messages: the conversation with the question, without the agent's instructions.
-        provider_key: the caller's own key for the provider; empty for the server's.
-        provider_headers: the caller's own headers for the provider.
-        continues: the stream whose next round this is; None for a new stream.
-        resumable: whether the caller wants to resume it when its connection is lost.
-        heartbeat_seconds: after so long without a chunk the caller wants a sign of life; None for none.
-    """
-
-    agent: AgentConfig
-    messages: tuple[Message, ...]
-    provider_key: str = field(default="", repr=False)
-    provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    continues: Continuation | None = None
-    resumable: bool = False
-    heartbeat_seconds: float | None = None
 
 
 def parse_stream_request(

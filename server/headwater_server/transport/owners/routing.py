@@ -25,6 +25,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.attempts.opening import StreamOpener
 from headwater_server.domain.errors import HeadwaterError, restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
@@ -36,7 +37,6 @@ from headwater_server.transport.handlers import Context
 from headwater_server.transport.owners.relay import Method, Relay
 from headwater_server.transport.server import AddService
 from headwater_server.transport.services.agent import AgentService
-from headwater_server.transport.services.opening import StreamOpener
 
 SERVICES_OF_RUNS: tuple[ServiceDescriptor, ...] = (
     workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"],
@@ -148,7 +148,7 @@ class RoutedAgentService(AgentService):
     async def ListStreams(  # noqa: N802
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
-        """Lists the running streams of all processes."""
+        """Lists the streams of all processes."""
         own = self._page(request)
         siblings = self._identity.siblings
         pages = await asyncio.gather(*(self._page_of(sibling, request) for sibling in siblings))

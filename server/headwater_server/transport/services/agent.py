@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from operator import attrgetter
 from typing import Protocol
 
@@ -12,6 +13,8 @@ import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from headwater_server.attempts.opening import StreamOpener, naming
+from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
@@ -25,14 +28,12 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.aside import Aside
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import (
-    ParsedRequest,
     parse_heartbeat,
     parse_run_request,
     parse_stream_request,
 )
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.services.heartbeats import heartbeats
-from headwater_server.transport.services.opening import StreamOpener, naming
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""
@@ -84,8 +85,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         start = len(PROVIDER_HEADER)
         headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
         allowed = self._opener.allow_caller_api_keys
-        is_large = request.ByteSize() > LARGE_BYTES
-        return await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
+        size = request.ByteSize()
+        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=size > LARGE_BYTES)
+        parsed = replace(parsed, size=size)
+        remaining = context.time_remaining()
+        return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
     @asynccontextmanager
     async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
@@ -189,16 +193,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def ListStreams(  # noqa: N802
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
-        """Lists the running streams."""
+        """Lists the streams."""
         return self._page(request)
 
     def _page(self, request: agent_service_pb2.ListStreamsRequest) -> agent_service_pb2.ListStreamsResponse:
         """At most as many of this process's streams as were asked for, and no more than fit into one message."""
         size, start = paging.page_size(request.page_size), paging.page_start(request.page_token)
-        found, last = self._streams.page(start, size)
-        streams = paging.fitting(map(replies.stream_info, found))
+        ended = self._replays.ended() if request.show_ended else []
+        found, last = self._streams.page(start, size, ended)
+        streams = paging.fitting(replies.stream_info(stream, self._replays.facts(stream)) for stream in found)
         if len(streams) < len(found):
-            _, last = self._streams.page(start, len(streams))
+            _, last = self._streams.page(start, len(streams), ended)
         return agent_service_pb2.ListStreamsResponse(streams=streams, next_page_token=paging.page_token(last))
 
     async def GetProviderInfo(  # noqa: N802
@@ -263,11 +268,16 @@ def _log_labels(request: ParsedRequest) -> None:
 @contextmanager
 def _logged(stream: LiveStream) -> Iterator[None]:
     """Adds to the call's line in the log which stream it is about, and how far that came."""
-    structlog.contextvars.bind_contextvars(stream_id=stream.id, provider=stream.provider, model=stream.model)
+    structlog.contextvars.bind_contextvars(stream_id=stream.id)
     try:
         yield
     finally:
-        structlog.contextvars.bind_contextvars(chunks=stream.chunk_count)
+        answerer = stream.answerer
+        structlog.contextvars.bind_contextvars(
+            provider=answerer.provider, model=answerer.model, chunks=stream.chunk_count
+        )
+        if answerer.tried:
+            structlog.contextvars.bind_contextvars(attempts=len(answerer.tried) + 1)
         if (first := stream.first_token_seconds) is not None:
             structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
 

@@ -186,7 +186,7 @@ def twins(agent: Agent) -> list[Agent]:
 def test_a_copy_has_the_settings_and_a_history_of_its_own() -> None:
     settings: dict[str, Any] = {
         "name": "Ada", "instructions": "Be brief.", "model": "m", "provider": "p", "temperature": 0.5, "max_tokens": 9,
-        "timeout": 3.0, "target": "example:1", "token": "tok", "history": 6, "api_key": "k",
+        "timeout": 3.0, "target": "https://example:1", "token": "tok", "history": 6, "api_key": "k",
         "logprobs": 3, "instructions_cache": 600, "provider_headers": {"x-session-id": "7"},
         "reasoning_effort": "high", "labels": {"team": "billing"}, "user": "u-1", "parallel_tool_calls": True,
     }  # fmt: skip

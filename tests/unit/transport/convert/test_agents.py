@@ -181,6 +181,7 @@ WHOLE = agent_pb2.AgentConfig(
     provider_options={"ollama": dict_to_struct({"num_ctx": 8192})},
     labels={"team": "red"},
     user="u-1",
+    max_attempts=2,
 )
 
 

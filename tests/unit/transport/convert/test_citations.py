@@ -9,9 +9,10 @@ from headwater.v1 import agent_pb2
 from headwater_server.domain.chunks import Beside, Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
 from headwater_server.domain.citations import Citation, SourceRange, SourceUnit
 from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.transport.convert import replies
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", dropped=())
+STREAM: Any = SimpleNamespace(id="s-1", answerer=Answerer("openai", model="gpt-4o"))
 FULL = Citation("https://example.org", "T", "quoted", "doc-1", 2, 0, 5, SourceRange(SourceUnit.PAGES, 3, 4))
 PLAIN = Citation("https://b.org")
 SENT = [

@@ -6,9 +6,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from headwater.v1 import error_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import Failure, ProviderFacts
-from headwater_server.transport.convert.failures import failure, failure_of, parse_failure
+from headwater_server.transport.convert.failures import attempt, failure, parse_failure, step_failure
 
 FULL = Failure(
     Reason.PROVIDER_RATE_LIMITED,
@@ -61,7 +62,7 @@ def test_a_delay_out_of_its_range_is_refused(delay: Duration, text: str) -> None
 def test_the_error_of_a_call_keeps_its_reason_delay_and_provider() -> None:
     facts = {"provider": "openai", "model": "gpt", "http_status": "429", "provider_code": "busy", "cause": "x"}
     error = HeadwaterError(Reason.PROVIDER_RATE_LIMITED, "slow", metadata=facts, retry_after_seconds=3.0)
-    assert failure_of(error) == Failure(
+    assert step_failure(error) == Failure(
         Reason.PROVIDER_RATE_LIMITED,
         "slow",
         retry_delay_seconds=3.0,
@@ -70,7 +71,23 @@ def test_the_error_of_a_call_keeps_its_reason_delay_and_provider() -> None:
 
 
 def test_the_contract_says_after_which_errors_a_step_is_tried_again() -> None:
-    assert failure_of(HeadwaterError(Reason.INVALID_REQUEST, "no")) == Failure(
+    assert step_failure(HeadwaterError(Reason.INVALID_REQUEST, "no")) == Failure(
         Reason.INVALID_REQUEST, "no", non_retryable=True
     )
-    assert not failure_of(HeadwaterError(Reason.STREAM_INTERRUPTED, "cut")).non_retryable
+    assert not step_failure(HeadwaterError(Reason.STREAM_INTERRUPTED, "cut")).non_retryable
+
+
+def test_an_attempt_says_what_was_tried_and_why_it_failed() -> None:
+    tried = Attempt("azure", "m", Failure(Reason.PROVIDER_AUTH_FAILED, "no key", retry_delay_seconds=2), 0.25, 2)
+    assert attempt(tried) == error_pb2.Attempt(
+        provider="azure",
+        model="m",
+        failure={
+            "reason": error_pb2.ERROR_REASON_PROVIDER_AUTH_FAILED,
+            "message": "no key",
+            "non_retryable": True,
+            "retry_delay": {"seconds": 2},
+        },
+        duration={"nanos": 250_000_000},
+        wait={"seconds": 2},
+    )

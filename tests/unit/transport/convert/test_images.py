@@ -10,9 +10,10 @@ from headwater_server.domain.chunks import Beside, Chunk, Delta, FinalChunk, Fin
 from headwater_server.domain.limits import MAX_IMAGE_BYTES, MAX_MESSAGE_BYTES
 from headwater_server.domain.messages import Image
 from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.transport.convert import replies
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", dropped=())
+STREAM: Any = SimpleNamespace(id="s-1", answerer=Answerer("openai", model="gpt-4o"))
 CHUNK = Chunk(1, 0, Delta(beside=Beside(images=[Image(b"png", "image/png"), Image(url="https://example.org/a.png")])))
 SENT = [
     agent_pb2.Image(data=b"png", media_type="image/png"),

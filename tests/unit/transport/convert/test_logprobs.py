@@ -13,10 +13,11 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.domain.logprobs import TokenKind, TokenLogprob, TopLogprob, size_of
 from headwater_server.providers.wires.beside_text.logprobs import MAX_SIZE, MAX_TOKEN
 from headwater_server.streaming.accumulator import ReplyAccumulator
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS
 from headwater_server.transport.convert import replies
 
-STREAM: Any = SimpleNamespace(id="s-1", provider="openai", model="gpt-4o", dropped=())
+STREAM: Any = SimpleNamespace(id="s-1", answerer=Answerer("openai", model="gpt-4o"))
 TOKEN = TokenLogprob("Hé", -0.5, "Hé".encode(), (TopLogprob("Ho", -1.25, b"Ho"), TopLogprob("x", -3)))
 SENT = agent_pb2.TokenLogprob(
     token="Hé",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import (
     Chunk,
     Delta,
@@ -21,7 +23,8 @@ from headwater_server.domain.chunks import (
     ToolCallDelta,
     Usage,
 )
-from headwater_server.domain.errors import FieldViolation
+from headwater_server.domain.errors import FieldViolation, Reason
+from headwater_server.domain.failure import Failure
 from headwater_server.domain.messages import (
     Message,
     Opaque,
@@ -35,7 +38,9 @@ from headwater_server.domain.messages import (
 from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
-from headwater_server.transport.convert import replies
+from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.replays import StreamFacts, StreamState
+from headwater_server.transport.convert import failures, replies
 from headwater_server.transport.convert.messages import parse_message
 
 WHEN = 1_700_000_000.5
@@ -44,11 +49,9 @@ MAX_INT32 = 2**31 - 1
 SPOKEN = {"content": "Hi"}
 
 STREAM: Any = SimpleNamespace(
-    dropped=(),
+    answerer=Answerer("openai", model="gpt-4o"),
     resumable=False,
     id="s-1",
-    provider="openai",
-    model="gpt-4o",
     created=WHEN,
     chunk_count=7,
     labels={"team": "red"},
@@ -262,13 +265,16 @@ def test_a_nonsensical_count_is_held_within_an_int32():
     assert (usage.input_tokens, usage.output_tokens) == (MAX_INT32, -MAX_INT32)
 
 
-def but(**facts: Any) -> Any:
-    return SimpleNamespace(**{**vars(STREAM), **facts})
+TRIED = Attempt("azure", "gpt-4o", Failure(Reason.PROVIDER_RATE_LIMITED, "busy", retry_delay_seconds=2), 0.25, 2)
 
 
-def test_the_first_chunk_says_who_answers_and_what_was_dropped():
+def but(resumable: bool = False, **facts: Any) -> Any:
+    return SimpleNamespace(**vars(STREAM) | {"resumable": resumable, "answerer": replace(STREAM.answerer, **facts)})
+
+
+def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
     message = agent_pb2.StreamChunk(content="Hi")
-    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True))
+    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True, tried=[TRIED]))
     assert message == agent_pb2.StreamChunk(
         content="Hi",
         stream_id="s-1",
@@ -276,6 +282,7 @@ def test_the_first_chunk_says_who_answers_and_what_was_dropped():
         provider="openai",
         metadata=struct(dropped_params=["seed", "stop"]),
         resumable=True,
+        attempts=[failures.attempt(TRIED)],
     )
 
 
@@ -306,7 +313,7 @@ def test_a_run_says_the_whole_reply():
         metadata={"gpu": True},
     )
     end = final(finish, tool_calls=[ToolCall("id", "name", "{}")], provider_request_id="req_1")
-    assert replies.run_response(but(dropped=["seed"]), reply, end) == agent_service_pb2.RunResponse(
+    assert replies.run_response(but(dropped=["seed"], tried=[TRIED]), reply, end) == agent_service_pb2.RunResponse(
         content="Hi you",
         thinking="hm",
         refusal="no",
@@ -321,6 +328,7 @@ def test_a_run_says_the_whole_reply():
         model="gpt-4o",
         provider="openai",
         provider_request_id="req_1",
+        attempts=[failures.attempt(TRIED)],
     )
 
 
@@ -342,9 +350,18 @@ def test_a_run_does_not_write_what_was_dropped_into_the_finish():
     assert finish.metadata == {"gpu": True}
 
 
-def test_a_running_stream_is_told_with_its_age_and_length():
-    assert replies.stream_info(STREAM) == agent_service_pb2.StreamInfo(
-        stream_id="s-1", model="gpt-4o", provider="openai", create_time=WHEN_SENT, chunk_count=7, labels={"team": "red"}
+def test_a_stream_is_told_with_its_age_and_length_and_state():
+    facts = StreamFacts(StreamState.DETACHED, 9)
+    assert replies.stream_info(STREAM, facts) == agent_service_pb2.StreamInfo(
+        stream_id="s-1",
+        model="gpt-4o",
+        provider="openai",
+        create_time=WHEN_SENT,
+        chunk_count=7,
+        labels={"team": "red"},
+        state=agent_service_pb2.STREAM_STATE_DETACHED,
+        resumable=STREAM.resumable,
+        last_sequence=9,
     )
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import (
     AgentConfig,
@@ -23,7 +24,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.live import Continuation
-from headwater_server.transport.convert.requests import ParsedRequest, parse_run_request, parse_stream_request
+from headwater_server.transport.convert.requests import parse_run_request, parse_stream_request
 
 DATA = {"provider": "openai", "account": "a1", "data_json": "{}"}
 

@@ -18,10 +18,12 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from headwater_server.attempts.opening import StreamOpener
+from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
-from headwater_server.streaming.live import Timeouts
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
@@ -29,7 +31,6 @@ from headwater_server.transport.convert import paging
 from headwater_server.transport.owners import routing
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
 from headwater_server.transport.services.actions import Actions
-from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.journal.sqlite import SqliteJournal
@@ -56,7 +57,7 @@ class Process:
 
     async def open(self) -> None:
         providers = ProviderRegistry({"scripted": ScriptedProvider()}, frozenset({"scripted"}), "", {})
-        opener = StreamOpener(providers, self.streams, Timeouts(), False)
+        opener = StreamOpener(providers, self.streams, Timeouts(), AttemptSettings(), False)
         replays = Replays(ReplayLimits())
         self._stack.push_async_callback(replays.close)
         services = None

@@ -566,27 +566,52 @@ async def test_runs_take_turns_at_a_worker_over_all_its_handlers(pool: WorkerPoo
         await run.result()
 
 
-@pytest.mark.parametrize("sizes", [[16], [2] * 8])
-async def test_a_run_whose_handlers_hang_keeps_no_other_from_beginning(pool: WorkerPool, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "given"),
+    [([16], 14), ([2] * 8, 14), ([7], 6), ([2], 1), ([1] * 3, 2)],
+    ids=["one of 16", "eight of 2", "one of 7", "one of 2", "three of 1"],
+)
+async def test_a_run_whose_handlers_hang_keeps_no_other_from_beginning(
+    pool: WorkerPool, sizes: list[int], given: int
+) -> None:
     hosts = [Hosted(pool, f"w{number}", concurrency=size) for number, size in enumerate(sizes)]
     hanging = [Run(pool, f"step {number}", run_id="hangs") for number in range(40)]
     await asyncio.sleep(0)
-    assert sum(host.got.qsize() for host in hosts) == 14
+    assert sum(host.got.qsize() for host in hosts) == given
     other = Run(pool, "other", run_id="other")
     await asyncio.sleep(0)
-    assert sum(host.got.qsize() for host in hosts) == 15
+    assert sum(host.got.qsize() for host in hosts) == given + 1
     for run in [*hanging, other]:
         run.task.cancel()
 
 
+async def test_a_place_is_kept_at_the_workers_of_each_handler(pool: WorkerPool) -> None:
+    special, common = Hosted(pool, "special", handlers=["g", "h"], concurrency=4), Hosted(pool, "common", concurrency=4)
+    hanging = [Run(pool, f"step {number}", run_id="hangs") for number in range(20)]
+    await asyncio.sleep(0)
+    assert (special.got.qsize(), common.got.qsize()) == (3, 3)
+    other = Run(pool, "other", handler="g", run_id="other")
+    await asyncio.sleep(0)
+    assert special.got.qsize() == 4
+    for run in [*hanging, other]:
+        run.task.cancel()
+
+
+async def test_the_only_place_is_not_kept(pool: WorkerPool) -> None:
+    worker, run = Hosted(pool, "w", concurrency=1), Run(pool, run_id="r")
+    await worker.task()
+    run.task.cancel()
+
+
 async def test_fewer_places_are_kept_when_a_worker_leaves(pool: WorkerPool) -> None:
-    hosts = [Hosted(pool, f"w{number}", concurrency=7) for number in range(2)]
+    hosts = [Hosted(pool, f"w{number}", concurrency=2) for number in range(8)]
     runs = [Run(pool, f"step {number}", run_id="r") for number in range(20)]
     await asyncio.sleep(0)
-    stays, leaves = sorted(hosts, key=lambda host: host.got.qsize())
-    assert (stays.got.qsize(), leaves.got.qsize()) == (6, 7)
-    leaves.session.disconnected()
-    assert stays.got.qsize() == 7
+    by_tasks = sorted(hosts, key=lambda host: host.got.qsize())
+    assert [host.got.qsize() for host in by_tasks] == [1, 1, 2, 2, 2, 2, 2, 2]
+    for host in by_tasks[4:]:
+        host.session.disconnected()
+    assert [host.got.qsize() for host in by_tasks[:4]] in ([2, 1, 2, 2], [1, 2, 2, 2])
     for run in runs:
         run.task.cancel()
 

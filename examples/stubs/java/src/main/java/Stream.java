@@ -8,8 +8,6 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import io.grpc.Context;
-import io.grpc.Grpc;
-import io.grpc.InsecureChannelCredentials;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 
@@ -45,8 +43,7 @@ class Stream {
   }
 
   public static void main(String[] args) throws Exception {
-    var target = System.getenv().getOrDefault("HEADWATER_TARGET", "localhost:50051");
-    var channel = Grpc.newChannelBuilder(target, InsecureChannelCredentials.create()).build();
+    var channel = Connect.fromEnvironment();
     var agents = AgentServiceGrpc.newBlockingStub(channel);
     stream(agents, args[0]);
     leave(agents, args[0]);

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.attempts.opening import StreamOpener
+from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.attempts.target import target
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ReplyFacts, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
@@ -31,12 +34,11 @@ from headwater_server.providers.http.site import Site
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
-from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
-from headwater_server.streaming.live import Timeouts
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
 from headwater_server.transport.services.actions import Actions
-from headwater_server.transport.services.opening import StreamOpener
 from headwater_server.workflows.engine.replies import Reply
 
 ADDRESS = "https://provider.test/v1"
@@ -90,7 +92,7 @@ class Opening:
         self.streams = RunningStreams()
         terms = {"stub": ProviderTerms(first_chunk_seconds=7, caller_headers=frozenset({"x-session"}))}
         registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}), terms=terms)
-        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), True)
+        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), AttemptSettings(), True)
 
     async def read(
         self, *keys: str, whole: bool = False, headers: Sequence[tuple[str, str]] = (), **fields: Any
@@ -189,7 +191,7 @@ async def test_an_effort_that_the_model_does_not_have_is_left_out_where_the_call
     agent = {"reasoning_effort": 6, "seed": 1, "unsupported_params": 2}
     request = parse_stream_request(agent_service_pb2.StreamRequest(agent=agent, prompt="Hi"), (), True)
     async with opening.opener.open_stream(request) as stream:
-        assert stream.dropped == ["reasoning_effort"]
+        assert stream.answerer.dropped == ["reasoning_effort"]
     assert opening.provider.asked[0].sampling == {"seed": 1}
 
 
@@ -299,15 +301,8 @@ async def test_a_header_that_cannot_be_sent_is_refused(headers, field):
 @pytest.mark.parametrize(
     ("agent", "expected"), [({}, (7, 120)), ({"timeouts": {"first_chunk": {"seconds": 3}}}, (3, 120))]
 )
-async def test_timeouts_are_the_callers_else_the_providers_else_the_servers(monkeypatch, agent, expected):
-    opening = Opening()
-    seen = []
-    real = opening.streams.open_stream
-
-    def noted(name, model, source, timeouts, *rest):
-        seen.append((timeouts.first_chunk_seconds, timeouts.next_chunk_seconds))
-        return real(name, model, source, timeouts, *rest)
-
-    monkeypatch.setattr(opening.streams, "open_stream", noted)
-    await opening.read(prompt="Hi", agent=agent)
-    assert seen == [expected]
+def test_timeouts_are_the_callers_else_the_providers_else_the_servers(agent, expected):
+    request = parse_stream_request(agent_service_pb2.StreamRequest(prompt="Hi", agent=agent), (), False)
+    route = Route(StubProvider(OpenAIChatWire(genuine=False)), "m")
+    found = target(request, route, ProviderTerms(first_chunk_seconds=7), Timeouts(300, 120)).timeouts
+    assert (found.first_chunk_seconds, found.next_chunk_seconds) == expected

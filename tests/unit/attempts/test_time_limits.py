@@ -6,10 +6,16 @@ import asyncio
 
 import pytest
 
+from headwater_server.attempts.opening import StreamOpener
+from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.live import Timeouts
+from headwater_server.domain.messages import AgentConfig, ChatRequest
+from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from tests.support.services.attempts import PlannedProvider
 from tests.support.virtual_time import run_in_virtual_time
 
 PING, UNSEEN, END = "ping", "unseen", "end"
@@ -51,9 +57,16 @@ class Plan:
 def end_of(plan: Plan, timeouts: Timeouts = DEFAULT, reader_pause: float = 0.0) -> tuple[str, str, float, str]:
     """The text that came, the limit that ended the stream, when that was, and the error's message."""
 
+    class Fake(PlannedProvider):
+        def stream(self, request: ChatRequest) -> Plan:  # type: ignore[override]
+            return plan
+
     async def main() -> tuple[str, str, float, str]:
         text, streams = "", RunningStreams()
-        async with streams.open_stream("fake", "m", plan, timeouts) as stream:
+        provider = Fake("fake")
+        registry = ProviderRegistry({"fake": provider}, frozenset())  # type: ignore[dict-item]
+        opener = StreamOpener(registry, streams, timeouts, AttemptSettings(max_attempts=1), False)
+        async with opener.open_stream(ParsedRequest(AgentConfig(model="fake/m"), ())) as stream:
             try:
                 while isinstance(chunk := await stream.next(), Chunk):
                     text += chunk.delta.content

@@ -1,0 +1,1 @@
+"""TLS to the server: its files, and the reasons of a failed handshake."""

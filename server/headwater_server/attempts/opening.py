@@ -1,0 +1,109 @@
+"""From a parsed request to a running stream of a provider, for callers and for steps of workflows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from random import random
+
+from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
+from headwater_server.attempts.request import ParsedRequest
+from headwater_server.attempts.target import target
+from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
+from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.streaming.answerer import Answerer, Timeouts
+from headwater_server.streaming.live import LiveStream, StreamTerms
+from headwater_server.streaming.running_streams import RunningStreams
+
+_MESSAGE = re.compile(r"messages\[(\d+)\]")
+
+
+class StreamOpener:
+    """Finds the targets of a request, and opens the stream.
+
+    Args:
+        providers: the providers that can answer.
+        streams: owns the running streams.
+        timeouts: the limits of a stream in time, where neither the caller nor the provider says.
+        settings: the server's for attempts.
+        allow_caller_api_keys: whether a request may bring a key for the provider.
+        chance: a number from 0 to 1, another one each time.
+    """
+
+    def __init__(
+        self,
+        providers: ProviderRegistry,
+        streams: RunningStreams,
+        timeouts: Timeouts,
+        settings: AttemptSettings,
+        allow_caller_api_keys: bool,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        self.allow_caller_api_keys = allow_caller_api_keys
+        self._providers = providers
+        self._streams = streams
+        self._timeouts = timeouts
+        self._settings = settings
+        self._chance = chance
+
+    @asynccontextmanager
+    async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
+        """The stream, closed when the block is left. Raises HeadwaterError.
+
+        Args:
+            request: the request.
+            whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
+        """
+        agent = request.agent
+        with _fields_of(agent):
+            route = self._providers.resolve(agent.model, agent.provider)
+            first = target(request, route, self._providers.terms(route.provider.name), self._timeouts)
+            with naming(provider=route.provider.name, model=route.model):
+                answerer = Answerer(route.provider.name)
+                source = AttemptedReply([first], answerer, self._limits(request), self._chance)
+        # Fields of the provider's own can bring tools too.
+        collects = whole or bool(agent.tools or agent.provider_options)
+        terms = StreamTerms(collects, request.resumable, agent.labels)
+        async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
+            yield stream
+
+    def _limits(self, request: ParsedRequest) -> AttemptLimits:
+        settings = self._settings
+        if request.agent.max_attempts is not None:
+            settings = replace(settings, max_attempts=request.agent.max_attempts)
+        return AttemptLimits(settings, request.deadline, request.asks_once)
+
+
+@contextmanager
+def _fields_of(agent: AgentConfig) -> Iterator[None]:
+    """Names the bad fields of an error as the caller has sent them: most are the agent's, and its instructions are no
+    message of the conversation.
+    """
+    before = 1 if agent.instructions else 0
+
+    def rename(field: str) -> str:
+        message = _MESSAGE.match(field)
+        if message is None:
+            return field if field.startswith((PROVIDER_KEY, PROVIDER_HEADER)) else f"agent.{field}"
+        return f"messages[{int(message[1]) - before}]{field[message.end() :]}"
+
+    try:
+        yield
+    except HeadwaterError as error:
+        if error.violations:
+            raise error.renamed(rename) from error
+        raise
+
+
+@contextmanager
+def naming(**facts: str) -> Iterator[None]:
+    """Adds to an error which provider and model it is about."""
+    try:
+        yield
+    except HeadwaterError as error:
+        error.about(**facts)
+        raise

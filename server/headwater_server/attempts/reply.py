@@ -1,0 +1,239 @@
+"""The reply of the first model that answers: one source of events, whatever was tried before its first one.
+
+Theory of operation. A failure before the first chunk costs the caller nothing but time, since nothing of the reply
+was passed on. So the first `read` asks one target after the other, until one gives an event that makes a chunk. From
+then on that provider's reply is the reply: `read` becomes the provider's own, so a chunk costs nothing here, and a
+failure is the reader's. Events before the first chunk, such as data that the provider wants back, are held with their
+attempt, and go with it.
+
+A target that fails gives way to the next one at once. When all have failed, those that may succeed in another attempt
+are asked again, each after its wait. The reply fails when no target is left, when `max_attempts` were made, and when
+the next wait is longer than allowed or does not fit before the caller's deadline: then at once, and the error says
+how long to wait.
+
+Example. Targets A and B, three attempts. A says 429 and to wait 20 seconds; B, asked at once, breaks its connection;
+its wait is 0.4 seconds, that of A 20; so B is asked again after 0.4 seconds, and answers. The first chunk names B,
+and lists two attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from headwater_server.attempts.policy import AGAIN, ELSEWHERE, AttemptSettings, wait_after
+from headwater_server.attempts.target import Target
+from headwater_server.domain.attempts import Attempt
+from headwater_server.domain.chunks import Finish, ProviderEvent
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.failure import failure_of
+from headwater_server.providers.base import ProviderStream
+from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.watchdog import passed
+from headwater_server.telemetry.frames import forget_frames
+
+log = structlog.get_logger("headwater")
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A target, and how it did so far.
+
+    Attributes:
+        ready: when it may be asked again, as the loop's time; 0 for at once.
+        error: of its last attempt.
+        is_out: it is not asked again.
+    """
+
+    target: Target
+    failures: int = 0
+    ready: float = 0.0
+    error: HeadwaterError | None = field(default=None, repr=False)
+    is_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """The bounds of the attempts for one reply.
+
+    Attributes:
+        settings: the server's; `max_attempts` is the caller's, where the caller sets it.
+        deadline: when the caller stops waiting, as the loop's time; None for never.
+        asks_once: no target is asked twice.
+    """
+
+    settings: AttemptSettings
+    deadline: float | None = None
+    asks_once: bool = False
+
+
+class AttemptedReply:
+    """The reply of the first target that answers; see the module's theory of operation.
+
+    Args:
+        targets: those that may be asked, best first.
+        answerer: is told who answers.
+        limits: the bounds.
+        chance: a number from 0 to 1, another one each time.
+
+    Raises HeadwaterError (INVALID_REQUEST) for what the first target cannot express.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], answerer: Answerer, limits: AttemptLimits, chance: Callable[[], float]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._candidates = [_Candidate(target) for target in targets]
+        self._answerer = answerer
+        self._limits = limits
+        self._chance = chance
+        self._tried: list[Attempt] = []
+        self._made = 0
+        self._asked = self._candidates[0]
+        self._began = 0.0
+        self._stream: ProviderStream | None = None
+        self._ask()
+
+    @property
+    def request_id(self) -> str:
+        """The provider's id of the request, once known."""
+        return self._stream.request_id if self._stream else ""
+
+    @property
+    def heard(self) -> float:
+        """When the provider last gave a sign of life that is no event, as the loop's time; 0 for never."""
+        return self._stream.heard if self._stream else 0.0
+
+    async def read(self) -> Sequence[ProviderEvent]:
+        """The first events. Raises the HeadwaterError with which the attempts ended."""
+        events = await self._attempt()
+        while events is None:
+            await asyncio.sleep(self._wait_seconds())
+            events = await self._attempt()
+        assert self._stream is not None  # noqa: S101  its events have come
+        self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
+        self._candidates.clear()
+        return events
+
+    async def aclose(self) -> None:
+        """Ends the reply and frees its connection."""
+        self._candidates.clear()
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
+            self._stream = None
+
+    def _ask(self) -> ProviderStream:
+        """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) for what its target cannot express."""
+        target, answerer = self._asked.target, self._answerer
+        answerer.provider, answerer.fingerprint = target.route.provider.name, target.account
+        answerer.model, answerer.dropped = target.route.model, target.dropped
+        answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
+        structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
+        self._began = self._loop.time()
+        self._stream = target.ask()
+        return self._stream
+
+    async def _attempt(self) -> Sequence[ProviderEvent] | None:
+        """The first events of the target that is next; None when it failed."""
+        try:
+            stream = self._stream or self._ask()
+            self._made += 1
+            return await _first_events(stream, self._asked.target.timeouts.first_chunk_seconds)
+        except HeadwaterError as error:
+            self._note(error)
+        await self._close()
+        return None
+
+    def _note(self, error: HeadwaterError) -> None:
+        """Remembers how an attempt failed."""
+        asked, now = self._asked, self._loop.time()
+        provider, model = asked.target.route.provider.name, asked.target.route.model
+        error.about(provider=provider, model=model, provider_request_id=self.request_id)
+        asked.error = error
+        asked.failures += 1
+        asked.ready = now + wait_after(error, asked.failures, self._limits.settings, self._chance)
+        asked.is_out = error.reason not in AGAIN or self._limits.asks_once
+        if error.reason in ELSEWHERE:
+            forget_frames(error)  # it is kept while others are asked, and its frames refer to this reply
+        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began))
+
+    def _wait_seconds(self) -> float:
+        """Chooses the target of the next attempt: seconds until then.
+
+        Raises the HeadwaterError with which the reply fails.
+        """
+        failed, now = self._asked, self._loop.time()
+        left = [candidate for candidate in self._candidates if not candidate.is_out]
+        if failed.error is None or failed.error.reason not in ELSEWHERE:
+            left = []
+        if not left or self._made >= self._limits.settings.max_attempts:
+            raise self._end()
+        self._asked = min(left, key=lambda candidate: candidate.ready)  # of several, the one that stands first
+        wait = max(self._asked.ready - now, 0.0)
+        deadline = self._limits.deadline
+        if wait > self._limits.settings.max_wait_seconds or (deadline is not None and now + wait >= deadline):
+            raise self._end(wait)
+        self._tried[-1] = replace(self._tried[-1], wait_seconds=wait)
+        _log(self._tried[-1])
+        return wait
+
+    def _end(self, wait: float | None = None) -> HeadwaterError:
+        """The error of the first target that could succeed later, or else of the first target.
+
+        `wait`: the seconds to wait until then, where that is known.
+        """
+        failed, *_ = errors = [candidate.error for candidate in self._candidates if candidate.error is not None]
+        last = self._asked.error
+        if last is not None and last.reason not in ELSEWHERE:
+            failed = last  # the request itself is wrong
+        else:
+            failed = next((error for error in errors if error.reason in AGAIN), failed)
+        if failed.retry_after_seconds is None and failed.reason in AGAIN:
+            failed.retry_after_seconds = wait
+        if len(self._tried) > 1:
+            failed.attempts = tuple(self._tried)
+        for candidate in self._candidates:
+            candidate.error = None
+        return failed
+
+
+async def _first_events(stream: ProviderStream, seconds: float) -> Sequence[ProviderEvent]:
+    """The events up to the first one that makes a chunk. Raises HeadwaterError, also after so many seconds."""
+    held: list[ProviderEvent] = []
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            while events := await stream.read():
+                held = [*held, *events] if held else events
+                if any(map(_makes_chunk, events)):
+                    return held
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise passed("first_chunk", seconds) from error
+    raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
+
+
+def _makes_chunk(event: ProviderEvent) -> bool:
+    """Whether a chunk comes of it: data that the provider wants back comes with the reply's message alone."""
+    return isinstance(event, Finish) or event.provider_data is None or event.says_something()
+
+
+def _log(attempt: Attempt) -> None:
+    """Logs an attempt that another one follows. The message is left out: a provider may quote the prompt in it."""
+    facts = {"provider": attempt.provider, "model": attempt.model, "reason": attempt.failure.reason.value}
+    if (provider := attempt.failure.provider) is not None:
+        more = {"http_status": provider.http_status, "provider_code": provider.code}
+        facts |= {name: value for name, value in more.items() if value}  # type: ignore[misc]
+    log.warning(
+        "attempt failed",
+        **facts,
+        seconds=round(attempt.duration_seconds, 4),
+        wait_seconds=round(attempt.wait_seconds, 4),
+    )

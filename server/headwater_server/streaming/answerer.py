@@ -1,0 +1,43 @@
+"""Who answers a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from headwater_server.domain.attempts import Attempt
+from headwater_server.streaming.accumulator import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The limits of a stream in time, in seconds.
+
+    Attributes:
+        first_chunk_seconds: how long the provider may send no delta at first.
+        next_chunk_seconds: how long it may be silent between two.
+        max_silence_seconds: how long it may send no delta between two, though it gives signs of life.
+        total_seconds: from the accepted request to the end.
+    """
+
+    first_chunk_seconds: float = 300.0
+    next_chunk_seconds: float = 120.0
+    max_silence_seconds: float = 600.0
+    total_seconds: float = 3_600.0
+
+
+@dataclass(slots=True)
+class Answerer(Account):
+    """Who answers a stream. It may change until the stream has its first chunk, and stays then.
+
+    Attributes:
+        model: the model that is asked, by the provider's own name.
+        dropped: the parameters of the request that the model does not take.
+        timeouts: the limits of the reply in time.
+        tried: the attempts that failed before.
+    """
+
+    model: str = ""
+    dropped: Sequence[str] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    tried: Sequence[Attempt] = ()
