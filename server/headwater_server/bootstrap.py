@@ -20,6 +20,7 @@ from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
+from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.base import Provider
 from headwater_server.providers.gate import Gate, GateLimits
 from headwater_server.providers.http.client import HttpClient
@@ -162,7 +163,7 @@ async def _assemble(
     )
     streams = RunningStreams(identity.index, settings.max_streams)
     stack.push_async_callback(streams.close)
-    replays = Replays(replay_limits(settings))
+    replays = Replays(replay_limits(settings), MemoryLog)
     stack.push_async_callback(replays.close)
     opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings))
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None

@@ -39,7 +39,6 @@ from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.streaming.replays import StreamFacts, StreamState
 from headwater_server.transport.convert import failures, replies
 from headwater_server.transport.convert.messages import parse_message
 
@@ -348,21 +347,6 @@ def test_a_run_does_not_write_what_was_dropped_into_the_finish():
     finish = Finish(FinishReason.STOP, metadata={"gpu": True})
     replies.run_response(but(dropped=["seed"]), ReplyAccumulator(), final(finish))
     assert finish.metadata == {"gpu": True}
-
-
-def test_a_stream_is_told_with_its_age_and_length_and_state():
-    facts = StreamFacts(StreamState.DETACHED, 9)
-    assert replies.stream_info(STREAM, facts) == agent_service_pb2.StreamInfo(
-        stream_id="s-1",
-        model="gpt-4o",
-        provider="openai",
-        create_time=WHEN_SENT,
-        chunk_count=7,
-        labels={"team": "red"},
-        state=agent_service_pb2.STREAM_STATE_DETACHED,
-        resumable=STREAM.resumable,
-        last_sequence=9,
-    )
 
 
 def test_what_a_provider_can_do_is_told_whole():

@@ -21,6 +21,7 @@ from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.answerer import Timeouts
@@ -58,7 +59,7 @@ class Process:
     async def open(self) -> None:
         providers = ProviderRegistry({"scripted": ScriptedProvider()}, frozenset({"scripted"}), "", {})
         opener = StreamOpener(providers, self.streams, Timeouts(), AttemptSettings(), False)
-        replays = Replays(ReplayLimits())
+        replays = Replays(ReplayLimits(), MemoryLog)
         self._stack.push_async_callback(replays.close)
         services = None
         if self.identity.owns_runs:
