@@ -21,10 +21,11 @@ from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSett
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.providers.base import Provider
+from headwater_server.providers.gate import Gate, GateLimits
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.proxies import mistake_in_environment
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
-from headwater_server.providers.settings import HttpSettings
+from headwater_server.providers.settings import HttpSettings, ProviderSettings
 from headwater_server.providers.types import TYPES, build_provider
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.replay import ReplayLimits
@@ -39,6 +40,7 @@ from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
+from headwater_server.workflows.engine.active import RunLimits
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import StepRunner
 from headwater_server.workflows.expressions.evaluator import Evaluator
@@ -158,7 +160,7 @@ async def _assemble(
     timeouts = Timeouts(
         settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
     )
-    streams = RunningStreams(identity.index)
+    streams = RunningStreams(identity.index, settings.max_streams)
     stack.push_async_callback(streams.close)
     replays = Replays(replay_limits(settings))
     stack.push_async_callback(replays.close)
@@ -220,7 +222,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
     stack.push_async_callback(journal.close)
-    pool = WorkerPool(settings.worker_timeout_seconds)
+    pool = WorkerPool(settings.worker_timeout_seconds, settings.max_workers)
     stack.callback(pool.close)
     # A run is stored, so no caller's key travels with it.
     actions = Actions(opener(False))
@@ -232,7 +234,7 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
         StepRunner(pool, actions.act, expressions),
         expressions,
         settings.retention_days * 86_400,
-        max_bytes=settings.active_runs_mib * 2**20,
+        limits=RunLimits(settings.max_runs, settings.active_runs_mib * 2**20),
     )
     stack.push_async_callback(runs.close)
     workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
@@ -374,6 +376,14 @@ def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
     return ProviderRegistry(providers, frozenset(configured), default, models, provider_terms(config))
 
 
+def _gate(name: str, settings: ProviderSettings) -> Gate | None:
+    """The gate of a provider; None where nothing limits how much it is asked."""
+    limits = GateLimits(
+        settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute, settings.max_wait_seconds
+    )
+    return None if limits == GateLimits(max_wait_seconds=limits.max_wait_seconds) else Gate(f"providers.{name}", limits)
+
+
 def provider_terms(config: Config) -> dict[str, ProviderTerms]:
     """The terms of calls to each provider."""
     return {
@@ -383,6 +393,7 @@ def provider_terms(config: Config) -> dict[str, ProviderTerms]:
             settings.max_silence_seconds,
             settings.total_seconds,
             frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
+            _gate(name, settings),
         )
         for name, settings in config.settings.providers.items()
     }

@@ -5,6 +5,7 @@
 | PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE, STREAM_TIMEOUT | yes, after a wait | yes, at once | yes |
 | PROVIDER_AUTH_FAILED, PROVIDER_QUOTA_EXHAUSTED, MODEL_NOT_FOUND | no | yes, at once | yes |
 | CONTEXT_WINDOW_EXCEEDED, INVALID_REQUEST (this model cannot express the request) | no | yes, at once | no |
+| SERVER_OVERLOADED (the provider is asked as much as its settings allow) | no | yes, at once | no |
 | all others, above all PROVIDER_REJECTED_REQUEST | no | no | no |
 """
 
@@ -21,7 +22,7 @@ AGAIN = frozenset({Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_UNAVAILABLE, Re
 COOLS = AGAIN | {Reason.PROVIDER_AUTH_FAILED, Reason.PROVIDER_QUOTA_EXHAUSTED, Reason.MODEL_NOT_FOUND}
 """The next requests had better ask another model."""
 
-ELSEWHERE = COOLS | {Reason.CONTEXT_WINDOW_EXCEEDED, Reason.INVALID_REQUEST}
+ELSEWHERE = COOLS | {Reason.CONTEXT_WINDOW_EXCEEDED, Reason.INVALID_REQUEST, Reason.SERVER_OVERLOADED}
 """Another model may succeed."""
 
 SPREAD = 0.1

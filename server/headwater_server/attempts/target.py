@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.errors import FieldViolation, invalid_request
 from headwater_server.domain.messages import PROVIDER_HEADER, AgentConfig, ChatRequest, Message, Role, Text
+from headwater_server.providers.admitted import admitted
 from headwater_server.providers.base import ProviderStream
+from headwater_server.providers.gate import Gate
 from headwater_server.providers.own_data import only_data_of
 from headwater_server.providers.registry import ProviderTerms, Route, fit_params
 from headwater_server.streaming.answerer import Timeouts
@@ -23,6 +25,7 @@ class Target:
         account: fingerprint of the address and the key that are used.
         dropped: the parameters of the caller's request that the model does not take.
         timeouts: the limits of its reply in time.
+        gate: limits how much the provider is asked; None: without a limit.
     """
 
     route: Route
@@ -30,18 +33,21 @@ class Target:
     account: str
     dropped: list[str]
     timeouts: Timeouts
+    gate: Gate | None = None
 
     def ask(self) -> ProviderStream:
         """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) for what the provider cannot express."""
         provider = self.route.provider
-        return provider.stream(only_data_of(self.chat, provider.name, self.account))
+        reply = provider.stream(only_data_of(self.chat, provider.name, self.account))
+        return admitted(reply, self.gate, self.chat)
 
 
 def target(request: ParsedRequest, route: Route, terms: ProviderTerms, server: Timeouts) -> Target:
     """The target that a route stands for. Raises HeadwaterError (INVALID_REQUEST)."""
     _check_headers(request, route.provider.name, terms)
     chat, dropped = fit_params(route.provider, _chat(request, route), request.agent.drop_unsupported)
-    return Target(route, chat, route.provider.account(chat), dropped, _timeouts(request.agent, terms, server))
+    account, timeouts = route.provider.account(chat), _timeouts(request.agent, terms, server)
+    return Target(route, chat, account, dropped, timeouts, terms.gate)
 
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import core_schema
 
-from headwater_server.domain.limits import MAX_ATTEMPTS
+from headwater_server.domain.limits import MAX_ATTEMPTS, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
 
@@ -23,6 +24,10 @@ class _Settings(BaseModel):
 def _default_data_dir() -> str:
     """Where programs keep their data for a user, by the XDG Base Directory Specification."""
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "headwater")
+
+
+def _default_max_streams() -> int:
+    return streams_with(open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)))
 
 
 def _check_host(host: str) -> str:
@@ -86,6 +91,9 @@ class ServerSettings(_Settings):
     idle_reader_seconds: float = Field(120.0, gt=0, le=3_600)
     lagging_reader_seconds: float = Field(10.0, gt=0, le=3_600)
     drain_seconds: float = Field(10.0, ge=0, le=3_600)
+    max_streams: int = Field(default_factory=_default_max_streams, ge=1, lt=2**31)
+    max_runs: int = Field(10_000, ge=1, lt=2**31)
+    max_workers: int = Field(10_000, ge=1, lt=2**31)
     data_dir: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
         default_factory=_default_data_dir, min_length=1
     )
@@ -144,6 +152,9 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_IDLE_READER_SECONDS": ("server", "idle_reader_seconds"),
     "HEADWATER_LAGGING_READER_SECONDS": ("server", "lagging_reader_seconds"),
     "HEADWATER_DRAIN_SECONDS": ("server", "drain_seconds"),
+    "HEADWATER_MAX_STREAMS": ("server", "max_streams"),
+    "HEADWATER_MAX_RUNS": ("server", "max_runs"),
+    "HEADWATER_MAX_WORKERS": ("server", "max_workers"),
     "HEADWATER_DATA_DIR": ("server", "data_dir"),
     "HEADWATER_RETENTION_DAYS": ("server", "retention_days"),
     "HEADWATER_JOURNAL_MIB": ("server", "journal_mib"),

@@ -168,6 +168,11 @@ def draining() -> HeadwaterError:
     return HeadwaterError(Reason.SERVER_DRAINING, "the server is shutting down; try again", retry_after_seconds=1.0)
 
 
+def overloaded(message: str, retry_after_seconds: float = 1.0, **facts: str) -> HeadwaterError:
+    """The error for a call that is refused because others have taken what there is."""
+    return HeadwaterError(Reason.SERVER_OVERLOADED, message, metadata=facts, retry_after_seconds=retry_after_seconds)
+
+
 def restarting() -> HeadwaterError:
     """The error for a call that belongs to another process of this server, which does not take calls just now."""
     return HeadwaterError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+WANTED_FILES = 65_536
+"""As many open files as the server asks the system for."""
+
 MAX_NAME = 256
 """Most characters of a name or an id."""
 
@@ -44,3 +47,22 @@ MAX_MESSAGE_BYTES = 3 * 1024 * 1024
 
 MAX_IMAGE_BYTES = MAX_MESSAGE_BYTES - 256 * 1024
 """The largest picture of a reply: it is sent whole, in one message."""
+
+FILES_APART = 256
+"""Open files that are no connection of a stream: the journal, the log, the program's own."""
+
+
+def open_files(soft: int, hard: int) -> int:
+    """How many files a process may have open that raises its own limit as far as it is wanted and allowed.
+
+    Args:
+        soft: the limit in force; negative for none.
+        hard: how far it may be raised; negative for any.
+    """
+    before, most = (WANTED_FILES if limit < 0 else limit for limit in (soft, hard))
+    return max(before, min(most, WANTED_FILES))
+
+
+def streams_with(files: int) -> int:
+    """How many streams so many open files allow: each may take a connection of its caller and one to its provider."""
+    return max((files - FILES_APART) // 2, 16)

@@ -89,6 +89,10 @@ class StreamLog:
                 return
             yield entry
 
+    def cost_from(self, place: int) -> int:
+        """The memory of the entries from this place on, in bytes."""
+        return sum(cost(entry) for _, entry in islice(self._entries, place - self.first, None))
+
     def drop_first(self) -> None:
         """Drops the oldest entry."""
         self._gone, entry = self._entries.popleft()

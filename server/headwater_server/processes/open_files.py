@@ -6,7 +6,8 @@ import resource
 
 import structlog
 
-WANTED = 65_536
+from headwater_server.domain.limits import open_files
+
 LOW = 4_096
 
 _CURE = "raise the hard limit: ulimit -Hn in a shell, LimitNOFILE= of systemd, --ulimit nofile= of Docker"
@@ -20,10 +21,9 @@ def raise_open_files() -> None:
     It says so, and warns of a limit that is below 4,096 even then.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    before, most = (float("inf") if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
-    limit = max(before, min(most, WANTED))
-    if limit > before:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit), hard))
-        log.info("open files", open_files=limit, before=before)
+    limit = open_files(soft, hard)
+    if 0 <= soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        log.info("open files", open_files=limit, before=soft)
     if limit < LOW:
         log.warning("few open files", open_files=limit, why="each connection takes one", cure=_CURE)

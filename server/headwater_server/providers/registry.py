@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
+from headwater_server.providers.gate import Gate
 from headwater_server.providers.types import TYPES, type_of_model
 
 # The providers for a request that names none: these in order, then those configured under other names, then the last.
@@ -35,6 +36,7 @@ class ProviderTerms:
         max_silence_seconds: the same.
         total_seconds: the same.
         caller_headers: the headers that a caller may add, names in lower case.
+        gate: limits how much it is asked; None: without a limit.
     """
 
     first_chunk_seconds: float | None = None
@@ -42,6 +44,7 @@ class ProviderTerms:
     max_silence_seconds: float | None = None
     total_seconds: float | None = None
     caller_headers: frozenset[str] = frozenset()
+    gate: Gate | None = None
 
 
 class ProviderRegistry:

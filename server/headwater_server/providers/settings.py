@@ -32,6 +32,7 @@ from headwater_server.providers.setting_values import (
 )
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Auth = Literal["", "bearer", "api-key", "x-api-key", "x-goog-api-key", "none"]
 
 
@@ -39,7 +40,8 @@ class ProviderSettings(BaseModel):
     """The settings of one provider; `type` says which class holds them.
 
     `first_chunk_seconds`, `next_chunk_seconds`, `max_silence_seconds` and `total_seconds` are limits of its replies in
-    time; they go over those of the server.
+    time; they go over those of the server. `max_concurrent`, `requests_per_minute` and `tokens_per_minute` limit how
+    much it is asked; a call past them waits for `max_wait_seconds`, and is refused then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +51,10 @@ class ProviderSettings(BaseModel):
     next_chunk_seconds: Seconds | None = None
     max_silence_seconds: Seconds | None = None
     total_seconds: Seconds | None = None
+    max_concurrent: Count | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    max_wait_seconds: float = Field(0.0, ge=0, le=60)
 
     def is_offered(self, *, is_configured: bool) -> bool:
         """Whether a request may name the provider, given whether it was set up."""

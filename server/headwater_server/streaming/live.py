@@ -148,6 +148,11 @@ class LiveStream:
         return self._sequence - self._after
 
     @property
+    def last_sequence(self) -> int:
+        """Sequence number of the last delta so far."""
+        return self._sequence
+
+    @property
     def first_token_seconds(self) -> float | None:
         """How long its caller waited for the first delta; None before it."""
         return None if self._first is None else self._first - self._began

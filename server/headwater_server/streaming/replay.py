@@ -11,7 +11,8 @@ stream open. It reads the first chunk, for a request that is cancelled before it
 is no reader, and when all are busy.
 
 These bound it:
-- The provider is read at the pace of the fastest reader. Where all are busy, the keeper comes after READ_AHEAD_SECONDS.
+- The provider is read at the pace of the fastest reader. Where all are busy, the keeper comes after READ_AHEAD_SECONDS,
+  but not where they lack READ_AHEAD_BYTES already: many readers that have stopped take little memory.
 - The log has a size. When it is full the oldest entry goes, if no reader lacks it. Else the next one waits, and TCP
   slows the provider down. Of several readers, those that hold up the others for `lagging_seconds` are let go.
 - A stream without any reader is read for `detach_seconds`, then ended.
@@ -46,6 +47,7 @@ log = structlog.get_logger("headwater")
 
 
 READ_AHEAD_SECONDS = 1.0
+READ_AHEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,11 @@ class Replay:
     def is_idle(self) -> bool:
         """Whether it has ended, and has no reader."""
         return self._task is None and not self._readers
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no round runs."""
+        return self._task is None
 
     @property
     def is_unread(self) -> bool:
@@ -248,7 +255,7 @@ class Replay:
         while self._is_open:
             if self._is_read or (self._readers and not stream.is_interrupted):
                 await self._wait_for_turn()
-            if self._is_open and not self._is_read:
+            if self._is_open and not (self._is_read or self._is_far_ahead()):
                 await self.pull()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -264,6 +271,12 @@ class Replay:
         finally:
             self._unread.stop()
             self._unread = None
+
+    def _is_far_ahead(self) -> bool:
+        """Whether even the fastest reader lacks much already."""
+        if not self._readers or self.stream.is_interrupted:
+            return False
+        return self._log.cost_from(max(reader.place for reader in self._readers)) >= READ_AHEAD_BYTES
 
     def _look(self) -> None:
         self._moved.set()

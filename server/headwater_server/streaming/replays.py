@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from enum import Enum
 
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
@@ -20,6 +21,22 @@ class Attached:
 
     reader: Reader
     stream: LiveStream
+
+
+class StreamState(Enum):
+    """Whether a stream runs, and is read."""
+
+    ATTACHED = "attached"
+    DETACHED = "detached"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """How far a stream is, and the sequence of its last chunk; 0 before the first."""
+
+    state: StreamState
+    last_sequence: int
 
 
 class Replays:
@@ -75,6 +92,19 @@ class Replays:
             raise HeadwaterError(Reason.STREAM_NOT_FOUND, text, metadata={"stream_id": stream_id[:100]})
         async with replay.attach(after) as reader:
             yield Attached(reader, replay.stream)
+
+    def ended(self) -> list[LiveStream]:
+        """The streams that have ended and are kept."""
+        return [replay.stream for replay in self._replays.values() if replay.has_ended]
+
+    def facts(self, stream: LiveStream) -> StreamFacts:
+        """How far a stream is."""
+        replay = self._replays.get(stream.id)
+        if replay is None or replay.stream is not stream:
+            return StreamFacts(StreamState.ATTACHED, stream.last_sequence)
+        if replay.has_ended:
+            return StreamFacts(StreamState.ENDED, replay.last_sequence)
+        return StreamFacts(StreamState.DETACHED if replay.is_unread else StreamState.ATTACHED, replay.last_sequence)
 
     def drain(self) -> None:
         """Ends the streams without a reader, now and later: no new connection to this server is possible any more."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from heapq import nsmallest
+from operator import attrgetter
 
-from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
+from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms
 
 MAX_PROCESSES = 64
+MAX_STREAMS = 10_000
 
 
 def list_position(created_us: int, index: int) -> int:
@@ -38,9 +41,11 @@ class RunningStreams:
 
     Args:
         index: which of the server's processes this is.
+        max_streams: how many may run at once.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, max_streams: int = MAX_STREAMS) -> None:
+        self._max_streams = max_streams
         self._index = index
         self._streams: dict[str, _Entry] = {}
         self._last_created_us = 0
@@ -62,12 +67,16 @@ class RunningStreams:
     ) -> AsyncIterator[LiveStream]:
         """Opens a new stream, or the next round of one, and closes it with all that it holds at the end of the block.
 
-        Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, INVALID_REQUEST when the round before
-        still runs.
+        Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, SERVER_OVERLOADED when as many run as
+        may, INVALID_REQUEST when the round before still runs.
         """
         if self._draining:
             await source.aclose()
             raise draining()
+        if len(self._streams) >= self._max_streams:
+            await source.aclose()
+            text = f"{self._max_streams} streams run here, as many as max_streams allows; try again later, or raise it"
+            raise overloaded(text, limit="max_streams")
         if continues and continues.stream_id in self._streams:
             await source.aclose()
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
@@ -101,18 +110,27 @@ class RunningStreams:
         if entry is None:
             raise HeadwaterError(
                 Reason.STREAM_NOT_FOUND,
-                "no stream with this id is running; it may have ended, ListStreams shows those that run",
+                "no stream with this id is running; it may have ended, ListStreams lists those that run",
                 metadata={"stream_id": stream_id[:100]},
             )
         entry.stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
 
-    def page(self, after: int, size: int) -> tuple[list[LiveStream], int]:
+    def page(self, after: int, size: int, ended: Iterable[LiveStream] = ()) -> tuple[list[LiveStream], int]:
         """The running streams after the position `after`, oldest first, at most `size` of them; and the position of
         the last one if there are more, else 0.
+
+        Args:
+            after: 0 for the first page.
+            size: most streams.
+            ended: streams of this process that have ended, and are listed too.
         """
-        rest = [entry for entry in self._streams.values() if entry.position > after]
+        entries = [*self._streams.values(), *(_Entry(self._position(stream), stream) for stream in ended)]
+        rest = nsmallest(size + 1, (entry for entry in entries if entry.position > after), key=attrgetter("position"))
         page = rest[:size]
         return [entry.stream for entry in page], page[-1].position if len(rest) > size else 0
+
+    def _position(self, stream: LiveStream) -> int:
+        return list_position(int(stream.created * 1e6), self._index)
 
     async def drain(self, seconds: float) -> None:
         """Takes no new streams, waits up to `seconds` for the running ones, and interrupts those that are left."""

@@ -11,9 +11,8 @@ the time between two chunks again, but not the time of `max_silence_seconds`. Si
 The wait for the first chunk is bounded where the attempts are made, each by itself.
 
 Example. `next_chunk_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At
-120 s the
-timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without pings it
-reports `next_chunk` at 120 s.
+120 s the timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without
+pings it reports `next_chunk` at 120 s.
 """
 
 from __future__ import annotations

@@ -105,6 +105,24 @@ async def test_a_stream_is_listed_and_cancelled_through_the_other_process(owner,
             assert caught.value.code() is grpc.StatusCode.CANCELLED
 
 
+@pytest.mark.parametrize(("owner", "asked"), [(0, 1), (1, 0)])
+async def test_a_kept_stream_is_listed_and_resumed_through_the_other_process(owner, asked):
+    with TwoProcesses() as server:
+        async with both(server.target) as stubs:
+            question = two_words()
+            question.resumable = True
+            chunks = [chunk async for chunk in stubs[owner].agents.Stream(question)]
+            assert index_of(chunks[0].stream_id) == owner
+            answer = await soon(stubs[asked].agents.ListStreams(PB.ListStreamsRequest(show_ended=True)))
+            (kept,) = answer.streams
+            assert (kept.stream_id, kept.state) == (chunks[0].stream_id, PB.STREAM_STATE_ENDED)
+            assert (kept.resumable, kept.last_sequence) == (True, chunks[-1].sequence)
+            assert not (await soon(stubs[asked].agents.ListStreams(PB.ListStreamsRequest()))).streams
+            request = PB.ResumeStreamRequest(stream_id=kept.stream_id, after_sequence=1)
+            rest = [chunk.content async for chunk in stubs[asked].agents.ResumeStream(request)]
+            assert "".join(rest) == " two"
+
+
 async def test_a_stream_whose_process_hangs_for_a_moment_is_said_to_continue():
     with TwoProcesses() as server:
         async with both(server.target) as (zero, one):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 
 import pytest
 
-from tests.support.servers.server import ServerProcess, run_cli
+from tests.support.servers.server import ServerProcess, clean_environment, run_cli
 
 WITH_OPEN_FILES = """
 import resource
@@ -42,6 +44,13 @@ def test_a_soft_limit_that_is_raised_as_far_as_it_goes_may_still_be_low():
     raised, low = events_with_open_files(512, 2048)
     assert (raised["level"], raised["open_files"]) == ("info", 2048)
     assert (low["level"], low["open_files"]) == ("warning", 2048)
+
+
+@pytest.mark.parametrize(("soft", "hard", "streams"), [(512, 1_256, 500), (1_256, 1_256, 500), (256, 256, 16)])
+def test_the_limit_of_streams_follows_from_the_open_files(soft, hard, streams):
+    command = [sys.executable, "-c", WITH_OPEN_FILES.format(soft=soft, hard=hard), "config"]
+    shown = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=60, check=True)
+    assert f"max_streams = {streams} " in shown.stdout
 
 
 def test_enough_open_files_are_no_event():

@@ -48,7 +48,11 @@ THINKS: dict[str, Any] = {
     "tools": [{"function": {"name": "f", "parametersJson": '{"type":"object"}'}}],
 }
 FAILS: dict[str, Any] = {**ECHO, "providerOptions": {"scripted": {"text": "one two three", "fail_after": 1}}}
-ASKS = [{"agent": agent, "prompt": "hi"} for agent in (ECHO, SLOW, THINKS, FAILS)]
+REPLAYED = ("openai/m@openai-plain", "openai/m@openai-tool-calls-parallel", "anthropic/m@anthropic-thinking",
+            "anthropic/m@anthropic-cut", "ollama/m@ollama-chat-thinking", "openai/m@openai-429-retry-after")  # fmt: skip
+"""Models of the replay server: so a request meets the wire of each provider."""
+AGENTS = (ECHO, SLOW, THINKS, FAILS, *({"model": model} for model in REPLAYED))
+ASKS = [{"agent": agent, "prompt": "hi"} for agent in AGENTS]
 WORKFLOW = {
     "name": "w",
     "agent": ECHO,

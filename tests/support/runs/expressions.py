@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from headwater_server.domain.workflow import Step
 from headwater_server.workflows.definition import conditions
-from headwater_server.workflows.engine.active import DEFAULT_MAX_BYTES
+from headwater_server.workflows.engine.active import DEFAULT_LIMITS, RunLimits
 from headwater_server.workflows.engine.runs import Runs
 from headwater_server.workflows.engine.steps import Act, StepRunner
 from headwater_server.workflows.expressions import helper
@@ -43,11 +43,11 @@ def fake_runs(
     act: Act,
     retention_seconds: float,
     clock: Callable[[], float] = time.time,
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    limits: RunLimits = DEFAULT_LIMITS,
 ) -> Runs:
     """Runs whose expressions are evaluated in this process."""
     expressions = fake_expressions()
-    return Runs(journal, StepRunner(pool, act, expressions), expressions, retention_seconds, clock, max_bytes)
+    return Runs(journal, StepRunner(pool, act, expressions), expressions, retention_seconds, clock, limits)
 
 
 async def decide(step: Step, context: Mapping[str, str]) -> bool:

@@ -117,6 +117,17 @@ async def test_the_provider_waits_for_the_only_reader_before_anything_it_lacks_i
 
 
 @in_virtual_time
+async def test_little_is_read_ahead_of_readers_that_have_all_stopped_and_the_rest_when_one_reads_on():
+    service, provider = Service(), Provider(size=20_000)
+    async with service.open_stream(provider) as (reader, _):
+        await reader.next()
+        await asyncio.sleep(100)
+        assert provider.read_words == 5
+        assert len((await read(reader))[0]) == 180_000 + len(TEXT) - len(WORDS[0])
+    await service.close()
+
+
+@in_virtual_time
 async def test_of_several_readers_the_one_that_holds_up_the_others_is_let_go():
     service, provider = Service(max_bytes=20_000, lagging_seconds=10), Provider(size=5_000, pause=0.01)
     stuck: asyncio.Future[str] = asyncio.get_running_loop().create_future()

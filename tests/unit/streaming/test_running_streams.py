@@ -14,6 +14,7 @@ from headwater_server.domain.stream_id import index_of
 from headwater_server.streaming import live
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.replays import StreamFacts, StreamState
 from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert.replies import stream_info
 
@@ -68,5 +69,5 @@ async def test_the_position_is_that_of_the_time_that_callers_are_told(monkeypatc
         after = 0
         for stream in streams[:-1]:
             _, after = registry.page(after, 1)
-            told = stream_info(stream).create_time
+            told = stream_info(stream, StreamFacts(StreamState.ATTACHED, 0)).create_time
             assert after == list_position(told.seconds * 1_000_000 + told.nanos // 1000, 5)

@@ -24,6 +24,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How far a stream is.
+type StreamState int32
+
+const (
+	// Not stated.
+	StreamState_STREAM_STATE_UNSPECIFIED StreamState = 0
+	// It runs, and is read.
+	StreamState_STREAM_STATE_ATTACHED StreamState = 1
+	// It runs without a reader, and is ended if none comes back in time.
+	StreamState_STREAM_STATE_DETACHED StreamState = 2
+	// It has ended, and can be resumed until its time is over.
+	StreamState_STREAM_STATE_ENDED StreamState = 3
+)
+
+// Enum value maps for StreamState.
+var (
+	StreamState_name = map[int32]string{
+		0: "STREAM_STATE_UNSPECIFIED",
+		1: "STREAM_STATE_ATTACHED",
+		2: "STREAM_STATE_DETACHED",
+		3: "STREAM_STATE_ENDED",
+	}
+	StreamState_value = map[string]int32{
+		"STREAM_STATE_UNSPECIFIED": 0,
+		"STREAM_STATE_ATTACHED":    1,
+		"STREAM_STATE_DETACHED":    2,
+		"STREAM_STATE_ENDED":       3,
+	}
+)
+
+func (x StreamState) Enum() *StreamState {
+	p := new(StreamState)
+	*p = x
+	return p
+}
+
+func (x StreamState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StreamState) Descriptor() protoreflect.EnumDescriptor {
+	return file_headwater_v1_agent_service_proto_enumTypes[0].Descriptor()
+}
+
+func (StreamState) Type() protoreflect.EnumType {
+	return &file_headwater_v1_agent_service_proto_enumTypes[0]
+}
+
+func (x StreamState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StreamState.Descriptor instead.
+func (StreamState) EnumDescriptor() ([]byte, []int) {
+	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{0}
+}
+
 // A question and the agent that answers it. A field with a bad value is INVALID_ARGUMENT, reason INVALID_REQUEST, and
 // BadRequest names every such field with its cure. Limits: 10,000 messages, and 10,000 parts in all of them together;
 // 1 MiB of tool calls' arguments in all.
@@ -556,13 +613,15 @@ func (*CancelStreamResponse) Descriptor() ([]byte, []int) {
 	return file_headwater_v1_agent_service_proto_rawDescGZIP(), []int{5}
 }
 
-// Which page of the running streams.
+// Which page of the streams.
 type ListStreamsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Most streams in the answer, 1 to 1,000. 0: 100. INVALID_ARGUMENT when negative; more than 1,000 means 1,000.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the answer before. Empty: the first page. INVALID_ARGUMENT when it is not such a token.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Also the resumable streams that have ended and are still kept. Default: false, only those that run.
+	ShowEnded     bool `protobuf:"varint,3,opt,name=show_ended,json=showEnded,proto3" json:"show_ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -611,7 +670,14 @@ func (x *ListStreamsRequest) GetPageToken() string {
 	return ""
 }
 
-// A page of the running streams.
+func (x *ListStreamsRequest) GetShowEnded() bool {
+	if x != nil {
+		return x.ShowEnded
+	}
+	return false
+}
+
+// A page of the streams.
 type ListStreamsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The streams, oldest first.
@@ -666,7 +732,7 @@ func (x *ListStreamsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// A running stream.
+// A stream. Nothing of its prompt or its reply is here.
 type StreamInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
@@ -680,7 +746,13 @@ type StreamInfo struct {
 	// Provider deltas so far.
 	ChunkCount int32 `protobuf:"varint,5,opt,name=chunk_count,json=chunkCount,proto3" json:"chunk_count,omitempty"`
 	// The caller's labels.
-	Labels        map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether it runs, and is read.
+	State StreamState `protobuf:"varint,7,opt,name=state,proto3,enum=headwater.v1.StreamState" json:"state,omitempty"`
+	// Whether ResumeStream takes it.
+	Resumable bool `protobuf:"varint,8,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	// `sequence` of its last chunk so far; 0 before the first.
+	LastSequence  int32 `protobuf:"varint,9,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,6 +827,27 @@ func (x *StreamInfo) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *StreamInfo) GetState() StreamState {
+	if x != nil {
+		return x.State
+	}
+	return StreamState_STREAM_STATE_UNSPECIFIED
+}
+
+func (x *StreamInfo) GetResumable() bool {
+	if x != nil {
+		return x.Resumable
+	}
+	return false
+}
+
+func (x *StreamInfo) GetLastSequence() int32 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
 }
 
 // Which provider and model.
@@ -1390,14 +1483,16 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\x0e_stop_sequence\"2\n" +
 	"\x13CancelStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\"\x16\n" +
-	"\x14CancelStreamResponse\"P\n" +
+	"\x14CancelStreamResponse\"o\n" +
 	"\x12ListStreamsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"q\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x1d\n" +
+	"\n" +
+	"show_ended\x18\x03 \x01(\bR\tshowEnded\"q\n" +
 	"\x13ListStreamsResponse\x122\n" +
 	"\astreams\x18\x01 \x03(\v2\x18.headwater.v1.StreamInfoR\astreams\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb2\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x03\n" +
 	"\n" +
 	"StreamInfo\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12\x14\n" +
@@ -1407,7 +1502,10 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"createTime\x12\x1f\n" +
 	"\vchunk_count\x18\x05 \x01(\x05R\n" +
 	"chunkCount\x12<\n" +
-	"\x06labels\x18\x06 \x03(\v2$.headwater.v1.StreamInfo.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x06 \x03(\v2$.headwater.v1.StreamInfo.LabelsEntryR\x06labels\x12/\n" +
+	"\x05state\x18\a \x01(\x0e2\x19.headwater.v1.StreamStateR\x05state\x12\x1c\n" +
+	"\tresumable\x18\b \x01(\bR\tresumable\x12#\n" +
+	"\rlast_sequence\x18\t \x01(\x05R\flastSequence\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +
@@ -1450,7 +1548,12 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\tModelInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\"\n" +
-	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities2\x94\x05\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities*y\n" +
+	"\vStreamState\x12\x1c\n" +
+	"\x18STREAM_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15STREAM_STATE_ATTACHED\x10\x01\x12\x19\n" +
+	"\x15STREAM_STATE_DETACHED\x10\x02\x12\x16\n" +
+	"\x12STREAM_STATE_ENDED\x10\x032\x94\x05\n" +
 	"\fAgentService\x12B\n" +
 	"\x06Stream\x12\x1b.headwater.v1.StreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12N\n" +
 	"\fResumeStream\x12!.headwater.v1.ResumeStreamRequest\x1a\x19.headwater.v1.StreamChunk0\x01\x12:\n" +
@@ -1475,86 +1578,89 @@ func file_headwater_v1_agent_service_proto_rawDescGZIP() []byte {
 	return file_headwater_v1_agent_service_proto_rawDescData
 }
 
+var file_headwater_v1_agent_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_headwater_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_headwater_v1_agent_service_proto_goTypes = []any{
-	(*StreamRequest)(nil),           // 0: headwater.v1.StreamRequest
-	(*ResumeStreamRequest)(nil),     // 1: headwater.v1.ResumeStreamRequest
-	(*RunRequest)(nil),              // 2: headwater.v1.RunRequest
-	(*RunResponse)(nil),             // 3: headwater.v1.RunResponse
-	(*CancelStreamRequest)(nil),     // 4: headwater.v1.CancelStreamRequest
-	(*CancelStreamResponse)(nil),    // 5: headwater.v1.CancelStreamResponse
-	(*ListStreamsRequest)(nil),      // 6: headwater.v1.ListStreamsRequest
-	(*ListStreamsResponse)(nil),     // 7: headwater.v1.ListStreamsResponse
-	(*StreamInfo)(nil),              // 8: headwater.v1.StreamInfo
-	(*GetProviderInfoRequest)(nil),  // 9: headwater.v1.GetProviderInfoRequest
-	(*GetProviderInfoResponse)(nil), // 10: headwater.v1.GetProviderInfoResponse
-	(*ListProvidersRequest)(nil),    // 11: headwater.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),   // 12: headwater.v1.ListProvidersResponse
-	(*ProviderSummary)(nil),         // 13: headwater.v1.ProviderSummary
-	(*ProviderInfo)(nil),            // 14: headwater.v1.ProviderInfo
-	(*ListModelsRequest)(nil),       // 15: headwater.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),      // 16: headwater.v1.ListModelsResponse
-	(*ModelInfo)(nil),               // 17: headwater.v1.ModelInfo
-	nil,                             // 18: headwater.v1.StreamInfo.LabelsEntry
-	(*AgentConfig)(nil),             // 19: headwater.v1.AgentConfig
-	(*ChatMessage)(nil),             // 20: headwater.v1.ChatMessage
-	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
-	(*ToolCall)(nil),                // 22: headwater.v1.ToolCall
-	(FinishReason)(0),               // 23: headwater.v1.FinishReason
-	(*Usage)(nil),                   // 24: headwater.v1.Usage
-	(*StreamStats)(nil),             // 25: headwater.v1.StreamStats
-	(*structpb.Struct)(nil),         // 26: google.protobuf.Struct
-	(*Citation)(nil),                // 27: headwater.v1.Citation
-	(*Image)(nil),                   // 28: headwater.v1.Image
-	(*TokenLogprob)(nil),            // 29: headwater.v1.TokenLogprob
-	(*Attempt)(nil),                 // 30: headwater.v1.Attempt
-	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
-	(*StreamChunk)(nil),             // 32: headwater.v1.StreamChunk
+	(StreamState)(0),                // 0: headwater.v1.StreamState
+	(*StreamRequest)(nil),           // 1: headwater.v1.StreamRequest
+	(*ResumeStreamRequest)(nil),     // 2: headwater.v1.ResumeStreamRequest
+	(*RunRequest)(nil),              // 3: headwater.v1.RunRequest
+	(*RunResponse)(nil),             // 4: headwater.v1.RunResponse
+	(*CancelStreamRequest)(nil),     // 5: headwater.v1.CancelStreamRequest
+	(*CancelStreamResponse)(nil),    // 6: headwater.v1.CancelStreamResponse
+	(*ListStreamsRequest)(nil),      // 7: headwater.v1.ListStreamsRequest
+	(*ListStreamsResponse)(nil),     // 8: headwater.v1.ListStreamsResponse
+	(*StreamInfo)(nil),              // 9: headwater.v1.StreamInfo
+	(*GetProviderInfoRequest)(nil),  // 10: headwater.v1.GetProviderInfoRequest
+	(*GetProviderInfoResponse)(nil), // 11: headwater.v1.GetProviderInfoResponse
+	(*ListProvidersRequest)(nil),    // 12: headwater.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),   // 13: headwater.v1.ListProvidersResponse
+	(*ProviderSummary)(nil),         // 14: headwater.v1.ProviderSummary
+	(*ProviderInfo)(nil),            // 15: headwater.v1.ProviderInfo
+	(*ListModelsRequest)(nil),       // 16: headwater.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),      // 17: headwater.v1.ListModelsResponse
+	(*ModelInfo)(nil),               // 18: headwater.v1.ModelInfo
+	nil,                             // 19: headwater.v1.StreamInfo.LabelsEntry
+	(*AgentConfig)(nil),             // 20: headwater.v1.AgentConfig
+	(*ChatMessage)(nil),             // 21: headwater.v1.ChatMessage
+	(*durationpb.Duration)(nil),     // 22: google.protobuf.Duration
+	(*ToolCall)(nil),                // 23: headwater.v1.ToolCall
+	(FinishReason)(0),               // 24: headwater.v1.FinishReason
+	(*Usage)(nil),                   // 25: headwater.v1.Usage
+	(*StreamStats)(nil),             // 26: headwater.v1.StreamStats
+	(*structpb.Struct)(nil),         // 27: google.protobuf.Struct
+	(*Citation)(nil),                // 28: headwater.v1.Citation
+	(*Image)(nil),                   // 29: headwater.v1.Image
+	(*TokenLogprob)(nil),            // 30: headwater.v1.TokenLogprob
+	(*Attempt)(nil),                 // 31: headwater.v1.Attempt
+	(*timestamppb.Timestamp)(nil),   // 32: google.protobuf.Timestamp
+	(*StreamChunk)(nil),             // 33: headwater.v1.StreamChunk
 }
 var file_headwater_v1_agent_service_proto_depIdxs = []int32{
-	19, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
-	20, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
-	21, // 2: headwater.v1.StreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	21, // 3: headwater.v1.ResumeStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	19, // 4: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
-	20, // 5: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
-	22, // 6: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
-	23, // 7: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
-	24, // 8: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
-	25, // 9: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
-	26, // 10: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
-	20, // 11: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
-	27, // 12: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
-	28, // 13: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
-	29, // 14: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
-	30, // 15: headwater.v1.RunResponse.attempts:type_name -> headwater.v1.Attempt
-	8,  // 16: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
-	31, // 17: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
-	18, // 18: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
-	14, // 19: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
-	13, // 20: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
-	17, // 21: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
-	0,  // 22: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
-	1,  // 23: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
-	2,  // 24: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
-	4,  // 25: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
-	6,  // 26: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
-	9,  // 27: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
-	11, // 28: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
-	15, // 29: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
-	32, // 30: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
-	32, // 31: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
-	3,  // 32: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
-	5,  // 33: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
-	7,  // 34: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
-	10, // 35: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
-	12, // 36: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
-	16, // 37: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 0: headwater.v1.StreamRequest.agent:type_name -> headwater.v1.AgentConfig
+	21, // 1: headwater.v1.StreamRequest.messages:type_name -> headwater.v1.ChatMessage
+	22, // 2: headwater.v1.StreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	22, // 3: headwater.v1.ResumeStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	20, // 4: headwater.v1.RunRequest.agent:type_name -> headwater.v1.AgentConfig
+	21, // 5: headwater.v1.RunRequest.messages:type_name -> headwater.v1.ChatMessage
+	23, // 6: headwater.v1.RunResponse.tool_calls:type_name -> headwater.v1.ToolCall
+	24, // 7: headwater.v1.RunResponse.finish_reason:type_name -> headwater.v1.FinishReason
+	25, // 8: headwater.v1.RunResponse.usage:type_name -> headwater.v1.Usage
+	26, // 9: headwater.v1.RunResponse.stats:type_name -> headwater.v1.StreamStats
+	27, // 10: headwater.v1.RunResponse.metadata:type_name -> google.protobuf.Struct
+	21, // 11: headwater.v1.RunResponse.message:type_name -> headwater.v1.ChatMessage
+	28, // 12: headwater.v1.RunResponse.citations:type_name -> headwater.v1.Citation
+	29, // 13: headwater.v1.RunResponse.images:type_name -> headwater.v1.Image
+	30, // 14: headwater.v1.RunResponse.logprobs:type_name -> headwater.v1.TokenLogprob
+	31, // 15: headwater.v1.RunResponse.attempts:type_name -> headwater.v1.Attempt
+	9,  // 16: headwater.v1.ListStreamsResponse.streams:type_name -> headwater.v1.StreamInfo
+	32, // 17: headwater.v1.StreamInfo.create_time:type_name -> google.protobuf.Timestamp
+	19, // 18: headwater.v1.StreamInfo.labels:type_name -> headwater.v1.StreamInfo.LabelsEntry
+	0,  // 19: headwater.v1.StreamInfo.state:type_name -> headwater.v1.StreamState
+	15, // 20: headwater.v1.GetProviderInfoResponse.provider:type_name -> headwater.v1.ProviderInfo
+	14, // 21: headwater.v1.ListProvidersResponse.providers:type_name -> headwater.v1.ProviderSummary
+	18, // 22: headwater.v1.ListModelsResponse.models:type_name -> headwater.v1.ModelInfo
+	1,  // 23: headwater.v1.AgentService.Stream:input_type -> headwater.v1.StreamRequest
+	2,  // 24: headwater.v1.AgentService.ResumeStream:input_type -> headwater.v1.ResumeStreamRequest
+	3,  // 25: headwater.v1.AgentService.Run:input_type -> headwater.v1.RunRequest
+	5,  // 26: headwater.v1.AgentService.CancelStream:input_type -> headwater.v1.CancelStreamRequest
+	7,  // 27: headwater.v1.AgentService.ListStreams:input_type -> headwater.v1.ListStreamsRequest
+	10, // 28: headwater.v1.AgentService.GetProviderInfo:input_type -> headwater.v1.GetProviderInfoRequest
+	12, // 29: headwater.v1.AgentService.ListProviders:input_type -> headwater.v1.ListProvidersRequest
+	16, // 30: headwater.v1.AgentService.ListModels:input_type -> headwater.v1.ListModelsRequest
+	33, // 31: headwater.v1.AgentService.Stream:output_type -> headwater.v1.StreamChunk
+	33, // 32: headwater.v1.AgentService.ResumeStream:output_type -> headwater.v1.StreamChunk
+	4,  // 33: headwater.v1.AgentService.Run:output_type -> headwater.v1.RunResponse
+	6,  // 34: headwater.v1.AgentService.CancelStream:output_type -> headwater.v1.CancelStreamResponse
+	8,  // 35: headwater.v1.AgentService.ListStreams:output_type -> headwater.v1.ListStreamsResponse
+	11, // 36: headwater.v1.AgentService.GetProviderInfo:output_type -> headwater.v1.GetProviderInfoResponse
+	13, // 37: headwater.v1.AgentService.ListProviders:output_type -> headwater.v1.ListProvidersResponse
+	17, // 38: headwater.v1.AgentService.ListModels:output_type -> headwater.v1.ListModelsResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_headwater_v1_agent_service_proto_init() }
@@ -1571,13 +1677,14 @@ func file_headwater_v1_agent_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headwater_v1_agent_service_proto_rawDesc), len(file_headwater_v1_agent_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_headwater_v1_agent_service_proto_goTypes,
 		DependencyIndexes: file_headwater_v1_agent_service_proto_depIdxs,
+		EnumInfos:         file_headwater_v1_agent_service_proto_enumTypes,
 		MessageInfos:      file_headwater_v1_agent_service_proto_msgTypes,
 	}.Build()
 	File_headwater_v1_agent_service_proto = out.File

@@ -52,7 +52,7 @@ type AgentServiceClient interface {
 	Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (*RunResponse, error)
 	// Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs.
 	CancelStream(ctx context.Context, in *CancelStreamRequest, opts ...grpc.CallOption) (*CancelStreamResponse, error)
-	// Lists the running streams, oldest first.
+	// Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed.
 	ListStreams(ctx context.Context, in *ListStreamsRequest, opts ...grpc.CallOption) (*ListStreamsResponse, error)
 	// Tells what a provider and a model can do. Errors as for Stream.
 	GetProviderInfo(ctx context.Context, in *GetProviderInfoRequest, opts ...grpc.CallOption) (*GetProviderInfoResponse, error)
@@ -191,7 +191,7 @@ type AgentServiceServer interface {
 	Run(context.Context, *RunRequest) (*RunResponse, error)
 	// Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs.
 	CancelStream(context.Context, *CancelStreamRequest) (*CancelStreamResponse, error)
-	// Lists the running streams, oldest first.
+	// Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed.
 	ListStreams(context.Context, *ListStreamsRequest) (*ListStreamsResponse, error)
 	// Tells what a provider and a model can do. Errors as for Stream.
 	GetProviderInfo(context.Context, *GetProviderInfoRequest) (*GetProviderInfoResponse, error)

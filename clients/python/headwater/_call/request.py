@@ -48,6 +48,7 @@ class PreparedCall:
         toolbox: the tools that it offers and runs; None for none.
         provider_key: the caller's own key for the provider, which never stands in a message; empty for none.
         provider_headers: the caller's own headers for the provider, which never stand in a message.
+        resumes: the stream that it continues, and the sequence of the last chunk that came; None for a new one.
     """
 
     server: Server
@@ -58,6 +59,7 @@ class PreparedCall:
     toolbox: Toolbox | None = None
     provider_key: str = field(default="", repr=False)
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    resumes: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         for name, secret in (("api_key", self.provider_key), ("provider_headers", self.provider_headers)):

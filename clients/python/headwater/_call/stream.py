@@ -61,13 +61,13 @@ class AgentStream:
     """
 
     def __init__(self, call: PreparedCall, exchange: Exchange | None, find_provider: FindProvider) -> None:
-        self.stream_id: str | None = None
+        self.stream_id: str | None = call.resumes[0] if call.resumes else None
         self._prepared = call
         self._exchange = exchange
         self._find_provider = find_provider
         self._reply = Reply()
         self._started = False  # a chunk has come
-        self._sequence = 0  # of the chunk before
+        self._sequence = call.resumes[1] if call.resumes else 0  # of the chunk before
         self._complete = False  # the final chunk has come
         self._ended = False
         self._cut: StreamInterruptedError | None = None  # was ended before its final chunk, and not by its reader
@@ -176,12 +176,20 @@ class AgentStream:
         self._channel = None
         await self._do(asyncio.sleep(pause))
         if self.stream_id is not None:
-            asked = resume(self._prepared, self.stream_id, self._sequence, self._seconds_left())
-            self._follow(*await self._do(asked))
+            await self._resume(self.stream_id)
+
+    async def _resume(self, stream_id: str) -> Call:
+        """Ask for the rest of the stream."""
+        call, channel = await self._do(resume(self._prepared, stream_id, self._sequence, self._seconds_left()))
+        self._follow(call, channel)
+        return call
 
     async def _start(self) -> Call:
         """Begin the first round, or the next."""
         prepared = self._prepared
+        if prepared.resumes is not None:
+            (stream_id, _), prepared.resumes, self._is_running = prepared.resumes, None, True
+            return await self._resume(stream_id)
         if prepared.options is not None:
             provider = await self._do(self._find_provider(prepared))
             merge_struct(prepared.request.agent.provider_options[provider], prepared.options)

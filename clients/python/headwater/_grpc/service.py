@@ -47,3 +47,22 @@ async def list_models(server: Server, provider: str) -> agent_service_pb2.ListMo
         found.models.extend(page.models)
         found.next_page_token = page.next_page_token
     return found
+
+
+async def list_streams(server: Server) -> agent_service_pb2.ListStreamsResponse:
+    """The streams that run or are kept, those of all pages in one answer."""
+    request = agent_service_pb2.ListStreamsRequest(page_size=_LARGEST_PAGE, show_ended=True)
+    found = await answer(server, lambda over: over.agents.ListStreams, request)
+    pages = Pages()
+    while found.next_page_token:
+        request.page_token = pages.next(found.next_page_token)
+        page = await answer(server, lambda over: over.agents.ListStreams, request)
+        found.streams.extend(page.streams)
+        found.next_page_token = page.next_page_token
+    return found
+
+
+async def cancel_stream(server: Server, stream_id: str) -> None:
+    """Ends a running stream."""
+    request = agent_service_pb2.CancelStreamRequest(stream_id=stream_id)
+    await answer(server, lambda over: over.agents.CancelStream, request)

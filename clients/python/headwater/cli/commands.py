@@ -7,13 +7,15 @@ import base64
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import click
 from google.protobuf.json_format import MessageToJson
 
+from headwater._call.resumed import resumed
+from headwater._call.stream import AgentStream
 from headwater._grpc.server import resolve_server
 from headwater._grpc.service import list_models, list_providers
 from headwater.agent import Agent, Image
@@ -21,7 +23,7 @@ from headwater.cli.options import TEXT, server_options
 from headwater.cli.output import Printer, closing_line, one_line, pictures_line, say, source_lines, table
 from headwater.cli.process import read_input, wait_for
 from headwater.cli.terminal import SignOfLife, faint, on_terminal
-from headwater.exceptions import HeadwaterError
+from headwater.exceptions import HeadwaterError, StreamInterruptedError
 
 _LONGEST_NAME = 60
 
@@ -43,28 +45,51 @@ def asking(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("prompt", type=TEXT)
+@click.argument("prompt", type=TEXT, required=False)
 @asking
 @click.option("--json", "as_json", is_flag=True, help="Print one chunk a line, as JSON.")
-def stream(prompt: str, as_json: bool, **settings: Any) -> None:
+@click.option("--resume", "stream_id", type=TEXT, metavar="ID", help="A stream to read on; see `headwater streams`.")
+@click.option(
+    "--after", type=click.IntRange(0), default=0, help="With --resume: the sequence of the last chunk that came."
+)
+def stream(prompt: str | None, as_json: bool, stream_id: str | None, after: int, **settings: Any) -> None:
     """Ask once and print the reply as it comes; PROMPT - reads standard input.
 
     On a terminal a line on standard error closes it: tokens, tokens per second, time to the first token. Ctrl-C stops
-    the provider's work too.
+    the provider's work too. With --resume it prints a reply that was asked for before, from its begin or --after a
+    chunk.
     """
+    if stream_id is not None:
+        _refuse_questions(prompt, settings)
+        server = resolve_server(settings["target"], settings["token"])
+        rest = resumed(server, stream_id, after, settings["timeout"])
+        wait_for(_print_chunks(rest) if as_json else _print(rest, SignOfLife(one_line(stream_id, _LONGEST_NAME))))
+        return
+    if after:
+        raise click.UsageError("--after needs --resume.")
+    if prompt is None:
+        raise click.UsageError("Missing argument 'PROMPT'.")
     if prompt == "-":
         prompt = read_input()
     if not prompt.strip():
         raise click.UsageError("PROMPT is empty.")
-    wait_for(_stream(Agent(**settings), prompt, as_json))
+    agent = Agent(**settings)
+    wait_for(_print_chunks(agent.stream(prompt)) if as_json else print_reply(agent, prompt))
 
 
-async def _stream(agent: Agent, prompt: str, as_json: bool) -> None:
-    if as_json:
-        async for chunk in agent.stream(prompt):
-            click.echo(json.dumps(asdict(chunk), default=_base64))
-        return
-    await print_reply(agent, prompt)
+def _refuse_questions(prompt: str | None, settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for a question, and options of one, beside --resume."""
+    options = {name: value for name, value in settings.items() if name not in ("target", "token", "timeout")}
+    given = ["PROMPT"] * (prompt is not None) + [
+        f"--{name.replace('_', '-')}" for name, value in options.items() if value
+    ]
+    if given:
+        raise click.UsageError(f"--resume reads a reply that was asked for before: leave {', '.join(given)} out.")
+
+
+async def _print_chunks(stream: AgentStream) -> None:
+    async for chunk in stream:
+        click.echo(json.dumps(asdict(chunk), default=_base64))
 
 
 def _base64(data: bytes) -> str:
@@ -77,12 +102,23 @@ async def print_reply(agent: Agent, prompt: str) -> None:
 
     Standard error has which pictures came, and the sources that the provider names.
     """
-    printer = Printer()
-    images: list[Image] = []
     sign = SignOfLife(one_line(agent.model or agent.provider or "the server's default model", _LONGEST_NAME))
     naming = asyncio.create_task(_name(sign, agent)) if on_terminal() and not agent.model else None
     try:
-        async for chunk in agent.stream(prompt):
+        await _print(agent.stream(prompt), sign)
+    finally:
+        if naming is not None:
+            naming.cancel()
+            await asyncio.wait([naming])
+
+
+async def _print(stream: AgentStream, sign: SignOfLife) -> None:
+    printer = Printer()
+    images: list[Image] = []
+    sequence = 0
+    try:
+        async for chunk in stream:
+            sequence = chunk.metadata.get("sequence", 0) or sequence
             if text := chunk.content or chunk.metadata.get("refusal", ""):
                 sign.stop()
                 printer.write(text)
@@ -96,12 +132,14 @@ async def print_reply(agent: Agent, prompt: str) -> None:
                     say(line)
                 if sys.stdout.isatty():
                     say(closing_line(chunk.metadata), faint)
+    except StreamInterruptedError as error:
+        if error.reason is None and stream.stream_id:  # the connection was lost, and no server was found again
+            printer.end()
+            say(f"the rest: headwater stream --resume {one_line(stream.stream_id)} --after {sequence}")
+        raise
     finally:
         sign.stop()
         printer.end()
-        if naming is not None:
-            naming.cancel()
-            await asyncio.wait([naming])
 
 
 async def _name(sign: SignOfLife, agent: Agent) -> None:

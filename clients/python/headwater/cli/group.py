@@ -19,6 +19,7 @@ from headwater.exceptions import (
     ProviderNotFoundError,
     ServerOverloadedError,
     ServerUnavailableError,
+    StreamExpiredError,
     StreamInterruptedError,
     StreamTimeoutError,
     ValidationError,
@@ -31,6 +32,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (WorkflowError, 3),
     (ProviderNotFoundError, 3),
     (MessageTooLargeError, 3),
+    (StreamExpiredError, 3),
     (StreamTimeoutError, 6),
     (StreamInterruptedError, 5),
     (ProviderError, 4),
@@ -52,6 +54,7 @@ _FIELDS = {
 }
 """Fields of the contract that a command has under another name."""
 _CALLS = {
+    "ListStreams": "`headwater streams`",
     "ListWorkflowRuns": "`headwater workflow list`",
     "ResumeWorkflowRun": "`headwater workflow resume`",
 }

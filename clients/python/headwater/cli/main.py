@@ -27,9 +27,11 @@ Exit codes:
 
 _MODULES = {
     "chat": "headwater.cli.chat",
+    "cancel": "headwater.cli.streams",
     "models": "headwater.cli.commands",
     "providers": "headwater.cli.commands",
     "stream": "headwater.cli.commands",
+    "streams": "headwater.cli.streams",
     "worker": "headwater.cli.worker",
     "workflow": "headwater.cli.workflow.commands",
 }

@@ -55,6 +55,7 @@ from headwater.v1.agent_service_pb2 import (
     RunResponse,
     StreamInfo,
     StreamRequest,
+    StreamState,
 )
 from headwater.v1.error_pb2 import (
     Attempt,
@@ -224,6 +225,7 @@ __all__ = [
     "StreamChunk",
     "StreamInfo",
     "StreamRequest",
+    "StreamState",
     "StreamStats",
     "TaskCancellation",
     "TaskChunk",

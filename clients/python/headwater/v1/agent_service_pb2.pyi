@@ -4,12 +4,24 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headwater.v1 import agent_pb2 as _agent_pb2
 from headwater.v1 import error_pb2 as _error_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class StreamState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STREAM_STATE_UNSPECIFIED: _ClassVar[StreamState]
+    STREAM_STATE_ATTACHED: _ClassVar[StreamState]
+    STREAM_STATE_DETACHED: _ClassVar[StreamState]
+    STREAM_STATE_ENDED: _ClassVar[StreamState]
+STREAM_STATE_UNSPECIFIED: StreamState
+STREAM_STATE_ATTACHED: StreamState
+STREAM_STATE_DETACHED: StreamState
+STREAM_STATE_ENDED: StreamState
 
 class StreamRequest(_message.Message):
     __slots__ = ("agent", "prompt", "messages", "continues_stream_id", "continues_sequence", "resumable", "heartbeat_interval")
@@ -102,12 +114,14 @@ class CancelStreamResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ListStreamsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "show_ended")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SHOW_ENDED_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    show_ended: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., show_ended: bool = ...) -> None: ...
 
 class ListStreamsResponse(_message.Message):
     __slots__ = ("streams", "next_page_token")
@@ -118,7 +132,7 @@ class ListStreamsResponse(_message.Message):
     def __init__(self, streams: _Optional[_Iterable[_Union[StreamInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StreamInfo(_message.Message):
-    __slots__ = ("stream_id", "model", "provider", "create_time", "chunk_count", "labels")
+    __slots__ = ("stream_id", "model", "provider", "create_time", "chunk_count", "labels", "state", "resumable", "last_sequence")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -132,13 +146,19 @@ class StreamInfo(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     CHUNK_COUNT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     stream_id: str
     model: str
     provider: str
     create_time: _timestamp_pb2.Timestamp
     chunk_count: int
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., chunk_count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    state: StreamState
+    resumable: bool
+    last_sequence: int
+    def __init__(self, stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., chunk_count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[StreamState, str]] = ..., resumable: bool = ..., last_sequence: _Optional[int] = ...) -> None: ...
 
 class GetProviderInfoRequest(_message.Message):
     __slots__ = ("provider", "model")

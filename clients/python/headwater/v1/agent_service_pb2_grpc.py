@@ -120,7 +120,7 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListStreams(self, request, context):
-        """Lists the running streams, oldest first.
+        """Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

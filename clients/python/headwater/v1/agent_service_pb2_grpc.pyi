@@ -55,7 +55,7 @@ class AgentServiceStub:
     CancelStream: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CancelStreamRequest, _agent_service_pb2.CancelStreamResponse]
     """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
     ListStreams: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListStreamsRequest, _agent_service_pb2.ListStreamsResponse]
-    """Lists the running streams, oldest first."""
+    """Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed."""
     GetProviderInfo: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetProviderInfoRequest, _agent_service_pb2.GetProviderInfoResponse]
     """Tells what a provider and a model can do. Errors as for Stream."""
     ListProviders: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListProvidersRequest, _agent_service_pb2.ListProvidersResponse]
@@ -89,7 +89,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
     CancelStream: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CancelStreamRequest, _agent_service_pb2.CancelStreamResponse]  # type: ignore[assignment]
     """Ends a running stream: its reader gets what has arrived, then CANCELLED. NOT_FOUND when no such stream runs."""
     ListStreams: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListStreamsRequest, _agent_service_pb2.ListStreamsResponse]  # type: ignore[assignment]
-    """Lists the running streams, oldest first."""
+    """Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed."""
     GetProviderInfo: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetProviderInfoRequest, _agent_service_pb2.GetProviderInfoResponse]  # type: ignore[assignment]
     """Tells what a provider and a model can do. Errors as for Stream."""
     ListProviders: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListProvidersRequest, _agent_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
@@ -150,7 +150,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListStreamsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListStreamsResponse, _abc.Awaitable[_agent_service_pb2.ListStreamsResponse]]:
-        """Lists the running streams, oldest first."""
+        """Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed."""
 
     @_abc_1.abstractmethod
     def GetProviderInfo(

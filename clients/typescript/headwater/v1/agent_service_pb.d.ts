@@ -2,7 +2,7 @@
 // @generated from file headwater/v1/agent_service.proto (package headwater.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { AgentConfig, ChatMessage, Citation, FinishReason, Image, StreamChunkSchema, StreamStats, TokenLogprob, ToolCall, Usage } from "./agent_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
@@ -337,7 +337,7 @@ export declare type CancelStreamResponse = Message<"headwater.v1.CancelStreamRes
 export declare const CancelStreamResponseSchema: GenMessage<CancelStreamResponse>;
 
 /**
- * Which page of the running streams.
+ * Which page of the streams.
  *
  * @generated from message headwater.v1.ListStreamsRequest
  */
@@ -355,6 +355,13 @@ export declare type ListStreamsRequest = Message<"headwater.v1.ListStreamsReques
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * Also the resumable streams that have ended and are still kept. Default: false, only those that run.
+   *
+   * @generated from field: bool show_ended = 3;
+   */
+  showEnded: boolean;
 };
 
 /**
@@ -364,7 +371,7 @@ export declare type ListStreamsRequest = Message<"headwater.v1.ListStreamsReques
 export declare const ListStreamsRequestSchema: GenMessage<ListStreamsRequest>;
 
 /**
- * A page of the running streams.
+ * A page of the streams.
  *
  * @generated from message headwater.v1.ListStreamsResponse
  */
@@ -391,7 +398,7 @@ export declare type ListStreamsResponse = Message<"headwater.v1.ListStreamsRespo
 export declare const ListStreamsResponseSchema: GenMessage<ListStreamsResponse>;
 
 /**
- * A running stream.
+ * A stream. Nothing of its prompt or its reply is here.
  *
  * @generated from message headwater.v1.StreamInfo
  */
@@ -437,6 +444,27 @@ export declare type StreamInfo = Message<"headwater.v1.StreamInfo"> & {
    * @generated from field: map<string, string> labels = 6;
    */
   labels: { [key: string]: string };
+
+  /**
+   * Whether it runs, and is read.
+   *
+   * @generated from field: headwater.v1.StreamState state = 7;
+   */
+  state: StreamState;
+
+  /**
+   * Whether ResumeStream takes it.
+   *
+   * @generated from field: bool resumable = 8;
+   */
+  resumable: boolean;
+
+  /**
+   * `sequence` of its last chunk so far; 0 before the first.
+   *
+   * @generated from field: int32 last_sequence = 9;
+   */
+  lastSequence: number;
 };
 
 /**
@@ -760,6 +788,46 @@ export declare type ModelInfo = Message<"headwater.v1.ModelInfo"> & {
 export declare const ModelInfoSchema: GenMessage<ModelInfo>;
 
 /**
+ * How far a stream is.
+ *
+ * @generated from enum headwater.v1.StreamState
+ */
+export enum StreamState {
+  /**
+   * Not stated.
+   *
+   * @generated from enum value: STREAM_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It runs, and is read.
+   *
+   * @generated from enum value: STREAM_STATE_ATTACHED = 1;
+   */
+  ATTACHED = 1,
+
+  /**
+   * It runs without a reader, and is ended if none comes back in time.
+   *
+   * @generated from enum value: STREAM_STATE_DETACHED = 2;
+   */
+  DETACHED = 2,
+
+  /**
+   * It has ended, and can be resumed until its time is over.
+   *
+   * @generated from enum value: STREAM_STATE_ENDED = 3;
+   */
+  ENDED = 3,
+}
+
+/**
+ * Describes the enum headwater.v1.StreamState.
+ */
+export declare const StreamStateSchema: GenEnum<StreamState>;
+
+/**
  * Streams replies of language models, whichever provider serves them. Errors: see ErrorReason.
  *
  * @generated from service headwater.v1.AgentService
@@ -815,7 +883,7 @@ export declare const AgentService: GenService<{
     output: typeof CancelStreamResponseSchema;
   },
   /**
-   * Lists the running streams, oldest first.
+   * Lists the running streams, oldest first; with `show_ended` also those that have ended and can still be resumed.
    *
    * @generated from rpc headwater.v1.AgentService.ListStreams
    */

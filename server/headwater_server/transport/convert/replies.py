@@ -23,6 +23,7 @@ from headwater_server.domain.messages import Image
 from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.replays import StreamFacts, StreamState
 from headwater_server.transport.convert.durations import duration
 from headwater_server.transport.convert.failures import attempt
 from headwater_server.transport.convert.messages import chat_message, tool_call
@@ -38,6 +39,11 @@ FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
 _SOURCE_UNITS: dict[SourceUnit, agent_pb2.SourceUnit] = {
     unit: agent_pb2.SourceUnit.Value(f"SOURCE_UNIT_{unit.name}")  # type: ignore[misc]
     for unit in SourceUnit
+}
+
+_STREAM_STATES: dict[StreamState, agent_service_pb2.StreamState] = {
+    state: agent_service_pb2.StreamState.Value(f"STREAM_STATE_{state.name}")  # type: ignore[misc]
+    for state in StreamState
 }
 
 _TOKEN_KINDS: dict[TokenKind, agent_pb2.TokenKind] = {
@@ -143,8 +149,8 @@ def run_response(stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk)
     )
 
 
-def stream_info(stream: LiveStream) -> agent_service_pb2.StreamInfo:
-    """A running stream as a message."""
+def stream_info(stream: LiveStream, facts: StreamFacts) -> agent_service_pb2.StreamInfo:
+    """A stream as a message."""
     return agent_service_pb2.StreamInfo(
         stream_id=stream.id,
         model=stream.answerer.model,
@@ -152,6 +158,9 @@ def stream_info(stream: LiveStream) -> agent_service_pb2.StreamInfo:
         create_time=timestamp(stream.created),
         chunk_count=stream.chunk_count,
         labels=stream.labels,
+        state=_STREAM_STATES[facts.state],
+        resumable=stream.resumable,
+        last_sequence=facts.last_sequence,
     )
 
 

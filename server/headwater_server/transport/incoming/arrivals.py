@@ -12,9 +12,9 @@ from enum import Enum, auto
 
 import grpc
 
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import HeadwaterError, Reason, overloaded
 from headwater_server.transport.handlers import Context
-from headwater_server.transport.incoming.budget import RequestBudget, overloaded
+from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
 
 LOOK_SECONDS = 0.5

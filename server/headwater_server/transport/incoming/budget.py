@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import overloaded
 
 SMALL_BYTES = 64 * 1024
 """Requests up to this size are taken while large ones fill the budget: those who send little need not wait."""
 
 DEFAULT_BYTES = 256 * 1024 * 1024
-RETRY_SECONDS = 1.0
 
 
 class RequestBudget:
@@ -52,8 +51,3 @@ class RequestBudget:
             yield
         finally:
             self.give_back(size)
-
-
-def overloaded(message: str) -> HeadwaterError:
-    """The error for a call that is refused because others have taken what there is."""
-    return HeadwaterError(Reason.SERVER_OVERLOADED, message, retry_after_seconds=RETRY_SECONDS)

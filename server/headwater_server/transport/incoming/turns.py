@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headwater_server.transport.incoming.budget import overloaded
+from headwater_server.domain.errors import overloaded
 
 LONGEST_SECONDS = 30.0
 EVERY_SECONDS = 1.0

@@ -148,7 +148,7 @@ class RoutedAgentService(AgentService):
     async def ListStreams(  # noqa: N802
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
-        """Lists the running streams of all processes."""
+        """Lists the streams of all processes."""
         own = self._page(request)
         siblings = self._identity.siblings
         pages = await asyncio.gather(*(self._page_of(sibling, request) for sibling in siblings))

@@ -193,16 +193,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def ListStreams(  # noqa: N802
         self, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
-        """Lists the running streams."""
+        """Lists the streams."""
         return self._page(request)
 
     def _page(self, request: agent_service_pb2.ListStreamsRequest) -> agent_service_pb2.ListStreamsResponse:
         """At most as many of this process's streams as were asked for, and no more than fit into one message."""
         size, start = paging.page_size(request.page_size), paging.page_start(request.page_token)
-        found, last = self._streams.page(start, size)
-        streams = paging.fitting(map(replies.stream_info, found))
+        ended = self._replays.ended() if request.show_ended else []
+        found, last = self._streams.page(start, size, ended)
+        streams = paging.fitting(replies.stream_info(stream, self._replays.facts(stream)) for stream in found)
         if len(streams) < len(found):
-            _, last = self._streams.page(start, len(streams))
+            _, last = self._streams.page(start, len(streams), ended)
         return agent_service_pb2.ListStreamsResponse(streams=streams, next_page_token=paging.page_token(last))
 
     async def GetProviderInfo(  # noqa: N802

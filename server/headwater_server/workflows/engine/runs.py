@@ -26,7 +26,7 @@ from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunS
 from headwater_server.eventlog.stored_events import StoredEvent
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
-from headwater_server.workflows.engine.active import DEFAULT_MAX_BYTES, ActiveRun, check_room, journal_full
+from headwater_server.workflows.engine.active import DEFAULT_LIMITS, ActiveRun, Room, RunLimits, journal_full
 from headwater_server.workflows.engine.left_runs import LeftRuns
 from headwater_server.workflows.engine.retention import remove_old_runs
 from headwater_server.workflows.engine.run_calls import (
@@ -70,7 +70,7 @@ class Runs:
         expressions: checks and decides conditions.
         retention_seconds: how long a run that has ended is kept.
         clock: the time in seconds since the epoch.
-        max_bytes: bound of all runs that have not ended; no more are started beyond it.
+        limits: bounds of all runs that have not ended; no more are started beyond them.
 
     Attributes:
         definitions: checks definitions.
@@ -84,9 +84,8 @@ class Runs:
         expressions: Expressions,
         retention_seconds: float,
         clock: Callable[[], float] = time.time,
-        max_bytes: int = DEFAULT_MAX_BYTES,
+        limits: RunLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._max_bytes = max_bytes
         self._journal = journal
         self._events = EventReader(journal)
         self._runner = runner
@@ -95,6 +94,7 @@ class Runs:
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._active: dict[str, ActiveRun] = {}
+        self._room = Room(limits, self._active)
         self._changing: dict[str, asyncio.Task[Any]] = {}  # work on runs, by id; see `_alone`
         self._draining = False
         self._left = LeftRuns(journal, self._alone, self._activate, clock)
@@ -124,27 +124,27 @@ class Runs:
             raise invalid_workflow(violations)
         if self._draining:
             raise draining()
-        check_room(self._active.values(), request.size, self._max_bytes)
-        unknown = await self.definitions.unknown_handlers(workflow, request.queue)
-        info = RunInfo(
-            run_id=f"run_{secrets.token_urlsafe(16)}",
-            workflow=workflow,
-            queue=request.queue,
-            request_id=request.request_id,
-            fingerprint=request.fingerprint,
-            created=self._clock(),
-            origin=request.origin,
-        )
-        state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
-        while True:
-            try:
-                await self._alone(info.run_id, lambda: self._create(info, state, unknown, request.size))
-                return info.run_id
-            except JournalFullError as error:
-                raise journal_full(error) from error
-            except KeyError:  # the same request came twice at once
-                if found := await self._find(request):
-                    return found  # else its run is deleted already, and the id is free
+        with self._room.for_run(request.size):
+            unknown = await self.definitions.unknown_handlers(workflow, request.queue)
+            info = RunInfo(
+                run_id=f"run_{secrets.token_urlsafe(16)}",
+                workflow=workflow,
+                queue=request.queue,
+                request_id=request.request_id,
+                fingerprint=request.fingerprint,
+                created=self._clock(),
+                origin=request.origin,
+            )
+            state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
+            while True:
+                try:
+                    await self._alone(info.run_id, lambda: self._create(info, state, unknown, request.size))
+                    return info.run_id
+                except JournalFullError as error:
+                    raise journal_full(error) from error
+                except KeyError:  # the same request came twice at once
+                    if found := await self._find(request):
+                        return found  # else its run is deleted already, and the id is free
 
     async def _create(self, info: RunInfo, state: RunState, unknown: Mapping[int, str], size: int) -> None:
         events = [RunEvent(EventType.RUN_STARTED, workflow_name=info.workflow.name)]
@@ -283,8 +283,8 @@ class Runs:
         if run_id not in self._active:
             if self._draining:
                 raise draining()
-            check_room(self._active.values(), 0, self._max_bytes)
-            await self._alone(run_id, lambda: self._activate(run_id))
+            with self._room.for_run():
+                await self._alone(run_id, lambda: self._activate(run_id))
         return view.sequence
 
     async def delete_run(self, run_id: str) -> None:

@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Iterable
 from functools import partial
 
-from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.errors import Reason, overloaded
 from headwater_server.domain.failure import AttemptLostError, Failure, StepError, final_step_error
 from headwater_server.domain.workflow import Outcome
 from headwater_server.workflows.workers.session import WorkerSession
@@ -48,6 +48,7 @@ from headwater_server.workflows.workers.waiting import WaitingTasks
 TICKS = 10
 """Ticks that make up the heartbeat timeout."""
 
+MAX_WORKERS = 10_000
 MAX_NAMES_SIZE = 32 * 2**20
 RETRY_AFTER_SECONDS = 5.0
 
@@ -60,9 +61,11 @@ class WorkerPool:
 
     Args:
         heartbeat_timeout_seconds: how long a worker may be silent.
+        max_workers: how many there may be.
     """
 
-    def __init__(self, heartbeat_timeout_seconds: float) -> None:
+    def __init__(self, heartbeat_timeout_seconds: float, max_workers: int = MAX_WORKERS) -> None:
+        self._max_workers = max_workers
         self.heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._workers: dict[str, Worker] = {}
         self._queues: dict[str, dict[str, Worker]] = {}
@@ -98,10 +101,13 @@ class WorkerPool:
         never reached it, and is sent again. When it had output already, the worker has lost it, and the attempt fails;
         so does one that was sent and is at most once.
 
-        Raises HeadwaterError (SERVER_OVERLOADED) when the names of all handlers would pass their bound.
+        Raises HeadwaterError (SERVER_OVERLOADED) when the workers, or the names of handlers, would pass their bound.
         """
         names = frozenset(handlers)
         worker = self._workers.get(worker_id)
+        if worker is None and len(self._workers) >= self._max_workers:
+            text = f"{self._max_workers} workers are attached, as many as max_workers allows; attach again later"
+            raise overloaded(text, RETRY_AFTER_SECONDS, limit="max_workers")
         self._count_names(worker.names_size if worker else 0, names_size := sum(map(len, names)))
         if worker is None:
             worker = self._workers[worker_id] = Worker(worker_id)
@@ -132,11 +138,10 @@ class WorkerPool:
 
     def _count_names(self, before: int, after: int) -> None:
         if self._names_size - before + after > MAX_NAMES_SIZE:
-            raise HeadwaterError(
-                Reason.SERVER_OVERLOADED,
+            raise overloaded(
                 f"the names of all attached handlers have {MAX_NAMES_SIZE // 2**20} MiB, as many as are kept; "
                 "attach again later, or with fewer or shorter names",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
+                RETRY_AFTER_SECONDS,
             )
         self._names_size += after - before
 

@@ -39,6 +39,7 @@ from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.replays import StreamFacts, StreamState
 from headwater_server.transport.convert import failures, replies
 from headwater_server.transport.convert.messages import parse_message
 
@@ -349,9 +350,18 @@ def test_a_run_does_not_write_what_was_dropped_into_the_finish():
     assert finish.metadata == {"gpu": True}
 
 
-def test_a_running_stream_is_told_with_its_age_and_length():
-    assert replies.stream_info(STREAM) == agent_service_pb2.StreamInfo(
-        stream_id="s-1", model="gpt-4o", provider="openai", create_time=WHEN_SENT, chunk_count=7, labels={"team": "red"}
+def test_a_stream_is_told_with_its_age_and_length_and_state():
+    facts = StreamFacts(StreamState.DETACHED, 9)
+    assert replies.stream_info(STREAM, facts) == agent_service_pb2.StreamInfo(
+        stream_id="s-1",
+        model="gpt-4o",
+        provider="openai",
+        create_time=WHEN_SENT,
+        chunk_count=7,
+        labels={"team": "red"},
+        state=agent_service_pb2.STREAM_STATE_DETACHED,
+        resumable=STREAM.resumable,
+        last_sequence=9,
     )
 
 

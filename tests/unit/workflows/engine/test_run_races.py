@@ -9,6 +9,7 @@ import pytest
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import RunStatus, Step, Workflow
+from headwater_server.workflows.engine.active import RunLimits
 from headwater_server.workflows.engine.replies import Reply
 from headwater_server.workflows.engine.run_calls import StartRequest
 from headwater_server.workflows.engine.steps import OnChunk
@@ -80,7 +81,7 @@ async def test_a_request_id_whose_run_is_deleted_meanwhile_starts_another_run(tm
 async def test_a_run_for_which_there_is_no_memory_is_refused_and_those_before_it_run(tmp_path):
     journal = await FaultyJournal.open(tmp_path)
     pool = WorkerPool(1.0)
-    runs = fake_runs(journal, pool, answer, 3600, max_bytes=100_000)
+    runs = fake_runs(journal, pool, answer, 3600, limits=RunLimits(size=100_000))
     big = StartRequest(Workflow("w", (Step("a", handler="h"),)), {"k": f'"{"x" * 60_000}"'}, "q", "", "f", 60_000)
     try:
         first = await runs.start_run(big)

@@ -1,0 +1,67 @@
+"""A reply that a provider's gate lets through when it begins, and that leaves the gate when it is closed."""
+
+from __future__ import annotations
+
+from headwater_server.domain.chunks import Finish, ProviderEvent
+from headwater_server.domain.messages import ChatRequest, Text, ToolResult
+from headwater_server.providers.base import ProviderStream
+from headwater_server.providers.gate import Gate
+
+CHARACTERS_PER_TOKEN = 4
+"""About so many characters of English are a token; the provider's own count puts it right."""
+
+
+def admitted(stream: ProviderStream, gate: Gate | None, request: ChatRequest) -> ProviderStream:
+    """The reply behind the gate of its provider; as it is where there is none."""
+    return stream if gate is None else AdmittedStream(stream, gate, request)
+
+
+class AdmittedStream:
+    """A reply behind a gate; see ProviderStream. Nothing is asked before it is let through.
+
+    `read` also raises HeadwaterError (SERVER_OVERLOADED) when it is not.
+    """
+
+    def __init__(self, stream: ProviderStream, gate: Gate, request: ChatRequest) -> None:
+        self._stream = stream
+        self._gate = gate
+        self._tokens = _prompt_tokens(request) if gate.limits.tokens_per_minute else 0
+        self._used: int | None = None
+        self._is_inside = False
+
+    @property
+    def request_id(self) -> str:
+        """The provider's id of the request."""
+        return self._stream.request_id
+
+    @property
+    def heard(self) -> float:
+        """See ProviderStream."""
+        return self._stream.heard
+
+    async def read(self) -> list[ProviderEvent]:
+        """The next events."""
+        if not self._is_inside:
+            await self._gate.enter(self._tokens)
+            self._is_inside = True
+            if not self._gate.limits.tokens_per_minute:
+                self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
+        events = await self._stream.read()
+        if events and isinstance(finish := events[-1], Finish) and finish.usage is not None:
+            self._used = finish.usage.total_tokens
+        return events
+
+    async def aclose(self) -> None:
+        """Ends the reply and frees its connection, then its place."""
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._is_inside:
+                self._is_inside = False
+                self._gate.leave(0 if self._used is None else self._used - self._tokens)
+
+
+def _prompt_tokens(request: ChatRequest) -> int:
+    parts = [part for message in request.messages for part in message.parts]
+    texts = [p.text if isinstance(p, Text) else p.content for p in parts if isinstance(p, Text | ToolResult)]
+    return max(sum(map(len, texts)) // CHARACTERS_PER_TOKEN, 1)
