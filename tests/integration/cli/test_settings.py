@@ -66,3 +66,10 @@ def test_a_mistake_that_shows_when_the_server_starts(folder, flags, words, proce
     done = run_cli("serve", "--port", "0", "--log-level", "error", "--processes", processes, *flags)
     assert done.returncode == 78
     assert done.stderr.splitlines()[-1].startswith(f"headwater: {words.format(folder=folder)}")
+
+
+def test_config_shows_the_size_of_a_journal_that_is_there(tmp_path: Path) -> None:
+    command = ["config", "--data-dir", str(tmp_path)]
+    assert "journal in data_dir" not in CliRunner().invoke(headwater, command).stdout
+    (tmp_path / "headwater.db").write_bytes(b"x" * 3 * 2**20)
+    assert "# the journal in data_dir has 3.0 MiB of 10240\n" in CliRunner().invoke(headwater, command).stdout

@@ -41,6 +41,7 @@ from headwater_server.workflows.journal.base import (
 )
 from headwater_server.workflows.journal.data_directory import DataDirectory
 from headwater_server.workflows.journal.errors import explained, unreadable
+from headwater_server.workflows.journal.fill import Fill
 from headwater_server.workflows.journal.schema import make_shrinkable, migrate
 
 FILE_NAME = "headwater.db"
@@ -75,6 +76,7 @@ class SqliteJournal:
     def __init__(self, directory: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
+        self._fill = Fill(max_bytes)  # of the thread
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -328,6 +330,7 @@ class SqliteJournal:
                 self._connection.execute("ROLLBACK TO job")
             self._connection.execute("RELEASE job")
         self._connection.execute("COMMIT")
+        self._fill.note(statements.size(self._connection))
 
     def _attempt(self, job: _Job) -> None:
         try:

@@ -480,9 +480,12 @@ async def test_what_a_cancelled_caller_wrote_is_kept(journal: SqliteJournal, mon
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+import structlog
 from headwater_server.workflows.journal.base import Change
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from tests.support.runs.run_log import BEGUN, run_info, run_state
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():
     journal = await SqliteJournal.open(Path(sys.argv[1]))
