@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.servers.server import OWN_VARIABLES, ReplayThread, ServerProcess, provider_variables
 
@@ -27,6 +28,10 @@ BOTH_WAYS = {
     "integration/tls/test_client_tls.py",
 }
 """The suites on streaming and on workflows: tests that use `processes` there runs with one server process and with two."""
+
+# Property tests have no time limits, which a busy machine would break, and leave no files behind.
+settings.register_profile("headwater", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headwater")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

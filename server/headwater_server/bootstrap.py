@@ -15,18 +15,15 @@ from typing import Any
 
 import structlog
 
+from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
-from headwater_server.domain.errors import HeadwaterError
+from headwater_server.config.providers import build_providers, check_default
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
-from headwater_server.providers.base import Provider
-from headwater_server.providers.gate import Gate, GateLimits
+from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.http.client import HttpClient
-from headwater_server.providers.http.proxies import mistake_in_environment
-from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
-from headwater_server.providers.settings import HttpSettings, ProviderSettings
-from headwater_server.providers.types import TYPES, build_provider
+from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
@@ -82,7 +79,7 @@ async def serve(
         client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}", server_settings.connect_seconds))
         providers = build_providers(config, client)
         stack.push_async_callback(providers.aclose)
-        _check_default(providers, config)
+        check_default(providers, config)
         if not await _or_stopping(providers.open(), stopping):
             return
         parts = await _assemble(stack, server_settings, providers, identity)
@@ -162,9 +159,10 @@ async def _assemble(
     )
     streams = RunningStreams(identity.index, settings.max_streams)
     stack.push_async_callback(streams.close)
-    replays = Replays(replay_limits(settings))
+    replays = Replays(replay_limits(settings), MemoryLog)
     stack.push_async_callback(replays.close)
-    opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings))
+    circuits = Circuits(settings.cool_down_seconds)
+    opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings), circuits)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, providers, streams, replays, VERSION, settings.idle_reader_seconds)
@@ -291,15 +289,6 @@ async def _or_stopping(work: Coroutine[Any, Any, None], stopping: asyncio.Event)
     return done
 
 
-def _check_default(providers: ProviderRegistry, config: Config) -> None:
-    """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
-    try:
-        providers.default()
-    except HeadwaterError as error:
-        origin = config.origins.get(("server", "default_model"), "default_model")
-        raise ConfigError([f"{origin}: {error.message}"]) from error
-
-
 def exit_code_of(error: Exception) -> int:
     """The exit code of a server that cannot start: whether the mistake is in its settings."""
     if isinstance(error, PortTakenError):
@@ -319,20 +308,13 @@ def replay_limits(settings: ServerSettings) -> ReplayLimits:
 
 
 def attempt_settings(settings: ServerSettings) -> AttemptSettings:
-    """What is done when a provider fails before the first chunk."""
-    return AttemptSettings(settings.max_attempts, settings.retry_wait_seconds, settings.max_retry_wait_seconds)
-
-
-async def default_answer(config: Config) -> str:
-    """Which model answers a request that names nothing, as `provider/model`; empty for none.
-
-    Raises ConfigError for a default_model that no provider here has.
-    """
-    async with HttpClient("headwater") as client:
-        providers = build_providers(config, client)
-        _check_default(providers, config)
-        default = providers.default()
-    return f"{default.provider.name}/{default.model}" if default else ""
+    """The settings for a provider that fails before the first chunk."""
+    return AttemptSettings(
+        settings.max_attempts,
+        settings.retry_wait_seconds,
+        settings.max_retry_wait_seconds,
+        settings.fallback_on_refusal,
+    )
 
 
 def _on_signals(handler: Callable[[], object]) -> None:
@@ -348,52 +330,3 @@ def _ignore_signals() -> None:
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _check_proxies(config: Config) -> None:
-    """Raises ConfigError for a proxy of the environment that is none, where a provider that was set up needs it."""
-    set_up = [config.settings.providers[name] for name in config.configured]
-    urls = [each.base_url for each in set_up if isinstance(each, HttpSettings) and not (each.proxy or each.unix_socket)]
-    if mistakes := sorted(set(filter(None, map(mistake_in_environment, urls)))):
-        raise ConfigError(mistakes)
-
-
-def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
-    """All providers that the configuration offers. Raises ConfigError for a proxy of the environment that is none."""
-    _check_proxies(config)
-    providers: dict[str, Provider] = {}
-    models: dict[str, str] = {}
-    configured = set(config.configured)
-    for name, settings in config.settings.providers.items():
-        if not settings.is_offered(is_configured=name in configured):
-            continue
-        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
-        if TYPES[settings.type].is_ready(settings):
-            configured.add(name)
-        if isinstance(settings, HttpSettings):
-            models.update(dict.fromkeys(settings.models, name))
-    default = config.settings.server.default_model
-    return ProviderRegistry(providers, frozenset(configured), default, models, provider_terms(config))
-
-
-def _gate(name: str, settings: ProviderSettings) -> Gate | None:
-    """The gate of a provider; None where nothing limits how much it is asked."""
-    limits = GateLimits(
-        settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute, settings.max_wait_seconds
-    )
-    return None if limits == GateLimits(max_wait_seconds=limits.max_wait_seconds) else Gate(f"providers.{name}", limits)
-
-
-def provider_terms(config: Config) -> dict[str, ProviderTerms]:
-    """The terms of calls to each provider."""
-    return {
-        name: ProviderTerms(
-            settings.first_chunk_seconds,
-            settings.next_chunk_seconds,
-            settings.max_silence_seconds,
-            settings.total_seconds,
-            frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
-            _gate(name, settings),
-        )
-        for name, settings in config.settings.providers.items()
-    }

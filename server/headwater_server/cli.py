@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from headwater_server.providers.types import TYPES
 
 INTERRUPTED = 130
 """The exit code of Ctrl-C before the server listens."""
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+"""A key of TOML that needs no quotes."""
 
 _FLAGS = {name: kind.flag for name, kind in TYPES.items() if kind.flag}
 
@@ -215,7 +219,7 @@ def _journal_mib(directory: Path) -> float:
 def _who_answers(loaded: Config) -> str:
     """A line that names the provider for requests that name neither model nor provider. Raises ConfigError."""
     try:
-        from headwater_server.bootstrap import default_answer
+        from headwater_server.config.providers import default_answer
     except ModuleNotFoundError as error:
         return f"the server is not installed here ({error.name} is missing), so no provider answers"
     import asyncio
@@ -248,8 +252,10 @@ def render(loaded: Config) -> str:
     tables: dict[tuple[str, ...], BaseModel] = {("server",): loaded.settings.server}
     for name, provider in sorted(loaded.settings.providers.items()):
         tables["providers", name] = provider
+    for name, alias in sorted(loaded.settings.models.items()):
+        tables["models", name] = alias
     for path, table in tables.items():
-        lines.append(f"[{'.'.join(path)}]")
+        lines.append(f"[{'.'.join(key if _BARE_KEY.fullmatch(key) else json.dumps(key) for key in path)}]")
         preset = getattr(table, "preset", "")
         variable = getattr(table, "api_key_env", "")
         if variable and path[-1] not in loaded.keys:

@@ -35,6 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         if "stall" in body:
             os.kill(os.getpid(), signal.SIGSTOP)
+            threading.Event().wait()  # the signal stops this thread only when the main thread has had its turn
         if "wait once" in body and is_first():
             threading.Event().wait()
         self.send_response(200)

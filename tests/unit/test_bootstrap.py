@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from headwater.v1 import agent_service_pb2
-from headwater_server.bootstrap import build_providers, running
+from headwater_server.bootstrap import running
 from headwater_server.cli import config
 from headwater_server.config import load
+from headwater_server.config.providers import build_providers
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.http.client import HttpClient

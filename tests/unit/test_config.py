@@ -322,6 +322,7 @@ def test_an_address_that_other_machines_reach_needs_tls_or_the_word_that_it_is_m
     [
         ({"tls_cert_file": "c"}, "--tls-cert-file: needs tls_key_file"),
         ({"tls_key_file": "k"}, "--tls-key-file: needs tls_cert_file"),
+        ({"tls_cert_file": "a\0b", "tls_key_file": "k"}, "--tls-cert-file: must be the path of a file: it has the"),
         ({"tls_client_ca_file": "a"}, "--tls-client-ca-file: needs tls_cert_file and tls_key_file"),
         (
             {"tls_cert_file": "c", "tls_key_file": "k", "host": "unix:/tmp/s"},

@@ -20,6 +20,7 @@ from headwater._call.arguments import (
 )
 from headwater._call.arguments import provider_headers as headers
 from headwater._call.history import Exchange
+from headwater._call.iterating import iterate
 from headwater._call.reply_type import reply_type
 from headwater._call.request import (
     PreparedCall,
@@ -89,6 +90,8 @@ class Agent(Settings):
         user: your id of the end user, at most 256 characters, for providers that take one to find abuse.
         history: most messages of the conversation that are kept and sent with a call, the last ones; 0 for none. A
             prompt is kept with its reply or not at all, so an odd number counts as the even one below it.
+        fallback_models: models that are asked when `model` fails before the first chunk, in order.
+        max_attempts: how often providers are asked until a reply begins, 1 to 10; None for the server's setting.
         api_key: the caller's own key for the provider, where the server allows it.
         provider_headers: the caller's own headers for the provider, such as `{"x-session-id": "7"}`, where the server
             allows them. A call may add more.
@@ -142,6 +145,8 @@ class Agent(Settings):
         timeouts: Mapping[str, float] | None = None,
         heartbeat: float | None = None,
         resumable: bool = True,
+        fallback_models: Sequence[str] | None = None,
+        max_attempts: int | None = None,
         unsupported_params: UnsupportedParams | None = None,
         provider_options: Mapping[str, Mapping[str, Any]] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -193,6 +198,8 @@ class Agent(Settings):
             heartbeat: seconds, at least 1, after which the server sends something on a line that is quiet, for proxies
                 that cut such lines; None for nothing. No chunk comes of it.
             resumable: whether a lost connection is replaced by another one, on which the reply continues.
+            fallback_models: instead of the agent's; an empty list for none, also of the models of an alias.
+            max_attempts: instead of the agent's.
             unsupported_params: "error" (default) or "drop", in any case: the treatment of a parameter that the
                 provider lacks.
             provider_options: for each provider, fields of its API.
@@ -237,6 +244,8 @@ class Agent(Settings):
             logprobs=self.logprobs if logprobs is None else logprobs,
             instructions_cache=self.instructions_cache if instructions_cache is None else instructions_cache,
             timeouts=timeouts,
+            fallback_models=self.fallback_models if fallback_models is None else fallback_models,
+            max_attempts=self.max_attempts if max_attempts is None else max_attempts,
         )
         add_choices(
             config,
@@ -291,7 +300,7 @@ class Agent(Settings):
         Arguments and errors as for `stream`. Leaving the loop ends the call. A generator that is kept in a variable and
         not read to its end must be closed (`close()`, or `contextlib.closing`): until then the provider works on.
         """
-        return _iterate(self.stream(*args, **kwargs))
+        return iterate(self.stream(*args, **kwargs))
 
     async def aget_provider_info(self) -> dict[str, Any]:
         """As `get_provider_info`, without blocking."""
@@ -384,16 +393,3 @@ class Agent(Settings):
 
 
 _ARGUMENTS = tuple(inspect.signature(Agent.stream).parameters)
-
-
-def _iterate(stream: AgentStream) -> Generator[StreamChunk, None, None]:
-    run = portal()
-    try:
-        while (chunk := run.call(_next_chunk(stream))) is not None:
-            yield chunk
-    finally:
-        stream.cancel()
-
-
-async def _next_chunk(stream: AgentStream) -> StreamChunk | None:
-    return await anext(stream, None)

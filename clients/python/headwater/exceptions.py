@@ -73,7 +73,11 @@ class HeadwaterError(Exception):
         metadata: further facts from the server, as text. Those of a provider that failed are attributes too, None as
             far as the server does not know them.
         retry_after: seconds after which a new try may succeed; None when it is unknown.
+        attempts: those that the server made, where there were several: dicts with `provider`, `model`, `reason`,
+            `message`, and the seconds of `duration` and `wait`.
     """
+
+    attempts: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from random import random
 
+from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
-from headwater_server.attempts.target import target
+from headwater_server.attempts.target import Targets
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.registry import ProviderRegistry
@@ -30,6 +31,7 @@ class StreamOpener:
         streams: owns the running streams.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         settings: the server's for attempts.
+        circuits: those of the process.
         allow_caller_api_keys: whether a request may bring a key for the provider.
         chance: a number from 0 to 1, another one each time.
     """
@@ -40,14 +42,15 @@ class StreamOpener:
         streams: RunningStreams,
         timeouts: Timeouts,
         settings: AttemptSettings,
+        circuits: Circuits,
         allow_caller_api_keys: bool,
         chance: Callable[[], float] = random,
     ) -> None:
         self.allow_caller_api_keys = allow_caller_api_keys
-        self._providers = providers
+        self._targets = Targets(providers, timeouts, chance)
         self._streams = streams
-        self._timeouts = timeouts
         self._settings = settings
+        self._circuits = circuits
         self._chance = chance
 
     @asynccontextmanager
@@ -60,11 +63,9 @@ class StreamOpener:
         """
         agent = request.agent
         with _fields_of(agent):
-            route = self._providers.resolve(agent.model, agent.provider)
-            first = target(request, route, self._providers.terms(route.provider.name), self._timeouts)
-            with naming(provider=route.provider.name, model=route.model):
-                answerer = Answerer(route.provider.name)
-                source = AttemptedReply([first], answerer, self._limits(request), self._chance)
+            answerer, targets = Answerer(""), self._targets.of(request)
+            source = AttemptedReply(targets, answerer, self._limits(request), self._circuits, self._chance)
+            source.begin()
         # Fields of the provider's own can bring tools too.
         collects = whole or bool(agent.tools or agent.provider_options)
         terms = StreamTerms(collects, request.resumable, agent.labels)

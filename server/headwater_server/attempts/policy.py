@@ -1,9 +1,10 @@
-"""What follows from a failure before the first chunk, and how long to wait before the next attempt.
+"""The consequences of a failure before the first chunk, and how long to wait before the next attempt.
 
 | reason | the same model again | another model | the model cools down |
 | --- | --- | --- | --- |
 | PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE, STREAM_TIMEOUT | yes, after a wait | yes, at once | yes |
 | PROVIDER_AUTH_FAILED, PROVIDER_QUOTA_EXHAUSTED, MODEL_NOT_FOUND | no | yes, at once | yes |
+| a refusal or a content filter before any text, with `fallback_on_refusal` | no | yes, at once | no |
 | CONTEXT_WINDOW_EXCEEDED, INVALID_REQUEST (this model cannot express the request) | no | yes, at once | no |
 | SERVER_OVERLOADED (the provider is asked as much as its settings allow) | no | yes, at once | no |
 | all others, above all PROVIDER_REJECTED_REQUEST | no | no | no |
@@ -37,11 +38,13 @@ class AttemptSettings:
         max_attempts: how often providers are asked for one reply at most, all models together.
         wait_seconds: the wait before the second attempt where the provider says none; it doubles with each further one.
         max_wait_seconds: a longer wait is not made, the call fails at once instead.
+        falls_back_on_refusal: a refusal before any text is a failure, where there is another model.
     """
 
     max_attempts: int = 3
     wait_seconds: float = 0.5
     max_wait_seconds: float = 60.0
+    falls_back_on_refusal: bool = False
 
 
 def wait_after(error: HeadwaterError, failures: int, settings: AttemptSettings, chance: Callable[[], float]) -> float:

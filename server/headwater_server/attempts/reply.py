@@ -24,10 +24,11 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from headwater_server.attempts.policy import AGAIN, ELSEWHERE, AttemptSettings, wait_after
+from headwater_server.attempts.circuits import Circuits, Key
+from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, AttemptSettings, wait_after
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
-from headwater_server.domain.chunks import Finish, ProviderEvent
+from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import failure_of
 from headwater_server.providers.base import ProviderStream
@@ -75,27 +76,33 @@ class AttemptedReply:
 
     Args:
         targets: those that may be asked, best first.
-        answerer: is told who answers.
+        answerer: learns who answers.
         limits: the bounds.
+        circuits: say which targets had better wait.
         chance: a number from 0 to 1, another one each time.
-
-    Raises HeadwaterError (INVALID_REQUEST) for what the first target cannot express.
     """
 
     def __init__(
-        self, targets: Sequence[Target], answerer: Answerer, limits: AttemptLimits, chance: Callable[[], float]
+        self,
+        targets: Sequence[Target],
+        answerer: Answerer,
+        limits: AttemptLimits,
+        circuits: Circuits,
+        chance: Callable[[], float],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._candidates = [_Candidate(target) for target in targets]
+        self._candidates = [_Candidate(target, ready=circuits.ready(target.key)) for target in targets]
         self._answerer = answerer
         self._limits = limits
+        self._circuits = circuits
+        self._probe: Key | None = None
         self._chance = chance
         self._tried: list[Attempt] = []
         self._made = 0
-        self._asked = self._candidates[0]
+        self._asked = self._best(self._candidates)
         self._began = 0.0
         self._stream: ProviderStream | None = None
-        self._ask()
+        self._name()
 
     @property
     def request_id(self) -> str:
@@ -114,6 +121,8 @@ class AttemptedReply:
             await asyncio.sleep(self._wait_seconds())
             events = await self._attempt()
         assert self._stream is not None  # noqa: S101  its events have come
+        self._circuits.succeeded(self._asked.target.key)
+        self._probe = None
         self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
         self._candidates.clear()
         return events
@@ -121,6 +130,7 @@ class AttemptedReply:
     async def aclose(self) -> None:
         """Ends the reply and frees its connection."""
         self._candidates.clear()
+        self._leave_probe()
         await self._close()
 
     async def _close(self) -> None:
@@ -128,15 +138,40 @@ class AttemptedReply:
             await self._stream.aclose()
             self._stream = None
 
-    def _ask(self) -> ProviderStream:
-        """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) for what its target cannot express."""
+    def _leave_probe(self) -> None:
+        if self._probe is not None:
+            self._circuits.left(self._probe)
+            self._probe = None
+
+    def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
+        """The one that may be asked first; of several, the one that stands first."""
+        return min(candidates, key=lambda candidate: candidate.ready)
+
+    def _name(self) -> None:
+        """Says who is asked next."""
         target, answerer = self._asked.target, self._answerer
         answerer.provider, answerer.fingerprint = target.route.provider.name, target.account
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
         structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
+
+    def begin(self) -> None:
+        """Chooses the first target that can express the request. Raises HeadwaterError when none can."""
+        while self._stream is None:
+            try:
+                self._ask()
+            except HeadwaterError as error:
+                self._note(error)
+                left = [candidate for candidate in self._candidates if not candidate.is_out]
+                if not left:
+                    raise self._end() from None
+                self._asked = self._best(left)
+                self._name()
+
+    def _ask(self) -> ProviderStream:
+        """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began = self._loop.time()
-        self._stream = target.ask()
+        self._stream = self._asked.target.ask()
         return self._stream
 
     async def _attempt(self) -> Sequence[ProviderEvent] | None:
@@ -144,7 +179,8 @@ class AttemptedReply:
         try:
             stream = self._stream or self._ask()
             self._made += 1
-            return await _first_events(stream, self._asked.target.timeouts.first_chunk_seconds)
+            self._probe = key if self._circuits.ask(key := self._asked.target.key) else None
+            return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
         await self._close()
@@ -159,7 +195,8 @@ class AttemptedReply:
         asked.failures += 1
         asked.ready = now + wait_after(error, asked.failures, self._limits.settings, self._chance)
         asked.is_out = error.reason not in AGAIN or self._limits.asks_once
-        if error.reason in ELSEWHERE:
+        self._tell_circuit(error)
+        if self._leads_elsewhere(error):
             forget_frames(error)  # it is kept while others are asked, and its frames refer to this reply
         self._tried.append(Attempt(provider, model, failure_of(error), now - self._began))
 
@@ -170,17 +207,18 @@ class AttemptedReply:
         """
         failed, now = self._asked, self._loop.time()
         left = [candidate for candidate in self._candidates if not candidate.is_out]
-        if failed.error is None or failed.error.reason not in ELSEWHERE:
+        if failed.error is None or not self._leads_elsewhere(failed.error):
             left = []
         if not left or self._made >= self._limits.settings.max_attempts:
             raise self._end()
-        self._asked = min(left, key=lambda candidate: candidate.ready)  # of several, the one that stands first
+        self._asked = self._best(left)
         wait = max(self._asked.ready - now, 0.0)
         deadline = self._limits.deadline
         if wait > self._limits.settings.max_wait_seconds or (deadline is not None and now + wait >= deadline):
             raise self._end(wait)
         self._tried[-1] = replace(self._tried[-1], wait_seconds=wait)
         _log(self._tried[-1])
+        self._name()
         return wait
 
     def _end(self, wait: float | None = None) -> HeadwaterError:
@@ -190,7 +228,7 @@ class AttemptedReply:
         """
         failed, *_ = errors = [candidate.error for candidate in self._candidates if candidate.error is not None]
         last = self._asked.error
-        if last is not None and last.reason not in ELSEWHERE:
+        if last is not None and not self._leads_elsewhere(last):
             failed = last  # the request itself is wrong
         else:
             failed = next((error for error in errors if error.reason in AGAIN), failed)
@@ -202,22 +240,57 @@ class AttemptedReply:
             candidate.error = None
         return failed
 
+    async def _first_events(self, stream: ProviderStream) -> Sequence[ProviderEvent]:
+        """The events up to the first one that makes a chunk. Raises HeadwaterError, also when it comes too late."""
+        seconds = self._asked.target.timeouts.first_chunk_seconds
+        waits_for_text = self._limits.settings.falls_back_on_refusal and self._has_another()
+        held: list[ProviderEvent] = []
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                while events := await stream.read():
+                    held = [*held, *events] if held else list(events)
+                    if waits_for_text and isinstance(events[-1], Finish) and not any(map(_says_more, held[:-1])):
+                        _check_refusal(events[-1])
+                    if any(map(_says_more if waits_for_text else _makes_chunk, events)):
+                        return held
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise passed("first_chunk", seconds) from error
+        raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
 
-async def _first_events(stream: ProviderStream, seconds: float) -> Sequence[ProviderEvent]:
-    """The events up to the first one that makes a chunk. Raises HeadwaterError, also after so many seconds."""
-    held: list[ProviderEvent] = []
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            while events := await stream.read():
-                held = [*held, *events] if held else events
-                if any(map(_makes_chunk, events)):
-                    return held
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise passed("first_chunk", seconds) from error
-    raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
+    def _has_another(self) -> bool:
+        """Whether another target can be asked at once when this one refuses."""
+        others = [each for each in self._candidates if each is not self._asked and not each.is_out]
+        ready = [each for each in others if each.ready <= self._loop.time()]
+        return bool(ready) and self._made < self._limits.settings.max_attempts
+
+    def _leads_elsewhere(self, error: HeadwaterError) -> bool:
+        """Whether another target may succeed."""
+        return error.reason in ELSEWHERE or isinstance(error, _RefusedError)
+
+    def _tell_circuit(self, error: HeadwaterError) -> None:
+        target = self._asked.target
+        if target.is_measured and error.reason in COOLS:
+            self._circuits.failed(target.key, error.retry_after_seconds)
+            self._probe = None
+        self._leave_probe()
+
+
+class _RefusedError(HeadwaterError):
+    """The model refused before any text, and another one is to be asked."""
+
+
+def _check_refusal(finish: Finish) -> None:
+    if finish.reason in (FinishReason.REFUSAL, FinishReason.CONTENT_FILTER):
+        text = f"the reply ended with {finish.reason.value} before any text"
+        raise _RefusedError(Reason.PROVIDER_REJECTED_REQUEST, text, metadata={"provider_code": finish.provider_reason})
+
+
+def _says_more(event: ProviderEvent) -> bool:
+    """Whether a chunk comes of it that has more than the words of a refusal."""
+    return _makes_chunk(event) and not (isinstance(event, Delta) and event.refusal and not event.content)
 
 
 def _makes_chunk(event: ProviderEvent) -> bool:

@@ -1,17 +1,27 @@
-"""A model that a request may ask, with the request in the form for that model."""
+"""The models that a request may ask, with the request in the form for each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
+from headwater_server.attempts.circuits import Key
 from headwater_server.attempts.request import ParsedRequest
-from headwater_server.domain.errors import FieldViolation, invalid_request
-from headwater_server.domain.messages import PROVIDER_HEADER, AgentConfig, ChatRequest, Message, Role, Text
+from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
+from headwater_server.domain.messages import (
+    PROVIDER_HEADER,
+    PROVIDER_KEY,
+    AgentConfig,
+    ChatRequest,
+    Message,
+    Role,
+    Text,
+)
 from headwater_server.providers.admitted import admitted
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.gate import Gate
-from headwater_server.providers.own_data import only_data_of
-from headwater_server.providers.registry import ProviderTerms, Route, fit_params
+from headwater_server.providers.own_data import only_data_of, without_thinking
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
 from headwater_server.streaming.answerer import Timeouts
 
 
@@ -26,6 +36,9 @@ class Target:
         dropped: the parameters of the caller's request that the model does not take.
         timeouts: the limits of its reply in time.
         gate: limits how much the provider is asked; None: without a limit.
+        is_measured: whether its failures say something about the model. Those of a request that sets limits, headers or
+            fields of the provider itself may not, and any caller could keep others from the model.
+        takes_thinking: whether thinking in the conversation may be its own.
     """
 
     route: Route
@@ -33,21 +46,105 @@ class Target:
     account: str
     dropped: list[str]
     timeouts: Timeouts
+    is_measured: bool
     gate: Gate | None = None
+    takes_thinking: bool = True
+
+    @property
+    def key(self) -> Key:
+        """That of its circuit."""
+        return self.route.provider.name, self.account, self.route.model
 
     def ask(self) -> ProviderStream:
-        """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) for what the provider cannot express."""
+        """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) when the provider cannot express it."""
         provider = self.route.provider
-        reply = provider.stream(only_data_of(self.chat, provider.name, self.account))
+        chat = only_data_of(self.chat, provider.name, self.account)
+        reply = provider.stream(chat if self.takes_thinking else without_thinking(chat))
         return admitted(reply, self.gate, self.chat)
 
 
-def target(request: ParsedRequest, route: Route, terms: ProviderTerms, server: Timeouts) -> Target:
-    """The target that a route stands for. Raises HeadwaterError (INVALID_REQUEST)."""
-    _check_headers(request, route.provider.name, terms)
-    chat, dropped = fit_params(route.provider, _chat(request, route), request.agent.drop_unsupported)
-    account, timeouts = route.provider.account(chat), _timeouts(request.agent, terms, server)
-    return Target(route, chat, account, dropped, timeouts, terms.gate)
+class Targets:
+    """Makes the targets of requests.
+
+    Args:
+        providers: the providers that can answer.
+        timeouts: the limits of a stream in time, where neither the caller nor the provider says.
+        chance: a number from 0 to 1, another one each time.
+    """
+
+    def __init__(self, providers: ProviderRegistry, timeouts: Timeouts, chance: Callable[[], float]) -> None:
+        self._providers = providers
+        self._timeouts = timeouts
+        self._chance = chance
+
+    def of(self, request: ParsedRequest) -> list[Target]:
+        """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
+        agent = request.agent
+        routes, weights = self._providers.routes(agent.model, agent.provider)
+        owner = _owner(request, routes)
+        ordered = spread(routes, weights, self._chance)[: 1 if agent.no_fallback else None]
+        drops = agent.drop_unsupported or len(ordered) > 1
+        targets = [self._target(request, route, owner, drops) for route in ordered]
+        if not agent.drop_unsupported:
+            _check_dropped(targets)
+        # Thinking in the conversation came from the model that the request names, as far as anybody knows.
+        home = targets[0].account if len({target.account for target in targets}) == 1 or not weights else None
+        for name in agent.fallback_models:
+            found = spread(*self._providers.routes(name, ""), self._chance)
+            targets += [self._target(request, route, owner, drops=True) for route in found]
+        if len(targets) == 1:
+            return targets
+        unique: dict[Key, Target] = {}
+        for target in targets:
+            unique.setdefault(target.key, replace(target, takes_thinking=target.account == home))
+        return list(unique.values())
+
+    def _target(self, request: ParsedRequest, route: Route, owner: str, drops: bool) -> Target:
+        """The target that a route stands for; `owner`: the provider that the caller's key and headers are for."""
+        agent, provider = request.agent, route.provider
+        terms = self._providers.terms(provider.name)
+        if provider.name != owner:
+            request = replace(request, provider_key="", provider_headers={})
+        _check_headers(request, provider.name, terms)
+        chat, dropped = fit_params(provider, _chat(request, route), drops)
+        own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
+        is_measured = not (own_limits or chat.headers or chat.provider_options)
+        timeouts = _timeouts(agent, terms, self._timeouts)
+        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate)
+
+
+def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:
+    """The routes in the order in which they are drawn by their weights; as they are without weights."""
+    if not weights:
+        return list(routes)
+    left, ordered = list(zip(routes, weights, strict=True)), []
+    while left:
+        point = chance() * sum(weight for _, weight in left)
+        for i, (route, weight) in enumerate(left):
+            point -= weight
+            if point < 0 or i == len(left) - 1:
+                ordered.append(route)
+                del left[i]
+                break
+    return ordered
+
+
+def _owner(request: ParsedRequest, routes: Sequence[Route]) -> str:
+    """The provider that the caller's key and headers are for. Raises HeadwaterError where that is not known."""
+    names = {route.provider.name for route in routes}
+    if len(names) > 1 and (request.provider_key or request.provider_headers):
+        field = PROVIDER_KEY if request.provider_key else PROVIDER_HEADER
+        what = f"is for one provider, and the model stands for those of {', '.join(sorted(names))}; name one of them"
+        raise invalid(field, what)
+    return routes[0].provider.name
+
+
+def _check_dropped(targets: Sequence[Target]) -> None:
+    """Raises HeadwaterError for parameters that none of the targets takes."""
+    none_takes = set[str].intersection(*(set(target.dropped) for target in targets))
+    if none_takes:
+        what = "is not a parameter of any of the models; leave it out, or set unsupported_params to DROP"
+        raise invalid_request([FieldViolation(name, what) for name in sorted(none_takes)])
 
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:

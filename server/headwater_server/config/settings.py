@@ -7,14 +7,25 @@ import resource
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import core_schema
 
-from headwater_server.domain.limits import MAX_ATTEMPTS, open_files, streams_with
+from headwater_server.domain.limits import MAX_ATTEMPTS, MAX_NAME, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
 
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+AliasName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 
 
 class _Settings(BaseModel):
@@ -38,7 +49,13 @@ def _check_host(host: str) -> str:
     return host
 
 
-ServerFile = Annotated[str, AfterValidator(os.path.expanduser)]
+def _check_path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("must be the path of a file: it has the character NUL")
+    return os.path.expanduser(path)
+
+
+ServerFile = Annotated[str, AfterValidator(_check_path)]
 
 
 class ServerSettings(_Settings):
@@ -55,10 +72,11 @@ class ServerSettings(_Settings):
     that was silent for so long is pinged; the answer has a third of that time. `max_requests_mib`: the MiB that the
     requests of all running calls may have. `max_attempts`: how often providers are asked for one reply at most;
     `retry_wait_seconds`: the wait before the second attempt where the provider says none, which doubles with each
-    further one; `max_retry_wait_seconds`: a longer wait is not made. `worker_timeout_seconds`: a worker that hosts
-    handlers is taken for dead when it was not heard for so long. `retention_days`: how long runs that have ended are
-    kept. `journal_mib`: the journal of runs takes no more runs beyond it. `active_runs_mib`: nor do runs that have not
-    ended take more memory.
+    further one; `max_retry_wait_seconds`: a longer wait is not made. `cool_down_seconds`: a model that failed is passed
+    over for so long where there is another. `fallback_on_refusal`: a refusal before any text is such a failure.
+    `worker_timeout_seconds`: a worker that hosts handlers is taken for dead when it was not heard for so long.
+    `retention_days`: how long runs that have ended are kept. `journal_mib`: the journal of runs takes no more runs
+    beyond it. `active_runs_mib`: nor do runs that have not ended take more memory.
     """
 
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
@@ -84,6 +102,8 @@ class ServerSettings(_Settings):
     max_attempts: int = Field(3, ge=1, le=MAX_ATTEMPTS)
     retry_wait_seconds: float = Field(0.5, ge=0, le=3_600)
     max_retry_wait_seconds: float = Field(60.0, ge=0, le=3_600)
+    cool_down_seconds: float = Field(5.0, ge=0, le=300)
+    fallback_on_refusal: bool = False
     detach_seconds: float = Field(60.0, gt=0, le=3_600)
     resume_retention_seconds: float = Field(300.0, gt=0, le=86_400)
     resume_stream_mib: int = Field(8, ge=1, le=1_024)
@@ -105,6 +125,24 @@ class ServerSettings(_Settings):
     log_format: Literal["auto", "json", "text"] = "auto"
 
 
+class AliasSettings(_Settings):
+    """`[models.NAME]`: a name for several models.
+
+    `targets` are asked in order. With `weights`, one for each, the first is drawn: a target with twice the weight comes
+    first twice as often.
+    """
+
+    targets: tuple[ModelName, ...] = Field(min_length=1, max_length=32)
+    weights: tuple[Annotated[float, Field(gt=0, le=1e6)], ...] = ()
+
+    @field_validator("weights")
+    @classmethod
+    def _one_for_each(cls, weights: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if weights and len(weights) != len(info.data.get("targets", weights)):
+            raise ValueError("must have one number for each of the targets")
+        return weights
+
+
 class _ByType:
     """Makes `type` decide which class of settings a provider has."""
 
@@ -119,6 +157,7 @@ class Settings(_Settings):
 
     server: ServerSettings
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
+    models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
@@ -145,6 +184,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_MAX_ATTEMPTS": ("server", "max_attempts"),
     "HEADWATER_RETRY_WAIT_SECONDS": ("server", "retry_wait_seconds"),
     "HEADWATER_MAX_RETRY_WAIT_SECONDS": ("server", "max_retry_wait_seconds"),
+    "HEADWATER_COOL_DOWN_SECONDS": ("server", "cool_down_seconds"),
+    "HEADWATER_FALLBACK_ON_REFUSAL": ("server", "fallback_on_refusal"),
     "HEADWATER_DETACH_SECONDS": ("server", "detach_seconds"),
     "HEADWATER_RESUME_RETENTION_SECONDS": ("server", "resume_retention_seconds"),
     "HEADWATER_RESUME_STREAM_MIB": ("server", "resume_stream_mib"),

@@ -33,6 +33,9 @@ MAX_TIMEOUT_SECONDS = 86_400
 MAX_ATTEMPTS = 10
 """How often providers may be asked for one reply at most."""
 
+MAX_FALLBACKS = 8
+"""Most fallback models of a request."""
+
 MIN_HEARTBEAT_SECONDS = 1
 """The shortest time between two signs of life that a caller can ask for."""
 

@@ -232,6 +232,8 @@ class AgentConfig:
         labels: the caller's labels, for the log.
         user: the caller's id of the end user.
         max_attempts: how often providers are asked at most; None: as the server is set.
+        fallback_models: those that are asked when the model fails, in order.
+        no_fallback: only the first model of an alias is asked.
     """
 
     model: str = ""
@@ -251,15 +253,18 @@ class AgentConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = field(default="", repr=False)
     max_attempts: int | None = None
+    fallback_models: tuple[str, ...] = ()
+    no_fallback: bool = False
 
     def overlaid(self, other: AgentConfig | None) -> AgentConfig:
-        """This agent with the settings of another one that are set; a model comes with its provider."""
+        """This agent with the settings of another one that are set; a model comes with provider and fallbacks."""
         if other is None:
             return self
         own = {item.name: getattr(self, item.name) for item in fields(self)}
         given = {name: value for name in own if (value := getattr(other, name)) not in ("", None, False, (), {})}
         if other.model or other.provider:
             own["model"] = own["provider"] = ""
+            own["fallback_models"] = ()
         for name in ("sampling", "provider_options", "labels"):
             given[name] = {**own[name], **getattr(other, name)}
         return AgentConfig(**{**own, **given})

@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from headwater_server.domain.errors import invalid
-from headwater_server.domain.messages import ChatRequest, Image, Message, Part, ProviderData, ToolResult
+from headwater_server.domain.messages import (
+    ChatRequest,
+    Image,
+    Message,
+    Part,
+    ProviderData,
+    RedactedThinking,
+    Thinking,
+    ToolResult,
+)
 
 
 def account_fingerprint(base_url: str, key: str) -> str:
@@ -32,6 +41,17 @@ def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatReque
         return replace(message, parts=tuple(parts))
 
     return replace(request, messages=tuple(own(message) for message in request.messages))
+
+
+def without_thinking(request: ChatRequest) -> ChatRequest:
+    """The request without the thinking of other accounts: that which has no data of the account asked."""
+
+    def kept(message: Message) -> tuple[Part, ...]:
+        is_thinking = Thinking | RedactedThinking
+        return tuple(part for part in message.parts if not isinstance(part, is_thinking) or part.provider_data)
+
+    messages = (replace(message, parts=kept(message)) for message in request.messages)
+    return replace(request, messages=tuple(message for message in messages if message.parts))
 
 
 def provider_data(part: Part) -> ProviderData | None:

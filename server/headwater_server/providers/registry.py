@@ -47,6 +47,19 @@ class ProviderTerms:
     gate: Gate | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for several models.
+
+    Attributes:
+        targets: the models, each as a request names it.
+        weights: how often each comes first, compared with the others; empty: they stand in order.
+    """
+
+    targets: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+
+
 class ProviderRegistry:
     """All providers by name.
 
@@ -58,6 +71,10 @@ class ProviderRegistry:
             first that is configured of openai, anthropic, gemini, ollama, those with other names, local and scripted.
         models: model names that belong to a provider by configuration.
         terms: those of the providers that have some, by their names.
+        aliases: names for several models.
+
+    Attributes:
+        aliases: names for several models.
     """
 
     def __init__(
@@ -67,7 +84,9 @@ class ProviderRegistry:
         default_model: str = "",
         models: Mapping[str, str] | None = None,
         terms: Mapping[str, ProviderTerms] | None = None,
+        aliases: Mapping[str, Alias] | None = None,
     ) -> None:
+        self.aliases = dict(aliases or {})
         self._providers = dict(providers)
         self._configured = configured
         self._default_model = default_model
@@ -92,8 +111,19 @@ class ProviderRegistry:
                 return Route(self._providers[name], model)
         return None
 
+    def routes(self, model: str, provider: str) -> tuple[list[Route], tuple[float, ...]]:
+        """The routes for this model and provider: several for an alias, with their weights where it has some.
+
+        Raises HeadwaterError as `resolve` does.
+        """
+        name = model or ("" if provider else self._default_model)
+        alias = None if provider else self.aliases.get(name)
+        if alias is None:
+            return [self.resolve(model, provider)], ()
+        return [self._of_model(target) for target in alias.targets], alias.weights
+
     def resolve(self, model: str, provider: str) -> Route:
-        """The route for this model and provider, either of which may be empty.
+        """The route for this model and provider, either of which may be empty; of an alias, that of its first model.
 
         Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider that is not here or a model that none here has,
         INVALID_REQUEST when nothing is named and there is no default.
@@ -107,6 +137,9 @@ class ProviderRegistry:
                 cure = f"set {', '.join(some)} or {last} for the server, or its default_model"
                 raise invalid("model", f"names no model, and the server has no default; {cure}")
             return default
+        return self._of_model(self.aliases[model].targets[0] if model in self.aliases else model)
+
+    def _of_model(self, model: str) -> Route:
         prefix, slash, rest = model.partition("/")
         if slash and prefix in self._providers:
             return self._of_provider(self._providers[prefix], rest)

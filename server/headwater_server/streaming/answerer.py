@@ -1,4 +1,4 @@
-"""Who answers a stream."""
+"""The provider and the model that answer a stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Answerer(Account):
-    """Who answers a stream. It may change until the stream has its first chunk, and stays then.
+    """The provider and the model that answer a stream. They may change until its first chunk, and stay then.
 
     Attributes:
         model: the model that is asked, by the provider's own name.

@@ -99,7 +99,7 @@ class LiveStream:
 
     Args:
         stream_id: its id.
-        answerer: who answers, settled when the source gives its first events.
+        answerer: provider and model, settled when the source gives its first events.
         source: the provider's reply, not yet begun. It bounds the wait for its first events.
         after: sequence number after which its chunks are numbered; above 0 for a later round of a stream.
         terms: further facts.

@@ -94,7 +94,7 @@ class Replay:
     """One resumable stream; see the module's theory of operation.
 
     Args:
-        after: the sequence above which its chunks are numbered.
+        log: keeps its chunks; empty.
         limits: its bounds.
         owner: has all of them.
 
@@ -102,12 +102,12 @@ class Replay:
         stream: the round that runs, or that ran last.
     """
 
-    def __init__(self, after: int, limits: ReplayLimits, owner: Owner) -> None:
+    def __init__(self, log: StreamLog, limits: ReplayLimits, owner: Owner) -> None:
         self.stream: LiveStream
         self._limits = limits
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._log = StreamLog(after)
+        self._log = log
         self._readers: set[Reader] = set()
         self._task: asyncio.Task[None] | None = None
         self._round: tuple[int, asyncio.Future[None]] | None = None  # the one that runs: where it begins, when it has

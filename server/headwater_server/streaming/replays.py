@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
+from headwater_server.eventlog.stream_log import StreamLog
 from headwater_server.streaming.live import Continuation, LiveStream
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.replay import Replay, ReplayLimits, expired
@@ -44,14 +45,16 @@ class Replays:
 
     Args:
         limits: the bounds.
+        make_log: makes the log of a stream whose chunks are numbered above this number.
 
     Attributes:
         size: the memory that all logs hold, in bytes.
         is_draining: whether no caller can come back any more.
     """
 
-    def __init__(self, limits: ReplayLimits) -> None:
+    def __init__(self, limits: ReplayLimits, make_log: Callable[[int], StreamLog]) -> None:
         self._limits = limits
+        self._make_log = make_log
         self._replays: dict[str, Replay] = {}
         self.size = 0
         self.is_draining = False
@@ -72,7 +75,7 @@ class Replays:
                 yield Attached(reader, replay.stream)
             return
         if replay is None or after < replay.last_sequence:
-            replay = Replay(after, self._limits, self)
+            replay = Replay(self._make_log(after), self._limits, self)
         async with replay.begin(opening, after) as reader:
             stream = replay.stream
             before = self._replays.pop(stream.id, replay)  # the newest stands last

@@ -42,7 +42,7 @@ async def listening(words: bytes | None, *, greets: bool = False) -> AsyncIterat
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks)
-    assert len(tasks) <= 3  # gRPC's own, and those that ask
+    assert len(tasks) <= 4  # two of gRPC, and those that ask
 
 
 async def refusal(target: str) -> str:

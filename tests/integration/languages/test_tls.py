@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -113,8 +112,6 @@ async def test_its_token_goes_to_no_other_machine_in_plaintext(program: Program)
 
 
 async def test_it_takes_a_unix_socket(program: Program, tmp_path: Path) -> None:
-    if "rust" in os.fspath(program.folder):
-        pytest.xfail("tonic takes no unix: target")
     with ServerProcess("--scripted", "--default-model", "scripted/echo", "--host", f"unix:{tmp_path}/s") as server:
         code, out, err = await run(program, server.target, {})
     assert code == 0, err

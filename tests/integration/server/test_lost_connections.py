@@ -83,11 +83,12 @@ async def test_a_connection_that_is_cut_before_the_first_chunk_is_replaced(gate:
 
 
 async def test_a_connection_that_is_cut_before_the_server_has_answered_is_replaced(server: ServerProcess) -> None:
-    cuts = iter([Fault(Kind.CUT, after=after) for after in (60, 0)])  # in the greeting, and before it
-    async with FaultyProxy(int(server.target.rpartition(":")[2]), chain(cuts, repeat(NO_FAULT))) as proxy:
+    in_the_greeting, in_the_request = Fault(Kind.CUT, after=60), Fault(Kind.CUT, toward_server=True, after=200)
+    faults = chain([in_the_greeting, in_the_request, in_the_greeting], repeat(NO_FAULT))
+    async with FaultyProxy(int(server.target.rpartition(":")[2]), faults) as proxy:
         reply = await agent_at(proxy.target).arun("x", provider_options=scripted(delay_ms=0))
     assert reply.content == TEXT
-    assert proxy.happened == {Kind.CUT: 2}
+    assert proxy.happened == {Kind.CUT: 3}
 
 
 async def test_a_connection_that_swallows_all_without_a_word_is_replaced(server: ServerProcess, monkeypatch) -> None:

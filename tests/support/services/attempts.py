@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from headwater.v1 import agent_service_pb2
+from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
-from headwater_server.providers.registry import ProviderRegistry
+from headwater_server.providers.registry import Alias, ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
@@ -88,7 +89,7 @@ class PlannedProvider:
 
 @dataclass
 class Answered:
-    """What a caller got: the text, the stream's facts and the time that it took."""
+    """The answer that a caller got: the text, the stream's facts and the time that it took."""
 
     text: str
     stream: LiveStream
@@ -107,34 +108,43 @@ class Answered:
 class Calls:
     """Calls of a server with these providers."""
 
-    def __init__(self, *providers: PlannedProvider, chance: Callable[[], float] = lambda: 0.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        *providers: PlannedProvider,
+        chance: Callable[[], float] = lambda: 0.0,
+        aliases: Mapping[str, Alias] | None = None,
+        cool_down: float = 5.0,
+        **settings: Any,
+    ) -> None:
         self.streams = RunningStreams()
-        registry = ProviderRegistry({each.name: each for each in providers}, frozenset())  # type: ignore[misc]
+        self.circuits = Circuits(cool_down)
+        named = {each.name: each for each in providers}
+        registry = ProviderRegistry(named, frozenset(), aliases=aliases)  # type: ignore[arg-type]
         self.opener = StreamOpener(
-            registry, self.streams, Timeouts(30, 10), AttemptSettings(**settings), True, chance=chance
+            registry, self.streams, Timeouts(30, 10), AttemptSettings(**settings), self.circuits, True, chance=chance
         )
 
     @asynccontextmanager
-    async def open_stream(self, deadline: float | None = None, **agent: Any) -> AsyncIterator[LiveStream]:
-        message = agent_service_pb2.StreamRequest(agent={"model": "a/m", **agent}, prompt="Hi")
-        request = parse_stream_request(message, (), True)
+    async def open_stream(
+        self, deadline: float | None = None, key: str = "", messages: Sequence[Any] = (), **agent: Any
+    ) -> AsyncIterator[LiveStream]:
+        message = agent_service_pb2.StreamRequest(agent={"model": "a/m", **agent}, messages=messages, prompt="Hi")
+        request = parse_stream_request(message, [key] if key else [], True)
         if deadline is not None:
             request = request.until(asyncio.get_running_loop().time() + deadline)
         async with self.opener.open_stream(request) as stream:
             yield stream
 
-    async def ask(self, deadline: float | None = None, **agent: Any) -> Answered:
+    async def ask(self, **request: Any) -> Answered:
         began, text = asyncio.get_running_loop().time(), ""
-        async with self.open_stream(deadline, **agent) as stream:
+        async with self.open_stream(**request) as stream:
             while isinstance(chunk := await stream.next(), Chunk):
                 text += chunk.delta.content
-        seconds = asyncio.get_running_loop().time() - began
-        await self.streams.close()
-        return Answered(text, stream, seconds, chunk)
+        return Answered(text, stream, asyncio.get_running_loop().time() - began, chunk)
 
-    async def refused(self, deadline: float | None = None, **agent: Any) -> tuple[HeadwaterError, float]:
+    async def refused(self, **request: Any) -> tuple[HeadwaterError, float]:
         """The error, and the seconds until it came."""
         began = asyncio.get_running_loop().time()
         with pytest.raises(HeadwaterError) as caught:
-            await self.ask(deadline, **agent)
+            await self.ask(**request)
         return caught.value, asyncio.get_running_loop().time() - began

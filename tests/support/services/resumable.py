@@ -10,6 +10,7 @@ import pytest
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms
 from headwater_server.streaming.reader import Reader
@@ -58,10 +59,10 @@ class Service:
 
     def __init__(self, **limits: float) -> None:
         self.streams = RunningStreams()
-        self.replays = Replays(ReplayLimits(**limits))  # type: ignore[arg-type]
+        self.replays = Replays(ReplayLimits(**limits), MemoryLog)  # type: ignore[arg-type]
 
     def opening(self, provider: Provider, continues: Continuation | None = None):
-        terms = StreamTerms(resumable=True)
+        terms = StreamTerms(resumable=True, labels={"team": "red"})
         return self.streams.open_stream(Answerer("fake", model="m"), provider, continues, terms)
 
     @asynccontextmanager

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from random import random
 from typing import Any
 
 import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
+from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
-from headwater_server.attempts.target import target
+from headwater_server.attempts.target import Targets
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ReplyFacts, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import StepError
@@ -34,7 +36,7 @@ from headwater_server.providers.http.site import Site
 from headwater_server.providers.ollama.wire import OllamaWire
 from headwater_server.providers.openai.chat import OpenAIChatWire
 from headwater_server.providers.own_data import account_fingerprint
-from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route
+from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.transport.convert.requests import parse_stream_request
@@ -92,7 +94,7 @@ class Opening:
         self.streams = RunningStreams()
         terms = {"stub": ProviderTerms(first_chunk_seconds=7, caller_headers=frozenset({"x-session"}))}
         registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}), terms=terms)
-        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), AttemptSettings(), True)
+        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), AttemptSettings(), Circuits(5), True)
 
     async def read(
         self, *keys: str, whole: bool = False, headers: Sequence[tuple[str, str]] = (), **fields: Any
@@ -303,6 +305,8 @@ async def test_a_header_that_cannot_be_sent_is_refused(headers, field):
 )
 def test_timeouts_are_the_callers_else_the_providers_else_the_servers(agent, expected):
     request = parse_stream_request(agent_service_pb2.StreamRequest(prompt="Hi", agent=agent), (), False)
-    route = Route(StubProvider(OpenAIChatWire(genuine=False)), "m")
-    found = target(request, route, ProviderTerms(first_chunk_seconds=7), Timeouts(300, 120)).timeouts
+    provider = StubProvider(OpenAIChatWire(genuine=False))
+    terms = {"stub": ProviderTerms(first_chunk_seconds=7)}
+    registry = ProviderRegistry({"stub": provider}, frozenset({"stub"}), terms=terms)
+    found = Targets(registry, Timeouts(300, 120), random).of(request)[0].timeouts
     assert (found.first_chunk_seconds, found.next_chunk_seconds) == expected

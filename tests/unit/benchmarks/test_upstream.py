@@ -28,11 +28,13 @@ async def until(condition) -> None:
 
 async def test_a_paced_stream_keeps_its_pace():
     async with Upstream() as upstream:
+        began = now_us()
         notes = await read(upstream, Order(pace=100.0, count=31))
     written = [stamp for _, text in notes for stamp in stamps(text)]
-    # From the second delta on there is one each 10 ms; it may be late, never early.
+    # From the second delta on one is due each 10 ms. On a busy machine any of them may be late, also the second one; none
+    # is early.
     assert len(written) == 31
-    assert written[-1] - written[1] >= 29 * 10_000 - 1_000
+    assert [place for place, stamp in enumerate(written[1:]) if stamp - began < place * 10_000 - 1_000] == []
 
 
 async def test_a_stamp_is_the_moment_of_writing():

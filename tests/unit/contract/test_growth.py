@@ -23,9 +23,9 @@ ADDITIONS = {
         "WorkflowEvent.event": "RunPausedEvent paused = 100;",
         "StepRun": "} message RunPausedEvent {",
     },
-    "retry and fallback": {
-        "AgentConfig": "repeated string fallback_models = 100;",
-        "Timeouts": "google.protobuf.Duration between_attempts = 100;",
+    "asking two models at once": {
+        "AgentConfig": "repeated string rival_models = 100;",
+        "Timeouts": "google.protobuf.Duration rival_delay = 100;",
     },
 }
 

@@ -1604,7 +1604,7 @@ func (x *Timeouts) GetTotal() *durationpb.Duration {
 type AgentConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
-	// `ollama/llama3.2`. At most 256 characters. Empty: the default model of `provider`, or of the server. NOT_FOUND when
+	// `ollama/llama3.2`; or an alias, a name of the server for several models. At most 256 characters. Empty: the default model of `provider`, or of the server. NOT_FOUND when
 	// no configured provider serves it.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// Name of the provider, at most 256 characters. Empty: found by the model's name. NOT_FOUND when it is not
@@ -1661,8 +1661,16 @@ type AgentConfig struct {
 	// How often providers are asked at most until a reply begins, 1 to 10; 1: no second attempt. Only a failure before the
 	// first chunk is followed by another attempt, and only PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE and STREAM_TIMEOUT, as
 	// long as the wait before it fits before the call's deadline. Absent: the server's setting, 3 unless changed. A step of a
-	// workflow never asks a model twice in one of its own attempts: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
-	MaxAttempts   *int32 `protobuf:"varint,23,opt,name=max_attempts,json=maxAttempts,proto3,oneof" json:"max_attempts,omitempty"`
+	// workflow never asks a model twice in one attempt: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
+	MaxAttempts *int32 `protobuf:"varint,23,opt,name=max_attempts,json=maxAttempts,proto3,oneof" json:"max_attempts,omitempty"`
+	// Models that are asked when `model` fails before the first chunk, in order; each as `model` is written, or an alias. At
+	// most 8. A model that fails gives way to the next at once. Each gets the request in its form: without the parameters
+	// that it does not take (`dropped_params`), and without the thinking and the data of another account. Which one answers
+	// stands on the first chunk. NOT_FOUND when no configured provider serves one of them. A step that names a model has only
+	// the fallback models that it names itself.
+	FallbackModels []string `protobuf:"bytes,24,rep,name=fallback_models,json=fallbackModels,proto3" json:"fallback_models,omitempty"`
+	// Only the first model of an alias is asked. INVALID_ARGUMENT together with `fallback_models`. Default: false.
+	NoFallback    bool `protobuf:"varint,25,opt,name=no_fallback,json=noFallback,proto3" json:"no_fallback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1856,6 +1864,20 @@ func (x *AgentConfig) GetMaxAttempts() int32 {
 		return *x.MaxAttempts
 	}
 	return 0
+}
+
+func (x *AgentConfig) GetFallbackModels() []string {
+	if x != nil {
+		return x.FallbackModels
+	}
+	return nil
+}
+
+func (x *AgentConfig) GetNoFallback() bool {
+	if x != nil {
+		return x.NoFallback
+	}
+	return false
 }
 
 // Tokens, as the provider reported them. A count reported as zero is zero; one not reported is absent.
@@ -2794,8 +2816,7 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"next_chunk\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tnextChunk\x123\n" +
 	"\aconnect\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12/\n" +
-	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xf0\n" +
-	"\n" +
+	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xba\v\n" +
 	"\vAgentConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\"\n" +
@@ -2822,7 +2843,10 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x04user\x18\x14 \x01(\tR\x04user\x12\x1f\n" +
 	"\blogprobs\x18\x15 \x01(\x05H\aR\blogprobs\x88\x01\x01\x12F\n" +
 	"\x12instructions_cache\x18\x16 \x01(\v2\x17.headwater.v1.CacheHintR\x11instructionsCache\x12&\n" +
-	"\fmax_attempts\x18\x17 \x01(\x05H\bR\vmaxAttempts\x88\x01\x01\x1a[\n" +
+	"\fmax_attempts\x18\x17 \x01(\x05H\bR\vmaxAttempts\x88\x01\x01\x12'\n" +
+	"\x0ffallback_models\x18\x18 \x03(\tR\x0efallbackModels\x12\x1f\n" +
+	"\vno_fallback\x18\x19 \x01(\bR\n" +
+	"noFallback\x1a[\n" +
 	"\x14ProviderOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\x1a9\n" +

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from headwater._values.names import nearest
@@ -188,3 +188,22 @@ def provider_key(value: Any) -> str:
     if len(key) > MAX_KEY:
         raise invalid("api_key", f"must be at most {MAX_KEY:,} characters")
     return key
+
+
+def fallbacks(models: Any) -> list[str]:
+    """`fallback_models=`: names of models."""
+    if models is None:
+        return []
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise invalid("fallback_models", 'must be a list of models, such as ["ollama/llama3.2"]')
+    for number, name in enumerate(models):
+        if not text(f"fallback_models[{number}]", name):
+            raise invalid(f"fallback_models[{number}]", "is empty; write the name of a model")
+    return list(models)
+
+
+def attempts(count: Any) -> int | None:
+    """`max_attempts=`: how often providers are asked at most."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10):
+        raise invalid("max_attempts", "must be a whole number from 1 to 10")
+    return count

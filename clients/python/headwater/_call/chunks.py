@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct, Value
 
 from headwater._values.durations import seconds_of
+from headwater._values.failures import to_attempts
 from headwater._values.images import Image
 from headwater._values.json_values import json_object
 from headwater._values.logprobs import to_tokens
@@ -71,6 +72,8 @@ def to_chunk(message: agent_pb2.StreamChunk, before: int) -> StreamChunk:
         metadata["model"] = message.model
     if message.provider:
         metadata["provider"] = message.provider
+    if message.attempts:
+        metadata["attempts"] = to_attempts(message.attempts)
     if message.is_final:
         _add_final_facts(message, metadata)
     content = message.content

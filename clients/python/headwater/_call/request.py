@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
-from headwater._call.arguments import check_labels, check_user, effort, logprob_count, sampling
+from headwater._call.arguments import attempts, check_labels, check_user, effort, fallbacks, logprob_count, sampling
 from headwater._call.reply_type import ReplyType
 from headwater._grpc.errors import CallersNames
 from headwater._grpc.server import Server
@@ -93,6 +93,8 @@ def build_agent(
     logprobs: Any = None,
     instructions_cache: Any = None,
     timeouts: Any = None,
+    fallback_models: Any = None,
+    max_attempts: Any = None,
 ) -> agent_pb2.AgentConfig:
     """The persona that answers, as far as it needs no tools."""
     config = agent_pb2.AgentConfig(
@@ -104,6 +106,9 @@ def build_agent(
         logprobs=logprob_count(logprobs),
         instructions_cache=cache_hint("instructions_cache", instructions_cache),
         timeouts=_timeouts(timeouts),
+        fallback_models=fallbacks(fallback_models),
+        no_fallback=fallback_models is not None and not fallback_models,
+        max_attempts=attempts(max_attempts),
         **sampling(sampling_values),
     )
     if reasoning_effort is not None:

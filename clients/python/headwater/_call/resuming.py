@@ -39,6 +39,9 @@ RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
 MAX_BEGINNINGS = 4
 """How often a stream is begun whose call is lost before the server's answer to it."""
+_NOT_CONNECTED = "failed to connect"
+"""gRPC's words for a server that was not reached; it is tried a second time, unless that was slow."""
+_SLOW = "timed out"
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _HEADERS_SECONDS = 1.0
@@ -69,6 +72,7 @@ class Resumption:
         self._tried = 0.0
         self._pause = 0.0
         self._beginnings = 0
+        self._was_missed = False
 
     def pause_before_beginning(self, error: grpc.aio.AioRpcError) -> float | None:
         """How long to wait before a stream without an id is begun again; None when that is of no use.
@@ -76,9 +80,13 @@ class Resumption:
         Args:
             error: the end of its call.
         """
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or reason_and_metadata(error)[0] is not None:
+            return None
         self._beginnings += 1
-        is_lost = error.code() is grpc.StatusCode.UNAVAILABLE and reason_and_metadata(error)[0] is None
-        return self._next_pause() if is_lost and self._beginnings < MAX_BEGINNINGS else None
+        words, missed = error.details() or "", self._was_missed
+        self._was_missed = _NOT_CONNECTED in words
+        is_gone = self._was_missed and (missed or _SLOW in words)
+        return None if is_gone or self._beginnings >= MAX_BEGINNINGS else self._next_pause()
 
     def lacks_round(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether a server that was asked to resume a round has not begun it, or has lost its log."""

@@ -9,9 +9,11 @@ from typing import Any
 
 from headwater._call.arguments import (
     ReasoningEffort,
+    attempts,
     check_labels,
     check_user,
     effort,
+    fallbacks,
     logprob_count,
     message_count,
     parallel_calls,
@@ -54,6 +56,8 @@ class Settings:
         instructions_cache: float | bool | None = None,
         labels: Mapping[str, str] | None = None,
         user: str | None = None,
+        fallback_models: Sequence[str] | None = None,
+        max_attempts: int | None = None,
         api_key: str | None = None,
         provider_headers: Mapping[str, str] | None = None,
         tools: Iterable[ToolLike] = (),
@@ -82,6 +86,9 @@ class Settings:
         self.labels = check_labels(labels)
         check_user(user)
         self.user = user
+        fallbacks(fallback_models)
+        self.fallback_models = fallback_models
+        self.max_attempts = attempts(max_attempts)
         self.parallel_tool_calls = parallel_calls(parallel_tool_calls)
         self.timeout = None if timeout is None else seconds("timeout", timeout)
         self.target = None if target is None else check_target("target", target)

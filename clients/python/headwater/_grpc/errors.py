@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
 from headwater._values.durations import seconds_of
+from headwater._values.failures import to_attempts
 from headwater.exceptions import (
     AuthenticationError,
     ContextWindowError,
@@ -30,6 +31,7 @@ from headwater.exceptions import (
     WorkflowError,
     WorkflowValidationError,
 )
+from headwater.v1.error_pb2 import FailedAttempts
 
 if TYPE_CHECKING:
     import grpc
@@ -125,7 +127,7 @@ class CallersNames:
 
 def reason_and_metadata(error: grpc.aio.AioRpcError) -> tuple[str | None, dict[str, str]]:
     """The server's reason for the end of a call, with its facts; None and nothing where the end is not its doing."""
-    info, _, _ = _details(error)
+    info, *_ = _details(error)
     return (info.reason, dict(info.metadata)) if info is not None else (None, {})
 
 
@@ -150,7 +152,7 @@ def to_exception(
     """
     error.__traceback__ = None
     code = error.code()
-    info, violations, retry_after = _details(error)
+    info, violations, retry_after, attempts = _details(error)
     message = error.details() or code.name
     metadata = dict(info.metadata) if info else {}
     kind: type[HeadwaterError]
@@ -164,6 +166,7 @@ def to_exception(
     if names is not None and issubclass(kind, ValidationError):
         message, violations = _renamed(message, violations, names)
     result = kind(message, reason=info.reason if info else None, code=code, metadata=metadata, retry_after=retry_after)
+    result.attempts = attempts
     if isinstance(result, StreamInterruptedError):
         result.partial_response = partial_response
     if isinstance(result, ValidationError):
@@ -206,18 +209,21 @@ def _bare_message(code: str, message: str, target: str) -> str:
     return f"{message} (from {target})"
 
 
-def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[str, str]], float | None]:
-    """The details of the status: ErrorInfo, the violations and the seconds to wait."""
+def _details(
+    error: grpc.aio.AioRpcError,
+) -> tuple[ErrorInfo | None, list[tuple[str, str]], float | None, list[dict[str, Any]]]:
+    """The details of the status: ErrorInfo, the violations, the seconds to wait and the attempts."""
     from grpc_status import rpc_status  # imports gRPC
 
     try:
         # types-grpcio asks for a sync call; from_call reads code, details and trailing metadata, which both have.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
     except (ValueError, DecodeError):  # details that contradict the status, or are none: a proxy's, not the server's
-        return None, [], None
+        return None, [], None, []
     info: ErrorInfo | None = None
     violations: list[tuple[str, str]] = []
     retry_after: float | None = None
+    attempts: list[dict[str, Any]] = []
     for detail in status.details if status is not None else ():
         try:
             if detail.Is(ErrorInfo.DESCRIPTOR):
@@ -232,6 +238,10 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo | None, list[tuple[
                 retry = RetryInfo()
                 detail.Unpack(retry)
                 retry_after = max(seconds_of(retry.retry_delay), 0.0)
+            elif detail.Is(FailedAttempts.DESCRIPTOR):
+                failed = FailedAttempts()
+                detail.Unpack(failed)
+                attempts = to_attempts(failed.attempts)
         except DecodeError:
             continue  # one detail is broken; the others still count
-    return info, violations, retry_after
+    return info, violations, retry_after, attempts

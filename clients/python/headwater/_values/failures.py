@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -50,6 +51,17 @@ def to_failure(message: error_pb2.Failure) -> Failure:
         else None,
         cause=to_failure(message.cause) if message.HasField("cause") else None,
     )
+
+
+def to_attempts(messages: Iterable[error_pb2.Attempt]) -> list[dict[str, Any]]:
+    """Attempts that failed: `provider`, `model`, `reason`, `message`, and the seconds of `duration` and `wait`."""
+    found = []
+    for message in messages:
+        failure = to_failure(message.failure)
+        facts = {"provider": message.provider, "model": message.model, "reason": failure.reason}
+        seconds = {"duration": seconds_of(message.duration), "wait": seconds_of(message.wait)}
+        found.append({**facts, "message": failure.message, **seconds})
+    return found
 
 
 def failure_message(

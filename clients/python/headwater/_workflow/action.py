@@ -79,6 +79,8 @@ def _action(
             reasoning_effort=effort_name(settings.reasoning_effort),
             labels=dict(settings.labels),
             user=settings.user,
+            fallback_models=list(settings.fallback_models) or None,
+            max_attempts=1 + len(settings.fallback_models),  # each once: the step's retry policy repeats
         )
         async with aclosing(stream):
             async for chunk in stream:

@@ -68,6 +68,8 @@ def settings_of(agent: Agent) -> AgentSettings:
             labels=agent.labels,
             user=agent.user,
             instructions_cache=agent.instructions_cache,
+            fallback_models=agent.fallback_models,
+            max_attempts=agent.max_attempts,
         ),
         agent.timeout,
         bool(agent.tools),

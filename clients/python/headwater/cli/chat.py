@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from headwater.agent import Agent
-from headwater.cli.commands import asking, print_reply
+from headwater.cli.commands import agent_of, asking, print_reply
 from headwater.cli.conversations import FileError, load, save
 from headwater.cli.output import one_line, report, say
 from headwater.cli.process import wait_for
@@ -39,7 +39,8 @@ def chat(**settings: Any) -> None:
     Ctrl-C stops a reply, or clears the line; on an empty line it ends, as Ctrl-D does.
     """
     outlive()
-    agent = Agent(**settings, history=_KEPT_MESSAGES)
+    agent = agent_of(settings)
+    agent.history = _KEPT_MESSAGES
     if on_terminal():
         say("/help lists the commands; Ctrl-D ends", faint)
     read = reader()

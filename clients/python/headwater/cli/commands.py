@@ -31,6 +31,17 @@ _LONGEST_NAME = 60
 def asking(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of every command that asks a model."""
     for option in (
+        click.option(
+            "--max-attempts", type=click.IntRange(1, 10), help="How often providers are asked until a reply begins."
+        ),
+        click.option(
+            "--fallback",
+            "fallback_models",
+            type=TEXT,
+            multiple=True,
+            metavar="MODEL",
+            help="Asked when the model fails before the first word; may be given several times.",
+        ),
         click.option("--timeout", type=float, metavar="SECONDS", help="Most time for the whole reply."),
         click.option("--max-tokens", type=int, help="Most tokens of the reply."),
         click.option("--temperature", type=float, help="0 to 2."),
@@ -73,13 +84,19 @@ def stream(prompt: str | None, as_json: bool, stream_id: str | None, after: int,
         prompt = read_input()
     if not prompt.strip():
         raise click.UsageError("PROMPT is empty.")
-    agent = Agent(**settings)
+    agent = agent_of(settings)
     wait_for(_print_chunks(agent.stream(prompt)) if as_json else print_reply(agent, prompt))
+
+
+def agent_of(settings: Mapping[str, Any]) -> Agent:
+    """The agent that the options of `asking` describe."""
+    return Agent(**{**settings, "fallback_models": settings["fallback_models"] or None})
 
 
 def _refuse_questions(prompt: str | None, settings: Mapping[str, Any]) -> None:
     """Raises UsageError for a question, and options of one, beside --resume."""
     options = {name: value for name, value in settings.items() if name not in ("target", "token", "timeout")}
+    options["fallback"] = options.pop("fallback_models")
     given = ["PROMPT"] * (prompt is not None) + [
         f"--{name.replace('_', '-')}" for name, value in options.items() if value
     ]
@@ -173,5 +190,8 @@ def models(provider: str, as_json: bool, target: str | None, token: str | None) 
     if as_json:
         click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
         return
-    rows = [(f"{m.provider}/{m.name}", ", ".join(m.capabilities)) for m in answer.models]
+    rows = [
+        (f"{m.provider}/{m.name}" if m.provider else m.name, ", ".join(m.capabilities or m.targets))
+        for m in answer.models
+    ]
     click.echo(table(("MODEL", "CAPABILITIES"), rows))

@@ -260,7 +260,7 @@ class Timeouts(_message.Message):
     def __init__(self, first_chunk: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., next_chunk: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., connect: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AgentConfig(_message.Message):
-    __slots__ = ("model", "provider", "instructions", "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls", "response_format", "unsupported_params", "timeouts", "provider_options", "labels", "user", "logprobs", "instructions_cache", "max_attempts")
+    __slots__ = ("model", "provider", "instructions", "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls", "response_format", "unsupported_params", "timeouts", "provider_options", "labels", "user", "logprobs", "instructions_cache", "max_attempts", "fallback_models", "no_fallback")
     class ProviderOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +298,8 @@ class AgentConfig(_message.Message):
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_CACHE_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_MODELS_FIELD_NUMBER: _ClassVar[int]
+    NO_FALLBACK_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     instructions: str
@@ -321,7 +323,9 @@ class AgentConfig(_message.Message):
     logprobs: int
     instructions_cache: CacheHint
     max_attempts: int
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., instructions: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., reasoning_effort: _Optional[_Union[ReasoningEffort, str]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[ToolChoice, _Mapping]] = ..., parallel_tool_calls: bool = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., unsupported_params: _Optional[_Union[UnsupportedParams, str]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., provider_options: _Optional[_Mapping[str, _struct_pb2.Struct]] = ..., labels: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., logprobs: _Optional[int] = ..., instructions_cache: _Optional[_Union[CacheHint, _Mapping]] = ..., max_attempts: _Optional[int] = ...) -> None: ...
+    fallback_models: _containers.RepeatedScalarFieldContainer[str]
+    no_fallback: bool
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., instructions: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., reasoning_effort: _Optional[_Union[ReasoningEffort, str]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[ToolChoice, _Mapping]] = ..., parallel_tool_calls: bool = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., unsupported_params: _Optional[_Union[UnsupportedParams, str]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., provider_options: _Optional[_Mapping[str, _struct_pb2.Struct]] = ..., labels: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., logprobs: _Optional[int] = ..., instructions_cache: _Optional[_Union[CacheHint, _Mapping]] = ..., max_attempts: _Optional[int] = ..., fallback_models: _Optional[_Iterable[str]] = ..., no_fallback: bool = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")

@@ -572,7 +572,7 @@ export declare const TimeoutsSchema: GenMessage<Timeouts>;
 export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
   /**
    * Model, as the provider names it, or with the provider in front: `gpt-4o-mini`, `anthropic/claude-sonnet-4-6`,
-   * `ollama/llama3.2`. At most 256 characters. Empty: the default model of `provider`, or of the server. NOT_FOUND when
+   * `ollama/llama3.2`; or an alias, a name of the server for several models. At most 256 characters. Empty: the default model of `provider`, or of the server. NOT_FOUND when
    * no configured provider serves it.
    *
    * @generated from field: string model = 1;
@@ -739,11 +739,29 @@ export declare type AgentConfig = Message<"headwater.v1.AgentConfig"> & {
    * How often providers are asked at most until a reply begins, 1 to 10; 1: no second attempt. Only a failure before the
    * first chunk is followed by another attempt, and only PROVIDER_RATE_LIMITED, PROVIDER_UNAVAILABLE and STREAM_TIMEOUT, as
    * long as the wait before it fits before the call's deadline. Absent: the server's setting, 3 unless changed. A step of a
-   * workflow never asks a model twice in one of its own attempts: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
+   * workflow never asks a model twice in one attempt: its RetryPolicy does that. INVALID_ARGUMENT otherwise.
    *
    * @generated from field: optional int32 max_attempts = 23;
    */
   maxAttempts?: number | undefined;
+
+  /**
+   * Models that are asked when `model` fails before the first chunk, in order; each as `model` is written, or an alias. At
+   * most 8. A model that fails gives way to the next at once. Each gets the request in its form: without the parameters
+   * that it does not take (`dropped_params`), and without the thinking and the data of another account. Which one answers
+   * stands on the first chunk. NOT_FOUND when no configured provider serves one of them. A step that names a model has only
+   * the fallback models that it names itself.
+   *
+   * @generated from field: repeated string fallback_models = 24;
+   */
+  fallbackModels: string[];
+
+  /**
+   * Only the first model of an alias is asked. INVALID_ARGUMENT together with `fallback_models`. Default: false.
+   *
+   * @generated from field: bool no_fallback = 25;
+   */
+  noFallback: boolean;
 };
 
 /**

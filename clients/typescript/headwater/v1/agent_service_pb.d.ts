@@ -698,7 +698,7 @@ export declare const ProviderInfoSchema: GenMessage<ProviderInfo>;
  */
 export declare type ListModelsRequest = Message<"headwater.v1.ListModelsRequest"> & {
   /**
-   * Name of the provider. Empty: the server's default provider.
+   * Name of the provider. Empty: the server's default provider, and the server's aliases with its models.
    *
    * @generated from field: string provider = 1;
    */
@@ -779,6 +779,14 @@ export declare type ModelInfo = Message<"headwater.v1.ModelInfo"> & {
    * @generated from field: repeated string capabilities = 3;
    */
   capabilities: string[];
+
+  /**
+   * The models that the name stands for, as a request names them, where it is an alias of the server. `provider` is empty
+   * then.
+   *
+   * @generated from field: repeated string targets = 4;
+   */
+  targets: string[];
 };
 
 /**

@@ -14,6 +14,7 @@ from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.json_text import parse_json, to_json
 from headwater_server.domain.limits import (
     MAX_ATTEMPTS,
+    MAX_FALLBACKS,
     MAX_ITEMS,
     MAX_JSON,
     MAX_LABEL_VALUE,
@@ -97,6 +98,8 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
         labels=_labels(message, f"{path}.labels", bad),
         user=message.user,
         max_attempts=_max_attempts(message, path, bad),
+        fallback_models=_fallback_models(message, path, bad),
+        no_fallback=message.no_fallback,
     )
 
 
@@ -107,6 +110,19 @@ def _max_attempts(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViol
         what = f"must be 1 to {MAX_ATTEMPTS}, is {message.max_attempts}"
         bad.append(FieldViolation(f"{path}.max_attempts", what))
     return message.max_attempts
+
+
+def _fallback_models(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> tuple[str, ...]:
+    path = f"{path}.fallback_models"
+    if len(message.fallback_models) > MAX_FALLBACKS:
+        bad.append(FieldViolation(path, f"has more than {MAX_FALLBACKS} models"))
+        return ()
+    if message.fallback_models and message.no_fallback:
+        bad.append(FieldViolation(path, "makes no sense with no_fallback; leave one of them out"))
+    for i, name in enumerate(message.fallback_models):
+        if not 0 < len(name) <= MAX_NAME:
+            bad.append(FieldViolation(f"{path}[{i}]", f"must be the name of a model, 1 to {MAX_NAME} characters"))
+    return tuple(message.fallback_models)
 
 
 def _sampling(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> dict[str, Any]:
@@ -275,6 +291,8 @@ def agent_message(agent: AgentConfig) -> agent_pb2.AgentConfig:
         labels=agent.labels,
         user=agent.user,
         max_attempts=agent.max_attempts,
+        fallback_models=agent.fallback_models,
+        no_fallback=agent.no_fallback,
         **sampling,
     )
     for name in _TIMEOUTS:

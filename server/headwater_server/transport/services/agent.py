@@ -246,11 +246,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         provider = self._providers.provider(request.provider)
         with naming(provider=provider.name):
             found = await provider.models()
-        page, next_token = paging.page_by_name(found, attrgetter("name"), request.page_size, request.page_token)
-        models = [
+        own = [
             agent_service_pb2.ModelInfo(name=model.name, provider=provider.name, capabilities=model.capabilities)
-            for model in page
+            for model in found
         ]
+        aliases = {} if request.provider else self._providers.aliases
+        named = [agent_service_pb2.ModelInfo(name=name, targets=alias.targets) for name, alias in aliases.items()]
+        listed = [*named, *(model for model in own if model.name not in aliases)]
+        models, next_token = paging.page_by_name(listed, attrgetter("name"), request.page_size, request.page_token)
         return agent_service_pb2.ListModelsResponse(models=models, next_page_token=next_token)
 
 

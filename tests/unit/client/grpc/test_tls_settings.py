@@ -162,6 +162,24 @@ def test_a_path_must_be_one() -> None:
             Connection("https://localhost:1", **{name: 3})  # type: ignore[arg-type]
 
 
+def test_a_path_has_no_nul() -> None:
+    with pytest.raises(ValidationError, match=r"^ca_file: must be the path of a file, as a str without NUL"):
+        Connection("https://localhost:1", ca_file="a\0b")
+
+
+def test_plaintext_is_allowed_by_a_bool_alone() -> None:
+    with pytest.raises(ValidationError, match=r"^plaintext_token: must be True or False, not str"):
+        Connection(ELSEWHERE, plaintext_token="no")  # type: ignore[arg-type]
+
+
+async def test_a_call_with_a_bad_file_says_so_before_anything_is_sent(files: dict[str, str]) -> None:
+    connection = Connection("https://localhost:1", ca_file=files["missing"])
+    with pytest.raises(ValidationError, match=r"^ca_file: .* cannot be read: No such file"):
+        await Agent(connection=connection, history=0).arun("x")
+    with pytest.raises(ValidationError, match=r"^ca_file: .* cannot be read: No such file"):
+        await WorkflowAgent(connection=connection).get_workflow_status("r")
+
+
 def test_a_copy_has_the_same_files_and_shows_no_token(files: dict[str, str]) -> None:
     connection = Connection("https://localhost:1", token="secret", ca_file=Path(files["ca"]))
     copied = pickle.loads(pickle.dumps(connection))  # noqa: S301  our own

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headwater_server.bootstrap import build_providers
 from headwater_server.config import ConfigError, load
+from headwater_server.config.providers import build_providers
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.base import Provider

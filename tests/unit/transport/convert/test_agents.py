@@ -182,6 +182,7 @@ WHOLE = agent_pb2.AgentConfig(
     labels={"team": "red"},
     user="u-1",
     max_attempts=2,
+    fallback_models=["b/m", "alias"],
 )
 
 
@@ -192,6 +193,7 @@ WHOLE = agent_pb2.AgentConfig(
         agent_pb2.AgentConfig(),
         agent_pb2.AgentConfig(tools=WHOLE.tools, tool_choice={"mode": agent_pb2.TOOL_CHOICE_MODE_NONE}),
         agent_pb2.AgentConfig(response_format={"type": 2}),
+        agent_pb2.AgentConfig(no_fallback=True),
     ],
 )
 def test_an_agent_comes_back_as_it_was(message):
@@ -202,4 +204,7 @@ def test_an_agent_comes_back_as_it_was(message):
 
 
 def test_every_field_of_an_agent_is_in_the_test_of_all_fields():
-    assert {field.name for field, _ in WHOLE.ListFields()} == {f.name for f in agent_pb2.AgentConfig.DESCRIPTOR.fields}
+    with_others = agent_pb2.AgentConfig(no_fallback=True)  # which does not go with fallback_models
+    with_others.MergeFrom(WHOLE)
+    names = {field.name for field, _ in with_others.ListFields()}
+    assert names == {f.name for f in agent_pb2.AgentConfig.DESCRIPTOR.fields}

@@ -12,7 +12,6 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
-from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import (
     Chunk,
     Delta,
@@ -23,8 +22,7 @@ from headwater_server.domain.chunks import (
     ToolCallDelta,
     Usage,
 )
-from headwater_server.domain.errors import FieldViolation, Reason
-from headwater_server.domain.failure import Failure
+from headwater_server.domain.errors import FieldViolation
 from headwater_server.domain.messages import (
     Message,
     Opaque,
@@ -39,8 +37,7 @@ from headwater_server.providers.base import ProviderInfo
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.streaming.replays import StreamFacts, StreamState
-from headwater_server.transport.convert import failures, replies
+from headwater_server.transport.convert import replies
 from headwater_server.transport.convert.messages import parse_message
 
 WHEN = 1_700_000_000.5
@@ -265,16 +262,13 @@ def test_a_nonsensical_count_is_held_within_an_int32():
     assert (usage.input_tokens, usage.output_tokens) == (MAX_INT32, -MAX_INT32)
 
 
-TRIED = Attempt("azure", "gpt-4o", Failure(Reason.PROVIDER_RATE_LIMITED, "busy", retry_delay_seconds=2), 0.25, 2)
-
-
 def but(resumable: bool = False, **facts: Any) -> Any:
     return SimpleNamespace(**vars(STREAM) | {"resumable": resumable, "answerer": replace(STREAM.answerer, **facts)})
 
 
-def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
+def test_the_first_chunk_says_who_answers_and_what_was_dropped():
     message = agent_pb2.StreamChunk(content="Hi")
-    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True, tried=[TRIED]))
+    replies.introduce(message, but(dropped=["seed", "stop"], resumable=True))
     assert message == agent_pb2.StreamChunk(
         content="Hi",
         stream_id="s-1",
@@ -282,7 +276,6 @@ def test_the_first_chunk_says_who_answers_what_was_dropped_and_what_was_tried():
         provider="openai",
         metadata=struct(dropped_params=["seed", "stop"]),
         resumable=True,
-        attempts=[failures.attempt(TRIED)],
     )
 
 
@@ -301,9 +294,8 @@ def test_what_was_dropped_stands_beside_the_metadata_of_a_first_chunk_that_is_th
 
 def test_a_run_says_the_whole_reply():
     reply = ReplyAccumulator()
-    reply.add_chunk(Chunk(1, WHEN, Delta(thinking="hm")))
-    reply.add_chunk(Chunk(2, WHEN, Delta(content="Hi ")))
-    reply.add_chunk(Chunk(3, WHEN, Delta(content="you", refusal="no")))
+    for delta in (Delta(thinking="hm"), Delta(content="Hi "), Delta(content="you", refusal="no")):
+        reply.add_chunk(Chunk(1, WHEN, delta))
     finish = Finish(
         FinishReason.LENGTH,
         provider_reason="length",
@@ -313,7 +305,7 @@ def test_a_run_says_the_whole_reply():
         metadata={"gpu": True},
     )
     end = final(finish, tool_calls=[ToolCall("id", "name", "{}")], provider_request_id="req_1")
-    assert replies.run_response(but(dropped=["seed"], tried=[TRIED]), reply, end) == agent_service_pb2.RunResponse(
+    assert replies.run_response(but(dropped=["seed"]), reply, end) == agent_service_pb2.RunResponse(
         content="Hi you",
         thinking="hm",
         refusal="no",
@@ -328,7 +320,6 @@ def test_a_run_says_the_whole_reply():
         model="gpt-4o",
         provider="openai",
         provider_request_id="req_1",
-        attempts=[failures.attempt(TRIED)],
     )
 
 
@@ -348,21 +339,6 @@ def test_a_run_does_not_write_what_was_dropped_into_the_finish():
     finish = Finish(FinishReason.STOP, metadata={"gpu": True})
     replies.run_response(but(dropped=["seed"]), ReplyAccumulator(), final(finish))
     assert finish.metadata == {"gpu": True}
-
-
-def test_a_stream_is_told_with_its_age_and_length_and_state():
-    facts = StreamFacts(StreamState.DETACHED, 9)
-    assert replies.stream_info(STREAM, facts) == agent_service_pb2.StreamInfo(
-        stream_id="s-1",
-        model="gpt-4o",
-        provider="openai",
-        create_time=WHEN_SENT,
-        chunk_count=7,
-        labels={"team": "red"},
-        state=agent_service_pb2.STREAM_STATE_DETACHED,
-        resumable=STREAM.resumable,
-        last_sequence=9,
-    )
 
 
 def test_what_a_provider_can_do_is_told_whole():

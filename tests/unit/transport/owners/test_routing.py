@@ -18,9 +18,11 @@ from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workf
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.answerer import Timeouts
@@ -57,8 +59,8 @@ class Process:
 
     async def open(self) -> None:
         providers = ProviderRegistry({"scripted": ScriptedProvider()}, frozenset({"scripted"}), "", {})
-        opener = StreamOpener(providers, self.streams, Timeouts(), AttemptSettings(), False)
-        replays = Replays(ReplayLimits())
+        opener = StreamOpener(providers, self.streams, Timeouts(), AttemptSettings(), Circuits(5), False)
+        replays = Replays(ReplayLimits(), MemoryLog)
         self._stack.push_async_callback(replays.close)
         services = None
         if self.identity.owns_runs:

@@ -119,6 +119,8 @@ def given_files(ca_file: Any, cert_file: Any, key_file: Any) -> TlsFiles:
     for name, value in given.items():
         if value is not None and not isinstance(value, str | os.PathLike):
             raise invalid(name, f"must be the path of a file, not {type(value).__name__}")
+        if value is not None and (not isinstance(os.fspath(value), str) or "\0" in os.fspath(value)):
+            raise invalid(name, "must be the path of a file, as a str without NUL")
     return TlsFiles(*(TlsFile(name, os.fspath(path)) if path else None for name, path in given.items()))
 
 

@@ -1,4 +1,4 @@
-"""A provider that fails before the first chunk, over real connections: the caller gets one reply, and is told."""
+"""A provider that fails before the first chunk, over real connections: the caller gets one reply, and learns of it."""
 
 from __future__ import annotations
 
@@ -51,9 +51,14 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def server(upstream: Upstream) -> Iterator[ServerProcess]:
-    settings = provider_variables(upstream.url) | {"HEADWATER_MAX_RETRY_WAIT_SECONDS": "60"}
-    with ServerProcess("--scripted", variables=settings) as started:
+def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    config = tmp_path_factory.mktemp("attempts") / "headwater.toml"
+    config.write_text('[models.smart]\ntargets = ["openai/gpt-4o-mini", "scripted/echo"]\n')
+    settings = provider_variables(upstream.url) | {
+        "HEADWATER_MAX_RETRY_WAIT_SECONDS": "60",
+        "HEADWATER_COOL_DOWN_SECONDS": "0",
+    }
+    with ServerProcess("--scripted", "--config", str(config), variables=settings) as started:
         yield started
 
 
@@ -178,3 +183,36 @@ async def test_the_attempts_of_a_step_are_not_multiplied(server, upstream, attem
         events = [event async for event in stub.ExecuteWorkflow(request)]
     assert "step_failed" in [event.WhichOneof("event") for event in events]
     assert len(upstream.requests) == attempts
+
+
+@pytest.mark.parametrize(
+    "agent", [{"model": "smart"}, {"model": "openai/o4-mini", "fallback_models": ["scripted/echo"]}]
+)
+@pytest.mark.parametrize("resumable", [False, True])
+async def test_another_model_answers_where_the_first_fails(server, upstream, agent, resumable):
+    upstream.answer = REFUSED
+    async with agent_stub(server.target) as stub:
+        chunks = [chunk async for chunk in stub.Stream(question(resumable, **agent))]
+    assert (text(chunks), chunks[0].provider, chunks[0].model) == ("Hi", "scripted", "echo")
+    assert [attempt.provider for attempt in chunks[0].attempts] == ["openai"]
+    assert len(upstream.requests) == 1
+
+
+async def test_a_step_falls_back_within_its_attempt(server, upstream):
+    upstream.answer = BUSY
+    step = {"name": "ask", "action": "Say hi", "retry_policy": {"max_attempts": 1}}
+    agent = {"model": "openai/gpt-4.1", "fallback_models": ["scripted/echo"]}
+    start = workflow_service_pb2.StartWorkflowRunRequest(workflow={"name": "w", "steps": [step], "agent": agent})  # type: ignore[arg-type]
+    async with workflow_stub(server.target) as stub:
+        request = workflow_service_pb2.ExecuteWorkflowRequest(start=start)
+        events = [event async for event in stub.ExecuteWorkflow(request)]
+    [done] = [event for event in events if event.WhichOneof("event") == "step_completed"]
+    assert (done.step_completed.reply.provider, len(upstream.requests)) == ("scripted", 1)
+
+
+async def test_aliases_are_listed_with_their_models(server):
+    async with agent_stub(server.target) as stub:
+        listed = await stub.ListModels(agent_service_pb2.ListModelsRequest(provider="scripted"))
+        assert "smart" not in [model.name for model in listed.models]
+        info = await stub.GetProviderInfo(agent_service_pb2.GetProviderInfoRequest(model="smart"))
+        assert (info.provider.name, info.provider.model) == ("openai", "gpt-4o-mini")

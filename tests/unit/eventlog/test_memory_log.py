@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, StreamStats
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import Message, Role, Text, Thinking
-from headwater_server.eventlog.stream_log import ExpiredError, StreamLog
+from headwater_server.eventlog.memory_log import MemoryLog
+from headwater_server.eventlog.stream_log import ExpiredError
 
 CUT = HeadwaterError(Reason.STREAM_INTERRUPTED, "cut")
 
@@ -22,8 +23,8 @@ def final(sequence: int) -> FinalChunk:
     return FinalChunk(sequence, 0.0, Finish(FinishReason.STOP), StreamStats(None, 0.0, 0, None), [])
 
 
-def log_of(*entries: Chunk | FinalChunk | HeadwaterError, after: int = 0) -> StreamLog:
-    log = StreamLog(after)
+def log_of(*entries: Chunk | FinalChunk | HeadwaterError, after: int = 0) -> MemoryLog:
+    log = MemoryLog(after)
     for entry in entries:
         log.append(entry)
     return log
@@ -80,7 +81,7 @@ def test_a_round_that_has_begun_is_found_by_the_number_after_which_it_begins() -
 def test_whoever_resumes_gets_all_that_follows_or_learns_that_it_is_gone(
     steps: list[tuple[int, int]], dropped: int
 ) -> None:
-    log, sequence, kept = StreamLog(), 0, []
+    log, sequence, kept = MemoryLog(), 0, []
     for step, length in steps:
         sequence += step
         log.append(chunk(sequence, "x" * length))

@@ -1,0 +1,103 @@
+"""The providers that a configuration offers."""
+
+from __future__ import annotations
+
+from headwater_server.config.mistakes import ConfigError
+from headwater_server.config.resolved import Config
+from headwater_server.domain.errors import HeadwaterError
+from headwater_server.providers.base import Provider
+from headwater_server.providers.gate import Gate, GateLimits
+from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.proxies import mistake_in_environment
+from headwater_server.providers.registry import Alias, ProviderRegistry, ProviderTerms
+from headwater_server.providers.settings import HttpSettings, ProviderSettings
+from headwater_server.providers.types import TYPES, build_provider
+
+
+def _check_proxies(config: Config) -> None:
+    """Raises ConfigError for a proxy of the environment that is none, where a provider that was set up needs it."""
+    set_up = [config.settings.providers[name] for name in config.configured]
+    urls = [each.base_url for each in set_up if isinstance(each, HttpSettings) and not (each.proxy or each.unix_socket)]
+    if mistakes := sorted(set(filter(None, map(mistake_in_environment, urls)))):
+        raise ConfigError(mistakes)
+
+
+def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
+    """All providers that the configuration offers.
+
+    Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that is not here.
+    """
+    _check_proxies(config)
+    providers: dict[str, Provider] = {}
+    models: dict[str, str] = {}
+    configured = set(config.configured)
+    for name, settings in config.settings.providers.items():
+        if not settings.is_offered(is_configured=name in configured):
+            continue
+        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
+        if TYPES[settings.type].is_ready(settings):
+            configured.add(name)
+        if isinstance(settings, HttpSettings):
+            models.update(dict.fromkeys(settings.models, name))
+    default = config.settings.server.default_model
+    aliases = {name: Alias(alias.targets, alias.weights) for name, alias in config.settings.models.items()}
+    registry = ProviderRegistry(providers, frozenset(configured), default, models, _terms(config), aliases)
+    _check_aliases(registry, config)
+    return registry
+
+
+def _check_aliases(registry: ProviderRegistry, config: Config) -> None:
+    """Raises ConfigError for a target of an alias that no provider here has."""
+    mistakes = []
+    for name in registry.aliases:
+        try:
+            registry.routes(name, "")
+        except HeadwaterError as error:
+            origin = config.origins.get(("models", name, "targets"), f"models.{name}.targets")
+            mistakes.append(f"{origin}: {error.message}")
+    if mistakes:
+        raise ConfigError(mistakes)
+
+
+def _gate(name: str, settings: ProviderSettings) -> Gate | None:
+    """The gate of a provider; None where nothing limits how much it is asked."""
+    limits = GateLimits(
+        settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute, settings.max_wait_seconds
+    )
+    return None if limits == GateLimits(max_wait_seconds=limits.max_wait_seconds) else Gate(f"providers.{name}", limits)
+
+
+def _terms(config: Config) -> dict[str, ProviderTerms]:
+    """The terms of calls to each provider."""
+    return {
+        name: ProviderTerms(
+            settings.first_chunk_seconds,
+            settings.next_chunk_seconds,
+            settings.max_silence_seconds,
+            settings.total_seconds,
+            frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
+            _gate(name, settings),
+        )
+        for name, settings in config.settings.providers.items()
+    }
+
+
+def check_default(providers: ProviderRegistry, config: Config) -> None:
+    """Raises ConfigError for a default_model that no provider here has, before a caller meets it."""
+    try:
+        providers.default()
+    except HeadwaterError as error:
+        origin = config.origins.get(("server", "default_model"), "default_model")
+        raise ConfigError([f"{origin}: {error.message}"]) from error
+
+
+async def default_answer(config: Config) -> str:
+    """Which model answers a request that names nothing, as `provider/model`; empty for none.
+
+    Raises ConfigError for a default_model that no provider here has.
+    """
+    async with HttpClient("headwater") as client:
+        providers = build_providers(config, client)
+        check_default(providers, config)
+        default = providers.default()
+    return f"{default.provider.name}/{default.model}" if default else ""
