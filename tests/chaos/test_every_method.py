@@ -40,16 +40,17 @@ class Attack:
         self._maker = RequestMaker(self._chance)
 
     async def make_calls(self, count: int) -> None:
-        """Makes so many calls of each method, several at once."""
+        """Makes so many calls of each method, on several connections at once: so each process has some of them."""
         left = iter([method for _ in range(count) for method in self._methods])
 
-        async def work(channel: grpc.aio.Channel) -> None:
-            for method in left:
-                await self._call(channel, method)
+        async def work() -> None:
+            async with grpc.aio.insecure_channel(self._target, options=OPTIONS) as channel:
+                for method in left:
+                    await self._call(channel, method)
 
-        async with grpc.aio.insecure_channel(self._target, options=OPTIONS) as channel, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
-                group.create_task(work(channel))
+                group.create_task(work())
 
     async def _call(self, channel: grpc.aio.Channel, method: Method) -> None:
         count = self._chance.randint(0, 6) if method.takes_many else 1

@@ -179,6 +179,22 @@ async def test_a_new_certificate_of_this_client_is_taken_with_the_next_call(mutu
         assert (await agent.arun("x", provider_options=ECHO)).content == "Hello there"
 
 
+async def test_a_running_stream_continues_while_this_client_takes_a_new_certificate(
+    mutual, authority, callers, tmp_path
+):
+    files = Pair(tmp_path / "own.pem", tmp_path / "own.key")
+    swapped(files, callers.issue("one", "me@example.com"))
+    async with connection(mutual, authority, files) as over:
+        agent = Agent(model="scripted/echo", connection=over, history=0)
+        running = agent.stream("x", provider_options={"scripted": {"text": "a b c d e f", "delay_ms": 60}})
+        text = (await anext(running)).content
+        swapped(files, callers.issue("two", "me@example.com"))
+        assert (await agent.arun("x", provider_options=ECHO)).content == "Hello there"
+        chunks = [chunk async for chunk in running]
+    assert text + "".join(chunk.content for chunk in chunks) == "a b c d e f"
+    assert not chunks[-1].metadata.get("resumes")
+
+
 def test_the_command_line_takes_the_variables(tls_server, authority, tmp_path):
     variables = {"HEADWATER_TARGET": tls_server.target, "HEADWATER_CA_FILE": str(authority.file)}
     done = run_cli("providers", "--json", variables=variables)

@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from headwater._call.chunks import to_chunk
+from headwater._call.failures import Begun, failure_of, not_accepted
 from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
 from headwater._call.resuming import Resumption, has_ended, id_of, leave, read_status, resume
 from headwater._grpc.channels import OpenChannel, open_channel
-from headwater._grpc.errors import interrupted, to_exception
 from headwater._grpc.loading import grpc
 from headwater._grpc.other_servers import explain
 from headwater._grpc.wrong_server import UNREADABLE, wrong_text
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from headwater.v1.agent_pb2 import StreamChunk as WireChunk
 
 CLOSED = "the stream was closed before its final chunk"
-NOT_ACCEPTED = (
-    "no server at {target} has accepted the call within its timeout; see that Headwater listens there, or allow more "
-    "with timeout="
-)
 TOOLS_STILL_RAN = "no complete answer within {:g} seconds, in which its tools still ran; allow more with timeout="
 FindProvider = Callable[[PreparedCall], Coroutine[Any, Any, str]]
 T = TypeVar("T")
@@ -305,7 +301,7 @@ class AgentStream:
         if self._started:
             return ""
         if self.stream_id is None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return NOT_ACCEPTED.format(target=self._prepared.server.target)
+            return not_accepted(self._prepared.server.target)
         try:
             return await explain(error, self._prepared.server)
         except asyncio.CancelledError:
@@ -319,19 +315,9 @@ class AgentStream:
         self._ended = True
         self._call = self._channel = self._work = None
         lost, self._resumption.lost = self._resumption.lost, None
-        failure = to_exception(
-            error,
-            target=self._prepared.server.target,
-            partial_response=self._text(),
-            started=self._started,
-            names=self._prepared.names,
-            answers=answers,
-        )
-        if not isinstance(failure, StreamInterruptedError):
-            if self._rounds is not None and self._rounds.messages:
-                failure = interrupted("the stream broke off in a later round of tool calls", failure, self._text())
-            elif lost is not None and self._started:
-                failure = interrupted("the connection was lost, and the stream is not resumed", failure, self._text())
+        is_later_round = self._rounds is not None and bool(self._rounds.messages)
+        begun = Begun(self._started, is_later_round, was_lost=lost is not None)
+        failure = failure_of(error, self._prepared, self._text(), begun, answers)
         if isinstance(failure, StreamInterruptedError):
             self._keep_partial()
         return failure

@@ -74,9 +74,10 @@ class Server:
     def check_secret(self, name: str) -> None:
         """Raises ValidationError where a secret, an argument or a variable, would leave this machine unencrypted."""
         if not (self.has_tls or self.plaintext_token or is_loopback(self.target)):
+            encrypted = f"https://{_without_scheme(self.target).partition(',')[0]}"
             raise invalid(
                 name,
-                f"would go to {self.target} unencrypted; write https://{self.target.rpartition('/')[2]} as target, or "
+                f"would go to {self.target} unencrypted; write {encrypted} as target, or "
                 "allow it inside a network that you trust: plaintext_token=True of Connection, or "
                 "HEADWATER_PLAINTEXT_TOKEN=true",
             )

@@ -65,6 +65,13 @@ def test_a_token_leaves_this_machine_encrypted_or_not_at_all(monkeypatch: pytest
         Agent(target=ELSEWHERE).stream("x")
 
 
+@pytest.mark.parametrize("target", ["dns:///a.example:1", "dns://8.8.8.8/a.example:1", "a.example:1"])
+def test_the_cure_is_a_target_that_is_taken(target: str) -> None:
+    with pytest.raises(ValidationError, match=r"write https://a\.example:1 as target"):
+        resolve_server(target, "t")
+    assert resolve_server("https://a.example:1", "t").has_tls
+
+
 async def test_a_workflow_does_not_send_it_either() -> None:
     with pytest.raises(ValidationError, match=f"^token: {UNENCRYPTED}"):
         await WorkflowAgent(target=ELSEWHERE, token="t").get_workflow_status("r")

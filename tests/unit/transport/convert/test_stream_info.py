@@ -1,4 +1,4 @@
-"""The facts of a stream in the list: who answers, how far it is, whether it is read; nothing of prompt or reply."""
+"""The facts of a stream in the list: its model, how far it is, whether it is read; nothing of prompt or reply."""
 
 from __future__ import annotations
 
