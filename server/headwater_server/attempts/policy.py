@@ -53,8 +53,8 @@ class AttemptSettings:
 def wait_after(error: HeadwaterError, failures: int, settings: AttemptSettings, chance: Callable[[], float]) -> float:
     """Seconds until the same model may be asked again.
 
-    As long as the provider says, and up to a tenth longer. Where it says nothing, or 0 as for a date that has passed, `wait_seconds`, doubled with each failure and never
-    more than `max_wait_seconds`, of which half to all, by chance.
+    As long as the provider says, and up to a tenth longer. Where it says nothing, or 0 as by a date that has passed:
+    `wait_seconds`, doubled with each failure and never more than `max_wait_seconds`, of which half to all, by chance.
 
     Args:
         error: the last failure.
