@@ -119,6 +119,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.bootstrap import exit_code_of
     from headwater_server.bootstrap import serve as run
     from headwater_server.domain.errors import HeadwaterError
+    from headwater_server.processes.large_blocks import give_back_large_blocks
     from headwater_server.processes.open_files import raise_open_files
     from headwater_server.telemetry.log_writer import print_line
     from headwater_server.telemetry.logging import configure_logging
@@ -129,6 +130,7 @@ def serve(**flags: Any) -> None:
     server = loaded.settings.server
     configure_logging(server.log_level, server.log_format)
     raise_open_files()
+    give_back_large_blocks()
     try:
         with native_lines_as_events(server.log_format):
             uvloop.run(run(loaded, lambda target: print_line(f"Headwater is listening on {target}")))

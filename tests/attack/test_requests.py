@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from headwater import Agent, ServerOverloadedError
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.attacks import OPTIONS, OtherCaller, memory
 from tests.support.raw_streams import RawConnection
 from tests.support.servers.server import ReplayThread, ServerProcess, provider_variables
@@ -197,3 +198,13 @@ async def answered(agent: Agent, options: dict[str, Any]) -> None:
             assert time.monotonic() < end
         finally:
             await stream.aclose()
+
+
+def test_large_requests_give_their_memory_back():
+    request = agent_service_pb2.RunRequest(prompt="x" * 20_000_000, agent={"model": "nowhere/none"})
+    with ServerProcess("--scripted") as server, grpc.insecure_channel(server.target, options=OPTIONS) as channel:
+        before = memory(server.process.pid)
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError):
+                AgentServiceStub(channel).Run(request, timeout=60)
+        assert memory(server.process.pid) - before < 75

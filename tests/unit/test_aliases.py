@@ -1,4 +1,4 @@
-"""Names for several models in the configuration: what they stand for, how they are shown, and which are mistakes."""
+"""Names for several models in the configuration: their meaning, how they are shown, and which are mistakes."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from headwater_server.bootstrap import exit_code_of, serve
 from headwater_server.config import Config, ConfigError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.processes.large_blocks import give_back_large_blocks
 from headwater_server.telemetry.log_writer import start_thread
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.telemetry.native_lines import native_lines_as_events
@@ -44,6 +45,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serves until SIGTERM or the end of the supervisor."""
     _continue_when_orphaned()
+    give_back_large_blocks()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         control.set_inheritable(False)  # a child of ours must not keep it open
         with control.makefile("rb") as lines:

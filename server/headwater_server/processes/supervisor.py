@@ -57,6 +57,8 @@ LOOK_SECONDS = 1.0
 """How often the heartbeats of a process are looked at."""
 MOST_MISSED = 5
 """A process hangs that had no heartbeat between so many looks. Looks are counted: both may be suspended meanwhile."""
+START_LOOKS = 300
+"""A process hangs that is not ready after so many looks. A large model that starts with it may take minutes."""
 CLOSING_SECONDS = 10.0
 """How long a process may take to end beyond its draining."""
 CONFIG_EXIT = 78
@@ -198,13 +200,15 @@ class Supervisor:
 
     async def _watch(self, index: int, child: _Child) -> None:
         """Kills a process that hangs."""
-        seen, missed = 0.0, 0
-        while missed < MOST_MISSED:
+        seen, missed, unready = 0.0, 0, 0
+        while missed < MOST_MISSED and unready < START_LOOKS:
             await asyncio.sleep(self._look_seconds)
             last = self._heartbeats.last(index)
             missed = missed + 1 if last and last == seen else 0
+            unready = 0 if child.is_ready else unready + 1
             seen = last
-        log.error("process hangs", process=index, pid=child.pid, silent_seconds=missed * self._look_seconds)
+        silent = max(missed, unready) * self._look_seconds
+        log.error("process hangs", process=index, pid=child.pid, silent_seconds=silent, is_ready=child.is_ready)
         child.send(signal.SIGKILL)
 
     def _note_ready(self, index: int) -> None:
@@ -237,7 +241,12 @@ class Supervisor:
 
 
 class _Child:
-    """One process and our end of its control socket; `close` must be called. Raises OSError if it cannot be made."""
+    """One process and our end of its control socket; `close` must be called. Raises OSError if it cannot be made.
+
+    Attributes:
+        ended: is set when it has ended.
+        is_ready: whether it has said that it serves.
+    """
 
     def __init__(self, command: Sequence[str], inherited: Sequence[int]) -> None:
         self.ended = asyncio.Event()
@@ -255,7 +264,7 @@ class _Child:
             raise
         self._control.setblocking(False)
         self.pid = self._process.pid
-        self._ready = False
+        self.is_ready = False
 
     async def greet(self, hello: bytes) -> str | None:
         """Sends the first line and takes the answer: why it cannot start, "" if it is ready, None if it has ended."""
@@ -270,7 +279,7 @@ class _Child:
         except ConnectionError:
             return None
         failure = str(json.loads(answer)["failure"])
-        self._ready = not failure
+        self.is_ready = not failure
         return failure
 
     def look(self) -> None:
@@ -292,7 +301,7 @@ class _Child:
     @property
     def ended_cleanly(self) -> bool:
         """Whether it ended as one does that was asked to; before it is ready, SIGTERM may simply kill it."""
-        return self._process.returncode == 0 or (not self._ready and self._process.returncode == -signal.SIGTERM)
+        return self._process.returncode == 0 or (not self.is_ready and self._process.returncode == -signal.SIGTERM)
 
     def close(self) -> None:
         """Closes the socket, and ends the process where it still runs."""

@@ -25,6 +25,7 @@ ELSEWHERE = [
     Reason.PROVIDER_QUOTA_EXHAUSTED,
     Reason.MODEL_NOT_FOUND,
     Reason.CONTEXT_WINDOW_EXCEEDED,
+    Reason.SERVER_OVERLOADED,
 ]
 
 
@@ -39,6 +40,15 @@ def test_a_model_that_fails_gives_way_to_the_next_at_once(reason):
         assert first.streams[0].closed
 
     test()
+
+
+@in_virtual_time
+async def test_a_provider_that_is_asked_as_much_as_it_may_be_is_not_asked_again_and_does_not_cool_down():
+    provider = PlannedProvider("a", fails(Reason.SERVER_OVERLOADED, retry_after=1.0), HELLO)
+    calls = Calls(provider)
+    error, seconds = await calls.refused()
+    assert (error.reason, error.retry_after_seconds, seconds) == (Reason.SERVER_OVERLOADED, 1.0, 0)
+    assert (await calls.ask()).text == "Hello"
 
 
 @pytest.mark.parametrize("reason", [Reason.PROVIDER_REJECTED_REQUEST, Reason.INTERNAL])

@@ -225,6 +225,15 @@ def test_the_supervisor_is_light():
     assert not {"grpc", "google", "headwater", "pydantic", "aiohttp", "httpx", "click"} & set(done.stdout.split())
 
 
+def test_a_process_that_hangs_before_it_is_ready_is_killed_and_named():
+    with supervised("silent", look_seconds=0.002) as it:
+        out, err = it.process.communicate(timeout=30)
+    assert it.process.returncode == 2
+    assert "server process 0 ended before it was ready: killed by SIGKILL" in out
+    (line,) = [event for event in map(json.loads, err.splitlines()) if event["event"] == "process hangs"]
+    assert not line["is_ready"]
+
+
 def test_a_process_that_hangs_is_killed_and_started_again():
     with supervised("serve", "hang", look_seconds=0.01) as it:
         _, hung = it.all_ready()

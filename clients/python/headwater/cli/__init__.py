@@ -7,7 +7,6 @@ is in place, in the first thousandths of a second, an `except` catches it: this 
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -17,6 +16,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Runs the command line; a package that it needs beyond the client is named in one line when it is missing."""
     try:
+        import gc
         import signal
 
         signal.signal(signal.SIGINT, leave)

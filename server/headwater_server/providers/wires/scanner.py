@@ -29,6 +29,9 @@ class JSONScanner:
         if not self.began:
             text = text.lstrip()
             self.began = bool(text)
+        if len(text) <= _PIECE:
+            self._read(text)
+            return
         for start in range(0, len(text), _PIECE):
             self._read(text[start : start + _PIECE])
 
@@ -42,8 +45,10 @@ class JSONScanner:
             parts = text.split('"')
             outside = "".join(parts[int(self._in_string) :: 2])
             self._in_string ^= len(parts) % 2 == 0
+        elif self._in_string:
+            return
         else:
-            outside = "" if self._in_string else text
+            outside = text
         closed = outside.count("}") + outside.count("]")
         if closed:
             last = max(outside.rfind("}"), outside.rfind("]"))

@@ -1,4 +1,4 @@
-"""Says in the log how full the journal is: when it is first written, and when it passes a mark, up or down."""
+"""Says in the log how full the journal is: when it passes a mark, up or down, also at the start."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Fill:
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._mark: int | None = None  # the highest that it is at; 0 for none
+        self._mark = 0  # the highest that it is at; 0 for none
 
     def note(self, size: int) -> None:
         """Notes the size in bytes."""
         percent = 100 * size // self._most
         mark = _mark(percent)
-        if self._mark is None or mark > self._mark or _mark(percent + _BELOW) < self._mark:
+        if mark > self._mark or _mark(percent + _BELOW) < self._mark:
             self._mark = mark
             write = log.warning if mark >= WARN_FROM else log.info
             write("journal size", mib=round(size / 2**20, 1), journal_mib=self._most // 2**20, percent=percent)
