@@ -93,3 +93,12 @@ async def test_a_target_that_nobody_has_is_a_mistake_before_a_caller_meets_it(tm
         await registry(config)
     [line] = caught.value.mistakes
     assert line.startswith(f"models.a.targets in {tmp_path}/headwater.toml: no provider here is known to have")
+
+
+@pytest.mark.parametrize("target", ["a", "b"])
+async def test_a_target_that_is_an_alias_is_named_as_such(tmp_path, target):
+    config = loaded(tmp_path, f'[models.a]\ntargets = ["{target}"]\n[models.b]\ntargets = ["gpt-4o"]\n')
+    with pytest.raises(ConfigError) as caught:
+        await registry(config)
+    words = f'"{target}" is an alias, and targets are models; name its models instead'
+    assert caught.value.mistakes == [f"models.a.targets in {tmp_path}/headwater.toml: {words}"]

@@ -20,6 +20,9 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 AGAIN = frozenset({Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_UNAVAILABLE, Reason.STREAM_TIMEOUT})
 """The same model may succeed in another attempt."""
 
+LATER = AGAIN | {Reason.SERVER_OVERLOADED}
+"""The model may answer the caller's next request."""
+
 COOLS = AGAIN | {Reason.PROVIDER_AUTH_FAILED, Reason.PROVIDER_QUOTA_EXHAUSTED, Reason.MODEL_NOT_FOUND}
 """The next requests had better ask another model."""
 
@@ -50,8 +53,8 @@ class AttemptSettings:
 def wait_after(error: HeadwaterError, failures: int, settings: AttemptSettings, chance: Callable[[], float]) -> float:
     """Seconds until the same model may be asked again.
 
-    As long as the provider says, and up to a tenth longer; else `wait_seconds`, doubled with each failure and never
-    more than `max_wait_seconds`, of which half to all, by chance.
+    As long as the provider says, and up to a tenth longer. Where it says nothing, or 0 as by a date that has passed:
+    `wait_seconds`, doubled with each failure and never more than `max_wait_seconds`, of which half to all, by chance.
 
     Args:
         error: the last failure.
@@ -59,7 +62,7 @@ def wait_after(error: HeadwaterError, failures: int, settings: AttemptSettings, 
         settings: the server's.
         chance: a number from 0 to 1, another one each time.
     """
-    if error.retry_after_seconds is not None:
+    if error.retry_after_seconds:
         return error.retry_after_seconds * (1 + SPREAD * chance())
     longest = min(settings.wait_seconds * 2.0 ** (failures - 1), settings.max_wait_seconds)
     return longest * (0.5 + 0.5 * chance())

@@ -6,10 +6,10 @@ then on that provider's reply is the reply: `read` becomes the provider's own, s
 failure is the reader's. Events before the first chunk, such as data that the provider wants back, are held with their
 attempt, and go with it.
 
-A target that fails gives way to the next one at once. When all have failed, those that may succeed in another attempt
-are asked again, each after its wait. The reply fails when no target is left, when `max_attempts` were made, and when
-the next wait is longer than allowed or does not fit before the caller's deadline: then at once, and the error says
-how long to wait.
+A target that fails gives way to the next one at once, also to one that cools down. When all have failed, those that
+may succeed in another attempt are asked again, each after its wait. The reply fails when no target is left, when
+`max_attempts` were made, and when the next wait is longer than allowed or does not fit before the caller's deadline or
+the end of the total time: then at once, and the error says how long to wait.
 
 Example. Targets A and B, three attempts. A says 429 and to wait 20 seconds; B, asked at once, breaks its connection;
 its wait is 0.4 seconds, that of A 20; so B is asked again after 0.4 seconds, and answers. The first chunk names B,
@@ -19,13 +19,14 @@ and lists two attempts.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
-from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, AttemptSettings, wait_after
+from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptSettings, wait_after
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent
@@ -98,6 +99,7 @@ class AttemptedReply:
         self._probe: Key | None = None
         self._chance = chance
         self._tried: list[Attempt] = []
+        self._deadline = limits.deadline if limits.deadline is not None else math.inf
         self._made = 0
         self._asked = self._best(self._candidates)
         self._began = 0.0
@@ -167,11 +169,13 @@ class AttemptedReply:
                     raise self._end() from None
                 self._asked = self._best(left)
                 self._name()
+        self._deadline = min(self._deadline, self._began + self._answerer.timeouts.total_seconds)
 
     def _ask(self) -> ProviderStream:
         """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
-        self._began = self._loop.time()
-        self._stream = self._asked.target.ask()
+        self._began, target = self._loop.time(), self._asked.target
+        self._stream = target.ask()
+        self._probe = target.key if self._circuits.ask(target.key) else None
         return self._stream
 
     async def _attempt(self) -> Sequence[ProviderEvent] | None:
@@ -179,7 +183,6 @@ class AttemptedReply:
         try:
             stream = self._stream or self._ask()
             self._made += 1
-            self._probe = key if self._circuits.ask(key := self._asked.target.key) else None
             return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
@@ -196,6 +199,8 @@ class AttemptedReply:
         asked.ready = now + wait_after(error, asked.failures, self._limits.settings, self._chance)
         asked.is_out = error.reason not in AGAIN or self._limits.asks_once
         self._tell_circuit(error)
+        if error.reason is Reason.SERVER_OVERLOADED:
+            self._made -= 1  # the provider was not asked
         if self._leads_elsewhere(error):
             forget_frames(error)  # it is kept while others are asked, and its frames refer to this reply
         self._tried.append(Attempt(provider, model, failure_of(error), now - self._began))
@@ -211,10 +216,10 @@ class AttemptedReply:
             left = []
         if not left or self._made >= self._limits.settings.max_attempts:
             raise self._end()
-        self._asked = self._best(left)
-        wait = max(self._asked.ready - now, 0.0)
-        deadline = self._limits.deadline
-        if wait > self._limits.settings.max_wait_seconds or (deadline is not None and now + wait >= deadline):
+        unasked = [candidate for candidate in left if candidate.error is None]
+        self._asked = self._best(unasked or left)
+        wait = 0.0 if unasked else max(self._asked.ready - now, 0.0)
+        if wait > self._limits.settings.max_wait_seconds or now + wait >= self._deadline:
             raise self._end(wait)
         self._tried[-1] = replace(self._tried[-1], wait_seconds=wait)
         _log(self._tried[-1])
@@ -231,7 +236,7 @@ class AttemptedReply:
         if last is not None and not self._leads_elsewhere(last):
             failed = last  # the request itself is wrong
         else:
-            failed = next((error for error in errors if error.reason in AGAIN), failed)
+            failed = next((error for error in errors if error.reason in LATER), failed)
         if failed.retry_after_seconds is None and failed.reason in AGAIN:
             failed.retry_after_seconds = wait
         if len(self._tried) > 1:

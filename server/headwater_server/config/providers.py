@@ -54,7 +54,10 @@ def _check_aliases(registry: ProviderRegistry, config: Config) -> None:
             registry.routes(name, "")
         except HeadwaterError as error:
             origin = config.origins.get(("models", name, "targets"), f"models.{name}.targets")
-            mistakes.append(f"{origin}: {error.message}")
+            wanted = error.metadata.get("model", "")
+            is_alias = wanted in registry.aliases
+            cure = f'"{wanted}" is an alias, and targets are models; name its models instead'
+            mistakes.append(f"{origin}: {cure if is_alias else error.message}")
     if mistakes:
         raise ConfigError(mistakes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headwater_server.domain.chunks import Finish, ProviderEvent
+from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest, Text, ToolResult
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.gate import Gate
@@ -25,9 +26,11 @@ class AdmittedStream:
     def __init__(self, stream: ProviderStream, gate: Gate, request: ChatRequest) -> None:
         self._stream = stream
         self._gate = gate
-        self._tokens = _prompt_tokens(request) if gate.limits.tokens_per_minute else 0
+        # A prompt of more than a minute's tokens takes a minute's: any caller can send one, and all others wait for it.
+        self._tokens = min(_prompt_tokens(request), most) if (most := gate.limits.tokens_per_minute) else 0
         self._used: int | None = None
         self._is_inside = False
+        self._has_answered = False
 
     @property
     def request_id(self) -> str:
@@ -46,7 +49,13 @@ class AdmittedStream:
             self._is_inside = True
             if not self._gate.limits.tokens_per_minute:
                 self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
-        events = await self._stream.read()
+        try:
+            events = await self._stream.read()
+        except HeadwaterError:
+            if not self._has_answered:
+                self._used = 0  # a refusal costs no tokens
+            raise
+        self._has_answered = True
         if events and isinstance(finish := events[-1], Finish) and finish.usage is not None:
             self._used = finish.usage.total_tokens
         return events

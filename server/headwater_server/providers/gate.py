@@ -3,7 +3,8 @@
 Theory of operation. Each limit of a minute is a bucket: it holds a minute's worth at most and is filled evenly. A call
 takes 1 of the calls and its estimate of tokens; when it leaves, the estimate is put right, and the bucket may then owe
 tokens that later calls wait for. A call that finds a limit reached is refused at once, or waits for `max_wait_seconds`
-in one line, so that none is overtaken. The refusal says when there will be room.
+in one line, so that none is overtaken; a wait that is known to be longer is not begun. The refusal says when there will
+be room.
 
 Known limiters for asyncio can be waited for, but do not say how long the wait will be, and take nothing back.
 
@@ -59,12 +60,14 @@ class Gate:
 
     async def enter(self, tokens: int = 0) -> None:
         """Begins a call of about so many tokens; `leave` ends it. Raises HeadwaterError (SERVER_OVERLOADED)."""
-        if not self._line.locked() and self._full(tokens) is None:
+        full = self._full(tokens)
+        if full is None and not self._line.locked():
             self._take(tokens)
             return
-        if self.limits.max_wait_seconds:
+        longest = self.limits.max_wait_seconds
+        if longest and (full is None or full[0] == "max_concurrent" or full[1] <= longest):
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.limits.max_wait_seconds), self._line:
+                async with asyncio.timeout(longest), self._line:
                     while (full := self._full(tokens)) is not None:
                         await self._wait(full[1])
                     self._take(tokens)

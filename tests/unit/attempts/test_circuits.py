@@ -154,3 +154,32 @@ def test_the_circuits_that_are_remembered_are_bounded(monkeypatch):
         assert [number for number in range(9) if found.ready(("a", "", f"m{number}"))] == [6, 7, 8]
 
     test()
+
+
+@pytest.mark.parametrize("reason", COOLS)
+@pytest.mark.parametrize("said", [None, 200])
+def test_a_model_that_cools_down_is_asked_at_once_when_all_others_have_failed(reason, said):
+    @in_virtual_time
+    async def test():
+        first = PlannedProvider("a", HELLO, fails(reason))
+        second = PlannedProvider("b", fails(Reason.PROVIDER_UNAVAILABLE, retry_after=said), HELLO)
+        calls = Calls(first, second)
+        await calls.refused(model="b/m", max_attempts=1)
+        await calls.ask()
+        answered = await calls.ask(fallback_models=["b/m"])
+        assert (answered.who, answered.seconds) == ("b/m", 0)
+
+    test()
+
+
+@in_virtual_time
+async def test_of_requests_that_come_together_one_probes():
+    first = PlannedProvider("a", BUSY, 3.0)
+    calls = Calls(first, PlannedProvider("b"))
+    await who(calls)
+    await asyncio.sleep(5)
+    async with calls.open_stream(fallback_models=["b/m"]) as probe:
+        assert await who(calls) == "b/m"
+        await probe.next()
+        assert probe.answerer.provider == "a"
+    assert await who(calls) == "a/m"

@@ -240,3 +240,20 @@ async def test_a_refusal_after_text_is_the_replys_end():
     first, second = PlannedProvider("a", cut), PlannedProvider("b")
     answered = await Calls(first, second, falls_back_on_refusal=True).ask(fallback_models=["b/m"])
     assert (answered.text, answered.final.finish.reason) == ("Once ", FinishReason.CONTENT_FILTER)
+
+
+FULL = fails(Reason.SERVER_OVERLOADED, retry_after=7)
+
+
+@in_virtual_time
+async def test_a_model_that_is_asked_as_much_as_it_may_be_is_no_attempt():
+    full = [PlannedProvider(name, FULL) for name in "abcd"]
+    answered = await Calls(*full, PlannedProvider("e")).ask(fallback_models=[f"{name}/m" for name in "bcde"])
+    assert (answered.who, len(answered.tried)) == ("e/m", 4)
+
+
+@in_virtual_time
+async def test_the_error_says_when_to_come_again_where_one_model_is_only_asked_too_much():
+    first, second = PlannedProvider("a", fails(Reason.PROVIDER_AUTH_FAILED)), PlannedProvider("b", FULL)
+    error, _ = await Calls(first, second).refused(fallback_models=["b/m"])
+    assert (error.reason, error.retry_after_seconds) == (Reason.SERVER_OVERLOADED, 7)

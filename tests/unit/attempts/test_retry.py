@@ -163,6 +163,20 @@ async def test_a_wait_past_the_callers_deadline_is_not_begun():
 
 
 @in_virtual_time
+async def test_a_wait_past_the_end_of_the_whole_time_is_not_begun():
+    provider = PlannedProvider("a", LIMITED, HELLO)
+    error, seconds = await Calls(provider).refused(timeouts={"total": {"seconds": 15}})
+    assert (error.reason, error.retry_after_seconds, seconds) == (Reason.PROVIDER_RATE_LIMITED, 20, 0)
+
+
+@in_virtual_time
+async def test_a_provider_that_says_to_come_at_once_is_not_hammered():
+    provider = PlannedProvider("a", fails(Reason.PROVIDER_RATE_LIMITED, retry_after=0))
+    await Calls(provider).refused()
+    assert provider.times == [0, 0.25, 0.75]
+
+
+@in_virtual_time
 async def test_a_longer_wait_than_allowed_is_not_begun():
     provider = PlannedProvider("a", fails(Reason.PROVIDER_RATE_LIMITED, retry_after=61), HELLO)
     error, seconds = await Calls(provider).refused()

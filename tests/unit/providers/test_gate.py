@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import pytest
 
@@ -77,6 +78,18 @@ async def test_a_prompt_of_more_tokens_than_a_minute_has_goes_through_when_the_b
     tokens = gate(tokens_per_minute=600)
     await tokens.enter(6_000)
     assert (await refusal(tokens, 6_000)).retry_after_seconds == pytest.approx(600)
+
+
+@virtual
+async def test_a_wait_that_is_longer_than_allowed_is_not_begun():
+    tokens = gate(tokens_per_minute=600, max_wait_seconds=5)
+    await tokens.enter(600)
+    with pytest.raises(HeadwaterError) as caught:
+        await tokens.enter(600)
+    assert caught.value.retry_after_seconds == pytest.approx(60)
+    assert asyncio.get_running_loop().time() == 0
+    await tokens.enter(40)
+    assert asyncio.get_running_loop().time() == pytest.approx(4)
 
 
 @virtual
@@ -170,6 +183,59 @@ async def test_a_reply_counts_with_its_prompt_and_then_as_the_provider_counts():
     await reply.read()
     await reply.aclose()
     assert (await refusal(tokens, 101)).retry_after_seconds == pytest.approx(0.1)  # 600 - 500
+
+
+class Refusal(Reply):
+    """A prompt that the provider refuses."""
+
+    async def read(self) -> list[ProviderEvent]:
+        raise HeadwaterError(Reason.CONTEXT_WINDOW_EXCEEDED, "too long")
+
+
+LONG = ChatRequest("m", (Message(Role.USER, (Text("x" * 40_000),)),))
+
+
+@virtual
+async def test_a_prompt_of_many_minutes_keeps_others_out_for_one():
+    tokens = gate(tokens_per_minute=600)
+    reply = admitted(Reply(), tokens, LONG)
+    await reply.read()
+    await reply.aclose()
+    assert (await refusal(tokens, 600)).retry_after_seconds == pytest.approx(60)
+
+
+@virtual
+async def test_a_prompt_that_is_refused_gives_its_tokens_back():
+    tokens = gate(tokens_per_minute=600)
+    reply = admitted(Refusal(), tokens, LONG)
+    with pytest.raises(HeadwaterError):
+        await reply.read()
+    await reply.aclose()
+    await tokens.enter(600)
+
+
+@virtual
+async def test_callers_that_leave_at_random_leave_no_place_taken():
+    full, chance = gate(max_concurrent=3, tokens_per_minute=10**9, max_wait_seconds=1), Random(13)  # noqa: S311
+
+    async def call() -> None:
+        reply = admitted(Reply(), full, REQUEST)
+        try:
+            await asyncio.sleep(chance.random())
+            await reply.read()
+            await asyncio.sleep(chance.random())
+        finally:
+            await reply.aclose()
+
+    calls = [asyncio.create_task(call()) for _ in range(200)]
+    for each in calls:
+        await asyncio.sleep(chance.random() / 50)
+        each.cancel()
+    await asyncio.wait(calls)
+    for _ in range(3):
+        await full.enter()
+    with pytest.raises(HeadwaterError, match="max_concurrent"):
+        await full.enter()
 
 
 def test_a_provider_without_limits_has_no_gate_before_it():
