@@ -145,7 +145,9 @@ class ProviderRegistry:
             return self._of_provider(self._providers[prefix], rest)
         name = self._models.get(model) or type_of_model(model)
         if name is None or name not in self._providers:
+            aliases = ", ".join(sorted(self.aliases))[:200]
             what = f"no provider here is known to have the model {_shown(model)}"
+            what += f", and it is none of the aliases {aliases}" if aliases else ""
             raise self._not_found(what, name or prefix, model=model)
         return Route(self._providers[name], model)
 

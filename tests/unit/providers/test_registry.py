@@ -8,7 +8,7 @@ import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.registry import ProviderRegistry, fit_params
+from headwater_server.providers.registry import Alias, ProviderRegistry, fit_params
 
 DEFAULTS = {
     "openai": "gpt-4o-mini",
@@ -114,6 +114,16 @@ def test_a_model_that_nobody_is_known_to_have_is_told_with_those_that_are_set_up
     assert '"unheard-of"' in error.message
     assert "configured: openai, scripted." in error.message
     assert error.metadata == {"model": "unheard-of", "configured": "openai, scripted"}
+
+
+def test_a_model_that_nobody_is_known_to_have_is_told_with_the_aliases():
+    aliases = {"smart": Alias(("openai/gpt-4o",)), "fast": Alias(("scripted/echo",))}
+    error = refused(ProviderRegistry({}, frozenset(["openai"]), aliases=aliases), model="smrt")
+    assert error.message.startswith(
+        'no provider here is known to have the model "smrt", and it is none of the aliases fast, smart; configured:'
+    )
+    many = {f"alias-{number}": Alias(("openai/gpt-4o",)) for number in range(1000)}
+    assert len(refused(ProviderRegistry({}, frozenset(), aliases=many), model="smrt").message) < 500
 
 
 def test_a_provider_that_is_not_there_is_told_with_those_that_are_set_up():
