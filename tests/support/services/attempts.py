@@ -43,14 +43,14 @@ class PlannedStream:
         self.request_id = request_id
         self.closed = False
         self._plan = plan
-        self._events = list(plan) if isinstance(plan, Sequence) else list(HELLO)
+        self.left = list(plan) if isinstance(plan, Sequence) else list(HELLO)
 
     async def read(self) -> list[ProviderEvent]:
         if isinstance(self._plan, HeadwaterError):
             raise self._plan.again()
         if isinstance(self._plan, float):
             await asyncio.sleep(self._plan)
-        return [self._events.pop(0)] if self._events else []
+        return [self.left.pop(0)] if self.left else []
 
     async def aclose(self) -> None:
         self.closed = True
