@@ -17,7 +17,8 @@ from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
-from headwater_server.providers.registry import Alias, ProviderRegistry
+from headwater_server.providers.gate import Gate
+from headwater_server.providers.registry import Alias, ProviderRegistry, ProviderTerms
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
@@ -114,12 +115,14 @@ class Calls:
         chance: Callable[[], float] = lambda: 0.0,
         aliases: Mapping[str, Alias] | None = None,
         cool_down: float = 5.0,
+        gates: Mapping[str, Gate] | None = None,
         **settings: Any,
     ) -> None:
         self.streams = RunningStreams()
         self.circuits = Circuits(cool_down)
         named = {each.name: each for each in providers}
-        registry = ProviderRegistry(named, frozenset(), aliases=aliases)  # type: ignore[arg-type]
+        terms = {name: ProviderTerms(gate=gate) for name, gate in (gates or {}).items()}
+        registry = ProviderRegistry(named, frozenset(), terms=terms, aliases=aliases)  # type: ignore[arg-type]
         self.opener = StreamOpener(
             registry, self.streams, Timeouts(30, 10), AttemptSettings(**settings), self.circuits, True, chance=chance
         )
