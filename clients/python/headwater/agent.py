@@ -47,7 +47,7 @@ from headwater._tools.tool import ToolLike, to_tools
 from headwater._values.images import Image
 from headwater._values.messages import MessageLike, Prompt
 from headwater._values.names import all_names_nearest
-from headwater._values.validation import invalid, seconds, struct, text
+from headwater._values.validation import flag, invalid, seconds, struct, text
 from headwater.streaming import StreamChunk
 from headwater.v1.agent_pb2 import ChatMessage
 from headwater.v1.agent_service_pb2 import StreamRequest
@@ -260,7 +260,7 @@ class Agent(Settings):
             merge_struct(config.provider_options[provider], extra)
             extra = None
         sent = [*before, *([asked] if asked is not None else [])]
-        request = StreamRequest(agent=config, messages=sent, resumable=bool(resumable))
+        request = StreamRequest(agent=config, messages=sent, resumable=flag("resumable", resumable))
         add_heartbeat(request, heartbeat)
         check_size(request)
         limit = self.timeout if timeout is None else timeout

@@ -177,7 +177,8 @@ class Replay:
             text = f"the chunks after {after} are not all kept any more; the first that is still there is {first}"
             raise expired(self.stream.id, text, first) from None
         except ValueError:
-            raise invalid("after_sequence", f"{after} is not the sequence of a chunk of this stream") from None
+            text = f"{after} is not the sequence of a chunk of this stream; its last is {self.last_sequence}"
+            raise invalid("after_sequence", text) from None
         async with self._reader(place) as reader:
             yield reader
 

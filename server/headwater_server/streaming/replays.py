@@ -90,8 +90,10 @@ class Replays:
         replay = self._replays.get(stream_id)
         if replay is None:
             if is_resumable(stream_id):
-                raise expired(stream_id, "the stream's log is gone: it ended too long ago, or the server restarted")
-            text = "no resumable stream has this id; ask for one with StreamRequest.resumable"
+                why = "it ended too long ago, its server was restarted, or another server has it; ask again"
+                raise expired(stream_id, f"the stream's log is gone: {why}")
+            cure = "ListStreams with show_ended lists those that were asked for as resumable"
+            text = f"no resumable stream has this id; {cure}"
             raise HeadwaterError(Reason.STREAM_NOT_FOUND, text, metadata={"stream_id": stream_id[:100]})
         async with replay.attach(after) as reader:
             yield Attached(reader, replay.stream)

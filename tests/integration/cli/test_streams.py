@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from headwater import Agent, StreamInterruptedError
+from headwater import Agent, StreamInterruptedError, StreamTimeoutError
 from headwater._call import resuming
 from headwater.cli.commands import print_reply
 from headwater.v1 import agent_service_pb2
@@ -118,12 +118,20 @@ async def test_a_stream_that_was_cut_is_printed_from_its_begin_or_after_a_chunk(
 async def test_a_stream_is_ended_by_its_id(server, stub):
     stream_id, call = await begin(stub, **HANGS)
     done = await cli(server, "cancel", stream_id)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{stream_id} is cancelled\n", "")
     with pytest.raises(grpc.aio.AioRpcError, match="ended by CancelStream"):
         await read_out(call)
     again = await cli(server, "cancel", stream_id)
     assert again.returncode == 3
     assert "`headwater streams` lists those that run" in again.stderr
+
+
+async def test_the_end_of_a_stream_is_json_where_that_is_asked_for(server, stub):
+    stream_id, call = await begin(stub, **HANGS)
+    done = await cli(server, "cancel", stream_id, "--json")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {}, "")
+    with pytest.raises(grpc.aio.AioRpcError, match="ended by CancelStream"):
+        await read_out(call)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +141,8 @@ async def test_a_stream_is_ended_by_its_id(server, stub):
         (["--resume", "str_x", "x"], 2, "leave PROMPT out"),
         (["--resume", "str_x", "--max-tokens", "3"], 2, "leave --max-tokens out"),
         (["--resume", "str_x", "--after", "-1"], 2, "--after"),
-        (["--resume", "str_x"], 3, "no resumable stream has this id"),
-        (["--resume", f"str_0_{'a' * 22}_r"], 3, "log is gone"),
+        (["--resume", "str_x"], 3, "no resumable stream has this id; `headwater streams` lists those"),
+        (["--resume", f"str_0_{'a' * 22}_r"], 3, "or another server has it"),
     ],
 )
 async def test_what_cannot_be_resumed_is_said(server, args, code, words):
@@ -173,5 +181,22 @@ async def test_a_connection_that_stays_lost_leaves_the_command_for_the_rest(serv
     printed += found.out
     command = found.err.partition("the rest: headwater ")[2].split()
     assert command[:2] == ["stream", "--resume"]
-    rest = await cli(server, *command)
+    assert command[-2:] == ["--target", gate.target]
+    rest = await cli(server, *command[:-2])
     assert printed.rstrip("\n") + rest.stdout == STORY + "\n"
+
+
+async def test_a_reply_that_took_too_long_was_ended_and_has_no_rest(server, capsys):
+    with pytest.raises(StreamTimeoutError):
+        await print_reply(Agent(target=server.target, model="scripted/story", timeout=0.5), "x")
+    found = capsys.readouterr()
+    assert STORY.startswith(found.out.rstrip("\n"))
+    assert "the rest" not in found.err
+
+
+async def test_a_chunk_that_a_stream_does_not_have_is_refused_with_its_last_one(server, stub):
+    stream_id, call = await begin(stub, text=TEXT)
+    await read_out(call)
+    done = await cli(server, "stream", "--resume", stream_id, "--after", "99")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "headwater: --after: 99 is not the sequence of a chunk of this stream; its last is 7\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -94,6 +95,9 @@ COMMANDS = [
     ["chat", "-m", "scripted/story"],
     ["providers"],
     ["models", "scripted"],
+    ["streams"],
+    ["stream", "--resume", "str_x"],
+    ["cancel", "str_x"],
     ["workflow", "list"],
     ["workflow", "watch", "run_x"],
     ["worker", "crew:agent", "--queue", "q"],
@@ -135,6 +139,19 @@ def test_words_wrap_at_the_width_and_the_model_is_named_until_the_first_token(ta
     assert reply[0] == "This is a scripted reply, not the words of a model. High"
     assert max(map(len, reply)) <= 60
     assert terminal.process.returncode == 0
+
+
+def test_a_reply_that_is_resumed_looks_as_one_that_is_asked_for(target):
+    asked = run_cli("stream", "--target", target, "-m", "scripted/story", "--max-tokens", "60", "--json", "x")
+    stream_id = json.loads(asked.stdout.splitlines()[0])["metadata"]["stream_id"]
+    with Terminal("stream", "--target", target, "--resume", stream_id) as terminal:
+        written = terminal.rest()
+    assert terminal.process.returncode == 0, written
+    assert stream_id in written.split(ERASE)[1]
+    reply = re.sub(r"\x1b\[\d*m", "", written.rpartition(ERASE)[2]).split("\r\n")
+    assert reply[0] == "This is a scripted reply, not the words of a model. High"
+    assert max(map(len, reply)) <= 60
+    assert "60 tokens" in written
 
 
 @pytest.mark.parametrize(

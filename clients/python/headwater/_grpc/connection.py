@@ -9,7 +9,7 @@ from headwater._grpc.channels import close_owned
 from headwater._grpc.server import Server, Token, check_target, check_token, resolve_server, resolve_target
 from headwater._grpc.tls.files import FilePath, given_files
 from headwater._values.names import all_names_nearest
-from headwater._values.validation import invalid
+from headwater._values.validation import flag
 
 
 @all_names_nearest
@@ -50,9 +50,7 @@ class Connection:
     ) -> None:
         self._target = None if target is None else check_target("target", target)
         self._files = given_files(ca_file, cert_file, key_file)
-        if not isinstance(plaintext_token, bool):
-            raise invalid("plaintext_token", f"must be True or False, not {type(plaintext_token).__name__}")
-        self._plaintext_token = plaintext_token
+        self._plaintext_token = flag("plaintext_token", plaintext_token)
         self.token = token
         self._owner = object()
 

@@ -62,7 +62,7 @@ async def list_streams(server: Server) -> agent_service_pb2.ListStreamsResponse:
     return found
 
 
-async def cancel_stream(server: Server, stream_id: str) -> None:
+async def cancel_stream(server: Server, stream_id: str) -> agent_service_pb2.CancelStreamResponse:
     """Ends a running stream."""
     request = agent_service_pb2.CancelStreamRequest(stream_id=stream_id)
-    await answer(server, lambda over: over.agents.CancelStream, request)
+    return await answer(server, lambda over: over.agents.CancelStream, request)

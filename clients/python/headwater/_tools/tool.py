@@ -23,7 +23,7 @@ from headwater._tools.sloppy import read_object
 from headwater._values.durations import cache_hint
 from headwater._values.json_values import json_text
 from headwater._values.names import all_names_nearest, names_nearest
-from headwater._values.validation import invalid, text
+from headwater._values.validation import flag, invalid, text
 from headwater.v1 import agent_pb2
 
 P = ParamSpec("P")
@@ -79,9 +79,7 @@ class Tool(Generic[P, R]):
         described = describe(function) if parameters is None or description is None else Description("")
         self.description = text("description", described.text if description is None else description)
         self.function = function
-        if not isinstance(thread, bool):
-            raise invalid("thread", f"must be True or False, not {type(thread).__name__}")
-        if not thread and is_async(function):
+        if not flag("thread", thread) and is_async(function):
             raise invalid("thread", "has no meaning for an async function, which runs on the event loop; leave it out")
         self.thread = thread
         self.cache = cache

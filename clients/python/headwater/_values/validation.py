@@ -35,6 +35,13 @@ def text(field: str, value: Any) -> str:
     return value
 
 
+def flag(field: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise invalid(field, f"must be True or False, not {type(value).__name__}")
+    return value
+
+
 def finite(field: str, value: Any) -> float:
     """A number that is neither infinite nor NaN."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -57,13 +57,6 @@ def optional(name: str, value: Any) -> str:
     return "" if value is None else text(name, value)
 
 
-def flag(name: str, value: Any) -> bool:
-    """True or False."""
-    if not isinstance(value, bool):
-        raise invalid(name, f"must be True or False, not {type(value).__name__}")
-    return value
-
-
 def names_of(name: str, value: Any) -> tuple[str, ...]:
     """Names, or one name; empty for None."""
     if value is None:

@@ -12,12 +12,11 @@ from headwater._values.durations import to_duration
 from headwater._values.json_values import checked_json
 from headwater._values.names import all_names_nearest
 from headwater._values.replies import FINISH_REASON_NUMBERS
-from headwater._values.validation import text
+from headwater._values.validation import flag, text
 from headwater._workflow.arguments import (
     RunIf,
     StepSettings,
     finish_reasons,
-    flag,
     json_object,
     limit,
     names_of,

@@ -11,8 +11,7 @@ from functools import partial
 from typing import Any
 
 from headwater._call.request import build_agent
-from headwater._values.validation import invalid, text
-from headwater._workflow.arguments import flag
+from headwater._values.validation import flag, invalid, text
 from headwater._workflow.context import context_text
 from headwater._workflow.definition import Step, Violation, Workflow, step_message, to_message
 from headwater.agent import Agent

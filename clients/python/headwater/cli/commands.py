@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -74,7 +75,7 @@ def stream(prompt: str | None, as_json: bool, stream_id: str | None, after: int,
         _refuse_questions(prompt, settings)
         server = resolve_server(settings["target"], settings["token"])
         rest = resumed(server, stream_id, after, settings["timeout"])
-        wait_for(_print_chunks(rest) if as_json else _print(rest, SignOfLife(one_line(stream_id, _LONGEST_NAME))))
+        wait_for(_print_chunks(rest) if as_json else _print_rest(rest, stream_id, settings["target"]))
         return
     if after:
         raise click.UsageError("--after needs --resume.")
@@ -122,14 +123,19 @@ async def print_reply(agent: Agent, prompt: str) -> None:
     sign = SignOfLife(one_line(agent.model or agent.provider or "the server's default model", _LONGEST_NAME))
     naming = asyncio.create_task(_name(sign, agent)) if on_terminal() and not agent.model else None
     try:
-        await _print(agent.stream(prompt), sign)
+        await _print(agent.stream(prompt), sign, agent.target)
     finally:
         if naming is not None:
             naming.cancel()
             await asyncio.wait([naming])
 
 
-async def _print(stream: AgentStream, sign: SignOfLife) -> None:
+async def _print_rest(stream: AgentStream, stream_id: str, target: str | None) -> None:
+    """As `print_reply`, for a reply that is resumed."""
+    await _print(stream, SignOfLife(one_line(stream_id, _LONGEST_NAME)), target)
+
+
+async def _print(stream: AgentStream, sign: SignOfLife, target: str | None) -> None:
     printer = Printer()
     images: list[Image] = []
     sequence = 0
@@ -150,9 +156,13 @@ async def _print(stream: AgentStream, sign: SignOfLife) -> None:
                 if sys.stdout.isatty():
                     say(closing_line(chunk.metadata), faint)
     except StreamInterruptedError as error:
-        if error.reason is None and stream.stream_id:  # the connection was lost, and no server was found again
+        # After a timeout the client has ended the stream, so there is no rest.
+        lost = error.reason is None and not isinstance(error, TimeoutError)
+        if lost and stream.stream_id:
+            sign.stop()
             printer.end()
-            say(f"the rest: headwater stream --resume {one_line(stream.stream_id)} --after {sequence}")
+            at = f" --target {shlex.quote(one_line(target))}" if target else ""
+            say(f"the rest: headwater stream --resume {one_line(stream.stream_id)} --after {sequence}{at}")
         raise
     finally:
         sign.stop()

@@ -54,6 +54,7 @@ _FIELDS = {
 }
 """Fields of the contract that a command has under another name."""
 _CALLS = {
+    "ListStreams with show_ended": "`headwater streams`",
     "ListStreams": "`headwater streams`",
     "ListWorkflowRuns": "`headwater workflow list`",
     "ResumeWorkflowRun": "`headwater workflow resume`",

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import click
 from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 
 from headwater._grpc.server import resolve_server
 from headwater._grpc.service import cancel_stream, list_streams
 from headwater.cli.options import TEXT, server_options
-from headwater.cli.output import table
+from headwater.cli.output import one_line, table
 from headwater.cli.process import wait_for
 from headwater.v1 import agent_service_pb2
 
@@ -27,7 +28,7 @@ def streams(as_json: bool, target: str | None, token: str | None) -> None:
     """
     answer = wait_for(list_streams(resolve_server(target, token)))
     if as_json:
-        click.echo(MessageToJson(answer, preserving_proto_field_name=True, indent=None))
+        click.echo(_as_json(answer))
         return
     heads = ("STREAM", "STATE", "MODEL", "STARTED", "CHUNK", "RESUMABLE")
     click.echo(table(heads, [_row(stream) for stream in answer.streams], flexible=(2,)))
@@ -36,9 +37,15 @@ def streams(as_json: bool, target: str | None, token: str | None) -> None:
 @click.command()
 @click.argument("stream_id", type=TEXT, metavar="ID")
 @server_options
-def cancel(stream_id: str, target: str | None, token: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def cancel(stream_id: str, as_json: bool, target: str | None, token: str | None) -> None:
     """End the stream ID for all of its readers; the provider's work ends too."""
-    wait_for(cancel_stream(resolve_server(target, token), stream_id))
+    done = wait_for(cancel_stream(resolve_server(target, token), stream_id))
+    click.echo(_as_json(done) if as_json else f"{one_line(stream_id)} is cancelled")
+
+
+def _as_json(message: Message) -> str:
+    return MessageToJson(message, preserving_proto_field_name=True, indent=None)
 
 
 def _row(stream: agent_service_pb2.StreamInfo) -> tuple[str, ...]:

@@ -103,6 +103,12 @@ def test_the_callers_headers_for_the_provider_are_metadata_and_never_in_a_messag
     assert headers(agent) == {}
 
 
+@pytest.mark.parametrize("wrong", ["no", 0, None, 1.0])
+def test_whether_a_reply_can_be_resumed_is_true_or_false(wrong: Any) -> None:
+    with pytest.raises(ValidationError, match=r"^resumable: must be True or False, not "):
+        Agent().stream("Hi", resumable=wrong)
+
+
 def test_log_probabilities_are_asked_for_with_a_number_of_likely_tokens() -> None:
     agent = Agent(logprobs=3)
     assert asked(agent).logprobs == 3

@@ -124,8 +124,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     [
         ({"ca": "missing"}, "ca", "cannot be read: No such file"),
         ({"ca": "text"}, "ca", "has no certificate in PEM"),
-        ({"cert": "cert"}, "cert", "needs key_file too"),
-        ({"key": "key"}, "key", "needs cert_file too"),
+        ({"cert": "cert"}, "cert", "needs (key_file|HEADWATER_KEY_FILE) too"),
+        ({"key": "key"}, "key", "needs (cert_file|HEADWATER_CERT_FILE) too"),
         ({"cert": "missing", "key": "key"}, "cert", "cannot be read"),
         ({"cert": "cert", "key": "missing"}, "key", "cannot be read"),
         ({"cert": "cert", "key": "other"}, "key", "is not the key of the certificate in"),
@@ -148,6 +148,15 @@ async def test_a_bad_file_is_named_as_its_author_named_it(
     with pytest.raises(ValidationError, match=why) as caught:
         OpenChannel(connection.server_of_call())
     assert str(caught.value).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(("given", "missing"), [("CERT", "KEY"), ("KEY", "CERT")])
+async def test_the_file_that_lacks_is_named_as_a_variable_beside_a_variable(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch, given: str, missing: str
+) -> None:
+    monkeypatch.setenv(f"HEADWATER_{given}_FILE", files[given.lower()])
+    with pytest.raises(ValidationError, match=f"^HEADWATER_{given}_FILE: needs HEADWATER_{missing}_FILE too"):
+        OpenChannel(Connection("https://localhost:1").server_of_call())
 
 
 def test_files_of_tls_for_a_target_without_it_are_an_error(

@@ -76,8 +76,9 @@ class TlsFiles:
         except (ssl.SSLError, ValueError):
             raise invalid(named, f"{self.ca.path if self.ca else 'its file'} has no certificate in PEM") from None
         if (self.cert is None) is not (self.key is None):
-            given, missing = (self.cert, "key_file") if self.cert else (self.key, "cert_file")
+            given, own, other = (self.cert, "cert", "key") if self.cert else (self.key, "key", "cert")
             assert given is not None  # noqa: S101  one of the two is
+            missing = given.name.replace(own, other).replace(own.upper(), other.upper())
             raise invalid(given.name, f"needs {missing} too: a certificate and its private key belong together")
         if self.cert and self.key:
             self.cert.read()
