@@ -39,7 +39,7 @@ from headwater_server.streaming.watchdog import passed
 from headwater_server.telemetry.frames import forget_frames
 
 EVENT_BYTES = 400
-"""What an event takes besides its texts."""
+"""Memory of an event besides its texts."""
 
 log = structlog.get_logger("headwater")
 
