@@ -32,10 +32,14 @@ from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import failure_of
+from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.watchdog import passed
 from headwater_server.telemetry.frames import forget_frames
+
+EVENT_BYTES = 400
+"""Memory of an event besides its texts."""
 
 log = structlog.get_logger("headwater")
 
@@ -250,15 +254,20 @@ class AttemptedReply:
         seconds = self._asked.target.timeouts.first_chunk_seconds
         waits_for_text = self._limits.settings.falls_back_on_refusal and self._has_another()
         held: list[ProviderEvent] = []
+        size = 0
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 while events := await stream.read():
-                    held = [*held, *events] if held else list(events)
+                    held.extend(events)
                     if waits_for_text and isinstance(events[-1], Finish) and not any(map(_says_more, held[:-1])):
                         _check_refusal(events[-1])
                     if any(map(_says_more if waits_for_text else _makes_chunk, events)):
                         return held
+                    if (size := size + sum(map(_size, events))) > MAX_MESSAGE_BYTES:
+                        raise HeadwaterError(
+                            Reason.PROVIDER_UNAVAILABLE, "the provider sent 3 MiB of data before any text"
+                        )
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -301,6 +310,11 @@ def _says_more(event: ProviderEvent) -> bool:
 def _makes_chunk(event: ProviderEvent) -> bool:
     """Whether a chunk comes of it: data that the provider wants back comes with the reply's message alone."""
     return isinstance(event, Finish) or event.provider_data is None or event.says_something()
+
+
+def _size(event: ProviderEvent) -> int:
+    """About how many bytes an event takes that makes no chunk, or has the words of a refusal alone."""
+    return EVENT_BYTES + (0 if isinstance(event, Finish) else len(event.provider_data or "") + len(event.refusal))
 
 
 def _log(attempt: Attempt) -> None:

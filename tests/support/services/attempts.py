@@ -17,7 +17,8 @@ from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
-from headwater_server.providers.registry import Alias, ProviderRegistry
+from headwater_server.providers.gate import Gate
+from headwater_server.providers.registry import Alias, ProviderRegistry, ProviderTerms
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
@@ -43,14 +44,14 @@ class PlannedStream:
         self.request_id = request_id
         self.closed = False
         self._plan = plan
-        self._events = list(plan) if isinstance(plan, Sequence) else list(HELLO)
+        self.left = list(plan) if isinstance(plan, Sequence) else list(HELLO)
 
     async def read(self) -> list[ProviderEvent]:
         if isinstance(self._plan, HeadwaterError):
             raise self._plan.again()
         if isinstance(self._plan, float):
             await asyncio.sleep(self._plan)
-        return [self._events.pop(0)] if self._events else []
+        return [self.left.pop(0)] if self.left else []
 
     async def aclose(self) -> None:
         self.closed = True
@@ -114,12 +115,14 @@ class Calls:
         chance: Callable[[], float] = lambda: 0.0,
         aliases: Mapping[str, Alias] | None = None,
         cool_down: float = 5.0,
+        gates: Mapping[str, Gate] | None = None,
         **settings: Any,
     ) -> None:
         self.streams = RunningStreams()
         self.circuits = Circuits(cool_down)
         named = {each.name: each for each in providers}
-        registry = ProviderRegistry(named, frozenset(), aliases=aliases)  # type: ignore[arg-type]
+        terms = {name: ProviderTerms(gate=gate) for name, gate in (gates or {}).items()}
+        registry = ProviderRegistry(named, frozenset(), terms=terms, aliases=aliases)  # type: ignore[arg-type]
         self.opener = StreamOpener(
             registry, self.streams, Timeouts(30, 10), AttemptSettings(**settings), self.circuits, True, chance=chance
         )

@@ -144,6 +144,19 @@ async def test_events_before_the_first_chunk_go_with_their_attempt():
     assert kept == ['{"id": "kept"}']
 
 
+@pytest.mark.parametrize("data", ["{}", '"' + "x" * 100_000 + '"'])
+def test_events_before_the_first_chunk_take_no_more_memory_than_a_message(data):
+    @in_virtual_time
+    async def test():
+        provider = PlannedProvider("a", [Delta(provider_data=data)] * 10_000)
+        error, _ = await Calls(provider).refused(max_attempts=1)
+        assert error.reason is Reason.PROVIDER_UNAVAILABLE
+        assert error.message.endswith("the provider sent 3 MiB of data before any text")
+        assert len(provider.streams[0].left) > 2_000
+
+    test()
+
+
 @in_virtual_time
 async def test_an_empty_reply_is_a_reply():
     provider = PlannedProvider("a", [Finish(FinishReason.STOP)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -206,6 +207,21 @@ def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> Non
 
 def test_a_date_without_a_date_header_counts_from_now() -> None:
     assert http(429, None, {"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}).retry_after_seconds == 0.0
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize(
+    "later", ["Sun Nov  6 08:50:07 1994", "Sunday, 06-Nov-94 08:50:07 GMT", "Sun, 06 Nov 1994 08:50:07"]
+)
+def test_dates_are_in_utc_in_each_of_their_forms_wherever_the_server_stands(monkeypatch, zone, later):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        headers = {"date": "Sun, 06 Nov 1994 08:49:37 GMT", "retry-after": later}
+        assert http(429, None, headers).retry_after_seconds == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_overloaded_provider_may_say_how_long_to_wait() -> None:

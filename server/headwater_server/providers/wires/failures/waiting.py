@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -134,14 +134,19 @@ def _duration(text: str | None) -> float | None:
 def _http_date(text: str | None) -> float | None:
     """An HTTP date in seconds since the epoch."""
     try:
-        return parsedate_to_datetime(text or "").timestamp()
+        return _seconds(parsedate_to_datetime(text or ""))
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def _seconds(date: datetime) -> float:
+    """Seconds since the epoch, of a date that names no zone as UTC, where HTTP has all of its dates."""
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def _iso_date(text: str) -> float | None:
     """A date of RFC 3339 in seconds since the epoch."""
     try:
-        return datetime.fromisoformat(text).timestamp() if "T" in text else None
+        return _seconds(datetime.fromisoformat(text)) if "T" in text else None
     except (ValueError, OverflowError):
         return None
