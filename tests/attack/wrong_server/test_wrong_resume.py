@@ -13,7 +13,7 @@ import pytest
 
 from headwater import Agent, StreamInterruptedError, StreamTimeoutError, ValidationError
 from headwater._call import resuming
-from headwater.exceptions import ServerUnavailableError
+from headwater.exceptions import ServerOverloadedError, ServerUnavailableError
 from headwater.v1 import agent_pb2, agent_service_pb2
 from tests.support.services.fake_agent_service import Chunks, FakeAgentService, error_info, fail, final, first
 
@@ -174,6 +174,18 @@ async def test_a_stream_that_the_server_has_ended_is_not_ended_again() -> None:
         with pytest.raises(StreamInterruptedError):  # by now a call of the first would have come
             await read(service)
         assert service.cancelled.empty()
+
+
+@pytest.mark.parametrize("reason", ["SERVER_OVERLOADED", "CALLER_LIMITED"])
+async def test_a_stream_that_is_refused_for_load_is_not_resumed(reason: str) -> None:
+    async def refuse(request: Any, context: Any) -> Chunks:
+        yield first("", resumable=True)  # so its id is known
+        await fail(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", error_info(reason))
+
+    with Resuming(refuse) as service:
+        with pytest.raises(ServerOverloadedError, match="busy"):
+            await read(service)
+        assert service.resumed == []
 
 
 @pytest.mark.parametrize("reason", ["SERVER_OVERLOADED", "CALLER_LIMITED"])

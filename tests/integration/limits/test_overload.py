@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from headwater import Agent, ServerOverloadedError
+from headwater import Agent, ServerOverloadedError, collect_stream
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -128,6 +128,19 @@ async def test_a_call_past_a_limit_of_its_provider_is_refused_before_the_provide
             assert wait == pytest.approx(seconds, abs=10)
             assert message.startswith(f"providers.scripted.{limit} is reached (1)")
             call.cancel()
+
+
+async def test_the_python_client_asks_once_for_a_stream_that_is_past_a_limit_of_its_provider(tmp_path):
+    """The server has ended such a stream: to ask for the rest of it, as after a lost connection, is of no use."""
+    with configured(tmp_path, "max_concurrent = 1") as server:
+        agent = Agent(provider="scripted", target=server.target, history=0)
+        first = agent.stream("Hi", provider_options=HANG)
+        await anext(first)
+        with pytest.raises(ServerOverloadedError, match="max_concurrent is reached"):
+            async with asyncio.timeout(5):
+                await collect_stream(agent.stream("Hi"))
+        await first.aclose()
+    assert "ResumeStream" not in [event.get("rpc") for event in server.events]
 
 
 async def test_a_call_past_a_limit_may_wait_a_moment_and_the_python_client_says_when_to_come_again(tmp_path):

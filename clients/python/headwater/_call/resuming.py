@@ -123,7 +123,9 @@ class Resumption:
             return None
         reason, metadata = reason_and_metadata(error)
         is_lost = reason is None and error.code().name in _LOST
-        if not is_lost and reason not in _BUSY and metadata.get("detached") != "true":
+        # A server that is too busy to resume. Where nothing was lost, it has refused the stream by that reason.
+        is_busy = reason in _BUSY and self.lost is not None
+        if not is_lost and not is_busy and metadata.get("detached") != "true":
             return None
         if sequence != self._sequence:  # it has come on since the last time
             self._sequence, self._since = sequence, now
