@@ -174,7 +174,7 @@ class Replay:
             place = self._log.place_after(after)
         except ExpiredError:
             first = self._log.first_sequence
-            text = f"the chunks after {after} are not all kept any more; the first that is still there is {first}"
+            text = f"the chunks after {after} are not all kept any more; resume after {first - 1} for those that are"
             raise expired(self.stream.id, text, first) from None
         except ValueError:
             text = f"{after} is not the sequence of a chunk of this stream; its last is {self.last_sequence}"

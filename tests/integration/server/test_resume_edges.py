@@ -150,6 +150,7 @@ async def rest_from_the_first_kept(stub: Stub, stream_id: str) -> tuple[int, str
             info: Any = details(error)["ErrorInfo"]
             assert info.reason == "STREAM_EXPIRED"
             first = int(info.metadata["first_sequence"])
+            assert f"resume after {first - 1} for those that are" in str(error.details())
 
 
 async def reason_at_once(call: Any) -> str:
