@@ -16,15 +16,13 @@ from typing import Any
 import structlog
 
 from headwater_server.attempts.circuits import Circuits
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
-from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
-from headwater_server.config.providers import build_providers, check_default
+from headwater_server.config.reloading import Use, attempt_settings, build_offer, reload_offers, timeouts
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.eventlog.memory_log import MemoryLog
-from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
@@ -47,6 +45,7 @@ from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 
 VERSION = version("headwater")
+USER_AGENT = f"headwater/{VERSION}"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _NO_PROVIDER = (
@@ -57,13 +56,17 @@ log = structlog.get_logger("headwater.server")
 
 
 async def serve(
-    config: Config, on_listening: Callable[[str], None], identity: ProcessIdentity = SINGLE_PROCESS
+    config: Config,
+    on_listening: Callable[[str], None],
+    follow: Callable[[Use], Coroutine[Any, Any, None]],
+    identity: ProcessIdentity = SINGLE_PROCESS,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains and closes everything; a second signal ends the waiting.
 
     Args:
         config: the settings and keys in force.
         on_listening: called with the address for callers, once calls are taken.
+        follow: runs beside the server; it calls its argument with the settings of each reload.
         identity: which of the server's processes this is.
 
     Raises ConfigError for a default_model that no provider here has and for a file of TLS that cannot be used,
@@ -76,13 +79,12 @@ async def serve(
     server_settings = config.settings.server
     async with AsyncExitStack() as stack:
         stack.callback(_ignore_signals)
-        client = await stack.enter_async_context(HttpClient(f"headwater/{VERSION}", server_settings.connect_seconds))
-        providers = build_providers(config, client)
-        stack.push_async_callback(providers.aclose)
-        check_default(providers, config)
+        offers = Offers(build_offer(config, USER_AGENT))
+        stack.push_async_callback(offers.aclose)
+        providers = offers.current.providers
         if not await _or_stopping(providers.open(), stopping):
             return
-        parts = await _assemble(stack, server_settings, providers, identity)
+        parts = await _assemble(stack, server_settings, offers, identity)
         server, owned = parts.server, parts.owned
         if owned and not await _or_stopping(owned.runs.open(), stopping):
             return
@@ -96,12 +98,14 @@ async def serve(
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         await stack.enter_async_context(_running(watch_loop(), "headwater loop"))
+        use = partial(reload_offers, offers=offers, circuits=parts.circuits, user_agent=USER_AGENT)
+        await stack.enter_async_context(_running(follow(use), "headwater reload"))
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
         on_listening(target_of(server_settings.host, server.port, tls=bool(server_settings.tls_cert_file)))
         await stopping.wait()
         log.info("draining", streams=len(parts.streams), runs=len(owned.runs) if owned else 0, relayed=server.relayed)
-        drains = [parts.streams.drain, server.drain, providers.drain, *([owned.runs.drain] if owned else [])]
+        drains = [parts.streams.drain, server.drain, offers.drain, *([owned.runs.drain] if owned else [])]
 
         async def announce_end() -> None:
             await server.announce_end()
@@ -146,30 +150,28 @@ class _Parts:
     server: ProcessServer
     streams: RunningStreams
     replays: Replays
+    circuits: Circuits
     owned: _Owned | None
 
 
 async def _assemble(
-    stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
+    stack: AsyncExitStack, settings: ServerSettings, offers: Offers, identity: ProcessIdentity
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
     gc.enable()  # `prepare_imports` has stopped it
-    timeouts = Timeouts(
-        settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
-    )
     streams = RunningStreams(identity.index, settings.max_streams)
     stack.push_async_callback(streams.close)
     replays = Replays(replay_limits(settings), MemoryLog)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
-    opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings), circuits)
+    opener = partial(StreamOpener, offers, streams, circuits)
     owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
     own = opener(settings.allow_caller_api_keys)
-    agents = StreamServices(own, providers, streams, replays, VERSION, settings.idle_reader_seconds)
+    agents = StreamServices(own, offers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
     server = ProcessServer(identity, agents, services, _limits(settings), _tls(settings))
     stack.push_async_callback(server.stop)
-    return _Parts(server, streams, replays, owned)
+    return _Parts(server, streams, replays, circuits, owned)
 
 
 def _tls(settings: ServerSettings) -> TlsFiles | None:
@@ -204,7 +206,8 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
     Raises PortTakenError, and JournalError when the runs cannot be read.
     """
     async with AsyncExitStack() as stack:
-        parts = await _assemble(stack, settings, providers, SINGLE_PROCESS)
+        offers = Offers(Offer(providers, timeouts(settings), attempt_settings(settings)))
+        parts = await _assemble(stack, settings, offers, SINGLE_PROCESS)
         assert parts.owned is not None  # noqa: S101  the only process owns the runs
         await parts.owned.runs.open()
         await parts.server.start(settings.host, settings.port)
@@ -304,16 +307,6 @@ def replay_limits(settings: ServerSettings) -> ReplayLimits:
         settings.lagging_reader_seconds,
         settings.resume_stream_mib * 1024 * 1024,
         settings.resume_mib * 1024 * 1024,
-    )
-
-
-def attempt_settings(settings: ServerSettings) -> AttemptSettings:
-    """The settings for a provider that fails before the first chunk."""
-    return AttemptSettings(
-        settings.max_attempts,
-        settings.retry_wait_seconds,
-        settings.max_retry_wait_seconds,
-        settings.fallback_on_refusal,
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands of the server: `headwater serve`, `config`, `backup` and `dev-cert`."""
+"""The commands of the server: `headwater serve`, `config`, `reload`, `backup` and `dev-cert`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,7 +106,7 @@ def serve(**flags: Any) -> None:
     # The imports take a second. A KeyboardInterrupt in one of them, or before the loop has its signals, would print a
     # traceback; nothing is open yet that must be closed.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a server outlives its terminal; there is nothing to read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a server outlives its terminal; once it listens, this is a reload
     loaded = _load(**flags)
     if loaded.settings.server.processes > 1:
         from headwater_server.processes.supervisor import become
@@ -121,6 +122,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.processes.large_blocks import give_back_large_blocks
     from headwater_server.processes.open_files import raise_open_files
+    from headwater_server.processes.reload_here import follow_signal
     from headwater_server.telemetry.log_writer import print_line
     from headwater_server.telemetry.logging import configure_logging
     from headwater_server.telemetry.native_lines import native_lines_as_events
@@ -133,7 +135,13 @@ def serve(**flags: Any) -> None:
     give_back_large_blocks()
     try:
         with native_lines_as_events(server.log_format):
-            uvloop.run(run(loaded, lambda target: print_line(f"Headwater is listening on {target}")))
+            uvloop.run(
+                run(
+                    loaded,
+                    lambda target: print_line(f"Headwater is listening on {target}"),
+                    partial(follow_signal, loaded),
+                )
+            )
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:
@@ -176,6 +184,31 @@ def backup(target: Path, file: Path | None, data_dir: str | None) -> None:
         click.echo(f"headwater: {error}", err=True)
         sys.exit(1)
     click.echo(f"{target}: {size:,} bytes")
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG].")
+@click.option("--data-dir", help="That of the server; its settings are then not read here.")
+def reload(file: Path | None, data_dir: str | None) -> None:
+    """Let the server with this data directory read its settings again, and say whether it did.
+
+    A mistake in them changes nothing and is shown; the exit code is then 78. Running streams continue as they began.
+    """
+    from headwater_server.processes.ask_reload import ReloadError, ask_reload
+
+    try:
+        folder = os.path.expanduser(data_dir) if data_dir else load(file, os.environ).settings.server.data_dir
+        outcome = ask_reload(Path(folder))
+    except ConfigError as error:
+        _refuse(error)
+    except ReloadError as error:
+        click.echo(f"headwater: {error}", err=True)
+        sys.exit(1)
+    if outcome.mistakes:
+        _refuse(ConfigError(list(outcome.mistakes)))
+    click.echo("reloaded")
+    for setting in outcome.needs_restart:
+        click.echo(f"{setting} has changed, which needs a restart")
 
 
 @click.command("dev-cert")

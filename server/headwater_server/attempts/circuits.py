@@ -40,12 +40,12 @@ class _Circuit:
 class Circuits:
     """Those of a process.
 
-    Args:
+    Attributes:
         seconds: how long a model cools down at first.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._circuits: dict[Key, _Circuit] = {}
 
     def ready(self, key: Key) -> float:
@@ -71,7 +71,7 @@ class Circuits:
         now = asyncio.get_running_loop().time()
         circuit = self._circuits.pop(key, None)
         if circuit is None:
-            circuit = _Circuit(now, self._seconds)
+            circuit = _Circuit(now, self.seconds)
         elif circuit.until <= now:
             circuit.seconds = min(circuit.seconds * 2, LONGEST_SECONDS)
         circuit.probing = False

@@ -9,14 +9,14 @@ from dataclasses import replace
 from random import random
 
 from headwater_server.attempts.circuits import Circuits
+from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Targets
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
-from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.answerer import Answerer, Timeouts
+from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream, StreamTerms
 from headwater_server.streaming.running_streams import RunningStreams
 
@@ -27,10 +27,8 @@ class StreamOpener:
     """Finds the targets of a request, and opens the stream.
 
     Args:
-        providers: the providers that can answer.
+        offers: the providers that can answer; a stream keeps to the offer that was current when it began.
         streams: owns the running streams.
-        timeouts: the limits of a stream in time, where neither the caller nor the provider says.
-        settings: the server's for attempts.
         circuits: those of the process.
         allow_caller_api_keys: whether a request may bring a key for the provider.
         chance: a number from 0 to 1, another one each time.
@@ -38,18 +36,15 @@ class StreamOpener:
 
     def __init__(
         self,
-        providers: ProviderRegistry,
+        offers: Offers,
         streams: RunningStreams,
-        timeouts: Timeouts,
-        settings: AttemptSettings,
         circuits: Circuits,
         allow_caller_api_keys: bool,
         chance: Callable[[], float] = random,
     ) -> None:
         self.allow_caller_api_keys = allow_caller_api_keys
-        self._targets = Targets(providers, timeouts, chance)
+        self._offers = offers
         self._streams = streams
-        self._settings = settings
         self._circuits = circuits
         self._chance = chance
 
@@ -62,21 +57,23 @@ class StreamOpener:
             whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
         """
         agent = request.agent
-        with _fields_of(agent):
-            answerer, targets = Answerer(""), self._targets.of(request)
-            source = AttemptedReply(targets, answerer, self._limits(request), self._circuits, self._chance)
-            source.begin()
-        # Fields of the provider's own can bring tools too.
-        collects = whole or bool(agent.tools or agent.provider_options)
-        terms = StreamTerms(collects, request.resumable, agent.labels)
-        async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
-            yield stream
+        with self._offers.held() as offer:
+            with _fields_of(agent):
+                targets = Targets(offer.providers, offer.timeouts, self._chance).of(request)
+                answerer, limits = Answerer(""), _limits(offer.settings, request)
+                source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance)
+                source.begin()
+            # Fields of the provider's own can bring tools too.
+            collects = whole or bool(agent.tools or agent.provider_options)
+            terms = StreamTerms(collects, request.resumable, agent.labels)
+            async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
+                yield stream
 
-    def _limits(self, request: ParsedRequest) -> AttemptLimits:
-        settings = self._settings
-        if request.agent.max_attempts is not None:
-            settings = replace(settings, max_attempts=request.agent.max_attempts)
-        return AttemptLimits(settings, request.deadline, request.asks_once)
+
+def _limits(settings: AttemptSettings, request: ParsedRequest) -> AttemptLimits:
+    if request.agent.max_attempts is not None:
+        settings = replace(settings, max_attempts=request.agent.max_attempts)
+    return AttemptLimits(settings, request.deadline, request.asks_once)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def load(
     settings = _validate(values, origins)
     if found := list(mistakes_of_doors(settings.server, origins)):
         raise ConfigError(found)
-    return Config(settings, *secrets(settings, environment, origins))
+    return Config(settings, *secrets(settings, environment, origins), file, dict(flags or {}))
 
 
 def _add_presets(values: Layer, environment: Mapping[str, str], origins: Mapping[tuple[str, ...], str]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from headwater_server.config.mistakes import ConfigError
 from headwater_server.config.resolved import Config
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.providers.base import Provider
 from headwater_server.providers.gate import Gate, GateLimits
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.proxies import mistake_in_environment
-from headwater_server.providers.registry import Alias, ProviderRegistry, ProviderTerms
+from headwater_server.providers.registry import Alias, ProviderRegistry, ProviderTerms, Source
 from headwater_server.providers.settings import HttpSettings, ProviderSettings
 from headwater_server.providers.types import TYPES, build_provider
 
@@ -22,26 +23,28 @@ def _check_proxies(config: Config) -> None:
         raise ConfigError(mistakes)
 
 
-def build_providers(config: Config, client: HttpClient) -> ProviderRegistry:
-    """All providers that the configuration offers.
+def build_providers(config: Config, client: HttpClient, before: ProviderRegistry | None = None) -> ProviderRegistry:
+    """All providers that the configuration offers; of those before, the ones whose settings are the same are kept.
 
     Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that is not here.
     """
     _check_proxies(config)
-    providers: dict[str, Provider] = {}
+    sources: dict[str, Source] = {}
     models: dict[str, str] = {}
     configured = set(config.configured)
     for name, settings in config.settings.providers.items():
         if not settings.is_offered(is_configured=name in configured):
             continue
-        providers[name] = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
+        sources[name] = _source(name, config, client, before.sources.get(name) if before else None)
         if TYPES[settings.type].is_ready(settings):
             configured.add(name)
         if isinstance(settings, HttpSettings):
             models.update(dict.fromkeys(settings.models, name))
     default = config.settings.server.default_model
     aliases = {name: Alias(alias.targets, alias.weights) for name, alias in config.settings.models.items()}
-    registry = ProviderRegistry(providers, frozenset(configured), default, models, _terms(config), aliases)
+    providers = {name: source.provider for name, source in sources.items()}
+    terms = {name: source.terms for name, source in sources.items()}
+    registry = ProviderRegistry(providers, frozenset(configured), default, models, terms, aliases, sources)
     _check_aliases(registry, config)
     return registry
 
@@ -62,27 +65,45 @@ def _check_aliases(registry: ProviderRegistry, config: Config) -> None:
         raise ConfigError(mistakes)
 
 
-def _gate(name: str, settings: ProviderSettings) -> Gate | None:
-    """The gate of a provider; None where nothing limits how much it is asked."""
+def _source(name: str, config: Config, client: HttpClient, before: Source | None) -> Source:
+    """The provider of this name: the one before if it is made of the same, else a new one."""
+    settings = config.settings.providers[name]
+    is_ready = TYPES[settings.type].is_ready(settings)
+    made_of = (settings, config.settings.server.connect_seconds, is_ready, _stamp(settings))
+    if before and before.made_of == made_of:
+        return before
+    provider = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
+    return Source(provider, client, made_of, _terms(name, settings, before.terms.gate if before else None))
+
+
+def _stamp(settings: ProviderSettings) -> tuple[int, ...]:
+    """Differs when the provider's `ca_file` has changed."""
+    if not (isinstance(settings, HttpSettings) and settings.ca_file):
+        return ()
+    found = os.stat(settings.ca_file)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _gate(name: str, settings: ProviderSettings, before: Gate | None) -> Gate | None:
+    """The gate of a provider, the one before if its limits are the same; None where there are no limits."""
     limits = GateLimits(
         settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute, settings.max_wait_seconds
     )
+    if before and before.limits == limits:
+        return before
     return None if limits == GateLimits(max_wait_seconds=limits.max_wait_seconds) else Gate(f"providers.{name}", limits)
 
 
-def _terms(config: Config) -> dict[str, ProviderTerms]:
-    """The terms of calls to each provider."""
-    return {
-        name: ProviderTerms(
-            settings.first_chunk_seconds,
-            settings.next_chunk_seconds,
-            settings.max_silence_seconds,
-            settings.total_seconds,
-            frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
-            _gate(name, settings),
-        )
-        for name, settings in config.settings.providers.items()
-    }
+def _terms(name: str, settings: ProviderSettings, gate: Gate | None) -> ProviderTerms:
+    """The terms of calls to a provider; `gate` is the one before."""
+    return ProviderTerms(
+        settings.first_chunk_seconds,
+        settings.next_chunk_seconds,
+        settings.max_silence_seconds,
+        settings.total_seconds,
+        frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
+        _gate(name, settings, gate),
+    )
 
 
 def check_default(providers: ProviderRegistry, config: Config) -> None:

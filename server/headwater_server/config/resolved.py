@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,12 +27,16 @@ class Config:
         keys: the providers' API keys, by the name of the provider; only those that are set.
         variables: the variables that settings of providers name in `${…}`.
         origins: where each setting comes from, by its path; those not named are defaults.
+        file: the TOML file that was read; None for none.
+        flags: the settings of the command line, by their paths.
     """
 
     settings: Settings
     keys: dict[str, str] = field(repr=False)
     origins: dict[tuple[str, ...], str]
     variables: dict[str, str] = field(default_factory=dict, repr=False)
+    file: Path | None = None
+    flags: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     @property
     def configured(self) -> frozenset[str]:
@@ -46,7 +51,9 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """For `from_json` in another process with the same environment; has no keys, they stay there."""
         origins = [[list(path), origin] for path, origin in self.origins.items()]
-        return {"settings": self.settings.model_dump(mode="json"), "origins": origins}
+        flags = [[list(path), value] for path, value in self.flags.items()]
+        file = os.fspath(self.file) if self.file else None
+        return {"settings": self.settings.model_dump(mode="json"), "origins": origins, "file": file, "flags": flags}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:
@@ -56,7 +63,9 @@ class Config:
             settings = Settings.model_validate(data["settings"])
         except ValidationError as error:
             raise ConfigError(sorted(mistake(e["loc"], e, origins) for e in error.errors())) from None
-        return cls(settings, *secrets(settings, environment, origins))
+        file = Path(data["file"]) if data["file"] else None
+        flags = {tuple(path): value for path, value in data["flags"]}
+        return cls(settings, *secrets(settings, environment, origins), file, flags)
 
 
 def secrets(

@@ -27,6 +27,7 @@ from headwater_server.processes import prepare_imports  # noqa: F401  before the
 # isort: split
 from headwater_server.bootstrap import exit_code_of, serve
 from headwater_server.config import Config, ConfigError
+from headwater_server.config.reloading import Use
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.processes.large_blocks import give_back_large_blocks
@@ -79,13 +80,38 @@ async def _serve(control: socket.socket, config: Config, identity: ProcessIdenti
             _answer(control, "")
 
         try:
-            await serve(config, say_ready, identity)
+            await serve(config, say_ready, partial(_follow_supervisor, control), identity)
         finally:
             beating.cancel()
             await asyncio.wait([beating])
             heartbeats.rest(identity.index)
             if orphaned.is_set():
                 _remove_socket(identity)
+
+
+async def _follow_supervisor(control: socket.socket, use: Use) -> None:
+    """Puts in force the settings that the supervisor sends, until it ends. SIGHUP is for the supervisor."""
+    loop = asyncio.get_running_loop()
+    supervisor = os.getppid()
+    loop.add_signal_handler(signal.SIGHUP, _pass_on_hangup, supervisor)
+    control.setblocking(False)
+    hello = b""
+    while data := await loop.sock_recv(control, 65_536):
+        hello += data
+        if not hello.endswith(b"\n"):
+            continue
+        failure = ""
+        try:
+            await use(Config.from_json(json.loads(hello)["config"]))
+        except (ConfigError, HeadwaterError) as error:
+            failure = str(error)
+        hello = b""
+        _answer(control, failure)
+
+
+def _pass_on_hangup(supervisor: int) -> None:
+    if os.getppid() == supervisor:
+        os.kill(supervisor, signal.SIGHUP)
 
 
 async def _beat(heartbeats: Heartbeats, index: int, is_ready: asyncio.Event) -> None:

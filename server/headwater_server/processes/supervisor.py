@@ -10,8 +10,9 @@ never a fork of this one. With each it shares a socket pair, the control socket:
   sockets (`sockets`), the descriptor of the Unix socket that they share, if there is one (`listener`), and the settings
   (`config`);
 - the process writes one line of JSON, `{"failure": ""}` when it is ready, else why it cannot start;
-- then nothing. The socket stays open while both live, and the kernel closes it however one of them ends, so processes
-  never outlive a supervisor that was killed: they drain and free the port.
+- at a reload both do this again: the process has put the settings of the new line in force, or it says why it cannot,
+  and has changed nothing. The socket stays open while both live, and the kernel closes it however one of them ends, so
+  processes never outlive a supervisor that was killed: they drain and free the port.
 
 Each process has a task here (`_keep`) that starts it, waits for its end and starts it again: at once, and with growing
 delays while it dies soon after each start. SIGCHLD says that some process may have ended, so each one is checked.
@@ -19,6 +20,9 @@ SIGTERM and SIGINT are passed on as SIGTERM, each time they come. A process whos
 (`transport.owners.heartbeats`) hangs: it is killed, and so started again. No await stands between the check of
 `_stopping` and the entry in `_children`, so a signal finds every process. A process that has not ended in time is
 killed, and `run` returns only when every process has ended and was waited for.
+
+SIGHUP is a reload. Another program reads the settings, once for all processes (`reload_check`). When one of them cannot
+put them in force, all get those before again.
 """
 
 from __future__ import annotations
@@ -27,12 +31,11 @@ import asyncio
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,7 +43,9 @@ import structlog
 
 from headwater_server.domain.process_identity import HEARTBEATS
 from headwater_server.private_files import check_folder
+from headwater_server.processes.child_process import ChildProcess
 from headwater_server.processes.open_files import raise_open_files
+from headwater_server.processes.reloading import Outcome, read_again, reload_on_signal
 from headwater_server.telemetry.log_writer import print_line
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.owners.heartbeats import Heartbeats
@@ -116,7 +121,7 @@ class Supervisor:
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._command = command
-        self._hellos = hellos
+        self._hellos = list(hellos)
         self._stop_seconds = stop_seconds
         self._on_ready = on_ready
         self._on_stopping = on_stopping
@@ -125,7 +130,7 @@ class Supervisor:
         self._young_seconds = young_seconds
         self._look_seconds = look_seconds
         self._heartbeats = heartbeats
-        self._children: dict[int, _Child] = {}
+        self._children: dict[int, ChildProcess] = {}
         self._been_ready: set[int] = set()
         self._stopping = asyncio.Event()
         self._failure: StartError | None = None
@@ -177,7 +182,7 @@ class Supervisor:
         began = asyncio.get_running_loop().time()
         self._heartbeats.rest(index)
         try:
-            child = _Child(self._command, self._inherited)
+            child = ChildProcess(self._command, self._inherited)
         except OSError as error:
             return {"why": f"a server process cannot be started: {error.strerror}"}
         self._children[index] = child
@@ -188,6 +193,7 @@ class Supervisor:
                 seconds = round(asyncio.get_running_loop().time() - began, 3)
                 log.info("process ready", process=index, pid=child.pid, seconds=seconds)
                 self._note_ready(index)
+                await self._catch_up(index, child)
             await child.ended.wait()
             if self._stopping.is_set() and not child.ended_cleanly:
                 self._clean = False
@@ -196,9 +202,34 @@ class Supervisor:
         finally:
             watching.cancel()
             del self._children[index]
-            child.close()
+            await child.close()
 
-    async def _watch(self, index: int, child: _Child) -> None:
+    async def reload(self, hellos: Sequence[bytes]) -> list[str]:
+        """Lets all processes serve by other hellos, or none: then each one's reason is returned.
+
+        Processes that are not ready yet, and those that are started later, get the same.
+        """
+        before, self._hellos = self._hellos, list(hellos)
+        if failures := await self._greet_all():
+            self._hellos = before
+            await self._greet_all()
+        return failures
+
+    async def _catch_up(self, index: int, child: ChildProcess) -> None:
+        """Gives a process that has started the settings of a reload that came meanwhile."""
+        while child.hello != self._hellos[index]:
+            failure = await child.greet(self._hellos[index])
+            if failure:
+                log.error("not reloaded", process=index, why=[failure])
+            if failure != "":
+                return
+
+    async def _greet_all(self) -> list[str]:
+        ready = [(index, child) for index, child in self._children.items() if child.is_ready]
+        answers = await asyncio.gather(*(child.greet(self._hellos[index]) for index, child in ready))
+        return sorted({answer for answer in answers if answer})
+
+    async def _watch(self, index: int, child: ChildProcess) -> None:
         """Kills a process that hangs."""
         seen, missed, unready = 0.0, 0, 0
         while missed < MOST_MISSED and unready < START_LOOKS:
@@ -238,77 +269,6 @@ class Supervisor:
     def _look_for_ended(self) -> None:
         for child in self._children.values():
             child.look()
-
-
-class _Child:
-    """One process and our end of its control socket; `close` must be called. Raises OSError if it cannot be made.
-
-    Attributes:
-        ended: is set when it has ended.
-        is_ready: whether it has said that it serves.
-    """
-
-    def __init__(self, command: Sequence[str], inherited: Sequence[int]) -> None:
-        self.ended = asyncio.Event()
-        self._control, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: S603  our own program
-                    [*command, str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(), *inherited),
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C on the terminal reaches us alone, and we pass it on
-                )
-        except BaseException:
-            self._control.close()
-            raise
-        self._control.setblocking(False)
-        self.pid = self._process.pid
-        self.is_ready = False
-
-    async def greet(self, hello: bytes) -> str | None:
-        """Sends the first line and takes the answer: why it cannot start, "" if it is ready, None if it has ended."""
-        loop = asyncio.get_running_loop()
-        answer = b""
-        try:
-            await loop.sock_sendall(self._control, hello + b"\n")
-            while not answer.endswith(b"\n"):
-                if not (data := await loop.sock_recv(self._control, 65_536)):
-                    return None
-                answer += data
-        except ConnectionError:
-            return None
-        failure = str(json.loads(answer)["failure"])
-        self.is_ready = not failure
-        return failure
-
-    def look(self) -> None:
-        """Sees whether it has ended."""
-        if self._process.poll() is not None:
-            self.ended.set()
-
-    def send(self, number: signal.Signals) -> None:
-        """Sends a signal, unless it has ended."""
-        self._process.send_signal(number)
-
-    def end(self) -> dict[str, Any]:
-        """How it has ended: pid, and exit_code or signal."""
-        code = self._process.returncode
-        names = {number.value: number.name for number in signal.Signals}
-        how = {"signal": names.get(-code, -code)} if code < 0 else {"exit_code": code}
-        return {"pid": self.pid, **how}
-
-    @property
-    def ended_cleanly(self) -> bool:
-        """Whether it ended as one does that was asked to; before it is ready, SIGTERM may simply kill it."""
-        return self._process.returncode == 0 or (not self.is_ready and self._process.returncode == -signal.SIGTERM)
-
-    def close(self) -> None:
-        """Closes the socket, and ends the process where it still runs."""
-        self._control.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
 
 
 def _in_words(end: dict[str, Any]) -> str:
@@ -352,6 +312,7 @@ def main() -> None:
 
 def _supervise(config: dict[str, Any]) -> bool:
     server = config["settings"]["server"]
+    original = deepcopy(config)
     with ExitStack() as stack:
         listening = stack.enter_context(ExitStack())
         inherited: list[int] = []
@@ -363,20 +324,47 @@ def _supervise(config: dict[str, Any]) -> bool:
         sockets = stack.enter_context(_runtime_directory())
         heartbeats = stack.enter_context(Heartbeats(Path(sockets, HEARTBEATS), server["processes"]))
         listener = inherited[0] if inherited else None
-        common = {"count": server["processes"], "sockets": sockets, "config": config, "listener": listener}
-        hellos = [json.dumps({"index": index, **common}).encode() for index in range(server["processes"])]
+        common = {"count": server["processes"], "sockets": sockets, "listener": listener}
+
+        def hellos(config: dict[str, Any]) -> list[bytes]:
+            config["settings"]["server"]["port"] = server["port"]
+            hello = {**common, "config": config}
+            return [json.dumps({"index": index, **hello}).encode() for index in range(server["processes"])]
+
         target = target_of(server["host"], server["port"], tls=bool(server["tls_cert_file"]))
 
         supervisor = Supervisor(
             PROCESS,
-            hellos,
+            hellos(config),
             server["drain_seconds"] + CLOSING_SECONDS,
             heartbeats,
             lambda: print_line(f"Headwater is listening on {target}"),
             on_stopping=listening.close,  # a process that ends takes no more connections
             inherited=inherited,
         )
-        return asyncio.run(supervisor.run())
+        return asyncio.run(_run(supervisor, original, hellos))
+
+
+async def _run(
+    supervisor: Supervisor, config: dict[str, Any], hellos: Callable[[dict[str, Any]], Sequence[bytes]]
+) -> bool:
+    """Runs the supervisor, and reloads on SIGHUP; `hellos` makes those of other settings."""
+
+    async def reload() -> Outcome:
+        nonlocal config
+        answer = await asyncio.to_thread(read_again, config)
+        mistakes = answer["mistakes"] or await supervisor.reload(hellos(deepcopy(answer["config"])))
+        if mistakes:
+            return Outcome(mistakes=tuple(mistakes))
+        config = answer["config"]
+        return Outcome(needs_restart=tuple(answer["needs_restart"]))
+
+    reloading = asyncio.create_task(reload_on_signal(reload, Path(config["settings"]["server"]["data_dir"])))
+    try:
+        return await supervisor.run()
+    finally:
+        reloading.cancel()
+        await asyncio.wait([reloading])
 
 
 def _runtime_directory() -> tempfile.TemporaryDirectory[str]:

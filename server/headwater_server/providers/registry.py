@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
 from headwater_server.providers.gate import Gate
+from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.types import TYPES, type_of_model
 
 # The providers for a request that names none: these in order, then those configured under other names, then the last.
@@ -47,6 +48,23 @@ class ProviderTerms:
     gate: Gate | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A provider and the parts that were made for it, to be kept over a reload.
+
+    Attributes:
+        provider: the provider.
+        client: its HTTP client, shared with those that were made together with it.
+        made_of: equal as long as the provider can stay as it is.
+        terms: those of calls to it.
+    """
+
+    provider: Provider
+    client: HttpClient
+    made_of: tuple[object, ...]
+    terms: ProviderTerms
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
     """A name for several models.
@@ -72,9 +90,11 @@ class ProviderRegistry:
         models: model names that belong to a provider by configuration.
         terms: those of the providers that have some, by their names.
         aliases: names for several models.
+        sources: the providers that a reload can keep, by name; it owns their clients.
 
     Attributes:
         aliases: names for several models.
+        sources: the providers that a reload can keep, by name.
     """
 
     def __init__(
@@ -85,7 +105,9 @@ class ProviderRegistry:
         models: Mapping[str, str] | None = None,
         terms: Mapping[str, ProviderTerms] | None = None,
         aliases: Mapping[str, Alias] | None = None,
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
+        self.sources = dict(sources or {})
         self.aliases = dict(aliases or {})
         self._providers = dict(providers)
         self._configured = configured
@@ -190,10 +212,15 @@ class ProviderRegistry:
         """Waits, up to `seconds`, for users in other processes of programs that run here."""
         await asyncio.gather(*(provider.drain(seconds) for provider in self._providers.values()))
 
-    async def aclose(self) -> None:
-        """Closes every provider."""
+    async def aclose(self, others: Iterable[ProviderRegistry] = ()) -> None:
+        """Closes every provider and its client, but for those that one of the others has too."""
+        kept = [source for other in others for source in other.sources.values()]
+        kept_providers = {id(source.provider) for source in kept}
         for provider in self._providers.values():
-            await provider.aclose()
+            if id(provider) not in kept_providers:
+                await provider.aclose()
+        for client in {source.client for source in self.sources.values()}.difference(source.client for source in kept):
+            await client.aclose()
 
 
 def fit_params(provider: Provider, request: ChatRequest, drop: bool) -> tuple[ChatRequest, list[str]]:

@@ -12,9 +12,9 @@ from headwater.v1 import (
     workflow_service_pb2,
     workflow_service_pb2_grpc,
 )
+from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
@@ -43,7 +43,7 @@ class StreamServices:
     """The parts of the AgentService; see there."""
 
     opener: StreamOpener
-    providers: ProviderRegistry
+    offers: Offers
     streams: RunningStreams
     replays: Replays
     version: str
@@ -83,7 +83,7 @@ class ProcessServer:
         self._shared: SharedSocket | None = None
         made_of = (
             streams.opener,
-            streams.providers,
+            streams.offers,
             streams.streams,
             streams.replays,
             streams.version,

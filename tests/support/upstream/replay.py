@@ -123,13 +123,15 @@ class ReplayServer:
 
     Args:
         delay: seconds to wait before each piece.
-        hold: after so many pieces send nothing more until the client leaves; HOLD_HEAD: send nothing at all.
+        hold: after so many pieces send nothing more until the client leaves, or `go_on` is set; HOLD_HEAD: send nothing
+            at all.
         default: name of the fixture for a POST to its endpoint whose model names none.
 
     Attributes:
         url: its base URL, without a slash at the end.
         records: the requests, in order of arrival.
         connections: all that were ever opened.
+        go_on: set by a test, lets held responses continue.
     """
 
     def __init__(self, *, delay: float = 0.0, hold: int | None = None, default: str = "") -> None:
@@ -139,6 +141,7 @@ class ReplayServer:
         self.records: list[Record] = []
         self.url = ""
         self.connections: list[Connection] = []
+        self.go_on = asyncio.Event()
         self._arrived = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -253,7 +256,7 @@ class Connection(asyncio.StreamReaderProtocol):
             return False
         writer.write(response.head)
         for number, piece in enumerate(response.pieces):
-            if number == hold or await self._leaves_within(self.server.delay):
+            if (number == hold and not await self._may_go_on()) or await self._leaves_within(self.server.delay):
                 return False
             writer.write(piece)
             await writer.drain()
@@ -269,6 +272,13 @@ class Connection(asyncio.StreamReaderProtocol):
             writer.write(response.tail)
             await writer.drain()
         return response.keep_alive and response.end == "clean" and record.headers.get("connection") != "close"
+
+    async def _may_go_on(self) -> bool:
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self.left, self.server.go_on)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for each in waiting:
+            each.cancel()
+        return self.server.go_on.is_set()
 
     async def _leaves_within(self, seconds: float) -> bool:
         if not seconds:

@@ -11,6 +11,7 @@ import pytest
 
 from headwater.v1 import agent_pb2, agent_service_pb2
 from headwater_server.attempts.circuits import Circuits
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.target import Targets
@@ -94,7 +95,8 @@ class Opening:
         self.streams = RunningStreams()
         terms = {"stub": ProviderTerms(first_chunk_seconds=7, caller_headers=frozenset({"x-session"}))}
         registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}), terms=terms)
-        self.opener = StreamOpener(registry, self.streams, Timeouts(300, 120), AttemptSettings(), Circuits(5), True)
+        offers = Offers(Offer(registry, Timeouts(300, 120), AttemptSettings()))
+        self.opener = StreamOpener(offers, self.streams, Circuits(5), True)
 
     async def read(
         self, *keys: str, whole: bool = False, headers: Sequence[tuple[str, str]] = (), **fields: Any

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from headwater_server.attempts.circuits import Circuits
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.request import ParsedRequest
@@ -66,7 +67,8 @@ def end_of(plan: Plan, timeouts: Timeouts = DEFAULT, reader_pause: float = 0.0) 
         text, streams = "", RunningStreams()
         provider = Fake("fake")
         registry = ProviderRegistry({"fake": provider}, frozenset())  # type: ignore[dict-item]
-        opener = StreamOpener(registry, streams, timeouts, AttemptSettings(max_attempts=1), Circuits(5), False)
+        offers = Offers(Offer(registry, timeouts, AttemptSettings(max_attempts=1)))
+        opener = StreamOpener(offers, streams, Circuits(5), False)
         async with opener.open_stream(ParsedRequest(AgentConfig(model="fake/m"), ())) as stream:
             try:
                 while isinstance(chunk := await stream.next(), Chunk):

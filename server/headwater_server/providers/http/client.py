@@ -90,10 +90,14 @@ class HttpClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes its connections."""
         for transport in (self._direct, *self._proxied.values()):
             await transport.aclose()
         for other in self._others.values():
-            await other.__aexit__()
+            await other.aclose()
 
     def request(
         self,

@@ -25,10 +25,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.domain.errors import HeadwaterError, restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
-from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams, list_position
@@ -78,7 +78,7 @@ class RoutedAgentService(AgentService):
     Args:
         identity: which process this is.
         relay: calls the others.
-        opener, providers, streams, replays, version, idle_reader_seconds: see AgentService.
+        opener, offers, streams, replays, version, idle_reader_seconds: see AgentService.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class RoutedAgentService(AgentService):
         identity: ProcessIdentity,
         relay: Relay,
         opener: StreamOpener,
-        providers: ProviderRegistry,
+        offers: Offers,
         streams: RunningStreams,
         replays: Replays,
         version: str,
         idle_reader_seconds: float = IDLE_SECONDS,
     ) -> None:
-        super().__init__(opener, providers, streams, replays, version, idle_reader_seconds)
+        super().__init__(opener, offers, streams, replays, version, idle_reader_seconds)
         self._identity = identity
         self._relay = relay
 

@@ -13,13 +13,13 @@ import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener, naming
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
-from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.idle import IDLE_SECONDS, IdleWatch
 from headwater_server.streaming.live import LiveStream
@@ -54,7 +54,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     Args:
         opener: opens streams.
-        providers: the providers that can answer.
+        offers: the providers that can answer.
         streams: owns the running streams.
         replays: owns the logs of resumable streams.
         version: sent as the response header `headwater-version`.
@@ -64,7 +64,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     def __init__(
         self,
         opener: StreamOpener,
-        providers: ProviderRegistry,
+        offers: Offers,
         streams: RunningStreams,
         replays: Replays,
         version: str,
@@ -72,7 +72,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> None:
         self._idle_reader_seconds = idle_reader_seconds
         self._opener = opener
-        self._providers = providers
+        self._offers = offers
         self._streams = streams
         self._replays = replays
         self._version = version
@@ -213,22 +213,24 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         for name in ("model", "provider"):
             if len(getattr(request, name)) > MAX_NAME:
                 raise invalid(name, f"is longer than {MAX_NAME} characters")
-        if request.provider and not request.model:
-            provider, model = self._providers.provider(request.provider), ""
-        else:
-            route = self._providers.resolve(request.model, request.provider)
-            provider, model = route.provider, route.model
-        with naming(provider=provider.name, model=model):
-            info = await provider.info(model)
+        with self._offers.held() as offer:
+            if request.provider and not request.model:
+                provider, model = offer.providers.provider(request.provider), ""
+            else:
+                route = offer.providers.resolve(request.model, request.provider)
+                provider, model = route.provider, route.model
+            with naming(provider=provider.name, model=model):
+                info = await provider.info(model)
         return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
 
     async def ListProviders(  # noqa: N802
         self, request: agent_service_pb2.ListProvidersRequest, context: Context
     ) -> agent_service_pb2.ListProvidersResponse:
         """Lists the configured providers."""
-        default = self._providers.default()
+        providers = self._offers.current.providers
+        default = providers.default()
         page, next_token = paging.page_by_name(
-            self._providers.configured(), attrgetter("name"), request.page_size, request.page_token
+            providers.configured(), attrgetter("name"), request.page_size, request.page_token
         )
         return agent_service_pb2.ListProvidersResponse(
             providers=map(replies.provider_summary, page),
@@ -243,14 +245,15 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         """Asks a provider for its models."""
         if len(request.provider) > MAX_NAME:
             raise invalid("provider", f"is longer than {MAX_NAME} characters")
-        provider = self._providers.provider(request.provider)
-        with naming(provider=provider.name):
-            found = await provider.models()
+        with self._offers.held() as offer:
+            provider = offer.providers.provider(request.provider)
+            with naming(provider=provider.name):
+                found = await provider.models()
         own = [
             agent_service_pb2.ModelInfo(name=model.name, provider=provider.name, capabilities=model.capabilities)
             for model in found
         ]
-        aliases = {} if request.provider else self._providers.aliases
+        aliases = {} if request.provider else offer.providers.aliases
         named = [agent_service_pb2.ModelInfo(name=name, targets=alias.targets) for name, alias in aliases.items()]
         listed = [*named, *(model for model in own if model.name not in aliases)]
         models, next_token = paging.page_by_name(listed, attrgetter("name"), request.page_size, request.page_token)

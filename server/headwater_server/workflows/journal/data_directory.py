@@ -72,6 +72,22 @@ class DataDirectory:
         os.close(self._lock)
 
 
+def owner_of(path: Path) -> int | None:
+    """The process that has locked the folder; None for none. Raises JournalFolderError, and OSError for its lock."""
+    check_journal(path, LOCK_NAME)
+    try:
+        lock = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(lock, 20, 0))
+    finally:
+        os.close(lock)
+    return None
+
+
 def check_journal(path: Path, name: str) -> None:
     """Raises JournalFolderError for a folder, or a database of SQLite in it, that another user could change."""
     try:
