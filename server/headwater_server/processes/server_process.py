@@ -45,6 +45,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serves until SIGTERM or the end of the supervisor."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is passed on
     _continue_when_orphaned()
     give_back_large_blocks()
     with socket.socket(fileno=int(sys.argv[1])) as control:
@@ -110,6 +111,7 @@ async def _follow_supervisor(control: socket.socket, use: Use) -> None:
 
 
 def _pass_on_hangup(supervisor: int) -> None:
+    """Sends SIGHUP to the supervisor, unless that has ended."""
     if os.getppid() == supervisor:
         os.kill(supervisor, signal.SIGHUP)
 

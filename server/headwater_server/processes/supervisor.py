@@ -46,6 +46,7 @@ from headwater_server.private_files import check_folder
 from headwater_server.processes.child_process import ChildProcess
 from headwater_server.processes.open_files import raise_open_files
 from headwater_server.processes.reloading import Outcome, read_again, reload_on_signal
+from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.log_writer import print_line
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.owners.heartbeats import Heartbeats
@@ -359,7 +360,8 @@ async def _run(
         config = answer["config"]
         return Outcome(needs_restart=tuple(answer["needs_restart"]))
 
-    reloading = asyncio.create_task(reload_on_signal(reload, Path(config["settings"]["server"]["data_dir"])))
+    data_dir = Path(config["settings"]["server"]["data_dir"])
+    reloading = in_background(reload_on_signal(reload, data_dir), "headwater reload")
     try:
         return await supervisor.run()
     finally:

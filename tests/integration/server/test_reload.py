@@ -175,10 +175,10 @@ async def test_a_process_that_is_started_after_a_reload_has_the_new_settings(tmp
 
 
 @PROCESSES
-async def test_a_signal_to_the_server_does_the_same(tmp_path, processes):
+async def test_a_signal_to_any_process_of_the_server_does_the_same(tmp_path, processes):
     with served(tmp_path, SCRIPTED, processes) as served_:
         served_.file.write_text(box("http://127.0.0.1:9"))
-        served_.server.process.send_signal(signal.SIGHUP)
+        os.kill(served_.server.process.pid if processes == 1 else await pid_of(served_.server, 1), signal.SIGHUP)
         while not served_.events("reloaded"):
             await asyncio.sleep(0.01)
         async with agent_stub(served_.server.target) as stub:

@@ -2,7 +2,7 @@
 
 `python -m tests.support.servers.supervised JSON`: supervises this same program as its processes. The JSON has `parts`, one a
 process, and options of Supervisor. It prints `ready` when all are, logs to standard error, and exits 0 after a clean
-end; 1 after another; 2 for a StartError, which it prints. With `--process` it is one of the processes.
+end; 1 after another; 2 for a StartError, which it prints. SIGHUP lets it reload, and print the failures. With `--process` it is one of the processes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,19 @@ def play(control: socket.socket) -> None:
 
         with Heartbeats(Path(hello["heartbeats"]), hello["count"]) as heartbeats:
             heartbeats.beat(hello["index"])
+    if part == "told":
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        answer(control, "")
+        with control.makefile("rb") as lines:
+            for line in lines:
+                settings = json.loads(line)["settings"]
+                print(
+                    json.dumps({"event": "told", "process": hello["index"], "settings": settings}),
+                    file=sys.stderr,
+                    flush=True,
+                )
+                answer(control, "cannot" if settings == f"bad for {hello['index']}" else "")
+        os._exit(0)
     if part in ("serve", "patient"):
         heard: list[int] = []
 
@@ -62,7 +75,9 @@ def answer(control: socket.socket, failure: str) -> None:
     control.sendall(json.dumps({"failure": failure}).encode() + b"\n")
 
 
-def supervise(parts: list[str], padding: int = 0, stop_seconds: float = 30.0, **options: object) -> int:
+def supervise(
+    parts: list[str], padding: int = 0, stop_seconds: float = 30.0, reload: str = "", **options: object
+) -> int:
     """Supervises one process for each part; the exit code."""
     import asyncio
 
@@ -75,11 +90,22 @@ def supervise(parts: list[str], padding: int = 0, stop_seconds: float = 30.0, **
 
     async def run(path: Path) -> bool:
         common = {"padding": "x" * padding, "count": len(parts), "heartbeats": str(path)}
-        hellos = [json.dumps({"part": part, "index": index, **common}).encode() for index, part in enumerate(parts)]
+
+        def hellos(settings: str) -> list[bytes]:
+            each = [{"part": part, "index": index, "settings": settings} for index, part in enumerate(parts)]
+            return [json.dumps({**hello, **common}).encode() for hello in each]
+
+        async def reload_all() -> None:
+            print(await supervisor.reload(hellos(reload)), flush=True)
+
         with Heartbeats(path, len(parts)) as heartbeats:
             supervisor = Supervisor(
-                command, hellos, stop_seconds, heartbeats, lambda: print("ready", flush=True), **options
+                command, hellos("first"), stop_seconds, heartbeats, lambda: print("ready", flush=True), **options
             )  # type: ignore[arg-type]
+            tasks: list[asyncio.Task[None]] = []
+            asyncio.get_running_loop().add_signal_handler(
+                signal.SIGHUP, lambda: tasks.append(asyncio.create_task(reload_all()))
+            )
             return await supervisor.run()
 
     with tempfile.TemporaryDirectory() as folder:

@@ -76,6 +76,30 @@ def test_it_says_once_that_all_are_ready():
         assert it.process.stdout.read() == ""
 
 
+def reloaded(it: Supervised) -> tuple[str, list[str]]:
+    """The failures of a reload, and the settings that the two processes have after it."""
+    it.process.send_signal(signal.SIGHUP)
+    assert it.process.stdout is not None
+    failures = it.process.stdout.readline().strip()
+    it.stop()
+    assert it.process.stderr is not None
+    told = [json.loads(line) for line in it.process.stderr]
+    last = {event["process"]: event["settings"] for event in told if event["event"] == "told"}
+    return failures, [last[0], last[1]]
+
+
+def test_all_processes_get_the_settings_of_a_reload():
+    with supervised("told", "told", reload="second") as it:
+        it.all_ready()
+        assert reloaded(it) == ("[]", ["second", "second"])
+
+
+def test_when_a_process_cannot_use_the_settings_of_a_reload_all_get_those_before_again():
+    with supervised("told", "told", reload="bad for 1") as it:
+        it.all_ready()
+        assert reloaded(it) == ("['cannot']", ["first", "first"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_cleanly(number):
     with supervised("serve", "serve", "serve") as it:
