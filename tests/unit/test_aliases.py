@@ -35,7 +35,7 @@ def loaded(folder: Path, text: str) -> Config:
 
 async def registry(config: Config) -> ProviderRegistry:
     async with HttpClient("test") as client:
-        return build_providers(config, client)
+        return build_providers(config, lambda: client)
 
 
 def named(providers: ProviderRegistry, model: str, provider: str = "") -> tuple[list[str], Sequence[float]]:

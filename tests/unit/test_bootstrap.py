@@ -34,7 +34,7 @@ async def built(folder: Path, text: str = "", **environment: str) -> AsyncIterat
     file = folder / "headwater.toml"
     file.write_text(text)
     async with Recorder("test") as client:
-        providers = build_providers(load(file, environment), client)
+        providers = build_providers(load(file, environment), lambda: client)
         try:
             yield providers
         finally:

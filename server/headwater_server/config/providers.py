@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 from headwater_server.config.mistakes import ConfigError
 from headwater_server.config.resolved import Config
@@ -23,8 +25,12 @@ def _check_proxies(config: Config) -> None:
         raise ConfigError(mistakes)
 
 
-def build_providers(config: Config, client: HttpClient, before: ProviderRegistry | None = None) -> ProviderRegistry:
-    """All providers that the configuration offers; of those before, the ones whose settings are the same are kept.
+def build_providers(
+    config: Config, make_client: Callable[[], HttpClient], before: ProviderRegistry | None = None
+) -> ProviderRegistry:
+    """All providers that the configuration offers, each with a client for itself, so that it can be closed alone.
+
+    Of those before, the ones whose settings are the same are kept.
 
     Raises ConfigError for a proxy of the environment that is none, and for an alias of a model that is not here.
     """
@@ -35,7 +41,7 @@ def build_providers(config: Config, client: HttpClient, before: ProviderRegistry
     for name, settings in config.settings.providers.items():
         if not settings.is_offered(is_configured=name in configured):
             continue
-        sources[name] = _source(name, config, client, before.sources.get(name) if before else None)
+        sources[name] = _source(name, config, make_client, before.sources.get(name) if before else None)
         if TYPES[settings.type].is_ready(settings):
             configured.add(name)
         if isinstance(settings, HttpSettings):
@@ -65,13 +71,14 @@ def _check_aliases(registry: ProviderRegistry, config: Config) -> None:
         raise ConfigError(mistakes)
 
 
-def _source(name: str, config: Config, client: HttpClient, before: Source | None) -> Source:
+def _source(name: str, config: Config, make_client: Callable[[], HttpClient], before: Source | None) -> Source:
     """The provider of this name: the one before if it is made of the same, else a new one."""
     settings = config.settings.providers[name]
     is_ready = TYPES[settings.type].is_ready(settings)
     made_of = (settings, config.settings.server.connect_seconds, is_ready, _stamp(settings))
     if before and before.made_of == made_of:
         return before
+    client = make_client()
     provider = build_provider(name, settings, client, config.keys.get(name, ""), config.variables)
     return Source(provider, client, made_of, _terms(name, settings, before.terms.gate if before else None))
 
@@ -120,8 +127,10 @@ async def default_answer(config: Config) -> str:
 
     Raises ConfigError for a default_model that no provider here has.
     """
-    async with HttpClient("headwater") as client:
-        providers = build_providers(config, client)
+    providers = build_providers(config, partial(HttpClient, "headwater"))
+    try:
         check_default(providers, config)
         default = providers.default()
+    finally:
+        await providers.aclose()
     return f"{default.provider.name}/{default.model}" if default else ""

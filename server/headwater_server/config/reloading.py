@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from headwater_server.attempts.circuits import Circuits
@@ -81,7 +82,7 @@ def build_offer(config: Config, user_agent: str, before: ProviderRegistry | None
     provider here.
     """
     server = config.settings.server
-    providers = build_providers(config, HttpClient(user_agent, server.connect_seconds), before)
+    providers = build_providers(config, partial(HttpClient, user_agent, server.connect_seconds), before)
     check_default(providers, config)
     return Offer(providers, timeouts(server), attempt_settings(server))
 

@@ -62,7 +62,7 @@ class BuildContext:
     """The parts that a provider is built from, beside its settings.
 
     Attributes:
-        client: shared by all providers, and closed by its owner.
+        client: of this provider alone, and closed by its owner.
         key: the provider's key; empty where none is set.
         variables: the variables of the environment that its settings name.
         compatible: builds a provider of another type, for one that is asked as if it were of that type: by the name

@@ -54,7 +54,7 @@ class Source:
 
     Attributes:
         provider: the provider.
-        client: its HTTP client, shared with those that were made together with it.
+        client: its HTTP client.
         made_of: equal as long as the provider can stay as it is.
         terms: those of calls to it.
     """
@@ -214,13 +214,14 @@ class ProviderRegistry:
 
     async def aclose(self, others: Iterable[ProviderRegistry] = ()) -> None:
         """Closes every provider and its client, but for those that one of the others has too."""
-        kept = [source for other in others for source in other.sources.values()]
+        kept = {source for other in others for source in other.sources.values()}
         kept_providers = {id(source.provider) for source in kept}
         for provider in self._providers.values():
             if id(provider) not in kept_providers:
                 await provider.aclose()
-        for client in {source.client for source in self.sources.values()}.difference(source.client for source in kept):
-            await client.aclose()
+        for source in self.sources.values():
+            if source not in kept:
+                await source.client.aclose()
 
 
 def fit_params(provider: Provider, request: ChatRequest, drop: bool) -> tuple[ChatRequest, list[str]]:

@@ -76,10 +76,10 @@ async def test_a_variable_that_holds_no_proxy_is_a_mistake_where_a_provider_need
         with pytest.raises(
             ConfigError, match=r"^ALL_PROXY is not the address of an HTTP proxy; set it to http://HOST:PORT"
         ):
-            build_providers(load(file, {}), client)
-        build_providers(load(None, {}), client)  # no provider was set up, so none needs it
+            build_providers(load(file, {}), lambda: client)
+        build_providers(load(None, {}), lambda: client)  # no provider was set up, so none needs it
         monkeypatch.setenv("NO_PROXY", "box.example")
-        build_providers(load(file, {}), client)
+        build_providers(load(file, {}), lambda: client)
         monkeypatch.delenv("NO_PROXY")
         error = await error_of(build_provider("box", BOX, client))
     assert (error.reason, "ALL_PROXY" in error.message) == (Reason.PROVIDER_UNAVAILABLE, True)
