@@ -2,7 +2,7 @@
 
 Theory of operation. A reload puts another offer in the place of the current one. Each user, a stream or a question to a
 provider, holds the offer that was current when it began, and lets it go at its end. An offer that is no longer current
-and that nobody holds is given up: its providers are closed, but for those that another offer has too, since a provider
+and that has no holder is given up: its providers are closed, but for those that another offer has too, since a provider
 whose settings did not change stays as it is.
 
 Example. Offer 1 has openai and ollama. A stream of openai begins and holds offer 1. A reload brings offer 2, with
@@ -25,7 +25,7 @@ from headwater_server.telemetry.background import in_background
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """What answers a request.
+    """The providers and limits for requests.
 
     Attributes:
         providers: the providers that can answer.
@@ -62,7 +62,7 @@ class Offers:
             self._give_up_unused(offer)
 
     def replace(self, offer: Offer) -> None:
-        """Makes the offer the current one. The one before is given up as soon as nobody holds it."""
+        """Makes the offer the current one. The one before is given up when its last holder has left."""
         before, self.current = self.current, offer
         self._users[offer] = 0
         self._give_up_unused(before)
@@ -83,7 +83,7 @@ class Offers:
         await asyncio.gather(*(registry.drain(seconds) for registry in self._registries()))
 
     async def aclose(self) -> None:
-        """Closes the providers of every offer. Nobody may hold one then."""
+        """Closes the providers of every offer. All holders must have left."""
         if self._closing:
             await asyncio.wait(self._closing)
         registries = self._registries()

@@ -12,6 +12,7 @@ import pytest
 
 from headwater.v1 import agent_service_pb2
 from headwater_server.attempts.circuits import Circuits
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
@@ -123,9 +124,8 @@ class Calls:
         named = {each.name: each for each in providers}
         terms = {name: ProviderTerms(gate=gate) for name, gate in (gates or {}).items()}
         registry = ProviderRegistry(named, frozenset(), terms=terms, aliases=aliases)  # type: ignore[arg-type]
-        self.opener = StreamOpener(
-            registry, self.streams, Timeouts(30, 10), AttemptSettings(**settings), self.circuits, True, chance=chance
-        )
+        offers = Offers(Offer(registry, Timeouts(30, 10), AttemptSettings(**settings)))
+        self.opener = StreamOpener(offers, self.streams, self.circuits, True, chance=chance)
 
     @asynccontextmanager
     async def open_stream(

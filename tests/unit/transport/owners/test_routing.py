@@ -19,6 +19,7 @@ from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from headwater_server.attempts.circuits import Circuits
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.domain.process_identity import ProcessIdentity
@@ -59,7 +60,8 @@ class Process:
 
     async def open(self) -> None:
         providers = ProviderRegistry({"scripted": ScriptedProvider()}, frozenset({"scripted"}), "", {})
-        opener = StreamOpener(providers, self.streams, Timeouts(), AttemptSettings(), Circuits(5), False)
+        offers = Offers(Offer(providers, Timeouts(), AttemptSettings()))
+        opener = StreamOpener(offers, self.streams, Circuits(5), False)
         replays = Replays(ReplayLimits(), MemoryLog)
         self._stack.push_async_callback(replays.close)
         services = None
@@ -73,7 +75,7 @@ class Process:
             await runs.open()
             workers = WorkerService(pool, journal.remember_handlers, "1", runs.all_resumed)
             services = RunServices(WorkflowService(runs), workers)
-        made_of = StreamServices(opener, providers, self.streams, replays, "1")
+        made_of = StreamServices(opener, offers, self.streams, replays, "1")
         self.server = ProcessServer(self.identity, made_of, services)
         self._stack.push_async_callback(self.server.stop)
         await self.server.start("127.0.0.1", 0)
