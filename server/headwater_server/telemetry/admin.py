@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import h11
 
+from headwater_server.telemetry.background import in_background
+
 CONNECTION_SECONDS = 10.0
 """How long a connection may take in all."""
 MAX_CONNECTIONS = 32
@@ -59,7 +61,7 @@ class _Admin:
         if len(self._connections) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
-        task = asyncio.create_task(self._serve(reader, writer), name="headwater admin")
+        task = in_background(self._serve(reader, writer), "headwater admin")
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
@@ -97,7 +99,8 @@ class _Admin:
             ("connection", "close"),
             *([("allow", "GET, HEAD")] if answer.status is HTTPStatus.METHOD_NOT_ALLOWED else []),
         ]
-        writer.write(connection.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
+        response = h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase.encode())
+        writer.write(connection.send(response) or b"")
         if has_body:
             writer.write(connection.send(h11.Data(data=body)) or b"")
         await writer.drain()
