@@ -1,7 +1,9 @@
 """The metrics of all processes as one text, each series with the label `process`.
 
-The counts of processes are not added up: those of a process that was started again begin at zero, which Prometheus
-knows of one series and not of a sum.
+The process with the admin address asks its siblings for their text and puts all of them together. The counts are not
+added up: those of a process that was started again begin at zero, which Prometheus knows of one series and not of a
+sum. Files that all processes write (the multiprocess mode of prometheus_client) would need no question, but a write to
+a file for each count, and could not read a number at the moment at which it is asked for.
 """
 
 from __future__ import annotations

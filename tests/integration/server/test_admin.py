@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import os
 import re
@@ -212,6 +213,34 @@ async def test_each_process_is_counted_apart_and_one_that_hangs_is_missed():
         assert total(series, "headwater_streams_started_total", process="0") >= 1
         assert not [labels for name, labels in series if name != "headwater_process_up" and ("process", "1") in labels]
         await counted(port, "headwater_process_up", 2)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"POST /metrics HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n" + b"x" * 100_000,
+        b"GET /metrics HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * 100_000,
+        b"\x16\x03\x01" + b"\0" * 100_000,
+        b"GET /../../etc/passwd HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /met",
+    ],
+    ids=["body", "headers", "tls", "path", "half"],
+)
+async def test_no_request_at_the_admin_address_harms_the_server(said):
+    with ServerProcess("--scripted", variables=ADMIN) as server:
+        port = port_of(server)
+        callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        for caller in callers:
+            with contextlib.suppress(ConnectionError):  # it is not read to its end
+                caller.sendall(said)
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            chunks = [chunk async for chunk in AgentServiceStub(channel).Stream(question("scripted/echo"))]
+        assert chunks[-1].is_final
+        await counted(port, "headwater_streams_started_total", 1)
+        for caller in callers:
+            caller.close()
+        server.stop()
+        assert {event["level"] for event in server.events} <= {"info", "debug"}
 
 
 async def test_a_server_that_drains_is_healthy_but_not_ready():
