@@ -1,4 +1,4 @@
-"""The admin address of a real server: what was done is what `/metrics` counts, over all processes."""
+"""The admin address of a real server: `/metrics` counts all that was done, over all processes."""
 
 from __future__ import annotations
 
