@@ -106,6 +106,7 @@ async def serve(
         await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))
         use = partial(reload_offers, offers=offers, circuits=parts.circuits, user_agent=USER_AGENT)
         await stack.enter_async_context(_running(follow(use), "headwater reload"))
+        await asyncio.sleep(0)  # it begins, so that no signal after the line of `on_listening` is lost
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
         on_listening(target_of(server_settings.host, server.port, tls=bool(server_settings.tls_cert_file)))
