@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
-from headwater import Agent, AgentStream, Connection, StreamInterruptedError
+from headwater import Agent, AgentStream, Connection, StreamInterruptedError, WorkflowAgent
 from headwater.v1 import AgentServiceServicer, add_AgentServiceServicer_to_server, agent_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.proxies import proxy
@@ -81,6 +81,16 @@ async def test_300_streams_run_at_once_on_one_connection(connection):
         for each in streams:
             await each.aclose()
     assert {chunk.content for chunk in chunks} == {"one"}
+
+
+async def test_a_worker_behind_it_gets_its_steps(connection):
+    async with connection:
+        editor = WorkflowAgent(model="scripted/echo", connection=connection)
+        editor.register_handler("shout", lambda agent, step, context: context["word"].upper())
+        workflow = editor.create_workflow("behind-a-proxy")
+        workflow.add_step("shout", handler="shout")
+        result = await editor.execute_workflow(workflow, context={"word": "hello"})
+    assert result.context["shout_result"] == "HELLO", result.format_summary()
 
 
 async def test_a_large_request_passes(connection):
