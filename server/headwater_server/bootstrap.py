@@ -18,6 +18,8 @@ import structlog
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.tokens import TokenError
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
 from headwater_server.config.providers import build_providers, check_default
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
@@ -152,7 +154,7 @@ class _Parts:
 async def _assemble(
     stack: AsyncExitStack, settings: ServerSettings, providers: ProviderRegistry, identity: ProcessIdentity
 ) -> _Parts:
-    """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
+    """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError and ConfigError."""
     gc.enable()  # `prepare_imports` has stopped it
     timeouts = Timeouts(
         settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
@@ -167,9 +169,17 @@ async def _assemble(
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, providers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
-    server = ProcessServer(identity, agents, services, _limits(settings), _tls(settings))
+    server = ProcessServer(identity, agents, services, _callers(settings), _limits(settings), _tls(settings))
     stack.push_async_callback(server.stop)
     return _Parts(server, streams, replays, owned)
+
+
+def _callers(settings: ServerSettings) -> KnownCallers:
+    """Those who may call. Raises ConfigError for a file of tokens that cannot be used."""
+    try:
+        return KnownCallers(Path(settings.data_dir))
+    except TokenError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _tls(settings: ServerSettings) -> TlsFiles | None:

@@ -13,6 +13,7 @@ from headwater.v1 import (
     workflow_service_pb2_grpc,
 )
 from headwater_server.attempts.opening import StreamOpener
+from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.idle import IDLE_SECONDS
@@ -65,6 +66,7 @@ class ProcessServer:
         identity: which process this is.
         streams: for the AgentService, which every process has.
         runs: the other services; None in a process that passes them on to their owner.
+        callers: those who may call.
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
     """
@@ -74,6 +76,7 @@ class ProcessServer:
         identity: ProcessIdentity,
         streams: StreamServices,
         runs: RunServices | None,
+        callers: KnownCallers,
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
     ) -> None:
@@ -91,13 +94,13 @@ class ProcessServer:
         )
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
-            self._siblings = SiblingServer(local, limits.max_request_bytes)
+            self._siblings = SiblingServer(local, callers, limits.max_request_bytes)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, limits, shares_port=True, tls=tls)
+            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls)
         else:
-            self._public = GrpcServer(local, limits, tls=tls)
+            self._public = GrpcServer(local, callers, limits, tls=tls)
 
     @property
     def port(self) -> int:

@@ -43,6 +43,7 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Assign, Cancel, Reports, TaskSpec
+from tests.support.servers.callers import NO_CALLERS
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -58,7 +59,7 @@ class Site:
         self.resumed.set()
         self.service = WorkerService(self.pool, self.remember, "1.2.3", self.all_resumed)
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)]
-        self.server = grpc.aio.server(interceptors=interceptors(), options=options)
+        self.server = grpc.aio.server(interceptors=interceptors(NO_CALLERS), options=options)
         self.chunks: list[tuple[str, str]] = []
 
     async def all_resumed(self) -> None:
