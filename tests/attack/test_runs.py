@@ -107,7 +107,7 @@ def test_hanging_steps_of_one_run_keep_no_other_run_from_beginning(
         stub.CancelWorkflowRun(workflow_service_pb2.CancelWorkflowRunRequest(run_id=hanging))
 
 
-@pytest.mark.parametrize("places", [2, 8])
+@pytest.mark.parametrize("places", [8, 16])
 def test_hanging_handlers_of_one_run_keep_no_other_run_from_beginning(
     server: ServerProcess, stub: WorkflowServiceStub, places: int
 ) -> None:
@@ -127,10 +127,10 @@ def test_hanging_handlers_of_one_run_keep_no_other_run_from_beginning(
         tasks = WorkerServiceStub(channel).Attach(say(), timeout=20)
         next(tasks)
         hanging = start(stub, made)
-        held = [next(tasks).task.run_id for _ in range(places - 1)]
+        held = [next(tasks).task.run_id for _ in range(places - places // 8)]
         del made.steps[1:]
         other = start(stub, made)
-        assert held == [hanging] * (places - 1)
+        assert held == [hanging] * (places - places // 8)
         assert next(tasks).task.run_id == other
         silent.set()
         tasks.cancel()
@@ -140,11 +140,10 @@ def test_hanging_handlers_of_one_run_keep_no_other_run_from_beginning(
 
 def test_cancels_beside_resumes_and_watches_are_never_a_fault(server: ServerProcess, stub: WorkflowServiceStub) -> None:
     runs = [start(stub, workflow(4, 1, text="a b c d e f", delay_ms=20)) for _ in range(5)]
-    end = time.monotonic() + 2
 
     def race(number: int) -> set[grpc.StatusCode]:
         chance, codes = random.Random(number), set()  # noqa: S311
-        while time.monotonic() < end:
+        for _ in range(20):
             run_id = chance.choice(runs)
             try:
                 match chance.randrange(4):

@@ -31,7 +31,10 @@ from headwater_server.config import load
 from tests.support.servers.server import ServerProcess, clean_environment, run_cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 FENCE = re.compile(r'^```(\w+)(?: title="([\w./]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 ANY_FENCE = re.compile(r"^```\S", re.MULTILINE)
 NOT_RUN = {"mermaid"}

@@ -5,8 +5,8 @@ key that has got a place stands behind all others. So a key with a thousand that
 turn.
 
 Turns alone do not help while holders hang. So some places are kept for keys that hold none: one that holds a place
-already gets another only while more than those are free. Of 256 places 32 are kept, of two to fifteen one, and the only
-one is not.
+already gets another only while more than those are free. Of 256 places 32 are kept, of eight one, and of fewer none:
+a worker with two places runs two steps of one run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 KEPT_PART = 8
-"""One place of so many is kept for keys that hold none, and at least one unless it is the only one."""
+"""One place of so many is kept for keys that hold none."""
 
 
 def may_take(held: int, free: int, places: int) -> bool:
     """Whether a key that holds so many of the places may take one of those that are free."""
-    kept = max(places // KEPT_PART, int(places > 1))
-    return free > (kept if held else 0)
+    return free > (places // KEPT_PART if held else 0)
 
 
 class Turns:

@@ -53,7 +53,7 @@ class Terminal:
         start = folder / "start.sh"  # of the shell; root's prompt is fixed otherwise
         start.write_text(f"PS1='{PROMPT} '\n")
         variables = {"HEADWATER_TARGET": target, "LANG": "C.UTF-8", "ENV": str(start)}
-        kept = {key: value for key, value in clean_environment(**variables).items() if key not in ("TMUX", "COLUMNS")}
+        kept = {key: value for key, value in clean_environment(**variables).items() if key != "TMUX"}
         self._environment = kept | {"PATH": f"{commands}:{kept['PATH']}"}
         self._folder = folder
 

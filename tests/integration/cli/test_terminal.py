@@ -46,7 +46,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headwater.cli", *self._args],
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env={key: value for key, value in clean_environment(**self._variables).items() if key != "COLUMNS"},
+            env=clean_environment(**self._variables),
             preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(theirs)

@@ -35,9 +35,10 @@ def clean_environment(**variables: str) -> dict[str, str]:
     """The environment without anything that would configure Headwater, and with these variables.
 
     Each call names another data folder, so that servers can run side by side. The file of all public authorities is not
-    read, a tenth of the start of a server; their folder is there for those that need one.
+    read, a tenth of the start of a server; their folder is there for those that need one. COLUMNS is left out: without a
+    terminal readline, which pytest imports, sets it for the workers of xdist.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith((*OWN_VARIABLES, "COLUMNS"))}
     data = os.path.join(_DATA.name, uuid.uuid4().hex)
     return {**kept, "SSL_CERT_FILE": os.devnull, "HEADWATER_DATA_DIR": data, **variables}
 

@@ -3,8 +3,8 @@
 Places are kept for runs that hold none (see `turns`), among the workers of a queue that have the same handlers. So a
 task finds its place although a run hangs, whatever handler it needs:
 
-    two workers have `g` and `h`, four places each; one has `h`, two places
-    one run with hanging steps gets 7 of the 8 places, and one of the two
+    two workers have `g` and `h`, four places each; one has `h`, eight places
+    one run with hanging steps gets 7 of each 8 places
 """
 
 from __future__ import annotations
