@@ -207,7 +207,8 @@ def token(context: click.Context, file: Path | None, data_dir: str | None) -> No
 def token_create(folder: Path, name: str, scopes: tuple[str, ...], days: int) -> None:
     """Make a token for the caller NAME and print it, once: only its hash is stored.
 
-    A caller may have several tokens. What it owns belongs to its name, so another token of it reaches that too.
+    A caller may have several tokens. Streams and runs belong to its name, so each of its tokens
+    reaches them.
     """
     from headwater_server.callers.token_file import add_token
     from headwater_server.callers.tokens import make_token

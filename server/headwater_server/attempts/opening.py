@@ -13,7 +13,7 @@ from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Targets
-from headwater_server.domain.caller import caller
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.registry import ProviderRegistry

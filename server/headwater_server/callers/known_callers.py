@@ -1,8 +1,8 @@
 """The callers that a running server knows: looks a token up, and follows the file when it changes.
 
 Theory of operation. Each call looks at the file's time, size and number, which takes some microseconds, and reads it
-when one of them has changed: a token that was revoked is refused from the next call on, in every process of the server,
-and nobody has to tell them. A file that is bad, or gone although it was there, changes nothing, and the log says so:
+when one of them has changed: a token that was revoked is refused from the next call on, in every process of the server.
+A file that is bad, or gone although it was there, changes nothing, and the log says so:
 the tokens of before count on.
 """
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import structlog
 
+from headwater_server.callers.caller import EVERYBODY, Caller
 from headwater_server.callers.token_file import FILE_NAME, read_tokens
 from headwater_server.callers.tokens import Token, TokenError, find
-from headwater_server.domain.caller import EVERYBODY, Caller
 from headwater_server.domain.errors import HeadwaterError, Reason
 
 MAX_TOKEN = 4096
@@ -63,7 +63,7 @@ class KnownCallers:
         return Caller(token.caller, frozenset(token.scopes))
 
     def _look(self) -> tuple[int, int, int] | None:
-        """What changes with the file; None while there is none."""
+        """The numbers that change with the file; None while there is none."""
         try:
             found = os.stat(self._path)
         except OSError:

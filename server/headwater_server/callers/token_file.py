@@ -2,7 +2,7 @@
 
 It is replaced as a whole: a reader has the file of before or of after a change, never a half. Two commands that change
 it at once take turns, by a lock on the file `callers.lock`. A token that is revoked stays in it, so that a server whose
-tokens are all revoked lets nobody in instead of everybody.
+tokens are all revoked lets no caller in instead of all.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from headwater_server.domain.caller import OPERATOR, SCOPES, STREAM, WORKER, WORKFLOW
+from headwater_server.callers.caller import OPERATOR, SCOPES, STREAM, WORKER, WORKFLOW
 from headwater_server.domain.limits import MAX_NAME
 
 ID_PREFIX = "tok_"
@@ -34,7 +34,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         id: names it in commands; no secret.
         caller: name of the caller that has it. A caller may have several.
-        scopes: what it lets its caller do.
+        scopes: those that its caller has with it.
         sha256: of the token, in hexadecimal digits.
         created, expires, revoked: in seconds since the epoch; 0.0 for never.
     """
@@ -56,8 +56,8 @@ def make_token(caller: str, scopes: Iterable[str], now: float, days: int = 0) ->
     """Makes a token.
 
     Args:
-        caller: who gets it.
-        scopes: what it lets its caller do.
+        caller: name of its caller.
+        scopes: those that its caller has with it.
         now: in seconds since the epoch.
         days: how long it is valid; 0: until it is revoked.
 

@@ -84,7 +84,7 @@ class StreamTerms:
         collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
         labels: the caller's labels.
         resumable: whether a caller can resume it; its id says so.
-        owner: name of the caller that it belongs to; see `domain.caller`.
+        owner: name of the caller that it belongs to; see `callers.caller`.
     """
 
     collects: bool = False

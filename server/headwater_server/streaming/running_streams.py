@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from operator import attrgetter
 
-from headwater_server.domain.caller import caller
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.answerer import Answerer

@@ -1,7 +1,7 @@
-"""Who may call which method: every method of the contract, from the descriptors, for each kind of token.
+"""Which caller may call which method: every method of the contract, from the descriptors, for each kind of token.
 
 Each test runs against one process and against two, and makes its calls over several connections, so that both of two
-take some: a call goes on to the process that has the stream or the runs. Nothing that is refused leaves a trace: the
+take some: a call is passed to the process that has the stream or the runs. Nothing that is refused leaves a trace: the
 stream and the run of `alice` are as before, and no others were begun.
 """
 

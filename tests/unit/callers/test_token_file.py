@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from headwater_server.callers.caller import EVERYBODY, Caller
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.callers.token_file import FILE_NAME, add_token, read_tokens, revoke_tokens
 from headwater_server.callers.tokens import DAY_SECONDS, TokenError, make_token
-from headwater_server.domain.caller import EVERYBODY, Caller
 from headwater_server.domain.errors import HeadwaterError
 
 NOW = 1_000_000.0

@@ -117,7 +117,7 @@ async def test_reflection_is_logged_at_level_debug(tmp_path, lines):
 async def test_a_process_that_ends_answers_the_siblings_that_end_a_little_later(tmp_path, monkeypatch):
     monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 3_600)
     parts: Any = (None, None, None, None)  # no call comes to them
-    server = ProcessServer(ProcessIdentity(1, 2, tmp_path), StreamServices(*parts, "1"), None)
+    server = ProcessServer(ProcessIdentity(1, 2, tmp_path), StreamServices(*parts, "1"), None, NO_CALLERS)
     await server.start("127.0.0.1", 0)
     stopping = asyncio.create_task(server.stop())
     with pytest.raises(ConnectionRefusedError):

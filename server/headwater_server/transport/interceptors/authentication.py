@@ -1,4 +1,4 @@
-"""Lets a call in whose token belongs to a caller with the scope for its method, and says to the rest whose call it is.
+"""Lets a call in whose token belongs to a caller with the scope for its method, and notes whose call it is.
 
 | method | scope |
 | --- | --- |
@@ -9,8 +9,8 @@
 | gRPC's reflection | none, with any token |
 | any other | `operator` |
 
-A call that another process of this server passes on brings its caller's token along, and is checked there again: what
-the processes say to each other has nothing that a caller could pretend to be. Nothing of a request is read before.
+A call that another process of this server passes on brings its caller's token along, and is checked there again:
+processes send each other nothing that a caller could imitate. Nothing of a request is read before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 import structlog
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.callers.caller import OPERATOR, STREAM, WORKFLOW, Caller, caller
 from headwater_server.callers.known_callers import KnownCallers
-from headwater_server.domain.caller import OPERATOR, STREAM, WORKFLOW, Caller, caller
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.health import SERVICE_NAME
 from headwater_server.transport.interceptors.interceptor import Interceptor

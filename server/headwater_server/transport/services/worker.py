@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
-from headwater_server.domain.caller import caller
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.limits import MAX_NAME

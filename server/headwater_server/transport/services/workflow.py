@@ -12,8 +12,8 @@ import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
+from headwater_server.callers.caller import caller
 from headwater_server.domain.call_origin import origin
-from headwater_server.domain.caller import caller
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.telemetry.aside import Aside

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from headwater_server.domain.caller import visible_owner
+from headwater_server.callers.caller import visible_owner
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.workflow import Context, RunState, Workflow
 from headwater_server.workflows.journal.base import Journal, RunInfo
@@ -22,7 +22,7 @@ class StartRequest:
         request_id: the caller's own id of the request; may be empty.
         fingerprint: of the request; it differs when the same id came with another body.
         origin: the headers of the call, as in `domain.call_origin`.
-        owner: name of the caller, as in `domain.caller`.
+        owner: name of the caller, as in `callers.caller`.
         size: its bytes.
         violations: mistakes of the definition that the caller of `start` has found already.
     """

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.callers.caller import Caller, caller, visible_owner
 from headwater_server.domain.call_origin import origin
-from headwater_server.domain.caller import Caller, caller, visible_owner
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState

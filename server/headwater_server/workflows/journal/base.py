@@ -49,7 +49,7 @@ class RunInfo:
         fingerprint: of that request; it differs when the same id came with another body.
         created: when it was accepted, in seconds since the epoch.
         origin: the headers of the call that started it, as in `domain.call_origin`.
-        owner: name of the caller that started it, as in `domain.caller`.
+        owner: name of the caller that started it, as in `callers.caller`.
     """
 
     run_id: str

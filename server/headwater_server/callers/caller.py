@@ -1,4 +1,4 @@
-"""The caller of a call: its name, to which streams and runs belong, and its scopes, which say what it may do.
+"""The caller of a call: its name, to which streams and runs belong, and its scopes, which allow it methods.
 
 A server without callers answers everybody. Everything that it has is everybody's then.
 """
@@ -24,7 +24,7 @@ class Caller:
 
     Attributes:
         name: its name; empty for everybody, of a server without callers.
-        scopes: what it may do.
+        scopes: those that it has.
     """
 
     name: str
@@ -70,6 +70,6 @@ caller: ContextVar[Caller] = ContextVar("caller", default=EVERYBODY)
 
 
 def visible_owner() -> str | None:
-    """The owner of what is there for the caller of this task; None: everything is."""
+    """The owner whose streams and runs are there for the caller of this task; None: those of all are."""
     this = caller.get()
     return None if this.sees_all else this.name
