@@ -17,6 +17,7 @@ BOTH_WAYS = {
     "chaos/test_every_method.py",
     "recorded/test_end_to_end.py",
     "integration/workflows/test_go_worker.py",
+    "integration/server/test_admin.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
     "integration/server/test_resume.py",

@@ -20,7 +20,7 @@ from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.callers.tokens import TokenError
-from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, is_private
+from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, admin_place, is_private
 from headwater_server.config.providers import build_providers, check_default
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.eventlog.memory_log import MemoryLog
@@ -32,6 +32,8 @@ from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
+from headwater_server.telemetry.metrics import Metrics
+from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
@@ -86,6 +88,10 @@ async def serve(
             return
         parts = await _assemble(stack, server_settings, providers, identity)
         server, owned = parts.server, parts.owned
+        if server_settings.admin_address and owned:
+            host, port = admin_place(server_settings)
+            admin = await stack.enter_async_context(serving_admin(host, port, server, parts.metrics))
+            log.info("admin", host=host, port=admin)
         if owned and not await _or_stopping(owned.runs.open(), stopping):
             return
         await _listen(server, config)
@@ -97,7 +103,7 @@ async def serve(
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
-        await stack.enter_async_context(_running(watch_loop(), "headwater loop"))
+        await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
         _on_signals(stopping.set)
         on_listening(target_of(server_settings.host, server.port, tls=bool(server_settings.tls_cert_file)))
@@ -148,6 +154,7 @@ class _Parts:
     server: ProcessServer
     streams: RunningStreams
     replays: Replays
+    metrics: Metrics
     owned: _Owned | None
 
 
@@ -159,19 +166,23 @@ async def _assemble(
     timeouts = Timeouts(
         settings.first_chunk_seconds, settings.next_chunk_seconds, settings.max_silence_seconds, settings.total_seconds
     )
-    streams = RunningStreams(identity.index, settings.max_streams)
+    metrics = Metrics()
+    streams = RunningStreams(identity.index, settings.max_streams, metrics)
     stack.push_async_callback(streams.close)
-    replays = Replays(replay_limits(settings), MemoryLog)
+    replays = Replays(replay_limits(settings), MemoryLog, metrics)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
     opener = partial(StreamOpener, providers, streams, timeouts, attempt_settings(settings), circuits)
-    owned = await _open_runs(stack, settings, opener) if identity.owns_runs else None
+    owned = await _open_runs(stack, settings, opener, metrics) if identity.owns_runs else None
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, providers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
-    server = ProcessServer(identity, agents, services, _callers(settings), _limits(settings), _tls(settings))
+    callers = _callers(settings)
+    server = ProcessServer(identity, agents, services, callers, _limits(settings), _tls(settings), metrics)
     stack.push_async_callback(server.stop)
-    return _Parts(server, streams, replays, owned)
+    metrics.watch("streams_open", "Streams that are open.", lambda: len(streams))
+    metrics.watch("stream_log_bytes", "Memory of the logs of resumable streams.", lambda: replays.size)
+    return _Parts(server, streams, replays, metrics, owned)
 
 
 def _callers(settings: ServerSettings) -> KnownCallers:
@@ -226,7 +237,9 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
             parts.owned.services.workers.drain()
 
 
-async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener]) -> _Owned:
+async def _open_runs(
+    stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener], metrics: Metrics
+) -> _Owned:
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
     stack.push_async_callback(journal.close)
@@ -239,12 +252,15 @@ async def _open_runs(stack: AsyncExitStack, settings: ServerSettings, opener: Ca
     expressions = Expressions(evaluator)
     runs = Runs(
         journal,
-        StepRunner(pool, actions.act, expressions),
+        StepRunner(pool, actions.act, expressions, metrics),
         expressions,
         settings.retention_days * 86_400,
         limits=RunLimits(settings.max_runs, settings.active_runs_mib * 2**20),
     )
     stack.push_async_callback(runs.close)
+    metrics.watch("runs_open", "Runs of workflows that have not ended.", lambda: len(runs))
+    metrics.watch_queues("workers", "Workers that are attached.", pool.attached)
+    metrics.watch_queues("tasks_waiting", "Tasks that wait for a worker.", pool.waiting)
     workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 

@@ -125,7 +125,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.domain.errors import HeadwaterError
     from headwater_server.processes.large_blocks import give_back_large_blocks
     from headwater_server.processes.open_files import raise_open_files
-    from headwater_server.telemetry.log_writer import print_line
+    from headwater_server.processes.ready import say_ready
     from headwater_server.telemetry.logging import configure_logging
     from headwater_server.telemetry.native_lines import native_lines_as_events
     from headwater_server.transport.port import PortTakenError
@@ -137,7 +137,7 @@ def serve(**flags: Any) -> None:
     give_back_large_blocks()
     try:
         with native_lines_as_events(server.log_format):
-            uvloop.run(run(loaded, lambda target: print_line(f"Headwater is listening on {target}")))
+            uvloop.run(run(loaded, say_ready))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:

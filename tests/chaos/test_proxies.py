@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from headwater import Agent, Connection
-from tests.support.proxies import NAMES, proxy
+from tests.support.proxies import NAMES, program, proxy
 from tests.support.servers.certificates import Authority
 from tests.support.servers.server import ServerProcess
 
@@ -28,6 +28,8 @@ async def reply(connection: Connection, script: dict[str, object]) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_five_minutes_of_silence_and_of_speech_pass(name, tmp_path):
+    if program(name) is None:
+        pytest.skip(f"{name} is not here: .ci/run installs it")
     authority = Authority(tmp_path / "tls")
     with (
         ServerProcess("--scripted") as server,

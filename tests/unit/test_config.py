@@ -293,6 +293,28 @@ def test_a_source_of_a_key_that_cannot_be_is_a_mistake(tmp_path, lines, words):
     assert line.startswith(words.format(file=file))
 
 
+@pytest.mark.parametrize("address", ["", "127.0.0.1:9464", "[::1]:0", "localhost:1"])
+def test_the_admin_pages_are_shown_on_this_machine(address):
+    assert load(None, {}, {("server", "admin_address"): address}).settings.server.admin_address == address
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9464", "[::]:9464", "box.internal:9464", "10.0.0.1:1"])
+def test_admin_pages_that_other_machines_reach_need_the_word_that_it_is_meant(address):
+    (mistake,) = mistakes(admin_address=address)
+    assert mistake.startswith(f"--admin-address: {address.rpartition(':')[0].strip('[]')} can be reached from other")
+    assert "admin_insecure = true" in mistake
+    variables = {"HEADWATER_ADMIN_ADDRESS": address, "HEADWATER_ADMIN_INSECURE": "1"}
+    assert load(None, variables).settings.server.admin_address == address
+
+
+@pytest.mark.parametrize(
+    "address", ["9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "h:²"]
+)
+def test_an_admin_address_is_a_host_and_a_port(address):
+    (mistake,) = mistakes(admin_address=address)
+    assert mistake == "--admin-address: must be HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
+
+
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.8.9.10", "127.1", "localhost", "LocalHost", "::1", "::ffff:127.0.0.1", "unix:/tmp/s"]
 )

@@ -5,10 +5,20 @@ in the file, the variable or the flag. Keys of providers are never written down 
 the file that holds one, or the command that prints one.
 """
 
-from headwater_server.config.doors import is_private
+from headwater_server.config.doors import admin_place, is_private
 from headwater_server.config.loading import load
 from headwater_server.config.mistakes import CONFIG_EXIT, ConfigError
 from headwater_server.config.resolved import Config
 from headwater_server.config.settings import ENVIRONMENT, ServerSettings, Settings
 
-__all__ = ["CONFIG_EXIT", "ENVIRONMENT", "Config", "ConfigError", "ServerSettings", "Settings", "is_private", "load"]
+__all__ = [
+    "CONFIG_EXIT",
+    "ENVIRONMENT",
+    "Config",
+    "ConfigError",
+    "ServerSettings",
+    "Settings",
+    "admin_place",
+    "is_private",
+    "load",
+]

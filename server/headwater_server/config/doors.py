@@ -12,7 +12,7 @@ UNIX = "unix:"
 
 
 def mistakes_of_doors(server: ServerSettings, origins: Mapping[tuple[str, ...], str]) -> Iterator[str]:
-    """A mistake for each setting of TLS that misses another, and for a port that is open to other machines without TLS.
+    """A mistake for each setting of TLS that misses another, and for a port without TLS that other machines reach.
 
     Args:
         server: the settings.
@@ -36,6 +36,17 @@ def mistakes_of_doors(server: ServerSettings, origins: Mapping[tuple[str, ...], 
             "tls_cert_file and tls_key_file (`headwater dev-cert` makes them for a try), or insecure = true where only "
             "callers that you trust reach the port"
         )
+    if server.admin_address and not (server.admin_insecure or is_private(admin_host := admin_place(server)[0])):
+        yield (
+            f"{named('admin_address')}: {admin_host} can be reached from other machines, and all may read its pages; "
+            "choose 127.0.0.1, or set admin_insecure = true where only programs that you trust reach it"
+        )
+
+
+def admin_place(server: ServerSettings) -> tuple[str, int]:
+    """The host and the port of `admin_address`."""
+    host, _, port = server.admin_address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def is_private(host: str) -> bool:

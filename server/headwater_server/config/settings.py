@@ -55,6 +55,13 @@ def _check_path(path: str) -> str:
     return os.path.expanduser(path)
 
 
+def _check_address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if address and not (host and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
+    return address
+
+
 ServerFile = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -65,6 +72,8 @@ class ServerSettings(_Settings):
     private key; callers then need TLS. `tls_client_ca_file`: PEM file of the authorities whose certificates callers
     must have. All are read again when they change. `insecure`: whether a port that other machines reach may do without
     TLS.
+    `admin_address`: HOST:PORT of the pages for operators; empty for none. `admin_insecure`: whether other machines may
+    reach them.
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
@@ -85,6 +94,8 @@ class ServerSettings(_Settings):
     tls_key_file: ServerFile = ""
     tls_client_ca_file: ServerFile = ""
     insecure: bool = False
+    admin_address: Annotated[str, AfterValidator(_check_address)] = ""
+    admin_insecure: bool = False
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
@@ -167,6 +178,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_TLS_KEY_FILE": ("server", "tls_key_file"),
     "HEADWATER_TLS_CLIENT_CA_FILE": ("server", "tls_client_ca_file"),
     "HEADWATER_INSECURE": ("server", "insecure"),
+    "HEADWATER_ADMIN_ADDRESS": ("server", "admin_address"),
+    "HEADWATER_ADMIN_INSECURE": ("server", "admin_insecure"),
     "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
     "HEADWATER_MAX_CONNECTIONS": ("server", "max_connections"),

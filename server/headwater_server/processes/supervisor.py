@@ -41,7 +41,7 @@ import structlog
 from headwater_server.domain.process_identity import HEARTBEATS
 from headwater_server.private_files import check_folder
 from headwater_server.processes.open_files import raise_open_files
-from headwater_server.telemetry.log_writer import print_line
+from headwater_server.processes.ready import say_ready
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.owners.heartbeats import Heartbeats
 from headwater_server.transport.port import PortTakenError, hold_path, hold_port, socket_path, target_of
@@ -372,7 +372,7 @@ def _supervise(config: dict[str, Any]) -> bool:
             hellos,
             server["drain_seconds"] + CLOSING_SECONDS,
             heartbeats,
-            lambda: print_line(f"Headwater is listening on {target}"),
+            lambda: say_ready(target),
             on_stopping=listening.close,  # a process that ends takes no more connections
             inherited=inherited,
         )

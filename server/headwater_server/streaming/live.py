@@ -161,6 +161,11 @@ class LiveStream:
         return None if self._first is None else self._first - self._began
 
     @property
+    def outcome(self) -> FinalChunk | HeadwaterError | None:
+        """The end of the reply; None before it, and once the stream is closed."""
+        return self._end
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it was ended from outside, or failed."""
         return isinstance(self._end, HeadwaterError)

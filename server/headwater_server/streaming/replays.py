@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,6 +15,7 @@ from headwater_server.eventlog.stream_log import StreamLog
 from headwater_server.streaming.live import Continuation, LiveStream
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.replay import Replay, ReplayLimits, expired
+from headwater_server.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,17 @@ class Replays:
     Args:
         limits: the bounds.
         make_log: makes the log of a stream whose chunks are numbered above this number.
+        metrics: count how streams are resumed.
 
     Attributes:
         size: the memory that all logs hold, in bytes.
         is_draining: whether no caller can come back any more.
     """
 
-    def __init__(self, limits: ReplayLimits, make_log: Callable[[int], StreamLog]) -> None:
+    def __init__(
+        self, limits: ReplayLimits, make_log: Callable[[int], StreamLog], metrics: Metrics | None = None
+    ) -> None:
+        self._metrics = metrics or Metrics()
         self._limits = limits
         self._make_log = make_log
         self._replays: dict[str, Replay] = {}
@@ -90,6 +95,18 @@ class Replays:
     @asynccontextmanager
     async def resume(self, stream_id: str, after: int) -> AsyncIterator[Attached]:
         """Attaches a reader to a stream after the chunk with this sequence. Raises HeadwaterError."""
+        async with AsyncExitStack() as stack:
+            try:
+                replay = self._find(stream_id)
+                reader = await stack.enter_async_context(replay.attach(after))
+            except HeadwaterError as error:
+                self._metrics.resumed(error.reason.value)
+                raise
+            self._metrics.resumed("resumed")
+            yield Attached(reader, replay.stream)
+
+    def _find(self, stream_id: str) -> Replay:
+        """The resumable stream. Raises HeadwaterError."""
         replay = self._replays.get(stream_id)
         if replay is None:
             if is_resumable(stream_id):
@@ -97,8 +114,7 @@ class Replays:
                 raise expired(stream_id, f"the stream's log is gone: {why}")
             raise _not_found(stream_id)
         _check_owner(replay.stream)
-        async with replay.attach(after) as reader:
-            yield Attached(reader, replay.stream)
+        return replay
 
     def ended(self) -> list[LiveStream]:
         """The streams that have ended and are kept."""

@@ -14,6 +14,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason, draining, inv
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms
+from headwater_server.telemetry.metrics import Metrics
 
 MAX_PROCESSES = 64
 MAX_STREAMS = 10_000
@@ -43,9 +44,11 @@ class RunningStreams:
     Args:
         index: which of the server's processes this is.
         max_streams: how many may run at once.
+        metrics: count them.
     """
 
-    def __init__(self, index: int = 0, max_streams: int = MAX_STREAMS) -> None:
+    def __init__(self, index: int = 0, max_streams: int = MAX_STREAMS, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._max_streams = max_streams
         self._index = index
         self._streams: dict[str, _Entry] = {}
@@ -87,9 +90,12 @@ class RunningStreams:
         stream = LiveStream(stream_id, answerer, source, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
+        self._metrics.stream_started()
         try:
             yield stream
         finally:
+            first, tried = stream.first_token_seconds, answerer.tried
+            self._metrics.stream_ended(answerer.provider, answerer.model, stream.outcome, first, tried)
             try:
                 if finishing := await stream.close():
                     self._finishing.add(finishing)

@@ -60,18 +60,23 @@ class LoopLag:
 
 
 async def watch_loop(
-    clock: Callable[[], float] = time.monotonic, starved: Callable[[], float] = starved_seconds
+    clock: Callable[[], float] = time.monotonic,
+    starved: Callable[[], float] = starved_seconds,
+    on_lag: Callable[[float], object] = lambda _: None,
 ) -> None:
     """Reports a loop that is held, until it is cancelled: at most one line in 10 s, with the longest lag since then.
 
     Args:
         clock: the time in seconds.
         starved: see `starved_seconds`.
+        on_lag: gets how late the loop was, each time, in seconds.
     """
     lag = LoopLag()
     before, starved_before = clock(), starved()
     while True:
         await asyncio.sleep(EVERY_SECONDS)
         now, starved_now = clock(), starved()
-        lag.note(now, now - before - EVERY_SECONDS, starved_now - starved_before)
+        late = now - before - EVERY_SECONDS
+        on_lag(late)
+        lag.note(now, late, starved_now - starved_before)
         before, starved_before = now, starved_now

@@ -38,9 +38,14 @@ def hide_unsafe(_logger: object, _method: str, event: structlog.typing.EventDict
     return event
 
 
+def looks_like_name(text: str) -> bool:
+    """Whether a text of a caller or a provider may be shown where a name belongs."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _safe(value: Any) -> Any:
     if isinstance(value, str):
-        return value if not value or _NAME.fullmatch(value) else HIDDEN
+        return value if not value or looks_like_name(value) else HIDDEN
     if isinstance(value, dict):
         return {_safe(key): _safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

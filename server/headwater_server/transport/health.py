@@ -27,6 +27,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._ends = False
         self._news = asyncio.Event()
 
+    @property
+    def ends(self) -> bool:
+        """Whether the server ends."""
+        return self._ends
+
     def set(self, service: str, *, serving: bool) -> None:
         """Says whether a service can do its work; nothing once the server ends."""
         if not self._ends:

@@ -16,6 +16,7 @@ UNIX = "unix:"
 """A host that begins with this is the path of a socket; it has no port."""
 BACKLOG = 1_024
 """How many connections may wait until a process takes them."""
+CURE = "choose with --host and --port"
 LONGEST_PATH = 107
 """Bytes of the path of a socket."""
 
@@ -103,16 +104,16 @@ def _is_left_over(path: str) -> bool:
     return False
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, cure: str = CURE) -> None:
     """Binds the address and releases it: a fault gives the system's short message instead of gRPC's pages.
 
-    Raises PortTakenError.
+    Raises PortTakenError, whose message has the cure.
     """
     try:
         # Connections that have ended may linger at the port for a minute; they do not occupy it.
         _bind(host, port, socket.SO_REUSEADDR).close()
     except (OSError, UnicodeError) as error:
-        raise _taken(host, port, error) from error
+        raise taken(host, port, error, cure) from error
 
 
 def hold_port(host: str, port: int) -> socket.socket:
@@ -130,7 +131,7 @@ def hold_port(host: str, port: int) -> socket.socket:
     try:  # lingering connections of a server that did not share its port
         return _bind(host, port, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
     except (OSError, UnicodeError) as error:
-        raise _taken(host, port, error) from error
+        raise taken(host, port, error) from error
 
 
 def _bind(host: str, port: int, *options: int) -> socket.socket:
@@ -146,9 +147,10 @@ def _bind(host: str, port: int, *options: int) -> socket.socket:
     return held
 
 
-def _taken(host: str, port: int, error: OSError | UnicodeError) -> PortTakenError:
+def taken(host: str, port: int, error: OSError | UnicodeError, cure: str = CURE) -> PortTakenError:
+    """The error for an address that cannot be listened on."""
     why = error.strerror if isinstance(error, OSError) else "not the name of a host"
-    message = f"cannot listen on {target_of(host, port)}: {why or error}; choose with --host and --port"
+    message = f"cannot listen on {target_of(host, port)}: {why or error}; {cure}"
     return _refused(message, error)
 
 

@@ -19,7 +19,9 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.certificates import TlsFiles
+from headwater_server.transport.owners.metrics import metrics_of, metrics_service
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.port import UNIX
@@ -69,6 +71,7 @@ class ProcessServer:
         callers: those who may call.
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
+        metrics: of this process, for siblings that ask for them.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class ProcessServer:
         callers: KnownCallers,
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -94,13 +98,32 @@ class ProcessServer:
         )
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
-            self._siblings = SiblingServer(local, callers, limits.max_request_bytes)
+            inner = [*local, metrics_service(metrics or Metrics())]
+            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
             self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls)
         else:
             self._public = GrpcServer(local, callers, limits, tls=tls)
+
+    @property
+    def index(self) -> int:
+        """Which process this is."""
+        return self._identity.index
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes calls."""
+        return self._public.is_ready
+
+    async def metrics_of_siblings(self) -> dict[int, bytes | None]:
+        """The text of the metrics of each sibling; None for one that does not answer."""
+        if self._relay is None:
+            return {}
+        siblings = self._identity.siblings
+        texts = await asyncio.gather(*(metrics_of(self._relay, sibling) for sibling in siblings))
+        return dict(zip(siblings, texts, strict=True))
 
     @property
     def port(self) -> int:

@@ -150,6 +150,7 @@ class GrpcServer:
         self._turns = Turns()
         self._server = strict_server(interceptors(callers, limits.max_request_bytes, self._turns), options=options)
         self._health = Health()
+        self._has_started = False
         for add in services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -174,6 +175,12 @@ class GrpcServer:
         self._turns.start()
         for name in ("", *SERVICES):
             self._health.set(name, serving=True)
+        self._has_started = True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes calls: it has started, and does not end."""
+        return self._has_started and not self._health.ends
 
     async def report_health(self, service: str, serving: bool) -> None:
         """Says to health checks whether a service can do its work."""

@@ -36,14 +36,16 @@ def test_a_loop_for_which_the_machine_had_no_processor_was_not_held() -> None:
 
 async def test_a_loop_that_is_held_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_lag, "MAX_LAG_SECONDS", 0.02)
+    lags: list[float] = []
     with capture_logs() as lines:
-        watching = asyncio.create_task(watch_loop(starved=lambda: 0.0))
+        watching = asyncio.create_task(watch_loop(starved=lambda: 0.0, on_lag=lags.append))
         await asyncio.sleep(0)
         time.sleep(loop_lag.EVERY_SECONDS + 0.03)  # noqa: ASYNC251  holds the loop, as it is meant to
         while not lines:
             await asyncio.sleep(0.01)
         watching.cancel()
     assert lines[0]["longest_seconds"] >= 0.02
+    assert max(lags) >= 0.02
 
 
 def test_the_time_without_a_processor_only_rises() -> None:

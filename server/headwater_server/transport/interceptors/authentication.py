@@ -7,6 +7,7 @@
 | of WorkerService | one that begins with `worker:`; the service itself checks the queue |
 | gRPC's health | none, and no token |
 | gRPC's reflection | none, with any token |
+| of `headwater.siblings`, which is on the sockets between processes alone | none, and no token |
 | any other | `operator` |
 
 A call that another process of this server passes on brings its caller's token along, and is checked there again:
@@ -29,6 +30,8 @@ from headwater_server.transport.interceptors.interceptor import Interceptor
 
 AUTHORIZATION = "authorization"
 REFLECTION = "grpc.reflection."
+OF_SIBLINGS = "headwater.siblings."
+"""The services begin so that processes have for each other. They are not on the port."""
 
 Check = Callable[[Caller], None]
 
@@ -62,7 +65,7 @@ class Authentication(Interceptor):
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
         """Begins the behaviour when the call may have it; raises HeadwaterError otherwise."""
         service = path.split("/")[1]
-        if service == SERVICE_NAME:
+        if service == SERVICE_NAME or service.startswith(OF_SIBLINGS):
             return behaviour
         check = _CHECKS.get(service, _has(OPERATOR))
         if service.startswith(REFLECTION):

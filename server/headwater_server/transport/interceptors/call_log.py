@@ -3,7 +3,8 @@
 A line names the method, the stream or run, and the time, never the content. The handler and the inner interceptors add
 facts to the line with `structlog.contextvars.bind_contextvars`; no fact is left for the next call.
 
-Calls of gRPC's own services, health and reflection, are logged at level debug: a health check comes every second. A
+Calls of gRPC's own services, health and reflection, and of siblings that ask for metrics are logged at level debug: a
+health check comes every second. A
 provider's failure is logged at level warning, and an INTERNAL at level error, also where another process has answered
 with it. The caller's `x-request-id` is on every line that its call writes.
 """
@@ -22,8 +23,8 @@ from headwater_server.domain.errors import PROVIDER_FAILURES
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 
-OWN_SERVICES = "/grpc."
-"""The paths of gRPC's own services begin with this."""
+OWN_SERVICES = ("/grpc.", "/headwater.siblings.")
+"""The paths of gRPC's own services, and of questions between the processes of a server, begin with these."""
 
 log = structlog.get_logger("headwater.rpc")
 

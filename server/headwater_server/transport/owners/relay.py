@@ -98,15 +98,17 @@ class Relay:
         """Whether this process ends, and passes on no more calls."""
         return self._ended
 
-    async def ask(self, owner: int, method: Method, request: Message, seconds: float, context: Context) -> Any:
-        """A sibling's answer to a question of this process's own, asked for the caller of a call.
+    async def ask(
+        self, owner: int, method: Method, request: Message, seconds: float, context: Context | None = None
+    ) -> Any:
+        """A sibling's answer to a question of this process's own, asked for the caller of a call if there is one.
 
         Raises AioRpcError, and HeadwaterError (SERVER_DRAINING) when the sibling hangs.
         """
         self._check(owner)
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, Any]
         ask = self._channels[owner].unary_unary(method.path, None, method.parse)
-        return await ask(request.SerializeToString(), timeout=seconds, metadata=_metadata(context))
+        return await ask(request.SerializeToString(), timeout=seconds, metadata=_metadata(context) if context else ())
 
     async def pass_on(
         self,

@@ -25,6 +25,7 @@ from headwater_server.domain.workflow import (
     StepStatus,
     Transition,
 )
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.workflows.engine.replies import Reply, whole_outcome
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
@@ -50,9 +51,11 @@ class StepRunner:
         workers: has the handlers.
         act: answers the actions.
         expressions: fills in prompts.
+        metrics: count attempts, and runs for their owner.
     """
 
-    def __init__(self, workers: WorkerPool, act: Act, expressions: Expressions) -> None:
+    def __init__(self, workers: WorkerPool, act: Act, expressions: Expressions, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self._workers = workers
         self._act = act
         self._expressions = expressions
@@ -93,12 +96,21 @@ class StepRunner:
                     await self._begin_in_turn()
                     return await self._ask(info, run_log, await fill(step, context, dependencies), attempt)
 
+            ended = Reason.INTERNAL.value
             try:
-                return whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
+                outcome = whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
+                ended = "completed"
+                return outcome
+            except asyncio.CancelledError:
+                ended = "cancelled"
+                raise
             except StepError as error:
+                ended = error.failure.reason.value
                 if self._draining and not step.retry_policy.is_at_most_once:  # the next process starts it over
                     raise asyncio.CancelledError from error
                 raise
+            finally:
+                self.metrics.step_ended(ended)
 
         return execute
 

@@ -145,6 +145,14 @@ class WorkerPool:
             )
         self._names_size += after - before
 
+    def attached(self) -> dict[str, int]:
+        """How many workers each queue has; also for other threads."""
+        return {queue: len(workers) for queue, workers in list(self._queues.items())}
+
+    def waiting(self) -> dict[str, int]:
+        """How many tasks of each queue wait for a worker; also for other threads."""
+        return self._waiting.counts()
+
     def handlers(self, queue: str) -> frozenset[str]:
         """The names that the connected workers of the queue have."""
         return frozenset().union(*(worker.handlers for worker in self._queues.get(queue, {}).values()))

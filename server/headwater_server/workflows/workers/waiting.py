@@ -24,6 +24,11 @@ class WaitingTasks:
         self._waiting: Counter[str] = Counter()  # how many tasks of each run wait
         self._numbers = itertools.count(1)
 
+    def counts(self) -> dict[str, int]:
+        """How many tasks wait, by queue; also for other threads, which may see a moment in the middle of a change."""
+        queues = list(self._lines.items())
+        return {queue: sum(len(line) for line in list(lines.values())) for queue, lines in queues}
+
     def add(self, attempt: Attempt) -> None:
         """Puts a task at the end of its line."""
         run_id = attempt.task.run_id
@@ -64,6 +69,9 @@ class _Line:
     def __init__(self) -> None:
         self.runs: OrderedDict[str, OrderedDict[int, Attempt]] = OrderedDict()
         self.turns: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self.runs.values())))
 
     def add(self, run_id: str, attempt: Attempt, turn: int) -> None:
         if run_id not in self.runs:
