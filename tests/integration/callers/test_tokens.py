@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import stat
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,21 @@ async def test_a_file_that_is_bad_or_gone_changes_nothing(server, tmp_path, harm
         await ask(server)
     server.stop()
     assert [event["level"] for event in server.events if event["event"] == "callers"] == ["info", "error"]
+
+
+def test_processes_ask_each_other_for_themselves_and_no_caller_reaches_that(tmp_path):
+    text = made(tmp_path, "carol", "operator")
+    variables = {"HEADWATER_DATA_DIR": str(tmp_path), "HEADWATER_ADMIN_ADDRESS": "127.0.0.1:0"}
+    with ServerProcess("--scripted", variables=variables, processes=2) as server:
+        port = next(event["port"] for event in server.events if event["event"] == "admin")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            metrics = answer.read().decode()
+        assert sorted(re.findall(r'headwater_process_up{process="(\d)"} 1', metrics)) == ["0", "1"]
+        with grpc.insecure_channel(server.target) as channel:
+            ask = channel.unary_unary("/headwater.siblings.Metrics/Get")
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(b"", metadata=(("authorization", f"Bearer {text}"),))
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_server_with_a_bad_file_does_not_start(tmp_path):
