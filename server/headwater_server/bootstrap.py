@@ -18,6 +18,8 @@ import structlog
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
+from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.tokens import TokenError
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, admin_place, is_private
 from headwater_server.config.reloading import Use, attempt_settings, build_offer, reload_offers, timeouts
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
@@ -165,7 +167,7 @@ class _Parts:
 async def _assemble(
     stack: AsyncExitStack, settings: ServerSettings, offers: Offers, identity: ProcessIdentity
 ) -> _Parts:
-    """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError."""
+    """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError and ConfigError."""
     gc.enable()  # `prepare_imports` has stopped it
     metrics = Metrics()
     streams = RunningStreams(identity.index, settings.max_streams, metrics)
@@ -178,11 +180,20 @@ async def _assemble(
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, offers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
-    server = ProcessServer(identity, agents, services, _limits(settings), _tls(settings), metrics)
+    callers = _callers(settings)
+    server = ProcessServer(identity, agents, services, callers, _limits(settings), _tls(settings), metrics)
     stack.push_async_callback(server.stop)
     metrics.watch("streams_open", "Streams that are open.", lambda: len(streams))
     metrics.watch("stream_log_bytes", "Memory of the logs of resumable streams.", lambda: replays.size)
     return _Parts(server, streams, replays, circuits, metrics, owned)
+
+
+def _callers(settings: ServerSettings) -> KnownCallers:
+    """Those who may call. Raises ConfigError for a file of tokens that cannot be used."""
+    try:
+        return KnownCallers(Path(settings.data_dir))
+    except TokenError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _tls(settings: ServerSettings) -> TlsFiles | None:

@@ -1,4 +1,4 @@
-"""The commands of the server: `headwater serve`, `config`, `reload`, `backup` and `dev-cert`."""
+"""The commands of the server: `headwater serve`, `config`, `reload`, `backup`, `token` and `dev-cert`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import re
 import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -203,6 +207,90 @@ def reload(file: Path | None, data_dir: str | None) -> None:
     click.echo("reloaded")
     for setting in outcome.needs_restart:
         click.echo(f"{setting} has changed, which needs a restart")
+
+
+@click.group()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file [HEADWATER_CONFIG].")
+@click.option("--data-dir", help="Folder of the server's data [~/.local/share/headwater].")
+@click.pass_context
+def token(context: click.Context, file: Path | None, data_dir: str | None) -> None:
+    """Make, list and revoke the tokens of callers.
+
+    A server without any token answers everybody. With the first one it wants a token of every call, except health
+    checks, and shows each caller its streams and runs alone. It follows changes without a restart.
+    """
+    flags: dict[tuple[str, ...], Any] = {("server", "data_dir"): data_dir} if data_dir else {}
+    try:
+        context.obj = Path(load(file, os.environ, flags).settings.server.data_dir)
+    except ConfigError as error:
+        _refuse(error)
+
+
+@token.command("create")
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, help="stream, workflow, operator or worker:QUEUE; may be repeated.")
+@click.option("--days", default=0, type=click.IntRange(0, 36_500), help="How long it is valid [until it is revoked].")
+@click.pass_obj
+def token_create(folder: Path, name: str, scopes: tuple[str, ...], days: int) -> None:
+    """Make a token for the caller NAME and print it, once: only its hash is stored.
+
+    A caller may have several tokens. Streams and runs belong to its name, so each of its tokens
+    reaches them.
+    """
+    from headwater_server.callers.token_file import add_token
+    from headwater_server.callers.tokens import make_token
+
+    with _token_errors():
+        made, text = make_token(name, scopes, time.time(), days)
+        add_token(folder, made)
+    click.echo(f"{made.id} of {made.caller}; the token is shown this once:", err=True)
+    click.echo(text)
+
+
+@token.command("list")
+@click.pass_obj
+def token_list(folder: Path) -> None:
+    """List the tokens: id, caller, scopes, when it was made, and whether it is in force."""
+    from headwater_server.callers.token_file import read_tokens
+
+    with _token_errors():
+        tokens = read_tokens(folder) or []
+    now = time.time()
+    for each in tokens:
+        state = "revoked" if each.revoked else "expired" if each.has_expired(now) else "in force"
+        if state == "in force" and each.expires:
+            state += f" until {_day(each.expires)}"
+        click.echo(f"{each.id}  {each.caller}  {','.join(each.scopes)}  {_day(each.created)}  {state}")
+
+
+@token.command("revoke")
+@click.argument("name", metavar="ID_OR_NAME")
+@click.pass_obj
+def token_revoke(folder: Path, name: str) -> None:
+    """Revoke the token with this ID, or all tokens of the caller with this NAME.
+
+    The server refuses the next call with it. A call that runs already continues.
+    """
+    from headwater_server.callers.token_file import revoke_tokens
+
+    with _token_errors():
+        for each in revoke_tokens(folder, name, time.time()):
+            click.echo(f"{each.id} of {each.caller} is revoked")
+
+
+@contextmanager
+def _token_errors() -> Iterator[None]:
+    from headwater_server.callers.tokens import TokenError
+
+    try:
+        yield
+    except TokenError as error:
+        click.echo(f"headwater: {error}", err=True)
+        sys.exit(1)
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
 
 
 @click.command("dev-cert")

@@ -68,6 +68,24 @@ def open_private(path: Path) -> int:
     return file
 
 
+def read_private(path: Path, most_bytes: int) -> bytes | None:
+    """The content of a file of this user; None when there is none. Raises OSError, also for a larger file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _unsafe(path, "is a link") from error
+        raise
+    with os.fdopen(file, "rb") as stream:
+        _check(path, os.fstat(file))
+        data = stream.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"{path.name} has more than {most_bytes:,} bytes")
+    return data
+
+
 def check_file(path: Path) -> None:
     """Raises UnsafeFileError for a file that is there and is not this user's alone. A link is not followed."""
     try:

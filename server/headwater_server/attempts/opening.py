@@ -14,6 +14,7 @@ from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Targets
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.streaming.answerer import Answerer
@@ -65,7 +66,7 @@ class StreamOpener:
                 source.begin()
             # Fields of the provider's own can bring tools too.
             collects = whole or bool(agent.tools or agent.provider_options)
-            terms = StreamTerms(collects, request.resumable, agent.labels)
+            terms = StreamTerms(collects, request.resumable, agent.labels, caller.get().name)
             async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
                 yield stream
 

@@ -84,11 +84,13 @@ class StreamTerms:
         collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
         labels: the caller's labels.
         resumable: whether a caller can resume it; its id says so.
+        owner: name of the caller that it belongs to; see `callers.caller`.
     """
 
     collects: bool = False
     resumable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
 
 
 NO_TERMS = StreamTerms()
@@ -121,6 +123,7 @@ class LiveStream:
         self.answerer = answerer
         self.labels = terms.labels
         self.resumable = terms.resumable
+        self.owner = terms.owner
         self.on_interrupted: Callable[[], object] | None = None
         self.created = time.time()
         self._source = source

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from enum import Enum
 
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.eventlog.stream_log import StreamLog
@@ -75,6 +76,8 @@ class Replays:
         """
         after = continues.sequence if continues else 0
         replay = self._replays.get(continues.stream_id) if continues else None
+        if replay is not None:
+            _check_owner(replay.stream)
         if replay is not None and replay.runs_round(after):
             async with replay.attach(after) as reader:
                 yield Attached(reader, replay.stream)
@@ -109,9 +112,8 @@ class Replays:
             if is_resumable(stream_id):
                 why = "it ended too long ago, its server was restarted, or another server has it; ask again"
                 raise expired(stream_id, f"the stream's log is gone: {why}")
-            cure = "ListStreams with show_ended lists those that were asked for as resumable"
-            text = f"no resumable stream has this id; {cure}"
-            raise HeadwaterError(Reason.STREAM_NOT_FOUND, text, metadata={"stream_id": stream_id[:100]})
+            raise _not_found(stream_id)
+        _check_owner(replay.stream)
         return replay
 
     def ended(self) -> list[LiveStream]:
@@ -157,3 +159,15 @@ class Replays:
         if self._replays.get(replay.stream.id) is replay:
             del self._replays[replay.stream.id]
         replay.release()
+
+
+def _check_owner(stream: LiveStream) -> None:
+    """Raises HeadwaterError (STREAM_NOT_FOUND) for a stream of another caller."""
+    if not caller.get().sees(stream.owner):
+        raise _not_found(stream.id)
+
+
+def _not_found(stream_id: str) -> HeadwaterError:
+    cure = "ListStreams with show_ended lists those that were asked for as resumable"
+    text = f"no resumable stream has this id; {cure}"
+    return HeadwaterError(Reason.STREAM_NOT_FOUND, text, metadata={"stream_id": stream_id[:100]})

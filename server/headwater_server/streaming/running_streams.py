@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from operator import attrgetter
 
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.answerer import Answerer
@@ -71,7 +72,7 @@ class RunningStreams:
         """Opens a new stream, or the next round of one, and closes it with all that it holds at the end of the block.
 
         Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, SERVER_OVERLOADED when as many run as
-        may, INVALID_REQUEST when the round before still runs.
+        may, INVALID_REQUEST when the round before still runs, STREAM_NOT_FOUND when that is another caller's.
         """
         if self._draining:
             await source.aclose()
@@ -82,6 +83,7 @@ class RunningStreams:
             raise overloaded(text, limit="max_streams")
         if continues and continues.stream_id in self._streams:
             await source.aclose()
+            self._entry_of(continues.stream_id)
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
         after = continues.sequence if continues else 0
         stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
@@ -112,18 +114,23 @@ class RunningStreams:
 
     def cancel_stream(self, stream_id: str) -> None:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
+        stream = self._entry_of(stream_id).stream
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
+
+    def _entry_of(self, stream_id: str) -> _Entry:
+        """The stream with this id that is there for the caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
         entry = self._streams.get(stream_id)
-        if entry is None:
+        if entry is None or not caller.get().sees(entry.stream.owner):
             raise HeadwaterError(
                 Reason.STREAM_NOT_FOUND,
                 "no stream with this id is running; it may have ended, ListStreams lists those that run",
                 metadata={"stream_id": stream_id[:100]},
             )
-        entry.stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
+        return entry
 
     def page(self, after: int, size: int, ended: Iterable[LiveStream] = ()) -> tuple[list[LiveStream], int]:
-        """The running streams after the position `after`, oldest first, at most `size` of them; and the position of
-        the last one if there are more, else 0.
+        """The running streams of the caller after the position `after`, oldest first, at most `size` of them; and the
+        position of the last one if there are more, else 0.
 
         Args:
             after: 0 for the first page.
@@ -131,7 +138,9 @@ class RunningStreams:
             ended: streams of this process that have ended, and are listed too.
         """
         entries = [*self._streams.values(), *(_Entry(self._position(stream), stream) for stream in ended)]
-        rest = nsmallest(size + 1, (entry for entry in entries if entry.position > after), key=attrgetter("position"))
+        sees = caller.get().sees
+        there = (entry for entry in entries if entry.position > after and sees(entry.stream.owner))
+        rest = nsmallest(size + 1, there, key=attrgetter("position"))
         page = rest[:size]
         return [entry.stream for entry in page], page[-1].position if len(rest) > size else 0
 

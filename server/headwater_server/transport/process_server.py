@@ -14,6 +14,7 @@ from headwater.v1 import (
 )
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
+from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
@@ -67,6 +68,7 @@ class ProcessServer:
         identity: which process this is.
         streams: for the AgentService, which every process has.
         runs: the other services; None in a process that passes them on to their owner.
+        callers: those who may call.
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
@@ -77,6 +79,7 @@ class ProcessServer:
         identity: ProcessIdentity,
         streams: StreamServices,
         runs: RunServices | None,
+        callers: KnownCallers,
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
@@ -96,13 +99,13 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, limits.max_request_bytes)
+            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, limits, shares_port=True, tls=tls)
+            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls)
         else:
-            self._public = GrpcServer(local, limits, tls=tls)
+            self._public = GrpcServer(local, callers, limits, tls=tls)
 
     @property
     def index(self) -> int:

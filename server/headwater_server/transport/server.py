@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
@@ -121,6 +122,7 @@ class GrpcServer:
 
     Args:
         services: all of `SERVICES`.
+        callers: those who may call.
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
@@ -132,6 +134,7 @@ class GrpcServer:
     def __init__(
         self,
         services: Iterable[AddService],
+        callers: KnownCallers,
         limits: ServerLimits = DEFAULT_LIMITS,
         *,
         shares_port: bool = False,
@@ -145,7 +148,7 @@ class GrpcServer:
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
         self._turns = Turns()
-        self._server = strict_server(interceptors(limits.max_request_bytes, self._turns), options=options)
+        self._server = strict_server(interceptors(callers, limits.max_request_bytes, self._turns), options=options)
         self._health = Health()
         self._has_started = False
         for add in services:
@@ -206,11 +209,15 @@ class SiblingServer:
 
     Args:
         services: the services of this process.
+        callers: those who may call; each call brings the token of its caller along.
         most_request_bytes: that the requests of all running calls may have together.
     """
 
-    def __init__(self, services: Iterable[AddService], most_request_bytes: int = DEFAULT_BYTES) -> None:
-        self._server = grpc.aio.server(interceptors=interceptors(most_request_bytes), options=SIBLING_OPTIONS)
+    def __init__(
+        self, services: Iterable[AddService], callers: KnownCallers, most_request_bytes: int = DEFAULT_BYTES
+    ) -> None:
+        chain = interceptors(callers, most_request_bytes)
+        self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)
 

@@ -38,6 +38,7 @@ from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Reports, TaskSpec
+from tests.support.servers.callers import NO_CALLERS
 from tests.support.servers.gate import Gate
 from tests.support.servers.service_thread import ServiceThread
 
@@ -100,7 +101,7 @@ class Site(ServiceThread):
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self.service, server)
 
     def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
-        return interceptors()
+        return interceptors(NO_CALLERS)
 
     def _end(self) -> None:
         self.pool.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -63,28 +63,36 @@ def methods_of(target: str) -> list[Method]:
     with grpc.insecure_channel(target, options=OPTIONS) as channel:
         described = ProtoReflectionDescriptorDatabase(channel)
         pool = DescriptorPool(described)
-        services = [pool.FindServiceByName(name) for name in described.get_services()]
-        return [
-            Method(
-                f"/{service.full_name}/{method.name}",
-                method.input_type,
-                method.output_type,
-                method.client_streaming,
-                method.server_streaming,
-            )
-            for service in services
-            for method in service.methods
-        ]
+        return methods_in(pool.FindServiceByName(name) for name in described.get_services())
+
+
+def methods_in(services: Iterable[ServiceDescriptor]) -> list[Method]:
+    """All methods of these services."""
+    return [
+        Method(
+            f"/{service.full_name}/{method.name}",
+            method.input_type,
+            method.output_type,
+            method.client_streaming,
+            method.server_streaming,
+        )
+        for service in services
+        for method in service.methods
+    ]
 
 
 async def call(
-    channel: grpc.aio.Channel, method: Method, requests: Sequence[bytes], most_answers: int
+    channel: grpc.aio.Channel,
+    method: Method,
+    requests: Sequence[bytes],
+    most_answers: int,
+    metadata: Sequence[tuple[str, str]] = (),
 ) -> tuple[Ending, list[Message]]:
     """Makes a call and leaves it after so many answers; how it ended, and the answers."""
     answers: list[Message] = []
     parse = message_factory.GetMessageClass(method.answer).FromString
     connect: grpc.aio.StreamStreamMultiCallable[bytes, Message] = channel.stream_stream(method.path, None, parse)
-    running = connect(timeout=WATCH_SECONDS if method.gives_many else LONGEST_SECONDS)
+    running = connect(timeout=WATCH_SECONDS if method.gives_many else LONGEST_SECONDS, metadata=tuple(metadata))
     writing = asyncio.create_task(_write(running, requests))
     try:
         while (answer := await running.read()) is not grpc.aio.EOF:

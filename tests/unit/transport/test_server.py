@@ -19,6 +19,7 @@ from headwater_server.transport import process_server
 from headwater_server.transport import server as transport_server
 from headwater_server.transport.process_server import ProcessServer, StreamServices
 from headwater_server.transport.server import GrpcServer, SiblingServer
+from tests.support.servers.callers import NO_CALLERS
 from tests.support.stubs.stub import details
 
 
@@ -33,7 +34,7 @@ def add_failing(server: grpc.aio.Server) -> None:
 
 @asynccontextmanager
 async def public(folder: Path) -> AsyncIterator[grpc.aio.Channel]:
-    server = GrpcServer([add_failing])
+    server = GrpcServer([add_failing], NO_CALLERS)
     await server.start("127.0.0.1", 0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield channel
@@ -42,7 +43,7 @@ async def public(folder: Path) -> AsyncIterator[grpc.aio.Channel]:
 
 @asynccontextmanager
 async def between_processes(folder: Path) -> AsyncIterator[grpc.aio.Channel]:
-    server = SiblingServer([add_failing])
+    server = SiblingServer([add_failing], NO_CALLERS)
     await server.start(folder / "socket")
     async with grpc.aio.insecure_channel(f"unix:{folder / 'socket'}") as channel:
         yield channel
@@ -89,7 +90,7 @@ async def test_a_watch_of_the_health_may_be_left(tmp_path, lines):
 
 async def test_callers_that_watch_the_health_can_leave_before_a_server_takes_no_calls(monkeypatch):
     monkeypatch.setattr(transport_server, "LEAVE_SECONDS", 3_600)
-    server = GrpcServer([])
+    server = GrpcServer([], NO_CALLERS)
     await server.start("127.0.0.1", 0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -116,7 +117,7 @@ async def test_reflection_is_logged_at_level_debug(tmp_path, lines):
 async def test_a_process_that_ends_answers_the_siblings_that_end_a_little_later(tmp_path, monkeypatch):
     monkeypatch.setattr(process_server, "SIBLINGS_LATE_SECONDS", 3_600)
     parts: Any = (None, None, None, None)  # no call comes to them
-    server = ProcessServer(ProcessIdentity(1, 2, tmp_path), StreamServices(*parts, "1"), None)
+    server = ProcessServer(ProcessIdentity(1, 2, tmp_path), StreamServices(*parts, "1"), None, NO_CALLERS)
     await server.start("127.0.0.1", 0)
     stopping = asyncio.create_task(server.stop())
     with pytest.raises(ConnectionRefusedError):

@@ -111,6 +111,12 @@ const (
 	// OUT_OF_RANGE. The chunks asked for are gone: the log of a resumable stream is bounded in size and in time. Where later
 	// chunks are still there, metadata `first_sequence` is the sequence of the first.
 	ErrorReason_ERROR_REASON_STREAM_EXPIRED ErrorReason = 27
+	// UNAUTHENTICATED. The server has callers, and the metadata `authorization` has no token of one: it is missing, unknown,
+	// revoked or expired. Nothing of the call was done.
+	ErrorReason_ERROR_REASON_CALLER_UNAUTHENTICATED ErrorReason = 28
+	// PERMISSION_DENIED. The caller's token does not allow the call; metadata `caller` has its name, `scope` the scope that
+	// is missing. Nothing of the call was done.
+	ErrorReason_ERROR_REASON_CALLER_FORBIDDEN ErrorReason = 29
 )
 
 // Enum value maps for ErrorReason.
@@ -144,6 +150,8 @@ var (
 		25: "ERROR_REASON_JOURNAL_UNAVAILABLE",
 		26: "ERROR_REASON_SERVER_OVERLOADED",
 		27: "ERROR_REASON_STREAM_EXPIRED",
+		28: "ERROR_REASON_CALLER_UNAUTHENTICATED",
+		29: "ERROR_REASON_CALLER_FORBIDDEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -174,6 +182,8 @@ var (
 		"ERROR_REASON_JOURNAL_UNAVAILABLE":       25,
 		"ERROR_REASON_SERVER_OVERLOADED":         26,
 		"ERROR_REASON_STREAM_EXPIRED":            27,
+		"ERROR_REASON_CALLER_UNAUTHENTICATED":    28,
+		"ERROR_REASON_CALLER_FORBIDDEN":          29,
 	}
 )
 
@@ -633,7 +643,8 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12-\n" +
 	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"C\n" +
 	"\x0eFailedAttempts\x121\n" +
-	"\battempts\x18\x01 \x03(\v2\x15.headwater.v1.AttemptR\battempts*\xd7\t\n" +
+	"\battempts\x18\x01 \x03(\v2\x15.headwater.v1.AttemptR\battempts*\xb3\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xd2\xe7\x18\x02\b\x03\x12+\n" +
@@ -674,7 +685,9 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\xd2\xe7\x18\x06\b\x0e\x10\x01\x18\x01\x12.\n" +
 	"\x1eERROR_REASON_SERVER_OVERLOADED\x10\x1a\x1a\n" +
 	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01\x12'\n" +
-	"\x1bERROR_REASON_STREAM_EXPIRED\x10\x1b\x1a\x06\xd2\xe7\x18\x02\b\v:^\n" +
+	"\x1bERROR_REASON_STREAM_EXPIRED\x10\x1b\x1a\x06\xd2\xe7\x18\x02\b\v\x12/\n" +
+	"#ERROR_REASON_CALLER_UNAUTHENTICATED\x10\x1c\x1a\x06\xd2\xe7\x18\x02\b\x10\x12)\n" +
+	"\x1dERROR_REASON_CALLER_FORBIDDEN\x10\x1d\x1a\x06\xd2\xe7\x18\x02\b\a:^\n" +
 	"\verror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\v2\x18.headwater.v1.ErrorFactsR\n" +
 	"errorFactsB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +

@@ -66,6 +66,8 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "REQUEST_ID_REUSED": ValidationError,
     "JOURNAL_UNAVAILABLE": ServerUnavailableError,
     "SERVER_OVERLOADED": ServerOverloadedError,
+    "CALLER_UNAUTHENTICATED": AuthenticationError,
+    "CALLER_FORBIDDEN": AuthenticationError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.

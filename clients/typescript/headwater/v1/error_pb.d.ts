@@ -453,6 +453,22 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_STREAM_EXPIRED = 27;
    */
   STREAM_EXPIRED = 27,
+
+  /**
+   * UNAUTHENTICATED. The server has callers, and the metadata `authorization` has no token of one: it is missing, unknown,
+   * revoked or expired. Nothing of the call was done.
+   *
+   * @generated from enum value: ERROR_REASON_CALLER_UNAUTHENTICATED = 28;
+   */
+  CALLER_UNAUTHENTICATED = 28,
+
+  /**
+   * PERMISSION_DENIED. The caller's token does not allow the call; metadata `caller` has its name, `scope` the scope that
+   * is missing. Nothing of the call was done.
+   *
+   * @generated from enum value: ERROR_REASON_CALLER_FORBIDDEN = 29;
+   */
+  CALLER_FORBIDDEN = 29,
 }
 
 /**

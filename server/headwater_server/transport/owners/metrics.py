@@ -13,10 +13,11 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.metrics_text import text_of
 from headwater_server.transport.handlers import Context
+from headwater_server.transport.interceptors.authentication import OF_SIBLINGS
 from headwater_server.transport.owners.relay import Method, Relay
 from headwater_server.transport.server import AddService
 
-SERVICE = "headwater.siblings.Metrics"
+SERVICE = f"{OF_SIBLINGS}Metrics"
 ASK_SECONDS = 2.0
 """How long a sibling may take to answer; after that its metrics are missing."""
 

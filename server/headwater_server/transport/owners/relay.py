@@ -98,15 +98,17 @@ class Relay:
         """Whether this process ends, and passes on no more calls."""
         return self._ended
 
-    async def ask(self, owner: int, method: Method, request: Message, seconds: float) -> Any:
-        """A sibling's answer to a question of this process's own.
+    async def ask(
+        self, owner: int, method: Method, request: Message, seconds: float, context: Context | None = None
+    ) -> Any:
+        """A sibling's answer to a question of this process's own, asked for the caller of a call if there is one.
 
         Raises AioRpcError, and HeadwaterError (SERVER_DRAINING) when the sibling hangs.
         """
         self._check(owner)
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, Any]
         ask = self._channels[owner].unary_unary(method.path, None, method.parse)
-        return await ask(request.SerializeToString(), timeout=seconds)
+        return await ask(request.SerializeToString(), timeout=seconds, metadata=_metadata(context) if context else ())
 
     async def pass_on(
         self,
@@ -152,10 +154,9 @@ class Relay:
                 self._end(call)
 
     def _begin(self, owner: int, method: Method, context: Context) -> Call:
-        metadata = tuple((key, value) for key, value in context.invocation_metadata() or () if is_passable(key, value))
         connect: grpc.aio.StreamStreamMultiCallable[bytes, Any]
         connect = self._channels[owner].stream_stream(method.path, None, method.parse)
-        call = connect(timeout=context.time_remaining(), metadata=metadata, wait_for_ready=True)
+        call = connect(timeout=context.time_remaining(), metadata=_metadata(context), wait_for_ready=True)
         self._calls.add(call)
         self._idle.clear()
         return call
@@ -250,6 +251,11 @@ async def _write(call: Call, message: bytes) -> None:
     `call.read` would believe it.
     """
     await call._cython_call.send_serialized_message(message)  # type: ignore[attr-defined]
+
+
+def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
+    """The metadata of the caller's call, its token among them: the owner checks that as this process has."""
+    return tuple((key, value) for key, value in context.invocation_metadata() or () if is_passable(key, value))
 
 
 def _passable(metadata: grpc.aio.Metadata) -> tuple[tuple[str, str | bytes], ...]:

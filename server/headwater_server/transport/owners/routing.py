@@ -151,18 +151,18 @@ class RoutedAgentService(AgentService):
         """Lists the streams of all processes."""
         own = self._page(request)
         siblings = self._identity.siblings
-        pages = await asyncio.gather(*(self._page_of(sibling, request) for sibling in siblings))
+        pages = await asyncio.gather(*(self._page_of(sibling, request, context) for sibling in siblings))
         return _merged(
             {self._identity.index: own, **dict(zip(siblings, pages, strict=True))}, paging.page_size(request.page_size)
         )
 
     async def _page_of(
-        self, sibling: int, request: agent_service_pb2.ListStreamsRequest
+        self, sibling: int, request: agent_service_pb2.ListStreamsRequest, context: Context
     ) -> agent_service_pb2.ListStreamsResponse:
         """The page as a sibling has it; an empty one while it is not there, for then it has no streams."""
         try:
             page: agent_service_pb2.ListStreamsResponse = await self._relay.ask(
-                sibling, _LIST_STREAMS, request, LIST_SECONDS
+                sibling, _LIST_STREAMS, request, LIST_SECONDS, context
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:

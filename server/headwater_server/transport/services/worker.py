@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from headwater.v1 import worker_service_pb2, worker_service_pb2_grpc
+from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.limits import MAX_NAME
@@ -138,7 +139,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             await self._wait_for_runs()
         outbox = _Outbox()
         session = self._pool.connect(
-            registration.worker_id,
+            f"{caller.get().name}/{registration.worker_id}",  # no caller is in the place of another's worker
             registration.queue,
             registration.handlers,
             registration.concurrency,
@@ -177,6 +178,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         if message is None or message.WhichOneof("kind") != "registration":
             raise invalid("registration", f"must be the first message, within {REGISTER_SECONDS:g} s")
         registration = worker_messages.parse_registration(message.registration)
+        caller.get().check_queue(registration.queue)
         with suppress(JournalError):  # which says why itself; the names only help to find typing mistakes
             await self._remember_handlers(registration.queue, registration.handlers)
         structlog.contextvars.bind_contextvars(

@@ -12,6 +12,7 @@ import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
+from headwater_server.callers.caller import caller
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_NAME
@@ -173,6 +174,7 @@ def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> Sta
         size=len(body),
         violations=tuple(violations),
         origin=origin.get(),
+        owner=caller.get().name,
     )
 
 

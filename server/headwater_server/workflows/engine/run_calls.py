@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from headwater_server.callers.caller import visible_owner
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason
 from headwater_server.domain.workflow import Context, RunState, Workflow
-from headwater_server.workflows.journal.base import RunInfo
+from headwater_server.workflows.journal.base import Journal, RunInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class StartRequest:
         request_id: the caller's own id of the request; may be empty.
         fingerprint: of the request; it differs when the same id came with another body.
         origin: the headers of the call, as in `domain.call_origin`.
+        owner: name of the caller, as in `callers.caller`.
         size: its bytes.
         violations: mistakes of the definition that the caller of `start` has found already.
     """
@@ -32,6 +35,20 @@ class StartRequest:
     size: int = 0
     violations: tuple[FieldViolation, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+
+    def new_run(self, created: float) -> RunInfo:
+        """The run that it starts, accepted at this time in seconds since the epoch, with a new id."""
+        return RunInfo(
+            run_id=f"run_{secrets.token_urlsafe(16)}",
+            workflow=self.workflow,
+            queue=self.queue,
+            request_id=self.request_id,
+            fingerprint=self.fingerprint,
+            created=created,
+            origin=self.origin,
+            owner=self.owner,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,13 @@ def invalid_workflow(violations: Sequence[FieldViolation]) -> HeadwaterError:
     """The error for a definition with mistakes."""
     message = "; ".join(f"{v.field}: {v.description}" for v in violations)
     return HeadwaterError(Reason.WORKFLOW_INVALID, message, violations=violations)
+
+
+async def check_owner(journal: Journal, run_id: str) -> None:
+    """Raises HeadwaterError (RUN_NOT_FOUND) for a run that is not there for the caller."""
+    owner = visible_owner()
+    if owner is not None and await journal.owner(run_id) != owner:
+        raise run_not_found(run_id)
 
 
 def run_not_found(run_id: str) -> HeadwaterError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from headwater_server.callers.caller import Caller, caller, visible_owner
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.failure import Failure
@@ -32,6 +32,7 @@ from headwater_server.workflows.engine.retention import remove_old_runs
 from headwater_server.workflows.engine.run_calls import (
     RunView,
     StartRequest,
+    check_owner,
     invalid_workflow,
     run_broken,
     run_completed,
@@ -126,15 +127,7 @@ class Runs:
             raise draining()
         with self._room.for_run(request.size):
             unknown = await self.definitions.unknown_handlers(workflow, request.queue)
-            info = RunInfo(
-                run_id=f"run_{secrets.token_urlsafe(16)}",
-                workflow=workflow,
-                queue=request.queue,
-                request_id=request.request_id,
-                fingerprint=request.fingerprint,
-                created=self._clock(),
-                origin=request.origin,
-            )
+            info = request.new_run(self._clock())
             state = RunState({step.name: StepState(step.name) for step in workflow.steps}, dict(request.context))
             while True:
                 try:
@@ -173,7 +166,7 @@ class Runs:
 
     async def _find(self, request: StartRequest) -> str:
         """The run that this very request has started before; empty for none."""
-        found = await self._journal.find(request.request_id) if request.request_id else None
+        found = await self._journal.find(request.request_id, request.owner) if request.request_id else None
         if found is None:
             return ""
         run_id, fingerprint = found
@@ -232,6 +225,7 @@ class Runs:
         Waits while it changes: it is created or resumed, or its last event is visible already.
         Raises HeadwaterError (RUN_NOT_FOUND).
         """
+        await check_owner(self._journal, run_id)
         await self._left.resume(run_id)
         left = False
         while True:
@@ -254,8 +248,8 @@ class Runs:
     async def list_runs(
         self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
     ) -> list[RunSummary]:
-        """Runs, newest first; see `Journal.page`."""
-        return await self._journal.page(before, size, status, workflow_name, since)
+        """The caller's runs, newest first; see `Journal.page`."""
+        return await self._journal.page(before, size, status, workflow_name, since, visible_owner())
 
     async def cancel_run(self, run_id: str) -> None:
         """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
@@ -348,6 +342,7 @@ class Runs:
     async def _run(self, info: RunInfo, scheduler: Scheduler) -> None:
         run_id = info.run_id
         origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
+        caller.set(Caller(info.owner))
         try:
             await scheduler.run()
         except JournalError as error:  # its watchers get an error; the journal keeps the durable state

@@ -49,6 +49,7 @@ class RunInfo:
         fingerprint: of that request; it differs when the same id came with another body.
         created: when it was accepted, in seconds since the epoch.
         origin: the headers of the call that started it, as in `domain.call_origin`.
+        owner: name of the caller that started it, as in `callers.caller`.
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class RunInfo:
     fingerprint: str
     created: float
     origin: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class Journal(Protocol):
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
         """Adds a run with its first events.
 
-        Raises KeyError when its `request_id` is taken, JournalFullError when there is no room for more runs.
+        Raises KeyError when its owner has used its `request_id`, JournalFullError when there is no room for more runs.
         """
         ...
 
@@ -190,8 +192,12 @@ class Journal(Protocol):
         """A run; None when there is none."""
         ...
 
-    async def find(self, request_id: str) -> tuple[str, str] | None:
-        """The id and the fingerprint of the run that a request started."""
+    async def owner(self, run_id: str) -> str | None:
+        """The name of the caller that a run belongs to; None when there is no such run."""
+        ...
+
+    async def find(self, request_id: str, owner: str) -> tuple[str, str] | None:
+        """The id and the fingerprint of the run that a request of this caller started."""
         ...
 
     async def events(self, run_id: str, after: int) -> list[StoredEvent]:
@@ -210,9 +216,12 @@ class Journal(Protocol):
         ...
 
     async def page(
-        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float, owner: str | None
     ) -> list[RunSummary]:
-        """Runs, newest first: those with a position below `before` (0: all) that match, at most `size`."""
+        """Runs, newest first: those with a position below `before` (0: all) that match, at most `size`.
+
+        `owner`: name of the caller that they belong to; None: of any.
+        """
         ...
 
     async def remember_handlers(self, queue: str, names: Iterable[str]) -> None:

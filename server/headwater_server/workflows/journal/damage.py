@@ -47,6 +47,7 @@ def run(row: sqlite3.Row) -> StoredRun:
         request_id=_or(row, "request_id", ""),
         fingerprint=_or(row, "fingerprint", ""),
         created=_or(row, "created", 0.0),
+        owner=_or(row, "owner", ""),
     )
     state = RunState({}, status=RunStatus.FAILED, failure=UNREADABLE)
     ended = _or(row, "ended", 0.0) or info.created

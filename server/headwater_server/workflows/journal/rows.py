@@ -46,6 +46,7 @@ def run_row(info: RunInfo, state: RunState) -> Row:
         "ended": 0.0,
         "reserved": 0,
         "origin": to_json(info.origin),
+        "owner": info.owner,
     }
 
 
@@ -97,7 +98,7 @@ def event_row(run_id: str, stored: StoredEvent) -> Row:
 
 def stored_run(run: sqlite3.Row, steps: Iterable[sqlite3.Row], context: Sequence[sqlite3.Row]) -> StoredRun:
     """A run out of its rows, the steps and the context in their order."""
-    fields = {name: run[name] for name in ("run_id", "queue", "fingerprint", "created")}
+    fields = {name: run[name] for name in ("run_id", "queue", "fingerprint", "created", "owner")}
     fields |= {name: json.loads(run[name]) for name in ("workflow", "origin")}
     info = msgspec.convert({**fields, "request_id": run["request_id"] or ""}, RunInfo)
     rows = list(steps)

@@ -110,7 +110,16 @@ _VERSION_5 = (
     "CREATE INDEX events_chunks ON events (run_id, sequence, first) WHERE type = 'step_chunk'",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+# A request id is unique among those of one caller. The former column was unique in all, and that cannot be taken off.
+_VERSION_6 = (
+    "ALTER TABLE runs RENAME COLUMN request_id TO former_request_id",  # empty from now on
+    "ALTER TABLE runs ADD COLUMN request_id TEXT",
+    "ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT ''",  # name of the caller
+    "UPDATE runs SET request_id = former_request_id, former_request_id = NULL",
+    "CREATE UNIQUE INDEX runs_requests ON runs (owner, request_id)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """Statements: the first make FIRST_VERSION of an empty database, each of the others adds 1. Only added to."""
 
 

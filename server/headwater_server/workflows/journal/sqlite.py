@@ -126,9 +126,13 @@ class SqliteJournal:
         """See `Journal.load`."""
         return await self._do(partial(statements.load, run_id=run_id))
 
-    async def find(self, request_id: str) -> tuple[str, str] | None:
+    async def owner(self, run_id: str) -> str | None:
+        """See `Journal.owner`."""
+        return await self._do(partial(statements.owner, run_id=run_id))
+
+    async def find(self, request_id: str, owner: str) -> tuple[str, str] | None:
         """See `Journal.find`."""
-        return await self._do(partial(statements.find, request_id=request_id))
+        return await self._do(partial(statements.find, request_id=request_id, owner=owner))
 
     async def events(self, run_id: str, after: int) -> list[StoredEvent]:
         """See `Journal.events`."""
@@ -143,11 +147,17 @@ class SqliteJournal:
         return await self._do(statements.unfinished)
 
     async def page(
-        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+        self, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float, owner: str | None
     ) -> list[RunSummary]:
         """See `Journal.page`."""
         query = partial(
-            statements.page, before=before, size=size, status=status, workflow_name=workflow_name, since=since
+            statements.page,
+            before=before,
+            size=size,
+            status=status,
+            workflow_name=workflow_name,
+            since=since,
+            owner=owner,
         )
         return await self._do(query)
 

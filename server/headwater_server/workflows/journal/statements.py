@@ -28,9 +28,9 @@ EVENT_COST = 250  # of the objects of an event, in characters
 
 _INSERT_RUN = """
     INSERT INTO runs (run_id, workflow_name, queue, request_id, fingerprint, created, status, failure, failed_steps,
-        ended, reserved, origin)
+        ended, reserved, origin, owner)
     VALUES (:run_id, :workflow_name, :queue, :request_id, :fingerprint, :created, :status, :failure, :failed_steps,
-        :ended, :reserved, :origin)
+        :ended, :reserved, :origin, :owner)
 """
 _INSERT_DEFINITION = "INSERT INTO definitions (run_id, workflow) VALUES (:run_id, :workflow)"
 _UPDATE_RUN = """
@@ -72,6 +72,7 @@ _PAGE = """
     ) AS usage FROM runs
     WHERE (:before = 0 OR position < :before) AND (:status IS NULL OR status = :status)
         AND (:name = '' OR workflow_name = :name) AND created >= :since
+        AND (:owner IS NULL OR owner = :owner)
     ORDER BY position DESC LIMIT :size
 """
 _LOAD_RUN = """
@@ -180,7 +181,7 @@ class RunRows:
 def create(connection: Connection, run: RunRows, change: ChangeRows, max_bytes: int) -> None:
     """Adds a run. Raises KeyError when its request id is taken, JournalFullError at the full size."""
     request_id = run.run["request_id"]
-    if request_id and find(connection, str(request_id)) is not None:
+    if request_id and find(connection, str(request_id), str(run.run["owner"])) is not None:
         raise KeyError(request_id)
     if size(connection) + run.size > max_bytes:
         raise JournalFullError(f"the journal has {max_bytes // 2**20} MiB, as journal_mib allows")
@@ -236,10 +237,16 @@ def load(connection: Connection, run_id: str) -> StoredRun | None:
         return damage.run(run)
 
 
-def find(connection: Connection, request_id: str) -> tuple[str, str] | None:
-    """Id and fingerprint of the run that a request started."""
-    query = "SELECT run_id, fingerprint FROM runs WHERE request_id = ?"
-    row = connection.execute(query, (request_id,)).fetchone()
+def owner(connection: Connection, run_id: str) -> str | None:
+    """The caller that a run belongs to."""
+    row = connection.execute("SELECT owner FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return None if row is None else str(row["owner"])
+
+
+def find(connection: Connection, request_id: str, owner: str) -> tuple[str, str] | None:
+    """Id and fingerprint of the run that a request of this caller started."""
+    query = "SELECT run_id, fingerprint FROM runs WHERE request_id = ? AND owner = ?"
+    row = connection.execute(query, (request_id, owner)).fetchone()
     return None if row is None else (row["run_id"], row["fingerprint"])
 
 
@@ -287,11 +294,18 @@ def unfinished(connection: Connection) -> list[str]:
 
 
 def page(
-    connection: Connection, before: int, size: int, status: RunStatus | None, workflow_name: str, since: float
+    connection: Connection,
+    before: int,
+    size: int,
+    status: RunStatus | None,
+    workflow_name: str,
+    since: float,
+    owner: str | None,
 ) -> list[RunSummary]:
     """Runs, newest first."""
     values = {"before": before, "size": size, "status": status.value if status else None, "since": since}
-    return [rows.run_summary(row) for row in connection.execute(_PAGE, {**values, "name": workflow_name})]
+    values |= {"name": workflow_name, "owner": owner}
+    return [rows.run_summary(row) for row in connection.execute(_PAGE, values)]
 
 
 def remember_handlers(connection: Connection, queue: str, names: Sequence[str]) -> None:

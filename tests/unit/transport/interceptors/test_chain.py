@@ -23,6 +23,7 @@ from headwater_server.transport.handlers import Behaviour
 from headwater_server.transport.interceptors import chain
 from headwater_server.transport.interceptors.interceptor import Interceptor
 from headwater_server.workflows.journal.base import JournalDamagedError, JournalError
+from tests.support.servers.callers import NO_CALLERS
 from tests.support.stubs.stub import details
 
 SAID = "the prompt that a provider quotes"
@@ -58,7 +59,7 @@ class Server:
         self._capture = capture_logs(processors=[merge_contextvars])
         self._logged = self._capture.__enter__()
         options = [("grpc.so_reuseport", 0)]
-        self._server = grpc.aio.server(interceptors=chain.interceptors(), options=options)
+        self._server = grpc.aio.server(interceptors=chain.interceptors(NO_CALLERS), options=options)
         handlers = {"Method": self._handler}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
         port = self._server.add_insecure_port("127.0.0.1:0")
@@ -208,7 +209,7 @@ async def test_a_method_is_surrounded_once_and_not_once_a_call(monkeypatch):
             surrounded.append(path)
             return behaviour
 
-    monkeypatch.setattr(chain, "interceptors", lambda: (Counts(),))
+    monkeypatch.setattr(chain, "interceptors", lambda _: (Counts(),))
     async with Server(behaviour=answer_once) as server:
         for _ in range(3):
             await server.call()

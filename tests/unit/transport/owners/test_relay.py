@@ -16,6 +16,7 @@ from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.owners import relay as relay_module
 from headwater_server.transport.owners.relay import Method, Relay
 from headwater_server.transport.server import SiblingServer
+from tests.support.servers.callers import NO_CALLERS
 from tests.support.stubs.stub import details
 
 KIB = 1024
@@ -52,7 +53,7 @@ class Owner:
     async def start(self) -> None:
         handlers = {"Any": grpc.stream_stream_rpc_method_handler(self._answer)}
         handler = grpc.method_handlers_generic_handler(SERVICE, handlers)
-        self._server = SiblingServer([lambda server: server.add_generic_rpc_handlers((handler,))])
+        self._server = SiblingServer([lambda server: server.add_generic_rpc_handlers((handler,))], NO_CALLERS)
         await self._server.start(self._socket)
 
     async def stop(self) -> None:
@@ -78,7 +79,7 @@ class Site:
             ("grpc.max_receive_message_length", 32 * MIB),
             ("grpc.http2.bdp_probe", 0),  # data that waits here must not hide data that waits in the relay
         ]
-        self._front = grpc.aio.server(interceptors=interceptors(), options=options)
+        self._front = grpc.aio.server(interceptors=interceptors(NO_CALLERS), options=options)
         self._front.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Any": handler}),))
 
     async def _pass_on(self, requests: Any, context: Any) -> None:

@@ -39,6 +39,7 @@ from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 from tests.support.runs.expressions import fake_runs
+from tests.support.servers.callers import NO_CALLERS
 from tests.support.stubs.stub import details
 
 PB = agent_service_pb2
@@ -76,7 +77,7 @@ class Process:
             workers = WorkerService(pool, journal.remember_handlers, "1", runs.all_resumed)
             services = RunServices(WorkflowService(runs), workers)
         made_of = StreamServices(opener, offers, self.streams, replays, "1")
-        self.server = ProcessServer(self.identity, made_of, services)
+        self.server = ProcessServer(self.identity, made_of, services, NO_CALLERS)
         self._stack.push_async_callback(self.server.stop)
         await self.server.start("127.0.0.1", 0)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")

@@ -43,6 +43,7 @@ from headwater_server.transport.services.worker import WorkerService
 from headwater_server.workflows.journal.base import JournalError
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Assign, Cancel, Reports, TaskSpec
+from tests.support.servers.callers import NO_CALLERS
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -58,7 +59,7 @@ class Site:
         self.resumed.set()
         self.service = WorkerService(self.pool, self.remember, "1.2.3", self.all_resumed)
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 32 * MIB)]
-        self.server = grpc.aio.server(interceptors=interceptors(), options=options)
+        self.server = grpc.aio.server(interceptors=interceptors(NO_CALLERS), options=options)
         self.chunks: list[tuple[str, str]] = []
 
     async def all_resumed(self) -> None:
@@ -379,11 +380,11 @@ async def test_a_worker_that_takes_no_more_gets_the_task_that_waits_when_it_take
     caller = Caller(site)
     await caller.register()
     await caller.say(capacity=WorkerCapacity(concurrency=0))
-    while site.pool._workers["w"].concurrency:
+    while site.pool._workers["/w"].concurrency:
         await asyncio.sleep(0.001)
     running = site.run_task()
     await asyncio.sleep(0)
-    assert not site.pool._workers["w"].tasks
+    assert not site.pool._workers["/w"].tasks
     await caller.say(capacity=WorkerCapacity(concurrency=1))
     await caller.say(result=TaskResult(task_id=await caller.task_id(), result_json="1"))
     assert await running == Outcome("1")
@@ -562,7 +563,7 @@ async def test_a_worker_that_takes_no_message_is_disconnected(site: Site, monkey
         site.run_task(TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "x" * MIB + '"'}))
         for _ in range(20)
     ]
-    while site.pool._workers["w"].link is not None:
+    while site.pool._workers["/w"].link is not None:
         await caller.say(heartbeat=WorkerHeartbeat())
         await asyncio.sleep(0.01)
     for task in running:

@@ -21,7 +21,7 @@ from tests.support.runs.expressions import fake_runs
 async def stored_run(journal: FaultyJournal) -> str:
     """The id of the one run, once it is stored."""
     async with asyncio.timeout(10):
-        while not (found := await journal.page(0, 1, None, "", 0.0)):
+        while not (found := await journal.page(0, 1, None, "", 0.0, None)):
             await asyncio.sleep(0)
     return found[0].run_id
 
@@ -64,13 +64,13 @@ async def test_a_request_id_whose_run_is_deleted_meanwhile_starts_another_run(tm
         await events(runs, first)
         find = journal.find
 
-        async def find_nothing(request_id: str) -> None:
+        async def find_nothing(request_id: str, owner: str) -> None:
             monkeypatch.setattr(journal, "find", delete_and_find)
 
-        async def delete_and_find(request_id: str) -> tuple[str, str] | None:
+        async def delete_and_find(request_id: str, owner: str) -> tuple[str, str] | None:
             monkeypatch.setattr(journal, "find", find)
             await runs.delete_run(first)
-            return await find(request_id)
+            return await find(request_id, owner)
 
         monkeypatch.setattr(journal, "find", find_nothing)
         second = await runs.start_run(request(request_id="r"))

@@ -38,6 +38,16 @@ def test_an_empty_database_gets_the_newest_schema(connection: sqlite3.Connection
     assert names >= {"runs", "steps", "context", "events", "handlers"}
 
 
+def test_a_run_of_before_callers_keeps_its_request_id_and_belongs_to_nobody(connection: sqlite3.Connection) -> None:
+    migrate(connection, PATH, MIGRATIONS[:4])
+    facts = {"run_id": "run", "request_id": "r", "workflow_name": "w", "queue": "", "fingerprint": "f", "created": 1.0}
+    facts |= {"status": "completed", "failure": "null", "failed_steps": "[]", "ended": 2.0, "reserved": 3}
+    names, marks = ", ".join(facts), ", ".join("?" * len(facts))
+    connection.execute(f"INSERT INTO runs ({names}) VALUES ({marks})", tuple(facts.values()))  # noqa: S608  no input
+    migrate(connection, PATH)
+    assert connection.execute("SELECT run_id, request_id, owner FROM runs").fetchall() == [("run", "r", "")]
+
+
 def test_every_table_is_strict(connection: sqlite3.Connection) -> None:
     migrate(connection, PATH)
     lax = connection.execute("SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE 'sqlite%'")

@@ -206,14 +206,14 @@ async def test_all_of_it_is_there_after_closing_and_opening(tmp_path: Path) -> N
     stored = await journal.load("run")
     assert stored is not None
     assert stored.info == info
-    assert await journal.find("r") == ("run", "f")
+    assert await journal.find("r", "") == ("run", "f")
     assert await journal.handlers("q") == {"h"}
     await journal.close()
 
 
 async def test_what_is_not_there_is_none(journal: SqliteJournal) -> None:
     assert await journal.load("run") is None
-    assert await journal.find("r") is None
+    assert await journal.find("r", "") is None
     assert await journal.events("run", 0) == []
     assert await journal.handlers("q") == frozenset()
 
@@ -225,6 +225,18 @@ async def test_a_request_id_starts_one_run(journal: SqliteJournal) -> None:
     await create(journal, "three")
     await create(journal, "four")
     assert await journal.unfinished() == ["one", "three", "four"]
+
+
+async def test_a_request_id_and_a_page_are_of_one_caller(journal: SqliteJournal) -> None:
+    for owner in ("alice", "bob"):
+        info = replace(run_info(f"run of {owner}", request_id="r"), owner=owner)
+        await journal.create(info, run_state(info), Change(events=[BEGUN], reserved=1))
+    assert await journal.find("r", "bob") == ("run of bob", "f")
+    assert await journal.find("r", "") is None
+    assert await journal.owner("run of alice") == "alice"
+    assert await journal.owner("another") is None
+    assert ids(await journal.page(0, 9, None, "", 0.0, "alice")) == ["run of alice"]
+    assert ids(await journal.page(0, 9, None, "", 0.0, None)) == ["run of bob", "run of alice"]
 
 
 async def test_two_runs_at_once_with_one_request_id_are_one_run(journal: SqliteJournal) -> None:
@@ -272,9 +284,9 @@ def ids(runs: Sequence[RunSummary]) -> list[str]:
 async def test_runs_are_listed_newest_first_in_pages(journal: SqliteJournal) -> None:
     for i in range(5):
         await create(journal, f"run{i}")
-    first = await journal.page(0, 2, None, "", 0.0)
+    first = await journal.page(0, 2, None, "", 0.0, None)
     assert ids(first) == ["run4", "run3"]
-    assert ids(await journal.page(first[-1].position, 9, None, "", 0.0)) == ["run2", "run1", "run0"]
+    assert ids(await journal.page(first[-1].position, 9, None, "", 0.0, None)) == ["run2", "run1", "run0"]
 
 
 async def test_a_list_has_what_matches(journal: SqliteJournal) -> None:
@@ -282,9 +294,9 @@ async def test_a_list_has_what_matches(journal: SqliteJournal) -> None:
         info = RunInfo(f"run{i}", Workflow(name, (Step("a", action="b"),)), "q", "", "f", float(i))
         await journal.create(info, run_state(info), Change(events=[BEGUN]))
     await journal.commit("run0", Change(status=RunChange(RunStatus.FAILED, FAILURE, ("a",), 7.0)))
-    assert ids(await journal.page(0, 9, None, "x", 0.0)) == ["run2", "run0"]
-    assert ids(await journal.page(0, 9, None, "", 1.0)) == ["run2", "run1"]
-    (failed,) = await journal.page(0, 9, RunStatus.FAILED, "", 0.0)
+    assert ids(await journal.page(0, 9, None, "x", 0.0, None)) == ["run2", "run0"]
+    assert ids(await journal.page(0, 9, None, "", 1.0, None)) == ["run2", "run1"]
+    (failed,) = await journal.page(0, 9, RunStatus.FAILED, "", 0.0, None)
     assert failed == RunSummary(failed.position, "run0", "x", "q", RunStatus.FAILED, FAILURE, ("a",), 0.0, 7.0)
 
 
@@ -297,7 +309,7 @@ async def test_pruning_removes_everything_of_old_runs_and_nothing_else(tmp_path:
     await create(journal, "young")
     await journal.commit("young", Change(context={"k": "1"}, status=RunChange(RunStatus.FAILED, ended=11.0)))
     assert await journal.prune(10.0) == 120
-    assert ids(await journal.page(0, 999, None, "", 0.0)) == ["young", "running"]
+    assert ids(await journal.page(0, 999, None, "", 0.0, None)) == ["young", "running"]
     with closing(sqlite3.connect(tmp_path / "headwater.db")) as connection:
         for table, left in (("runs", 2), ("steps", 4), ("context", 1), ("events", 2)):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (left,)  # noqa: S608
@@ -306,11 +318,11 @@ async def test_pruning_removes_everything_of_old_runs_and_nothing_else(tmp_path:
 
 async def test_the_position_of_a_pruned_run_is_not_used_again(journal: SqliteJournal) -> None:
     await create(journal, "one")
-    (one,) = await journal.page(0, 1, None, "", 0.0)
+    (one,) = await journal.page(0, 1, None, "", 0.0, None)
     await journal.commit("one", Change(status=RunChange(RunStatus.COMPLETED, ended=5.0)))
     await journal.prune(10.0)
     await create(journal, "two")
-    (two,) = await journal.page(0, 1, None, "", 0.0)
+    (two,) = await journal.page(0, 1, None, "", 0.0, None)
     assert two.position > one.position
 
 

@@ -1,0 +1,1 @@
+"""The callers that a server lets in, and their tokens."""
