@@ -38,4 +38,4 @@ def test_the_gate_installs_the_debian_packages_of_the_page():
     gate = (ROOT / ".ci" / "run").read_text()
     packages = {package for line in INSTALLS.findall(PAGE.read_text()) for package in line.split()}
     assert packages
-    assert packages | {"tmux"} == set(re.findall(r"^packages=\((.+)\)$", gate, re.M)[0].split())
+    assert packages | {"tmux", "nginx", "systemd"} == set(re.findall(r"^packages=\((.+)\)$", gate, re.M)[0].split())
