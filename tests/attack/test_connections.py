@@ -14,6 +14,7 @@ from headwater_server.transport.incoming import turns
 from headwater_server.transport.server import GrpcServer
 from tests.support.attacks import OtherCaller, memory
 from tests.support.raw_streams import RawConnection
+from tests.support.servers.callers import NO_CALLERS
 from tests.support.servers.server import ServerProcess
 from tests.support.stubs.stub import details
 
@@ -67,7 +68,7 @@ def wait_until(condition) -> None:
 
 async def test_a_call_that_waited_too_long_for_its_turn_is_told_to_try_again(monkeypatch):
     monkeypatch.setattr(turns, "LONGEST_SECONDS", 0.2)
-    server = GrpcServer([])
+    server = GrpcServer([], NO_CALLERS)
     await server.start("127.0.0.1", 0)
 
     def check() -> grpc.RpcError | None:

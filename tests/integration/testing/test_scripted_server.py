@@ -170,6 +170,7 @@ async def test_leaving_a_stream_ends_the_work_on_its_reply(headwater: ScriptedSe
         (StreamInterruptedError, StreamInterruptedError),
         (StreamTimeoutError("late"), TimeoutError),
         (ValidationError("top_k: is too large"), ValidationError),
+        (AuthenticationError("no such token"), AuthenticationError),
         (HeadwaterError("our fault"), HeadwaterError),
         (ProviderError("no", reason="PROVIDER_REJECTED_REQUEST", metadata={"http_status": "400"}), ProviderError),
     ],
@@ -193,7 +194,7 @@ def test_a_failure_after_text_keeps_the_text(headwater: ScriptedServer) -> None:
     assert caught.value.partial_response == "Once upon"
 
 
-@pytest.mark.parametrize("error", [ToolError, StepExecutionError("x"), AuthenticationError, ValueError("x"), "late"])
+@pytest.mark.parametrize("error", [ToolError, StepExecutionError("x"), ValueError("x"), "late"])
 def test_what_a_call_of_a_model_cannot_raise_is_refused(headwater: ScriptedServer, error: HeadwaterError) -> None:
     with pytest.raises(ValidationError, match=r"cannot fail with .*; possible are ValidationError, Provider"):
         headwater.fail(error)
