@@ -37,6 +37,8 @@ def read_tokens(folder: Path) -> list[Token] | None:
             return None
         check_folder(folder)
         content = msgspec.json.decode(data, type=_Content)
+    except NotADirectoryError:  # the opening of the journal there fails, and says it better
+        return None
     except OSError as error:
         raise TokenError(f"the tokens in {folder} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
