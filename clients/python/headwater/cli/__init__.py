@@ -16,10 +16,13 @@ INTERRUPTED = 130
 def main() -> None:
     """Runs the command line; a package that it needs beyond the client is named in one line when it is missing."""
     try:
+        import atexit
         import gc
         import signal
 
         signal.signal(signal.SIGINT, leave)
+        # The first to be registered runs last. Then Python takes handlers away, and Ctrl-C would change the exit code.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         leave()
     # Else gRPC, which reads this when it is imported, runs in programs that this one starts by a fork, as uvloop does,
