@@ -1,11 +1,11 @@
-"""`[callers.NAME]`: what each caller may do, and how much.
+"""`[callers.NAME]`: the models that a caller may ask, and how much it may ask them.
 
 The table `[callers."*"]` holds for each caller, also for one that no table names. A key in a caller's table goes over
 the same key there, so that a table which names some keys alone opens nothing else. A server without callers is asked by
 everybody as one caller without a name, for whom `[callers."*"]` holds.
 
-Example. `"*"` has `requests_per_minute = 60` and `models = ["gpt-*"]`; `alice` has `requests_per_minute = 600`. Alice may
-ask 600 times a minute, and only the models of `"*"`.
+Example. `"*"` has `requests_per_minute = 60` and `models = ["gpt-*"]`; `alice` has `requests_per_minute = 600`. Alice
+may ask 600 times a minute, and only the models of `"*"`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ EACH = "*"
 
 CallerName = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+Names = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=1_000)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Tokens = Annotated[int, Field(ge=1, lt=2**53)]
 
@@ -37,8 +38,8 @@ class CallerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: tuple[Pattern, ...] | None = Field(None, min_length=1, max_length=1_000)
-    providers: tuple[Pattern, ...] | None = Field(None, min_length=1, max_length=1_000)
+    models: Names | None = None
+    providers: Names | None = None
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
     max_concurrent: Count | None = None

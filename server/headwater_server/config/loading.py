@@ -57,7 +57,10 @@ def load(
     _add_presets(values, environment, origins)
     _check_text(values, origins)
     settings = _validate(values, origins)
-    found = [*mistakes_of_doors(settings.server, origins), *mistakes_of_callers(settings.callers, settings.providers, origins)]
+    found = [
+        *mistakes_of_doors(settings.server, origins),
+        *mistakes_of_callers(settings.callers, settings.providers, origins),
+    ]
     if found:
         raise ConfigError(found)
     return Config(settings, *secrets(settings, environment, origins), file, dict(flags or {}))

@@ -16,6 +16,7 @@ from headwater_server.providers.types import TYPES
 _PREFIX = "HEADWATER_"
 _OF_CLIENTS = ("TARGET", "TOKEN", "CA_FILE", "CERT_FILE", "KEY_FILE", "PLAINTEXT_TOKEN")
 _OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_COMPLETE", *(f"{_PREFIX}{name}" for name in _OF_CLIENTS))
+_TABLES: dict[str, type[BaseModel]] = {"server": ServerSettings, "models": AliasSettings, "callers": CallerSettings}
 _ALIKE = 0.8  # of 1; PORTS and PORT are 0.89, SERVICE_PORT and PORT 0.5
 
 
@@ -65,8 +66,7 @@ def _meant(location: tuple[int | str, ...]) -> str:
         return f"; did you mean server.{key}?"
     known: Collection[str] = Settings.model_fields
     if table:
-        tables: dict[str, type[BaseModel]] = {"server": ServerSettings, "models": AliasSettings, "callers": CallerSettings}
-        known = (tables.get(str(table[0])) or TYPES[str(table[2])].settings).model_fields
+        known = (_TABLES.get(str(table[0])) or TYPES[str(table[2])].settings).model_fields
     close = difflib.get_close_matches(key[:100], known, n=1)
     return f"; did you mean {'.'.join(str(each) for each in (*table[:2], close[0]))}?" if close else ""
 

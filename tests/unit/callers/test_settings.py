@@ -48,7 +48,10 @@ def test_each_key_of_a_caller_goes_over_that_of_all(tmp_path):
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ("[callers.a]\nmodles = []", "callers.a.modles in FILE: there is no such setting; did you mean callers.a.models?"),
+        (
+            "[callers.a]\nmodles = []",
+            "callers.a.modles in FILE: there is no such setting; did you mean callers.a.models?",
+        ),
         ("[callers.a]\nmodels = []", "callers.a.models in FILE: Tuple should have at least 1 item"),
         ("[callers.a]\nmodels = 'gpt-4o'", "callers.a.models in FILE: must be a list"),
         ("[callers.a]\nmax_concurrent = 0", "callers.a.max_concurrent in FILE: Input should be greater than or equal"),
