@@ -39,7 +39,7 @@ async def configured() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def victim() -> AsyncIterator[Upstream]:
-    """A program of the private network, which nobody may call."""
+    """A program of the private network; it must get no call."""
     async with Upstream(CHAT) as upstream:
         yield upstream
 
