@@ -1,4 +1,4 @@
-"""What systemd hears of a server whose unit has `Type=notify`: that it takes calls, and that it still lives.
+"""Tells systemd, for a unit with `Type=notify`, that the server takes calls, and that it still lives.
 
 Theory of operation. systemd sets NOTIFY_SOCKET, and for a unit with `WatchdogSec=` also WATCHDOG_USEC and WATCHDOG_PID
 (sd_notify(3), sd_watchdog_enabled(3)). The sign of life comes from the event loop of the process with that id: of the
