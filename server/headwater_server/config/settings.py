@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from headwater_server.config.callers import CallerName, CallerSettings
 from headwater_server.domain.limits import MAX_ATTEMPTS, MAX_NAME, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
@@ -158,7 +159,7 @@ class AliasSettings(_Settings):
 
 
 class PriceSettings(_Settings):
-    """`[prices."PROVIDER/MODEL"]`: what a million tokens of a model cost, in the currency of the whole table.
+    """`[prices."PROVIDER/MODEL"]`: the prices of a million tokens, in the currency of the whole table.
 
     The name may end in `*`, for all models that begin so. `cached_input` and `cache_write` are as `input` unless set,
     `reasoning` is as `output`.
@@ -187,6 +188,7 @@ class Settings(_Settings):
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
     models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
     prices: dict[PricedName, PriceSettings] = Field(default_factory=dict)
+    callers: dict[CallerName, CallerSettings] = Field(default_factory=dict)
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {

@@ -28,7 +28,7 @@ def finished(usage: Usage | None = None) -> FinalChunk:
 
 @dataclass
 class FakeStream:
-    """A stream with what is counted of it."""
+    """A stream, as far as it is counted."""
 
     answerer: Answerer
     outcome: FinalChunk | HeadwaterError | None

@@ -25,7 +25,7 @@ from headwater_server.domain.costs.amounts import EXACT
 MAX_COUNT = 2**31 - 1
 """Tokens of one kind that are paid for; a greater count makes no sense."""
 ANY = "*"
-"""Ends the key of prices for all models whose names begin with what stands before it."""
+"""Ends a key of prices that holds for all models whose names begin so."""
 
 _MILLION = 6
 """The zeros of the number of tokens that a price is for."""

@@ -1,6 +1,6 @@
 """Numbers that are read, on a thread, when the metrics are asked for.
 
-What is read then is safe for that: the length of a dict, or a copy of it.
+The reading is safe for that: it takes the length of a dict, or a copy of it.
 """
 
 from __future__ import annotations
