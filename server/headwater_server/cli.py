@@ -370,6 +370,8 @@ def render(loaded: Config) -> str:
         tables["providers", name] = provider
     for name, alias in sorted(loaded.settings.models.items()):
         tables["models", name] = alias
+    for name, price in sorted(loaded.settings.prices.items()):
+        tables["prices", name] = price
     for name, caller in sorted(loaded.settings.callers.items()):
         tables["callers", name] = caller
     for path, table in tables.items():
