@@ -176,8 +176,8 @@ def run(contestants: Sequence[Contestant], figures: Sequence[str], sizes: Sizes)
     rounds = []
     for number in range(sizes.rounds):
         results: dict[str, Any] = {"load_average": os.getloadavg()[0], **{one.name: {} for one in contestants}}
-        # Each round begins with another contestant, so that none always comes first. What is compared is measured one
-        # right after the other, since the machine may be slower a minute later.
+        # Each round begins with another contestant, so that none always comes first. The contestants
+        # follow each other within a figure, since the machine may be slower a minute later.
         turn = number % len(contestants)
         for name in figures:
             for contestant in [*contestants[turn:], *contestants[:turn]]:

@@ -1,4 +1,4 @@
-"""What a contestant is; the upstream that all of them ask, and the direct way to it."""
+"""A contestant, the upstream that all of them ask, and the direct way to it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ OPTIONS = {
     "unmetered": "without metrics",
     "stub": "read with gRPC's Python stub",
 }
-"""What may be added to the name, each after a hyphen, and what it means."""
+"""The options that a name may have, each after a hyphen, and their meaning."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Headwater:
             server["tls_key_file"] = str(up.certificates / "server.key")
             provider["ca_file"] = up.ca_file
         tables: dict[str, dict[str, object]] = {"server": server, "providers.openai": provider}
-        # What JSON writes for text, numbers and true is TOML too.
+        # Text, numbers and booleans look alike in JSON and TOML.
         return "".join(
             f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
             for table, values in tables.items()

@@ -50,7 +50,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 class _Call:
-    """One stream: what was read of it."""
+    """One stream, as far as it was read."""
 
     __slots__ = ("buffer", "done", "final", "headers", "resumable", "take", "taken")
 
