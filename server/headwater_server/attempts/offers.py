@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.limits import LimitsOfCallers
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.telemetry.background import in_background
@@ -31,11 +32,13 @@ class Offer:
         providers: the providers that can answer.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         settings: the server's for attempts.
+        callers: the limits of callers.
     """
 
     providers: ProviderRegistry
     timeouts: Timeouts
     settings: AttemptSettings
+    callers: LimitsOfCallers = field(default_factory=LimitsOfCallers)
 
 
 class Offers:

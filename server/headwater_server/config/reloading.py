@@ -11,6 +11,8 @@ from typing import TypeAlias
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.accounts import Accounts
+from headwater_server.config.callers import limits_of
 from headwater_server.config.loading import load
 from headwater_server.config.providers import build_providers, check_default
 from headwater_server.config.resolved import Config
@@ -84,18 +86,23 @@ def build_offer(config: Config, user_agent: str, before: ProviderRegistry | None
     server = config.settings.server
     providers = build_providers(config, partial(HttpClient, user_agent, server.connect_seconds), before)
     check_default(providers, config)
-    return Offer(providers, timeouts(server), attempt_settings(server))
+    return Offer(providers, timeouts(server), attempt_settings(server), limits_of(config.settings.callers))
 
 
-async def reload_offers(config: Config, offers: Offers, circuits: Circuits, user_agent: str) -> None:
+async def reload_offers(
+    config: Config, offers: Offers, circuits: Circuits, accounts: Accounts, user_agent: str
+) -> None:
     """Lets requests that begin from now on be answered as this configuration says; running streams stay as they are.
 
-    Raises ConfigError as `build_offer` does, and HeadwaterError when a provider cannot start; then nothing has changed.
+    Raises ConfigError as `build_offer` does, and HeadwaterError when a provider cannot start or the accounts of callers
+    cannot be used; then nothing has changed.
     """
     before = offers.current.providers
     offer = build_offer(config, user_agent, before)
     try:
         await offer.providers.open()
+        if offer.callers.has_accounts:
+            await accounts.open()
     except BaseException:
         await offer.providers.aclose([before])
         raise
