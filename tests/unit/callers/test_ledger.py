@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -154,13 +155,9 @@ def test_rows_that_count_no_more_are_deleted(ledgers, times, tmp_path):
     times.up += 4_000
     times.now += 500 * 86_400
     ledger.enter("alice", limits, 0)
-    with sqlite3.connect(tmp_path / FILE_NAME) as db:
-        assert [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("minute", "running", "month")] == [
-            1,
-            1,
-            0,
-        ]
-    db.close()
+    tables = "(SELECT count(*) FROM minute), (SELECT count(*) FROM running), (SELECT count(*) FROM month)"
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        assert db.execute(f"SELECT {tables}").fetchone() == (1, 1, 0)
 
 
 def test_the_file_is_for_this_user_alone_and_an_odd_one_is_refused(ledgers, tmp_path):
