@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import compress
 from typing import Any
 
 from headwater_server.callers.limits import CallerLimits
@@ -51,6 +52,21 @@ class Allowed:
     def allows_provider(self, provider: str) -> bool:
         """Whether the caller may ask any model of this provider."""
         return self._limits.providers is None or provider in self._limits.providers
+
+    def check_provider(self, provider: str) -> None:
+        """Raises HeadwaterError (CALLER_FORBIDDEN) for a provider of which the caller may ask no model."""
+        if not self.allows_provider(provider):
+            raise self.forbidden(provider, "")
+
+    def aliases(self) -> dict[str, list[str]]:
+        """The aliases that the caller may name, each with those of its models that the caller may ask."""
+        found = {}
+        for name, alias in self._providers.aliases.items():
+            routes, _ = self._providers.routes(name, "")
+            allowed = [self.allows(route.provider.name, route.model) for route in routes]
+            if any(allowed):
+                found[name] = list(compress(alias.targets, allowed))
+        return found
 
     def of(self, routes: Sequence[Route]) -> list[int]:
         """The places of the routes that the caller may take. Raises HeadwaterError (CALLER_FORBIDDEN) for none."""

@@ -10,7 +10,7 @@ from random import random
 
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
-from headwater_server.attempts.offers import Offers
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
@@ -67,8 +67,7 @@ class StreamOpener:
         with self._offers.held() as offer:
             own = offer.callers.of(who)
             with _fields_of(agent):
-                allowed = Allowed(who, own, offer.providers)
-                targets = Targets(offer.providers, offer.timeouts, self._chance, allowed).of(request)
+                targets = Targets(offer.providers, offer.timeouts, self._chance, allowed_of(offer)).of(request)
             prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
             async with self._accounts.entered(who, own, prompt) as entry:
                 answerer, limits = Answerer(""), _limits(offer.settings, request)
@@ -83,6 +82,12 @@ class StreamOpener:
                         yield stream
                     finally:
                         entry.tokens = source.tokens(stream.outcome, stream.chunk_count) if own.counts_tokens else 0
+
+
+def allowed_of(offer: Offer) -> Allowed:
+    """The models of an offer that the caller of this task may ask."""
+    who = caller.get().name
+    return Allowed(who, offer.callers.of(who), offer.providers)
 
 
 def _limits(settings: AttemptSettings, request: ParsedRequest) -> AttemptLimits:
