@@ -95,9 +95,10 @@ class Accounts:
         try:
             yield entry
         finally:
-            tokens = min(max(entry.tokens, 0), MAX_TOKENS)
-            leaving = self._thread.submit(self._write, _End(caller, limits, estimate, tokens))
-            await asyncio.shield(asyncio.wrap_future(leaving))
+            if limits.counts_end:
+                tokens = min(max(entry.tokens, 0), MAX_TOKENS)
+                leaving = self._thread.submit(self._write, _End(caller, limits, estimate, tokens))
+                await asyncio.shield(asyncio.wrap_future(leaving))
 
     def _leave_unused(self, entering: Future[Refusal | None], end: _End) -> None:
         """Gives back the place of a request whose caller left before it had it."""

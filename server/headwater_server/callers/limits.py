@@ -29,7 +29,12 @@ class CallerLimits:
     @property
     def has_account(self) -> bool:
         """Whether its requests are counted."""
-        return bool(self.requests_per_minute or self.max_concurrent or self.counts_tokens)
+        return bool(self.requests_per_minute or self.counts_end)
+
+    @property
+    def counts_end(self) -> bool:
+        """Whether the ends of its requests are counted too."""
+        return bool(self.max_concurrent or self.counts_tokens)
 
     @property
     def counts_tokens(self) -> bool:
