@@ -67,7 +67,8 @@ class StreamOpener:
         with self._offers.held() as offer:
             own = offer.callers.of(who)
             with _fields_of(agent):
-                targets = Targets(offer.providers, offer.timeouts, self._chance, allowed_of(offer)).of(request)
+                make = Targets(offer.providers, offer.timeouts, self._chance, offer.prices, allowed_of(offer))
+                targets = make.of(request)
             prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
             async with self._accounts.entered(who, own, prompt) as entry:
                 answerer, limits = Answerer(""), _limits(offer.settings, request)

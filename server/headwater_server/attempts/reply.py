@@ -175,6 +175,7 @@ class AttemptedReply:
         answerer.provider, answerer.fingerprint = target.route.provider.name, target.account
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
+        answerer.price = target.price
         structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
@@ -226,7 +227,10 @@ class AttemptedReply:
             self._made -= 1  # the provider was not asked
         if self._leads_elsewhere(error):
             forget_frames(error)  # it is kept while others are asked, and its frames refer to this reply
-        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began))
+        usage = error.usage if isinstance(error, _RefusedError) else None
+        price = asked.target.price
+        cost = price.cost(usage) if price and usage else None
+        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began, usage=usage, cost=cost))
 
     def _wait_seconds(self) -> float:
         """Chooses the target of the next attempt: seconds until then.
@@ -312,7 +316,11 @@ class AttemptedReply:
 
 
 class _RefusedError(HeadwaterError):
-    """The model refused before any text, and another one is to be asked. `usage`: the tokens of the refusal."""
+    """The model refused before any text, and another one is to be asked.
+
+    Attributes:
+        usage: the tokens of the refusal, where the provider reported them.
+    """
 
     usage: Usage | None = None
 

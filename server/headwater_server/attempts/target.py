@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Key
 from headwater_server.attempts.request import ParsedRequest
+from headwater_server.domain.costs.prices import NO_PRICES, Price, PriceTable
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.messages import (
     PROVIDER_HEADER,
@@ -20,6 +21,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.admitted import admitted
 from headwater_server.providers.base import ProviderStream
+from headwater_server.providers.caller_urls.check import check_urls
 from headwater_server.providers.gate import Gate
 from headwater_server.providers.own_data import only_data_of, without_thinking
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
@@ -40,6 +42,7 @@ class Target:
         is_measured: whether its failures say something about the model. Those of a request that sets limits, headers or
             fields of the provider itself may not, and any caller could keep others from the model.
         takes_thinking: whether thinking in the conversation may be its own.
+        price: of the model; None: it has none.
     """
 
     route: Route
@@ -50,6 +53,7 @@ class Target:
     is_measured: bool
     gate: Gate | None = None
     takes_thinking: bool = True
+    price: Price | None = None
 
     @property
     def key(self) -> Key:
@@ -71,6 +75,7 @@ class Targets:
         providers: the providers that can answer.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         chance: a number from 0 to 1, another one each time.
+        prices: of models.
         allowed: the models that the caller may ask; None: all.
     """
 
@@ -79,11 +84,13 @@ class Targets:
         providers: ProviderRegistry,
         timeouts: Timeouts,
         chance: Callable[[], float],
+        prices: PriceTable = NO_PRICES,
         allowed: Allowed | None = None,
     ) -> None:
         self._providers = providers
         self._timeouts = timeouts
         self._chance = chance
+        self._prices = prices
         self._allowed = allowed
 
     def of(self, request: ParsedRequest) -> list[Target]:
@@ -126,10 +133,12 @@ class Targets:
         if self._allowed is not None:
             self._allowed.check_options(provider.name, agent.provider_options.get(provider.name, {}))
         chat, dropped = fit_params(provider, _chat(request, route), drops)
+        check_urls(chat, provider.name, allow_private=terms.allow_private_urls)
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)
-        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate)
+        price = self._prices.of(provider.name, route.model)
+        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate, price=price)
 
 
 def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:

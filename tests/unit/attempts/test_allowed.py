@@ -49,7 +49,7 @@ def targets(
     from headwater_server.streaming.answerer import Timeouts
 
     agent = AgentConfig(model=model, provider=provider, fallback_models=fallbacks, provider_options=options)
-    made = Targets(providers, Timeouts(), lambda: 0.0, Allowed("alice", limits, providers))
+    made = Targets(providers, Timeouts(), lambda: 0.0, allowed=Allowed("alice", limits, providers))
     return made.of(ParsedRequest(agent, ()))
 
 
