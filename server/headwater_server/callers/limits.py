@@ -50,7 +50,7 @@ class LimitsOfCallers:
     """The limits of all callers.
 
     Attributes:
-        named: those of the callers that have some of their own.
+        named: those of callers, by name.
         others: those of each other caller.
     """
 

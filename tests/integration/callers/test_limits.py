@@ -124,6 +124,8 @@ async def test_a_month_counts_over_all_processes_over_a_restart_and_over_kill(tm
             assert limit == "monthly_tokens"
             assert 0 < seconds <= 86_400
         assert await server.run("bob") == "Hi"
+        shown = run_cli("usage", "--data-dir", str(server.data)).stdout.split()
+        assert shown[1:] == ["alice", "1000", "5"]
 
 
 async def test_a_reply_that_reports_nothing_or_is_left_counts_with_an_estimate(tmp_path):
