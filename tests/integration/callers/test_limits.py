@@ -105,27 +105,27 @@ async def test_a_place_is_free_again_whatever_ends_its_stream(tmp_path, processe
                 await free()
 
 
-@PROCESSES
-async def test_a_month_counts_over_all_processes_over_a_restart_and_over_kill(tmp_path, processes):
+@pytest.mark.parametrize(("processes", "ending"), [(1, signal.SIGTERM), (1, signal.SIGKILL), (2, signal.SIGKILL)])
+async def test_a_month_counts_over_all_processes_and_over_their_end(tmp_path, processes, ending):
     settings = "[callers.alice]\nmonthly_tokens = 1000\n"
     with served(tmp_path, settings, processes) as server:
-        for i in range(3):
-            assert await server.run(process=i % processes, **used(200))
+        for i in range(2):
+            assert await server.run(process=i % processes, **used(300))
+        assert await server.run(**used(399))
+        pids = [await pid_of(server.server, index) for index in range(processes)] if processes > 1 else []
+        for pid in pids:
+            os.kill(pid, ending)
+        server.server.expected_code = -ending if ending is signal.SIGKILL else 0
+        server.server.stop(ending)
     with served(tmp_path, settings, processes) as server:
-        assert await server.run(process=processes - 1, **used(399))
-        for index in range(processes) if processes > 1 else ():
-            os.kill(await pid_of(server.server, index), signal.SIGKILL)
-        server.server.expected_code = -signal.SIGKILL
-        server.server.stop(signal.SIGKILL)
-    with served(tmp_path, settings, processes) as server:
-        assert await server.run(process=0, **used(1))
+        assert await server.run(**used(1))
         for index in range(processes):
             limit, seconds = await limited(lambda index=index: server.run(process=index))
             assert limit == "monthly_tokens"
             assert 0 < seconds <= 86_400
         assert await server.run("bob") == "Hi"
         shown = run_cli("usage", "--data-dir", str(server.data)).stdout.split()
-        assert shown[1:] == ["alice", "1000", "5"]
+        assert shown[1:] == ["alice", "1000", "4"]
 
 
 async def test_a_reply_that_reports_nothing_or_is_left_counts_with_an_estimate(tmp_path):
