@@ -14,7 +14,7 @@ import pytest
 from headwater import Agent, ServerOverloadedError
 from headwater.v1 import agent_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
-from tests.support.servers.callers import SCRIPTED, agent, served, used
+from tests.support.servers.limited import SCRIPTED, agent, served, used
 from tests.support.servers.processes import pid_of
 from tests.support.servers.server import run_cli
 from tests.support.stubs.stub import details

@@ -11,7 +11,7 @@ from google.protobuf.json_format import ParseDict
 from headwater.v1 import agent_service_pb2, error_pb2, workflow_pb2, workflow_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
-from tests.support.servers.callers import agent, served
+from tests.support.servers.limited import agent, served
 from tests.support.stubs.stub import details
 
 SETTINGS = """
