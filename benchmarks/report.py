@@ -60,6 +60,7 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         ("paced", "client_us_per_chunk"),
         "CPU per chunk of the Python client, {callers} streams at {pace:g} chunks/s, µs",
     ),
+    ("caller", ("paced", "messages_per_chunk"), "messages per chunk there"),
     ("caller", ("burst", "client_us_per_chunk"), "the same, one stream as fast as it goes, µs"),
     ("saturated", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, as fast as it goes, µs"),
     ("paced", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, paced, µs"),
