@@ -19,6 +19,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.admitted import admitted
 from headwater_server.providers.base import ProviderStream
+from headwater_server.providers.caller_urls.check import check_urls
 from headwater_server.providers.gate import Gate
 from headwater_server.providers.own_data import only_data_of, without_thinking
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
@@ -107,6 +108,7 @@ class Targets:
             request = replace(request, provider_key="", provider_headers={})
         _check_headers(request, provider.name, terms)
         chat, dropped = fit_params(provider, _chat(request, route), drops)
+        check_urls(chat, provider.name, allow_private=terms.allow_private_urls)
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)

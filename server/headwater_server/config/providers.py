@@ -110,6 +110,7 @@ def _terms(name: str, settings: ProviderSettings, gate: Gate | None) -> Provider
         settings.total_seconds,
         frozenset(settings.caller_headers if isinstance(settings, HttpSettings) else ()),
         _gate(name, settings, gate),
+        isinstance(settings, HttpSettings) and settings.allow_private_urls,
     )
 
 

@@ -949,8 +949,8 @@ type Image_Data struct {
 }
 
 type Image_Url struct {
-	// Address for the provider: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that take no
-	// addresses.
+	// Address for the provider: http or https, at most 8,192 characters. Headwater never fetches it. INVALID_ARGUMENT for
+	// providers that take no addresses, and for one in a private network unless the server allows those to the provider.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3,oneof"`
 }
 

@@ -208,8 +208,8 @@ export declare type Image = Message<"headwater.v1.Image"> & {
     case: "data";
   } | {
     /**
-     * Address for the provider: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that take no
-     * addresses.
+     * Address for the provider: http or https, at most 8,192 characters. Headwater never fetches it. INVALID_ARGUMENT for
+     * providers that take no addresses, and for one in a private network unless the server allows those to the provider.
      *
      * @generated from field: string url = 2;
      */
