@@ -242,9 +242,13 @@ class Connection:
             if payload:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "the acknowledgement has no settings")
             return
+        sending = self.sending
+        was_paused, sending.paused = sending.paused, True  # the acknowledgement goes first
         for key, value in setting_pairs(payload):
-            self.sending.set(key, value, self.streams.values())
+            sending.set(key, value, self.streams.values())
+        sending.paused = was_paused
         self._answer(frame(SETTINGS, ACK, 0))
+        sending.serve()
 
     def _answer(self, answer: bytes) -> None:
         """Answers a question of the peer; too many end the connection."""

@@ -16,8 +16,9 @@ from grpc import aio
 from headwater_server.transport.http2.calls.call import Call, Held
 from headwater_server.transport.http2.calls.context import Context
 from headwater_server.transport.http2.calls.messages import RefusedError
-from headwater_server.transport.http2.calls.metadata import NoCallError, no_call, read_head, trailers
+from headwater_server.transport.http2.calls.metadata import NoCallError, read_head, trailers
 from headwater_server.transport.http2.calls.methods import Methods
+from headwater_server.transport.http2.calls.no_call import NoCall
 from headwater_server.transport.http2.headers import Fields, size_of
 from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
@@ -131,7 +132,7 @@ class Server(aio.Server):
                 why = f"{len(self._pending)} calls wait for their beginning; try again"
                 raise RefusedError(grpc.StatusCode.UNAVAILABLE, why)
         except NoCallError as error:
-            stream.finish(no_call(error.status))
+            stream.user = NoCall(stream, error.status, has_body=error.method != b"HEAD")
             return
         except RefusedError as error:
             stream.finish(trailers(error.code, error.message, (), most, alone=True))

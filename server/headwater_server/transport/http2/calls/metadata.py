@@ -41,11 +41,17 @@ class Head(NamedTuple):
 
 
 class NoCallError(Exception):
-    """The request is none of gRPC; `status` is the HTTP status to answer with."""
+    """The request is none of gRPC.
 
-    def __init__(self, status: int) -> None:
+    Args:
+        status: the HTTP status to answer with.
+        method: of the request.
+    """
+
+    def __init__(self, status: int, method: bytes) -> None:
         super().__init__(status)
         self.status = status
+        self.method = method
 
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -88,11 +94,11 @@ def read_head(fields: Fields) -> Head:
         else:
             metadata.append(Metadatum(name.decode("ascii"), value.decode("latin-1")))
     if method != b"POST":
-        raise NoCallError(405)
+        raise NoCallError(405, method)
     if content_type != b"application/grpc" and not content_type.startswith(
         (b"application/grpc+", b"application/grpc;")
     ):
-        raise NoCallError(415)
+        raise NoCallError(415, method)
     if encoding not in ENCODINGS:
         what = f"grpc-encoding is {encoding[:40]!r}; this server reads {', '.join(ENCODINGS)}"
         raise RefusedError(grpc.StatusCode.UNIMPLEMENTED, what)
@@ -170,8 +176,3 @@ def _fitting(metadata: Metadata, taken: int, most_bytes: int | None) -> bytes:
         if size > most_bytes:
             return b""
     return b"".join(literal(name, value) for name, value in fields)
-
-
-def no_call(status: int) -> bytes:
-    """The block of an answer to a request that is none of gRPC."""
-    return literal(b":status", b"%d" % status)
