@@ -64,7 +64,7 @@ class Link(asyncio.BufferedProtocol):
         self.write = transport.write
         tls = transport.get_extra_info("ssl_object")
         if (tls is not None and tls.selected_alpn_protocol() != "h2") or not self._owner.link_made(self):
-            transport.abort()
+            transport.close()  # after the end of its handshake
             return
         self._is_taken = True
         self.peer = Peer(transport.get_extra_info("peername"), tls)
