@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from headwater_server.attempts.circuits import Key
 from headwater_server.attempts.request import ParsedRequest
+from headwater_server.domain.costs.prices import NO_PRICES, Price, PriceTable
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.messages import (
     PROVIDER_HEADER,
@@ -40,6 +41,7 @@ class Target:
         is_measured: whether its failures say something about the model. Those of a request that sets limits, headers or
             fields of the provider itself may not, and any caller could keep others from the model.
         takes_thinking: whether thinking in the conversation may be its own.
+        price: of the model; None: it has none.
     """
 
     route: Route
@@ -50,6 +52,7 @@ class Target:
     is_measured: bool
     gate: Gate | None = None
     takes_thinking: bool = True
+    price: Price | None = None
 
     @property
     def key(self) -> Key:
@@ -71,12 +74,20 @@ class Targets:
         providers: the providers that can answer.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         chance: a number from 0 to 1, another one each time.
+        prices: of models.
     """
 
-    def __init__(self, providers: ProviderRegistry, timeouts: Timeouts, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        providers: ProviderRegistry,
+        timeouts: Timeouts,
+        chance: Callable[[], float],
+        prices: PriceTable = NO_PRICES,
+    ) -> None:
         self._providers = providers
         self._timeouts = timeouts
         self._chance = chance
+        self._prices = prices
 
     def of(self, request: ParsedRequest) -> list[Target]:
         """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
@@ -112,7 +123,8 @@ class Targets:
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)
-        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate)
+        price = self._prices.of(provider.name, route.model)
+        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate, price=price)
 
 
 def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.fronts import (
     DEFAULT_LIMITS,
@@ -54,6 +55,7 @@ class GrpcServer:
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
+        metrics: count the calls that fail.
         front: the kind of server.
 
     Attributes:
@@ -68,6 +70,7 @@ class GrpcServer:
         *,
         shares_port: bool = False,
         tls: TlsFiles | None = None,
+        metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
     ) -> None:
         self.port = 0
@@ -77,7 +80,7 @@ class GrpcServer:
         self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._turns = Turns()
-        chain = interceptors(callers, limits.max_request_bytes, self._turns)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics)
         self._server = public_server(front, chain, limits, shares_port=shares_port)
         self._health = Health()
         self._has_started = False
@@ -141,6 +144,7 @@ class SiblingServer:
         services: the services of this process.
         callers: those who may call; each call brings the token of its caller along.
         most_request_bytes: that the requests of all running calls may have together.
+        metrics: count the calls that fail.
         front: the kind of server.
     """
 
@@ -149,9 +153,10 @@ class SiblingServer:
         services: Iterable[AddService],
         callers: KnownCallers,
         most_request_bytes: int = DEFAULT_BYTES,
+        metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
     ) -> None:
-        self._server = sibling_server(front, interceptors(callers, most_request_bytes))
+        self._server = sibling_server(front, interceptors(callers, most_request_bytes, metrics=metrics))
         for add in services:
             add(self._server)
 
@@ -160,7 +165,7 @@ class SiblingServer:
         try:
             self._server.add_insecure_port(f"unix:{socket}")
         except RuntimeError as error:
-            raise PortTakenError(f"cannot listen on {socket}: gRPC could not bind it") from error
+            raise PortTakenError(f"cannot listen on {socket}: it cannot be bound") from error
         await self._server.start()
 
     async def stop(self) -> None:
