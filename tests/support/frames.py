@@ -1,4 +1,4 @@
-"""A connection of HTTP/2 in memory: what the peer sends is bytes, what it gets is a list of frames."""
+"""A connection of HTTP/2 in memory: the peer sends bytes and gets a list of frames."""
 
 from __future__ import annotations
 

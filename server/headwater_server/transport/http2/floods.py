@@ -20,16 +20,16 @@ class Allowance:
     """How many frames of one kind a peer may send.
 
     Args:
-        what: the kind, for people.
+        kind: of frames, for people.
         most: at once.
         per_second: how many are given back in a second.
         now: the time in seconds.
     """
 
-    __slots__ = ("_at", "_left", "_most", "_now", "_per_second", "_what")
+    __slots__ = ("_at", "_kind", "_left", "_most", "_now", "_per_second")
 
-    def __init__(self, what: str, most: float, per_second: float, now: Callable[[], float]) -> None:
-        self._what = what
+    def __init__(self, kind: str, most: float, per_second: float, now: Callable[[], float]) -> None:
+        self._kind = kind
         self._most = self._left = most
         self._per_second = per_second
         self._now = now
@@ -42,7 +42,7 @@ class Allowance:
             self.give((at - self._at) * self._per_second)
             self._at = at
             if self._left < 1:
-                raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {self._what}")
+                raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {self._kind}")
         self._left -= 1
 
     def give(self, count: float) -> None:

@@ -27,7 +27,7 @@ from headwater_server.transport.http2.frames import ConnectionFaultError, ErrorC
 MOST_KEPT = 8
 """Blocks of a connection that are kept decoded."""
 FIELD_BYTES = 32
-"""What a field costs beside its name and value (RFC 9113, 6.5.2)."""
+"""The cost of a field beside its name and value (RFC 9113, 6.5.2)."""
 
 Fields = Sequence[tuple[bytes, bytes]]
 

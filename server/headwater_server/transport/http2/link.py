@@ -1,7 +1,7 @@
-"""A connection on its socket, and how long it may take for what.
+"""A connection on its socket, and its limits in time.
 
-One timer a connection looks at all its times, when the first of them is due. What was read is handed over from one
-buffer, which all connections of a server share: a connection that says nothing has none.
+One timer a connection looks at all its times, when the first of them is due. All connections of a server read
+into one buffer: a connection that says nothing has none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Link(asyncio.BufferedProtocol):
     Args:
         owner: its server.
         limits: how much a caller may take.
-        buffer: for what is read.
+        buffer: for the bytes that are read.
     """
 
     connection: Connection

@@ -1,4 +1,4 @@
-"""What may be sent to a peer now: the windows of HTTP/2, and whose turn it is (RFC 9113, 5.2).
+"""The limits of sending to a peer: the windows of HTTP/2, and the turns of streams (RFC 9113, 5.2).
 
 Theory of operation. A peer says by windows how many bytes it takes: one window for each stream, and one for the
 connection, which all of its streams share. A stream hands over the bytes of a message at once. Where both windows and

@@ -1,4 +1,4 @@
-"""A gRPC server in the event loop: what `grpc.aio.server()` is to servicers, without a thread and without a queue."""
+"""A gRPC server in the event loop, with the interface of `grpc.aio.server()`, without a thread and without a queue."""
 
 from __future__ import annotations
 

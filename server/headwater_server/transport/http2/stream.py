@@ -35,7 +35,7 @@ class Sent(Enum):
 
 
 class User(Protocol):
-    """What uses a stream. None of its methods may raise."""
+    """The user of a stream. None of its methods may raise."""
 
     def received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -47,7 +47,7 @@ class User(Protocol):
         """The stream is over, because the peer or the connection has gone."""
 
     def writable(self) -> None:
-        """What was held has gone."""
+        """All that was held has gone."""
 
 
 class Stream:
@@ -60,7 +60,7 @@ class Stream:
         ends: whether the peer sends no more.
 
     Attributes:
-        user: what uses it.
+        user: its user.
         window: bytes that the peer takes.
         room: bytes that the peer may send.
         peer_ended: whether the peer has sent all.
@@ -106,7 +106,7 @@ class Stream:
 
     @property
     def most_header_bytes(self) -> int | None:
-        """What the headers or trailers of an answer may have; None: the peer has not said."""
+        """The bytes that headers or trailers may have; None: the peer has not said."""
         return self._sending.max_header_bytes
 
     def send_headers(self, block: bytes) -> None:
@@ -152,7 +152,7 @@ class Stream:
         if self.peer_ended:
             self.forget()
         else:
-            self._end_with(rst_stream(self.id, ErrorCode.NO_ERROR))  # what it sends is not needed (RFC 9113, 8.1)
+            self._end_with(rst_stream(self.id, ErrorCode.NO_ERROR))  # its further bytes are not needed (RFC 9113, 8.1)
 
     def reset(self, code: ErrorCode) -> None:
         """Ends the stream at once; its user is not called."""
@@ -165,7 +165,7 @@ class Stream:
             self._sending.serve()
 
     def send_part(self) -> bool:
-        """Sends one frame of what is held; whether more could be sent if the connection had room."""
+        """Sends one frame of the bytes that are held; whether more could be sent if the connection had room."""
         sending, held = self._sending, self._held
         size = min(len(held), self.window, sending.window, sending.max_frame)
         if size <= 0:

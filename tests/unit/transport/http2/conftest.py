@@ -18,7 +18,7 @@ SERVICE = "test.Service"
 
 @dataclass
 class Seen:
-    """What the handlers have seen. No context is kept: gRPC's own may not outlive their server.
+    """The facts that handlers have seen. No context is kept: gRPC's own may not outlive their server.
 
     Attributes:
         calls: the metadata, the peer and the time remaining of each call of Echo.

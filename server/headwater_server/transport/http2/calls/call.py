@@ -41,7 +41,7 @@ class Call:
 
     Args:
         stream: its stream.
-        head: what the caller has said first.
+        head: of the call.
         peer: the caller's side of the connection.
         most_bytes: of a message; 0: no limit.
         held: counts what has arrived.
@@ -206,7 +206,7 @@ class Call:
     # --- the end
 
     def finish(self, code: grpc.StatusCode, message: str = "", metadata: Metadata = ()) -> None:
-        """Ends the call after what was sent, unless it has ended. Raises ValueError for bad metadata."""
+        """Ends the call after all that was sent, unless it has ended. Raises ValueError for bad metadata."""
         stream = self.stream
         if not stream.over:
             most = stream.most_header_bytes

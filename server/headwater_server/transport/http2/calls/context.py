@@ -1,4 +1,4 @@
-"""What a servicer sees of its call: the same as in a server of `grpc.aio`."""
+"""The context of a call, with the interface of `grpc.aio`."""
 
 from __future__ import annotations
 

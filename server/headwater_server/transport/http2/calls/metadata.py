@@ -25,7 +25,7 @@ class Metadatum(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What a caller says first.
+    """The beginning of a call.
 
     Attributes:
         path: `/package.Service/Method`, as it came: it need not be UTF-8.

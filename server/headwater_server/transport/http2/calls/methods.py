@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class _Details(NamedTuple):
-    """What interceptors and generic handlers see of a call."""
+    """The facts of a call for interceptors and generic handlers."""
 
     method: str
     invocation_metadata: Sequence[Metadatum]
