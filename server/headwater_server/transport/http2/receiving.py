@@ -1,4 +1,4 @@
-"""The limits of a peer that sends: the window of the connection, and the streams that have ended (RFC 9113, 5.1 and 5.2)."""
+"""The limits of a peer that sends: the window of the connection, and streams that have ended (RFC 9113, 5)."""
 
 from __future__ import annotations
 
