@@ -116,6 +116,10 @@ def _is_direct(contestant: str) -> bool:
     return contestant.partition("-")[0] == "direct"
 
 
+def _is_tls(contestant: str) -> bool:
+    return "tls" in contestant.split("-")
+
+
 def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[float]:
     """A figure in each round in which it was measured."""
     found = []
@@ -192,12 +196,17 @@ def rig(run: Run) -> list[str]:
 def ratios(run: Run) -> str:
     """A table of each Headwater in parts of each other contestant, in the figures that are compared.
 
-    Of each figure the ratio of the medians, and the smallest and largest ratio within a round. Empty when there is no
+    Others have TLS where it has TLS. Of each figure the ratio of the medians, and the smallest and largest ratio within a round. Empty when there is no
     pair.
     """
     names = [name for name in run["contestants"] if not _is_direct(name)]
     own = [name for name in names if name.partition("-")[0] == "headwater"]
-    pairs = [(one, other) for number, one in enumerate(own) for other in names if other not in own[: number + 1]]
+    pairs = [
+        (one, other)
+        for number, one in enumerate(own)
+        for other in names
+        if other not in own[: number + 1] and (other in own or _is_tls(one) == _is_tls(other))
+    ]
     columns = {
         title: cells
         for figure, path, title in RATIOS
