@@ -196,8 +196,8 @@ def rig(run: Run) -> list[str]:
 def ratios(run: Run) -> str:
     """A table of each Headwater in parts of each other contestant, in the figures that are compared.
 
-    Others have TLS where it has TLS. Of each figure the ratio of the medians, and the smallest and largest ratio within a round. Empty when there is no
-    pair.
+    Others have TLS where it has TLS. Of each figure the ratio of the medians, and the smallest and largest ratio within
+    a round. Empty when there is no pair.
     """
     names = [name for name in run["contestants"] if not _is_direct(name)]
     own = [name for name in names if name.partition("-")[0] == "headwater"]
