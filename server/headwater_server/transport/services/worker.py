@@ -37,6 +37,7 @@ from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack,
 HEARTBEATS_PER_TIMEOUT = 3
 REGISTER_SECONDS = 10.0
 WRITE_SECONDS = 30.0
+LAST_WRITE_SECONDS = 1.0
 MAX_WAITING_ACKS = 1_000
 RECONNECT_AFTER_SECONDS = 0.5
 
@@ -305,13 +306,19 @@ def _response(
 
 
 async def _put(context: Context, message: worker_service_pb2.AttachResponse) -> None:
+    """Writes a message. A cancellation waits for it: gRPC loses the status of a call that ends during a write."""
+    write = asyncio.ensure_future(context.write(message))
     try:
         async with asyncio.timeout(WRITE_SECONDS):
-            await context.write(message)
+            await asyncio.shield(write)
     except TimeoutError as error:
         raise HeadwaterError(
             Reason.STREAM_INTERRUPTED, f"the worker has taken no message for {WRITE_SECONDS:g} s; attach again"
         ) from error
+    finally:
+        if not write.done():
+            await asyncio.wait([write], timeout=LAST_WRITE_SECONDS)
+            await _end(write)
 
 
 def _draining() -> HeadwaterError:
