@@ -26,6 +26,7 @@ OF_LOAD = {
     "streams at once, those of Run and of workflows among them": "integration/limits/test_overload.py::test_streams_past_their_limit_are_refused_until_one_has_ended",
     "runs that have not ended": "integration/limits/test_overload.py::test_runs_past_their_limit_are_refused_however_many_come_at_once",
     "workers that are attached": "integration/limits/test_overload.py::test_workers_past_their_limit_are_refused_and_one_that_comes_back_is_not",
+    "requests and tokens of a caller": "integration/callers/test_limits.py::test_requests_of_a_minute_count_over_all_processes_and_for_one_caller",
     "the requests of all running calls": "attack/test_requests.py::test_the_requests_of_running_calls_have_a_budget",
     "a request that takes more than a second to arrive": "attack/test_requests.py::test_requests_that_never_end_take_no_more_than_the_budget",
     "the same, in all": "unit/transport/incoming/test_arrivals.py::test_a_request_may_not_be_slow_for_ever",
