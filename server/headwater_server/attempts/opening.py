@@ -20,6 +20,7 @@ from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, Agen
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream, StreamTerms
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.tracing.spans import Tracer
 
 _MESSAGE = re.compile(r"messages\[(\d+)\]")
 
@@ -33,6 +34,7 @@ class StreamOpener:
         circuits: those of the process.
         allow_caller_api_keys: whether a request may bring a key for the provider.
         chance: a number from 0 to 1, another one each time.
+        tracer: makes spans of attempts; None: there are no traces.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class StreamOpener:
         circuits: Circuits,
         allow_caller_api_keys: bool,
         chance: Callable[[], float] = random,
+        tracer: Tracer | None = None,
     ) -> None:
         self.allow_caller_api_keys = allow_caller_api_keys
         self._offers = offers
         self._streams = streams
         self._circuits = circuits
         self._chance = chance
+        self._tracer = tracer
 
     @asynccontextmanager
     async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
@@ -62,10 +66,11 @@ class StreamOpener:
             with _fields_of(agent):
                 targets = Targets(offer.providers, offer.timeouts, self._chance).of(request)
                 answerer, limits = Answerer(""), _limits(offer.settings, request)
-                source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance)
+                source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance, self._tracer)
                 source.begin()
             # Fields of the provider's own can bring tools too.
             collects = whole or bool(agent.tools or agent.provider_options)
+            collects = collects or (self._tracer is not None and self._tracer.has_content)
             terms = StreamTerms(collects, request.resumable, agent.labels, caller.get().name)
             async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
                 yield stream

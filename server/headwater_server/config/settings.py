@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -62,6 +63,15 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_endpoint(url: str) -> str:
+    address = urlsplit(url)
+    if url and (address.scheme not in ("http", "https") or not address.hostname):
+        raise ValueError("must be the URL of a collector, such as http://127.0.0.1:4318")
+    if address.username or address.password:
+        raise ValueError("must have no name or password; set OTEL_EXPORTER_OTLP_HEADERS for them")
+    return url
+
+
 ServerFile = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -74,6 +84,8 @@ class ServerSettings(_Settings):
     TLS.
     `admin_address`: HOST:PORT of the pages for operators; empty for none. `admin_insecure`: whether other machines may
     reach them.
+    `otlp_endpoint`: URL of the collector of traces; empty: none, unless OpenTelemetry's own variables name one.
+    `trace_content`: whether traces have prompts and replies.
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
@@ -96,6 +108,8 @@ class ServerSettings(_Settings):
     insecure: bool = False
     admin_address: Annotated[str, AfterValidator(_check_address)] = ""
     admin_insecure: bool = False
+    otlp_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = ""
+    trace_content: bool = False
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
@@ -180,6 +194,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_INSECURE": ("server", "insecure"),
     "HEADWATER_ADMIN_ADDRESS": ("server", "admin_address"),
     "HEADWATER_ADMIN_INSECURE": ("server", "admin_insecure"),
+    "HEADWATER_OTLP_ENDPOINT": ("server", "otlp_endpoint"),
+    "HEADWATER_TRACE_CONTENT": ("server", "trace_content"),
     "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
     "HEADWATER_MAX_CONNECTIONS": ("server", "max_connections"),

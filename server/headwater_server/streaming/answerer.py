@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headwater_server.domain.attempts import Attempt
 from headwater_server.streaming.accumulator import Account
+from headwater_server.telemetry.tracing.spans import AttemptSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,11 @@ class Answerer(Account):
         dropped: the parameters of the request that the model does not take.
         timeouts: the limits of the reply in time.
         tried: the attempts that failed before.
+        span: that of the attempt under way; None where there are no traces.
     """
 
     model: str = ""
     dropped: Sequence[str] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     tried: Sequence[Attempt] = ()
+    span: AttemptSpan | None = None

@@ -96,6 +96,8 @@ class RunningStreams:
         finally:
             first, tried = stream.first_token_seconds, answerer.tried
             self._metrics.stream_ended(answerer.provider, answerer.model, stream.outcome, first, tried)
+            if answerer.span is not None:
+                answerer.span.end(stream.id, stream.outcome, first)
             try:
                 if finishing := await stream.close():
                     self._finishing.add(finishing)

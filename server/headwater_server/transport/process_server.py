@@ -20,6 +20,7 @@ from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import TlsFiles
 from headwater_server.transport.owners.metrics import metrics_of, metrics_service
 from headwater_server.transport.owners.relay import Relay
@@ -72,6 +73,7 @@ class ProcessServer:
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
+        tracer: makes spans of calls; None: there are no traces.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ProcessServer:
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -99,13 +102,13 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes)
+            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls)
+            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, tracer=tracer)
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls)
+            self._public = GrpcServer(local, callers, limits, tls=tls, tracer=tracer)
 
     @property
     def index(self) -> int:
