@@ -109,7 +109,8 @@ async def serve(
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))
-        use = partial(reload_offers, offers=offers, circuits=parts.circuits, user_agent=USER_AGENT)
+        name_models = parts.metrics.models.name
+        use = partial(reload_offers, offers=offers, circuits=parts.circuits, user_agent=USER_AGENT, named=name_models)
         await stack.enter_async_context(_running(follow(use), "headwater reload"))
         await asyncio.sleep(0)  # it begins, so that no signal after the line of `on_listening` is lost
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
@@ -201,7 +202,8 @@ async def _assemble(
     callers = _callers(settings)
     server = ProcessServer(identity, agents, services, callers, _limits(settings), _tls(settings), metrics, tracer)
     stack.push_async_callback(server.stop)
-    metrics.watch("streams_open", "Streams that are open.", lambda: len(streams))
+    metrics.watch_circuits(circuits.states)
+    metrics.models.name(offers.current.named_models())
     metrics.watch("stream_log_bytes", "Memory of the logs of resumable streams.", lambda: replays.size)
     return _Parts(server, streams, replays, circuits, metrics, owned)
 
@@ -287,6 +289,8 @@ async def _open_runs(
     metrics.watch("runs_open", "Runs of workflows that have not ended.", lambda: len(runs))
     metrics.watch_queues("workers", "Workers that are attached.", pool.attached)
     metrics.watch_queues("tasks_waiting", "Tasks that wait for a worker.", pool.waiting)
+    metrics.watch_queues("tasks_running", "Tasks that workers have.", pool.running)
+    metrics.watch("journal_bytes", "Size of the journal's files.", journal.disk_bytes)
     workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 

@@ -128,6 +128,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.processes.open_files import raise_open_files
     from headwater_server.processes.ready import say_ready
     from headwater_server.processes.reload_here import follow_signal
+    from headwater_server.processes.systemd import with_signs_of_life
     from headwater_server.telemetry.logging import configure_logging
     from headwater_server.telemetry.native_lines import native_lines_as_events
     from headwater_server.transport.port import PortTakenError
@@ -139,7 +140,7 @@ def serve(**flags: Any) -> None:
     give_back_large_blocks()
     try:
         with native_lines_as_events(server.log_format):
-            uvloop.run(run(loaded, say_ready, partial(follow_signal, loaded)))
+            uvloop.run(with_signs_of_life(run(loaded, say_ready, partial(follow_signal, loaded))))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:
@@ -369,6 +370,10 @@ def render(loaded: Config) -> str:
         tables["providers", name] = provider
     for name, alias in sorted(loaded.settings.models.items()):
         tables["models", name] = alias
+    for name, price in sorted(loaded.settings.prices.items()):
+        tables["prices", name] = price
+    for name, caller in sorted(loaded.settings.callers.items()):
+        tables["callers", name] = caller
     for path, table in tables.items():
         lines.append(f"[{'.'.join(key if _BARE_KEY.fullmatch(key) else json.dumps(key) for key in path)}]")
         preset = getattr(table, "preset", "")

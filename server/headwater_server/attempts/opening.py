@@ -64,7 +64,7 @@ class StreamOpener:
         agent = request.agent
         with self._offers.held() as offer:
             with _fields_of(agent):
-                targets = Targets(offer.providers, offer.timeouts, self._chance).of(request)
+                targets = Targets(offer.providers, offer.timeouts, self._chance, offer.prices).of(request)
                 answerer, limits = Answerer(""), _limits(offer.settings, request)
                 source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance, self._tracer)
                 source.begin()

@@ -30,7 +30,7 @@ from headwater_server.attempts.circuits import Circuits, Key
 from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptSettings, wait_after
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent
+from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import failure_of
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
@@ -166,6 +166,7 @@ class AttemptedReply:
         answerer.provider, answerer.fingerprint = target.route.provider.name, target.account
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
+        answerer.price = target.price
         structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
@@ -202,7 +203,7 @@ class AttemptedReply:
         return None
 
     def _traced(self) -> AbstractContextManager[None]:
-        """Makes the attempt a span, the parent of what the provider does for it; where there are traces."""
+        """Makes the attempt a span, the parent of all work of the provider; where there are traces."""
         if self._tracer is None:
             return _UNTRACED
         span = self._answerer.span = self._tracer.attempt(self._asked.target.facts(len(self._tried) + 1))
@@ -225,7 +226,10 @@ class AttemptedReply:
             self._made -= 1  # the provider was not asked
         if self._leads_elsewhere(error):
             forget_frames(error)  # it is kept while others are asked, and its frames refer to this reply
-        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began))
+        usage = error.usage if isinstance(error, _RefusedError) else None
+        price = asked.target.price
+        cost = price.cost(usage) if price and usage else None
+        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began, usage=usage, cost=cost))
 
     def _wait_seconds(self) -> float:
         """Chooses the target of the next attempt: seconds until then.
@@ -311,13 +315,22 @@ class AttemptedReply:
 
 
 class _RefusedError(HeadwaterError):
-    """The model refused before any text, and another one is to be asked."""
+    """The model refused before any text, and another one is to be asked.
+
+    Attributes:
+        usage: the tokens of the refusal, where the provider reported them.
+    """
+
+    usage: Usage | None = None
 
 
 def _check_refusal(finish: Finish) -> None:
     if finish.reason in (FinishReason.REFUSAL, FinishReason.CONTENT_FILTER):
         text = f"the reply ended with {finish.reason.value} before any text"
-        raise _RefusedError(Reason.PROVIDER_REJECTED_REQUEST, text, metadata={"provider_code": finish.provider_reason})
+        facts = {"provider_code": finish.provider_reason}
+        error = _RefusedError(Reason.PROVIDER_REJECTED_REQUEST, text, metadata=facts)
+        error.usage = finish.usage
+        raise error
 
 
 def _says_more(event: ProviderEvent) -> bool:

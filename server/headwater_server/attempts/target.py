@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from headwater_server.attempts.circuits import Key
 from headwater_server.attempts.request import ParsedRequest
+from headwater_server.domain.costs.prices import NO_PRICES, Price, PriceTable
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.messages import (
     PROVIDER_HEADER,
@@ -19,6 +20,7 @@ from headwater_server.domain.messages import (
 )
 from headwater_server.providers.admitted import admitted
 from headwater_server.providers.base import ProviderStream
+from headwater_server.providers.caller_urls.check import check_urls
 from headwater_server.providers.gate import Gate
 from headwater_server.providers.own_data import only_data_of, without_thinking
 from headwater_server.providers.presets import vendor
@@ -41,6 +43,7 @@ class Target:
         is_measured: whether its failures say something about the model. Those of a request that sets limits, headers or
             fields of the provider itself may not, and any caller could keep others from the model.
         takes_thinking: whether thinking in the conversation may be its own.
+        price: of the model; None: it has none.
     """
 
     route: Route
@@ -51,6 +54,7 @@ class Target:
     is_measured: bool
     gate: Gate | None = None
     takes_thinking: bool = True
+    price: Price | None = None
 
     @property
     def key(self) -> Key:
@@ -78,12 +82,20 @@ class Targets:
         providers: the providers that can answer.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         chance: a number from 0 to 1, another one each time.
+        prices: of models.
     """
 
-    def __init__(self, providers: ProviderRegistry, timeouts: Timeouts, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        providers: ProviderRegistry,
+        timeouts: Timeouts,
+        chance: Callable[[], float],
+        prices: PriceTable = NO_PRICES,
+    ) -> None:
         self._providers = providers
         self._timeouts = timeouts
         self._chance = chance
+        self._prices = prices
 
     def of(self, request: ParsedRequest) -> list[Target]:
         """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
@@ -115,10 +127,12 @@ class Targets:
             request = replace(request, provider_key="", provider_headers={})
         _check_headers(request, provider.name, terms)
         chat, dropped = fit_params(provider, _chat(request, route), drops)
+        check_urls(chat, provider.name, allow_private=terms.allow_private_urls)
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)
-        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate)
+        price = self._prices.of(provider.name, route.model)
+        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate, price=price)
 
 
 def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:

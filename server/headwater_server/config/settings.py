@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from headwater_server.config.callers import CallerName, CallerSettings
 from headwater_server.domain.limits import MAX_ATTEMPTS, MAX_NAME, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
@@ -27,6 +29,8 @@ from headwater_server.providers.types import TYPES
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 AliasName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+PricedName = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9_-]{1,64}/(\*|[^*\s]{1,256}\*?))$")]
+Amount = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
 
 
 class _Settings(BaseModel):
@@ -168,6 +172,20 @@ class AliasSettings(_Settings):
         return weights
 
 
+class PriceSettings(_Settings):
+    """`[prices."PROVIDER/MODEL"]`: the prices of a million tokens, in the currency of the whole table.
+
+    The name may end in `*`, for all models that begin so. `cached_input` and `cache_write` are as `input` unless set,
+    `reasoning` is as `output`.
+    """
+
+    input: Amount
+    output: Amount
+    cached_input: Amount | None = None
+    cache_write: Amount | None = None
+    reasoning: Amount | None = None
+
+
 class _ByType:
     """Makes `type` decide which class of settings a provider has."""
 
@@ -183,6 +201,8 @@ class Settings(_Settings):
     server: ServerSettings
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
     models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
+    prices: dict[PricedName, PriceSettings] = Field(default_factory=dict)
+    callers: dict[CallerName, CallerSettings] = Field(default_factory=dict)
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {

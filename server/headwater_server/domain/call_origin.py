@@ -30,9 +30,8 @@ def origin_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
         if name in NAMES and isinstance(value, str) and value.isascii() and value.isprintable()
         and len(value) <= MAX_CHARACTERS
     }  # fmt: skip
-    if not is_traceparent(found.get(PARENT, "")):
-        found.pop(PARENT, None)
-        found.pop(STATE, None)
+    if (PARENT in found or STATE in found) and not is_traceparent(found.get(PARENT, "")):
+        found = {REQUEST_ID: found[REQUEST_ID]} if REQUEST_ID in found else {}
     return found
 
 

@@ -38,6 +38,7 @@ class ProviderTerms:
         total_seconds: the same.
         caller_headers: the headers that a caller may add, names in lower case.
         gate: limits how much it is asked; None: without a limit.
+        allow_private_urls: whether it may be given addresses to fetch that lead into a private network.
     """
 
     first_chunk_seconds: float | None = None
@@ -46,6 +47,7 @@ class ProviderTerms:
     total_seconds: float | None = None
     caller_headers: frozenset[str] = frozenset()
     gate: Gate | None = None
+    allow_private_urls: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from headwater_server.domain.attempts import Attempt
+from headwater_server.domain.chunks import Usage
+from headwater_server.domain.costs.amounts import total_cost
+from headwater_server.domain.costs.prices import Price
 from headwater_server.streaming.accumulator import Account
 from headwater_server.telemetry.tracing.spans import AttemptSpan
 
@@ -37,6 +41,7 @@ class Answerer(Account):
         timeouts: the limits of the reply in time.
         tried: the attempts that failed before.
         span: that of the attempt under way; None where there are no traces.
+        price: of the model; None: it has none.
     """
 
     model: str = ""
@@ -44,3 +49,19 @@ class Answerer(Account):
     timeouts: Timeouts = field(default_factory=Timeouts)
     tried: Sequence[Attempt] = ()
     span: AttemptSpan | None = None
+    price: Price | None = None
+
+    def cost(self, usage: Usage | None) -> Decimal | None:
+        """The cost of a reply with this usage, and of the attempts before it whose usage is known.
+
+        None where one of these has no price: a part of the cost would look like all of it.
+        """
+        if self.price is None or usage is None:
+            return None
+        costs = [self.price.cost(usage)]
+        for attempt in self.tried:
+            if attempt.usage is not None:
+                if attempt.cost is None:
+                    return None
+                costs.append(attempt.cost)
+        return total_cost(costs)

@@ -90,14 +90,13 @@ class RunningStreams:
         stream = LiveStream(stream_id, answerer, source, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
-        self._metrics.stream_started()
+        self._metrics.stream_started(stream)
         try:
             yield stream
         finally:
-            first, tried = stream.first_token_seconds, answerer.tried
-            self._metrics.stream_ended(answerer.provider, answerer.model, stream.outcome, first, tried)
+            self._metrics.stream_ended(stream)
             if answerer.span is not None:
-                answerer.span.end(stream.id, stream.outcome, first)
+                answerer.span.end(stream.id, stream.outcome, stream.first_token_seconds)
             try:
                 if finishing := await stream.close():
                     self._finishing.add(finishing)

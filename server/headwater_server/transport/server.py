@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
@@ -127,6 +128,7 @@ class GrpcServer:
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
+        metrics: count the calls that fail.
         tracer: makes spans of calls; None: there are no traces.
 
     Attributes:
@@ -141,6 +143,7 @@ class GrpcServer:
         *,
         shares_port: bool = False,
         tls: TlsFiles | None = None,
+        metrics: Metrics | None = None,
         tracer: Tracer | None = None,
     ) -> None:
         self.port = 0
@@ -151,7 +154,7 @@ class GrpcServer:
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
         self._turns = Turns()
-        chain = interceptors(callers, limits.max_request_bytes, self._turns, tracer)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics, tracer)
         self._server = strict_server(chain, options=options)
         self._health = Health()
         self._has_started = False
@@ -215,6 +218,7 @@ class SiblingServer:
         services: the services of this process.
         callers: those who may call; each call brings the token of its caller along.
         most_request_bytes: that the requests of all running calls may have together.
+        metrics: count the calls that fail.
         tracer: makes spans of calls; None: there are no traces.
     """
 
@@ -223,9 +227,10 @@ class SiblingServer:
         services: Iterable[AddService],
         callers: KnownCallers,
         most_request_bytes: int = DEFAULT_BYTES,
+        metrics: Metrics | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        chain = interceptors(callers, most_request_bytes, tracer=tracer)
+        chain = interceptors(callers, most_request_bytes, metrics=metrics, tracer=tracer)
         self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)

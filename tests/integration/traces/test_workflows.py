@@ -39,7 +39,7 @@ def collector() -> Iterator[Collector]:
 
 @asynccontextmanager
 async def worker(target: str, collector: Collector) -> AsyncIterator[None]:
-    """A worker in another process, which makes spans of its own."""
+    """A worker in another process, which makes spans too."""
     environment = clean_environment(HEADWATER_TARGET=target, COLLECTOR=collector.url, **QUICK)
     program = Path(__file__).with_name("program.py")
     process = await asyncio.create_subprocess_exec(

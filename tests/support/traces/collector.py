@@ -41,7 +41,7 @@ class Collector:
     """Takes spans on a free port, from `with` to the end of its block.
 
     Attributes:
-        bodies: what was sent, as it came.
+        bodies: the requests, as they came.
     """
 
     def __init__(self) -> None:

@@ -4,8 +4,8 @@ A span can only be active where the program has imported OpenTelemetry. So nothi
 whether there is anything to ask.
 
 Example. A program calls `agent.run` inside its span S. The call carries a `traceparent` that names S, so the spans of
-the server are below it. A worker runs a handler inside the span H, below the span of its step. What the handler asks
-the server is below H.
+the server are below it. A worker runs a handler inside the span H, below the span of its step. The calls that the
+handler makes are below H.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ CUT = "…"
 
 
 class _Room:
-    """What is left for the texts of an attribute."""
+    """The room for the texts of an attribute."""
 
     def __init__(self) -> None:
         self._left = MAX_CHARACTERS

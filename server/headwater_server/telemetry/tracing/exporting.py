@@ -90,7 +90,7 @@ async def close(provider: TracerProvider) -> None:
 
     def flush() -> None:
         provider.shutdown()
-        with suppress(RuntimeError):  # nobody waits any more
+        with suppress(RuntimeError):  # the waiting is over
             loop.call_soon_threadsafe(done.set)
 
     start_thread(flush, "headwater traces")

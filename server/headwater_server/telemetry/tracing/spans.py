@@ -30,7 +30,7 @@ class Span(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Name it as the parent of what happens inside, as in `domain.call_origin`."""
+        """They name it as the parent of others, as in `domain.call_origin`."""
         ...
 
     @property
@@ -118,7 +118,7 @@ class Tracer(Protocol):
 
 @contextmanager
 def inside(span: Span) -> Iterator[None]:
-    """Makes the span the parent of what happens in the block, in this task."""
+    """Makes the span the parent of those that begin in the block, in this task."""
     before = origin.set(span.headers)
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.turns import Turns
@@ -19,6 +20,7 @@ def interceptors(
     callers: KnownCallers,
     most_request_bytes: int = DEFAULT_BYTES,
     turns: Turns | None = None,
+    metrics: Metrics | None = None,
     tracer: Tracer | None = None,
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
     """Makes the interceptors of one server, outermost first.
@@ -27,12 +29,15 @@ def interceptors(
         callers: those who may call.
         most_request_bytes: that the requests of all running calls may have together.
         turns: says which calls have waited too long; None: no call has.
+        metrics: count the calls that fail.
         tracer: makes spans of calls; None: there are no traces.
     """
     return (
         CallLog(),
         *([] if tracer is None else [Tracing(tracer)]),
-        StatusMapping(),  # the interceptors after it may raise HeadwaterError, as handlers do
+        StatusMapping(
+            (metrics or Metrics()).call_failed
+        ),  # the interceptors after it may raise HeadwaterError, as handlers do
         Authentication(callers),  # before anything of a request is read
         Decoding(most_request_bytes, turns or Turns()),
     )

@@ -354,7 +354,7 @@ class Runs:
         finally:
             active = self._active.pop(run_id)
             active.log.close()
-            self._runner.metrics.run_ended(active.state.status)
+            self._runner.metrics.run_ended(active.state.status, self._clock() - info.created)
             if span is not None:
                 span.end(active.state.status.value, is_error=active.state.status is RunStatus.FAILED)
             log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
