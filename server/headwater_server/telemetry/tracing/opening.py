@@ -15,7 +15,7 @@ log = structlog.get_logger("headwater.traces")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _HTTP = "http/protobuf"
-_CURE = "pip install 'headwater[otel]'"
+_CURE = "install headwater with its extra `otel`: pip install '.[otel]' in its folder"
 
 
 class NoOpenTelemetryError(Exception):

@@ -1,4 +1,4 @@
-"""Whether traces are made, by what they are named, and what of a conversation they may hold."""
+"""Whether traces are made, the names that continue one, and the parts of a conversation that they may hold."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_traces_are_made_where_an_exporter_is_configured(endpoint, environment, 
 
 async def test_without_the_packages_the_setting_is_a_mistake_and_a_variable_a_warning(monkeypatch):
     monkeypatch.setitem(sys.modules, "headwater_server.telemetry.tracing.exporting", None)
-    with pytest.raises(NoOpenTelemetryError, match=r"pip install 'headwater\[otel\]'"):
+    with pytest.raises(NoOpenTelemetryError, match=r"pip install '.\[otel\]'"):
         async with tracing(COLLECTOR, "1", 0, has_content=False):
             pass
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR)
