@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,7 +16,12 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def port_of(server: ServerProcess) -> int:
-    return next(event["port"] for event in server.events if event["event"] == "admin")
+    """The port of its admin address. The server writes its log on a thread, so the line may still be on its way."""
+    limit = time.monotonic() + 20
+    while not (ports := [event["port"] for event in server.events if event["event"] == "admin"]):
+        assert time.monotonic() < limit, server.log
+        time.sleep(0.01)
+    return int(ports[0])
 
 
 async def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
