@@ -40,9 +40,11 @@ async def run(target: str, model: str, *metadata: tuple[str, str], prompt: str =
         await stub.Run(agent_service_pb2.RunRequest(prompt=prompt, agent=config), metadata=metadata)
 
 
-async def test_a_call_is_below_its_caller_and_its_attempt_is_below_the_call_and_above_the_provider(collector):
+@pytest.mark.parametrize("front", ["grpcio", "lean"])
+async def test_a_call_is_below_its_caller_and_its_attempt_is_below_the_call_and_above_the_provider(collector, front):
     async with ReplayServer() as replay:
-        with ServerProcess(variables=provider_variables(replay.url) | collector.variables) as server:
+        variables = provider_variables(replay.url) | collector.variables | {"HEADWATER_FRONT": front}
+        with ServerProcess(variables=variables) as server:
             headers = (("traceparent", TRACEPARENT), ("tracestate", "vendor=abc"), ("x-request-id", "req-7"))
             await run(server.target, "openai/gpt-4o@openai-usage", *headers, temperature=0.5)
             spans = await collector.arrived(RUN, "chat gpt-4o@openai-usage")
