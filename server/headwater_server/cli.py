@@ -369,6 +369,8 @@ def render(loaded: Config) -> str:
         tables["providers", name] = provider
     for name, alias in sorted(loaded.settings.models.items()):
         tables["models", name] = alias
+    for name, issuer in sorted(loaded.settings.jwt.items()):
+        tables["jwt", name] = issuer
     for path, table in tables.items():
         lines.append(f"[{'.'.join(key if _BARE_KEY.fullmatch(key) else json.dumps(key) for key in path)}]")
         preset = getattr(table, "preset", "")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from headwater_server.config.caller_settings import mistakes_of_issuers
 from headwater_server.config.doors import mistakes_of_doors
 from headwater_server.config.mistakes import ConfigError, misspelt, mistake
 from headwater_server.config.resolved import Config, secrets
@@ -56,7 +57,7 @@ def load(
     _add_presets(values, environment, origins)
     _check_text(values, origins)
     settings = _validate(values, origins)
-    if found := list(mistakes_of_doors(settings.server, origins)):
+    if found := [*mistakes_of_doors(settings.server, origins), *mistakes_of_issuers(settings.jwt)]:
         raise ConfigError(found)
     return Config(settings, *secrets(settings, environment, origins), file, dict(flags or {}))
 

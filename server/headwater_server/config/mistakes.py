@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from headwater_server.config.caller_settings import JwtSettings
 from headwater_server.config.settings import AliasSettings, ServerSettings, Settings, variables
 from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
@@ -37,6 +38,8 @@ def mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[
         del keys[-1]
     if keys[-1] == "[key]" and keys[0] == "models":
         return f"models.{keys[1]}: a name for models has 1 to 64 letters, digits, ., _, : or -"
+    if keys[-1] == "[key]" and keys[0] == "jwt":
+        return f"jwt.{keys[1]}: a name for an issuer has 1 to 64 letters, digits, _ or -"
     if keys[-1] == "[key]":
         return f"providers.{keys[1]}: a provider's name has 1 to 64 letters, digits, _ or -"
     if keys[0] == "providers" and len(keys) > 2:
@@ -62,7 +65,7 @@ def _meant(location: tuple[int | str, ...]) -> str:
         return f"; did you mean server.{key}?"
     known: Collection[str] = Settings.model_fields
     if table:
-        tables: dict[str, type[BaseModel]] = {"server": ServerSettings, "models": AliasSettings}
+        tables: dict[str, type[BaseModel]] = {"server": ServerSettings, "models": AliasSettings, "jwt": JwtSettings}
         known = (tables.get(str(table[0])) or TYPES[str(table[2])].settings).model_fields
     close = difflib.get_close_matches(key[:100], known, n=1)
     return f"; did you mean {'.'.join(str(each) for each in (*table[:2], close[0]))}?" if close else ""

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from headwater_server.config.caller_settings import IssuerName, JwtSettings
 from headwater_server.domain.limits import MAX_ATTEMPTS, MAX_NAME, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
@@ -74,6 +75,8 @@ class ServerSettings(_Settings):
     TLS.
     `admin_address`: HOST:PORT of the pages for operators; empty for none. `admin_insecure`: whether other machines may
     reach them.
+    `authentication_hook`: name of the entry point that knows callers (`callers.hook`); empty for none. `reflection`:
+    whether callers may ask which methods there are.
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
@@ -96,6 +99,8 @@ class ServerSettings(_Settings):
     insecure: bool = False
     admin_address: Annotated[str, AfterValidator(_check_address)] = ""
     admin_insecure: bool = False
+    authentication_hook: str = Field("", max_length=MAX_NAME)
+    reflection: bool = True
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
@@ -169,6 +174,7 @@ class Settings(_Settings):
     server: ServerSettings
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
     models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
+    jwt: dict[IssuerName, JwtSettings] = Field(default_factory=dict)
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
@@ -180,6 +186,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_INSECURE": ("server", "insecure"),
     "HEADWATER_ADMIN_ADDRESS": ("server", "admin_address"),
     "HEADWATER_ADMIN_INSECURE": ("server", "admin_insecure"),
+    "HEADWATER_AUTHENTICATION_HOOK": ("server", "authentication_hook"),
+    "HEADWATER_REFLECTION": ("server", "reflection"),
     "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
     "HEADWATER_MAX_CONNECTIONS": ("server", "max_connections"),

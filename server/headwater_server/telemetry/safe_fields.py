@@ -21,7 +21,7 @@ LABELS = "labels"
 CODES = frozenset({"provider_code"})
 """Fields with a word that programs compare."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.:/@+=~,%#\[\]-]{1,200}")
+_NAME = re.compile(r"[A-Za-z0-9_.:/@+=~,%#|\[\]-]{1,200}")
 _CODE = re.compile(r"[0-9]{1,6}|[A-Za-z_]+[0-9]{0,4}(?:[_.:/-](?:[A-Za-z]+[0-9]{0,4}|[0-9]{1,4}))*")
 _LONGEST_CODE = 64
 _MOST_DIGITS = 6

@@ -15,6 +15,7 @@ from headwater.v1 import (
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.sealed_caller import CallerSeal
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
@@ -72,6 +73,7 @@ class ProcessServer:
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
+        reflection: whether callers may ask which methods there are.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ProcessServer:
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
+        reflection: bool = True,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -99,13 +102,13 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes)
+            self._siblings = SiblingServer(inner, CallerSeal(identity.secret), limits.max_request_bytes)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls)
+            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, reflection=reflection)
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls)
+            self._public = GrpcServer(local, callers, limits, tls=tls, reflection=reflection)
 
     @property
     def index(self) -> int:

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
-from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.known_callers import Door, KnownCallers
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
@@ -126,6 +126,7 @@ class GrpcServer:
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
+        reflection: whether callers may ask which methods there are.
 
     Attributes:
         port: the port listened on, once started.
@@ -139,6 +140,7 @@ class GrpcServer:
         *,
         shares_port: bool = False,
         tls: TlsFiles | None = None,
+        reflection: bool = True,
     ) -> None:
         self.port = 0
         self._shares_port = shares_port
@@ -148,13 +150,15 @@ class GrpcServer:
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
         self._turns = Turns()
-        self._server = strict_server(interceptors(callers, limits.max_request_bytes, self._turns), options=options)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, callers.running)
+        self._server = strict_server(chain, options=options)
         self._health = Health()
         self._has_started = False
         for add in services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection((*SERVICES, SERVICE_NAME), self._server)
+        if reflection:
+            add_reflection((*SERVICES, SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError and CertificateError."""
@@ -209,14 +213,14 @@ class SiblingServer:
 
     Args:
         services: the services of this process.
-        callers: those who may call; each call brings the token of its caller along.
+        door: says whose a call is.
         most_request_bytes: that the requests of all running calls may have together.
     """
 
     def __init__(
-        self, services: Iterable[AddService], callers: KnownCallers, most_request_bytes: int = DEFAULT_BYTES
+        self, services: Iterable[AddService], door: Door, most_request_bytes: int = DEFAULT_BYTES
     ) -> None:
-        chain = interceptors(callers, most_request_bytes)
+        chain = interceptors(door, most_request_bytes)
         self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import grpc
 
-from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.known_callers import Door
+from headwater_server.callers.running_calls import RunningCalls
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.turns import Turns
 from headwater_server.transport.interceptors.authentication import Authentication
@@ -14,18 +15,22 @@ from headwater_server.transport.interceptors.status_mapping import StatusMapping
 
 
 def interceptors(
-    callers: KnownCallers, most_request_bytes: int = DEFAULT_BYTES, turns: Turns | None = None
+    door: Door,
+    most_request_bytes: int = DEFAULT_BYTES,
+    turns: Turns | None = None,
+    running: RunningCalls | None = None,
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
     """Makes the interceptors of one server, outermost first.
 
     Args:
-        callers: those who may call.
+        door: says whose a call is.
         most_request_bytes: that the requests of all running calls may have together.
         turns: says which calls have waited too long; None: no call has.
+        running: gets the calls that are let in; None: nothing ends them.
     """
     return (
         CallLog(),
         StatusMapping(),  # the interceptors after it may raise HeadwaterError, as handlers do
-        Authentication(callers),  # before anything of a request is read
+        Authentication(door, running or RunningCalls()),  # before anything of a request is read
         Decoding(most_request_bytes, turns or Turns()),
     )
