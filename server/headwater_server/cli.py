@@ -371,6 +371,8 @@ def render(loaded: Config) -> str:
         tables["models", name] = alias
     for name, issuer in sorted(loaded.settings.jwt.items()):
         tables["jwt", name] = issuer
+    for name, caller in sorted(loaded.settings.callers.items()):
+        tables["callers", name] = caller
     for path, table in tables.items():
         lines.append(f"[{'.'.join(key if _BARE_KEY.fullmatch(key) else json.dumps(key) for key in path)}]")
         preset = getattr(table, "preset", "")

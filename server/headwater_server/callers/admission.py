@@ -1,7 +1,7 @@
 """Letting a call in: what is known of it, whose it is found to be, and how it is refused.
 
 Each kind of caller (tokens, JWT, certificates, the hook) looks at a call and gives one of three answers: an Admission;
-a text, because it does not know the call; or it raises CALLER_UNAUTHENTICATED, because it knows the call and refuses it.
+a text, because it does not know the call; or the error CALLER_UNAUTHENTICATED, because it knows the call and refuses.
 """
 
 from __future__ import annotations

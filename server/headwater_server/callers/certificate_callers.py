@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from cryptography import x509
@@ -81,12 +81,12 @@ class CertificateCallers:
 
     Args:
         callers: the names of callers, by the names in certificates.
-        scopes: of each caller.
+        scopes_of: the scopes of a caller, by its name.
     """
 
-    def __init__(self, callers: Mapping[str, str], scopes: Mapping[str, frozenset[str]]) -> None:
+    def __init__(self, callers: Mapping[str, str], scopes_of: Callable[[str], frozenset[str]]) -> None:
         self._callers = callers
-        self._scopes = scopes
+        self._scopes_of = scopes_of
         self._names_in = lru_cache(maxsize=MAX_KEPT)(names_in)
 
     def admit(self, pem: bytes) -> Answer:
@@ -103,7 +103,7 @@ class CertificateCallers:
         if time.time() >= until:
             raise refused(_EXPIRED)
         (name,) = found
-        caller = Caller(name, self._scopes.get(name, frozenset()), Source.CERTIFICATE)
+        caller = Caller(name, self._scopes_of(name), Source.CERTIFICATE)
         return Admission(caller, lambda: _EXPIRED if time.time() >= until else "")
 
 

@@ -41,7 +41,7 @@ __all__ = ["Caller", "HookError", "HookedCallers", "IncomingCall", "Refusal", "f
 GROUP = "headwater.authentication"
 HOOK_SECONDS = 5.0
 
-Hook: TypeAlias = Callable[[IncomingCall], Caller | None | Awaitable[Caller | None]]
+Hook: TypeAlias = Callable[[IncomingCall], Caller | Awaitable[Caller | None] | None]
 
 log = structlog.get_logger("headwater.callers")
 
@@ -93,13 +93,15 @@ class HookedCallers:
                     found = await found
         except Refusal as error:
             raise refused(str(error)) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a plugin may raise anything
             log.error("authentication hook", **fault_facts(error))
             raise _failed() from None
         if found is None:
             return "the authentication hook of the server does not know the call"
         if not _is_caller(found):
-            why = "it must return a Caller whose name has 1 to 200 letters, digits and ._:/@+=~,- and whose scopes exist"
+            why = (
+                "it must return a Caller whose name has 1 to 200 letters, digits and ._:/@+=~,- and whose scopes exist"
+            )
             log.error("authentication hook", why=why)
             raise _failed()
         return Admission(Caller(found.name, frozenset(found.scopes), Source.HOOK), lambda: "")

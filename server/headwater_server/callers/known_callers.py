@@ -22,7 +22,7 @@ from headwater_server.callers.admission import Admission, Answer, IncomingCall, 
 from headwater_server.callers.caller import EVERYBODY
 from headwater_server.callers.certificate_callers import CertificateCallers
 from headwater_server.callers.hook import HookedCallers
-from headwater_server.callers.jwt_issuers import JwtIssuer, JwtIssuers
+from headwater_server.callers.issuers.jwt_issuers import JwtIssuer, JwtIssuers
 from headwater_server.callers.running_calls import RunningCalls
 from headwater_server.callers.static_tokens import StaticTokens
 from headwater_server.callers.tokens import TOKEN_PREFIX

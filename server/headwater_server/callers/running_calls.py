@@ -9,8 +9,8 @@ that ends its other half.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import structlog
 
@@ -33,7 +33,7 @@ class RunningCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    async def run(self, work: Coroutine[Any, Any, T], admission: Admission) -> T:
+    async def run(self, work: Awaitable[T], admission: Admission) -> T:
         """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue."""
         try:
             async with asyncio.timeout(None) as limit:

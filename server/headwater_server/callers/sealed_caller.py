@@ -7,8 +7,8 @@ it. Only the sockets between processes read the seal. On the port it means nothi
 one is passed on without it.
 
 Worked example: `billing` calls CancelStream at process 1 with its certificate. The stream is one of process 0, so
-process 1 passes the call on with the seal of `{"name": "billing", ...}`. Process 0 sees no certificate, for Unix sockets
-have none, and no token; it opens the seal, and the stream is cancelled if it belongs to `billing`.
+process 1 passes the call on with the seal of `{"name": "billing", ...}`. Process 0 sees no certificate, for Unix
+sockets have none, and no token; it opens the seal, and the stream is cancelled if it belongs to `billing`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from headwater_server.config.caller_settings import JwtSettings
+from headwater_server.config.callers import CallerSettings
+from headwater_server.config.issuers import JwtSettings
 from headwater_server.config.settings import AliasSettings, ServerSettings, Settings, variables
 from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
@@ -16,6 +17,12 @@ from headwater_server.providers.types import TYPES
 _PREFIX = "HEADWATER_"
 _OF_CLIENTS = ("TARGET", "TOKEN", "CA_FILE", "CERT_FILE", "KEY_FILE", "PLAINTEXT_TOKEN")
 _OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_COMPLETE", *(f"{_PREFIX}{name}" for name in _OF_CLIENTS))
+_TABLES: dict[str, type[BaseModel]] = {
+    "server": ServerSettings,
+    "models": AliasSettings,
+    "jwt": JwtSettings,
+    "callers": CallerSettings,
+}
 _ALIKE = 0.8  # of 1; PORTS and PORT are 0.89, SERVICE_PORT and PORT 0.5
 
 
@@ -40,6 +47,8 @@ def mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[
         return f"models.{keys[1]}: a name for models has 1 to 64 letters, digits, ., _, : or -"
     if keys[-1] == "[key]" and keys[0] == "jwt":
         return f"jwt.{keys[1]}: a name for an issuer has 1 to 64 letters, digits, _ or -"
+    if keys[-1] == "[key]" and keys[0] == "callers":
+        return f"callers.{keys[1][:100]}: the name of a caller has 1 to 256 printable ASCII characters, and no space"
     if keys[-1] == "[key]":
         return f"providers.{keys[1]}: a provider's name has 1 to 64 letters, digits, _ or -"
     if keys[0] == "providers" and len(keys) > 2:
@@ -65,8 +74,7 @@ def _meant(location: tuple[int | str, ...]) -> str:
         return f"; did you mean server.{key}?"
     known: Collection[str] = Settings.model_fields
     if table:
-        tables: dict[str, type[BaseModel]] = {"server": ServerSettings, "models": AliasSettings, "jwt": JwtSettings}
-        known = (tables.get(str(table[0])) or TYPES[str(table[2])].settings).model_fields
+        known = (_TABLES.get(str(table[0])) or TYPES[str(table[2])].settings).model_fields
     close = difflib.get_close_matches(key[:100], known, n=1)
     return f"; did you mean {'.'.join(str(each) for each in (*table[:2], close[0]))}?" if close else ""
 

@@ -19,7 +19,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from headwater_server.config.caller_settings import IssuerName, JwtSettings
+from headwater_server.config.callers import CallerName, CallerSettings
+from headwater_server.config.issuers import IssuerName, JwtSettings
 from headwater_server.domain.limits import MAX_ATTEMPTS, MAX_NAME, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
@@ -175,6 +176,7 @@ class Settings(_Settings):
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
     models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
     jwt: dict[IssuerName, JwtSettings] = Field(default_factory=dict)
+    callers: dict[CallerName, CallerSettings] = Field(default_factory=dict)
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {

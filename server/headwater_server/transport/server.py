@@ -217,9 +217,7 @@ class SiblingServer:
         most_request_bytes: that the requests of all running calls may have together.
     """
 
-    def __init__(
-        self, services: Iterable[AddService], door: Door, most_request_bytes: int = DEFAULT_BYTES
-    ) -> None:
+    def __init__(self, services: Iterable[AddService], door: Door, most_request_bytes: int = DEFAULT_BYTES) -> None:
         chain = interceptors(door, most_request_bytes)
         self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
         for add in services:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Self
 
 
 class Gate:
-    """Passes bytes on, from `async with` to the end of its block.
+    """Passes bytes on, from `async with` to the end of its block. Any thread may cut it: tools and handlers have their own.
 
     Args:
         behind: the port of the server.
@@ -28,6 +31,8 @@ class Gate:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
+        self._thread = threading.get_ident()
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
         self.target = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
@@ -42,13 +47,12 @@ class Gate:
     def cut(self) -> None:
         """Cuts every connection, and lets none through until `mend`."""
         self._open = False
-        for writer in self._writers:
-            writer.transport.abort()
+        self._in_its_loop(self._abort)
 
     def mend(self) -> None:
         """Lets connections through again."""
         self._open, self._is_deaf = True, False
-        self._swallowed.clear()
+        self._in_its_loop(self._swallowed.clear)
 
     def lead_to(self, port: int) -> None:
         """From the next connection on another server is behind it."""
@@ -60,12 +64,25 @@ class Gate:
 
     async def lost(self) -> None:
         """Returns when something is lost."""
-        await self._swallowed.wait()
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._swallowed.wait(), self._loop))
 
     async def quiet(self, seconds: float) -> None:
         """Returns when nothing has passed for so long."""
         while (left := self._passed_at + seconds - time.monotonic()) > 0:
             await asyncio.sleep(left)
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def _in_its_loop(self, act: Callable[[], object]) -> None:
+        """Returns when it is done; from another thread after a moment."""
+        if threading.get_ident() == self._thread:
+            act()
+            return
+        done: Future[object] = Future()
+        self._loop.call_soon_threadsafe(lambda: done.set_result(act()))
+        done.result(timeout=10)
 
     async def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open:

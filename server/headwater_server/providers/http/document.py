@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headwater_server.callers.key_set import KeysError
+from headwater_server.callers.issuers.key_set import KeysError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import TRANSPORT_ERRORS, HttpClient, Way

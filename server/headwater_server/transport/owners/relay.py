@@ -111,7 +111,9 @@ class Relay:
         self._check(owner)
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, Any]
         ask = self._channels[owner].unary_unary(method.path, None, method.parse)
-        return await ask(request.SerializeToString(), timeout=seconds, metadata=self._metadata(context) if context else ())
+        return await ask(
+            request.SerializeToString(), timeout=seconds, metadata=self._metadata(context) if context else ()
+        )
 
     async def pass_on(
         self,

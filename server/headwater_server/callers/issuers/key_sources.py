@@ -24,7 +24,7 @@ import jwt
 import structlog
 
 from headwater_server.callers.followed_file import FollowedFile
-from headwater_server.callers.key_set import MAX_BYTES, KeysError, KeySet
+from headwater_server.callers.issuers.key_set import MAX_BYTES, KeysError, KeySet
 from headwater_server.telemetry.background import in_background
 
 PAUSE_SECONDS = 5.0
@@ -102,7 +102,11 @@ class KeyUrl:
     """
 
     def __init__(
-        self, issuer: str, fetch: Callable[[], Awaitable[bytes]], seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        issuer: str,
+        fetch: Callable[[], Awaitable[bytes]],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
         self._fetch = fetch
@@ -116,9 +120,9 @@ class KeyUrl:
 
     async def find(self, key_id: object, algorithm: str) -> jwt.PyJWK | None:
         """See KeySource."""
-        if (key := self._find(key_id, algorithm)) is None and self._begin():
+        if (key := self._find(key_id, algorithm)) is None and (fetching := self._begin()):
             # A call that leaves must not end the fetch, for which others wait too.
-            await asyncio.wait([self._begin()], timeout=WAIT_SECONDS)  # type: ignore[list-item]
+            await asyncio.wait([fetching], timeout=WAIT_SECONDS)
             key = self._find(key_id, algorithm)
         if self._keys is None:
             raise KeysError("the keys of its issuer could not be fetched yet, and the log of the server says why")
@@ -138,7 +142,7 @@ class KeyUrl:
             if self._clock() - self._began < PAUSE_SECONDS:
                 return None
             self._began = self._clock()
-            # In a context without the call that may have asked for it: its headers and its lines are not for the issuer.
+            # In a context without the call that may have asked for it: its headers are not for the issuer.
             self._fetching = Context().run(in_background, self._take(), "headwater jwt keys")
         return self._fetching
 

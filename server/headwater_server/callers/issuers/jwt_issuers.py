@@ -18,14 +18,14 @@ import jwt
 
 from headwater_server.callers.admission import Admission, Answer, refused
 from headwater_server.callers.caller import Caller, Source, is_scope
-from headwater_server.callers.key_set import ALGORITHMS, KeysError
-from headwater_server.callers.key_sources import KeySource
+from headwater_server.callers.issuers.key_set import ALGORITHMS, KeysError
+from headwater_server.callers.issuers.key_sources import KeySource
 from headwater_server.telemetry.safe_fields import looks_like_name
 
 MAX_SCOPES = 100
 _NOT_CHECKED: Any = {"verify_signature": False}
 
-ScopesOf = Callable[[str], Iterable[str]]
+ScopesOf = Callable[[str], frozenset[str]]
 """Further scopes that the configuration gives a caller, by its name."""
 
 
@@ -81,7 +81,9 @@ class JwtIssuer:
         claims = self._checked(text, key)
         name = claims.get(terms.caller_claim)
         if not isinstance(name, str) or not looks_like_name(name := terms.caller_prefix + name):
-            raise refused(f"the claim {terms.caller_claim} of the JWT is no name: 1 to 200 letters, digits and ._:/@+=~,-")
+            raise refused(
+                f"the claim {terms.caller_claim} of the JWT is no name: 1 to 200 letters, digits and ._:/@+=~,-"
+            )
         until = int(claims["exp"]) + terms.leeway_seconds
         scopes = frozenset((*_scopes(claims.get(terms.scope_claim)), *scopes_of(name)))
         return Admission(Caller(name, scopes, Source.JWT), lambda: self._why_over(until))
