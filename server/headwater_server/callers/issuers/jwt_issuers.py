@@ -23,6 +23,7 @@ from headwater_server.callers.issuers.key_sources import KeySource
 from headwater_server.telemetry.safe_fields import looks_like_name
 
 MAX_SCOPES = 100
+_NEVER = 2**53
 _NOT_CHECKED: Any = {"verify_signature": False}
 
 ScopesOf = Callable[[str], frozenset[str]]
@@ -70,7 +71,7 @@ class JwtIssuer:
     async def admit(self, text: str, header: dict[str, Any], scopes_of: ScopesOf) -> Admission:
         """The caller of a token that says it is of this issuer. Raises HeadwaterError (CALLER_UNAUTHENTICATED)."""
         algorithm, terms = header.get("alg"), self.terms
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise refused(f"the JWT must be signed with one of {', '.join(sorted(ALGORITHMS))}")
         try:
             key = await self.keys.find(header.get("kid"), algorithm)
@@ -84,7 +85,7 @@ class JwtIssuer:
             raise refused(
                 f"the claim {terms.caller_claim} of the JWT is no name: 1 to 200 letters, digits and ._:/@+=~,-"
             )
-        until = int(claims["exp"]) + terms.leeway_seconds
+        until = min(int(claims["exp"]), _NEVER) + terms.leeway_seconds
         scopes = frozenset((*_scopes(claims.get(terms.scope_claim)), *scopes_of(name)))
         return Admission(Caller(name, scopes, Source.JWT), lambda: self._why_over(until))
 
