@@ -1,4 +1,4 @@
-"""Letting a call in: what is known of it, whose it is found to be, and how it is refused.
+"""Letting a call in: its facts, its caller, and the error of one that is refused.
 
 Each kind of caller (tokens, JWT, certificates, the hook) looks at a call and gives one of three answers: an Admission;
 a text, because it does not know the call; or the error CALLER_UNAUTHENTICATED, because it knows the call and refuses.
@@ -56,7 +56,7 @@ class Admission:
 
 
 Answer: TypeAlias = Admission | str
-"""An admission; or why a call is not known, which is told its caller if nothing else knows it."""
+"""An admission; or why a call is not known, which becomes the error if nothing else knows it."""
 
 
 def refused(text: str) -> HeadwaterError:

@@ -31,7 +31,7 @@ def is_scope(scope: str) -> bool:
 
 
 class Source(StrEnum):
-    """Who says which scopes a caller has: the cure for a missing one."""
+    """Where the scopes of a caller come from; the value is the cure for a missing one."""
 
     TOKEN = "headwater token create {name} --scope {scope}"  # noqa: S105
     JWT = "its issuer must put it into the claim with the scopes"
@@ -46,7 +46,7 @@ class Caller:
     Attributes:
         name: its name; empty for everybody, of a server without callers.
         scopes: those that it has.
-        source: who says that it has them.
+        source: where they come from.
     """
 
     name: str

@@ -1,20 +1,10 @@
 """Certificates of connections as callers: by a name in the certificate, which its authority has signed.
 
-| in the configuration | is |
-| --- | --- |
-| `subject:CN=billing,O=Example` | the whole subject, as RFC 4514 writes it |
-| `dns:billing.internal` | a name of a host among the alternative names |
-| `uri:spiffe://example.org/billing` | a URI among them |
-| `email:billing@example.org` | an address of mail among them |
-| `ip:10.1.2.3` | an address among them |
-
-The kinds are told apart: an authority that signs any address of mail must not be able to make a host. Each connection
-has one certificate, and one that two callers are configured for is refused.
+`certificate_names` says which names there are. A connection has one certificate, and one of two callers is refused.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -26,29 +16,6 @@ from headwater_server.callers.caller import Caller, Source
 
 MAX_KEPT = 1_000
 """Certificates whose names are kept, so that each is read once and not with each call."""
-
-
-def certificate_name(text: str) -> str:
-    """A name of the configuration in the one form in which it is compared. Raises ValueError with the cure."""
-    kind, _, name = text.partition(":")
-    if not name:
-        raise ValueError("must be subject:…, dns:…, uri:…, email:… or ip:…")
-    match kind:
-        case "subject":
-            try:
-                return f"subject:{x509.Name.from_rfc4514_string(name).rfc4514_string()}"
-            except ValueError as error:
-                raise ValueError("is no subject as RFC 4514 writes it, such as subject:CN=billing,O=Example") from error
-        case "ip":
-            try:
-                return f"ip:{ipaddress.ip_address(name)}"
-            except ValueError as error:
-                raise ValueError("is no address, such as ip:10.1.2.3") from error
-        case "dns":
-            return f"dns:{name.lower()}"
-        case "uri" | "email":
-            return text
-    raise ValueError("must be subject:…, dns:…, uri:…, email:… or ip:…")
 
 
 def names_in(pem: bytes) -> tuple[frozenset[str], float]:

@@ -33,8 +33,7 @@ import structlog
 from headwater_server.callers.admission import Admission, Answer, IncomingCall, refused
 from headwater_server.callers.caller import Caller, Source, is_scope
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.telemetry.logging import fault_facts
-from headwater_server.telemetry.safe_fields import looks_like_name
+from headwater_server.domain.names import looks_like_name
 
 __all__ = ["Caller", "HookError", "HookedCallers", "IncomingCall", "Refusal", "find_hook"]
 
@@ -93,9 +92,8 @@ class HookedCallers:
                     found = await found
         except Refusal as error:
             raise refused(str(error)) from None
-        except Exception as error:  # noqa: BLE001  a plugin may raise anything
-            log.error("authentication hook", **fault_facts(error))
-            raise _failed() from None
+        except Exception as error:
+            raise _failed() from error  # the log gets the place
         if found is None:
             return "the authentication hook of the server does not know the call"
         if not _is_caller(found):

@@ -1,4 +1,4 @@
-"""Who may call a running server: asks each kind of caller in turn, and ends the calls of those that may no longer.
+"""The callers of a running server: asks each kind of caller in turn, and ends the calls of those that may no longer.
 
 | a call with | is asked of |
 | --- | --- |

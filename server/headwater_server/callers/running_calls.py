@@ -30,9 +30,6 @@ class RunningCalls:
     def __init__(self) -> None:
         self._calls: dict[asyncio.Timeout, Admission] = {}
 
-    def __len__(self) -> int:
-        return len(self._calls)
-
     async def run(self, work: Awaitable[T], admission: Admission) -> T:
         """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue."""
         try:

@@ -16,9 +16,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from headwater_server.callers.caller import SCOPES, is_scope
-from headwater_server.callers.certificate_callers import certificate_name
+from headwater_server.callers.certificate_names import certificate_name
 from headwater_server.domain.limits import MAX_NAME
 
+MAX_VALUES = 1_000
 EACH = "*"
 """The table of this name holds for each caller."""
 
@@ -29,12 +30,16 @@ def _scope(value: str) -> str:
     return value
 
 
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not 0 < len(value) <= MAX_VALUES:
+        raise ValueError(f"must have 1 to {MAX_VALUES:,} values; leave the setting out for none")
+    return value
+
+
 CallerName = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
-Scopes = Annotated[tuple[Annotated[str, AfterValidator(_scope)], ...], Field(min_length=1, max_length=100)]
-Certificates = Annotated[
-    tuple[Annotated[str, AfterValidator(certificate_name)], ...], Field(min_length=1, max_length=1_000)
-]
+Scopes = Annotated[tuple[Annotated[str, AfterValidator(_scope)], ...], AfterValidator(_some)]
+Certificates = Annotated[tuple[Annotated[str, AfterValidator(certificate_name)], ...], AfterValidator(_some)]
 Names = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=1_000)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Tokens = Annotated[int, Field(ge=1, lt=2**53)]
@@ -44,7 +49,7 @@ class CallerSettings(BaseModel):
     """The settings of one caller; a key that is not set is that of `[callers."*"]`, and without one there is no limit.
 
     `certificates`: a connection with a certificate that has one of these names is this caller's
-    (`callers.certificate_callers`). `scopes`: those that it has with a certificate, and beside those of a JWT.
+    (`callers.certificate_names`). `scopes`: those that it has with a certificate, and beside those of a JWT.
     `models`: those that it may ask, by name, as `provider/model`, or by the name of an alias, which stands for that
     alias's models; `*` in it stands for any text. `providers`: those that it may ask. `requests_per_minute`,
     `tokens_per_minute` and `max_concurrent` limit its streams, runs of agents and prompts of workflows together, over
@@ -82,7 +87,7 @@ def mistakes_of_callers(
     *,
     asks_for_certificates: bool,
 ) -> list[str]:
-    """A mistake for each provider that a caller may ask and that is not here, and for certificates that name nobody."""
+    """A mistake for each provider that is not here, and for certificates that name no caller."""
     mistakes = []
     seen: dict[str, str] = {}
     for name, caller in callers.items():

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from headwater_server.domain.names import looks_like_name
 from headwater_server.providers.http.loopback import is_loopback
 from headwater_server.providers.setting_values import certificates_file, http_url
-from headwater_server.telemetry.safe_fields import looks_like_name
 
 IssuerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Claim = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -23,7 +23,7 @@ def _several(value: object) -> object:
 def _keys_url(value: str) -> str:
     url = http_url(value) if value else ""
     if url and not (url.startswith("https://") or is_loopback(urlsplit(url).hostname or "")):
-        raise ValueError("must begin with https://: whoever changes the keys on the way becomes any caller")
+        raise ValueError("must begin with https://: a program that changes the keys on the way becomes any caller")
     return url
 
 

@@ -24,7 +24,7 @@ class ProcessIdentity:
         sockets: the private folder of the sockets over which the processes call each other, and of their heartbeats;
             None for a single process.
         listener: the descriptor of the Unix socket from which all take connections; None: each listens on the port.
-        secret: that the processes of the server share, and nobody else has.
+        secret: of the processes of this server, which no other program has.
     """
 
     index: int = 0

@@ -25,8 +25,8 @@ from prometheus_client.registry import Collector
 from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import FinalChunk, Usage
 from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.names import looks_like_name
 from headwater_server.domain.workflow import RunStatus
-from headwater_server.telemetry.safe_fields import looks_like_name
 
 MAX_MODELS = 50
 """The models of a provider that have labels."""

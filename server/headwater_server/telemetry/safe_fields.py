@@ -12,6 +12,8 @@ from typing import Any
 
 import structlog
 
+from headwater_server.domain.names import looks_like_name
+
 HIDDEN = "(not shown)"
 """Stands for a text that does not look like a name."""
 
@@ -21,7 +23,6 @@ LABELS = "labels"
 CODES = frozenset({"provider_code"})
 """Fields with a word that programs compare."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.:/@+=~,%#|\[\]-]{1,200}")
 _CODE = re.compile(r"[0-9]{1,6}|[A-Za-z_]+[0-9]{0,4}(?:[_.:/-](?:[A-Za-z]+[0-9]{0,4}|[0-9]{1,4}))*")
 _LONGEST_CODE = 64
 _MOST_DIGITS = 6
@@ -36,11 +37,6 @@ def hide_unsafe(_logger: object, _method: str, event: structlog.typing.EventDict
         elif type(value) not in (int, float, bool) and field not in OWN and field != LABELS:
             event[field] = _safe(value)
     return event
-
-
-def looks_like_name(text: str) -> bool:
-    """Whether a text of a caller or a provider may be shown where a name belongs."""
-    return _NAME.fullmatch(text) is not None
 
 
 def _safe(value: Any) -> Any:

@@ -18,7 +18,7 @@ from headwater_server.callers.caller import Caller
 from headwater_server.callers.issuers.jwt_issuers import IssuerTerms, JwtIssuer, JwtIssuers
 from headwater_server.callers.issuers.key_sources import KeyFile
 from headwater_server.domain.errors import HeadwaterError
-from tests.support.servers.issuer import AUDIENCE, ISSUER, Key, jwks
+from tests.support.callers.issuer import AUDIENCE, ISSUER, Key, jwks
 
 KEY = Key()
 OTHER = Key()
@@ -149,8 +149,8 @@ async def test_a_header_that_wants_more_than_is_known_is_refused(tmp_path):
 
 
 async def test_an_rsa_key_that_is_too_short_is_refused(tmp_path):
+    key = Key("k", "RS256", bits=1024)
     with pytest.warns(jwt.warnings.InsecureKeyLengthWarning):
-        key = Key("k", "RS256", bits=1024)
         token = key.token()
     assert "too short" in await refusal_of(issuers(tmp_path, key), token)
 

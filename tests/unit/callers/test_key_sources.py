@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from headwater_server.callers.issuers.key_set import MAX_BYTES, KeysError, KeySet
 from headwater_server.callers.issuers.key_sources import PAUSE_SECONDS, KeyFile, KeyUrl
-from tests.support.servers.issuer import Key, jwks
+from tests.support.callers.issuer import Key, jwks
 
 A, B = Key("a"), Key("b")
 

@@ -20,7 +20,7 @@ from headwater_server.callers.admission import Admission, Answer, refused
 from headwater_server.callers.caller import Caller, Source, is_scope
 from headwater_server.callers.issuers.key_set import ALGORITHMS, KeysError
 from headwater_server.callers.issuers.key_sources import KeySource
-from headwater_server.telemetry.safe_fields import looks_like_name
+from headwater_server.domain.names import looks_like_name
 
 MAX_SCOPES = 100
 _NEVER = 2**53
@@ -32,7 +32,7 @@ ScopesOf = Callable[[str], frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class IssuerTerms:
-    """What a token of an issuer must have.
+    """The terms of an issuer's tokens.
 
     Attributes:
         name: of the issuer in the configuration.
@@ -56,9 +56,9 @@ class JwtIssuer:
     """An issuer, and its keys.
 
     Args:
-        terms: what its tokens must have.
+        terms: of its tokens.
         keys: check them.
-        made_of: tells it from issuers with other settings.
+        made_of: differs from that of issuers with other settings.
     """
 
     def __init__(self, terms: IssuerTerms, keys: KeySource, made_of: Hashable = None) -> None:
@@ -140,7 +140,7 @@ _EXPIRED = "the JWT has expired; get a new one of its issuer"
 
 
 def _mistake(error: Exception, terms: IssuerTerms) -> str:
-    """What is wrong with a token, and the cure; nothing of the token itself."""
+    """The mistake of a token, and the cure; nothing of the token itself."""
     match error:
         case jwt.ExpiredSignatureError():
             return _EXPIRED

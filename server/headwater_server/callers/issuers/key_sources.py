@@ -8,7 +8,7 @@ before count on, and the log says so once, until the reason changes.
 
 Worked example: the issuer puts key `b` beside `a` at 10:00:00 and signs with it at 10:00:01. The call at 10:00:02
 names `b`. The last fetch is minutes old, so the keys are fetched, and the call is let in after one round trip. At
-10:00:03 a token names `c`, which nobody has. It is refused at once: the last fetch is a second old.
+10:00:03 a token names `c`, which is made up. It is refused at once: the last fetch is a second old.
 """
 
 from __future__ import annotations

@@ -60,18 +60,20 @@ class JwksServer:
         keys: those that it shows.
         status: with which it answers.
         asked: how often it was asked.
+        padding: white space behind the JWKS.
     """
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self.keys = list(keys)
         self.status = 200
         self.asked = 0
+        self.padding = ""
         site = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  the name that http.server calls
+            def do_GET(self) -> None:
                 site.asked += 1
-                body = jwks(*site.keys).encode()
+                body = (jwks(*site.keys) + site.padding).encode()
                 self.send_response(site.status)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
