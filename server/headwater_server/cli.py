@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, load
 from headwater_server.domain.secret_text import named_variable, shown_command, shown_value, without_secrets
+from headwater_server.processes.core_dumps import write_no_core_files
 from headwater_server.providers.types import TYPES
 
 INTERRUPTED = 130
@@ -111,6 +112,7 @@ def serve(**flags: Any) -> None:
     # traceback; nothing is open yet that must be closed.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a server outlives its terminal; once it listens, this is a reload
+    write_no_core_files()
     loaded = _load(**flags)
     if loaded.settings.server.processes > 1:
         from headwater_server.processes.supervisor import become
@@ -128,6 +130,7 @@ def serve(**flags: Any) -> None:
     from headwater_server.processes.open_files import raise_open_files
     from headwater_server.processes.ready import say_ready
     from headwater_server.processes.reload_here import follow_signal
+    from headwater_server.processes.systemd import with_signs_of_life
     from headwater_server.telemetry.logging import configure_logging
     from headwater_server.telemetry.native_lines import native_lines_as_events
     from headwater_server.transport.port import PortTakenError
@@ -139,7 +142,7 @@ def serve(**flags: Any) -> None:
     give_back_large_blocks()
     try:
         with native_lines_as_events(server.log_format):
-            uvloop.run(run(loaded, say_ready, partial(follow_signal, loaded)))
+            uvloop.run(with_signs_of_life(run(loaded, say_ready, partial(follow_signal, loaded))))
     except ConfigError as error:
         _refuse(error)
     except (PortTakenError, JournalError, HeadwaterError) as error:
@@ -371,6 +374,8 @@ def render(loaded: Config) -> str:
         tables["models", name] = alias
     for name, issuer in sorted(loaded.settings.jwt.items()):
         tables["jwt", name] = issuer
+    for name, price in sorted(loaded.settings.prices.items()):
+        tables["prices", name] = price
     for name, caller in sorted(loaded.settings.callers.items()):
         tables["callers", name] = caller
     for path, table in tables.items():

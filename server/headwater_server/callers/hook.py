@@ -33,7 +33,7 @@ import structlog
 from headwater_server.callers.admission import Admission, Answer, IncomingCall, refused
 from headwater_server.callers.caller import Caller, Source, is_scope
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.names import looks_like_name
+from headwater_server.domain.secret_text import looks_like_name
 
 __all__ = ["Caller", "HookError", "HookedCallers", "IncomingCall", "Refusal", "find_hook"]
 

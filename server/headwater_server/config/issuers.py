@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from headwater_server.domain.names import looks_like_name
+from headwater_server.domain.secret_text import looks_like_name
 from headwater_server.providers.http.loopback import is_loopback
 from headwater_server.providers.setting_values import certificates_file, http_url
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from headwater_server.config.callers import CallerSettings
 from headwater_server.config.issuers import JwtSettings
-from headwater_server.config.settings import AliasSettings, ServerSettings, Settings, variables
+from headwater_server.config.settings import AliasSettings, PriceSettings, ServerSettings, Settings, variables
 from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
 
@@ -21,6 +21,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
     "models": AliasSettings,
     "jwt": JwtSettings,
+    "prices": PriceSettings,
     "callers": CallerSettings,
 }
 _ALIKE = 0.8  # of 1; PORTS and PORT are 0.89, SERVICE_PORT and PORT 0.5
@@ -47,6 +48,8 @@ def mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[
         return f"models.{keys[1]}: a name for models has 1 to 64 letters, digits, ., _, : or -"
     if keys[-1] == "[key]" and keys[0] == "jwt":
         return f"jwt.{keys[1]}: a name for an issuer has 1 to 64 letters, digits, _ or -"
+    if keys[-1] == "[key]" and keys[0] == "prices":
+        return f"prices.{keys[1]}: a name for prices is PROVIDER/MODEL, and may end in *"
     if keys[-1] == "[key]" and keys[0] == "callers":
         return f"callers.{keys[1][:100]}: the name of a caller has 1 to 256 printable ASCII characters, and no space"
     if keys[-1] == "[key]":

@@ -24,6 +24,9 @@ MAX_LABEL_VALUE = 256
 MAX_LOGPROBS = 20
 """Most tokens that are asked for in each place of a reply."""
 
+MAX_URL = 8 * 1024
+"""Most characters of the address of an image."""
+
 MAX_PROVIDER_KEY = 4096
 """Most characters of a caller's own key for a provider."""
 

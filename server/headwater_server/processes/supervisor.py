@@ -48,6 +48,7 @@ from headwater_server.processes.child_process import ChildProcess
 from headwater_server.processes.open_files import raise_open_files
 from headwater_server.processes.ready import say_ready
 from headwater_server.processes.reloading import Outcome, read_again, reload_on_signal
+from headwater_server.processes.systemd import with_signs_of_life
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import configure_logging
 from headwater_server.transport.owners.heartbeats import Heartbeats
@@ -345,7 +346,7 @@ def _supervise(config: dict[str, Any]) -> bool:
             on_stopping=listening.close,  # a process that ends takes no more connections
             inherited=inherited,
         )
-        return asyncio.run(_run(supervisor, original, hellos))
+        return asyncio.run(with_signs_of_life(_run(supervisor, original, hellos)))
 
 
 async def _run(

@@ -38,6 +38,7 @@ class ProviderTerms:
         total_seconds: the same.
         caller_headers: the headers that a caller may add, names in lower case.
         gate: limits how much it is asked; None: without a limit.
+        allow_private_urls: whether it may be given addresses to fetch that lead into a private network.
     """
 
     first_chunk_seconds: float | None = None
@@ -46,6 +47,7 @@ class ProviderTerms:
     total_seconds: float | None = None
     caller_headers: frozenset[str] = frozenset()
     gate: Gate | None = None
+    allow_private_urls: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +120,10 @@ class ProviderRegistry:
     def configured(self) -> list[Provider]:
         """The providers that were set up, by name."""
         return [self._providers[name] for name in sorted(self._configured)]
+
+    def has(self, name: str) -> bool:
+        """Whether a request may name this provider."""
+        return name in self._providers
 
     def terms(self, name: str) -> ProviderTerms:
         """The terms of calls to the provider of that name."""

@@ -74,8 +74,9 @@ class HttpSettings(ProviderSettings):
     whose settings stand behind these (see `presets`).
 
     The values of `headers` and `query` go with every call; `${NAME}` in them, and in `proxy`, stands for a variable of
-    the environment. `caller_headers` are the headers that a caller may add. `auth` says which header carries the key.
-    Fields in `omit` are left out of each body; `a.b` names the field b of the object a. `connect_seconds` goes
+    the environment. `caller_headers` are the headers that a caller may add. With `allow_private_urls` a caller may name
+    images in a private network, which the provider then fetches (see `caller_urls`). `auth` says which header carries
+    the key. Fields in `omit` are left out of each body; `a.b` names the field b of the object a. `connect_seconds` goes
     over that of the server.
     """
 
@@ -91,6 +92,7 @@ class HttpSettings(ProviderSettings):
     auth: Auth = ""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     caller_headers: tuple[CallerHeaderName, ...] = ()
+    allow_private_urls: bool = False
     query: dict[QueryName, QueryValue] = Field(default_factory=dict)
     omit: tuple[FieldPath, ...] = ()
     ca_file: Annotated[str, AfterValidator(certificates_file)] = ""

@@ -1,8 +1,9 @@
 """The fields of a line of the log that come from a provider or a caller: shown only where they look like names.
 
 A provider may quote the prompt wherever it answers with a text, and a caller may put anything where a name belongs. So
-every text in a field must look like a name or an id: printable ASCII without spaces and quotation marks, and not long.
-Another text is replaced. Fields with texts of Headwater's own are named here; a new field is checked without that.
+every text in a field must look like a name or an id: printable ASCII without spaces and quotation marks, and not long,
+also where percent codes stand for others. Another text is replaced. Fields with texts of Headwater's own are named
+here; a new field is checked without that.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from headwater_server.domain.names import looks_like_name
+from headwater_server.domain.secret_text import looks_like_name
 
 HIDDEN = "(not shown)"
 """Stands for a text that does not look like a name."""

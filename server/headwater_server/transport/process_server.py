@@ -6,12 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from headwater.v1 import (
-    agent_service_pb2_grpc,
-    worker_service_pb2_grpc,
-    workflow_service_pb2,
-    workflow_service_pb2_grpc,
-)
+from headwater.v1 import worker_service_pb2_grpc, workflow_service_pb2, workflow_service_pb2_grpc
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
@@ -27,7 +22,7 @@ from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.port import UNIX
 from headwater_server.transport.server import DEFAULT_LIMITS, AddService, GrpcServer, ServerLimits, SiblingServer
-from headwater_server.transport.services.agent import AgentService
+from headwater_server.transport.services.agent import AgentService, add_agent_service
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.transport.shared_socket import SharedSocket
@@ -102,13 +97,17 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, CallerSeal(identity.secret), limits.max_request_bytes)
+            seal = CallerSeal(identity.secret)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, metrics)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, reflection=reflection)
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls, reflection=reflection)
+            public = local
+        shares_port = identity.count > 1
+        self._public = GrpcServer(
+            public, callers, limits, shares_port=shares_port, tls=tls, metrics=metrics, reflection=reflection
+        )
 
     @property
     def index(self) -> int:
@@ -181,7 +180,7 @@ class ProcessServer:
 
 
 def _agents(service: AgentService) -> AddService:
-    return partial(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, service)
+    return partial(add_agent_service, service)
 
 
 def _runs(services: RunServices | None) -> list[AddService]:

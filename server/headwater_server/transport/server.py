@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import Door, KnownCallers
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
@@ -127,6 +128,7 @@ class GrpcServer:
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
         reflection: whether callers may ask which methods there are.
+        metrics: count the calls that fail.
 
     Attributes:
         port: the port listened on, once started.
@@ -141,6 +143,7 @@ class GrpcServer:
         shares_port: bool = False,
         tls: TlsFiles | None = None,
         reflection: bool = True,
+        metrics: Metrics | None = None,
     ) -> None:
         self.port = 0
         self._shares_port = shares_port
@@ -150,7 +153,7 @@ class GrpcServer:
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
         self._turns = Turns()
-        chain = interceptors(callers, limits.max_request_bytes, self._turns, callers.running)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics, callers.running)
         self._server = strict_server(chain, options=options)
         self._health = Health()
         self._has_started = False
@@ -215,10 +218,17 @@ class SiblingServer:
         services: the services of this process.
         door: says whose a call is.
         most_request_bytes: that the requests of all running calls may have together.
+        metrics: count the calls that fail.
     """
 
-    def __init__(self, services: Iterable[AddService], door: Door, most_request_bytes: int = DEFAULT_BYTES) -> None:
-        chain = interceptors(door, most_request_bytes)
+    def __init__(
+        self,
+        services: Iterable[AddService],
+        door: Door,
+        most_request_bytes: int = DEFAULT_BYTES,
+        metrics: Metrics | None = None,
+    ) -> None:
+        chain = interceptors(door, most_request_bytes, metrics=metrics)
         self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)

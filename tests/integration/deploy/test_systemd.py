@@ -1,8 +1,10 @@
-"""The unit of examples/deploy: the server tells systemd when it takes calls, and systemd accepts every line of the unit."""
+"""The unit of examples/deploy: the server tells systemd when it takes calls and that it lives, and every line is valid."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -37,6 +39,49 @@ async def test_a_socket_of_systemd_that_is_gone_is_a_warning(tmp_path):
         server.stop()
         told = [event["level"] for event in server.events if event["event"] == "systemd not notified"]
     assert told == ["warning"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_watchdog_hears_a_server_until_its_event_loop_hangs(processes, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(20)
+        variables = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
+        with ServerProcess("--scripted", variables=variables, processes=processes) as server:
+            while systemd.recv(100) != b"READY=1":
+                pass
+            assert {systemd.recv(100) for _ in range(10)} == {b"WATCHDOG=1"}
+            os.kill(server.process.pid, signal.SIGSTOP)
+            try:
+                assert silence_follows(systemd)
+            finally:
+                os.kill(server.process.pid, signal.SIGCONT)
+            assert systemd.recv(100) == b"WATCHDOG=1"
+
+
+async def test_a_watchdog_of_another_process_is_left_alone(tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        variables = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
+        with ServerProcess("--scripted", variables=variables) as server:
+            assert (await Agent(model="scripted/echo", target=server.target).arun("x")).content == "x"
+        assert systemd.recv(100) == b"READY=1"
+        assert silence_follows(systemd)
+
+
+def silence_follows(systemd: socket.socket) -> bool:
+    """Whether nothing comes for five times the time of the watchdog, after the signs that are on their way."""
+    systemd.settimeout(1)
+    try:
+        for _ in range(3):
+            systemd.recv(100)
+    except TimeoutError:
+        return True
+    finally:
+        systemd.settimeout(20)
+    return False
 
 
 def test_systemd_accepts_the_unit(tmp_path):

@@ -208,8 +208,8 @@ export declare type Image = Message<"headwater.v1.Image"> & {
     case: "data";
   } | {
     /**
-     * Address for the provider: http or https. Headwater never fetches it. INVALID_ARGUMENT for providers that take no
-     * addresses.
+     * Address for the provider: http or https, at most 8,192 characters. Headwater never fetches it. INVALID_ARGUMENT for
+     * providers that take no addresses, and for one in a private network unless the server allows those to the provider.
      *
      * @generated from field: string url = 2;
      */
@@ -1307,6 +1307,15 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: repeated headwater.v1.Attempt attempts = 28;
    */
   attempts: Attempt[];
+
+  /**
+   * The cost of the reply, and of the attempts before it whose tokens are known, in the currency of the server's table of
+   * prices: a decimal number without an exponent, such as `0.000123`. It is exact; a double would not be. On the final
+   * chunk. Empty: the model has no price, or the provider reported no tokens.
+   *
+   * @generated from field: string cost = 29;
+   */
+  cost: string;
 };
 
 /**

@@ -20,7 +20,7 @@ from headwater_server.callers.admission import Admission, Answer, refused
 from headwater_server.callers.caller import Caller, Source, is_scope
 from headwater_server.callers.issuers.key_set import ALGORITHMS, KeysError
 from headwater_server.callers.issuers.key_sources import KeySource
-from headwater_server.domain.names import looks_like_name
+from headwater_server.domain.secret_text import looks_like_name
 
 MAX_SCOPES = 100
 _NEVER = 2**53

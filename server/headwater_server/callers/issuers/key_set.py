@@ -1,8 +1,8 @@
 """The public keys of an issuer of JWT, as a JWKS (RFC 7517) has them.
 
-Only keys of asymmetric algorithms are taken: with a symmetric one a server that checks tokens could make them too. A key
-checks the algorithms that fit its kind, and only its own where it names one, so a token cannot choose another. RSA keys
-with fewer than 2048 bits are refused when they are used.
+Only keys of asymmetric algorithms are taken: with a symmetric one a server that checks tokens could make them too. A
+key checks the algorithms that fit its kind, and only its own where it names one, so a token cannot choose another. RSA
+keys with fewer than 2048 bits are refused when they are used.
 """
 
 from __future__ import annotations

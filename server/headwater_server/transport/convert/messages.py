@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from headwater.v1 import agent_pb2
 from headwater_server.domain.errors import FieldViolation, Reason
-from headwater_server.domain.limits import MAX_JSON, MAX_NAME
+from headwater_server.domain.limits import MAX_JSON, MAX_NAME, MAX_URL
 from headwater_server.domain.messages import (
     Image,
     Message,
@@ -112,6 +112,8 @@ def _parse_image(image: agent_pb2.Image, path: str, bad: list[FieldViolation]) -
             if not MEDIA_TYPE.fullmatch(image.media_type):
                 bad.append(FieldViolation(f"{path}.media_type", "must be an image's, such as image/png"))
             return Image(data=image.data, media_type=image.media_type)
+        case "url" if len(image.url) > MAX_URL:
+            bad.append(FieldViolation(f"{path}.url", f"is longer than {MAX_URL} characters; send the image's data"))
         case "url" if image.url.startswith(("https://", "http://")):
             return Image(url=image.url)
         case "url":

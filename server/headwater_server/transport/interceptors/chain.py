@@ -6,6 +6,7 @@ import grpc
 
 from headwater_server.callers.known_callers import Door
 from headwater_server.callers.running_calls import RunningCalls
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.turns import Turns
 from headwater_server.transport.interceptors.authentication import Authentication
@@ -18,6 +19,7 @@ def interceptors(
     door: Door,
     most_request_bytes: int = DEFAULT_BYTES,
     turns: Turns | None = None,
+    metrics: Metrics | None = None,
     running: RunningCalls | None = None,
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
     """Makes the interceptors of one server, outermost first.
@@ -26,11 +28,13 @@ def interceptors(
         door: says whose a call is.
         most_request_bytes: that the requests of all running calls may have together.
         turns: says which calls have waited too long; None: no call has.
+        metrics: count the calls that fail.
         running: gets the calls that are let in; None: nothing ends them.
     """
+    # The interceptors after the second may raise HeadwaterError, as handlers do.
     return (
         CallLog(),
-        StatusMapping(),  # the interceptors after it may raise HeadwaterError, as handlers do
+        StatusMapping((metrics or Metrics()).call_failed),
         Authentication(door, running or RunningCalls()),  # before anything of a request is read
         Decoding(most_request_bytes, turns or Turns()),
     )

@@ -24,7 +24,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
-from headwater.v1 import agent_pb2, agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.domain.errors import HeadwaterError, restarting
@@ -46,8 +46,8 @@ LIST_SECONDS = 2.0
 """How long a sibling may take to say which streams it has."""
 
 _AGENT_SERVICE = f"/{agent_service_pb2.DESCRIPTOR.services_by_name['AgentService'].full_name}"
-_STREAM = Method(f"{_AGENT_SERVICE}/Stream", agent_pb2.StreamChunk.FromString)
-_RESUME_STREAM = Method(f"{_AGENT_SERVICE}/ResumeStream", agent_pb2.StreamChunk.FromString)
+_STREAM = Method(f"{_AGENT_SERVICE}/Stream")
+_RESUME_STREAM = Method(f"{_AGENT_SERVICE}/ResumeStream")
 _CANCEL_STREAM = Method(f"{_AGENT_SERVICE}/CancelStream", agent_service_pb2.CancelStreamResponse.FromString)
 _LIST_STREAMS = Method(f"{_AGENT_SERVICE}/ListStreams", agent_service_pb2.ListStreamsResponse.FromString)
 

@@ -9,15 +9,16 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Protocol
 
+import grpc
 import structlog
 from google.protobuf.message import Message
 
-from headwater.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.attempts.offers import Offers
-from headwater_server.attempts.opening import StreamOpener, naming
+from headwater_server.attempts.opening import StreamOpener, allowed_of, naming
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
+from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.streaming.accumulator import ReplyAccumulator
@@ -32,13 +33,22 @@ from headwater_server.transport.convert.requests import (
     parse_run_request,
     parse_stream_request,
 )
-from headwater_server.transport.handlers import Context
+from headwater_server.transport.handlers import Context, Handler
+from headwater_server.transport.services.chunk_messages import (
+    check_size,
+    chunk_bytes,
+    message_of,
+    too_large,
+)
 from headwater_server.transport.services.heartbeats import heartbeats
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""
 LARGE_BYTES = 128 * 1024
 """A request with more bytes is not looked at on the event loop."""
+
+
+_SERVICE = agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 
 
 class Source(Protocol):
@@ -112,14 +122,20 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 chunk = await source.next()
             finally:
                 await begun
-            message = _message(chunk)
-            replies.introduce(message, stream)
+            first = message_of(chunk)
+            replies.introduce(first, stream)
+            message = first.SerializeToString()
             with IdleWatch(self._idle_reader_seconds, detaches=stream.resumable) as reader:
-                while not isinstance(chunk, FinalChunk):
+                if not isinstance(chunk, FinalChunk):
                     reader.busy_since = reader.time()
                     await write(message)
                     reader.busy_since = None
-                    message = _message(chunk := await source.next())
+                    while not isinstance(chunk := await source.next(), FinalChunk):
+                        message = chunk_bytes(chunk)
+                        reader.busy_since = reader.time()
+                        await write(message)
+                        reader.busy_since = None
+                    message = message_of(chunk).SerializeToString()
                 _log_end(chunk)
                 reader.busy_since = reader.time()
                 await write(message)
@@ -174,11 +190,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             while not isinstance(chunk, FinalChunk):
                 reply.add_chunk(chunk)
                 if reply.size > MAX_MESSAGE_BYTES:
-                    raise _too_large()
+                    raise too_large()
                 chunk = await stream.next()
             _log_end(chunk)
             response = replies.run_response(stream, reply, chunk)
-            _check_size(response)
+            check_size(response)
             return response
 
     async def CancelStream(  # noqa: N802
@@ -216,9 +232,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         with self._offers.held() as offer:
             if request.provider and not request.model:
                 provider, model = offer.providers.provider(request.provider), ""
+                allowed_of(offer).check_provider(provider.name)
             else:
                 route = offer.providers.resolve(request.model, request.provider)
                 provider, model = route.provider, route.model
+                allowed_of(offer).of([route])
             with naming(provider=provider.name, model=model):
                 info = await provider.info(model)
         return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
@@ -227,11 +245,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.ListProvidersRequest, context: Context
     ) -> agent_service_pb2.ListProvidersResponse:
         """Lists the configured providers."""
-        providers = self._offers.current.providers
-        default = providers.default()
-        page, next_token = paging.page_by_name(
-            providers.configured(), attrgetter("name"), request.page_size, request.page_token
-        )
+        offer = self._offers.current
+        default, allowed = offer.providers.default(), allowed_of(offer)
+        if default and not allowed.allows(default.provider.name, default.model):
+            default = None
+        providers = [each for each in offer.providers.configured() if allowed.allows_provider(each.name)]
+        page, next_token = paging.page_by_name(providers, attrgetter("name"), request.page_size, request.page_token)
         return agent_service_pb2.ListProvidersResponse(
             providers=map(replies.provider_summary, page),
             default_provider=default.provider.name if default else "",
@@ -246,18 +265,35 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         if len(request.provider) > MAX_NAME:
             raise invalid("provider", f"is longer than {MAX_NAME} characters")
         with self._offers.held() as offer:
-            provider = offer.providers.provider(request.provider)
+            provider, allowed = offer.providers.provider(request.provider), allowed_of(offer)
+            if request.provider:
+                allowed.check_provider(provider.name)
             with naming(provider=provider.name):
                 found = await provider.models()
         own = [
             agent_service_pb2.ModelInfo(name=model.name, provider=provider.name, capabilities=model.capabilities)
             for model in found
+            if allowed.allows(provider.name, model.name)
         ]
-        aliases = {} if request.provider else offer.providers.aliases
-        named = [agent_service_pb2.ModelInfo(name=name, targets=alias.targets) for name, alias in aliases.items()]
-        listed = [*named, *(model for model in own if model.name not in aliases)]
+        aliases = {} if request.provider else allowed.aliases()
+        named = [agent_service_pb2.ModelInfo(name=name, targets=targets) for name, targets in aliases.items()]
+        hidden = () if request.provider else offer.providers.aliases
+        listed = [*named, *(model for model in own if model.name not in hidden)]
         models, next_token = paging.page_by_name(listed, attrgetter("name"), request.page_size, request.page_token)
         return agent_service_pb2.ListModelsResponse(models=models, next_page_token=next_token)
+
+
+def add_agent_service(service: AgentService, server: grpc.aio.Server) -> None:
+    """Adds the service to a server. Its streams write bytes: see `chunk_messages`."""
+    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(service, server)
+    requests: dict[str, Callable[[bytes], Message]] = {
+        "Stream": agent_service_pb2.StreamRequest.FromString,
+        "ResumeStream": agent_service_pb2.ResumeStreamRequest.FromString,
+    }
+    handlers: dict[str, Handler] = {
+        name: grpc.unary_stream_rpc_method_handler(getattr(service, name), parse) for name, parse in requests.items()
+    }
+    server.add_registered_method_handlers(_SERVICE, handlers)
 
 
 def _log_asked(model: str) -> None:
@@ -294,25 +330,3 @@ def _log_end(final: FinalChunk) -> None:
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
     structlog.contextvars.bind_contextvars(**facts)
-
-
-def _message(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:
-    if isinstance(chunk, FinalChunk):
-        message = replies.final_chunk(chunk)
-    else:
-        message = replies.stream_chunk(chunk)
-        if chunk.delta.content and not chunk.delta.event_type:
-            return message  # `merging` has limited its text, but not names and encrypted blocks
-    _check_size(message)
-    return message
-
-
-def _check_size(message: agent_pb2.StreamChunk | agent_service_pb2.RunResponse) -> None:
-    if message.ByteSize() > MAX_MESSAGE_BYTES:
-        raise _too_large()
-
-
-def _too_large() -> HeadwaterError:
-    return HeadwaterError(
-        Reason.REPLY_TOO_LARGE, "the reply does not fit into a message of 3 MiB; Stream sends text in pieces"
-    )

@@ -17,7 +17,9 @@ from typing import TypeAlias
 
 from headwater.v1 import agent_pb2
 
-Write: TypeAlias = Callable[[agent_pb2.StreamChunk], Awaitable[None]]
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+_EMPTY = agent_pb2.StreamChunk().SerializeToString()
 
 
 @asynccontextmanager
@@ -53,7 +55,7 @@ class _Pulse:
         self._due = self._time() + seconds
         self._lock = asyncio.Lock()
 
-    async def write(self, chunk: agent_pb2.StreamChunk) -> None:
+    async def write(self, chunk: bytes) -> None:
         """Writes a chunk."""
         async with self._lock:
             await self._write(chunk)
@@ -69,4 +71,4 @@ class _Pulse:
                 async with self._lock:
                     pass  # the chunk that was being written makes it due later
             else:
-                await self.write(agent_pb2.StreamChunk())
+                await self.write(_EMPTY)

@@ -10,7 +10,7 @@ from headwater_server.domain.chunks import Delta, ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS, merge
-from headwater_server.transport.services.agent import _message
+from headwater_server.transport.services.chunk_messages import chunk_bytes
 
 SIZES = (0, MAX_DELTA_CHARACTERS, 4 * MAX_DELTA_CHARACTERS)
 WIDEST = "🌊"  # four bytes of UTF-8
@@ -34,7 +34,7 @@ def test_a_message_is_within_the_limit_or_the_stream_ends_with_an_error(content,
     for several in (deltas, deltas[:1]):
         for chunk in merge(several, 0, 0.0):
             try:
-                size = _message(chunk).ByteSize()
+                size = len(chunk_bytes(chunk))
             except HeadwaterError as error:
                 assert error.reason is Reason.REPLY_TOO_LARGE
             else:

@@ -20,12 +20,12 @@ class Call:
         self.gone = False
         self._writes = 0
 
-    async def write(self, chunk: agent_pb2.StreamChunk) -> None:
+    async def write(self, chunk: bytes) -> None:
         assert not self._writes, "gRPC takes one message at a time"
         if self.gone:
             raise ConnectionError
         self._writes += 1
-        self.written.append((asyncio.get_running_loop().time(), chunk.content))
+        self.written.append((asyncio.get_running_loop().time(), agent_pb2.StreamChunk.FromString(chunk).content))
         await asyncio.sleep(self.seconds)
         self._writes -= 1
 
@@ -35,7 +35,7 @@ async def write_after(call: Call, pauses: list[float], interval: float | None, h
     async with heartbeats(call.write, interval, begun) as write:
         for pause in pauses:
             await asyncio.sleep(pause)
-            await write(agent_pb2.StreamChunk(content="word"))
+            await write(agent_pb2.StreamChunk(content="word").SerializeToString())
 
 
 @pytest.mark.parametrize(
