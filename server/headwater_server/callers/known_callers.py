@@ -20,7 +20,7 @@ from typing import Protocol
 
 from headwater_server.callers.admission import Admission, Answer, IncomingCall, bearer_token, refused
 from headwater_server.callers.caller import EVERYBODY
-from headwater_server.callers.certificate_callers import CertificateCallers
+from headwater_server.callers.certificates.certificate_callers import CertificateCallers
 from headwater_server.callers.hook import HookedCallers
 from headwater_server.callers.issuers.jwt_issuers import JwtIssuer, JwtIssuers
 from headwater_server.callers.running_calls import RunningCalls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from headwater_server.callers.certificate_callers import CertificateCallers
+from headwater_server.callers.certificates.certificate_callers import CertificateCallers
 from headwater_server.callers.hook import HookedCallers, HookError, find_hook
 from headwater_server.callers.issuers.jwt_issuers import IssuerTerms, JwtIssuer, JwtIssuers
 from headwater_server.callers.issuers.key_set import MAX_BYTES, KeysError

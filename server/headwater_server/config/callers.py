@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from headwater_server.callers.caller import SCOPES, is_scope
-from headwater_server.callers.certificate_names import certificate_name
+from headwater_server.callers.certificates.certificate_names import certificate_name
 from headwater_server.callers.limits import CallerLimits, LimitsOfCallers
 from headwater_server.domain.limits import MAX_NAME
 
@@ -51,7 +51,7 @@ class CallerSettings(BaseModel):
     """The settings of one caller; a key that is not set is that of `[callers."*"]`, and without one there is no limit.
 
     `certificates`: a connection with a certificate that has one of these names is this caller's
-    (`callers.certificate_names`). `scopes`: those that it has with a certificate, and beside those of a JWT.
+    (`callers.certificates`). `scopes`: those that it has with a certificate, and beside those of a JWT.
     `models`: those that it may ask, by name, as `provider/model`, or by the name of an alias, which stands for that
     alias's models; `*` in it stands for any text. `providers`: those that it may ask. `requests_per_minute`,
     `tokens_per_minute` and `max_concurrent` limit its streams, runs of agents and prompts of workflows together, over

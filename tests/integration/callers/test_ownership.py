@@ -1,4 +1,4 @@
-"""What belongs to whom: lists, page tokens, ids of requests and the streams of steps, each for its caller alone."""
+"""Lists, page tokens, ids of requests and streams of steps show each caller its own alone."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from cryptography.x509.oid import NameOID
 
 from headwater_server.callers.admission import Admission
 from headwater_server.callers.caller import Caller
-from headwater_server.callers.certificate_callers import CertificateCallers
-from headwater_server.callers.certificate_names import certificate_name
+from headwater_server.callers.certificates.certificate_callers import CertificateCallers
+from headwater_server.callers.certificates.certificate_names import certificate_name
 from headwater_server.domain.errors import HeadwaterError
 
 CA = trustme.CA()

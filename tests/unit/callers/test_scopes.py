@@ -1,4 +1,4 @@
-"""What the scopes of a caller allow, and the cure for a missing one."""
+"""The rights of scopes, and the cure for a missing one."""
 
 from __future__ import annotations
 
