@@ -10,7 +10,8 @@ from headwater_server.callers.hook import HookedCallers, HookError, find_hook
 from headwater_server.callers.issuers.jwt_issuers import IssuerTerms, JwtIssuer, JwtIssuers
 from headwater_server.callers.issuers.key_set import MAX_BYTES, KeysError
 from headwater_server.callers.issuers.key_sources import Fetch, KeyFile, KeySource, KeyUrl
-from headwater_server.callers.known_callers import NO_ONE, ConfiguredCallers
+from headwater_server.callers.known_callers import NO_ONE, ConfiguredCallers, KnownCallers
+from headwater_server.callers.tokens import TokenError
 from headwater_server.config.callers import settings_of
 from headwater_server.config.issuers import JwtSettings
 from headwater_server.config.mistakes import ConfigError
@@ -67,7 +68,7 @@ def _issuer(name: str, settings: JwtSettings, fetch: Fetch) -> JwtIssuer:
     return JwtIssuer(terms, keys, (name, settings))
 
 
-def configured_hook(config: Config) -> HookedCallers | None:
+def _hook(config: Config) -> HookedCallers | None:
     """The authentication hook; None for none. Raises ConfigError for one that cannot be loaded."""
     name = config.settings.server.authentication_hook
     if not name:
@@ -77,3 +78,20 @@ def configured_hook(config: Config) -> HookedCallers | None:
     except HookError as error:
         where = config.origins.get(("server", "authentication_hook"), "server.authentication_hook")
         raise ConfigError([f"{where}: {error}"]) from error
+
+
+def known_callers(config: Config, fetch: Fetch, *, audits: bool) -> KnownCallers:
+    """All that may call a server.
+
+    Args:
+        config: the configuration.
+        fetch: gets the keys at a URL.
+        audits: whether this process writes changes of tokens into the log.
+
+    Raises ConfigError for a file of tokens or of keys, or a hook, that cannot be used.
+    """
+    configured, hook = configured_callers(config, fetch), _hook(config)
+    try:
+        return KnownCallers(Path(config.settings.server.data_dir), configured, hook, audits=audits)
+    except TokenError as error:
+        raise ConfigError([str(error)]) from error

@@ -16,6 +16,7 @@ from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import TlsFiles
 from headwater_server.transport.fronts import DEFAULT_LIMITS, GRPCIO, FrontName, ServerLimits
 from headwater_server.transport.owners.metrics import metrics_of, metrics_service
@@ -70,6 +71,7 @@ class ProcessServer:
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
         front: the kind of its servers.
+        tracer: makes spans of calls; None: there are no traces.
         reflection: whether callers may ask which methods there are.
     """
 
@@ -83,6 +85,7 @@ class ProcessServer:
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
         reflection: bool = True,
     ) -> None:
         self._identity = identity
@@ -101,7 +104,7 @@ class ProcessServer:
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
             seal = CallerSeal(identity.secret)
-            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, metrics, front)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
@@ -115,6 +118,7 @@ class ProcessServer:
             tls=tls,
             metrics=metrics,
             front=front,
+            tracer=tracer,
             reflection=reflection,
         )
 

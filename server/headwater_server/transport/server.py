@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import Door, KnownCallers
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.fronts import (
     DEFAULT_LIMITS,
@@ -58,6 +59,7 @@ class GrpcServer:
         reflection: whether callers may ask which methods there are.
         metrics: count the calls that fail.
         front: the kind of server.
+        tracer: makes spans of calls; None: there are no traces.
 
     Attributes:
         port: the port listened on, once started.
@@ -74,6 +76,7 @@ class GrpcServer:
         reflection: bool = True,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
         self.port = 0
         self._front = front
@@ -82,7 +85,7 @@ class GrpcServer:
         self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._turns = Turns()
-        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics, callers.running)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics, tracer, callers.running)
         self._server = public_server(front, chain, limits, shares_port=shares_port)
         self._health = Health()
         self._has_started = False
@@ -149,6 +152,7 @@ class SiblingServer:
         most_request_bytes: that the requests of all running calls may have together.
         metrics: count the calls that fail.
         front: the kind of server.
+        tracer: makes spans of calls; None: there are no traces.
     """
 
     def __init__(
@@ -158,8 +162,10 @@ class SiblingServer:
         most_request_bytes: int = DEFAULT_BYTES,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
-        self._server = sibling_server(front, interceptors(door, most_request_bytes, metrics=metrics))
+        chain = interceptors(door, most_request_bytes, metrics=metrics, tracer=tracer)
+        self._server = sibling_server(front, chain)
         for add in services:
             add(self._server)
 

@@ -31,6 +31,7 @@ from google.protobuf.message import Message
 
 from headwater_server.callers.caller import caller
 from headwater_server.callers.sealed_caller import NOT_PASSED_ON, CallerSeal
+from headwater_server.domain.call_origin import PARENT, STATE, origin
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.transport.handlers import Context
@@ -183,9 +184,13 @@ class Relay:
             raise restarting() from None
 
     def _metadata(self, context: Context) -> tuple[tuple[str, str | bytes], ...]:
-        """The metadata of the caller's call, and whose it is: the owner needs no token or certificate."""
-        passed = (entry for entry in _passable(context.invocation_metadata() or ()) if entry[0] not in NOT_PASSED_ON)
-        return (*passed, self._seal.sealed(caller.get()))
+        """The metadata of the caller's call, and whose it is: the owner needs no token or certificate. Where there are
+        traces, this one continues below the span of the call here.
+        """
+        found = _passable(context.invocation_metadata() or ())
+        passed = (entry for entry in found if entry[0] not in (*NOT_PASSED_ON, PARENT, STATE))
+        trace = ((key, value) for key, value in origin.get().items() if key in (PARENT, STATE))
+        return (*passed, *trace, self._seal.sealed(caller.get()))
 
     def _check(self, owner: int) -> None:
         """Raises HeadwaterError (SERVER_DRAINING) when the owner hangs."""
