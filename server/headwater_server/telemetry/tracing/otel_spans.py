@@ -28,8 +28,9 @@ from opentelemetry.trace import (
 from headwater_server.domain.call_origin import PARENT, REQUEST_ID, STATE, is_traceparent, origin
 from headwater_server.domain.chunks import FinalChunk, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import looks_like_name
 from headwater_server.telemetry.metrics import LEFT
-from headwater_server.telemetry.safe_fields import HIDDEN, looks_like_name
+from headwater_server.telemetry.safe_fields import HIDDEN
 from headwater_server.telemetry.tracing.content import prompt_attributes, reply_attributes
 from headwater_server.telemetry.tracing.spans import AttemptFacts
 
