@@ -10,6 +10,7 @@ from headwater.v1 import worker_service_pb2_grpc, workflow_service_pb2, workflow
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.sealed_caller import CallerSeal
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
@@ -71,6 +72,7 @@ class ProcessServer:
         metrics: of this process, for siblings that ask for them.
         front: the kind of its servers.
         tracer: makes spans of calls; None: there are no traces.
+        reflection: whether callers may ask which methods there are.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class ProcessServer:
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
         tracer: Tracer | None = None,
+        reflection: bool = True,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -100,7 +103,8 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, metrics, front, tracer)
+            seal = CallerSeal(identity.secret)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
@@ -115,6 +119,7 @@ class ProcessServer:
             metrics=metrics,
             front=front,
             tracer=tracer,
+            reflection=reflection,
         )
 
     @property
