@@ -32,6 +32,8 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.opening import NoOpenTelemetryError, tracing
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
 from headwater_server.transport.fronts import ServerLimits
@@ -89,7 +91,8 @@ async def serve(
         providers = offers.current.providers
         if not await _or_stopping(providers.open(), stopping):
             return
-        parts = await _assemble(stack, server_settings, offers, identity)
+        tracer = await _open_traces(stack, config, identity)
+        parts = await _assemble(stack, server_settings, offers, identity, tracer)
         server, owned = parts.server, parts.owned
         if server_settings.admin_address and owned:
             host, port = admin_place(server_settings)
@@ -173,8 +176,23 @@ class _Parts:
     owned: _Owned | None
 
 
+async def _open_traces(stack: AsyncExitStack, config: Config, identity: ProcessIdentity) -> Tracer | None:
+    """The tracer of this process; None where no traces are wanted. Raises ConfigError."""
+    settings = config.settings.server
+    traces = tracing(settings.otlp_endpoint, VERSION, identity.index, has_content=settings.trace_content)
+    try:
+        return await stack.enter_async_context(traces)
+    except NoOpenTelemetryError as error:
+        origin = config.origins.get(("server", "otlp_endpoint"), "server.otlp_endpoint")
+        raise ConfigError([f"{origin}: {error}"]) from error
+
+
 async def _assemble(
-    stack: AsyncExitStack, settings: ServerSettings, offers: Offers, identity: ProcessIdentity
+    stack: AsyncExitStack,
+    settings: ServerSettings,
+    offers: Offers,
+    identity: ProcessIdentity,
+    tracer: Tracer | None = None,
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError and ConfigError."""
     gc.enable()  # `prepare_imports` has stopped it
@@ -186,8 +204,8 @@ async def _assemble(
     replays = Replays(replay_limits(settings), MemoryLog, metrics)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
-    opener = partial(StreamOpener, offers, streams, circuits, accounts)
-    owned = await _open_runs(stack, settings, opener, metrics) if identity.owns_runs else None
+    opener = partial(StreamOpener, offers, streams, circuits, accounts, tracer=tracer)
+    owned = await _open_runs(stack, settings, opener, metrics, tracer) if identity.owns_runs else None
     if offers.current.callers.has_accounts:
         await accounts.open()
     own = opener(settings.allow_caller_api_keys)
@@ -195,7 +213,7 @@ async def _assemble(
     services = owned.services if owned else None
     callers = _callers(settings)
     server = ProcessServer(
-        identity, agents, services, callers, _limits(settings), _tls(settings), metrics, settings.front
+        identity, agents, services, callers, _limits(settings), _tls(settings), metrics, settings.front, tracer
     )
     stack.push_async_callback(server.stop)
     metrics.watch_circuits(circuits.states)
@@ -261,7 +279,11 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
 
 
 async def _open_runs(
-    stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener], metrics: Metrics
+    stack: AsyncExitStack,
+    settings: ServerSettings,
+    opener: Callable[[bool], StreamOpener],
+    metrics: Metrics,
+    tracer: Tracer | None,
 ) -> _Owned:
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
@@ -275,7 +297,7 @@ async def _open_runs(
     expressions = Expressions(evaluator)
     runs = Runs(
         journal,
-        StepRunner(pool, actions.act, expressions, metrics),
+        StepRunner(pool, actions.act, expressions, metrics, tracer),
         expressions,
         settings.retention_days * 86_400,
         limits=RunLimits(settings.max_runs, settings.active_runs_mib * 2**20),

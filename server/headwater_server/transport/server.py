@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.fronts import (
     DEFAULT_LIMITS,
@@ -57,6 +58,7 @@ class GrpcServer:
         tls: the files of its certificate; None: it speaks no TLS.
         metrics: count the calls that fail.
         front: the kind of server.
+        tracer: makes spans of calls; None: there are no traces.
 
     Attributes:
         port: the port listened on, once started.
@@ -72,6 +74,7 @@ class GrpcServer:
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
         self.port = 0
         self._front = front
@@ -80,7 +83,7 @@ class GrpcServer:
         self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._turns = Turns()
-        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics, tracer)
         self._server = public_server(front, chain, limits, shares_port=shares_port)
         self._health = Health()
         self._has_started = False
@@ -146,6 +149,7 @@ class SiblingServer:
         most_request_bytes: that the requests of all running calls may have together.
         metrics: count the calls that fail.
         front: the kind of server.
+        tracer: makes spans of calls; None: there are no traces.
     """
 
     def __init__(
@@ -155,8 +159,10 @@ class SiblingServer:
         most_request_bytes: int = DEFAULT_BYTES,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
-        self._server = sibling_server(front, interceptors(callers, most_request_bytes, metrics=metrics))
+        chain = interceptors(callers, most_request_bytes, metrics=metrics, tracer=tracer)
+        self._server = sibling_server(front, chain)
         for add in services:
             add(self._server)
 
