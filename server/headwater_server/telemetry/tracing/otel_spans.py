@@ -64,6 +64,9 @@ _SERVICES = {
 }
 """The names of services that the conventions spell in another way."""
 
+_MOST = 2**63 - 1
+"""The largest number of OTLP. A provider may report any, and one more would cost all spans that are sent with it."""
+
 _NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS = ("max_tokens", "seed")
 _USAGE = {
@@ -259,7 +262,7 @@ def _request(facts: AttemptFacts, model: str) -> dict[str, Any]:
 def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
     for count, name in _USAGE.items():
         if (value := getattr(usage, count)) is not None:
-            yield name, value
+            yield name, min(max(value, 0), _MOST)
 
 
 @lru_cache(maxsize=256)
