@@ -107,7 +107,9 @@ async def test_what_is_asked_again_or_refused_is_no_change(server):
         agents, workflows = await place.stubs()
         operator, alice = place.metadata("operator"), place.metadata("alice")
         await twice(agents.CancelStream, agent_service_pb2.CancelStreamRequest(stream_id=place.stream_id), operator)
-        await twice(workflows.CancelWorkflowRun, workflow_service_pb2.CancelWorkflowRunRequest(run_id=place.run_id), alice)
+        await twice(
+            workflows.CancelWorkflowRun, workflow_service_pb2.CancelWorkflowRunRequest(run_id=place.run_id), alice
+        )
         resume = workflow_service_pb2.ResumeWorkflowRunRequest(run_id=place.run_id)
         for _ in range(3):
             await workflows.ResumeWorkflowRun(resume, metadata=alice)

@@ -17,7 +17,7 @@ from headwater_server.callers.caller import Caller, Source
 MAX_KEPT = 1_000
 """Certificates whose names are kept, so that each is read once and not with each call."""
 _UNREADABLE = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
-"""What the library raises beside ValueError; an authority signs odd names too."""
+"""Errors of the library beside ValueError; an authority signs odd names too."""
 
 
 def names_in(pem: bytes) -> tuple[frozenset[str], float]:
