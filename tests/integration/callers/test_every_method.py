@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater.v1.workflow_pb2 import WORKFLOW_RUN_STATUS_RUNNING
 from headwater_server.callers.token_file import add_token, revoke_tokens
 from headwater_server.callers.tokens import make_token
@@ -37,11 +37,17 @@ UNKNOWN_CALLER = (grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED")
 NO_STREAM = (grpc.StatusCode.NOT_FOUND, "STREAM_NOT_FOUND")
 NO_RUN = (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
 
-FILES = (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
+FILES = (agent_service_pb2, workflow_service_pb2, worker_service_pb2, operator_service_pb2)
 METHODS = methods_in(service for file in FILES for service in file.DESCRIPTOR.services_by_name.values())
 HEALTH = methods_in(health_pb2.DESCRIPTOR.services_by_name.values())
 REFLECTION = methods_in(reflection_pb2.DESCRIPTOR.services_by_name.values())
-SCOPES = {"AgentService": "stream", "WorkflowService": "workflow", "WorkerService": "worker:mine"}
+SCOPES = {
+    "AgentService": "stream",
+    "WorkflowService": "workflow",
+    "WorkerService": "worker:mine",
+    "OperatorService": "operator",
+}
+OF_CALLERS = tuple(scope for scope in SCOPES.values() if scope != "operator")
 
 HANGS = {"model": "scripted/echo", "providerOptions": {"scripted": {"text": "one two", "hang_after": 1}}}
 WAITS = {"workflow": {"name": "w", "steps": [{"name": "a", "handler": "h"}]}, "queue": "mine", "requestId": "first"}
@@ -120,7 +126,7 @@ def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
 def tokens_in(folder: Path) -> dict[str, str]:
     """Makes a token of each kind in the data directory."""
     now, texts = time.time(), {}
-    every = tuple(SCOPES.values())
+    every = OF_CALLERS
     for kind, caller, scopes in (
         ("alice", "alice", every),
         ("alice's second", "alice", every),
@@ -182,7 +188,7 @@ async def test_without_a_token_in_force_no_method_is_there(place: Place, kind: s
     assert await place.left() == before == ([place.stream_id], [(place.run_id, WORKFLOW_RUN_STATUS_RUNNING)])
 
 
-@pytest.mark.parametrize("scope", SCOPES.values())
+@pytest.mark.parametrize("scope", OF_CALLERS)
 async def test_a_token_without_the_scope_of_a_method_may_not_call_it(place: Place, scope: str) -> None:
     before = await place.left()
     for method in METHODS:
@@ -241,7 +247,14 @@ async def test_a_page_token_shows_nothing_of_another_caller(place: Place) -> Non
 async def test_an_operator_calls_every_method_for_what_belongs_to_others_but_is_no_worker(place: Place) -> None:
     operator = place.tokens["operator"]
     by_name = {name_of(method): method for method in METHODS}
-    for name in ("GetWorkflowRun", "WatchWorkflowRun", "ListStreams", "ListModels", "ValidateWorkflow"):
+    for name in (
+        "GetWorkflowRun",
+        "WatchWorkflowRun",
+        "ListStreams",
+        "ListModels",
+        "ValidateWorkflow",
+        "GetServerStatus",
+    ):
         assert await place.ask(by_name[name], operator) == {OK}, name
     assert await place.ask(by_name["ResumeStream"], operator, {"streamId": place.stream_id}) == {OK}
     assert await place.ask(by_name["Attach"], operator) == {FORBIDDEN}

@@ -5,6 +5,7 @@
 | of AgentService | `stream` |
 | of WorkflowService | `workflow` |
 | of WorkerService | one that begins with `worker:`; the service itself checks the queue |
+| of OperatorService | `operator` |
 | gRPC's health | none, and no token |
 | gRPC's reflection | none, with any token |
 | of `headwater.siblings`, which is on the sockets between processes alone | none, and no token |
@@ -21,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.caller import OPERATOR, STREAM, WORKFLOW, Caller, caller
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.transport.handlers import Behaviour, Context
@@ -44,6 +45,7 @@ _CHECKS: dict[str, Check] = {
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name: _has(STREAM),
     workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name: _has(WORKFLOW),
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name: Caller.check_worker,
+    operator_service_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name: _has(OPERATOR),
 }
 
 
