@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -77,11 +77,12 @@ def _direct(up: Upstream, folder: Path) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def headwater(up: Upstream, folder: Path, processes: int = 1) -> Iterator[Peer]:
-    """Headwater, as `headwater serve` starts it."""
+def headwater(up: Upstream, folder: Path, processes: int = 1, program: Sequence[str] = ()) -> Iterator[Peer]:
+    """Headwater, as `headwater serve` starts it; `program`: arguments of Python for another program in its place."""
     log = folder / "headwater.log"
+    start = [sys.executable, *program] if program else [Path(sys.executable).parent / "headwater"]
     command: list[str | Path] = [
-        Path(sys.executable).parent / "headwater",
+        *start,
         "serve",
         "--port",
         "0",

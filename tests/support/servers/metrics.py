@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,7 +16,12 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def port_of(server: ServerProcess) -> int:
-    return next(event["port"] for event in server.events if event["event"] == "admin")
+    """The port of the admin address, as soon as the log has it."""
+    until = time.monotonic() + 20
+    while not (found := [event["port"] for event in server.events if event["event"] == "admin"]):
+        assert time.monotonic() < until, "the log has no admin address"
+        time.sleep(0.01)
+    return int(found[0])
 
 
 async def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
