@@ -27,12 +27,14 @@ import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
 from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptSettings, wait_after
+from headwater_server.attempts.spending import tokens_of
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
+from headwater_server.domain.chunks import Delta, FinalChunk, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import failure_of
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
+from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.watchdog import passed
@@ -107,6 +109,8 @@ class AttemptedReply:
         self._made = 0
         self._asked = self._best(self._candidates)
         self._began = 0.0
+        self._spent = 0  # tokens of the attempts before the one that answers
+        self._is_asking = False
         self._stream: ProviderStream | None = None
         self._name()
 
@@ -119,6 +123,18 @@ class AttemptedReply:
     def heard(self) -> float:
         """When the provider last gave a sign of life that is no event, as the loop's time; 0 for never."""
         return self._stream.heard if self._stream else 0.0
+
+    def tokens(self, outcome: FinalChunk | HeadwaterError | None, deltas: int) -> int:
+        """The tokens that all attempts have used.
+
+        Args:
+            outcome: the end of the reply; None: its caller left.
+            deltas: how many came.
+        """
+        if not self._is_asking:
+            return self._spent
+        usage = outcome.finish.usage if isinstance(outcome, FinalChunk) else None
+        return self._spent + tokens_of(usage, self._asked.target.chat, deltas)
 
     async def read(self) -> Sequence[ProviderEvent]:
         """The first events. Raises the HeadwaterError with which the attempts ended."""
@@ -188,6 +204,7 @@ class AttemptedReply:
         try:
             stream = self._stream or self._ask()
             self._made += 1
+            self._is_asking = True
             return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
@@ -197,6 +214,8 @@ class AttemptedReply:
     def _note(self, error: HeadwaterError) -> None:
         """Remembers how an attempt failed."""
         asked, now = self._asked, self._loop.time()
+        self._is_asking = False
+        self._spent += _tokens_of_failed(error, asked.target)
         provider, model = asked.target.route.provider.name, asked.target.route.model
         error.about(provider=provider, model=model, provider_request_id=self.request_id)
         asked.error = error
@@ -313,6 +332,13 @@ def _check_refusal(finish: Finish) -> None:
         error = _RefusedError(Reason.PROVIDER_REJECTED_REQUEST, text, metadata=facts)
         error.usage = finish.usage
         raise error
+
+
+def _tokens_of_failed(error: HeadwaterError, target: Target) -> int:
+    """The tokens of an attempt that failed so: a provider that refuses or breaks off before it answers takes none."""
+    if isinstance(error, _RefusedError):
+        return tokens_of(error.usage, target.chat)
+    return prompt_tokens(target.chat) if error.reason is Reason.STREAM_TIMEOUT else 0
 
 
 def _says_more(event: ProviderEvent) -> bool:

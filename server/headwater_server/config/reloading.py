@@ -13,6 +13,8 @@ from typing import TypeAlias
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.accounts import Accounts
+from headwater_server.config.callers import limits_of
 from headwater_server.config.loading import load
 from headwater_server.config.providers import build_prices, build_providers, check_default
 from headwater_server.config.resolved import Config
@@ -86,13 +88,14 @@ def build_offer(config: Config, user_agent: str, before: ProviderRegistry | None
     server, prices = config.settings.server, build_prices(config)
     providers = build_providers(config, partial(HttpClient, user_agent, server.connect_seconds), before)
     check_default(providers, config)
-    return Offer(providers, timeouts(server), attempt_settings(server), prices)
+    return Offer(providers, timeouts(server), attempt_settings(server), prices, limits_of(config.settings.callers))
 
 
 async def reload_offers(
     config: Config,
     offers: Offers,
     circuits: Circuits,
+    accounts: Accounts,
     user_agent: str,
     named: Callable[[Iterable[tuple[str, str]]], object] = lambda _: None,
 ) -> None:
@@ -100,12 +103,15 @@ async def reload_offers(
 
     `named` is called with the models that it names.
 
-    Raises ConfigError as `build_offer` does, and HeadwaterError when a provider cannot start; then nothing has changed.
+    Raises ConfigError as `build_offer` does, and HeadwaterError when a provider cannot start or the accounts of callers
+    cannot be used; then nothing has changed.
     """
     before = offers.current.providers
     offer = build_offer(config, user_agent, before)
     try:
         await offer.providers.open()
+        if offer.callers.has_accounts:
+            await accounts.open()
     except BaseException:
         await offer.providers.aclose([before])
         raise

@@ -16,12 +16,12 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def port_of(server: ServerProcess) -> int:
-    """The port of the admin address, as soon as the log has it."""
-    until = time.monotonic() + 20
-    while not (found := [event["port"] for event in server.events if event["event"] == "admin"]):
-        assert time.monotonic() < until, "the log has no admin address"
+    """The port of its admin address. The server writes its log on a thread, so the line may still be on its way."""
+    limit = time.monotonic() + 20
+    while not (ports := [event["port"] for event in server.events if event["event"] == "admin"]):
+        assert time.monotonic() < limit, server.log
         time.sleep(0.01)
-    return int(found[0])
+    return int(ports[0])
 
 
 async def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
