@@ -102,7 +102,8 @@ async def test_every_process_says_the_state_of_all_and_it_is_that_of_the_metrics
             assert all(process.memory_bytes > 10**7 and process.cpu_seconds > 0 for process in status.processes)
             [queue] = status.queues
             assert (queue.queue, queue.workers, queue.running_tasks, queue.waiting_tasks) == ("gpu", 1, 1, 2)
-            assert (status.open_runs, status.journal_bytes) == (1, total(series, "headwater_journal_bytes"))
+            assert status.open_runs == total(series, "headwater_runs_open") == 1
+            assert status.journal_bytes > 0
 
 
 async def test_elsewhere_than_on_a_terminal_it_is_plain_text_and_json(server, processes):
