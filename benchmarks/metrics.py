@@ -13,17 +13,17 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contestants import headwater, upstream
+from benchmarks.contestants.base import upstream
+from benchmarks.contestants.headwater import Headwater
 from benchmarks.load.load import ENDING_SECONDS, Peer, describe
 from benchmarks.load.processes import job, raise_file_limit
 from benchmarks.load.window import REST_SECONDS
 from benchmarks.samples import spread
 
-WITHOUT = ("-m", "benchmarks.load.without_metrics")
-NAMES = ("with", "with again", "without")
+SERVERS = {"with": Headwater(), "with again": Headwater(), "without": Headwater(options=frozenset({"unmetered"}))}
+NAMES = tuple(SERVERS)
 
 
 def measure(peer: Peer, log: Path, streams: int, pace: float, seconds: float) -> float:
@@ -42,11 +42,10 @@ def run(rounds: int, streams: int, pace: float, seconds: float) -> dict[str, lis
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-bench-")))
         up = stack.enter_context(upstream(folder))
         peers = {}
-        for name in NAMES:
+        for name, server in SERVERS.items():
             place = folder / name.replace(" ", "-")
             place.mkdir()
-            program: Sequence[str] = WITHOUT if name == "without" else ()
-            peers[name] = stack.enter_context(headwater(up, place, program=program))
+            peers[name] = stack.enter_context(server.start(up, place))
         for number in range(rounds):
             first = number % len(NAMES)
             for name in (*NAMES[first:], *NAMES[:first]):
