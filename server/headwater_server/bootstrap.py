@@ -32,11 +32,13 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.opening import NoOpenTelemetryError, tracing
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
+from headwater_server.transport.fronts import ServerLimits
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
-from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
@@ -89,7 +91,8 @@ async def serve(
         providers = offers.current.providers
         if not await _or_stopping(providers.open(), stopping):
             return
-        parts = await _assemble(stack, server_settings, offers, identity)
+        tracer = await _open_traces(stack, config, identity)
+        parts = await _assemble(stack, server_settings, offers, identity, tracer)
         server, owned = parts.server, parts.owned
         if server_settings.admin_address and owned:
             host, port = admin_place(server_settings)
@@ -173,8 +176,23 @@ class _Parts:
     owned: _Owned | None
 
 
+async def _open_traces(stack: AsyncExitStack, config: Config, identity: ProcessIdentity) -> Tracer | None:
+    """The tracer of this process; None where no traces are wanted. Raises ConfigError."""
+    settings = config.settings.server
+    traces = tracing(settings.otlp_endpoint, VERSION, identity.index, has_content=settings.trace_content)
+    try:
+        return await stack.enter_async_context(traces)
+    except NoOpenTelemetryError as error:
+        origin = config.origins.get(("server", "otlp_endpoint"), "server.otlp_endpoint")
+        raise ConfigError([f"{origin}: {error}"]) from error
+
+
 async def _assemble(
-    stack: AsyncExitStack, settings: ServerSettings, offers: Offers, identity: ProcessIdentity
+    stack: AsyncExitStack,
+    settings: ServerSettings,
+    offers: Offers,
+    identity: ProcessIdentity,
+    tracer: Tracer | None = None,
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError and ConfigError."""
     gc.enable()  # `prepare_imports` has stopped it
@@ -186,15 +204,17 @@ async def _assemble(
     replays = Replays(replay_limits(settings), MemoryLog, metrics)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
-    opener = partial(StreamOpener, offers, streams, circuits, accounts)
-    owned = await _open_runs(stack, settings, opener, metrics) if identity.owns_runs else None
+    opener = partial(StreamOpener, offers, streams, circuits, accounts, tracer=tracer)
+    owned = await _open_runs(stack, settings, opener, metrics, tracer) if identity.owns_runs else None
     if offers.current.callers.has_accounts:
         await accounts.open()
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, offers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
     callers = _callers(settings)
-    server = ProcessServer(identity, agents, services, callers, _limits(settings), _tls(settings), metrics)
+    server = ProcessServer(
+        identity, agents, services, callers, _limits(settings), _tls(settings), metrics, settings.front, tracer
+    )
     stack.push_async_callback(server.stop)
     metrics.watch_circuits(circuits.states)
     metrics.models.name(offers.current.named_models())
@@ -213,7 +233,8 @@ def _callers(settings: ServerSettings) -> KnownCallers:
 def _tls(settings: ServerSettings) -> TlsFiles | None:
     if not settings.tls_cert_file:
         return None
-    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    may_do_without = settings.tls_client_auth == "optional"
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file, may_do_without)
 
 
 def _limits(settings: ServerSettings) -> ServerLimits:
@@ -222,6 +243,8 @@ def _limits(settings: ServerSettings) -> ServerLimits:
         max_connections=settings.max_connections,
         max_pending_calls=settings.max_pending_calls,
         max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        max_connection_age_seconds=settings.max_connection_age_seconds,
+        max_connection_age_grace_seconds=settings.total_seconds,
         keepalive_seconds=settings.keepalive_seconds,
         max_request_bytes=settings.max_requests_mib * 1024 * 1024,
     )
@@ -256,7 +279,11 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
 
 
 async def _open_runs(
-    stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener], metrics: Metrics
+    stack: AsyncExitStack,
+    settings: ServerSettings,
+    opener: Callable[[bool], StreamOpener],
+    metrics: Metrics,
+    tracer: Tracer | None,
 ) -> _Owned:
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
@@ -270,7 +297,7 @@ async def _open_runs(
     expressions = Expressions(evaluator)
     runs = Runs(
         journal,
-        StepRunner(pool, actions.act, expressions, metrics),
+        StepRunner(pool, actions.act, expressions, metrics, tracer),
         expressions,
         settings.retention_days * 86_400,
         limits=RunLimits(settings.max_runs, settings.active_runs_mib * 2**20),

@@ -95,6 +95,8 @@ class RunningStreams:
             yield stream
         finally:
             self._metrics.stream_ended(stream)
+            if answerer.span is not None:
+                answerer.span.end(stream.id, stream.outcome, stream.first_token_seconds)
             try:
                 if finishing := await stream.close():
                     self._finishing.add(finishing)

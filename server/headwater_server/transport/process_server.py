@@ -22,12 +22,14 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.counting.status import ServerStatus, status_of
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.metrics_text import families_of_all
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import TlsFiles
+from headwater_server.transport.fronts import DEFAULT_LIMITS, GRPCIO, FrontName, ServerLimits
 from headwater_server.transport.owners.metrics import metrics_of, metrics_service
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.port import UNIX
-from headwater_server.transport.server import DEFAULT_LIMITS, AddService, GrpcServer, ServerLimits, SiblingServer
+from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
 from headwater_server.transport.services.agent import AgentService, add_agent_service
 from headwater_server.transport.services.operator import OperatorService
 from headwater_server.transport.services.worker import WorkerService
@@ -75,6 +77,8 @@ class ProcessServer:
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
+        front: the kind of its servers.
+        tracer: makes spans of calls; None: there are no traces.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class ProcessServer:
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
+        front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -105,13 +111,22 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(self._metrics)]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, self._metrics)
+            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, self._metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay)), operators]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, metrics=self._metrics)
         else:
-            self._public = GrpcServer([*local, operators], callers, limits, tls=tls, metrics=self._metrics)
+            public = [*local, operators]
+        self._public = GrpcServer(
+            public,
+            callers,
+            limits,
+            shares_port=identity.count > 1,
+            tls=tls,
+            metrics=self._metrics,
+            front=front,
+            tracer=tracer,
+        )
 
     @property
     def index(self) -> int:

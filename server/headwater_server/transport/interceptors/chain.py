@@ -6,12 +6,14 @@ import grpc
 
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.turns import Turns
 from headwater_server.transport.interceptors.authentication import Authentication
 from headwater_server.transport.interceptors.call_log import CallLog
 from headwater_server.transport.interceptors.decoding import Decoding
 from headwater_server.transport.interceptors.status_mapping import StatusMapping
+from headwater_server.transport.interceptors.tracing import Tracing
 
 
 def interceptors(
@@ -19,6 +21,7 @@ def interceptors(
     most_request_bytes: int = DEFAULT_BYTES,
     turns: Turns | None = None,
     metrics: Metrics | None = None,
+    tracer: Tracer | None = None,
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
     """Makes the interceptors of one server, outermost first.
 
@@ -27,9 +30,11 @@ def interceptors(
         most_request_bytes: that the requests of all running calls may have together.
         turns: says which calls have waited too long; None: no call has.
         metrics: count the calls that fail.
+        tracer: makes spans of calls; None: there are no traces.
     """
     return (
         CallLog(),
+        *([] if tracer is None else [Tracing(tracer)]),
         StatusMapping(
             (metrics or Metrics()).call_failed
         ),  # the interceptors after it may raise HeadwaterError, as handlers do

@@ -29,6 +29,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
+from headwater_server.domain.call_origin import PARENT, STATE, origin
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.transport.handlers import Context
@@ -254,8 +255,13 @@ async def _write(call: Call, message: bytes) -> None:
 
 
 def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
-    """The metadata of the caller's call, its token among them: the owner checks that as this process has."""
-    return tuple((key, value) for key, value in context.invocation_metadata() or () if is_passable(key, value))
+    """The metadata of the caller's call, its token among them: the owner checks that as this process has. The trace
+    continues below the span of the call here, where there are traces.
+    """
+    found = context.invocation_metadata() or ()
+    kept = ((key, value) for key, value in found if is_passable(key, value) and key not in (PARENT, STATE))
+    trace = ((key, value) for key, value in origin.get().items() if key in (PARENT, STATE))
+    return (*kept, *trace)
 
 
 def _passable(metadata: grpc.aio.Metadata) -> tuple[tuple[str, str | bytes], ...]:
