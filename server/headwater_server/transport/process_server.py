@@ -15,6 +15,7 @@ from headwater.v1 import (
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.sealed_caller import CallerSeal
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
@@ -79,6 +80,7 @@ class ProcessServer:
         metrics: of this process, for siblings that ask for them.
         front: the kind of its servers.
         tracer: makes spans of calls; None: there are no traces.
+        reflection: whether callers may ask which methods there are.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ProcessServer:
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
         tracer: Tracer | None = None,
+        reflection: bool = True,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -111,7 +114,8 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(self._metrics)]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, self._metrics, front, tracer)
+            seal = CallerSeal(identity.secret)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, self._metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay)), operators]
@@ -126,6 +130,7 @@ class ProcessServer:
             metrics=self._metrics,
             front=front,
             tracer=tracer,
+            reflection=reflection,
         )
 
     @property

@@ -28,8 +28,9 @@ from opentelemetry.trace import (
 from headwater_server.domain.call_origin import PARENT, REQUEST_ID, STATE, is_traceparent, origin
 from headwater_server.domain.chunks import FinalChunk, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import looks_like_name
 from headwater_server.telemetry.metrics import LEFT
-from headwater_server.telemetry.safe_fields import HIDDEN, looks_like_name
+from headwater_server.telemetry.safe_fields import HIDDEN
 from headwater_server.telemetry.tracing.content import prompt_attributes, reply_attributes
 from headwater_server.telemetry.tracing.spans import AttemptFacts
 
@@ -63,6 +64,9 @@ _SERVICES = {
     "xai": "x_ai",
 }
 """The names of services that the conventions spell in another way."""
+
+_MOST = 2**63 - 1
+"""The largest number of OTLP. A provider may report any, and one more would cost all spans that are sent with it."""
 
 _NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS = ("max_tokens", "seed")
@@ -259,7 +263,7 @@ def _request(facts: AttemptFacts, model: str) -> dict[str, Any]:
 def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
     for count, name in _USAGE.items():
         if (value := getattr(usage, count)) is not None:
-            yield name, value
+            yield name, min(max(value, 0), _MOST)
 
 
 @lru_cache(maxsize=256)
