@@ -6,15 +6,24 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from headwater.v1 import worker_service_pb2_grpc, workflow_service_pb2, workflow_service_pb2_grpc
+from headwater.v1 import (
+    operator_service_pb2_grpc,
+    worker_service_pb2_grpc,
+    workflow_service_pb2,
+    workflow_service_pb2_grpc,
+)
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.sealed_caller import CallerSeal
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.counting.status import ServerStatus, status_of
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.metrics_text import families_of_all
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import TlsFiles
 from headwater_server.transport.fronts import DEFAULT_LIMITS, GRPCIO, FrontName, ServerLimits
 from headwater_server.transport.owners.metrics import metrics_of, metrics_service
@@ -23,6 +32,7 @@ from headwater_server.transport.owners.routing import RoutedAgentService, relaye
 from headwater_server.transport.port import UNIX
 from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
 from headwater_server.transport.services.agent import AgentService, add_agent_service
+from headwater_server.transport.services.operator import OperatorService
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.transport.shared_socket import SharedSocket
@@ -69,6 +79,8 @@ class ProcessServer:
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
         front: the kind of its servers.
+        tracer: makes spans of calls; None: there are no traces.
+        reflection: whether callers may ask which methods there are.
     """
 
     def __init__(
@@ -81,11 +93,16 @@ class ProcessServer:
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
+        reflection: bool = True,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
         self._relay: Relay | None = None
         self._shared: SharedSocket | None = None
+        self._metrics = metrics or Metrics()
+        operator = OperatorService(self.status, streams.version)
+        operators: AddService = partial(operator_service_pb2_grpc.add_OperatorServiceServicer_to_server, operator)
         made_of = (
             streams.opener,
             streams.offers,
@@ -96,14 +113,25 @@ class ProcessServer:
         )
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
-            inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, metrics, front)
+            inner = [*local, metrics_service(self._metrics)]
+            seal = CallerSeal(identity.secret)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, self._metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
-            public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, metrics=metrics, front=front)
+            public = [routed, *(_runs(runs) or relayed_services(self._relay)), operators]
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls, metrics=metrics, front=front)
+            public = [*local, operators]
+        self._public = GrpcServer(
+            public,
+            callers,
+            limits,
+            shares_port=identity.count > 1,
+            tls=tls,
+            metrics=self._metrics,
+            front=front,
+            tracer=tracer,
+            reflection=reflection,
+        )
 
     @property
     def index(self) -> int:
@@ -122,6 +150,11 @@ class ProcessServer:
         siblings = self._identity.siblings
         texts = await asyncio.gather(*(metrics_of(self._relay, sibling) for sibling in siblings))
         return dict(zip(siblings, texts, strict=True))
+
+    async def status(self) -> ServerStatus:
+        """The state of the whole server."""
+        siblings = await self.metrics_of_siblings()
+        return await asyncio.to_thread(lambda: status_of(families_of_all(self.index, self._metrics.registry, siblings)))
 
     @property
     def port(self) -> int:
