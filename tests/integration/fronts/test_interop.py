@@ -9,7 +9,7 @@ import pytest
 
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.http2.server import Server
-from tests.support.interop import add_test_service
+from tests.support.fronts.interop import add_test_service
 from tests.support.servers.certificates import Authority
 
 CLIENT = Path(__file__).parents[3] / ".tools" / "bin" / "interop-client"

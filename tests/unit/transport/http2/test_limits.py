@@ -27,7 +27,7 @@ from headwater_server.transport.http2.frames import (
     settings,
 )
 from headwater_server.transport.http2.limits import Limits
-from tests.support.frames import REQUEST, Got, block
+from tests.support.fronts.frames import REQUEST, Got, block
 from tests.unit.transport.http2.conftest import SERVICE, Running, make, start
 
 PATIENCE = 10
