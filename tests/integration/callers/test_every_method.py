@@ -32,10 +32,12 @@ HEALTH = methods_in(health_pb2.DESCRIPTOR.services_by_name.values())
 REFLECTION = methods_in(reflection_pb2.DESCRIPTOR.services_by_name.values())
 
 
-@pytest.fixture(scope="module", params=[(kind, count) for kind in ("plain", "TLS", "mTLS") for count in (1, 2)],
+@pytest.fixture(scope="module", params=[*((kind, count) for kind in ("plain", "TLS", "mTLS") for count in (1, 2)), ("mTLS, lean", 2)],
                 ids=lambda each: f"{each[0]}, {each[1]} processes")  # fmt: skip
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with doors(tmp_path_factory.mktemp("callers"), *request.param) as made:
+    kind, count = request.param
+    front = "lean" if kind.endswith("lean") else "grpcio"
+    with doors(tmp_path_factory.mktemp("callers"), kind.partition(",")[0], count, HEADWATER_FRONT=front) as made:
         yield made
 
 
