@@ -142,8 +142,8 @@ class Connection:
 
     @property
     def is_inside_frame(self) -> bool:
-        """Whether a frame, or the preface, has begun whose end is missing."""
-        return self._frames.is_inside or not self.has_begun
+        """Whether a frame has begun whose end is missing, or the preface and the first settings have not come."""
+        return self._frames.is_inside or not self._has_settings
 
     @property
     def frames_read(self) -> int:

@@ -25,7 +25,7 @@ from headwater_server.transport.http2.frames import (
 )
 from headwater_server.transport.http2.receiving import CONNECTION_WINDOW
 from headwater_server.transport.http2.stream import WINDOW, Sent
-from tests.support.frames import REQUEST, Got, Peer, block
+from tests.support.fronts.frames import REQUEST, Got, Peer, block
 
 
 def u32(number: int) -> bytes:
