@@ -54,7 +54,7 @@ class Peer:
 
 def _name(address: Any) -> str:
     if address is None:
-        return ""  # the socket was closed before anybody could ask; nobody may take that for a path
+        return ""  # the socket was closed early; that is no path
     if not isinstance(address, tuple):
         return "unix:"
     host, port = address[:2]

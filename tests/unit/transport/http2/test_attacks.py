@@ -1,4 +1,4 @@
-"""What hostile peers do to a connection in memory, and how little it costs."""
+"""Attacks on a connection in memory: each costs little, or ends the connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from headwater_server.transport.http2.calls.metadata import read_head
 from headwater_server.transport.http2.calls.no_call import NoCall
 from headwater_server.transport.http2.frames import (
     DATA,
-
     END_STREAM,
     GOAWAY,
     HEADERS,
@@ -23,11 +22,10 @@ from headwater_server.transport.http2.frames import (
     settings,
 )
 from headwater_server.transport.http2.headers import HeaderReader
-from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.peers import Peer as Address
 from headwater_server.transport.http2.sending import MOST_UNREAD_BYTES
 from headwater_server.transport.http2.stream import Sent, Stream
-from tests.support.frames import REQUEST, Peer, block
+from tests.support.fronts.frames import REQUEST, Peer, block
 
 
 def u32(number: int) -> bytes:
@@ -128,7 +126,9 @@ def test_long_header_blocks_are_not_kept() -> None:
     for number in range(8):
         reader.read(block([(b"x-%d" % number, b"y" * 60_000)]))
     reader.read(b"\x82" * 2_000)
-    assert sum(len(kept) + sum(len(n) + len(v) + 32 for n, v in fields) for kept, fields in reader._kept.items()) < 16_384
+    assert (
+        sum(len(kept) + sum(len(n) + len(v) + 32 for n, v in fields) for kept, fields in reader._kept.items()) < 16_384
+    )
 
 
 def test_parts_of_binary_metadata_count_like_fields() -> None:
@@ -206,4 +206,3 @@ def test_streams_that_ended_here_all_at_once_are_no_fault_of_their_peer() -> Non
 
 def test_a_peer_without_an_address_is_no_unix_socket() -> None:
     assert Address(None, None).name == ""
-
