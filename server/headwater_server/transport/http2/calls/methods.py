@@ -65,10 +65,12 @@ class Methods:
                 call.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
                 return
             context.use(handler)
-            if await _run(handler, context):
+            try:
+                has_status = await _run(handler, context)
+            except aio.AbortError:
+                has_status = True
+            if has_status:
                 call.finish(context.code(), context.details(), context.trailing_metadata() or ())
-        except aio.AbortError:
-            call.finish(context.code(), context.details(), context.trailing_metadata() or ())
         except asyncio.CancelledError:
             call.finish(grpc.StatusCode.CANCELLED, "the server has ended the call")
             raise
