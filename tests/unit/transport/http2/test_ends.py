@@ -38,7 +38,7 @@ def raw_request(method: str, stream: int) -> bytes:
 
 
 class Odd:
-    """A service with faults of its own.
+    """A service with faults.
 
     Attributes:
         running: how many handlers have begun and not ended.

@@ -215,7 +215,7 @@ class Call:
             stream.finish(trailers(code, message, metadata, most, alone=not self._has_headers))
 
     def release(self) -> None:
-        """The handler is done: nothing more is read. What is held has until the deadline to go out."""
+        """The handler is done: nothing more is read. Held bytes may go out until the deadline."""
         self.on_left = self.on_writable = self.stream.user = None
         self._forget_messages()
         if self._timer is not None and self.stream.over:
