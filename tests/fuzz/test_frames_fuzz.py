@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headwater_server.transport.http2.frames import END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, settings
 from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.stream import Sent
-from tests.support.frames import REQUEST, Peer, block
+from tests.support.fronts.frames import REQUEST, Peer, block
 
 IDS = st.sampled_from([0, 1, 1, 1, 2, 3, 3, 5, 7, 9, 2**31 - 1])
 NUMBERS = st.sampled_from([0, 1, 8, 100, 65_535, 70_000, 2**31 - 1, 2**32 - 1])
