@@ -164,6 +164,6 @@ def test_a_port_that_other_machines_reach_needs_callers(tmp_path, processes):
     done = run_cli("serve", "--port", "0", "--processes", str(processes), *flags)
     assert done.returncode == 78
     assert "--host: 0.0.0.0 can be reached from other machines, and the server has no callers" in done.stderr
-    assert run_cli("token", "create", "amy", "--scope", "stream", "--data-dir", str(tmp_path / "data")).returncode == 0
+    assert run_cli("token", "--data-dir", str(tmp_path / "data"), "create", "amy", "--scope", "stream").returncode == 0
     with ServerProcess(*flags, processes=processes) as server:
         assert "no callers" not in {event["event"] for event in server.events}
