@@ -29,7 +29,6 @@ from tests.support.fronts.frames import REQUEST, block
 
 PATIENCE = 10.0
 PEM = Path(__file__).parents[3] / "support" / "tls"
-BAD = (("Bad Key", "x"),)
 
 
 def raw_request(method: str, stream: int) -> bytes:
@@ -38,7 +37,7 @@ def raw_request(method: str, stream: int) -> bytes:
 
 
 class Odd:
-    """A service with faults.
+    """A service that does not end at once.
 
     Attributes:
         running: how many handlers have begun and not ended.
@@ -49,13 +48,6 @@ class Odd:
         self.ends = asyncio.Event()
 
     def handlers(self) -> dict[str, Any]:
-        async def abort(request: bytes, context: Any) -> bytes:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no", BAD)
-
-        async def finish(request: bytes, context: Any) -> bytes:
-            context.set_trailing_metadata(BAD)
-            return b""
-
         async def stubborn(request: bytes, context: Any) -> None:
             self.running += 1
             try:
@@ -65,8 +57,7 @@ class Odd:
                 await self.ends.wait()
                 self.running -= 1
 
-        one, many = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-        return {"Abort": one(abort), "Finish": one(finish), "Stubborn": many(stubborn)}
+        return {"Stubborn": grpc.unary_stream_rpc_method_handler(stubborn)}
 
 
 def odd_server(limits: Limits | None = None) -> tuple[Server, Odd]:
@@ -83,13 +74,6 @@ async def odd() -> AsyncIterator[tuple[Server, Odd, int]]:
     yield server, service, port
     service.ends.set()
     await server.stop(None)
-
-
-@pytest.mark.parametrize("method", ["Abort", "Finish"])
-async def test_a_call_ends_whose_last_metadata_cannot_be_sent(odd: tuple[Server, Odd, int], method: str) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{odd[2]}") as channel:
-        call = channel.unary_unary(f"/odd.Service/{method}")(b"")
-        assert await asyncio.wait_for(call.code(), PATIENCE) is grpc.StatusCode.UNKNOWN
 
 
 async def test_a_call_that_comes_while_the_server_ends_the_others_does_not_hold_it_up(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -65,15 +64,10 @@ class Methods:
                 call.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
                 return
             context.use(handler)
-            try:
-                has_status = await _run(handler, context)
-            except aio.AbortError:
-                has_status = True
-            if has_status:
+            if await _run(handler, context):
                 call.finish(context.code(), context.details(), context.trailing_metadata() or ())
-        except asyncio.CancelledError:
-            call.finish(grpc.StatusCode.CANCELLED, "the server has ended the call")
-            raise
+        except aio.AbortError:
+            call.finish(context.code(), context.details(), context.trailing_metadata() or ())
         except Exception as error:
             if call.has_left:
                 return
