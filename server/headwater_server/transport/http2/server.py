@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
 from headwater_server.transport.http2.listening import BACKLOG, Listeners
 from headwater_server.transport.http2.stream import Stream
+
+log = logging.getLogger(__name__)
 
 LAST_WORDS_SECONDS = 0.2
 """How long the ends of calls may take to go out when a server stops."""
@@ -105,9 +108,9 @@ class Server(aio.Server):
     # --- connections and calls
 
     def link_made(self, link: Link) -> bool:
-        """A connection has come; whether there is room for it."""
+        """A connection has come; whether there is room for it. The handshake of TLS may outlast the server."""
         most = self._limits.max_connections
-        if most and len(self._links) >= most:
+        if self._stopping is not None or (most and len(self._links) >= most):
             return False
         self._links.add(link)
         return True
@@ -153,6 +156,10 @@ class Server(aio.Server):
         self._pending.discard(context)  # a task that is cancelled early has not begun
         self._calls.discard(task)
         context.task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the call of [%s] could not be ended", context.call.head.path, exc_info=error)
+        # A call that has its status keeps it. Clients repeat this one: the server stops, or has a fault.
+        context.call.finish(grpc.StatusCode.UNAVAILABLE, "the server has ended the call")
         context.call.release()
         context.run_callbacks()
 
@@ -188,12 +195,13 @@ class Server(aio.Server):
             async with asyncio.timeout(grace) as self._latest:
                 await self._until_alone()
         self._latest = None
+        for link in list(self._links):
+            link.connection.take_no_more()
         for task in list(self._calls):
             task.cancel()
         while self._calls:
             await asyncio.wait(list(self._calls))
         for link in list(self._links):
-            link.connection.take_no_more()
             link.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):

@@ -112,6 +112,8 @@ class Call:
 
     def received(self, data: bytes) -> None:
         """Bytes have come."""
+        if self.has_left:
+            return
         try:
             found = self._reader.read(data)
             if found:
@@ -213,10 +215,10 @@ class Call:
             stream.finish(trailers(code, message, metadata, most, alone=not self._has_headers))
 
     def release(self) -> None:
-        """The handler is done: nothing more is read."""
+        """The handler is done: nothing more is read. Held bytes may go out until the deadline."""
         self.on_left = self.on_writable = self.stream.user = None
         self._forget_messages()
-        if self._timer is not None:
+        if self._timer is not None and self.stream.over:
             self._timer.cancel()
 
     def _late(self) -> None:
