@@ -141,17 +141,13 @@ class HttpStream:
             self._decode_aside(data)
             return
         events: list[ProviderEvent] = []
-        fault: Exception | None = None
         try:
             self._decoder.feed(data, events)
         except Exception as error:  # noqa: BLE001  the reader raises it
-            fault = error
-        if events:
             self._pass_on(events, len(data))
+            self._over(error)
         else:
-            self.heard = self._loop.time()
-        if fault is not None:
-            self._over(fault)
+            self._pass_on(events, len(data))
 
     def body_ended(self, error: BaseException | None) -> None:
         """Decodes the end of the body."""
@@ -161,22 +157,26 @@ class HttpStream:
             self._late_end.append(error)
             return
         events: list[ProviderEvent] = []
-        fault: Exception | None = None
         try:
             self._decode_end(error, events)
-        except Exception as raised:  # noqa: BLE001  the reader raises it
-            fault = raised
-        self._pass_on(events, 0)
-        self._over(fault)
+        except Exception as fault:  # noqa: BLE001  the reader raises it
+            self._pass_on(events, 0)
+            self._over(fault)
+        else:
+            self._pass_on(events, 0)
+            self._over(None)
 
     def _pass_on(self, events: list[ProviderEvent], size: int) -> None:
         """Hands over the events that so many bytes had in them."""
+        if not events:
+            self.heard = self._loop.time()
+            return
         self._size = 0
         receiver = self._receiver
         if receiver is None:
             self._events += events
             self._wake()
-        elif events and receiver.arrived(events):
+        elif receiver.arrived(events):
             self._untaken = 0
             return
         self._untaken += size
@@ -210,33 +210,31 @@ class HttpStream:
         self._undecoded.append(data)
         if self._decoding is None:
             self._decoding = asyncio.create_task(self._decode_large(), name="headwater large message")
-        elif self._body is not None and len(self._undecoded) * len(data) > LARGE_BYTES:
+        elif self._body is not None and sum(map(len, self._undecoded)) > LARGE_BYTES:
             self._body.pause()
 
     async def _decode_large(self) -> None:
         """Decodes a large message on a thread, and all that comes behind it meanwhile."""
         events: list[ProviderEvent] = []
-        fault: Exception | None = None
         aside = self._site.client.aside
         try:
             while self._undecoded:
                 data = b"".join(self._undecoded)
                 self._undecoded.clear()
                 await aside.do(partial(self._decoder.feed, data, events), is_large=True)
-                if events:
-                    self._pass_on(events, len(data))
-                    events = []
-                else:
-                    self.heard = self._loop.time()
+                self._pass_on(events, len(data))
+                events = []
             if self._late_end:
                 await aside.do(partial(self._decode_end, self._late_end[0], events), is_large=True)
         except Exception as error:  # noqa: BLE001  the reader raises it
-            fault = error
-        self._decoding = None
-        if events:
             self._pass_on(events, 0)
-        if self._late_end or fault is not None:
-            self._over(fault)
+            self._over(error)
+            return
+        finally:
+            self._decoding = None
+        if self._late_end:
+            self._pass_on(events, 0)
+            self._over(None)
         elif not self._is_paused and self._body is not None:
             self._body.resume()
 

@@ -26,15 +26,12 @@ class Addresses:
     """Knows the addresses of hosts for a while; within one event loop, to be closed by its owner."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """A connected socket. Raises OSError, and ValueError for a text that no host can have as its name."""
         addresses = _literal(host, port) or await self._find(host, port)
-        sock = await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=NEXT_SECONDS, interleave=1, loop=self._loop
-        )
+        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_SECONDS, interleave=1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return sock
 
@@ -47,19 +44,21 @@ class Addresses:
     async def _find(self, host: str, port: int) -> Sequence[AddrInfoType]:
         where = host, port
         if where not in self._lookups:
-            self._lookups[where] = lookup = self._loop.create_task(self._ask(host, port), name="headwater addresses")
+            self._lookups[where] = lookup = asyncio.create_task(self._ask(host, port), name="headwater addresses")
             lookup.add_done_callback(lambda done: self._keep(where, done))
         return await asyncio.shield(self._lookups[where])
 
     async def _ask(self, host: str, port: int) -> Sequence[AddrInfoType]:
-        return await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        return await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
 
     def _keep(self, where: tuple[str, int], lookup: _Lookup) -> None:
         """Forgets a failure at once, and addresses after a while."""
         if lookup.cancelled() or lookup.exception() is not None:
             self._lookups.pop(where, None)
         else:
-            self._loop.call_later(KEPT_SECONDS, self._lookups.pop, where, None)
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._lookups.pop, where, None)
 
 
 def _literal(host: str, port: int) -> Sequence[AddrInfoType]:

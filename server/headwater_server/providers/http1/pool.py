@@ -28,7 +28,6 @@ class Pool:
     """
 
     def __init__(self, trusted: ssl.SSLContext | None = None, unix_socket: str = "") -> None:
-        self._loop = asyncio.get_running_loop()
         self._trusted = trusted
         self._unix_socket = unix_socket
         self._addresses = Addresses()
@@ -68,11 +67,12 @@ class Pool:
 
     def take_back(self, connection: Connection) -> None:
         """See connection.Owner."""
-        connection.idle_since = self._loop.time()
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
         connection.resume()
         self._idle.setdefault(connection.site, deque()).append(connection)
         if self._cleaning is None:
-            self._cleaning = self._loop.call_later(KEEPALIVE_SECONDS, self._clean)
+            self._cleaning = loop.call_later(KEEPALIVE_SECONDS, self._clean)
 
     def remember(self, connection: Connection) -> None:
         """See connection.Owner."""
@@ -101,13 +101,12 @@ class Pool:
         tls = (self._trusted or _system_tls()) if site.is_tls else None
         name = site.host.rstrip(".") if site.is_tls else None
         make = partial(Connection, self, site)
+        loop = asyncio.get_running_loop()
         if self._unix_socket:
-            _, connection = await self._loop.create_unix_connection(
-                make, self._unix_socket, ssl=tls, server_hostname=name
-            )
+            _, connection = await loop.create_unix_connection(make, self._unix_socket, ssl=tls, server_hostname=name)
         else:
             sock = await self._addresses.connect(site.host, site.port)
-            _, connection = await self._loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
+            _, connection = await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
         if self._is_closed:
             connection.abort()
         return connection
@@ -115,7 +114,8 @@ class Pool:
     def _clean(self) -> None:
         """Closes the connections that were idle for too long."""
         self._cleaning = None
-        now, oldest = self._loop.time(), None
+        loop = asyncio.get_running_loop()
+        now, oldest = loop.time(), None
         for site, idle in list(self._idle.items()):
             while idle and idle[0].idle_since + KEEPALIVE_SECONDS <= now:
                 idle.popleft().abort()
@@ -124,7 +124,7 @@ class Pool:
             else:
                 oldest = min(oldest or idle[0].idle_since, idle[0].idle_since)
         if oldest is not None:
-            self._cleaning = self._loop.call_at(oldest + KEEPALIVE_SECONDS, self._clean)
+            self._cleaning = loop.call_at(oldest + KEEPALIVE_SECONDS, self._clean)
 
 
 def speaks_http1(context: ssl.SSLContext) -> ssl.SSLContext:
