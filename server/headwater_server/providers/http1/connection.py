@@ -253,9 +253,7 @@ class _Exchange:
             if self.is_complete:  # only the bytes behind the answer are wrong
                 self._has_surplus = True
                 return None
-            fault = BadAnswerError("the answer is not HTTP")
-            fault.__cause__ = error
-            return fault
+            return error.__context__ if isinstance(error.__context__, ClosedError) else BadAnswerError(str(error))
         if self.pieces:
             self._bytes_without_body = 0
         else:
@@ -297,7 +295,7 @@ class _Exchange:
         if status < _FIRST_ANSWER:
             self._interim += 1
             if self._interim > MAX_INTERIM:
-                raise BadAnswerError(f"there are more than {MAX_INTERIM} interim answers")
+                raise ClosedError(f"there are more than {MAX_INTERIM} interim answers")
             return
         if self.answer is not None:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ClosedError(ConnectionError):
-    """The connection was closed before a byte of the answer came."""
+    """The connection was closed before the answer came."""
 
 
 class CutError(ConnectionError):

@@ -114,7 +114,7 @@ BROKEN = {
         BadAnswerError,
         b"ab",
     ),
-    "interim without end": (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1), BadAnswerError, b""),
+    "interim without end": (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1), ClosedError, b""),
 }
 
 
