@@ -58,7 +58,7 @@ bench: setup ## Measure what Headwater costs beside the direct way, with two wor
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python benchmarks/workflows.py
 
-bench-peers: setup $(foreach peer,envoy litellm openai,.tools/bench/$(peer)/.done) ## Measure other gateways too; writes docs/benchmarks.md
+bench-peers: setup $(foreach peer,envoy litellm openai smg,.tools/bench/$(peer)/.done) ## Measure other gateways too; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks --peers --write
 
 .tools/bench/%/.done: benchmarks/peers/%.txt

@@ -4,6 +4,10 @@ Every contestant stands between the same upstream and the same load generator, a
 rounds go through the contestants in turn. Upstream, gateway and load generator are separate processes; CPU is that of
 the gateway's processes alone. A chunk is a delta of the provider, also where a gateway merges several into one
 message. Nothing is installed here: `make bench-peers` does that for the other gateways.
+
+A name is a contestant and options, such as headwater-lean-tls: {options}. smg, envoy and direct take tls too.
+With --against, `before` is the Headwater of another checkout, in turn with this one's; one checkout against itself
+shows how much two equal programs differ.
 """
 
 from __future__ import annotations
@@ -13,19 +17,27 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from benchmarks import measure, report
-from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.contestants import choice
+from benchmarks.contestants.base import Contestant
+from benchmarks.contestants.headwater import OPTIONS
 from benchmarks.load.processes import raise_file_limit
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = ", ".join(one.name for one in CONTESTANTS)
     usual = measure.Sizes()
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", metavar="NAMES", help=f"these contestants, of {names}; default: headwater, direct")
-    parser.add_argument("--peers", action="store_true", help="all contestants")
+    options = ", ".join(f"{name} ({what})" for name, what in OPTIONS.items())
+    about = (__doc__ or "").format(options=options)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=about)
+    bases = "headwater, before, direct, smg, envoy, litellm"
+    parser.add_argument(
+        "--only", metavar="NAMES", help=f"these contestants, of {bases}; default: {', '.join(choice.USUAL)}"
+    )
+    parser.add_argument("--peers", action="store_true", help=f"those of the page: {', '.join(choice.PAGE)}")
+    parser.add_argument("--against", metavar="PATH", type=Path, help="another checkout, with its own .venv")
     parser.add_argument("--figures", metavar="NAMES", help=f"these figures, of {', '.join(measure.FIGURES)}")
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="of each measurement of CPU [%(default)s]")
     parser.add_argument("--rounds", type=int, default=usual.rounds, help="[%(default)s]")
@@ -39,25 +51,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(parser: argparse.ArgumentParser, text: str | None, known: Sequence[str], default: list[str]) -> list[str]:
-    """The names that were given. Ends the program when one is unknown."""
-    if text is None:
-        return default
-    names = [name.strip() for name in text.split(",")]
+def _figures(parser: argparse.ArgumentParser, text: str | None) -> list[str]:
+    """The figures that were named. Ends the program when one is unknown."""
+    names = [name.strip() for name in text.split(",")] if text else list(measure.FIGURES)
     for name in names:
-        if name not in known:
-            parser.error(f"{name!r} is none of {', '.join(known)}")
-    return [name for name in known if name in names]
+        if name not in measure.FIGURES:
+            parser.error(f"{name!r} is none of {', '.join(measure.FIGURES)}")
+    return names
 
 
-def _contestants(parser: argparse.ArgumentParser, only: str | None, peers: bool) -> list[Contestant]:
-    known = [one.name for one in CONTESTANTS]
-    names = _chosen(parser, only, known, known if peers else ["headwater", "direct"])
-    chosen = [one for one in CONTESTANTS if one.name in names]
-    for one in chosen:
-        if not one.installed:
-            parser.error(f"{one.name} is not installed: `make bench-peers` does it")
-    return chosen
+def _contestants(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[Contestant]:
+    """The contestants that were named. Ends the program when one is unknown or not there."""
+    usual: Sequence[str] = choice.PAGE if given.peers else ("headwater", "before") if given.against else choice.USUAL
+    names = [name.strip() for name in given.only.split(",")] if given.only else usual
+    against = given.against.resolve() if given.against else None
+    try:
+        return [choice.contestant(name, against) for name in dict.fromkeys(names)]
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -68,8 +79,8 @@ def main() -> None:
     """Runs and reports."""
     parser = _parser()
     given = parser.parse_args()
-    figures = _chosen(parser, given.figures, list(measure.FIGURES), list(measure.FIGURES))
-    contestants = _contestants(parser, given.only, given.peers)
+    figures = _figures(parser, given.figures)
+    contestants = _contestants(parser, given)
     sizes = measure.Sizes(given.seconds, given.rounds, given.streams, calls=given.calls, silent=given.silent)
     if min(sizes.seconds, sizes.rounds, sizes.streams, sizes.calls, sizes.silent) <= 0:
         parser.error("sizes are above zero")
@@ -81,8 +92,8 @@ def main() -> None:
     if given.write:
         report.write(run)
     print(json.dumps(run, indent=1) if given.json else report.table(run))
-    for line in [] if given.json else [*report.rig(run), *report.ratios(run), *report.notes(run)]:
-        print(line)
+    for text in [] if given.json else ["", report.ratios(run), "", *report.rig(run), *report.notes(run)]:
+        print(text)
     if any("error" in result for one in run["rounds"] for name in run["contestants"] for result in one[name].values()):
         sys.exit("some figures could not be measured, see above")
 

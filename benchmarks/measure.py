@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import DIRECT, TOOLS, Contestant, upstream
+from benchmarks.contestants.base import Contestant, start_direct, upstream
 from benchmarks.load.load import ENDING_SECONDS, FIRST_SECONDS, OPENING_SECONDS, SETTLING_SECONDS, Peer, describe
 from benchmarks.load.processes import job
 from benchmarks.load.window import REST_SECONDS
 from benchmarks.load.wire import KEY, MODEL, Order
 
-OPENAI = TOOLS / "openai" / "bin" / "python"
 LADDER = (10, 25, 50, 75, 100, 150, 200, 250, 300, 350, 400, 500, 600, 800, 1000)
 """Numbers of streams that the search for the largest one tries, in turn."""
 
@@ -48,10 +47,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Bench:
-    """The parts of a measurement: the sizes, a contestant that runs, the direct way beside it."""
+    """The parts of a measurement: the sizes, a contestant that runs and its Python client, the direct way beside it."""
 
     sizes: Sizes
-    name: str
+    client: tuple[str, Path] | None
     peer: Peer
     direct: Peer
     log: Path
@@ -75,7 +74,7 @@ def _paced(bench: Bench, streams: int, pace: float, seconds: float) -> Result:
 
 def _resumable(bench: Bench) -> Result:
     """Resumable streams beside plain ones of the same process, in turn; nothing where there are none."""
-    if bench.peer.protocol != "grpc":
+    if bench.peer.protocol != "grpc" or bench.peer.resumable:
         return {}
     sizes = bench.sizes
     kept = replace(bench, peer=replace(bench.peer, resumable=True), direct=bench.peer)
@@ -135,11 +134,9 @@ def keeps_up(result: Result) -> bool:
 
 def _caller(bench: Bench) -> Result:
     """CPU of the Python client of this way: Headwater's own, and OpenAI's straight to the provider."""
-    client, python = {"headwater": ("headwater", Path(sys.executable)), "direct": ("openai", OPENAI)}.get(
-        bench.name, (None, None)
-    )
-    if client is None or python is None or not python.exists():
+    if bench.client is None or not bench.client[1].exists():
         return {}
+    client, python = bench.client
     seconds, lead = bench.sizes.seconds, OPENING_SECONDS + SETTLING_SECONDS
     count = round(bench.sizes.pace * (lead + seconds + 0.5))
     common = {"client": client, "address": f"{bench.peer.host}:{bench.peer.port}", "key": KEY, "model": MODEL}
@@ -178,13 +175,15 @@ def run(contestants: Sequence[Contestant], figures: Sequence[str], sizes: Sizes)
     """
     rounds = []
     for number in range(sizes.rounds):
-        results: dict[str, Any] = {"load_average": os.getloadavg()[0]}
-        # Each round begins with another contestant, so that none always comes first.
+        results: dict[str, Any] = {"load_average": os.getloadavg()[0], **{one.name: {} for one in contestants}}
+        # Each round begins with another contestant, so that none always comes first. The contestants
+        # follow each other within a figure, since the machine may be slower a minute later.
         turn = number % len(contestants)
-        for contestant in [*contestants[turn:], *contestants[:turn]]:
-            results[contestant.name] = {}
-            for name in figures:
-                print(f"round {number + 1}: {contestant.name}, {name}", file=sys.stderr, flush=True)
+        for name in figures:
+            for contestant in [*contestants[turn:], *contestants[:turn]]:
+                if contestant.figures is not None and name not in contestant.figures:
+                    continue
+                print(f"round {number + 1}: {name}, {contestant.name}", file=sys.stderr, flush=True)
                 with tempfile.TemporaryDirectory(prefix="headwater-bench-") as folder:
                     results[contestant.name][name] = _one(contestant, name, sizes, Path(folder))
         rounds.append(results)
@@ -197,8 +196,12 @@ def _one(contestant: Contestant, figure: str, sizes: Sizes, folder: Path) -> Res
     The rest of one figure would weigh on the next: after 2,000 silent streams a gateway may be busy for minutes.
     """
     try:
-        with upstream(folder) as up, DIRECT.start(up, folder) as direct, contestant.start(up, folder) as peer:
-            return FIGURES[figure](Bench(sizes, contestant.name, peer, direct, folder / "load.log"))
+        with (
+            upstream(folder, contestant.tls) as up,
+            start_direct(up, folder) as direct,
+            contestant.start(up, folder) as peer,
+        ):
+            return FIGURES[figure](Bench(sizes, contestant.client, peer, direct, folder / "load.log"))
     except RuntimeError as error:
         print(f"  could not be measured: {error}", file=sys.stderr)
         return {"error": str(error)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,7 +13,8 @@ from typing import Any
 import psutil
 
 from benchmarks.chart import draw
-from benchmarks.contestants import Contestant
+from benchmarks.contestants.base import Contestant
+from benchmarks.contestants.headwater import Headwater
 from benchmarks.load.processes import ROOT
 from benchmarks.measure import Sizes
 from benchmarks.samples import spread
@@ -59,6 +59,16 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("paced", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, paced, µs"),
     ("paced", ("load_us_per_chunk",), "the load generator's own CPU per chunk, paced, µs"),
 )
+# The figures in which contestants are compared, and their titles.
+RATIOS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("paced", ("gateway_us_per_chunk",), "CPU, paced"),
+    ("paced", ("running_us_per_chunk",), "the same, running"),
+    ("saturated", ("gateway_us_per_chunk",), "CPU, as fast as it goes"),
+    ("first", ("added_p50_ms",), "first chunk, p50"),
+    ("first_busy", ("added_p50_ms",), "the same, beside others"),
+    ("silent", ("kb_per_stream",), "a silent stream"),
+    ("caller", ("paced", "client_us_per_chunk"), "Python client"),
+)
 # Figures of a gateway's own processes: the direct way has none, and a zero would look like one.
 _OF_A_GATEWAY = ("gateway_us_per_chunk", "running_us_per_chunk", "added_p50_ms", "added_p99_ms")
 
@@ -69,7 +79,7 @@ def collect(
     """Everything about a run, as it is printed by --json."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "commit": _commit(),
+        "commit": Headwater().commit(),
         "machine": {
             "processor": _processor(),
             "cores": psutil.cpu_count(),
@@ -79,7 +89,7 @@ def collect(
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("grpcio", "aiohttp", "httpx", "msgspec")},
-            **{one.name: one.version() for one in contestants},
+            **{one.product: one.version() for one in contestants if one.product != "direct"},
         },
         "sizes": asdict(sizes),
         "figures": list(figures),
@@ -95,12 +105,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
+def _is_direct(contestant: str) -> bool:
+    return contestant.partition("-")[0] == "direct"
 
 
 def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[float]:
@@ -110,7 +116,7 @@ def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[
         value = results.get(contestant, {}).get(figure, {})
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None and not (contestant == "direct" and path[-1] in _OF_A_GATEWAY):
+        if value is not None and not (_is_direct(contestant) and path[-1] in _OF_A_GATEWAY):
             found.append(value)
     return found
 
@@ -176,19 +182,36 @@ def rig(run: Run) -> list[str]:
     return [f"straight from the upstream: {rate:,.0f} chunks/s; it could write {ceiling:,.0f} alone on a core"]
 
 
-def ratios(run: Run) -> list[str]:
-    """Headwater's CPU per chunk beside the others'."""
-    lines = []
-    for figure, how in (("paced", "paced"), ("saturated", "as fast as it goes")):
-        cells: dict[str, float] = {
-            name: spread(found)["median"]
-            for name in run["contestants"]
-            if (found := values(run, name, figure, ("gateway_us_per_chunk",)))
-        }
-        own = cells.pop("headwater", None)
-        if own:
-            lines += [f"{name}, {how}: {other / own:.2f} times Headwater's CPU" for name, other in cells.items()]
-    return lines
+def ratios(run: Run) -> str:
+    """A table of each Headwater in parts of each other contestant, in the figures that are compared.
+
+    Of each figure the ratio of the medians, and the smallest and largest ratio within a round. Empty when there is no
+    pair.
+    """
+    names = [name for name in run["contestants"] if not _is_direct(name)]
+    own = [name for name in names if name.partition("-")[0] == "headwater"]
+    pairs = [(one, other) for number, one in enumerate(own) for other in names if other not in own[: number + 1]]
+    columns = {
+        title: cells
+        for figure, path, title in RATIOS
+        if any(cells := [_ratio(run, one, other, figure, path) for one, other in pairs])
+    }
+    if not columns:
+        return ""
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for number, (one, other) in enumerate(pairs):
+        lines.append(f"| {one} / {other} | " + " | ".join(cells[number] or "–" for cells in columns.values()) + " |")
+    return "\n".join(lines)
+
+
+def _ratio(run: Run, one: str, other: str, figure: str, path: Sequence[str]) -> str:
+    above, below = values(run, one, figure, path), values(run, other, figure, path)
+    if not above or not below or min(above + below) <= 0:
+        return ""
+    middle = spread(above)["median"] / spread(below)["median"]
+    # In pairs only where no round is without one of the two.
+    each = [first / second for first, second in zip(above, below, strict=True)] if len(above) == len(below) else []
+    return f"{middle:.2f}" + (f" ({min(each):.2f} to {max(each):.2f})" if len(each) > 1 else "")
 
 
 def page(run: Run) -> str:
@@ -203,11 +226,9 @@ def page(run: Run) -> str:
         table(run),
         f"![CPU per chunk of each gateway]({CHART.name})",
     ]
-    for title, lines in (
-        ("The rig itself", rig(run)),
-        ("Ratios of the medians", ratios(run)),
-        ("Failures on the way", notes(run)),
-    ):
+    if compared := ratios(run):
+        parts += ["Ratios of the medians, in brackets the smallest and the largest ratio within a round:", compared]
+    for title, lines in (("The rig itself", rig(run)), ("Failures on the way", notes(run))):
         if lines:
             parts.append("\n".join([f"{title}:", "", *(f"- {line}" for line in lines)]))
     return "\n\n".join(parts)

@@ -18,10 +18,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import headwater, upstream
+from benchmarks.contestants.base import upstream
+from benchmarks.contestants.headwater import Headwater
 from benchmarks.load.load import Failures, Peer, running
 from benchmarks.load.processes import raise_file_limit
-from benchmarks.load.readers import GrpcReader
+from benchmarks.load.readers import StubReader
 from benchmarks.load.window import Window
 from benchmarks.load.wire import Order
 from headwater.v1.agent_service_pb2 import ListStreamsRequest
@@ -37,7 +38,7 @@ async def measure(peer: Peer, seconds: float) -> dict[str, Any]:
     target = f"{peer.host}:{peer.port}"
     failures = Failures()
     async with AsyncExitStack() as stack:
-        readers = [await stack.enter_async_context(GrpcReader(target)) for _ in range(CONNECTIONS)]
+        readers = [await stack.enter_async_context(StubReader(target)) for _ in range(CONNECTIONS)]
         spoken = [asyncio.Event() for _ in range(CONNECTIONS * STREAMS)]
         endless = [
             failures.read(readers[number % CONNECTIONS], Order(seconds=600.0), lambda _, one=one: one.set())
@@ -63,7 +64,7 @@ async def measure(peer: Peer, seconds: float) -> dict[str, Any]:
     }
 
 
-async def _counts(reader: GrpcReader) -> tuple[Counter[str], Counter[str]]:
+async def _counts(reader: StubReader) -> tuple[Counter[str], Counter[str]]:
     """Deltas so far, and streams, of each process."""
     deltas: Counter[str] = Counter()
     streams: Counter[str] = Counter()
@@ -89,7 +90,7 @@ def main() -> None:
             with (
                 tempfile.TemporaryDirectory() as folder,
                 upstream(Path(folder)) as up,
-                headwater(up, Path(folder), processes) as peer,
+                Headwater(processes=processes).start(up, Path(folder)) as peer,
             ):
                 results.append(asyncio.run(measure(peer, given.seconds)))
     print(json.dumps(rounds) if given.json else "\n".join(_line(*one) for one in rounds.items()))

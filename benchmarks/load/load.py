@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.load.processes import family, memory, raise_file_limit
-from benchmarks.load.readers import BadStreamError, GrpcReader, HttpReader, Reader
+from benchmarks.load.raw_grpc import RawGrpcReader
+from benchmarks.load.readers import BadStreamError, HttpReader, Reader, StubReader
 from benchmarks.load.relay import CountingRelay
 from benchmarks.load.window import Window
 from benchmarks.load.wire import STAMP_LENGTH, Order, now_us
@@ -38,11 +39,12 @@ class Peer:
     """Whom to measure.
 
     Attributes:
-        protocol: `grpc` or `http`.
+        protocol: `http` or `grpc`, read with bare protocols, or `stub`: gRPC, read with gRPC's Python stub.
         host, port: where it listens.
         pid: the first of its processes; None where there is no gateway.
         upstream_pid: the upstream's process.
-        resumable: whether its streams are asked for as resumable ones; for `grpc`.
+        ca_file: whose certificates its callers trust; empty for no TLS.
+        resumable: whether its streams are asked for as resumable ones; for gRPC.
     """
 
     protocol: str
@@ -50,13 +52,16 @@ class Peer:
     port: int
     pid: int | None
     upstream_pid: int
+    ca_file: str = ""
     resumable: bool = False
 
     def reader(self) -> Reader:
         """A reader of its streams."""
         if self.protocol == "grpc":
-            return GrpcReader(f"{self.host}:{self.port}", resumable=self.resumable)
-        return HttpReader(self.host, self.port)
+            return RawGrpcReader(self.host, self.port, self.ca_file, resumable=self.resumable)
+        if self.protocol == "stub":
+            return StubReader(f"{self.host}:{self.port}", self.ca_file, resumable=self.resumable)
+        return HttpReader(self.host, self.port, self.ca_file)
 
 
 class Failures:

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ _CONFIGURED_BY = (
     "OLLAMA_",
     "HEADWATER_",
     "LITELLM_",
+    "SMG_",
+    "PYTHON",  # without its kept bytecode a program is larger from the start
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -103,9 +106,18 @@ def first_line(child: subprocess.Popen[str], log: Path) -> str:
     return line.strip()
 
 
-def wait_for_http(url: str, child: subprocess.Popen[str], log: Path, seconds: float) -> None:
-    """Returns when the URL answers 200. RuntimeError with its log when it does not, or the process ends."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def wait_for_http(
+    port: int, path: str, child: subprocess.Popen[str], log: Path, seconds: float, ca_file: str = ""
+) -> None:
+    """Returns when a path of the port answers 200, over TLS where there is an authority to trust.
+
+    RuntimeError with the process's log when there is no such answer in time, or the process ends.
+    """
+    url = f"{'https' if ca_file else 'http'}://127.0.0.1:{port}{path}"
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if ca_file:
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+    opener = urllib.request.build_opener(*handlers)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and child.poll() is None:
         with contextlib.suppress(OSError), opener.open(url, timeout=2) as answer:

@@ -1,6 +1,6 @@
-"""How the load generator reads one stream: over gRPC from Headwater, over HTTP/1.1 from everybody else.
+"""How the load generator reads one stream: over HTTP/1.1, or with gRPC's Python stub; `raw_grpc` does without the stub.
 
-Both hand the text of each chunk, as it comes, to a function, and check the stream's end: it must have come, and the
+All hand the text of each chunk, as it comes, to a function, and check the stream's end: it must have come, and the
 provider's count of deltas must be the count that was read. Anything else is an error that names what was missing.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -44,7 +46,23 @@ class Reader(Protocol):
         """Reads one stream to its end. Raises BadStreamError."""
 
 
-class _Counted:
+def encrypted(ca_file: str, *protocols: str) -> ssl.SSLContext | None:
+    """TLS that trusts the authority in this file, and offers these protocols; None for an empty name."""
+    if not ca_file:
+        return None
+    context = ssl.create_default_context(cafile=ca_file)
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return context
+
+
+def stream_request(order: Order, resumable: bool) -> StreamRequest:
+    """The request for a stream through Headwater."""
+    agent = AgentConfig(model=MODEL, provider="openai")
+    return StreamRequest(agent=agent, prompt=order.prompt, resumable=resumable)
+
+
+class Counted:
     """Passes texts on and counts their deltas."""
 
     def __init__(self, take: Take) -> None:
@@ -52,29 +70,37 @@ class _Counted:
         self._take = take
 
     def __call__(self, text: str | bytes) -> None:
+        """Takes a text."""
         self.deltas += len(text) // STAMP_LENGTH
         self._take(text)
 
     def check(self, said: int | None) -> None:
+        """Raises BadStreamError unless the provider said that it wrote as many."""
         if said != self.deltas:
             raise BadStreamError(f"{self.deltas} deltas were read, the provider wrote {said}")
 
 
-class GrpcReader:
+class StubReader:
     """Streams over one connection, with the settings of Headwater's own clients.
 
     Args:
         target: where Headwater listens.
+        ca_file: whose certificates are trusted; empty for no TLS.
         resumable: whether the streams are resumable ones.
 
     Attributes:
         stub: for other calls over the connection.
     """
 
-    def __init__(self, target: str, *, resumable: bool = False) -> None:
+    def __init__(self, target: str, ca_file: str = "", *, resumable: bool = False) -> None:
         self._resumable = resumable
         # With the common pool, channels would share one connection.
-        self._channel = grpc.aio.insecure_channel(target, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
+        options = [*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        if ca_file:
+            credentials = grpc.ssl_channel_credentials(Path(ca_file).read_bytes())
+            self._channel = grpc.aio.secure_channel(target, credentials, options)
+        else:
+            self._channel = grpc.aio.insecure_channel(target, options)
         self.stub = AgentServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -87,10 +113,9 @@ class GrpcReader:
 
     async def read(self, order: Order, take: Take) -> None:
         """Reads one stream to its end. Raises BadStreamError."""
-        counted = _Counted(take)
+        counted = Counted(take)
         final = None
-        agent = AgentConfig(model=MODEL, provider="openai")
-        call = self.stub.Stream(StreamRequest(agent=agent, prompt=order.prompt, resumable=self._resumable))
+        call = self.stub.Stream(stream_request(order, self._resumable))
         try:
             async for chunk in call:
                 if chunk.stream_id and chunk.resumable != self._resumable:
@@ -109,10 +134,16 @@ class GrpcReader:
 
 
 class HttpReader:
-    """Streams over connections that are kept for the next one."""
+    """Streams over connections that are kept for the next one.
 
-    def __init__(self, host: str, port: int) -> None:
+    Args:
+        host, port: where the gateway listens.
+        ca_file: whose certificates are trusted; empty for no TLS.
+    """
+
+    def __init__(self, host: str, port: int, ca_file: str = "") -> None:
         self._host, self._port = host, port
+        self._tls = encrypted(ca_file)
         self._idle: list[_HttpConnection] = []
         self._all: set[_HttpConnection] = set()
 
@@ -128,7 +159,7 @@ class HttpReader:
 
     async def read(self, order: Order, take: Take) -> None:
         """Reads one stream to its end. Raises BadStreamError."""
-        counted = _Counted(take)
+        counted = Counted(take)
         while self._idle and self._idle[-1].closed.done():
             self._idle.pop()
         connection = self._idle.pop() if self._idle else await self._connect()
@@ -143,7 +174,7 @@ class HttpReader:
     async def _connect(self) -> _HttpConnection:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(_HttpConnection, self._host, self._port)
+            _, connection = await loop.create_connection(_HttpConnection, self._host, self._port, ssl=self._tls)
         except OSError as error:
             raise BadStreamError(f"no connection: {error}") from error
         self._all.add(connection)

@@ -1,6 +1,8 @@
 """The provider of the benchmarks: speaks OpenAI Chat Completions, one SSE event a write, and costs little.
 
-    python -m benchmarks.load.upstream
+    python -m benchmarks.load.upstream [FOLDER]
+
+With a folder of server.pem and server.key it speaks TLS.
 
 A raw asyncio protocol: the parts of an event that never change are joined once a stream, and an event is one write. It
 prints its port, serves until its standard input closes, and tells at /stats how many connections are open, how many
@@ -14,8 +16,10 @@ import itertools
 import json
 import re
 import socket
+import ssl
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from benchmarks.load.processes import raise_file_limit
 from benchmarks.load.wire import STAMP_LENGTH, Order, now_us
@@ -194,16 +198,21 @@ class Connection(asyncio.Protocol):
 
 
 class Upstream:
-    """The server on a free port of the loopback interface, from `async with` to its end."""
+    """The server on a free port of the loopback interface, from `async with` to its end.
 
-    def __init__(self) -> None:
+    Args:
+        tls: makes its connections encrypted.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.counts = Counts()
         self.port = 0
         self._transports: set[asyncio.Transport] = set()
 
     async def __aenter__(self) -> Upstream:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, "127.0.0.1", 0, backlog=4096)
+        self._server = await loop.create_server(self._connection, "127.0.0.1", 0, backlog=4096, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -217,13 +226,17 @@ class Upstream:
         return Connection(self.counts, self._transports)
 
 
-async def serve() -> None:
-    """Serves until standard input closes."""
-    async with Upstream() as upstream:
+async def serve(certificates: str = "") -> None:
+    """Serves until standard input closes, over TLS with the certificate in a folder."""
+    tls = None
+    if certificates:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(Path(certificates) / "server.pem", Path(certificates) / "server.key")
+    async with Upstream(tls) as upstream:
         print(upstream.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
 
 if __name__ == "__main__":
     raise_file_limit()
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:2]))

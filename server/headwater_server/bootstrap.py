@@ -18,6 +18,7 @@ import structlog
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
+from headwater_server.callers.accounts import Accounts
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.callers.tokens import TokenError
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, admin_place, is_private
@@ -75,7 +76,7 @@ async def serve(
 
     Raises ConfigError for a default_model that no provider here has and for a file of TLS that cannot be used,
     PortTakenError, JournalError when the runs cannot be read or belong to another server, and HeadwaterError when the
-    embedded model was to be started with the server and cannot.
+    embedded model was to be started with the server and cannot, or the accounts of callers cannot be used.
     """
     stopping = asyncio.Event()
     # Ctrl-C keeps its meaning until calls are taken: it ends a program that has not begun.
@@ -106,7 +107,14 @@ async def serve(
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))
-        use = partial(reload_offers, offers=offers, circuits=parts.circuits, user_agent=USER_AGENT)
+        use = partial(
+            reload_offers,
+            offers=offers,
+            circuits=parts.circuits,
+            accounts=parts.accounts,
+            user_agent=USER_AGENT,
+            named=parts.metrics.models.name,
+        )
         await stack.enter_async_context(_running(follow(use), "headwater reload"))
         await asyncio.sleep(0)  # it begins, so that no signal after the line of `on_listening` is lost
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
@@ -160,6 +168,7 @@ class _Parts:
     streams: RunningStreams
     replays: Replays
     circuits: Circuits
+    accounts: Accounts
     metrics: Metrics
     owned: _Owned | None
 
@@ -170,22 +179,27 @@ async def _assemble(
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError and ConfigError."""
     gc.enable()  # `prepare_imports` has stopped it
     metrics = Metrics()
+    accounts = Accounts(Path(settings.data_dir), identity.index, identity.count)
+    stack.push_async_callback(accounts.aclose)
     streams = RunningStreams(identity.index, settings.max_streams, metrics)
     stack.push_async_callback(streams.close)
     replays = Replays(replay_limits(settings), MemoryLog, metrics)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
-    opener = partial(StreamOpener, offers, streams, circuits)
+    opener = partial(StreamOpener, offers, streams, circuits, accounts)
     owned = await _open_runs(stack, settings, opener, metrics) if identity.owns_runs else None
+    if offers.current.callers.has_accounts:
+        await accounts.open()
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, offers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
     callers = _callers(settings)
     server = ProcessServer(identity, agents, services, callers, _limits(settings), _tls(settings), metrics)
     stack.push_async_callback(server.stop)
-    metrics.watch("streams_open", "Streams that are open.", lambda: len(streams))
+    metrics.watch_circuits(circuits.states)
+    metrics.models.name(offers.current.named_models())
     metrics.watch("stream_log_bytes", "Memory of the logs of resumable streams.", lambda: replays.size)
-    return _Parts(server, streams, replays, circuits, metrics, owned)
+    return _Parts(server, streams, replays, circuits, accounts, metrics, owned)
 
 
 def _callers(settings: ServerSettings) -> KnownCallers:
@@ -265,6 +279,8 @@ async def _open_runs(
     metrics.watch("runs_open", "Runs of workflows that have not ended.", lambda: len(runs))
     metrics.watch_queues("workers", "Workers that are attached.", pool.attached)
     metrics.watch_queues("tasks_waiting", "Tasks that wait for a worker.", pool.waiting)
+    metrics.watch_queues("tasks_running", "Tasks that workers have.", pool.running)
+    metrics.watch("journal_bytes", "Size of the journal's files.", journal.disk_bytes)
     workers = WorkerService(pool, journal.remember_handlers, VERSION, runs.all_resumed)
     return _Owned(journal, runs, RunServices(WorkflowService(runs), workers), pool)
 

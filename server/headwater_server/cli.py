@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, load
 from headwater_server.domain.secret_text import named_variable, shown_command, shown_value, without_secrets
+from headwater_server.processes.core_dumps import write_no_core_files
 from headwater_server.providers.types import TYPES
 
 INTERRUPTED = 130
@@ -111,6 +112,7 @@ def serve(**flags: Any) -> None:
     # traceback; nothing is open yet that must be closed.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a server outlives its terminal; once it listens, this is a reload
+    write_no_core_files()
     loaded = _load(**flags)
     if loaded.settings.server.processes > 1:
         from headwater_server.processes.supervisor import become
@@ -370,6 +372,8 @@ def render(loaded: Config) -> str:
         tables["providers", name] = provider
     for name, alias in sorted(loaded.settings.models.items()):
         tables["models", name] = alias
+    for name, price in sorted(loaded.settings.prices.items()):
+        tables["prices", name] = price
     for name, caller in sorted(loaded.settings.callers.items()):
         tables["callers", name] = caller
     for path, table in tables.items():

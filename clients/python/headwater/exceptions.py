@@ -196,7 +196,7 @@ class ServerUnavailableError(HeadwaterError, ConnectionError):
 
 
 class ServerOverloadedError(HeadwaterError):
-    """The Headwater server is at one of its limits; `retry_after` says when to try again."""
+    """The Headwater server or this caller is at one of its limits; `retry_after` says when to try again."""
 
 
 class MessageTooLargeError(HeadwaterError):

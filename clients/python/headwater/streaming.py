@@ -58,14 +58,14 @@ class StreamChunk:
         metadata: `sequence` on every chunk of a server; `stream_id`, `model` and `provider` on the first, and
             `attempts`, those that failed before; `event_type`, `thinking`, `thinking_signature`, `redacted_thinking`,
             `refusal`, `tool_call_deltas`, `citations`, `images` and `logprobs` where there are any; on the final one
-            all `citations`, `finish_reason`, `provider_finish_reason`, `stop_sequence`, `usage`, `stats`, `tool_calls`,
-            `provider_request_id` and the provider's further facts, as far as they are known. Where tools are run:
-            `tool_calls` on the chunk that ends a round, and `tool_results` on the one after it (each with `id`, `name`,
-            `content` and `is_error`); on the final chunk `rounds`, what each round said at its end, while `usage` and
-            `stats` are those of all rounds together, the time that the tools took included. A citation has those of
-            `url`, `title`, `quoted_text`, `source_id`, `block_index`, `start_index` and `end_index` (the part of that
-            block's text that it supports, in its round) and `source_range` (`unit`, `start`, `end`) that the provider
-            gave.
+            all `citations`, `finish_reason`, `provider_finish_reason`, `stop_sequence`, `usage`, `cost` (a decimal
+            number as text, exact), `stats`, `tool_calls`, `provider_request_id` and the provider's further facts, as
+            far as they are known. Where tools are run: `tool_calls` on the chunk that ends a round, and `tool_results`
+            on the one after it (each with `id`, `name`, `content` and `is_error`); on the final chunk `rounds`, what
+            each round said at its end, while `usage`, `cost` and `stats` are those of all rounds together, the time
+            that the tools took included. A citation has those of `url`, `title`, `quoted_text`, `source_id`,
+            `block_index`, `start_index` and `end_index` (the part of that block's text that it supports, in its round)
+            and `source_range` (`unit`, `start`, `end`) that the provider gave.
         is_final: the last chunk of a reply that is complete.
         timestamp: when it was made here, in seconds since the epoch.
     """

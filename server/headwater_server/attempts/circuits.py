@@ -24,6 +24,8 @@ LONGEST_SAID_SECONDS = 3_600.0
 MAX_CIRCUITS = 10_000
 """Most that are remembered: names of models come from callers. The oldest go."""
 
+OPEN, HALF_OPEN = "open", "half_open"
+
 Key: TypeAlias = tuple[str, str, str]
 """A provider's name, the fingerprint of its address and key, and the model."""
 
@@ -47,6 +49,7 @@ class Circuits:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._circuits: dict[Key, _Circuit] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def ready(self, key: Key) -> float:
         """From when on it may be asked, as the loop's time; 0 for at once."""
@@ -68,7 +71,8 @@ class Circuits:
 
     def failed(self, key: Key, said: float | None) -> None:
         """It has failed; the provider says to wait so many seconds, or nothing."""
-        now = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
         circuit = self._circuits.pop(key, None)
         if circuit is None:
             circuit = _Circuit(now, self.seconds)
@@ -83,6 +87,16 @@ class Circuits:
     def succeeded(self, key: Key) -> None:
         """It has answered."""
         self._circuits.pop(key, None)
+
+    def states(self) -> list[tuple[str, str, str]]:
+        """Of each circuit that is not closed the provider, the model, and its state; also for other threads."""
+        if self._loop is None:
+            return []
+        now = self._loop.time()
+        return [
+            (provider, model, OPEN if circuit.until > now else HALF_OPEN)
+            for (provider, _, model), circuit in list(self._circuits.items())
+        ]
 
     def left(self, key: Key) -> None:
         """Its probe ended without an outcome."""

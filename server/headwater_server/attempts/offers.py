@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.limits import LimitsOfCallers
+from headwater_server.domain.costs.prices import NO_PRICES, PriceTable
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.telemetry.background import in_background
@@ -31,11 +33,22 @@ class Offer:
         providers: the providers that can answer.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         settings: the server's for attempts.
+        prices: of models.
+        callers: the limits of callers.
     """
 
     providers: ProviderRegistry
     timeouts: Timeouts
     settings: AttemptSettings
+    prices: PriceTable = NO_PRICES
+    callers: LimitsOfCallers = field(default_factory=LimitsOfCallers)
+
+    def named_models(self) -> list[tuple[str, str]]:
+        """The providers and models that the configuration names: defaults, targets of aliases, those with a price."""
+        providers = self.providers
+        named = [(provider.name, provider.default_model) for provider in providers.configured()]
+        routes = [route for alias in providers.aliases for route in providers.routes(alias, "")[0]]
+        return [*named, *((route.provider.name, route.model) for route in routes), *self.prices.models]
 
 
 class Offers:

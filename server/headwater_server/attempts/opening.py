@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from random import random
 
+from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
-from headwater_server.attempts.offers import Offers
+from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Targets
+from headwater_server.callers.accounts import Accounts
 from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
+from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream, StreamTerms
 from headwater_server.streaming.running_streams import RunningStreams
@@ -31,6 +34,7 @@ class StreamOpener:
         offers: the providers that can answer; a stream keeps to the offer that was current when it began.
         streams: owns the running streams.
         circuits: those of the process.
+        accounts: count the requests of callers with limits.
         allow_caller_api_keys: whether a request may bring a key for the provider.
         chance: a number from 0 to 1, another one each time.
     """
@@ -40,6 +44,7 @@ class StreamOpener:
         offers: Offers,
         streams: RunningStreams,
         circuits: Circuits,
+        accounts: Accounts,
         allow_caller_api_keys: bool,
         chance: Callable[[], float] = random,
     ) -> None:
@@ -47,6 +52,7 @@ class StreamOpener:
         self._offers = offers
         self._streams = streams
         self._circuits = circuits
+        self._accounts = accounts
         self._chance = chance
 
     @asynccontextmanager
@@ -57,18 +63,32 @@ class StreamOpener:
             request: the request.
             whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
         """
-        agent = request.agent
+        agent, who = request.agent, caller.get().name
         with self._offers.held() as offer:
+            own = offer.callers.of(who)
             with _fields_of(agent):
-                targets = Targets(offer.providers, offer.timeouts, self._chance).of(request)
+                make = Targets(offer.providers, offer.timeouts, self._chance, offer.prices, allowed_of(offer))
+                targets = make.of(request)
+            prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
+            async with self._accounts.entered(who, own, prompt) as entry:
                 answerer, limits = Answerer(""), _limits(offer.settings, request)
                 source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance)
-                source.begin()
-            # Fields of the provider's own can bring tools too.
-            collects = whole or bool(agent.tools or agent.provider_options)
-            terms = StreamTerms(collects, request.resumable, agent.labels, caller.get().name)
-            async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
-                yield stream
+                with _fields_of(agent):
+                    source.begin()
+                # Fields of the provider's own can bring tools too.
+                collects = whole or bool(agent.tools or agent.provider_options)
+                terms = StreamTerms(collects, request.resumable, agent.labels, who)
+                async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
+                    try:
+                        yield stream
+                    finally:
+                        entry.tokens = source.tokens(stream.outcome, stream.chunk_count) if own.counts_tokens else 0
+
+
+def allowed_of(offer: Offer) -> Allowed:
+    """The models of an offer that the caller of this task may ask."""
+    who = caller.get().name
+    return Allowed(who, offer.callers.of(who), offer.providers)
 
 
 def _limits(settings: AttemptSettings, request: ParsedRequest) -> AttemptLimits:

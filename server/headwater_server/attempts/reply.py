@@ -27,12 +27,14 @@ import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
 from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptSettings, wait_after
+from headwater_server.attempts.spending import tokens_of
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
-from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent
+from headwater_server.domain.chunks import Delta, FinalChunk, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.failure import failure_of
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
+from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
@@ -108,6 +110,8 @@ class AttemptedReply:
         self._made = 0
         self._asked = self._best(self._candidates)
         self._began = 0.0
+        self._spent = 0  # tokens of the attempts before the one that answers
+        self._is_asking = False
         self._stream: ProviderStream | None = None
         self._name()
 
@@ -120,6 +124,18 @@ class AttemptedReply:
     def heard(self) -> float:
         """When the provider last gave a sign of life that is no event, as the loop's time; 0 for never."""
         return self._stream.heard if self._stream else 0.0
+
+    def tokens(self, outcome: FinalChunk | HeadwaterError | None, deltas: int) -> int:
+        """The tokens that all attempts have used.
+
+        Args:
+            outcome: the end of the reply; None: its caller left.
+            deltas: how many came.
+        """
+        if not self._is_asking:
+            return self._spent
+        usage = outcome.finish.usage if isinstance(outcome, FinalChunk) else None
+        return self._spent + tokens_of(usage, self._asked.target.chat, deltas)
 
     async def read(self) -> Sequence[ProviderEvent]:
         """The first events. Raises the HeadwaterError with which the attempts ended."""
@@ -170,6 +186,7 @@ class AttemptedReply:
         answerer.provider, answerer.fingerprint = target.route.provider.name, target.account
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
+        answerer.price = target.price
         structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
@@ -198,6 +215,7 @@ class AttemptedReply:
         try:
             stream = self._stream or self._ask()
             self._made += 1
+            self._is_asking = True
             return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
@@ -207,6 +225,8 @@ class AttemptedReply:
     def _note(self, error: HeadwaterError) -> None:
         """Remembers how an attempt failed."""
         asked, now = self._asked, self._loop.time()
+        self._is_asking = False
+        self._spent += _tokens_of_failed(error, asked.target)
         provider, model = asked.target.route.provider.name, asked.target.route.model
         error.about(provider=provider, model=model, provider_request_id=self.request_id)
         asked.error = error
@@ -218,7 +238,10 @@ class AttemptedReply:
             self._made -= 1  # the provider was not asked
         if self._leads_elsewhere(error):
             forget_frames(error)  # it is kept while others are asked, and its frames refer to this reply
-        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began))
+        usage = error.usage if isinstance(error, _RefusedError) else None
+        price = asked.target.price
+        cost = price.cost(usage) if price and usage else None
+        self._tried.append(Attempt(provider, model, failure_of(error), now - self._began, usage=usage, cost=cost))
 
     def _wait_seconds(self) -> float:
         """Chooses the target of the next attempt: seconds until then.
@@ -304,13 +327,29 @@ class AttemptedReply:
 
 
 class _RefusedError(HeadwaterError):
-    """The model refused before any text, and another one is to be asked."""
+    """The model refused before any text, and another one is to be asked.
+
+    Attributes:
+        usage: the tokens of the refusal, where the provider reported them.
+    """
+
+    usage: Usage | None = None
 
 
 def _check_refusal(finish: Finish) -> None:
     if finish.reason in (FinishReason.REFUSAL, FinishReason.CONTENT_FILTER):
         text = f"the reply ended with {finish.reason.value} before any text"
-        raise _RefusedError(Reason.PROVIDER_REJECTED_REQUEST, text, metadata={"provider_code": finish.provider_reason})
+        facts = {"provider_code": finish.provider_reason}
+        error = _RefusedError(Reason.PROVIDER_REJECTED_REQUEST, text, metadata=facts)
+        error.usage = finish.usage
+        raise error
+
+
+def _tokens_of_failed(error: HeadwaterError, target: Target) -> int:
+    """The tokens of an attempt that failed so: a provider that refuses or breaks off before it answers takes none."""
+    if isinstance(error, _RefusedError):
+        return tokens_of(error.usage, target.chat)
+    return prompt_tokens(target.chat) if error.reason is Reason.STREAM_TIMEOUT else 0
 
 
 def _says_more(event: ProviderEvent) -> bool:

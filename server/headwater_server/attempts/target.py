@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Key
 from headwater_server.attempts.request import ParsedRequest
+from headwater_server.domain.costs.prices import NO_PRICES, Price, PriceTable
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.messages import (
     PROVIDER_HEADER,
@@ -40,6 +42,7 @@ class Target:
         is_measured: whether its failures say something about the model. Those of a request that sets limits, headers or
             fields of the provider itself may not, and any caller could keep others from the model.
         takes_thinking: whether thinking in the conversation may be its own.
+        price: of the model; None: it has none.
     """
 
     route: Route
@@ -50,6 +53,7 @@ class Target:
     is_measured: bool
     gate: Gate | None = None
     takes_thinking: bool = True
+    price: Price | None = None
 
     @property
     def key(self) -> Key:
@@ -71,17 +75,28 @@ class Targets:
         providers: the providers that can answer.
         timeouts: the limits of a stream in time, where neither the caller nor the provider says.
         chance: a number from 0 to 1, another one each time.
+        prices: of models.
+        allowed: the models that the caller may ask; None: all.
     """
 
-    def __init__(self, providers: ProviderRegistry, timeouts: Timeouts, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        providers: ProviderRegistry,
+        timeouts: Timeouts,
+        chance: Callable[[], float],
+        prices: PriceTable = NO_PRICES,
+        allowed: Allowed | None = None,
+    ) -> None:
         self._providers = providers
         self._timeouts = timeouts
         self._chance = chance
+        self._prices = prices
+        self._allowed = allowed
 
     def of(self, request: ParsedRequest) -> list[Target]:
         """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
         agent = request.agent
-        routes, weights = self._providers.routes(agent.model, agent.provider)
+        routes, weights = self._routes(agent.model, agent.provider)
         owner = _owner(request, routes)
         ordered = spread(routes, weights, self._chance)[: 1 if agent.no_fallback else None]
         drops = agent.drop_unsupported or len(ordered) > 1
@@ -91,7 +106,7 @@ class Targets:
         # Thinking in the conversation came from the model that the request names, as far as anybody knows.
         home = targets[0].account if len({target.account for target in targets}) == 1 or not weights else None
         for name in agent.fallback_models:
-            found = spread(*self._providers.routes(name, ""), self._chance)
+            found = spread(*self._routes(name, ""), self._chance)
             targets += [self._target(request, route, owner, drops=True) for route in found]
         if len(targets) == 1:
             return targets
@@ -100,6 +115,14 @@ class Targets:
             unique.setdefault(target.key, replace(target, takes_thinking=target.account == home))
         return list(unique.values())
 
+    def _routes(self, model: str, provider: str) -> tuple[list[Route], tuple[float, ...]]:
+        """The routes that the caller may take, with their weights. Raises HeadwaterError as the parts of it do."""
+        routes, weights = self._providers.routes(model, provider)
+        if self._allowed is None:
+            return routes, weights
+        kept = self._allowed.of(routes)
+        return [routes[i] for i in kept], tuple(weights[i] for i in kept) if weights else ()
+
     def _target(self, request: ParsedRequest, route: Route, owner: str, drops: bool) -> Target:
         """The target that a route stands for; `owner`: the provider that the caller's key and headers are for."""
         agent, provider = request.agent, route.provider
@@ -107,12 +130,15 @@ class Targets:
         if provider.name != owner:
             request = replace(request, provider_key="", provider_headers={})
         _check_headers(request, provider.name, terms)
+        if self._allowed is not None:
+            self._allowed.check_options(provider.name, agent.provider_options.get(provider.name, {}))
         chat, dropped = fit_params(provider, _chat(request, route), drops)
         check_urls(chat, provider.name, allow_private=terms.allow_private_urls)
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)
-        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate)
+        price = self._prices.of(provider.name, route.model)
+        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate, price=price)
 
 
 def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:

@@ -11,10 +11,12 @@ may ask 600 times a minute, and only the models of `"*"`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from headwater_server.callers.limits import CallerLimits, LimitsOfCallers
 from headwater_server.domain.limits import MAX_NAME
 
 EACH = "*"
@@ -56,6 +58,16 @@ def settings_of(callers: Mapping[str, CallerSettings], name: str) -> CallerSetti
     below = callers.get(EACH, NO_SETTINGS)
     own = callers.get(name)
     return own.over(below) if own and name != EACH else below
+
+
+def limits_of(callers: Mapping[str, CallerSettings]) -> LimitsOfCallers:
+    """The limits that the settings set."""
+
+    def limits(name: str) -> CallerLimits:
+        found = settings_of(callers, name)
+        return CallerLimits(**{each.name: getattr(found, each.name) for each in fields(CallerLimits)})
+
+    return LimitsOfCallers({name: limits(name) for name in callers if name != EACH}, limits(EACH))
 
 
 def mistakes_of_callers(

@@ -9,14 +9,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from headwater_server.config.callers import CallerSettings
-from headwater_server.config.settings import AliasSettings, ServerSettings, Settings, variables
+from headwater_server.config.settings import AliasSettings, PriceSettings, ServerSettings, Settings, variables
 from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
 
 _PREFIX = "HEADWATER_"
 _OF_CLIENTS = ("TARGET", "TOKEN", "CA_FILE", "CERT_FILE", "KEY_FILE", "PLAINTEXT_TOKEN")
 _OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_COMPLETE", *(f"{_PREFIX}{name}" for name in _OF_CLIENTS))
-_TABLES: dict[str, type[BaseModel]] = {"server": ServerSettings, "models": AliasSettings, "callers": CallerSettings}
+_TABLES: dict[str, type[BaseModel]] = {
+    "server": ServerSettings,
+    "models": AliasSettings,
+    "prices": PriceSettings,
+    "callers": CallerSettings,
+}
 _ALIKE = 0.8  # of 1; PORTS and PORT are 0.89, SERVICE_PORT and PORT 0.5
 
 
@@ -39,6 +44,8 @@ def mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[
         del keys[-1]
     if keys[-1] == "[key]" and keys[0] == "models":
         return f"models.{keys[1]}: a name for models has 1 to 64 letters, digits, ., _, : or -"
+    if keys[-1] == "[key]" and keys[0] == "prices":
+        return f"prices.{keys[1]}: a name for prices is PROVIDER/MODEL, and may end in *"
     if keys[-1] == "[key]" and keys[0] == "callers":
         return f"callers.{keys[1][:100]}: the name of a caller has 1 to 256 printable ASCII characters, and no space"
     if keys[-1] == "[key]":

@@ -8,6 +8,7 @@ from functools import partial
 
 from headwater_server.config.mistakes import ConfigError
 from headwater_server.config.resolved import Config
+from headwater_server.domain.costs.prices import ANY, Price, PriceTable
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers.gate import Gate, GateLimits
 from headwater_server.providers.http.client import HttpClient
@@ -112,6 +113,21 @@ def _terms(name: str, settings: ProviderSettings, gate: Gate | None) -> Provider
         _gate(name, settings, gate),
         isinstance(settings, HttpSettings) and settings.allow_private_urls,
     )
+
+
+def build_prices(config: Config) -> PriceTable:
+    """The prices of models. Raises ConfigError for those of a provider that the configuration does not have."""
+    prices, mistakes = {}, []
+    for name, price in config.settings.prices.items():
+        prices[name] = Price(price.input, price.output, price.cached_input, price.cache_write, price.reasoning)
+        provider = name.partition("/")[0]
+        if provider not in (ANY, *config.settings.providers):
+            origin = config.origins.get(("prices", name, "input"), f"prices.{name}")
+            there = ", ".join(config.settings.providers)
+            mistakes.append(f"{origin}: there is no provider {provider}; there are {there}")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return PriceTable(prices)
 
 
 def check_default(providers: ProviderRegistry, config: Config) -> None:

@@ -1,9 +1,11 @@
-"""The settings that a running server can take over: providers, aliases, the default model, fallback, limits in time."""
+"""The settings that a running server can take over: providers, aliases, prices, the default model, fallback, limits in
+time.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
@@ -11,8 +13,10 @@ from typing import TypeAlias
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.accounts import Accounts
+from headwater_server.config.callers import limits_of
 from headwater_server.config.loading import load
-from headwater_server.config.providers import build_providers, check_default
+from headwater_server.config.providers import build_prices, build_providers, check_default
 from headwater_server.config.resolved import Config
 from headwater_server.config.settings import ServerSettings
 from headwater_server.providers.http.client import HttpClient
@@ -78,26 +82,39 @@ def attempt_settings(settings: ServerSettings) -> AttemptSettings:
 def build_offer(config: Config, user_agent: str, before: ProviderRegistry | None = None) -> Offer:
     """The offer of a configuration, not opened yet; of the providers before, those with the same settings are kept.
 
-    Raises ConfigError for a proxy of the environment that is none, and for an alias or a default_model without a
-    provider here.
+    Raises ConfigError for a proxy of the environment that is none, and for an alias, a default_model or a price without
+    a provider here.
     """
-    server = config.settings.server
+    server, prices = config.settings.server, build_prices(config)
     providers = build_providers(config, partial(HttpClient, user_agent, server.connect_seconds), before)
     check_default(providers, config)
-    return Offer(providers, timeouts(server), attempt_settings(server))
+    return Offer(providers, timeouts(server), attempt_settings(server), prices, limits_of(config.settings.callers))
 
 
-async def reload_offers(config: Config, offers: Offers, circuits: Circuits, user_agent: str) -> None:
+async def reload_offers(
+    config: Config,
+    offers: Offers,
+    circuits: Circuits,
+    accounts: Accounts,
+    user_agent: str,
+    named: Callable[[Iterable[tuple[str, str]]], object] = lambda _: None,
+) -> None:
     """Lets requests that begin from now on be answered as this configuration says; running streams stay as they are.
 
-    Raises ConfigError as `build_offer` does, and HeadwaterError when a provider cannot start; then nothing has changed.
+    `named` is called with the models that it names.
+
+    Raises ConfigError as `build_offer` does, and HeadwaterError when a provider cannot start or the accounts of callers
+    cannot be used; then nothing has changed.
     """
     before = offers.current.providers
     offer = build_offer(config, user_agent, before)
     try:
         await offer.providers.open()
+        if offer.callers.has_accounts:
+            await accounts.open()
     except BaseException:
         await offer.providers.aclose([before])
         raise
     offers.replace(offer)
+    named(offer.named_models())
     circuits.seconds = config.settings.server.cool_down_seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -27,6 +28,8 @@ from headwater_server.providers.types import TYPES
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 AliasName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+PricedName = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9_-]{1,64}/(\*|[^*\s]{1,256}\*?))$")]
+Amount = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
 
 
 class _Settings(BaseModel):
@@ -155,6 +158,20 @@ class AliasSettings(_Settings):
         return weights
 
 
+class PriceSettings(_Settings):
+    """`[prices."PROVIDER/MODEL"]`: the prices of a million tokens, in the currency of the whole table.
+
+    The name may end in `*`, for all models that begin so. `cached_input` and `cache_write` are as `input` unless set,
+    `reasoning` is as `output`.
+    """
+
+    input: Amount
+    output: Amount
+    cached_input: Amount | None = None
+    cache_write: Amount | None = None
+    reasoning: Amount | None = None
+
+
 class _ByType:
     """Makes `type` decide which class of settings a provider has."""
 
@@ -170,6 +187,7 @@ class Settings(_Settings):
     server: ServerSettings
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
     models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
+    prices: dict[PricedName, PriceSettings] = Field(default_factory=dict)
     callers: dict[CallerName, CallerSettings] = Field(default_factory=dict)
 
 

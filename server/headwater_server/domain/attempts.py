@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
+from headwater_server.domain.chunks import Usage
 from headwater_server.domain.failure import Failure
 
 
@@ -17,6 +19,8 @@ class Attempt:
         failure: why it failed.
         duration_seconds: from the question to the failure.
         wait_seconds: how long was waited before the next attempt.
+        usage: its tokens, where the provider reported them all the same.
+        cost: of these; None where the model has no price.
     """
 
     provider: str
@@ -24,3 +28,5 @@ class Attempt:
     failure: Failure
     duration_seconds: float
     wait_seconds: float = 0.0
+    usage: Usage | None = None
+    cost: Decimal | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -183,6 +184,14 @@ class StreamStats:
     tokens_per_second: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The time between two chunks of a stream, in seconds; that in which its reader was busy is part of it."""
+
+    mean_gap_seconds: float
+    longest_gap_seconds: float
+
+
 @dataclass(slots=True)
 class FinalChunk:
     """The last message of a stream that ended well.
@@ -190,6 +199,7 @@ class FinalChunk:
     Attributes:
         tool_calls: the complete calls.
         message: the reply as far as it was collected (see `accumulator.MessageAccumulator`); None for nothing.
+        cost: of the reply and of the attempts before it; None where that is not known.
     """
 
     sequence: int
@@ -199,3 +209,4 @@ class FinalChunk:
     tool_calls: list[ToolCall]
     provider_request_id: str = ""
     message: Message | None = None
+    cost: Decimal | None = None

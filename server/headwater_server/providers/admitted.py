@@ -30,7 +30,7 @@ class AdmittedStream:
         self._stream = stream
         self._gate = gate
         # A prompt of more than a minute's tokens takes a minute's: any caller can send one, and all others wait for it.
-        self._tokens = min(_prompt_tokens(request), most) if (most := gate.limits.tokens_per_minute) else 0
+        self._tokens = min(prompt_tokens(request), most) if (most := gate.limits.tokens_per_minute) else 0
         self._used: int | None = None
         self._is_inside = False
         self._has_answered = False
@@ -100,7 +100,8 @@ class AdmittedStream:
                 self._gate.leave(0 if self._used is None else self._used - self._tokens)
 
 
-def _prompt_tokens(request: ChatRequest) -> int:
+def prompt_tokens(request: ChatRequest) -> int:
+    """About how many tokens the prompt of a request has, 1 or more."""
     parts = [part for message in request.messages for part in message.parts]
     texts = [p.text if isinstance(p, Text) else p.content for p in parts if isinstance(p, Text | ToolResult)]
     return max(sum(map(len, texts)) // CHARACTERS_PER_TOKEN, 1)

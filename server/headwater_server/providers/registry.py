@@ -121,6 +121,10 @@ class ProviderRegistry:
         """The providers that were set up, by name."""
         return [self._providers[name] for name in sorted(self._configured)]
 
+    def has(self, name: str) -> bool:
+        """Whether a request may name this provider."""
+        return name in self._providers
+
     def terms(self, name: str) -> ProviderTerms:
         """The terms of calls to the provider of that name."""
         return self._terms.get(name, ProviderTerms())

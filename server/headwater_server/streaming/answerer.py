@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from headwater_server.domain.attempts import Attempt
+from headwater_server.domain.chunks import Usage
+from headwater_server.domain.costs.amounts import total_cost
+from headwater_server.domain.costs.prices import Price
 from headwater_server.streaming.accumulator import Account
 
 
@@ -35,9 +39,26 @@ class Answerer(Account):
         dropped: the parameters of the request that the model does not take.
         timeouts: the limits of the reply in time.
         tried: the attempts that failed before.
+        price: of the model; None: it has none.
     """
 
     model: str = ""
     dropped: Sequence[str] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     tried: Sequence[Attempt] = ()
+    price: Price | None = None
+
+    def cost(self, usage: Usage | None) -> Decimal | None:
+        """The cost of a reply with this usage, and of the attempts before it whose usage is known.
+
+        None where one of these has no price: a part of the cost would look like all of it.
+        """
+        if self.price is None or usage is None:
+            return None
+        costs = [self.price.cost(usage)]
+        for attempt in self.tried:
+            if attempt.usage is not None:
+                if attempt.cost is None:
+                    return None
+                costs.append(attempt.cost)
+        return total_cost(costs)

@@ -29,7 +29,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headwater_server.domain.chunks import Chunk, FinalChunk, Finish, FinishReason, ProviderEvent, StreamStats, Usage
+from headwater_server.domain.chunks import (
+    Chunk,
+    FinalChunk,
+    Finish,
+    FinishReason,
+    Pace,
+    ProviderEvent,
+    StreamStats,
+    Usage,
+)
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.answerer import Answerer
@@ -118,6 +127,7 @@ class LiveStream:
         self._began = time.monotonic()
         self._first: float | None = None
         self._last = self._began
+        self._longest_gap = 0.0
         self._thought = False
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
@@ -147,6 +157,13 @@ class LiveStream:
     def first_token_seconds(self) -> float | None:
         """How long its caller waited for the first delta; None before it."""
         return None if self._first is None else self._first - self._began
+
+    @property
+    def pace(self) -> Pace | None:
+        """The gaps between its deltas; None before the second."""
+        if self._first is None or self.chunk_count < 2:
+            return None
+        return Pace((self._last - self._first) / (self.chunk_count - 1), self._longest_gap)
 
     @property
     def outcome(self) -> FinalChunk | HeadwaterError | None:
@@ -309,10 +326,13 @@ class LiveStream:
             if event.provider_data is None or event.says_something():
                 deltas.append(event)
         if deltas:
-            self._last = time.monotonic()
+            now = time.monotonic()
             if self._first is None:
-                self._first = self._last
+                self._first = now
                 self._watchdog.begin(self.answerer.timeouts)
+            elif now - self._last > self._longest_gap:
+                self._longest_gap = now - self._last
+            self._last = now
             chunks = merge(deltas, self._sequence, time.time())
             self._waiting.extend(chunks)
             self._sequence = chunks[-1].sequence
@@ -341,7 +361,8 @@ class LiveStream:
         if finish.reason is FinishReason.TOOL_CALLS and calls and self._message.overflowed:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply before its tool calls is over 3 MiB")
         message = self._message.complete(calls)
-        return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, self._source.request_id, message)
+        cost, request_id = self.answerer.cost(finish.usage), self._source.request_id
+        return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, request_id, message, cost)
 
     def _tokens_per_second(self, usage: Usage | None) -> float | None:
         """The pace of the writing: from the first delta to the last, without thinking that was not streamed."""

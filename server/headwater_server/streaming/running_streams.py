@@ -91,12 +91,11 @@ class RunningStreams:
         stream = LiveStream(stream_id, answerer, source, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
-        self._metrics.stream_started()
+        self._metrics.stream_started(stream)
         try:
             yield stream
         finally:
-            first, tried = stream.first_token_seconds, answerer.tried
-            self._metrics.stream_ended(answerer.provider, answerer.model, stream.outcome, first, tried)
+            self._metrics.stream_ended(stream)
             try:
                 if finishing := await stream.close():
                     self._finishing.add(finishing)

@@ -1,13 +1,13 @@
 """The metrics of this process, as Prometheus reads them.
 
 Theory of operation. A thing is counted when it ends: a stream with all that it took, a run, an attempt of a step. So
-nothing runs for a chunk. The numbers of this moment, such as the streams that are open, are read when they are asked
-for, on a thread, and what is read then is safe for that: the length of a dict, or a copy of it.
+nothing runs here for a chunk: the stream counts its chunks anyway, and keeps the longest gap between two. The numbers
+of this moment, such as the streams that are open and the chunks that they have had so far, are read when they are asked
+for, on a thread (`counting.readings`).
 
 The values of labels are bounded. Most come from lists in the code. A provider has its name in the configuration. The
-name of a model comes from callers, who can make up any: it is shown once the model has answered, where it looks like a
-name and is among the first MAX_MODELS of its provider. Any other is `other`. So is a queue beyond the MAX_QUEUES that
-have most.
+name of a model comes from callers, who can make up any: it is shown once the model has answered, or when the
+configuration names it (`counting.labels`). So is a queue that is among those with most.
 
 Example. A caller asks `openai` for `gpt-4o`, and it answers: its streams have `model="gpt-4o"` from then on. Another
 asks for `my secret`, which the provider refuses: that stream ended with `model="other"`, `reason="MODEL_NOT_FOUND"`.
@@ -15,27 +15,31 @@ asks for `my secret`, which the provider refuses: that stream ended with `model=
 
 from __future__ import annotations
 
+import threading
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from headwater_server.domain.attempts import Attempt
 from headwater_server.domain.chunks import FinalChunk, Usage
-from headwater_server.domain.errors import HeadwaterError
+from headwater_server.domain.costs.amounts import total_cost
+from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.workflow import RunStatus
-from headwater_server.telemetry.safe_fields import looks_like_name
+from headwater_server.telemetry.counting.labels import ModelLabels, queue_labels
+from headwater_server.telemetry.counting.readings import Labels, ReadCounter, ReadGauge, Readings
+from headwater_server.telemetry.counting.stream import Stream
 
-MAX_MODELS = 50
-"""The models of a provider that have labels."""
-MAX_QUEUES = 50
-OTHER = "other"
 LEFT = "left"
 """The reason of a stream whose reader left before its end."""
+RECENT_LAGS = 100
+"""Of so many measurements, ten seconds, the longest lag of the loop is shown."""
 
+_MODEL = ("provider", "model")
 _FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300)
+_GAP_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
+_RUN_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200, 86_400)
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _KINDS = {
     "input": "input_tokens",
@@ -53,103 +57,157 @@ class Metrics:
 
     Attributes:
         registry: has all metrics.
+        models: the labels of models.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._models: dict[str, set[str]] = {}
+        self.models = ModelLabels()
+        self._lock = threading.Lock()
+        self._open: dict[int, Stream] = {}
+        self._chunks: Counts[Labels] = Counts()
+        self._costs: dict[Labels, Decimal] = {}
+        self._lags: deque[float] = deque(maxlen=RECENT_LAGS)
         ProcessCollector(registry=self.registry)
         self._started = self._counter("streams_started", "Streams that were opened.")
-        self._ended = self._counter("streams_ended", "Streams that have ended.", "provider", "model", "reason")
-        self._first_token = Histogram(
-            "headwater_first_token_seconds",
-            "From the opened stream to its first chunk.",
-            ("provider", "model"),
-            registry=self.registry,
-            buckets=_FIRST_TOKEN_BUCKETS,
+        self._ended = self._counter("streams_ended", "Streams that have ended.", *_MODEL, "reason")
+        self._first_token = self._histogram(
+            "first_token", "From the opened stream to its first chunk.", _FIRST_TOKEN_BUCKETS, *_MODEL
         )
-        self._tokens = self._counter("tokens", "Tokens as providers report them.", "provider", "model", "kind")
+        self._mean_gap = self._histogram("mean_gap", "Mean time between two chunks of a stream.", _GAP_BUCKETS, *_MODEL)
+        self._longest_gap = self._histogram(
+            "longest_gap", "Longest time between two chunks of a stream.", _GAP_BUCKETS, *_MODEL
+        )
+        self._tokens = self._counter("tokens", "Tokens as providers report them.", *_MODEL, "kind")
         self._failed = self._counter(
-            "attempts_failed", "Attempts that failed and were followed by another.", "provider", "model", "reason"
+            "attempts_failed", "Attempts that failed and were followed by another.", *_MODEL, "reason"
         )
         self._fallbacks = self._counter(
-            "fallbacks", "Streams that were answered by another model than the first one.", "provider", "model"
+            "fallbacks", "Streams that were answered by another model than the first one.", *_MODEL
         )
+        self._calls = self._counter("calls_failed", "Calls that ended with an error.", "method", "reason")
         self._resumes = self._counter("resumes", "Calls of ResumeStream.", "outcome")
-        self._runs_ended = self._counter("runs_ended", "Runs of workflows that have ended.", "status")
+        self._runs_ended = self._histogram("run", "Runs of workflows, from start to end.", _RUN_BUCKETS, "status")
         self._steps = self._counter("step_attempts", "Attempts of steps that have ended.", "outcome")
-        self._lag = Histogram(
-            "headwater_loop_lag_seconds",
-            "How late the event loop was, ten times a second.",
-            registry=self.registry,
-            buckets=_LAG_BUCKETS,
-        )
+        self._lag = self._histogram("loop_lag", "How late the event loop was, ten times a second.", _LAG_BUCKETS)
+        self.watch("loop_lag_recent_seconds", "The longest in ten seconds.", lambda: max([*self._lags], default=0.0))
+        self.watch_labels("streams_open", "Streams that are open.", _MODEL, self._open_streams)
+        self._register(ReadCounter("headwater_chunks", "Chunks of providers.", _MODEL, self._all_chunks))
+        self._register(ReadCounter("headwater_cost", "Cost, by the table of prices.", _MODEL, self._costs.copy))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"headwater_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"headwater_{name}_seconds", text, labels, registry=self.registry, buckets=buckets)
+
+    def _register(self, collector: ReadGauge) -> None:
+        self.registry.register(collector)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Adds a number that is read, on a thread, when the metrics are asked for."""
         Gauge(f"headwater_{name}", text, registry=self.registry).set_function(read)
 
-    def watch_queues(self, name: str, text: str, read: Callable[[], Mapping[str, int]]) -> None:
-        """Likewise for numbers by queue."""
-        self.registry.register(_Queues(f"headwater_{name}", text, read))
+    def watch_labels(self, name: str, text: str, labels: tuple[str, ...], read: Readings) -> None:
+        """Likewise for numbers by labels, whose values the caller bounds."""
+        self._register(ReadGauge(f"headwater_{name}", text, labels, read))
 
-    def stream_started(self) -> None:
+    def watch_queues(self, name: str, text: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """Likewise for numbers by queue, of which those that have most are shown."""
+        self.watch_labels(
+            name, text, ("queue",), lambda: {(queue,): count for queue, count in queue_labels(read()).items()}
+        )
+
+    def watch_circuits(self, read: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+        """Likewise for circuits that are not closed: of each the provider, the model and the state."""
+
+        def count() -> Counts[Labels]:
+            return Counts(
+                (name, self.models.of(name, model, has_answered=False), state) for name, model, state in read()
+            )
+
+        text = "Models at an address that failed and are passed over, or probed."
+        self.watch_labels("circuits", text, (*_MODEL, "state"), count)
+
+    def stream_started(self, stream: Stream) -> None:
         """A stream was opened."""
         self._started.inc()
+        self._open[id(stream)] = stream
 
-    def stream_ended(
-        self,
-        provider: str,
-        model: str,
-        end: FinalChunk | HeadwaterError | None,
-        first_token_seconds: float | None,
-        tried: Sequence[Attempt],
-    ) -> None:
-        """A stream has ended.
-
-        Args:
-            provider: the one that was asked last.
-            model: likewise.
-            end: its end; None when its reader left before.
-            first_token_seconds: how long it took to its first chunk; None where there was none.
-            tried: the attempts that failed before.
-        """
+    def stream_ended(self, stream: Stream) -> None:
+        """A stream has ended."""
+        asked, end, first_token_seconds = stream.answerer, stream.outcome, stream.first_token_seconds
         has_answered = first_token_seconds is not None or isinstance(end, FinalChunk)
-        model_label = self._model(provider, model, has_answered=has_answered)
-        self._ended.labels(provider, model_label, _reason(end)).inc()
+        labels = self._labels(asked.provider, asked.model, has_answered=has_answered)
+        with self._lock:
+            self._open.pop(id(stream), None)
+            self._chunks[labels] += stream.chunk_count
+        self._ended.labels(*labels, _reason(end)).inc()
         if first_token_seconds is not None:
-            self._first_token.labels(provider, model_label).observe(first_token_seconds)
+            self._first_token.labels(*labels).observe(first_token_seconds)
+        if (pace := stream.pace) is not None:
+            self._mean_gap.labels(*labels).observe(pace.mean_gap_seconds)
+            self._longest_gap.labels(*labels).observe(pace.longest_gap_seconds)
         if isinstance(end, FinalChunk) and end.finish.usage is not None:
-            self._count_tokens(provider, model_label, end.finish.usage)
-        for attempt in tried:
-            name = self._model(attempt.provider, attempt.model, has_answered=False)
-            self._failed.labels(attempt.provider, name, attempt.failure.reason.value).inc()
-        if has_answered and tried and (tried[0].provider, tried[0].model) != (provider, model):
-            self._fallbacks.labels(provider, model_label).inc()
+            usage = end.finish.usage
+            self._spent(labels, usage, asked.price.cost(usage) if asked.price else None)
+        for attempt in asked.tried:
+            tried = self._labels(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
+            self._failed.labels(*tried, attempt.failure.reason.value).inc()
+            if attempt.usage is not None:
+                self._spent(tried, attempt.usage, attempt.cost)
+        if (
+            has_answered
+            and asked.tried
+            and (asked.tried[0].provider, asked.tried[0].model)
+            != (
+                asked.provider,
+                asked.model,
+            )
+        ):
+            self._fallbacks.labels(*labels).inc()
 
-    def _count_tokens(self, provider: str, model: str, usage: Usage) -> None:
+    def _spent(self, labels: Labels, usage: Usage, cost: Decimal | None) -> None:
+        """Counts the tokens of an attempt, and their cost where that is known."""
         for kind, name in _KINDS.items():
             if count := getattr(usage, name):
-                self._tokens.labels(provider, model, kind).inc(max(count, 0))
+                self._tokens.labels(*labels, kind).inc(max(count, 0))
+        if cost is not None:
+            self._costs[labels] = total_cost([self._costs.get(labels, Decimal(0)), cost])
 
-    def _model(self, provider: str, model: str, *, has_answered: bool) -> str:
-        """The label of a model."""
-        known = self._models.setdefault(provider, set())
-        if has_answered and len(known) < MAX_MODELS and looks_like_name(model):
-            known.add(model)
-        return model if model in known else OTHER
+    def _labels(self, provider: str, model: str, *, has_answered: bool) -> Labels:
+        return provider, self.models.of(provider, model, has_answered=has_answered)
+
+    def _labels_of(self, stream: Stream) -> Labels:
+        asked = stream.answerer
+        return self._labels(asked.provider, asked.model, has_answered=stream.first_token_seconds is not None)
+
+    def _open_streams(self) -> Counts[Labels]:
+        return Counts(map(self._labels_of, list(self._open.values())))
+
+    def _all_chunks(self) -> Counts[Labels]:
+        with self._lock:  # a stream that ends now is counted once, here or among those that are open
+            streams, chunks = list(self._open.values()), self._chunks.copy()
+        for stream in streams:
+            if count := stream.chunk_count:
+                chunks[self._labels_of(stream)] += count
+        return chunks
+
+    def call_failed(self, method: str, reason: Reason) -> None:
+        """A call has ended with an error of this process."""
+        self._calls.labels(method, reason.value).inc()
 
     def resumed(self, outcome: str) -> None:
         """A stream was resumed, or was not: `resumed`, or the reason of the error."""
         self._resumes.labels(outcome).inc()
 
-    def run_ended(self, status: RunStatus) -> None:
-        """A run is no longer driven here; one that still runs is left to the next process, and has not ended."""
+    def run_ended(self, status: RunStatus, seconds: float) -> None:
+        """A run is no longer driven here; one that still runs is left to the next process, and has not ended.
+
+        `seconds`: since its start.
+        """
         if status is not RunStatus.RUNNING:
-            self._runs_ended.labels(status.value).inc()
+            self._runs_ended.labels(status.value).observe(max(seconds, 0.0))
 
     def step_ended(self, outcome: str) -> None:
         """An attempt of a step has ended: `completed`, `cancelled`, or the reason of its failure."""
@@ -158,28 +216,10 @@ class Metrics:
     def loop_was_late(self, seconds: float) -> None:
         """The event loop was so late."""
         self._lag.observe(max(seconds, 0.0))
+        self._lags.append(max(seconds, 0.0))
 
 
 def _reason(end: FinalChunk | HeadwaterError | None) -> str:
     if end is None:
         return LEFT
     return end.finish.reason.value if isinstance(end, FinalChunk) else end.reason.value
-
-
-class _Queues(Collector):
-    """One number for each queue."""
-
-    def __init__(self, name: str, text: str, read: Callable[[], Mapping[str, int]]) -> None:
-        self._name, self._text, self._read = name, text, read
-
-    def describe(self) -> Iterable[Metric]:
-        yield GaugeMetricFamily(self._name, self._text, labels=("queue",))
-
-    def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(self._name, self._text, labels=("queue",))
-        shown: Counts[str] = Counts()
-        for place, (queue, count) in enumerate(Counts(self._read()).most_common()):
-            shown[queue if place < MAX_QUEUES and looks_like_name(queue) else OTHER] += count
-        for queue, count in shown.items():
-            family.add_metric((queue,), count)
-        yield family

@@ -1,14 +1,16 @@
 """The fields of a line of the log that come from a provider or a caller: shown only where they look like names.
 
 A provider may quote the prompt wherever it answers with a text, and a caller may put anything where a name belongs. So
-every text in a field must look like a name or an id: printable ASCII without spaces and quotation marks, and not long.
-Another text is replaced. Fields with texts of Headwater's own are named here; a new field is checked without that.
+every text in a field must look like a name or an id: printable ASCII without spaces and quotation marks, and not long,
+also where percent codes stand for others. Another text is replaced. Fields with texts of Headwater's own are named
+here; a new field is checked without that.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 
@@ -40,7 +42,7 @@ def hide_unsafe(_logger: object, _method: str, event: structlog.typing.EventDict
 
 def looks_like_name(text: str) -> bool:
     """Whether a text of a caller or a provider may be shown where a name belongs."""
-    return _NAME.fullmatch(text) is not None
+    return _NAME.fullmatch(text) is not None and ("%" not in text or _NAME.fullmatch(unquote(text)) is not None)
 
 
 def _safe(value: Any) -> Any:

@@ -94,13 +94,13 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes)
+            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, metrics)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls)
+            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, metrics=metrics)
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls)
+            self._public = GrpcServer(local, callers, limits, tls=tls, metrics=metrics)
 
     @property
     def index(self) -> int:

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
@@ -126,6 +127,7 @@ class GrpcServer:
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
+        metrics: count the calls that fail.
 
     Attributes:
         port: the port listened on, once started.
@@ -139,6 +141,7 @@ class GrpcServer:
         *,
         shares_port: bool = False,
         tls: TlsFiles | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.port = 0
         self._shares_port = shares_port
@@ -148,7 +151,8 @@ class GrpcServer:
         # gRPC shares ports by itself; one that is taken must be an error instead.
         options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
         self._turns = Turns()
-        self._server = strict_server(interceptors(callers, limits.max_request_bytes, self._turns), options=options)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics)
+        self._server = strict_server(chain, options=options)
         self._health = Health()
         self._has_started = False
         for add in services:
@@ -211,12 +215,17 @@ class SiblingServer:
         services: the services of this process.
         callers: those who may call; each call brings the token of its caller along.
         most_request_bytes: that the requests of all running calls may have together.
+        metrics: count the calls that fail.
     """
 
     def __init__(
-        self, services: Iterable[AddService], callers: KnownCallers, most_request_bytes: int = DEFAULT_BYTES
+        self,
+        services: Iterable[AddService],
+        callers: KnownCallers,
+        most_request_bytes: int = DEFAULT_BYTES,
+        metrics: Metrics | None = None,
     ) -> None:
-        chain = interceptors(callers, most_request_bytes)
+        chain = interceptors(callers, most_request_bytes, metrics=metrics)
         self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
         for add in services:
             add(self._server)

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from benchmarks import measure
-from benchmarks.contestants import DIRECT, upstream
+from benchmarks.contestants.base import start_direct, upstream
+from benchmarks.contestants.headwater import Headwater
 from benchmarks.load import load
 from benchmarks.load.load import Peer, describe
 from benchmarks.load.processes import ROOT, first_line, job, process
@@ -17,7 +18,16 @@ from benchmarks.load.processes import ROOT, first_line, job, process
 
 @pytest.fixture
 def direct(tmp_path):
-    with upstream(tmp_path) as up, DIRECT.start(up, tmp_path) as peer:
+    with upstream(tmp_path) as up, start_direct(up, tmp_path) as peer:
+        yield peer
+
+
+@pytest.fixture(params=["http", "grpc", "stub"])
+def encrypted(tmp_path, request):
+    """A peer of each reader that speaks TLS."""
+    own = Headwater(options=frozenset({"stub"} if request.param == "stub" else {}))
+    start = start_direct if request.param == "http" else own.start
+    with upstream(tmp_path, tls=True) as up, start(up, tmp_path) as peer:
         yield peer
 
 
@@ -25,6 +35,13 @@ async def test_a_paced_measurement_sees_every_stream(direct):
     result = await load.paced(direct, streams=4, pace=20.0, seconds=0.5)
     assert (result["failed"], result["chunks"]) == (0, result["messages"])
     assert 0.5 < result["share_of_pace"] < 1.5
+
+
+async def test_every_reader_speaks_tls(encrypted):
+    result = await load.paced(encrypted, streams=2, pace=20.0, seconds=0.3)
+    assert (result["failed"], encrypted.ca_file != "") == (0, True)
+    with pytest.raises(RuntimeError, match="no chunk came"):
+        await load.paced(dataclasses.replace(encrypted, ca_file=""), streams=1, pace=20.0, seconds=0.1)
 
 
 async def test_a_saturated_measurement_counts_chunks_and_cpu(direct):
@@ -90,7 +107,7 @@ def test_the_search_for_the_largest_number_of_streams_stops_at_the_second_failur
         return {"failed": 0, "share_of_pace": 1.0, "gap_p99_ms": gap}
 
     monkeypatch.setattr(measure, "_paced", paced)
-    bench = measure.Bench(measure.Sizes(), "direct", None, None, None)
+    bench = measure.Bench(measure.Sizes(), None, None, None, None)
     assert measure._capacity(bench)["streams"] == 75
     assert tried == [10, 25, 50, 50, 75, 100, 100]
 
@@ -120,10 +137,25 @@ def test_the_whole_program_measures_a_small_run():
     assert results["direct"]["silent"] == results["direct"]["resumable"] == {}
 
 
+def test_one_checkout_is_measured_against_another():
+    sizes = ["--seconds", "0.3", "--rounds", "1", "--streams", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *sizes, "--figures", "paced", "--against", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| headwater | before |" in done.stdout
+    assert "| headwater / before | " in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["--only", "nginx"], "'nginx' is none of headwater, direct"),
+        (["--against", "docs"], "docs has no .venv/bin/headwater: `make setup` there makes it"),
         (["--figures", "speed"], "'speed' is none of"),
         (["--rounds", "0"], "sizes are above zero"),
         (["--write", "--only", "direct"], "leave --only and --figures out"),

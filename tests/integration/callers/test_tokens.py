@@ -17,6 +17,7 @@ from headwater.cli.main import headwater
 from headwater.exceptions import AuthenticationError
 from headwater.v1 import agent_service_pb2
 from headwater_server.config import CONFIG_EXIT
+from tests.support.servers.metrics import port_of
 from tests.support.servers.server import ServerProcess, run_cli
 from tests.support.stubs.stub import agent_stub, details
 
@@ -111,8 +112,7 @@ def test_processes_ask_each_other_for_themselves_and_no_caller_reaches_that(tmp_
     text = made(tmp_path, "carol", "operator")
     variables = {"HEADWATER_DATA_DIR": str(tmp_path), "HEADWATER_ADMIN_ADDRESS": "127.0.0.1:0"}
     with ServerProcess("--scripted", variables=variables, processes=2) as server:
-        port = next(event["port"] for event in server.events if event["event"] == "admin")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port_of(server)}/metrics", timeout=10) as answer:
             metrics = answer.read().decode()
         assert sorted(re.findall(r'headwater_process_up{process="(\d)"} 1', metrics)) == ["0", "1"]
         with grpc.insecure_channel(server.target) as channel:

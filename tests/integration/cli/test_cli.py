@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import time
 import pytest
 
 from tests.support.servers.server import ServerProcess, clean_environment, provider_variables, run_cli
+from tests.support.terminals import on_a_terminal
 from tests.support.upstream.replay import ReplayServer
 
 
@@ -107,25 +106,6 @@ def test_a_full_disk_is_one_line(command):
     program = f"{sys.executable} -m headwater.cli {command} > /dev/full"
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, env=clean_environment(), check=False)
     assert (done.returncode, done.stderr) == (1, "headwater: No space left on device\n")
-
-
-def on_a_terminal(*args: str) -> str:
-    """The output of `headwater ARGS` on a terminal."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "headwater.cli", *args],
-        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=clean_environment(),
-    )  # fmt: skip
-    os.close(theirs)
-    written = b""
-    try:
-        while piece := os.read(ours, 4096):
-            written += piece
-    except OSError:
-        pass  # that is how a terminal says that the other side has closed it
-    os.close(ours)
-    assert process.wait(30) == 0, written
-    return written.decode()
 
 
 def test_a_terminal_gets_a_closing_line(server):

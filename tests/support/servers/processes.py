@@ -18,6 +18,8 @@ from headwater.v1 import agent_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.servers.server import ServerProcess
 
+Metadata = tuple[tuple[str, str], ...]
+
 TRIES = 100
 OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 """Else channels to one address share a connection."""
@@ -29,11 +31,14 @@ def index_of(stream_id: str) -> int:
 
 
 @asynccontextmanager
-async def channel_to(target: str, index: int) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel whose connection has come to the process with this index; `scripted` must be there."""
+async def channel_to(target: str, index: int, metadata: Metadata | None = None) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel whose connection has come to the process with this index; `scripted` must be there.
+
+    `metadata`: has the token of a caller, where there are callers.
+    """
     for _ in range(TRIES):
         async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
-            if await _answers(channel) == index:
+            if await _answers(channel, metadata) == index:
                 yield channel
                 return
     raise AssertionError(f"no connection to {target} came to process {index}")
@@ -61,11 +66,10 @@ async def pid_of(server: ServerProcess, index: int, start: int = 1) -> int:
     return found[start - 1]
 
 
-async def _answers(channel: grpc.aio.Channel) -> int:
+async def _answers(channel: grpc.aio.Channel, metadata: Metadata | None) -> int:
     """Which process is at the other end."""
-    call = AgentServiceStub(channel).Stream(
-        agent_service_pb2.StreamRequest(prompt="x", agent={"model": "scripted/echo"})
-    )
+    request = agent_service_pb2.StreamRequest(prompt="x", agent={"model": "scripted/echo"})
+    call = AgentServiceStub(channel).Stream(request, metadata=metadata)
     headers = dict(await call.initial_metadata())
     async for _ in call:
         pass

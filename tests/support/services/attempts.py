@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
+from headwater_server.callers.accounts import Accounts
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
+from headwater_server.domain.costs.prices import NO_PRICES, PriceTable
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import SAMPLING_PARAMS, ChatRequest
 from headwater_server.providers.gate import Gate
@@ -24,7 +28,11 @@ from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.convert.requests import parse_stream_request
+
+NO_ACCOUNTS = Accounts(Path(os.devnull))
+"""For callers without limits."""
 
 Plan = HeadwaterError | float | Sequence[ProviderEvent]
 """How a call goes: it fails, it is silent for so many seconds and then answers, or these events come."""
@@ -119,15 +127,17 @@ class Calls:
         aliases: Mapping[str, Alias] | None = None,
         cool_down: float = 5.0,
         gates: Mapping[str, Gate] | None = None,
+        prices: PriceTable = NO_PRICES,
+        metrics: Metrics | None = None,
         **settings: Any,
     ) -> None:
-        self.streams = RunningStreams()
+        self.streams = RunningStreams(metrics=metrics)
         self.circuits = Circuits(cool_down)
         named = {each.name: each for each in providers}
         terms = {name: ProviderTerms(gate=gate) for name, gate in (gates or {}).items()}
         registry = ProviderRegistry(named, frozenset(), terms=terms, aliases=aliases)  # type: ignore[arg-type]
-        offers = Offers(Offer(registry, Timeouts(30, 10), AttemptSettings(**settings)))
-        self.opener = StreamOpener(offers, self.streams, self.circuits, True, chance=chance)
+        offers = Offers(Offer(registry, Timeouts(30, 10), AttemptSettings(**settings), prices))
+        self.opener = StreamOpener(offers, self.streams, self.circuits, NO_ACCOUNTS, True, chance=chance)
 
     @asynccontextmanager
     async def open_stream(

@@ -17,6 +17,7 @@ from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Source
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.testing.replies import PlannedProvider, PlannedReplies
+from tests.support.services.attempts import NO_ACCOUNTS
 
 
 class Watched(PlannedProvider):
@@ -70,11 +71,11 @@ async def test_a_provider_that_cannot_start_changes_nothing(tmp_path, monkeypatc
     monkeypatch.setattr("headwater_server.providers.scripted.provider.ScriptedProvider.open", cannot)
     changed = load(_file(tmp_path, "[providers.scripted]\nenabled = true\n[server]\ncool_down_seconds = 9\n"), {})
     with pytest.raises(HeadwaterError, match="cannot start"):
-        await reload_offers(changed, offers, circuits, "test")
+        await reload_offers(changed, offers, circuits, NO_ACCOUNTS, "test")
     assert offers.current is before
     assert circuits.seconds == 5
     monkeypatch.undo()
-    await reload_offers(changed, offers, circuits, "test")
+    await reload_offers(changed, offers, circuits, NO_ACCOUNTS, "test")
     assert "scripted" in [provider.name for provider in offers.current.providers.configured()]
     assert circuits.seconds == 9
     await offers.aclose()

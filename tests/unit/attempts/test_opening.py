@@ -44,6 +44,7 @@ from headwater_server.streaming.source import ReadSource
 from headwater_server.transport.convert.requests import parse_stream_request
 from headwater_server.transport.services.actions import Actions
 from headwater_server.workflows.engine.replies import Reply
+from tests.support.services.attempts import NO_ACCOUNTS
 
 ADDRESS = "https://provider.test/v1"
 PIXEL = {"image": {"url": "https://example.com/a.png"}}
@@ -94,7 +95,7 @@ class Opening:
         terms = {"stub": ProviderTerms(first_chunk_seconds=7, caller_headers=frozenset({"x-session"}))}
         registry = ProviderRegistry({"stub": self.provider}, frozenset({"stub"}), terms=terms)
         offers = Offers(Offer(registry, Timeouts(300, 120), AttemptSettings()))
-        self.opener = StreamOpener(offers, self.streams, Circuits(5), True)
+        self.opener = StreamOpener(offers, self.streams, Circuits(5), NO_ACCOUNTS, True)
 
     async def read(
         self, *keys: str, whole: bool = False, headers: Sequence[tuple[str, str]] = (), **fields: Any

@@ -18,7 +18,7 @@ from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource
-from tests.support.services.attempts import PlannedProvider
+from tests.support.services.attempts import NO_ACCOUNTS, PlannedProvider
 from tests.support.virtual_time import run_in_virtual_time
 
 PING, UNSEEN, END = "ping", "unseen", "end"
@@ -70,7 +70,7 @@ def end_of(plan: Plan, timeouts: Timeouts = DEFAULT, reader_pause: float = 0.0) 
         provider = Fake("fake")
         registry = ProviderRegistry({"fake": provider}, frozenset())  # type: ignore[dict-item]
         offers = Offers(Offer(registry, timeouts, AttemptSettings(max_attempts=1)))
-        opener = StreamOpener(offers, streams, Circuits(5), False)
+        opener = StreamOpener(offers, streams, Circuits(5), NO_ACCOUNTS, False)
         async with opener.open_stream(ParsedRequest(AgentConfig(model="fake/m"), ())) as stream:
             try:
                 while isinstance(chunk := await stream.next(), Chunk):

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.chart import draw
+from benchmarks.contestants import choice
 
 
 def run_of(*rounds):
@@ -40,8 +41,42 @@ def test_a_figure_that_nobody_has_leaves_no_row():
     assert len(report.table(RUN).splitlines()) == 3
 
 
-def test_ratios_are_those_of_the_medians():
-    assert report.ratios(RUN) == ["litellm, paced: 10.00 times Headwater's CPU"]
+def test_ratios_are_those_of_the_medians_and_of_each_round():
+    assert report.ratios(RUN).splitlines() == [
+        "| | CPU, paced |",
+        "| --- | --- |",
+        "| headwater / litellm | 0.10 (0.08 to 0.13) |",
+    ]
+
+
+def test_each_headwater_is_beside_all_others_once():
+    names = ["headwater", "headwater-lean", "before", "direct-tls", "smg"]
+    run = {**run_of({name: {"paced": {"gateway_us_per_chunk": 50.0}} for name in names}), "contestants": names}
+    assert [line.split(" | ")[0] for line in report.ratios(run).splitlines()[2:]] == [
+        "| headwater / headwater-lean",
+        "| headwater / before",
+        "| headwater / smg",
+        "| headwater-lean / before",
+        "| headwater-lean / smg",
+    ]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1])
+def test_nothing_is_in_parts_of_what_is_not_above_zero(value):
+    assert report.ratios(run_of(paced(1.0, value))) == ""
+
+
+def test_a_figure_of_some_rounds_has_the_ratio_of_medians_alone():
+    run = run_of(paced(100.0, 1000.0), {"headwater": {"paced": {"gateway_us_per_chunk": 100.0}}})
+    assert report.ratios(run).splitlines()[2] == "| headwater / litellm | 0.10 |"
+
+
+def test_the_page_has_every_contestant_and_the_ratios():
+    names = list(choice.PAGE)
+    results = {name: {"paced": {"gateway_us_per_chunk": 50.0, "failed": 0, "reasons": {}}} for name in names}
+    text = report.page({**run_of(results), "contestants": names})
+    assert f"| | {' | '.join(names)} |" in text
+    assert "| headwater-stub / smg | 1.00 |" in text
 
 
 def test_failed_streams_and_figures_are_told():

@@ -2508,7 +2508,11 @@ type StreamChunk struct {
 	// ResumeStream can continue this stream after its connection was lost. On the first chunk.
 	Resumable bool `protobuf:"varint,27,opt,name=resumable,proto3" json:"resumable,omitempty"`
 	// The attempts that failed before this reply began, in order. On the first chunk.
-	Attempts      []*Attempt `protobuf:"bytes,28,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Attempts []*Attempt `protobuf:"bytes,28,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// The cost of the reply, and of the attempts before it whose tokens are known, in the currency of the server's table of
+	// prices: a decimal number without an exponent, such as `0.000123`. It is exact; a double would not be. On the final
+	// chunk. Empty: the model has no price, or the provider reported no tokens.
+	Cost          string `protobuf:"bytes,29,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2739,6 +2743,13 @@ func (x *StreamChunk) GetAttempts() []*Attempt {
 	return nil
 }
 
+func (x *StreamChunk) GetCost() string {
+	if x != nil {
+		return x.Cost
+	}
+	return ""
+}
+
 var File_headwater_v1_agent_proto protoreflect.FileDescriptor
 
 const file_headwater_v1_agent_proto_rawDesc = "" +
@@ -2916,7 +2927,7 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x12\n" +
 	"\x04utf8\x18\x03 \x01(\fR\x04utf8\x12;\n" +
 	"\ftop_logprobs\x18\x04 \x03(\v2\x18.headwater.v1.TopLogprobR\vtopLogprobs\x12+\n" +
-	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\xcf\t\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x17.headwater.v1.TokenKindR\x04kind\"\xe3\t\n" +
 	"\vStreamChunk\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x05R\bsequence\x12;\n" +
@@ -2950,7 +2961,8 @@ const file_headwater_v1_agent_proto_rawDesc = "" +
 	"\x06images\x18\x19 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
 	"\blogprobs\x18\x1a \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobs\x12\x1c\n" +
 	"\tresumable\x18\x1b \x01(\bR\tresumable\x121\n" +
-	"\battempts\x18\x1c \x03(\v2\x15.headwater.v1.AttemptR\battemptsB\x10\n" +
+	"\battempts\x18\x1c \x03(\v2\x15.headwater.v1.AttemptR\battempts\x12\x12\n" +
+	"\x04cost\x18\x1d \x01(\tR\x04costB\x10\n" +
 	"\x0e_stop_sequence*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +

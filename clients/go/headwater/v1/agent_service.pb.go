@@ -362,7 +362,9 @@ type RunResponse struct {
 	// The tokens of the reply, when `AgentConfig.logprobs` asks for them.
 	Logprobs []*TokenLogprob `protobuf:"bytes,18,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
 	// The attempts that failed before this reply began, in order.
-	Attempts      []*Attempt `protobuf:"bytes,19,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Attempts []*Attempt `protobuf:"bytes,19,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// The cost of the reply, as on the final StreamChunk.
+	Cost          string `protobuf:"bytes,20,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -528,6 +530,13 @@ func (x *RunResponse) GetAttempts() []*Attempt {
 		return x.Attempts
 	}
 	return nil
+}
+
+func (x *RunResponse) GetCost() string {
+	if x != nil {
+		return x.Cost
+	}
+	return ""
 }
 
 // Which stream to end.
@@ -1467,7 +1476,7 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"RunRequest\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x19.headwater.v1.AgentConfigR\x05agent\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x125\n" +
-	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xda\x06\n" +
+	"\bmessages\x18\x03 \x03(\v2\x19.headwater.v1.ChatMessageR\bmessages\"\xee\x06\n" +
 	"\vRunResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
 	"\bthinking\x18\x02 \x01(\tR\bthinking\x12\x18\n" +
@@ -1489,7 +1498,8 @@ const file_headwater_v1_agent_service_proto_rawDesc = "" +
 	"\tcitations\x18\x10 \x03(\v2\x16.headwater.v1.CitationR\tcitations\x12+\n" +
 	"\x06images\x18\x11 \x03(\v2\x13.headwater.v1.ImageR\x06images\x126\n" +
 	"\blogprobs\x18\x12 \x03(\v2\x1a.headwater.v1.TokenLogprobR\blogprobs\x121\n" +
-	"\battempts\x18\x13 \x03(\v2\x15.headwater.v1.AttemptR\battemptsB\x10\n" +
+	"\battempts\x18\x13 \x03(\v2\x15.headwater.v1.AttemptR\battempts\x12\x12\n" +
+	"\x04cost\x18\x14 \x01(\tR\x04costB\x10\n" +
 	"\x0e_stop_sequence\"2\n" +
 	"\x13CancelStreamRequest\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\"\x16\n" +

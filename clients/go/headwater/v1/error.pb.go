@@ -102,8 +102,8 @@ const (
 	ErrorReason_ERROR_REASON_WORKER_LOST ErrorReason = 23
 	// Only inside a Failure. A tool failed.
 	ErrorReason_ERROR_REASON_TOOL_FAILED ErrorReason = 24
-	// UNAVAILABLE, with RetryInfo. The journal of the runs cannot be read or written now: a lock of another program, a full
-	// disk, an error of the disk. Runs that were accepted before continue when it can be written again.
+	// UNAVAILABLE, with RetryInfo. The journal of the runs, or the account of a caller with limits, cannot be read or written
+	// now: a lock of another program, a full disk, an error of the disk. Runs that were accepted before continue when it can be written again.
 	ErrorReason_ERROR_REASON_JOURNAL_UNAVAILABLE ErrorReason = 25
 	// RESOURCE_EXHAUSTED, with RetryInfo. The server is at one of its limits, such as that of the bytes of all requests in
 	// flight, or the call waited too long for its turn. Nothing of the call was done.
@@ -115,8 +115,13 @@ const (
 	// revoked or expired. Nothing of the call was done.
 	ErrorReason_ERROR_REASON_CALLER_UNAUTHENTICATED ErrorReason = 28
 	// PERMISSION_DENIED. The caller's token does not allow the call; metadata `caller` has its name, `scope` the scope that
-	// is missing. Nothing of the call was done.
+	// is missing. Or the server's settings do not let the caller ask this model: metadata `provider` and `model` have it,
+	// `allowed` the models that they let it ask. Nothing of the call was done.
 	ErrorReason_ERROR_REASON_CALLER_FORBIDDEN ErrorReason = 29
+	// RESOURCE_EXHAUSTED, with RetryInfo. The caller asks more, or more at once, than the server's settings let it; metadata
+	// `caller` has its name, `limit` the limit: `requests_per_minute`, `tokens_per_minute`, `max_concurrent` or
+	// `monthly_tokens`. Nothing of the call was done. A month ends by UTC; RetryInfo never says more than a day.
+	ErrorReason_ERROR_REASON_CALLER_LIMITED ErrorReason = 30
 )
 
 // Enum value maps for ErrorReason.
@@ -152,6 +157,7 @@ var (
 		27: "ERROR_REASON_STREAM_EXPIRED",
 		28: "ERROR_REASON_CALLER_UNAUTHENTICATED",
 		29: "ERROR_REASON_CALLER_FORBIDDEN",
+		30: "ERROR_REASON_CALLER_LIMITED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -184,6 +190,7 @@ var (
 		"ERROR_REASON_STREAM_EXPIRED":            27,
 		"ERROR_REASON_CALLER_UNAUTHENTICATED":    28,
 		"ERROR_REASON_CALLER_FORBIDDEN":          29,
+		"ERROR_REASON_CALLER_LIMITED":            30,
 	}
 )
 
@@ -643,7 +650,7 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12-\n" +
 	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"C\n" +
 	"\x0eFailedAttempts\x121\n" +
-	"\battempts\x18\x01 \x03(\v2\x15.headwater.v1.AttemptR\battempts*\xb3\n" +
+	"\battempts\x18\x01 \x03(\v2\x15.headwater.v1.AttemptR\battempts*\xe0\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
@@ -687,7 +694,9 @@ const file_headwater_v1_error_proto_rawDesc = "" +
 	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01\x12'\n" +
 	"\x1bERROR_REASON_STREAM_EXPIRED\x10\x1b\x1a\x06\xd2\xe7\x18\x02\b\v\x12/\n" +
 	"#ERROR_REASON_CALLER_UNAUTHENTICATED\x10\x1c\x1a\x06\xd2\xe7\x18\x02\b\x10\x12)\n" +
-	"\x1dERROR_REASON_CALLER_FORBIDDEN\x10\x1d\x1a\x06\xd2\xe7\x18\x02\b\a:^\n" +
+	"\x1dERROR_REASON_CALLER_FORBIDDEN\x10\x1d\x1a\x06\xd2\xe7\x18\x02\b\a\x12+\n" +
+	"\x1bERROR_REASON_CALLER_LIMITED\x10\x1e\x1a\n" +
+	"\xd2\xe7\x18\x06\b\b\x10\x01\x18\x01:^\n" +
 	"\verror_facts\x12!.google.protobuf.EnumValueOptions\x18\xfa\x8c\x03 \x01(\v2\x18.headwater.v1.ErrorFactsR\n" +
 	"errorFactsB\x9a\x01\n" +
 	"\x0fai.headwater.v1B\n" +

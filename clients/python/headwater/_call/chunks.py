@@ -90,6 +90,8 @@ def _add_final_facts(message: agent_pb2.StreamChunk, metadata: dict[str, Any]) -
         metadata["stop_sequence"] = message.stop_sequence
     if message.HasField("usage"):
         metadata["usage"] = {field.name: count for field, count in message.usage.ListFields()}
+    if message.cost:
+        metadata["cost"] = message.cost
     if message.HasField("stats"):
         metadata["stats"] = _stats(message.stats)
     if message.tool_calls:

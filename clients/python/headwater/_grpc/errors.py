@@ -68,6 +68,7 @@ BY_REASON: dict[str, type[HeadwaterError]] = {
     "SERVER_OVERLOADED": ServerOverloadedError,
     "CALLER_UNAUTHENTICATED": AuthenticationError,
     "CALLER_FORBIDDEN": AuthenticationError,
+    "CALLER_LIMITED": ServerOverloadedError,
 }
 
 # A reason that a newer server knows and this client does not: the code says what kind of thing it is.

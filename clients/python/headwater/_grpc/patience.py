@@ -58,7 +58,7 @@ def may_pass(failure: HeadwaterError) -> bool:
     """Whether a failure says no more than that the server cannot answer just now."""
     if failure.reason is None:
         return failure.code is not None and failure.code.name in _LOST
-    return failure.reason in ("SERVER_DRAINING", "JOURNAL_UNAVAILABLE", "SERVER_OVERLOADED")
+    return failure.reason in ("SERVER_DRAINING", "JOURNAL_UNAVAILABLE", "SERVER_OVERLOADED", "CALLER_LIMITED")
 
 
 async def answer_patiently(ask: Callable[[], Awaitable[T]], patience: Patience) -> T:

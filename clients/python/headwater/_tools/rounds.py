@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from decimal import Decimal, localcontext
 from typing import Any
 
 from headwater._grpc.wrong_server import wrong_text
@@ -99,6 +100,10 @@ class ToolRounds:
         if len(rounds) > 1:
             if any("usage" in facts for facts in rounds):
                 chunk.metadata["usage"] = _sum(facts.get("usage", {}) for facts in rounds)
+            if all("cost" in facts for facts in rounds):
+                chunk.metadata["cost"] = _sum_of_costs(facts["cost"] for facts in rounds)
+            else:
+                chunk.metadata.pop("cost", None)  # that of the last round alone would look like all of it
             if all("stats" in facts for facts in rounds):
                 chunk.metadata["stats"] = _stats(rounds, self._tool_seconds)
 
@@ -138,6 +143,13 @@ def _sum(usages: Iterable[dict[str, int]]) -> dict[str, int]:
         for name, count in usage.items():
             total[name] = total.get(name, 0) + count
     return total
+
+
+def _sum_of_costs(costs: Iterable[str]) -> str:
+    """The sum of decimal numbers as text, exactly."""
+    with localcontext(prec=60):
+        total = f"{sum(map(Decimal, costs), Decimal()):f}"
+    return total.rstrip("0").rstrip(".") if "." in total else total
 
 
 def _stats(rounds: Sequence[dict[str, Any]], tool_seconds: float) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def closing_line(metadata: dict[str, Any]) -> str:
     if "output_tokens" in usage:
         count = usage["output_tokens"]
         facts.append(f"{count} token{'' if count == 1 else 's'}")
+    if "cost" in metadata:
+        facts.append(f"cost {metadata['cost']}")
     if "tokens_per_second" in stats:
         facts.append(f"{stats['tokens_per_second']:.1f} tokens/s")
     if "time_to_first_token" in stats:

@@ -422,7 +422,7 @@ class TokenLogprob(_message.Message):
     def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., utf8: _Optional[bytes] = ..., top_logprobs: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ..., kind: _Optional[_Union[TokenKind, str]] = ...) -> None: ...
 
 class StreamChunk(_message.Message):
-    __slots__ = ("content", "sequence", "create_time", "block_index", "thinking", "thinking_signature", "redacted_thinking", "refusal", "tool_call_deltas", "event_type", "metadata", "stream_id", "model", "provider", "is_final", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "tool_calls", "provider_request_id", "message", "citations", "images", "logprobs", "resumable", "attempts")
+    __slots__ = ("content", "sequence", "create_time", "block_index", "thinking", "thinking_signature", "redacted_thinking", "refusal", "tool_call_deltas", "event_type", "metadata", "stream_id", "model", "provider", "is_final", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "tool_calls", "provider_request_id", "message", "citations", "images", "logprobs", "resumable", "attempts", "cost")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -451,6 +451,7 @@ class StreamChunk(_message.Message):
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     content: str
     sequence: int
     create_time: _timestamp_pb2.Timestamp
@@ -479,4 +480,5 @@ class StreamChunk(_message.Message):
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
     resumable: bool
     attempts: _containers.RepeatedCompositeFieldContainer[_error_pb2.Attempt]
-    def __init__(self, content: _Optional[str] = ..., sequence: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., block_index: _Optional[int] = ..., thinking: _Optional[str] = ..., thinking_signature: _Optional[str] = ..., redacted_thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_call_deltas: _Optional[_Iterable[_Union[ToolCallDelta, _Mapping]]] = ..., event_type: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., is_final: bool = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., stats: _Optional[_Union[StreamStats, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., resumable: bool = ..., attempts: _Optional[_Iterable[_Union[_error_pb2.Attempt, _Mapping]]] = ...) -> None: ...
+    cost: str
+    def __init__(self, content: _Optional[str] = ..., sequence: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., block_index: _Optional[int] = ..., thinking: _Optional[str] = ..., thinking_signature: _Optional[str] = ..., redacted_thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_call_deltas: _Optional[_Iterable[_Union[ToolCallDelta, _Mapping]]] = ..., event_type: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., is_final: bool = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., stats: _Optional[_Union[StreamStats, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., resumable: bool = ..., attempts: _Optional[_Iterable[_Union[_error_pb2.Attempt, _Mapping]]] = ..., cost: _Optional[str] = ...) -> None: ...

@@ -62,7 +62,7 @@ class RunRequest(_message.Message):
     def __init__(self, agent: _Optional[_Union[_agent_pb2.AgentConfig, _Mapping]] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_agent_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
 
 class RunResponse(_message.Message):
-    __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id", "message", "citations", "images", "logprobs", "attempts")
+    __slots__ = ("content", "thinking", "refusal", "tool_calls", "finish_reason", "provider_finish_reason", "stop_sequence", "usage", "stats", "metadata", "stream_id", "model", "provider", "provider_request_id", "message", "citations", "images", "logprobs", "attempts", "cost")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     THINKING_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class RunResponse(_message.Message):
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     content: str
     thinking: str
     refusal: str
@@ -101,7 +102,8 @@ class RunResponse(_message.Message):
     images: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Image]
     logprobs: _containers.RepeatedCompositeFieldContainer[_agent_pb2.TokenLogprob]
     attempts: _containers.RepeatedCompositeFieldContainer[_error_pb2.Attempt]
-    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_agent_pb2.ToolCall, _Mapping]]] = ..., finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[_agent_pb2.StreamStats, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[_agent_pb2.ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[_agent_pb2.Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[_agent_pb2.Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_agent_pb2.TokenLogprob, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[_error_pb2.Attempt, _Mapping]]] = ...) -> None: ...
+    cost: str
+    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., refusal: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_agent_pb2.ToolCall, _Mapping]]] = ..., finish_reason: _Optional[_Union[_agent_pb2.FinishReason, str]] = ..., provider_finish_reason: _Optional[str] = ..., stop_sequence: _Optional[str] = ..., usage: _Optional[_Union[_agent_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[_agent_pb2.StreamStats, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., stream_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., message: _Optional[_Union[_agent_pb2.ChatMessage, _Mapping]] = ..., citations: _Optional[_Iterable[_Union[_agent_pb2.Citation, _Mapping]]] = ..., images: _Optional[_Iterable[_Union[_agent_pb2.Image, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_agent_pb2.TokenLogprob, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[_error_pb2.Attempt, _Mapping]]] = ..., cost: _Optional[str] = ...) -> None: ...
 
 class CancelStreamRequest(_message.Message):
     __slots__ = ("stream_id",)

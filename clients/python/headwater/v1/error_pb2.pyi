@@ -41,6 +41,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_STREAM_EXPIRED: _ClassVar[ErrorReason]
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ClassVar[ErrorReason]
     ERROR_REASON_CALLER_FORBIDDEN: _ClassVar[ErrorReason]
+    ERROR_REASON_CALLER_LIMITED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_REQUEST: ErrorReason
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason
@@ -71,6 +72,7 @@ ERROR_REASON_SERVER_OVERLOADED: ErrorReason
 ERROR_REASON_STREAM_EXPIRED: ErrorReason
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason
 ERROR_REASON_CALLER_FORBIDDEN: ErrorReason
+ERROR_REASON_CALLER_LIMITED: ErrorReason
 ERROR_FACTS_FIELD_NUMBER: _ClassVar[int]
 error_facts: _descriptor.FieldDescriptor
 

@@ -1307,6 +1307,15 @@ export declare type StreamChunk = Message<"headwater.v1.StreamChunk"> & {
    * @generated from field: repeated headwater.v1.Attempt attempts = 28;
    */
   attempts: Attempt[];
+
+  /**
+   * The cost of the reply, and of the attempts before it whose tokens are known, in the currency of the server's table of
+   * prices: a decimal number without an exponent, such as `0.000123`. It is exact; a double would not be. On the final
+   * chunk. Empty: the model has no price, or the provider reported no tokens.
+   *
+   * @generated from field: string cost = 29;
+   */
+  cost: string;
 };
 
 /**

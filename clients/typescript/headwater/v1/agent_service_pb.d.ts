@@ -294,6 +294,13 @@ export declare type RunResponse = Message<"headwater.v1.RunResponse"> & {
    * @generated from field: repeated headwater.v1.Attempt attempts = 19;
    */
   attempts: Attempt[];
+
+  /**
+   * The cost of the reply, as on the final StreamChunk.
+   *
+   * @generated from field: string cost = 20;
+   */
+  cost: string;
 };
 
 /**

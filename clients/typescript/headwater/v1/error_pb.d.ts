@@ -431,8 +431,8 @@ export enum ErrorReason {
   TOOL_FAILED = 24,
 
   /**
-   * UNAVAILABLE, with RetryInfo. The journal of the runs cannot be read or written now: a lock of another program, a full
-   * disk, an error of the disk. Runs that were accepted before continue when it can be written again.
+   * UNAVAILABLE, with RetryInfo. The journal of the runs, or the account of a caller with limits, cannot be read or written
+   * now: a lock of another program, a full disk, an error of the disk. Runs that were accepted before continue when it can be written again.
    *
    * @generated from enum value: ERROR_REASON_JOURNAL_UNAVAILABLE = 25;
    */
@@ -464,11 +464,21 @@ export enum ErrorReason {
 
   /**
    * PERMISSION_DENIED. The caller's token does not allow the call; metadata `caller` has its name, `scope` the scope that
-   * is missing. Nothing of the call was done.
+   * is missing. Or the server's settings do not let the caller ask this model: metadata `provider` and `model` have it,
+   * `allowed` the models that they let it ask. Nothing of the call was done.
    *
    * @generated from enum value: ERROR_REASON_CALLER_FORBIDDEN = 29;
    */
   CALLER_FORBIDDEN = 29,
+
+  /**
+   * RESOURCE_EXHAUSTED, with RetryInfo. The caller asks more, or more at once, than the server's settings let it; metadata
+   * `caller` has its name, `limit` the limit: `requests_per_minute`, `tokens_per_minute`, `max_concurrent` or
+   * `monthly_tokens`. Nothing of the call was done. A month ends by UTC; RetryInfo never says more than a day.
+   *
+   * @generated from enum value: ERROR_REASON_CALLER_LIMITED = 30;
+   */
+  CALLER_LIMITED = 30,
 }
 
 /**

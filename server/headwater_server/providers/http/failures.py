@@ -13,6 +13,7 @@ import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import HIDDEN, SHORTEST_KEY, without
 from headwater_server.providers.base import Wire
 from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import Answer
@@ -22,8 +23,6 @@ from headwater_server.providers.http1.errors import BadAnswerError, ClosedError
 
 MAX_ERROR_BODY = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
-REDACTED = "***"
-SHORTEST_KEY = 8
 
 
 def is_success(answer: Answer) -> bool:
@@ -52,7 +51,7 @@ async def refusal(answer: Answer, wire: Wire, secrets: Sequence[str], cure: str)
     text = bytes(body[:MAX_ERROR_BODY])
     for secret in secrets:
         if len(secret) >= SHORTEST_KEY:
-            text = text.replace(secret.encode(), REDACTED.encode())
+            text = text.replace(secret.encode(), HIDDEN.encode())
     error = redacted(wire.error(answer.status, answer.headers, text), secrets)
     notes = [unread, cure if error.reason is Reason.PROVIDER_AUTH_FAILED else ""]
     error.message += "".join(f" ({note})" for note in notes if note)
@@ -105,21 +104,3 @@ def redacted(error: HeadwaterError, secrets: Sequence[str]) -> HeadwaterError:
         error.args = (error.message,)
         error.metadata = {name: without(secrets, value) for name, value in error.metadata.items()}
     return error
-
-
-def without(secrets: Sequence[str], text: str) -> str:
-    """The text without the secrets, nor a beginning of one where the text was cut."""
-    for secret in secrets:
-        text = _without(secret, text)
-    return text
-
-
-def _without(key: str, text: str) -> str:
-    if len(key) < SHORTEST_KEY:
-        return text  # no key of a provider's, and its letters stand in any sentence
-    text = text.replace(key, REDACTED)
-    bare = text.rstrip("….")
-    for length in range(min(len(key), len(bare)), 5, -1):
-        if bare.endswith(key[:length]):
-            return bare[:-length] + REDACTED
-    return text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from headwater_server.domain.secret_text import secrets_in
 from headwater_server.providers.credentials.base import Credential, KeyHeader, OutgoingCall, StaticKey
 from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.client import HttpClient, Way
@@ -86,7 +87,10 @@ def site(name: str, settings: HttpSettings, context: BuildContext) -> Site:
     values = context.variables
     proxy = resolved(settings.proxy, values)
     way = Way(settings.ca_file, proxy, settings.unix_socket, settings.connect_seconds)
-    hidden = variables([*settings.headers.values(), *settings.query.values()])
+    texts = [*settings.headers.items(), *settings.query.items()]
+    hidden = [values[name] for name in variables([*(value for _, value in texts), settings.proxy])]
+    hidden += [secret for name, value in texts for secret in secrets_in(name, resolved(value, values))]
+    hidden += _passwords(proxy)
     return Site(
         base_url=settings.base_url,
         credential=credential(name, settings, context.key),
@@ -95,8 +99,17 @@ def site(name: str, settings: HttpSettings, context: BuildContext) -> Site:
         headers={name: resolved(value, values) for name, value in settings.headers.items()},
         query={name: resolved(value, values) for name, value in settings.query.items()},
         omit=settings.omit,
-        secrets=tuple(values[variable] for variable in hidden),
+        secrets=tuple(dict.fromkeys(hidden)),
     )
+
+
+def _passwords(proxy: str) -> list[str]:
+    """The password of a proxy, as it is written and as it is sent; none where the address cannot be read."""
+    try:
+        password = urlsplit(proxy).password or ""
+    except ValueError:  # the client says so
+        return []
+    return [password, unquote(password)]
 
 
 def joined(ours: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:

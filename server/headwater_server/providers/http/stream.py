@@ -15,11 +15,12 @@ from functools import partial
 
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import without
 from headwater_server.providers.base import Decoder, Wire
 from headwater_server.providers.credentials.base import Credential, OutgoingCall
 from headwater_server.providers.http.body import Body, body
 from headwater_server.providers.http.client import Answer
-from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why, without
+from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why
 from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site

@@ -19,6 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import speaks_of_a_key
 from headwater_server.providers.local.share import Address
 
 START_SECONDS = 120.0
@@ -52,6 +53,7 @@ class ModelProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                env={name: value for name, value in os.environ.items() if not speaks_of_a_key(name)},
                 start_new_session=True,  # Ctrl-C on the terminal is for the server, which drains first
             )
         except OSError as error:

@@ -18,6 +18,7 @@ from headwater_server.domain.chunks import (
     Usage,
 )
 from headwater_server.domain.citations import Citation, SourceUnit
+from headwater_server.domain.costs.amounts import cost_text
 from headwater_server.domain.logprobs import TokenKind, TokenLogprob
 from headwater_server.domain.messages import Image
 from headwater_server.providers.base import Provider, ProviderInfo
@@ -105,6 +106,7 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
         provider_request_id=final.provider_request_id,
         message=chat_message(final.message) if final.message and finish.reason is FinishReason.TOOL_CALLS else None,
         citations=map(_citation, finish.citations),
+        cost=_cost(final),
     )
 
 
@@ -146,6 +148,7 @@ def run_response(stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk)
         citations=map(_citation, finish.citations),
         logprobs=map(_token, reply.logprobs),
         attempts=map(attempt, stream.answerer.tried),
+        cost=_cost(final),
     )
 
 
@@ -239,6 +242,10 @@ def usage_message(usage: Usage | None) -> agent_pb2.Usage | None:
         cache_write_tokens=_count(usage.cache_write_tokens),
         reasoning_tokens=_count(usage.reasoning_tokens),
     )
+
+
+def _cost(final: FinalChunk) -> str:
+    return "" if final.cost is None else cost_text(final.cost)
 
 
 def _count(value: int | None) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
 from headwater_server.transport.incoming.turns import Turns
 from headwater_server.transport.interceptors.authentication import Authentication
@@ -14,7 +15,10 @@ from headwater_server.transport.interceptors.status_mapping import StatusMapping
 
 
 def interceptors(
-    callers: KnownCallers, most_request_bytes: int = DEFAULT_BYTES, turns: Turns | None = None
+    callers: KnownCallers,
+    most_request_bytes: int = DEFAULT_BYTES,
+    turns: Turns | None = None,
+    metrics: Metrics | None = None,
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
     """Makes the interceptors of one server, outermost first.
 
@@ -22,10 +26,13 @@ def interceptors(
         callers: those who may call.
         most_request_bytes: that the requests of all running calls may have together.
         turns: says which calls have waited too long; None: no call has.
+        metrics: count the calls that fail.
     """
     return (
         CallLog(),
-        StatusMapping(),  # the interceptors after it may raise HeadwaterError, as handlers do
+        StatusMapping(
+            (metrics or Metrics()).call_failed
+        ),  # the interceptors after it may raise HeadwaterError, as handlers do
         Authentication(callers),  # before anything of a request is read
         Decoding(most_request_bytes, turns or Turns()),
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -41,10 +42,15 @@ def _is_report(record: logging.LogRecord) -> bool:
 
 
 class StatusMapping(Interceptor):
-    """Ends each call with a status: see the module."""
+    """Ends each call with a status: see the module.
 
-    def __init__(self) -> None:
+    Args:
+        on_failed: called with the method and the reason of each call that ends with an error of this process.
+    """
+
+    def __init__(self, on_failed: Callable[[str, Reason], object] = lambda _method, _reason: None) -> None:
         super().__init__()
+        self._on_failed = on_failed
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_report)
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
@@ -61,20 +67,21 @@ class StatusMapping(Interceptor):
                 forget_frames(error)
                 raise
             except Exception as error:  # noqa: BLE001  each has its status; the log says why it is INTERNAL
-                _end(context, name, error)
+                if (reason := _end(context, name, error)) is not None:
+                    self._on_failed(name, reason)
                 forget_frames(error)
             return None  # gRPC sends the status
 
         return mapped
 
 
-def _end(context: Context, name: str, error: Exception) -> None:
-    """Gives the call the status of an exception."""
+def _end(context: Context, name: str, error: Exception) -> Reason | None:
+    """Gives the call the status of an exception. Returns its reason; None for a status that is not of this process."""
     if isinstance(error, grpc.aio.AbortError):
-        return  # the handler has ended the call itself, as health does; gRPC raises it again
+        return None  # the handler has ended the call itself, as health does; gRPC raises it again
     if isinstance(error, grpc.aio.AioRpcError):
         end_alike(context, error)
-        return
+        return None
     if isinstance(error, JournalError) and not isinstance(error, JournalDamagedError):
         error = _journal_unavailable()
     if isinstance(error, HeadwaterError):
@@ -82,9 +89,10 @@ def _end(context: Context, name: str, error: Exception) -> None:
             log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
         structlog.contextvars.bind_contextvars(**_facts(error))
         end(context, error)
-    else:
-        log.error("fault", rpc=name, **fault_facts(error))
-        end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+        return error.reason
+    log.error("fault", rpc=name, **fault_facts(error))
+    end(context, HeadwaterError(Reason.INTERNAL, "Headwater failed; its log says why"))
+    return Reason.INTERNAL
 
 
 def _journal_unavailable() -> HeadwaterError:

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.attempts.offers import Offers
-from headwater_server.attempts.opening import StreamOpener, naming
+from headwater_server.attempts.opening import StreamOpener, allowed_of, naming
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
@@ -232,9 +232,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         with self._offers.held() as offer:
             if request.provider and not request.model:
                 provider, model = offer.providers.provider(request.provider), ""
+                allowed_of(offer).check_provider(provider.name)
             else:
                 route = offer.providers.resolve(request.model, request.provider)
                 provider, model = route.provider, route.model
+                allowed_of(offer).of([route])
             with naming(provider=provider.name, model=model):
                 info = await provider.info(model)
         return agent_service_pb2.GetProviderInfoResponse(provider=replies.provider_info(info))
@@ -243,11 +245,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.ListProvidersRequest, context: Context
     ) -> agent_service_pb2.ListProvidersResponse:
         """Lists the configured providers."""
-        providers = self._offers.current.providers
-        default = providers.default()
-        page, next_token = paging.page_by_name(
-            providers.configured(), attrgetter("name"), request.page_size, request.page_token
-        )
+        offer = self._offers.current
+        default, allowed = offer.providers.default(), allowed_of(offer)
+        if default and not allowed.allows(default.provider.name, default.model):
+            default = None
+        providers = [each for each in offer.providers.configured() if allowed.allows_provider(each.name)]
+        page, next_token = paging.page_by_name(providers, attrgetter("name"), request.page_size, request.page_token)
         return agent_service_pb2.ListProvidersResponse(
             providers=map(replies.provider_summary, page),
             default_provider=default.provider.name if default else "",
@@ -262,16 +265,20 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         if len(request.provider) > MAX_NAME:
             raise invalid("provider", f"is longer than {MAX_NAME} characters")
         with self._offers.held() as offer:
-            provider = offer.providers.provider(request.provider)
+            provider, allowed = offer.providers.provider(request.provider), allowed_of(offer)
+            if request.provider:
+                allowed.check_provider(provider.name)
             with naming(provider=provider.name):
                 found = await provider.models()
         own = [
             agent_service_pb2.ModelInfo(name=model.name, provider=provider.name, capabilities=model.capabilities)
             for model in found
+            if allowed.allows(provider.name, model.name)
         ]
-        aliases = {} if request.provider else offer.providers.aliases
-        named = [agent_service_pb2.ModelInfo(name=name, targets=alias.targets) for name, alias in aliases.items()]
-        listed = [*named, *(model for model in own if model.name not in aliases)]
+        aliases = {} if request.provider else allowed.aliases()
+        named = [agent_service_pb2.ModelInfo(name=name, targets=targets) for name, targets in aliases.items()]
+        hidden = () if request.provider else offer.providers.aliases
+        listed = [*named, *(model for model in own if model.name not in hidden)]
         models, next_token = paging.page_by_name(listed, attrgetter("name"), request.page_size, request.page_token)
         return agent_service_pb2.ListModelsResponse(models=models, next_page_token=next_token)
 

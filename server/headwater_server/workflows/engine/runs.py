@@ -353,7 +353,7 @@ class Runs:
         finally:
             active = self._active.pop(run_id)
             active.log.close()
-            self._runner.metrics.run_ended(active.state.status)
+            self._runner.metrics.run_ended(active.state.status, self._clock() - info.created)
             log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
 
     async def _fail(self, state: RunState, run_id: str) -> None:

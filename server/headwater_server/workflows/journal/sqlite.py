@@ -39,7 +39,7 @@ from headwater_server.workflows.journal.base import (
     RunSummary,
     StoredRun,
 )
-from headwater_server.workflows.journal.data_directory import DataDirectory
+from headwater_server.workflows.journal.data_directory import SQLITE_ENDINGS, DataDirectory
 from headwater_server.workflows.journal.errors import explained, unreadable
 from headwater_server.workflows.journal.fill import Fill
 from headwater_server.workflows.journal.schema import make_shrinkable, migrate
@@ -108,6 +108,14 @@ class SqliteJournal:
             await journal.close()
             raise
         return journal
+
+    def disk_bytes(self) -> int:
+        """The size of its files; also for other threads."""
+        sizes = []
+        for ending in ("", *SQLITE_ENDINGS):
+            with suppress(FileNotFoundError):
+                sizes.append((self._directory / f"{FILE_NAME}{ending}").stat().st_size)
+        return sum(sizes)
 
     async def create(self, info: RunInfo, state: RunState, change: Change) -> None:
         """See `Journal.create`."""

@@ -149,6 +149,13 @@ class WorkerPool:
         """How many workers each queue has; also for other threads."""
         return {queue: len(workers) for queue, workers in list(self._queues.items())}
 
+    def running(self) -> dict[str, int]:
+        """How many tasks the workers of each queue have; also for other threads."""
+        return {
+            queue: sum(len(worker.tasks) for worker in list(workers.values()))
+            for queue, workers in list(self._queues.items())
+        }
+
     def waiting(self) -> dict[str, int]:
         """How many tasks of each queue wait for a worker; also for other threads."""
         return self._waiting.counts()

@@ -96,9 +96,9 @@ def test_the_contract_says_which_failures_can_pass() -> None:
         ("INTERNAL", Code.INTERNAL, HeadwaterError),
         ("SERVER_OVERLOADED", Code.RESOURCE_EXHAUSTED, ServerOverloadedError),
         # Reasons that only a newer server has.
-        ("CALLER_LIMITED", Code.RESOURCE_EXHAUSTED, ServerOverloadedError),
         ("CALLER_UNAUTHENTICATED", Code.UNAUTHENTICATED, AuthenticationError),
         ("CALLER_FORBIDDEN", Code.PERMISSION_DENIED, AuthenticationError),
+        ("CALLER_LIMITED", Code.RESOURCE_EXHAUSTED, ServerOverloadedError),
         ("STREAM_EXPIRED", Code.OUT_OF_RANGE, StreamExpiredError),
         ("NEVER_HEARD_OF", Code.DATA_LOSS, HeadwaterError),
     ],

@@ -16,6 +16,7 @@ from headwater.exceptions import HeadwaterError
         (None, grpc.StatusCode.RESOURCE_EXHAUSTED, False),
         ("SERVER_DRAINING", grpc.StatusCode.UNAVAILABLE, True),
         ("SERVER_OVERLOADED", grpc.StatusCode.RESOURCE_EXHAUSTED, True),
+        ("CALLER_LIMITED", grpc.StatusCode.RESOURCE_EXHAUSTED, True),
         ("PROVIDER_QUOTA_EXHAUSTED", grpc.StatusCode.RESOURCE_EXHAUSTED, False),
         ("RUN_NOT_FOUND", grpc.StatusCode.NOT_FOUND, False),
     ],

@@ -27,5 +27,16 @@ def test_the_final_chunk_has_the_citations_of_all_rounds() -> None:
     assert end(rounds, citations=[SECOND]).metadata["citations"] == [{"url": "https://a.org"}, {"url": "https://b.org"}]
 
 
+def test_the_cost_is_the_exact_sum_of_all_rounds_and_absent_where_one_is_not_known() -> None:
+    rounds = ToolRounds(Toolbox({}, None, 5))
+    end(rounds, tool_calls=[CALL], cost="0.1")
+    final = end(rounds, cost="0.20000000000000000001")
+    assert final.metadata["cost"] == "0.30000000000000000001"
+    assert [facts["cost"] for facts in final.metadata["rounds"]] == ["0.1", "0.20000000000000000001"]
+    rounds = ToolRounds(Toolbox({}, None, 5))
+    end(rounds, tool_calls=[CALL])
+    assert "cost" not in end(rounds, cost="0.2").metadata
+
+
 def test_rounds_without_citations_have_none() -> None:
     assert "citations" not in end(ToolRounds(Toolbox({}, None, 5))).metadata

@@ -40,6 +40,7 @@ from headwater_server.workflows.journal.sqlite import SqliteJournal
 from headwater_server.workflows.workers.pool import WorkerPool
 from tests.support.runs.expressions import fake_runs
 from tests.support.servers.callers import NO_CALLERS
+from tests.support.services.attempts import NO_ACCOUNTS
 from tests.support.stubs.stub import details
 
 PB = agent_service_pb2
@@ -62,7 +63,7 @@ class Process:
     async def open(self) -> None:
         providers = ProviderRegistry({"scripted": ScriptedProvider()}, frozenset({"scripted"}), "", {})
         offers = Offers(Offer(providers, Timeouts(), AttemptSettings()))
-        opener = StreamOpener(offers, self.streams, Circuits(5), False)
+        opener = StreamOpener(offers, self.streams, Circuits(5), NO_ACCOUNTS, False)
         replays = Replays(ReplayLimits(), MemoryLog)
         self._stack.push_async_callback(replays.close)
         services = None

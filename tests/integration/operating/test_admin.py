@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import os
 import re
 import signal
@@ -23,61 +22,25 @@ from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
 from headwater.v1.workflow_pb2 import Step, Workflow
 from headwater.v1.workflow_service_pb2 import StartWorkflowRunRequest, WatchWorkflowRunRequest
 from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from tests.support.servers.metrics import ADMIN, counted, get, port_of, scrape, total
 from tests.support.servers.processes import channel_to, pid_of
 from tests.support.servers.server import OwnThread, ServerProcess, provider_variables, run_cli
 from tests.support.upstream.upstream import Upstream, always
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 BUSY = always("503 Service Unavailable", b'{"error": {"message": "overloaded"}}', content_type="application/json")
+SETTINGS = """
+[models.smart]
+targets = ["openai/gpt-4o-mini", "scripted/echo"]
+
+[prices."scripted/echo"]
+input = 1
+output = 2
+"""
 MARK = "sk-planted-0123456789"
-ADMIN = {"HEADWATER_ADMIN_ADDRESS": "127.0.0.1:0"}
 
 STREAMS = 1 + 60 + 1 + 1 + 1
 """Those of `do_some_of_everything`: answered by another, of made-up models, left, resumable, and of a run."""
-
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def port_of(server: ServerProcess) -> int:
-    return next(event["port"] for event in server.events if event["event"] == "admin")
-
-
-async def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
-    def ask() -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request(method, path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(ask)
-
-
-async def scrape(port: int) -> Series:
-    """All series of `/metrics`, as Prometheus's own parser reads them."""
-    status, text = await get(port, "/metrics")
-    assert status == 200
-    families = text_string_to_metric_families(text)
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in families
-        for sample in family.samples
-    }
-
-
-def total(series: Series, name: str, **labels: str) -> float:
-    """The sum over all processes, and over the labels that are not named."""
-    return sum(value for (found, has), value in series.items() if found == name and has >= set(labels.items()))
-
-
-async def counted(port: int, name: str, value: float, **labels: str) -> None:
-    """Waits until it is counted, which happens after the caller has its answer; fails at any other number."""
-    async with asyncio.timeout(20):
-        while (found := total(await scrape(port), name, **labels)) < value:
-            await asyncio.sleep(0.01)
-    assert found == value
 
 
 def question(model: str, resumable: bool = False, **scripted: object) -> agent_service_pb2.StreamRequest:
@@ -99,7 +62,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def busy(upstream: Upstream, tmp_path: Path, processes: int) -> Iterator[ServerProcess]:
     config = tmp_path / "headwater.toml"
-    config.write_text('[models.smart]\ntargets = ["openai/gpt-4o-mini", "scripted/echo"]\n')
+    config.write_text(SETTINGS)
     variables = {**provider_variables(upstream.url), **ADMIN, "HEADWATER_COOL_DOWN_SECONDS": "0"}
     with ServerProcess("--scripted", "--config", str(config), variables=variables, processes=processes) as server:
         yield server
@@ -155,6 +118,7 @@ async def test_the_counts_are_those_of_what_was_done(busy):
         series = await scrape(port)
     echo = {"provider": "scripted", "model": "echo"}
     other = {"provider": "openai", "model": "other"}
+    named = {"provider": "openai", "model": "gpt-4o-mini"}
     expected = [
         ("headwater_streams_started_total", {}, STREAMS),
         ("headwater_streams_open", {}, 0),
@@ -162,17 +126,27 @@ async def test_the_counts_are_those_of_what_was_done(busy):
         ("headwater_streams_ended_total", {**echo, "reason": "left"}, 1),
         ("headwater_streams_ended_total", {**other, "reason": "PROVIDER_UNAVAILABLE"}, 60),
         ("headwater_first_token_seconds_count", echo, 4),
-        ("headwater_attempts_failed_total", {**other, "reason": "PROVIDER_UNAVAILABLE"}, 61),
+        ("headwater_attempts_failed_total", {**other, "reason": "PROVIDER_UNAVAILABLE"}, 60),
+        ("headwater_attempts_failed_total", {**named, "reason": "PROVIDER_UNAVAILABLE"}, 1),
+        ("headwater_circuits", {**named, "state": "half_open"}, 1),
+        ("headwater_circuits", {**other, "state": "half_open"}, 60),
+        ("headwater_calls_failed_total", {"method": "Stream", "reason": "PROVIDER_UNAVAILABLE"}, 60),
+        ("headwater_calls_failed_total", {"method": "ResumeStream", "reason": "STREAM_NOT_FOUND"}, 1),
+        ("headwater_chunks_total", echo, 3 + 1 + 3 + 1),
+        ("headwater_longest_gap_seconds_count", echo, 2),
         ("headwater_fallbacks_total", echo, 1),
         ("headwater_tokens_total", {**echo, "kind": "output"}, 3 + 3 + 1),
         ("headwater_resumes_total", {"outcome": "resumed"}, 1),
         ("headwater_resumes_total", {"outcome": "STREAM_NOT_FOUND"}, 1),
-        ("headwater_runs_ended_total", {"status": "completed"}, 1),
+        ("headwater_run_seconds_count", {"status": "completed"}, 1),
         ("headwater_step_attempts_total", {"outcome": "completed"}, 1),
         ("headwater_runs_open", {}, 1),
         ("headwater_workers", {"queue": "gpu"}, 1),
+        ("headwater_tasks_running", {"queue": "gpu"}, 0),
     ]
     assert [(n, labels, total(series, n, **labels)) for n, labels, _ in expected] == expected
+    assert total(series, "headwater_cost_total", **echo) == pytest.approx((3 + 3 + 1 + 2 * (3 + 3 + 1)) / 1e6)
+    assert total(series, "headwater_journal_bytes") > 0
     assert total(series, "headwater_stream_log_bytes") > 0
     assert total(series, "process_resident_memory_bytes") > 10_000_000
     assert total(series, "process_open_fds") > 10
@@ -185,14 +159,17 @@ async def test_no_label_has_a_text_of_a_caller_and_callers_cannot_make_series_wi
         _, text = await get(port, "/metrics")
     assert MARK not in text
     models = {value for _, labels in await scrape(port) for name, value in labels if name == "model"}
-    assert models == {"echo", "other"}
+    assert models == {"echo", "other", "gpt-4o-mini"}
 
 
 async def test_the_table_of_the_documentation_has_the_metrics_that_there_are(busy):
     port = port_of(busy)
     async with grpc.aio.insecure_channel(busy.target) as channel, attached_worker(channel, "gpu"):
         await do_some_of_everything(channel, port)
+        open_one = AgentServiceStub(channel).Stream(question("scripted/echo", text="one two", hang_after=1))
+        await open_one.read()
         _, text = await get(port, "/metrics")
+        open_one.cancel()
     found = {}
     for family in text_string_to_metric_families(text):
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -1,0 +1,1 @@
+"""The costs of replies: prices, and exact sums."""

@@ -1,0 +1,1 @@
+"""The parts of the metrics: labels with a bound, and numbers that are read when they are asked for."""
