@@ -26,8 +26,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from headwater_server.domain.chunks import (
     Chunk,
@@ -44,6 +43,7 @@ from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallA
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.merging import merge
 from headwater_server.streaming.source import Source
+from headwater_server.streaming.terms import NO_TERMS, StreamTerms
 from headwater_server.streaming.watchdog import Watchdog, passed
 
 FINISH_READING_SECONDS = 1.0
@@ -57,34 +57,6 @@ _INTERRUPTIONS = frozenset(Reason) - {
     Reason.REPLY_TOO_LARGE,
     Reason.INTERNAL,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """The point from which a round of tool calls continues: the stream's id, and the sequence of its last chunk."""
-
-    stream_id: str
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """The facts of a stream that are known before it runs.
-
-    Attributes:
-        collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
-        labels: the caller's labels.
-        resumable: whether a caller can resume it; its id says so.
-        owner: name of the caller that it belongs to; see `callers.caller`.
-    """
-
-    collects: bool = False
-    resumable: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    owner: str = ""
-
-
-NO_TERMS = StreamTerms()
 
 
 class LiveStream:

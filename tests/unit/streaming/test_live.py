@@ -25,9 +25,10 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import Message, Opaque, ProviderData, Role, Text, ToolCall
 from headwater_server.streaming import live
 from headwater_server.streaming.answerer import Answerer, Timeouts
-from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource
+from headwater_server.streaming.terms import Continuation, StreamTerms
 
 Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
 
