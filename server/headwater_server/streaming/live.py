@@ -72,6 +72,7 @@ class LiveStream:
     Attributes:
         created: when it was accepted, in seconds since the epoch.
         on_interrupted: called when it is ended from outside.
+        on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class LiveStream:
         self.resumable = terms.resumable
         self.owner = terms.owner
         self.on_interrupted: Callable[[], object] | None = None
+        self.on_arrived: Callable[[], bool] | None = None
         self.created = time.time()
         self._source = source
         self._after = after
@@ -156,24 +158,29 @@ class LiveStream:
             return self._waiting.popleft()
         if self._watchdog.since is None:
             self._watchdog.since = self._loop.time()
-        while not self._waiting:
-            if self._held:
-                self._take_held()
-            elif self._end is not None:
-                self._watchdog.since = None
-                if isinstance(self._end, HeadwaterError):
-                    raise self._end
-                return self._end
-            elif self._is_over:
-                failure, self._failure = self._failure, None
-                self._fail(failure or _cut())
-                del failure
-            elif self._is_followed:
+        while (entry := self.take()) is None:
+            if self._is_followed:
                 await self._wait()
             else:
                 await self._open()
         self._watchdog.since = None
-        return self._waiting.popleft()
+        try:
+            if isinstance(entry, HeadwaterError):
+                raise entry
+            return entry
+        finally:
+            del entry  # this frame, to which the traceback refers, would keep the error
+
+    def take(self) -> Chunk | FinalChunk | HeadwaterError | None:
+        """The next chunk, the last one, or the error with which the stream ended; None while none of them is there."""
+        if self._held and not self._waiting:
+            self._take_held()
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._end is None and self._is_over:
+            failure, self._failure = self._failure, None
+            self._fail(failure or _cut())
+        return self._end
 
     async def _open(self) -> None:
         """Waits for the first events; from then on the source hands them over."""
@@ -204,22 +211,33 @@ class LiveStream:
         finally:
             self._waiter = None
 
-    def _wake(self) -> None:
+    def _wake(self) -> bool:
+        """Tells the reader that something has come. Whether it has taken all."""
+        if self.on_arrived is not None:
+            return self.on_arrived()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        return False
 
     def arrived(self, events: Sequence[ProviderEvent]) -> bool:
         """See source.Receiver."""
         if self._end is not None or self._is_closed:
             return True  # what comes after the end is of no interest
         self._held += events
-        self._wake()
-        return False
+        return self._wake()
 
     def ended(self, error: Exception | None) -> None:
         """See source.Receiver."""
         self._is_over, self._failure = True, error
         self._wake()
+
+    def wait_for_provider(self, *, waits: bool) -> None:
+        """Whether the stream waits for its provider from now on, who then may be silent for so long."""
+        self._watchdog.since = self._loop.time() if waits else None
+
+    def resume(self) -> None:
+        """All that came is taken: the provider is read on."""
+        self._source.resume()
 
     def interrupt(self, error: HeadwaterError) -> None:
         """Ends the stream from outside; the reader gets what has arrived, then the error."""
