@@ -11,7 +11,7 @@ include gen.mk
 # Bytecode is kept, or each run of pytest would rewrite and compile every test module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-unit chaos soak fuzz bench bench-peers test-client-floor test-official lint format hooks clean
+.PHONY: help setup demo test test-unit test-lean chaos soak fuzz bench bench-peers test-client-floor test-official lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,13 @@ test: setup $(if $(shell command -v go),tools) ## Run all tests
 
 test-unit: setup ## Run the unit tests alone (a minute)
 	$(BIN)/pytest --numprocesses 2 tests/unit
+
+LEAN_SUITES := tests/integration/server tests/integration/limits tests/integration/processes tests/integration/callers \
+	tests/integration/tls tests/integration/workflows tests/integration/client tests/integration/languages \
+	tests/integration/proxies tests/integration/providers/test_tools.py tests/recorded/test_end_to_end.py tests/attack
+
+test-lean: setup $(if $(shell command -v go),tools) ## Run the tests that start servers with the front `lean`
+	TEST_FRONT=lean $(BIN)/pytest --numprocesses 4 $(LEAN_SUITES)
 
 chaos: setup ## Read 10,000 streams through faulty connections; kill and replace servers (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos

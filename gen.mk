@@ -32,7 +32,7 @@ gen-check: gen ## Fail if the committed stubs are not what `make gen` writes
 		echo "$$changed" >&2; exit 1; \
 	fi
 
-tools: .tools/bin/grpcurl .tools/bin/ghz ## Build grpcurl and ghz into .tools/bin (needs Go)
+tools: .tools/bin/grpcurl .tools/bin/ghz .tools/bin/h2spec ## Build grpcurl, ghz and h2spec into .tools/bin (needs Go)
 
 buf-lint: ## Check the style and the comments of the contract
 	cd protos && $(BUF) lint
@@ -61,6 +61,10 @@ contract-baseline: ## Record the contract as released (only when releasing)
 
 .tools/bin/ghz: tools/go.mod tools/go.sum
 	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/bojand/ghz/cmd/ghz
+	touch $@
+
+.tools/bin/h2spec: tools/go.mod tools/go.sum
+	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/summerwind/h2spec/cmd/h2spec
 	touch $@
 
 .tools/typescript-gen/.done: tools/package.json tools/package-lock.json tools/.npmrc

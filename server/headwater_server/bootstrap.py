@@ -34,9 +34,9 @@ from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
+from headwater_server.transport.fronts import ServerLimits
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
-from headwater_server.transport.server import ServerLimits
 from headwater_server.transport.services.actions import Actions
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
@@ -194,7 +194,9 @@ async def _assemble(
     agents = StreamServices(own, offers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
     callers = _callers(settings)
-    server = ProcessServer(identity, agents, services, callers, _limits(settings), _tls(settings), metrics)
+    server = ProcessServer(
+        identity, agents, services, callers, _limits(settings), _tls(settings), metrics, settings.front
+    )
     stack.push_async_callback(server.stop)
     metrics.watch_circuits(circuits.states)
     metrics.models.name(offers.current.named_models())
@@ -213,7 +215,8 @@ def _callers(settings: ServerSettings) -> KnownCallers:
 def _tls(settings: ServerSettings) -> TlsFiles | None:
     if not settings.tls_cert_file:
         return None
-    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    may_do_without = settings.tls_client_auth == "optional"
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file, may_do_without)
 
 
 def _limits(settings: ServerSettings) -> ServerLimits:
@@ -222,6 +225,8 @@ def _limits(settings: ServerSettings) -> ServerLimits:
         max_connections=settings.max_connections,
         max_pending_calls=settings.max_pending_calls,
         max_connection_idle_seconds=settings.max_connection_idle_seconds,
+        max_connection_age_seconds=settings.max_connection_age_seconds,
+        max_connection_age_grace_seconds=settings.total_seconds,
         keepalive_seconds=settings.keepalive_seconds,
         max_request_bytes=settings.max_requests_mib * 1024 * 1024,
     )

@@ -33,4 +33,5 @@ def usage(file: Path | None, data_dir: str | None) -> None:
         click.echo(f"headwater: the accounts of callers cannot be read: {error}", err=True)
         sys.exit(1)
     for use in found:
-        click.echo(f"{use.month}  {use.caller or '-'}  {use.tokens}  {use.requests}")
+        name = use.caller if use.caller.isprintable() else ascii(use.caller)  # a terminal obeys what it is sent
+        click.echo(f"{use.month}  {name or '-'}  {use.tokens}  {use.requests}")

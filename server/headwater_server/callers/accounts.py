@@ -84,6 +84,7 @@ class Accounts:
         if not limits.has_account:
             yield entry
             return
+        caller = caller.encode(errors="backslashreplace").decode()  # a claim of a token may have halves of pairs
         entering = self._submit(lambda ledger: ledger.enter(caller, limits, estimate))
         try:
             refusal = await asyncio.shield(asyncio.wrap_future(entering))

@@ -28,6 +28,10 @@ def mistakes_of_doors(server: ServerSettings, origins: Mapping[tuple[str, ...], 
         yield f"{named('tls_key_file')}: needs tls_cert_file, the file of its certificate"
     if server.tls_client_ca_file and not server.tls_cert_file:
         yield f"{named('tls_client_ca_file')}: needs tls_cert_file and tls_key_file; only TLS has certificates"
+    if server.tls_client_auth == "optional" and not server.tls_client_ca_file:
+        yield f"{named('tls_client_auth')}: needs tls_client_ca_file, the authorities of these certificates"
+    if server.tls_client_auth == "optional" and server.front != "lean":
+        yield f'{named("tls_client_auth")}: gRPC\'s own server cannot ask without requiring; set front = "lean"'
     if server.tls_cert_file and server.host.startswith(UNIX):
         yield f"{named('tls_cert_file')}: a Unix socket takes no TLS; leave it out, or set host to an address"
     if not (server.tls_cert_file or server.insecure or is_private(server.host)):

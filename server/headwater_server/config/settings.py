@@ -74,16 +74,18 @@ class ServerSettings(_Settings):
 
     `tls_cert_file`, `tls_key_file`: PEM files of the certificate, with those between it and its authority, and of its
     private key; callers then need TLS. `tls_client_ca_file`: PEM file of the authorities whose certificates callers
-    must have. All are read again when they change. `insecure`: whether a port that other machines reach may do without
-    TLS.
+    must have. All are read again when they change. `tls_client_auth`: whether they must, or may show none; `lean` alone
+    knows the second. `insecure`: whether a port that other machines reach may do without TLS.
     `admin_address`: HOST:PORT of the pages for operators; empty for none. `admin_insecure`: whether other machines may
     reach them.
+    `front`: which server speaks gRPC, gRPC's own or the one in the event loop.
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
     there may be. `max_pending_calls`: how many calls may wait for their beginning. `max_connection_idle_seconds`: a
-    connection without a call is closed after so long. For these four 0 is no limit. `keepalive_seconds`: a connection
-    that was silent for so long is pinged; the answer has a third of that time. `max_requests_mib`: the MiB that the
-    requests of all running calls may have. `max_attempts`: how often providers are asked for one reply at most;
+    connection without a call is closed after so long. `max_connection_age_seconds`: one that is so old gets no more
+    calls, and is closed when those that it has are over. For these five 0 is no limit. `keepalive_seconds`: a
+    connection that was silent for so long is pinged; the answer has a third of that time. `max_requests_mib`: the MiB
+    that the requests of all running calls may have. `max_attempts`: how often providers are asked for one reply;
     `retry_wait_seconds`: the wait before the second attempt where the provider says none, which doubles with each
     further one; `max_retry_wait_seconds`: a longer wait is not made. `cool_down_seconds`: a model that failed is passed
     over for so long where there is another. `fallback_on_refusal`: a refusal before any text is such a failure.
@@ -97,14 +99,17 @@ class ServerSettings(_Settings):
     tls_cert_file: ServerFile = ""
     tls_key_file: ServerFile = ""
     tls_client_ca_file: ServerFile = ""
+    tls_client_auth: Literal["required", "optional"] = "required"
     insecure: bool = False
     admin_address: Annotated[str, AfterValidator(_check_address)] = ""
     admin_insecure: bool = False
+    front: Literal["grpcio", "lean"] = "grpcio"
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
     max_connections: int = Field(10_000, ge=0, lt=2**31)
     max_pending_calls: int = Field(5_000, ge=0, lt=2**31)
     max_connection_idle_seconds: float = Field(1_800.0, ge=0, le=2_000_000)
+    max_connection_age_seconds: float = Field(0.0, ge=0, le=2_000_000)
     keepalive_seconds: float = Field(30.0, ge=0.1, le=86_400)
     max_requests_mib: int = Field(256, ge=1, le=2**20)
     default_model: str = ""
@@ -197,14 +202,17 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_TLS_CERT_FILE": ("server", "tls_cert_file"),
     "HEADWATER_TLS_KEY_FILE": ("server", "tls_key_file"),
     "HEADWATER_TLS_CLIENT_CA_FILE": ("server", "tls_client_ca_file"),
+    "HEADWATER_TLS_CLIENT_AUTH": ("server", "tls_client_auth"),
     "HEADWATER_INSECURE": ("server", "insecure"),
     "HEADWATER_ADMIN_ADDRESS": ("server", "admin_address"),
     "HEADWATER_ADMIN_INSECURE": ("server", "admin_insecure"),
+    "HEADWATER_FRONT": ("server", "front"),
     "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),
     "HEADWATER_MAX_CONNECTIONS": ("server", "max_connections"),
     "HEADWATER_MAX_PENDING_CALLS": ("server", "max_pending_calls"),
     "HEADWATER_MAX_CONNECTION_IDLE_SECONDS": ("server", "max_connection_idle_seconds"),
+    "HEADWATER_MAX_CONNECTION_AGE_SECONDS": ("server", "max_connection_age_seconds"),
     "HEADWATER_KEEPALIVE_SECONDS": ("server", "keepalive_seconds"),
     "HEADWATER_MAX_REQUESTS_MIB": ("server", "max_requests_mib"),
     "HEADWATER_DEFAULT_MODEL": ("server", "default_model"),

@@ -13,7 +13,7 @@ core files (`core_pattern` with a pipe), with 1 it does not.
 def write_no_core_files() -> None:
     """Keeps this process, and those that it starts, from writing core files.
 
-    Only the soft limit changes: whoever debugs a running server can raise it (`prlimit --core=unlimited --pid PID`).
+    Only the soft limit changes: to debug a running server, raise it (`prlimit --core=unlimited --pid PID`).
     """
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0 if hard == 0 else SMALLEST, hard))

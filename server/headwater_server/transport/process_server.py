@@ -16,11 +16,12 @@ from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.certificates import TlsFiles
+from headwater_server.transport.fronts import DEFAULT_LIMITS, GRPCIO, FrontName, ServerLimits
 from headwater_server.transport.owners.metrics import metrics_of, metrics_service
 from headwater_server.transport.owners.relay import Relay
 from headwater_server.transport.owners.routing import RoutedAgentService, relayed_services
 from headwater_server.transport.port import UNIX
-from headwater_server.transport.server import DEFAULT_LIMITS, AddService, GrpcServer, ServerLimits, SiblingServer
+from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
 from headwater_server.transport.services.agent import AgentService, add_agent_service
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
@@ -67,6 +68,7 @@ class ProcessServer:
         limits: how much its callers may take.
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
+        front: the kind of its servers.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ProcessServer:
         limits: ServerLimits = DEFAULT_LIMITS,
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
+        front: FrontName = GRPCIO,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -94,13 +97,13 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, metrics)
+            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, metrics, front)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, metrics=metrics)
+            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, metrics=metrics, front=front)
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls, metrics=metrics)
+            self._public = GrpcServer(local, callers, limits, tls=tls, metrics=metrics, front=front)
 
     @property
     def index(self) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import grpc
@@ -14,16 +13,22 @@ from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.certificates import Certificates, TlsFiles
+from headwater_server.transport.fronts import (
+    DEFAULT_LIMITS,
+    GRPCIO,
+    FrontName,
+    ServerLimits,
+    public_server,
+    sibling_server,
+    tls_of,
+)
 from headwater_server.transport.health import SERVICE_NAME, Health
 from headwater_server.transport.incoming.budget import DEFAULT_BYTES
-from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
 from headwater_server.transport.incoming.turns import Turns
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.port import PortTakenError, check_path, check_port, socket_path, target_of
 from headwater_server.transport.reflection import add_reflection
-from headwater_server.transport.unknown_methods import strict_server
 
-MAX_METADATA_BYTES = 64 * 1024
 STOP_SECONDS = 1.0
 LONGEST_DRAIN_SECONDS = 86_400.0
 LEAVE_SECONDS = 0.1
@@ -36,83 +41,6 @@ SERVICES = tuple(
     for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
-
-# A call that has waited for its turn as long as its caller allows is still better than one that gRPC ends by a bare
-# CANCELLED after 30 seconds. In seconds.
-_WAITING = (("grpc.server_max_unrequested_time_in_server", 86_400),)
-_UNLIMITED = 2**31 - 1
-_FLOOD = 2_000
-"""From so many streams on, the limit of a connection is there to stop floods, and not to spread calls."""
-# Between gRPC's own two limits, 8 and 16 KiB, a call is refused by chance. Tokens with many claims are longer.
-_METADATA = (
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-)
-OPTIONS = (
-    *_WAITING,
-    *_METADATA,
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    # Clients may ping every 10 s, with or without a call: no strikes.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # A connection that says nothing.
-    ("grpc.server_handshake_timeout_ms", 20_000),
-    ("grpc.http2.settings_timeout", 20_000),
-)
-SIBLING_OPTIONS = (
-    *_WAITING,
-    ("grpc.server.max_pending_requests", _UNLIMITED),
-    ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
-    # The process that the call came to has checked its size.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
-    # A window that grows would take in megabytes from a worker before anything reads them.
-    ("grpc.http2.bdp_probe", 0),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """How much of a process its callers may take together.
-
-    Attributes:
-        max_concurrent_streams: calls at once on a connection; the further ones wait at the caller. 0: no limit.
-        max_connections: connections; the further ones are closed. 0: no limit.
-        max_pending_calls: calls that have not begun; gRPC ends the further ones by CANCELLED. 0: no limit.
-        max_connection_idle_seconds: how long a connection may be without a call; 0: for ever.
-        keepalive_seconds: how long a connection may be silent before it is asked for a sign of life. Without one within
-            a third of that time it is closed: so callers are noticed whose machine or network has gone.
-        max_request_bytes: of the requests of all running calls.
-    """
-
-    max_concurrent_streams: int = 2_500
-    max_connections: int = 10_000
-    max_pending_calls: int = 5_000
-    max_connection_idle_seconds: float = 1_800.0
-    keepalive_seconds: float = 30.0
-    max_request_bytes: int = DEFAULT_BYTES
-
-    def options(self) -> Iterator[tuple[str, int]]:
-        """The limits as gRPC's options."""
-        pending = self.max_pending_calls or _UNLIMITED
-        yield "grpc.server.max_pending_requests", pending
-        yield "grpc.server.max_pending_requests_hard_limit", pending
-        yield "grpc.keepalive_time_ms", int(self.keepalive_seconds * 1000)
-        yield "grpc.http2.ping_timeout_ms", int(self.keepalive_seconds * 1000 / 3)
-        if self.max_concurrent_streams:
-            yield "grpc.max_concurrent_streams", self.max_concurrent_streams
-            # The protection counts streams that were reset and wait for their turn too. It also refuses some calls of
-            # an honest caller at its limit, which matters where the limit is low.
-            yield "grpc.http.overload_protection", int(self.max_concurrent_streams >= _FLOOD)
-        if self.max_connections:
-            yield "grpc.max_allowed_incoming_connections", self.max_connections
-        if self.max_connection_idle_seconds:
-            yield "grpc.max_connection_idle_ms", max(1, int(self.max_connection_idle_seconds * 1000))
-
-
-DEFAULT_LIMITS = ServerLimits()
 
 AddService = Callable[[grpc.aio.Server], None]
 """Adds one or several services to a server."""
@@ -128,6 +56,7 @@ class GrpcServer:
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
         metrics: count the calls that fail.
+        front: the kind of server.
 
     Attributes:
         port: the port listened on, once started.
@@ -142,17 +71,17 @@ class GrpcServer:
         shares_port: bool = False,
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
+        front: FrontName = GRPCIO,
     ) -> None:
         self.port = 0
+        self._front = front
         self._shares_port = shares_port
         self._tls = tls
         self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
-        # gRPC shares ports by itself; one that is taken must be an error instead.
-        options = [*OPTIONS, *limits.options(), ("grpc.so_reuseport", int(shares_port))]
         self._turns = Turns()
         chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics)
-        self._server = strict_server(chain, options=options)
+        self._server = public_server(front, chain, limits, shares_port=shares_port)
         self._health = Health()
         self._has_started = False
         for add in services:
@@ -172,9 +101,9 @@ class GrpcServer:
                 self.port = self._server.add_insecure_port(address)
             else:
                 self._certificates = Certificates(self._tls)
-                self.port = self._server.add_secure_port(address, self._certificates.credentials)
+                self.port = self._server.add_secure_port(address, tls_of(self._front, self._certificates))
         except RuntimeError as error:
-            raise PortTakenError(f"cannot listen on {address}: gRPC could not bind it") from error
+            raise PortTakenError(f"cannot listen on {address}: it cannot be bound") from error
         await self._server.start()
         self._turns.start()
         for name in ("", *SERVICES):
@@ -216,6 +145,7 @@ class SiblingServer:
         callers: those who may call; each call brings the token of its caller along.
         most_request_bytes: that the requests of all running calls may have together.
         metrics: count the calls that fail.
+        front: the kind of server.
     """
 
     def __init__(
@@ -224,9 +154,9 @@ class SiblingServer:
         callers: KnownCallers,
         most_request_bytes: int = DEFAULT_BYTES,
         metrics: Metrics | None = None,
+        front: FrontName = GRPCIO,
     ) -> None:
-        chain = interceptors(callers, most_request_bytes, metrics=metrics)
-        self._server = grpc.aio.server(interceptors=chain, options=SIBLING_OPTIONS)
+        self._server = sibling_server(front, interceptors(callers, most_request_bytes, metrics=metrics))
         for add in services:
             add(self._server)
 
@@ -235,7 +165,7 @@ class SiblingServer:
         try:
             self._server.add_insecure_port(f"unix:{socket}")
         except RuntimeError as error:
-            raise PortTakenError(f"cannot listen on {socket}: gRPC could not bind it") from error
+            raise PortTakenError(f"cannot listen on {socket}: it cannot be bound") from error
         await self._server.start()
 
     async def stop(self) -> None:

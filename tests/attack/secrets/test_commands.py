@@ -33,7 +33,7 @@ def planted(echo: Echo, tmp_path: Path) -> Planted:
 
 
 def printed(planted: Planted, *args: str, code: int | None = 0, **variables: str) -> str:
-    """What a command prints. `code`: its exit code; None for any that is a failure."""
+    """The output of a command. `code`: its exit code; None for any that is a failure."""
     done = run_cli(*args, variables={**planted.variables, **variables}, cwd=planted.folder / "work")
     assert done.returncode == code if code is not None else done.returncode != 0, done.stderr
     return done.stdout + done.stderr

@@ -209,7 +209,7 @@ async def be_a_worker(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str]
 
 
 async def look_as_another(channel: grpc.aio.Channel, ids: list[str], planted: Planted, heard: Heard) -> None:
-    """Another caller asks for all that there is, and for what belongs to the first."""
+    """Another caller asks for all that there is, and for the runs of the first."""
     agents, workflows = AgentServiceStub(channel), WorkflowServiceStub(channel)
     other = planted.metadata("other_token")
     asked: list[Any] = [

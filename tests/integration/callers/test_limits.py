@@ -105,6 +105,17 @@ async def test_a_place_is_free_again_whatever_ends_its_stream(tmp_path, processe
                 await free()
 
 
+async def test_the_places_of_a_process_that_is_killed_come_back_with_it(tmp_path):
+    with served(tmp_path, "[callers.alice]\nmax_concurrent = 1\n", 2) as server:
+        async with server.channel(1) as channel:
+            request = agent_service_pb2.StreamRequest(prompt="Hi", agent=agent(text="Well then", hang_after=1))
+            await AgentServiceStub(channel).Stream(request, metadata=server.metadata()).read()
+            assert (await limited(lambda: server.run(process=0)))[0] == "max_concurrent"
+            os.kill(await pid_of(server.server, 1), signal.SIGKILL)
+        await pid_of(server.server, 1, start=2)
+        assert await server.run(process=0) == "Hi"
+
+
 @pytest.mark.parametrize(("processes", "ending"), [(1, signal.SIGTERM), (1, signal.SIGKILL), (2, signal.SIGKILL)])
 async def test_a_month_counts_over_all_processes_and_over_their_end(tmp_path, processes, ending):
     settings = "[callers.alice]\nmonthly_tokens = 1000\n"

@@ -84,7 +84,7 @@ class Planted:
         return str(self.folder / "headwater.toml")
 
     def metadata(self, place: str) -> tuple[tuple[str, str], ...]:
-        """What a caller with this token sends."""
+        """The metadata of a caller with this token."""
         return (("authorization", f"Bearer {self.tokens[place]}"),)
 
 

@@ -27,6 +27,9 @@ OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
 QUICK = {"HEADWATER_RETRY_WAIT_SECONDS": "0.01", "HEADWATER_MAX_RETRY_WAIT_SECONDS": "0.5"}
 """Attempts follow each other fast; a provider that asks for a longer wait gets none."""
 
+FRONT = os.environ.get("TEST_FRONT", "grpcio")
+"""The front of all servers that do not ask for another: `TEST_FRONT=lean pytest tests/integration` tries all on it."""
+
 _DATA = tempfile.TemporaryDirectory(prefix="headwater-")
 atexit.register(_DATA.cleanup)
 
@@ -40,7 +43,10 @@ def clean_environment(**variables: str) -> dict[str, str]:
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith((*OWN_VARIABLES, "COLUMNS"))}
     data = os.path.join(_DATA.name, uuid.uuid4().hex)
-    return {**kept, "SSL_CERT_FILE": os.devnull, "HEADWATER_DATA_DIR": data, **variables}
+    own = {"SSL_CERT_FILE": os.devnull, "HEADWATER_DATA_DIR": data}
+    if FRONT != "grpcio":
+        own["HEADWATER_FRONT"] = FRONT
+    return {**kept, **own, **variables}
 
 
 class ServerProcess:

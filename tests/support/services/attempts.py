@@ -18,6 +18,7 @@ from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.attempts.policy import AttemptSettings
 from headwater_server.callers.accounts import Accounts
+from headwater_server.callers.limits import LimitsOfCallers
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, ProviderEvent
 from headwater_server.domain.costs.prices import NO_PRICES, PriceTable
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -129,6 +130,8 @@ class Calls:
         gates: Mapping[str, Gate] | None = None,
         prices: PriceTable = NO_PRICES,
         metrics: Metrics | None = None,
+        accounts: Accounts = NO_ACCOUNTS,
+        callers: LimitsOfCallers = LimitsOfCallers(),  # noqa: B008  it is frozen
         **settings: Any,
     ) -> None:
         self.streams = RunningStreams(metrics=metrics)
@@ -136,8 +139,8 @@ class Calls:
         named = {each.name: each for each in providers}
         terms = {name: ProviderTerms(gate=gate) for name, gate in (gates or {}).items()}
         registry = ProviderRegistry(named, frozenset(), terms=terms, aliases=aliases)  # type: ignore[arg-type]
-        offers = Offers(Offer(registry, Timeouts(30, 10), AttemptSettings(**settings), prices))
-        self.opener = StreamOpener(offers, self.streams, self.circuits, NO_ACCOUNTS, True, chance=chance)
+        offers = Offers(Offer(registry, Timeouts(30, 10), AttemptSettings(**settings), prices, callers))
+        self.opener = StreamOpener(offers, self.streams, self.circuits, accounts, True, chance=chance)
 
     @asynccontextmanager
     async def open_stream(

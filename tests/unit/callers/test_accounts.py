@@ -9,11 +9,13 @@ from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from headwater_server.callers.accounts import Accounts
 from headwater_server.callers.ledger import FILE_NAME, Ledger, monthly_use
 from headwater_server.callers.limits import CallerLimits
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.usage_command import usage
 
 ONE = CallerLimits(max_concurrent=1, monthly_tokens=1_000)
 
@@ -93,6 +95,18 @@ async def test_a_caller_that_leaves_while_it_is_let_in_keeps_no_place(accounts, 
         assert task.cancelled()
     async with accounts.entered("alice", ONE):
         assert entered == 21
+
+
+async def test_odd_names_are_names_and_do_nothing_to_a_terminal(accounts, tmp_path):
+    names = ["", "a b", "\udc80", "'; DROP TABLE month; --", "\x1b]0;x\x07", "ö" * 5_000, "a\0b"]
+    for name in names:
+        async with accounts.entered(name, ONE) as entry:
+            entry.tokens = 1
+    assert len(monthly_use(tmp_path)) == len(names)
+    shown = CliRunner().invoke(usage, ["--data-dir", str(tmp_path)])
+    assert shown.exit_code == 0
+    assert len(shown.output.splitlines()) == len(names)
+    assert all(line.isprintable() for line in shown.output.splitlines())
 
 
 async def test_odd_counts_neither_give_anything_nor_overflow(accounts, tmp_path):

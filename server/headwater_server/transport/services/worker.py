@@ -7,7 +7,8 @@ again). In each case the session is closed in the pool before the call ends.
 Memory is bounded without losing a message: tasks that wait to be written are references, made into messages one at a
 time; a task that is cancelled before it was written is dropped with its cancellation; and as acknowledgements are what
 a worker can cause without end, nothing more is read from one that does not read them. A worker that takes no message
-for half a minute is disconnected.
+for half a minute is disconnected, and so is one that says nothing for half a minute: it may have sent all of a message
+but its end, which gRPC keeps.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from headwater_server.workflows.workers.tasks import Assign, Cancel, HandedBack,
 HEARTBEATS_PER_TIMEOUT = 3
 REGISTER_SECONDS = 10.0
 WRITE_SECONDS = 30.0
+LAST_WRITE_SECONDS = 1.0
+SILENT_SECONDS = 30.0
 MAX_WAITING_ACKS = 1_000
 RECONNECT_AFTER_SECONDS = 0.5
 
@@ -103,6 +106,31 @@ class _Outbox:
                 self._room.set()
             if is_ack or not self._last_acks:
                 return message
+
+
+class _Hearing:
+    """When a worker was heard last. While its message is worked on it need not say more."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._is_working = False
+
+    def begin(self) -> None:
+        """A message has come."""
+        self._is_working = True
+
+    def end(self) -> None:
+        """The message was worked on, and the next is waited for."""
+        self._is_working, self._since = False, self._loop.time()
+
+    async def silence(self, seconds: float) -> None:
+        """Returns when nothing was heard for so long."""
+        while True:
+            left = seconds if self._is_working else self._since + seconds - self._loop.time()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
 
 
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
@@ -195,12 +223,16 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         outbox: _Outbox,
         acks: ChunkAcks | None,
     ) -> None:
-        reading = asyncio.ensure_future(_read(requests, session, outbox, acks))
+        hearing = _Hearing()
+        longest = max(SILENT_SECONDS, self._pool.heartbeat_timeout_seconds)
+        reading = asyncio.ensure_future(_read(requests, session, outbox, acks, hearing))
         writing = asyncio.ensure_future(_write(context, session, outbox))
         draining = asyncio.ensure_future(self._draining.wait())
         replaced = asyncio.ensure_future(session.replaced.wait())
+        silent = asyncio.ensure_future(hearing.silence(longest))
+        ends = (reading, writing, draining, replaced, silent)
         try:
-            await asyncio.wait([reading, writing, draining, replaced], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
                 session.disconnected()
@@ -210,9 +242,12 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
                 return writing.result()
             if replaced.done():
                 raise invalid("registration.worker_id", "has attached again elsewhere; give each worker another id")
+            if silent.done():
+                what = f"the worker has said nothing for {longest:g} s; send heartbeats, and attach again"
+                raise HeadwaterError(Reason.STREAM_INTERRUPTED, what)
             raise _draining()
         finally:
-            await _end(reading, writing, draining, replaced)
+            await _end(*ends)
 
     def _registered(self, registration: Registration, session: WorkerSession) -> worker_service_pb2.AttachResponse:
         timeout = self._pool.heartbeat_timeout_seconds
@@ -229,12 +264,16 @@ async def _end(*waiters: asyncio.Future[Any]) -> None:
     await asyncio.gather(*waiters, return_exceptions=True)
 
 
-async def _read(requests: Requests, session: WorkerSession, outbox: _Outbox, acks: ChunkAcks | None) -> None:
+async def _read(
+    requests: Requests, session: WorkerSession, outbox: _Outbox, acks: ChunkAcks | None, hearing: _Hearing
+) -> None:
     """Takes what the worker says, until it has said all. `acks`: None when the worker counts no positions."""
     async for message in requests:
+        hearing.begin()
         session.heard()
         await _take(message, session, outbox, acks)
         del message  # a result may be large, and the next message may come late
+        hearing.end()
 
 
 async def _take(
@@ -305,13 +344,19 @@ def _response(
 
 
 async def _put(context: Context, message: worker_service_pb2.AttachResponse) -> None:
+    """Writes a message. A cancellation waits for it: gRPC loses the status of a call that ends during a write."""
+    write = asyncio.ensure_future(context.write(message))
     try:
         async with asyncio.timeout(WRITE_SECONDS):
-            await context.write(message)
+            await asyncio.shield(write)
     except TimeoutError as error:
         raise HeadwaterError(
             Reason.STREAM_INTERRUPTED, f"the worker has taken no message for {WRITE_SECONDS:g} s; attach again"
         ) from error
+    finally:
+        if not write.done():
+            await asyncio.wait([write], timeout=LAST_WRITE_SECONDS)
+            await _end(write)
 
 
 def _draining() -> HeadwaterError:

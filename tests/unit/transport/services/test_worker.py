@@ -72,7 +72,8 @@ class Site:
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self.service, self.server)
         port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.http2.bdp_probe", 0)])
+        self.target = f"127.0.0.1:{port}"
+        self.channel = grpc.aio.insecure_channel(self.target, options=[("grpc.http2.bdp_probe", 0)])
         self.stub = worker_service_pb2_grpc.WorkerServiceStub(self.channel)
         return self
 
@@ -529,6 +530,35 @@ async def test_heartbeats_keep_a_worker_alive_and_silence_does_not() -> None:
         assert not running.done()
         with pytest.raises(StepError, match="its worker was lost"):
             await running
+
+
+async def test_a_worker_that_says_nothing_is_disconnected_and_one_that_sends_heartbeats_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_service, "SILENT_SECONDS", 0.6)
+    async with Site(0.3) as site:
+        caller = Caller(site)
+        await caller.register()
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await caller.say(heartbeat=WorkerHeartbeat())
+        assert site.pool._workers["/w"].link is not None
+        with pytest.raises(grpc.aio.AioRpcError):
+            await caller.call.read()
+        assert (await caller.status())[:2] == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
+
+
+async def test_a_message_that_is_refused_while_the_server_writes_ends_the_call(site: Site) -> None:
+    for _ in range(40):
+        with grpc.insecure_channel(site.target) as channel:
+            stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
+            said = [
+                AttachRequest(registration=WorkerRegistration(worker_id="w", queue="q", handlers=["h"])),
+                AttachRequest(chunk=TaskChunk(task_id="x" * 257)),
+            ]
+            with pytest.raises(grpc.RpcError) as caught:
+                await asyncio.to_thread(list, stub.Attach(iter(said), timeout=5))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_worker_that_closes_its_side_gets_its_acks_and_then_the_end(site: Site) -> None:

@@ -1,0 +1,239 @@
+"""One call between its stream and its handler: messages in, messages out, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import grpc
+
+from headwater_server.transport.http2.calls.messages import PREFIX_BYTES, MessageReader, RefusedError, prefixed
+from headwater_server.transport.http2.calls.metadata import Head, Metadata, headers, trailers
+from headwater_server.transport.http2.frames import ErrorCode
+from headwater_server.transport.http2.peers import Peer
+from headwater_server.transport.http2.stream import STEP, WINDOW, Sent, Stream
+
+WIDEST = 1024 * 1024
+"""A long message may have so many bytes on their way, so that it comes fast from far away too."""
+
+
+class Held:
+    """The bytes that have arrived for all calls of a server and that no handler has taken.
+
+    Args:
+        most_bytes: there may be; 0: no limit.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self.bytes = 0
+
+    def check(self) -> None:
+        """Raises RefusedError when there are too many."""
+        if self._most and self.bytes > self._most:
+            why = f"messages on their way have {self.bytes >> 20} MiB, more than this server holds; try again"
+            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+
+
+class Call:
+    """A call. It is the user of its stream.
+
+    Args:
+        stream: its stream.
+        head: of the call.
+        peer: the caller's side of the connection.
+        most_bytes: of a message; 0: no limit.
+        held: counts what has arrived.
+
+    Attributes:
+        deadline: by the clock of the event loop; None: there is none.
+        on_left: called when the caller has left, or the deadline has passed.
+        on_writable: called when `try_send` takes messages again after FULL.
+        has_left: whether the caller has left, or the deadline has passed.
+    """
+
+    __slots__ = (
+        "_counted",
+        "_has_headers",
+        "_held",
+        "_loop",
+        "_messages",
+        "_reader",
+        "_reading",
+        "_timer",
+        "_unread",
+        "_writing",
+        "deadline",
+        "has_left",
+        "head",
+        "on_left",
+        "on_writable",
+        "peer",
+        "stream",
+    )
+
+    def __init__(self, stream: Stream, head: Head, peer: Peer, most_bytes: int, held: Held) -> None:
+        self.stream, self.head, self.peer = stream, head, peer
+        self.has_left = False
+        self.on_left: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._held = held
+        self._counted = 0
+        self._reader = MessageReader(most_bytes, head.encoding)
+        self._messages: deque[bytes] = deque()
+        self._unread = 0
+        self._reading: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._has_headers = False
+        self.deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if head.timeout is not None:
+            self.deadline = self._loop.time() + head.timeout
+            self._timer = self._loop.call_at(self.deadline, self._late)
+
+    # --- from the caller
+
+    async def read(self) -> bytes | None:
+        """The next message; None when the caller has sent all."""
+        while not self._messages:
+            if self.stream.peer_ended or self.stream.over:
+                return None
+            self._reading = self._loop.create_future()
+            try:
+                await self._reading
+            finally:
+                self._reading = None
+        message = self._messages.popleft()
+        self._unread -= len(message) + PREFIX_BYTES
+        self._allow()
+        return message
+
+    def received(self, data: bytes) -> None:
+        """Bytes have come."""
+        try:
+            found = self._reader.read(data)
+            if found:
+                self._messages.extend(found)
+                self._unread += sum(map(len, found)) + PREFIX_BYTES * len(found)
+            self._count()
+            self._held.check()
+        except RefusedError as error:
+            self._forget_messages()
+            self.finish(error.code, error.message)
+            self._leave()
+            return
+        self._allow()
+        if found:
+            _wake(self._reading)
+
+    def ended(self) -> None:
+        """The caller has sent all."""
+        if self._reader.held:
+            self.finish(grpc.StatusCode.INTERNAL, "the last message has no end")
+            self._leave()
+        _wake(self._reading)
+
+    def was_reset(self) -> None:
+        """The caller, or its connection, has gone."""
+        self._leave()
+
+    def _count(self) -> None:
+        now = self._unread + self._reader.held
+        self._held.bytes += now - self._counted
+        self._counted = now
+
+    def _allow(self) -> None:
+        """Lets the caller send as much as is to be held, and a message that has begun to its end."""
+        self._count()
+        if self._messages:
+            self.stream.allow(WINDOW - self._unread)
+        else:
+            missing = self._reader.missing
+            self.stream.allow(max(WINDOW, min(missing, WIDEST)), min(missing, STEP))
+
+    def _forget_messages(self) -> None:
+        self._messages.clear()
+        self._held.bytes -= self._counted
+        self._unread = self._counted = 0
+        self._reader = MessageReader(0, "identity")
+
+    # --- to the caller
+
+    def send_headers(self, metadata: Metadata = ()) -> None:
+        """Sends the first headers, once. Raises ValueError for metadata that cannot be sent."""
+        if not self._has_headers:
+            self.stream.send_headers(headers(metadata, self.stream.most_header_bytes))
+            self._has_headers = True
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether the first headers were sent."""
+        return self._has_headers
+
+    def try_send(self, message: bytes) -> Sent:
+        """Sends a message without waiting.
+
+        FULL: it was not taken, because another waits for the caller to read; `on_writable` is called later.
+        CLOSED: the call has ended.
+        """
+        if not self._has_headers:
+            self.send_headers()
+        return self.stream.send(prefixed(message))
+
+    async def send(self, message: bytes) -> bool:
+        """Sends a message, and waits until it has gone out; False when the call has ended."""
+        while (sent := self.try_send(message)) is Sent.FULL:
+            await self._gone_out()
+        if sent is Sent.SENT and self.stream.is_full:
+            await self._gone_out()
+        return sent is Sent.SENT and not self.has_left
+
+    async def _gone_out(self) -> None:
+        self._writing = self._loop.create_future()
+        try:
+            await self._writing
+        finally:
+            self._writing = None
+
+    def writable(self) -> None:
+        """All that was sent has gone out."""
+        _wake(self._writing)
+        if self.on_writable is not None:
+            self.on_writable()
+
+    # --- the end
+
+    def finish(self, code: grpc.StatusCode, message: str = "", metadata: Metadata = ()) -> None:
+        """Ends the call after all that was sent, unless it has ended. Raises ValueError for bad metadata."""
+        stream = self.stream
+        if not stream.over:
+            most = stream.most_header_bytes
+            stream.finish(trailers(code, message, metadata, most, alone=not self._has_headers))
+
+    def release(self) -> None:
+        """The handler is done: nothing more is read."""
+        self.on_left = self.on_writable = self.stream.user = None
+        self._forget_messages()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _late(self) -> None:
+        """The deadline has passed; the caller knows that by itself too."""
+        if self.stream.is_full:
+            self.stream.reset(ErrorCode.CANCEL)  # trailers would come after a message that is not read
+        else:
+            self.finish(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        self._leave()
+
+    def _leave(self) -> None:
+        self.has_left = True
+        _wake(self._writing)
+        if self.on_left is not None:
+            self.on_left()
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,120 @@
+"""The messages of a call among the bytes of its stream.
+
+A message is a flag, its length in four bytes, and itself; flag 1 means that it is compressed. The length comes first,
+so a message that is too long is refused before any of it is stored.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+
+import grpc
+
+_PREFIX = struct.Struct(">BI")
+PREFIX_BYTES = 5
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+ENCODINGS = ("identity", *_WINDOW_BITS)
+"""How a message may be encoded."""
+
+
+class RefusedError(Exception):
+    """A call must end with this status.
+
+    Args:
+        code: of the status.
+        message: of the status, for people.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def prefixed(message: bytes) -> bytes:
+    """The message as it goes out."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+class MessageReader:
+    """Finds the messages of one call.
+
+    Args:
+        most_bytes: of a message; 0: no limit.
+        encoding: one of ENCODINGS, for messages with flag 1.
+
+    Attributes:
+        missing: how many bytes the message that has begun needs yet; 0 when none has, or its length is not known.
+    """
+
+    __slots__ = ("_buffer", "_encoding", "_most", "_needed", "missing")
+
+    def __init__(self, most_bytes: int, encoding: str) -> None:
+        self._most = most_bytes
+        self._encoding = encoding
+        self._buffer: bytearray | None = None
+        self._needed = PREFIX_BYTES
+        self.missing = 0
+
+    @property
+    def held(self) -> int:
+        """The bytes of a message that has begun."""
+        return len(self._buffer) if self._buffer else 0
+
+    def read(self, data: bytes) -> Sequence[bytes]:
+        """The messages that are whole now. Raises RefusedError."""
+        whole: bytes | bytearray = data
+        if self._buffer is not None:
+            self._buffer += data
+            whole = self._buffer
+        size = len(whole)
+        if size < self._needed:
+            self._keep(whole, 0)
+            return ()
+        found, at = [], 0
+        while True:
+            if size - at < PREFIX_BYTES:
+                self._needed = PREFIX_BYTES
+                break
+            flag, length = _PREFIX.unpack_from(whole, at)
+            self._check(flag, length)
+            self._needed = PREFIX_BYTES + length
+            if size - at < self._needed:
+                break
+            message = bytes(memoryview(whole)[at + PREFIX_BYTES : at + self._needed])
+            found.append(self._decompress(message) if flag else message)
+            at += self._needed
+        self._keep(whole, at)
+        return found
+
+    def _keep(self, whole: bytes | bytearray, at: int) -> None:
+        """Keeps the beginning of a message; a new buffer gives the memory of a large one back."""
+        if at or self._buffer is None:
+            self._buffer = bytearray(memoryview(whole)[at:]) if at < len(whole) else None
+        held = self.held
+        self.missing = self._needed - held if held >= PREFIX_BYTES else 0
+
+    def _check(self, flag: int, length: int) -> None:
+        if self._most and length > self._most:
+            # The sentence is the one of gRPC's own servers: there are programs that look for it.
+            why = f"SERVER: Received message larger than max ({length} vs. {self._most})"
+            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+        if flag > 1:
+            raise RefusedError(grpc.StatusCode.INTERNAL, f"a message begins with {flag}, which has no meaning")
+        if flag and self._encoding not in _WINDOW_BITS:
+            raise RefusedError(grpc.StatusCode.INTERNAL, "a message is compressed, and grpc-encoding does not say how")
+
+    def _decompress(self, message: bytes) -> bytes:
+        inflater = zlib.decompressobj(_WINDOW_BITS[self._encoding])
+        try:
+            read = inflater.decompress(message, self._most + 1 if self._most else 0)
+        except zlib.error:
+            raise RefusedError(grpc.StatusCode.INTERNAL, "a message cannot be decompressed") from None
+        if self._most and len(read) > self._most:
+            why = f"SERVER: Received message larger than max (decompressed, more than {self._most})"
+            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+        if not inflater.eof:
+            raise RefusedError(grpc.StatusCode.INTERNAL, "a compressed message has no end")
+        return read

@@ -1,0 +1,116 @@
+"""The methods of a server: which handler a call has, with the interceptors around it, and how it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any, NamedTuple
+
+import grpc
+from grpc import aio
+
+from headwater_server.transport.http2.calls.context import Context
+from headwater_server.transport.http2.calls.metadata import Metadatum
+
+log = logging.getLogger(__name__)
+
+
+class _Details(NamedTuple):
+    """The facts of a call for interceptors and generic handlers."""
+
+    method: str
+    invocation_metadata: Sequence[Metadatum]
+
+
+class Methods:
+    """The methods of one server.
+
+    Args:
+        interceptors: around each method, outermost first.
+    """
+
+    def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
+        self._interceptors = tuple(interceptors)
+        self._named: dict[str, Any] = {}
+        self._generic: list[grpc.GenericRpcHandler] = []
+
+    def add_named(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Adds the methods of a service."""
+        self._named.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+
+    def add_generic(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Adds handlers that are asked for methods without a name here."""
+        self._generic.extend(handlers)
+
+    def find(self, path: str, metadata: Sequence[Metadatum]) -> Any:
+        """The handler of a method; None for a method that there is not."""
+        handler = self._named.get(path)
+        if handler is None:
+            details: Any = _Details(path, metadata)
+            for generic in self._generic:
+                if (handler := generic.service(details)) is not None:
+                    break
+        return handler
+
+    async def answer(self, context: Context) -> None:
+        """Runs the handler of a call, and ends the call."""
+        call = context.call
+        try:
+            details: Any = _Details(call.head.path, call.head.metadata)
+            handler = await self._inside(0, details)
+            if handler is None:
+                call.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+                return
+            context.use(handler)
+            if await _run(handler, context):
+                call.finish(context.code(), context.details(), context.trailing_metadata() or ())
+        except aio.AbortError:
+            call.finish(context.code(), context.details(), context.trailing_metadata() or ())
+        except asyncio.CancelledError:
+            call.finish(grpc.StatusCode.CANCELLED, "the server has ended the call")
+            raise
+        except Exception as error:
+            if call.has_left:
+                return
+            log.exception("Unexpected [%s] raised by servicer method [%s]", type(error).__name__, call.head.path)
+            call.finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
+
+    async def _inside(self, depth: int, details: Any) -> Any:
+        """The handler with the interceptors from this depth on around it."""
+        if depth == len(self._interceptors):
+            return self.find(details.method, details.invocation_metadata)
+        inner = partial(self._inside, depth + 1)
+        return await self._interceptors[depth].intercept_service(inner, details)
+
+
+async def _run(handler: Any, context: Context) -> bool:
+    """Runs a handler; whether the call is to end with the status of its context."""
+    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+    behaviour = getattr(handler, kind)
+    if handler.request_streaming:
+        request: Any = context.requests
+    else:
+        try:
+            request = await context.read()
+        except Exception:  # noqa: BLE001  as gRPC's own servers do
+            context.call.finish(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+            return False
+        if request is aio.EOF:
+            context.call.finish(grpc.StatusCode.INTERNAL, "the call has no request; send one message")
+            return False
+    result = behaviour(request, context)
+    del request
+    if not handler.response_streaming:
+        response = await result
+        if context.code() is grpc.StatusCode.OK:
+            await context.write(response)
+    elif hasattr(result, "__aiter__"):
+        async with aclosing(result):
+            async for response in result:
+                await context.write(response)
+    else:
+        await result
+    return True

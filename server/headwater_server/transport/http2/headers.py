@@ -1,0 +1,127 @@
+"""Header blocks: their compression, and what a request's may contain (RFC 7541; RFC 9113, 8).
+
+Theory of operation. A compressed block refers to a table that the blocks before it have filled, so each block of a
+connection must be decoded, in order, also one that is refused. Callers of gRPC send the same few blocks again and
+again: when a block has left the table as it was, its bytes mean the same the next time, while the table stands
+still. So the fields of such blocks are kept, and the costly decoding is left out.
+
+Blocks that are sent have no state: each field stands there literally, and is not to be put into the peer's table.
+
+Worked example. A caller's first block adds `:path` and `user-agent` to the table: it is decoded, and nothing is kept.
+Its second call is the block `83 86 c0 be`, four references: it is decoded, the table is as before, and it is kept. The
+third call has the same four bytes and is not decoded. A call with a new header changes the table: all that was kept
+may now mean something else, and is forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+
+from hpack import Decoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+
+from headwater_server.transport.http2.frames import ConnectionFaultError, ErrorCode, StreamFaultError
+
+MOST_KEPT = 8
+"""Blocks of a connection that are kept decoded."""
+FIELD_BYTES = 32
+"""The cost of a field beside its name and value (RFC 9113, 6.5.2)."""
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
+_NEEDED = frozenset((b":method", b":scheme", b":path"))
+_NAME = re.compile(rb"[!-9;-@\[-~]+")  # no upper case, no colon, no space
+_OF_CONNECTIONS = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+
+logging.getLogger("hpack").setLevel(logging.WARNING)  # at level debug it writes all that callers send
+
+
+class HeaderReader:
+    """Decodes the header blocks of one connection.
+
+    Args:
+        most_bytes: of the fields of one block; beyond it the connection ends, so it is more than a call may have.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._decoder = Decoder(max_header_list_size=most_bytes)
+        self._kept: dict[bytes, Fields] = {}
+
+    def read(self, block: bytes) -> Fields:
+        """The fields of a block. Raises ConnectionFaultError: the table is lost then."""
+        kept = self._kept.get(block)
+        if kept is not None:
+            return kept
+        entries = self._decoder.header_table.dynamic_entries
+        count, newest = len(entries), entries[0] if entries else None
+        try:
+            fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+        except OversizedHeaderListError:
+            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "the headers are too large") from None
+        except (HPACKError, IndexError, ValueError):
+            raise ConnectionFaultError(ErrorCode.COMPRESSION_ERROR, "the headers cannot be decoded") from None
+        if count != len(entries) or (entries and entries[0] is not newest):
+            self._kept.clear()
+        elif len(self._kept) < MOST_KEPT and block and block[0] >> 5 != 1:  # that is a new size for the table
+            self._kept[block] = fields
+        return fields
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A field that stands in its block as it is."""
+    return b"\x00" + _length(len(name)) + name + _length(len(value)) + value
+
+
+def _length(size: int) -> bytes:
+    if size < 127:
+        return bytes((size,))
+    size -= 127
+    coded = bytearray((127,))
+    while size > 127:
+        coded.append(size & 127 | 128)
+        size >>= 7
+    coded.append(size)
+    return bytes(coded)
+
+
+def size_of(fields: Fields) -> int:
+    """The size of a list of fields, as HTTP/2 counts it."""
+    return sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
+
+
+def check_request(fields: Fields) -> None:
+    """Raises StreamFaultError for fields that make no request."""
+    found = set()
+    is_regular = False
+    for name, value in fields:
+        if name[:1] == b":":
+            if is_regular or name in found or name not in _PSEUDO:
+                raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a pseudo-header is out of its place")
+            found.add(name)
+        else:
+            is_regular = True
+            _check_regular(name, value)
+        if name == b":path" and not value:
+            raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the path is empty")
+    if not found >= _NEEDED:
+        raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a pseudo-header is missing")
+
+
+def check_trailers(fields: Fields) -> None:
+    """Raises StreamFaultError for fields that cannot end a request."""
+    for name, value in fields:
+        if name[:1] == b":":
+            raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a pseudo-header is among the trailers")
+        _check_regular(name, value)
+
+
+def _check_regular(name: bytes, value: bytes) -> None:
+    if not _NAME.fullmatch(name):
+        raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the name of a header is not in lower case")
+    if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+        raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a header belongs to connections of HTTP/1.1")
+    if b"\n" in value or b"\r" in value or b"\0" in value:
+        raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a value has a line break or NUL")

@@ -1,0 +1,75 @@
+"""Frames in any order, with any content and cut anywhere: no exception, and bounded answers and memory."""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater_server.transport.http2.frames import END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, settings
+from headwater_server.transport.http2.limits import Limits
+from headwater_server.transport.http2.stream import Sent
+from tests.support.frames import REQUEST, Peer, block
+
+IDS = st.sampled_from([0, 1, 1, 1, 2, 3, 3, 5, 7, 9, 2**31 - 1])
+NUMBERS = st.sampled_from([0, 1, 8, 100, 65_535, 70_000, 2**31 - 1, 2**32 - 1])
+BLOCKS = st.sampled_from(
+    [block(REQUEST), block(REQUEST)[:9], b"", b"\x82\x84\x86\x41\x01a", b"\x20", b"\x3f\xe1\x1f", b"\xbe"]
+)
+PAYLOADS = st.one_of(
+    st.binary(max_size=20),
+    BLOCKS,
+    NUMBERS.map(lambda number: struct.pack(">I", number)),
+    st.tuples(st.integers(0, 8), NUMBERS).map(lambda pair: struct.pack(">HI", *pair)),
+    st.sampled_from([b"x" * 16_384, b"\x05hello", bytes(8)]),
+)
+REQUESTS = st.tuples(st.sampled_from([1, 3, 5, 7, 9]), st.booleans()).map(
+    lambda pair: frame(HEADERS, END_HEADERS | (END_STREAM if pair[1] else 0), pair[0], block(REQUEST))
+)
+FRAMES = st.one_of(
+    REQUESTS,
+    st.builds(frame, st.integers(0, 10), st.sampled_from([0, 1, 4, 5, 8, 9, 13, 0x20, 0x2D, 255]), IDS, PAYLOADS),
+    st.binary(max_size=12),
+)
+REPLIES = st.lists(st.tuples(st.sampled_from(["send", "send", "finish", "reset", "pause", "resume"]), IDS), max_size=6)
+
+
+@given(st.lists(st.tuples(FRAMES, REPLIES), max_size=30), st.integers(1, 4_000), st.booleans())
+def test_no_bytes_break_a_connection(turns: list[tuple[bytes, list[tuple[str, int]]]], cut: int, begins: bool) -> None:
+    peer = Peer(Limits(max_streams=3), begins=False)
+    peer.connection.receive(PREFACE + settings(()) if begins else b"")
+    given_out = peer.written
+    for data, replies in turns:
+        for at in range(0, len(data), cut):
+            peer.connection.receive(data[at : at + cut])
+        for action, id in replies:
+            given_out += reply(peer, action, id)
+        assert len(peer.connection.streams) <= 3
+        assert peer.connection.sending.window >= 0
+    assert peer.written <= given_out + 80 * (len(turns) + 5)
+    assert all(len(user.data) <= 65_536 for user in peer.users.values())
+    peer.connection.lost()
+    assert not peer.connection.streams
+    assert not peer.connection.sending.waiting
+    for stream, user in zip(peer.streams.values(), peer.users.values(), strict=True):
+        assert stream.over
+        assert user.notes.count("reset") <= 1
+        assert stream.send(b"x") is Sent.CLOSED
+
+
+def reply(peer: Peer, action: str, id: int) -> int:
+    """Does something on the server's side; how many bytes it may cost."""
+    if action == "pause":
+        peer.connection.pause()
+    elif action == "resume":
+        peer.connection.resume()
+    elif (stream := peer.streams.get(id)) is not None:
+        if action == "send":
+            return 20_500 if stream.send(b"y" * 20_000) is Sent.SENT else 0
+        if action == "finish":
+            stream.finish(b"\x88")
+        else:
+            stream.reset(8)  # type: ignore[arg-type]
+        return 100
+    return 0

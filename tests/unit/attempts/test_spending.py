@@ -1,0 +1,115 @@
+"""The tokens that a request is counted with, whatever becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from headwater_server.attempts.spending import tokens_of
+from headwater_server.callers.accounts import Accounts, Entry
+from headwater_server.callers.limits import CallerLimits, LimitsOfCallers
+from headwater_server.domain.chunks import Delta, Finish, FinishReason, Usage
+from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import ChatRequest, Message, Role, Text
+from tests.support.services.attempts import Calls, PlannedProvider, fails
+from tests.support.services.resumable import in_virtual_time
+
+LIMITS = LimitsOfCallers(others=CallerLimits(monthly_tokens=1))
+QUESTION = ChatRequest("m", (Message(Role.USER, (Text("x" * 400),)),))
+USED = Finish(FinishReason.STOP, usage=Usage(10, 20, 30))
+PROMPT = 1  # tokens of "Hi"
+
+
+class NotedAccounts(Accounts):
+    """Lets each request in, and notes its tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+        self.tokens: list[int] = []
+
+    @asynccontextmanager
+    async def entered(self, caller: str, limits: CallerLimits, estimate: int = 0) -> AsyncIterator[Entry]:
+        entry = Entry()
+        try:
+            yield entry
+        finally:
+            self.tokens.append(entry.tokens)
+
+
+@pytest.mark.parametrize(
+    ("usage", "deltas", "tokens"),
+    [
+        (None, 5, 105),
+        (Usage(), 5, 105),
+        (Usage(1, 2, 3), 5, 3),
+        (Usage(input_tokens=7), 5, 12),
+        (Usage(output_tokens=7), 5, 107),
+        (Usage(0, 0, 0), 5, 0),
+    ],
+)
+def test_a_report_goes_over_the_estimate_count_by_count(usage, deltas, tokens):
+    assert tokens_of(usage, QUESTION, deltas) == tokens
+
+
+REFUSED = (Finish(FinishReason.REFUSAL, usage=Usage(5, 6, 11)),)
+
+
+@pytest.mark.parametrize(
+    ("plans", "tokens"),
+    [
+        ([(Delta(content="Hello"), USED)], 30),
+        ([(Delta(content="Hello"), Finish(FinishReason.STOP))], PROMPT + 1),
+        ([fails(Reason.PROVIDER_UNAVAILABLE), (Delta(content="Hello"), USED)], 30),
+        ([REFUSED, (Delta(content="Hello"), USED)], 41),
+        ([(Finish(FinishReason.REFUSAL),), (Delta(content="Hello"), USED)], PROMPT + 30),
+        ([40.0, (Delta(content="Hello"), USED)], PROMPT + 30),
+        ([(Delta(content="Hello"),)], PROMPT + 1),
+        ([fails(Reason.PROVIDER_REJECTED_REQUEST)], 0),
+        ([fails(Reason.SERVER_OVERLOADED)], 0),
+    ],
+    ids=["reported", "unreported", "failed", "refused", "refused-unreported", "late", "cut", "rejected", "not-asked"],
+)
+def test_all_attempts_count(plans, tokens):
+    @in_virtual_time
+    async def test():
+        accounts = NotedAccounts()
+        providers = [PlannedProvider(name, plan) for name, plan in zip("ab", plans, strict=False)]
+        calls = Calls(*providers, accounts=accounts, callers=LIMITS, falls_back_on_refusal=True)
+        try:
+            await calls.ask(fallback_models=[f"{each.name}/m" for each in providers[1:]])
+        except HeadwaterError as error:
+            assert error.reason in (
+                Reason.STREAM_INTERRUPTED,
+                Reason.PROVIDER_REJECTED_REQUEST,
+                Reason.SERVER_OVERLOADED,
+            )
+        assert accounts.tokens == [tokens]
+
+    test()
+
+
+@in_virtual_time
+async def test_a_caller_that_leaves_pays_for_its_prompt_and_for_what_came():
+    accounts = NotedAccounts()
+    calls = Calls(
+        PlannedProvider("a", (Delta(content="a"), Delta(content="b"), USED)), accounts=accounts, callers=LIMITS
+    )
+    async with calls.open_stream():
+        pass
+    async with calls.open_stream() as stream:
+        await stream.next()
+    async with calls.open_stream() as stream:
+        await stream.next()
+        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
+    assert accounts.tokens == [0, PROMPT + 1, PROMPT + 1]
+
+
+@in_virtual_time
+async def test_a_request_that_is_refused_before_it_is_asked_enters_no_account():
+    accounts = NotedAccounts()
+    calls = Calls(PlannedProvider("a"), accounts=accounts, callers=LIMITS)
+    error, _ = await calls.refused(model="nobody/x")
+    assert (error.reason, accounts.tokens) == (Reason.PROVIDER_NOT_FOUND, [])
