@@ -85,14 +85,13 @@ class PushedAnswer:
             self._receiver = receiver
             self.arrived = receiver.body_arrived
         has_ended = self._line is None
+        self.resume()  # before the receiver gets anything: it may pause again
         if self._waiting:
             data = b"".join(self._waiting)
             self._waiting.clear()
             receiver.body_arrived(data)
         if has_ended:
             receiver.body_ended(self._error)
-        else:
-            self.resume()
 
     async def read(self) -> bytes:
         """The next piece; empty at the end. Raises OSError where the connection broke."""

@@ -341,6 +341,35 @@ def test_a_pause_stops_the_server_and_nothing_is_lost(run) -> None:
     run(test)
 
 
+def test_a_follower_that_pauses_at_once_stops_what_waited_too(run) -> None:
+    written = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        nonlocal written
+        await request(reader)
+        writer.write(OK + b"content-length: %d\r\n\r\n" % 2**40)
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            written += 65536
+
+    async def test() -> None:
+        async with asking(serve) as (pool, server):
+            answer = await ask(pool, server)
+            while not answer._paused:  # more waits than is held for a late follower
+                await asyncio.sleep(0.01)
+            follower = Follower(answer, 1)
+            answer.follow(follower)
+            before = -1
+            while written != before:
+                before = written
+                await asyncio.sleep(0.2)
+            assert sum(map(len, follower.pieces)) < 1024 * 1024
+            await answer.aclose()
+
+    run(test)
+
+
 def test_pieces_that_came_in_one_read_are_one(run) -> None:
     chunks = b"".join(b"3\r\nab%d\r\n" % (number % 10) for number in range(100))
 
