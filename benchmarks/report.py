@@ -32,12 +32,18 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("paced", ("running_us_per_chunk",), "the same, without the streams' beginning and end, µs"),
     ("saturated", ("gateway_us_per_chunk",), "CPU per chunk, as fast as it goes, µs"),
     ("saturated", ("chunks_per_second",), "chunks/s, as fast as it goes"),
+    ("saturated", ("messages_per_chunk",), "messages per chunk, as fast as it goes"),
     ("first", ("added_p50_ms",), "added time to first chunk, 1 stream, p50, ms"),
     ("first", ("added_p99_ms",), "the same, p99, ms"),
     ("first_busy", ("added_p50_ms",), "added time to first chunk beside {streams} streams, p50, ms"),
     ("first_busy", ("added_p99_ms",), "the same, p99, ms"),
     ("paced", ("gap_p99_ms",), "how much longer gaps between chunks are than written, p99, ms"),
     ("paced", ("share_of_pace",), "share of the pace that was kept, {streams} streams"),
+    (
+        "paced",
+        ("messages_per_chunk",),
+        "messages per chunk, paced: less than 1 where a gateway falls behind and merges",
+    ),
     ("capacity", ("streams",), "most streams at {pace:g} chunks/s with that p99 under 50 ms"),
     ("many", ("failed",), "streams that failed, of {many} at {half_pace:g} chunks/s"),
     ("silent", ("idle_rss_mb",), "memory after the first calls (RSS), MB"),
@@ -54,6 +60,7 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         ("paced", "client_us_per_chunk"),
         "CPU per chunk of the Python client, {callers} streams at {pace:g} chunks/s, µs",
     ),
+    ("caller", ("paced", "messages_per_chunk"), "messages per chunk there"),
     ("caller", ("burst", "client_us_per_chunk"), "the same, one stream as fast as it goes, µs"),
     ("saturated", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, as fast as it goes, µs"),
     ("paced", ("upstream_us_per_chunk",), "the upstream's own CPU per chunk, paced, µs"),
@@ -107,6 +114,10 @@ def _processor() -> str:
 
 def _is_direct(contestant: str) -> bool:
     return contestant.partition("-")[0] == "direct"
+
+
+def _is_tls(contestant: str) -> bool:
+    return "tls" in contestant.split("-")
 
 
 def values(run: Run, contestant: str, figure: str, path: Sequence[str]) -> list[float]:
@@ -185,12 +196,17 @@ def rig(run: Run) -> list[str]:
 def ratios(run: Run) -> str:
     """A table of each Headwater in parts of each other contestant, in the figures that are compared.
 
-    Of each figure the ratio of the medians, and the smallest and largest ratio within a round. Empty when there is no
-    pair.
+    Others have TLS where it has TLS. Of each figure the ratio of the medians, and the smallest and largest ratio within
+    a round. Empty when there is no pair.
     """
     names = [name for name in run["contestants"] if not _is_direct(name)]
     own = [name for name in names if name.partition("-")[0] == "headwater"]
-    pairs = [(one, other) for number, one in enumerate(own) for other in names if other not in own[: number + 1]]
+    pairs = [
+        (one, other)
+        for number, one in enumerate(own)
+        for other in names
+        if other not in own[: number + 1] and (other in own or _is_tls(one) == _is_tls(other))
+    ]
     columns = {
         title: cells
         for figure, path, title in RATIOS

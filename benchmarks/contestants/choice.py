@@ -15,7 +15,7 @@ from benchmarks.contestants.base import OPENAI, Contestant, installed_version, s
 from benchmarks.contestants.headwater import OPTIONS, Headwater
 
 USUAL = ("headwater", "direct")
-PAGE = ("headwater", "headwater-stub", "direct", "smg", "envoy", "litellm")
+PAGE = ("headwater", "headwater-lean", "headwater-stub", "direct", "smg", "envoy", "litellm")
 """The contestants of the page of figures."""
 
 READ = ("paced", "first", "first_busy")

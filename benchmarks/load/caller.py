@@ -71,7 +71,7 @@ async def measure(job: dict[str, Any]) -> dict[str, float]:
     if wrong:
         raise RuntimeError(f"{len(wrong)} streams were not whole: {wrong[:3]} deltas of {job['count']}")
     counted, said, used = (now - then for now, then in zip(after, before, strict=True))
-    return {"chunks": counted, "messages": said, "client_us_per_chunk": used / counted * 1e6}
+    return {"chunks": counted, "messages_per_chunk": said / counted, "client_us_per_chunk": used / counted * 1e6}
 
 
 if __name__ == "__main__":

@@ -127,12 +127,13 @@ async def paced(peer: Peer, streams: int, pace: float, seconds: float) -> dict[s
     gaps = [gap for mine in inside for gap in added_gaps(mine)]
     delays = [age for mine in inside for age in ages(mine)]
     between = window.report(len(delays))
+    chunks = sum(len(text) // STAMP_LENGTH for mine in notes for _, text in mine)
     return {
-        **whole.report(sum(len(text) // STAMP_LENGTH for mine in notes for _, text in mine)),
+        **whole.report(chunks),
         **failures.report(),
         "running_us_per_chunk": between["gateway_us_per_chunk"],
         "chunks_per_second": between["chunks_per_second"],
-        "messages": sum(map(len, notes)),
+        "messages_per_chunk": sum(map(len, notes)) / chunks,
         "share_of_pace": between["chunks_per_second"] / (streams * pace),
         "gap_p99_ms": percentile(gaps, 0.99) / 1000,
         "delay_p50_ms": percentile(delays, 0.5) / 1000,
@@ -169,7 +170,8 @@ async def saturated(peer: Peer, streams: int, seconds: float) -> dict[str, Any]:
             _, late = await asyncio.wait(tasks, timeout=60)
     if late:
         failures.reasons["not over in time"] += len(late)
-    return {**window.report(deltas), **failures.report(), "messages": messages}
+    report = window.report(deltas)
+    return {**report, **failures.report(), "messages_per_chunk": messages / deltas}
 
 
 async def first(peer: Peer, direct: Peer, calls: int, streams: int, pace: float) -> dict[str, Any]:

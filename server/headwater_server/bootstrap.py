@@ -20,11 +20,13 @@ from headwater_server.attempts.offers import Offer, Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.accounts import Accounts
 from headwater_server.callers.known_callers import KnownCallers
-from headwater_server.callers.tokens import TokenError
 from headwater_server.config import CONFIG_EXIT, Config, ConfigError, ServerSettings, admin_place, is_private
+from headwater_server.config.authentication import configured_callers, known_callers
 from headwater_server.config.reloading import Use, attempt_settings, build_offer, reload_offers, timeouts
 from headwater_server.domain.process_identity import SINGLE_PROCESS, ProcessIdentity
 from headwater_server.eventlog.memory_log import MemoryLog
+from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.document import fetch
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
@@ -32,6 +34,8 @@ from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.opening import NoOpenTelemetryError, tracing
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
 from headwater_server.transport.fronts import ServerLimits
@@ -89,7 +93,12 @@ async def serve(
         providers = offers.current.providers
         if not await _or_stopping(providers.open(), stopping):
             return
-        parts = await _assemble(stack, server_settings, offers, identity)
+        client = HttpClient(USER_AGENT, server_settings.connect_seconds)
+        stack.push_async_callback(client.aclose)
+        fetch_keys = partial(fetch, client)
+        callers = known_callers(config, fetch_keys, audits=identity.owns_runs)
+        tracer = await _open_traces(stack, config, identity)
+        parts = await _assemble(stack, server_settings, offers, identity, callers, tracer)
         server, owned = parts.server, parts.owned
         if server_settings.admin_address and owned:
             host, port = admin_place(server_settings)
@@ -107,14 +116,13 @@ async def serve(
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))
-        use = partial(
-            reload_offers,
-            offers=offers,
-            circuits=parts.circuits,
-            accounts=parts.accounts,
-            user_agent=USER_AGENT,
-            named=parts.metrics.models.name,
-        )
+
+        async def use(fresh: Config) -> None:
+            configured = configured_callers(fresh, fetch_keys, callers.configured)
+            named = parts.metrics.models.name
+            await reload_offers(fresh, offers, parts.circuits, parts.accounts, USER_AGENT, named)
+            await callers.replace(configured)
+
         await stack.enter_async_context(_running(follow(use), "headwater reload"))
         await asyncio.sleep(0)  # it begins, so that no signal after the line of `on_listening` is lost
         gc.freeze()  # the objects of now stay: the garbage collector need not look at them each time
@@ -173,11 +181,28 @@ class _Parts:
     owned: _Owned | None
 
 
+async def _open_traces(stack: AsyncExitStack, config: Config, identity: ProcessIdentity) -> Tracer | None:
+    """The tracer of this process; None where no traces are wanted. Raises ConfigError."""
+    settings = config.settings.server
+    traces = tracing(settings.otlp_endpoint, VERSION, identity.index, has_content=settings.trace_content)
+    try:
+        return await stack.enter_async_context(traces)
+    except NoOpenTelemetryError as error:
+        origin = config.origins.get(("server", "otlp_endpoint"), "server.otlp_endpoint")
+        raise ConfigError([f"{origin}: {error}"]) from error
+
+
 async def _assemble(
-    stack: AsyncExitStack, settings: ServerSettings, offers: Offers, identity: ProcessIdentity
+    stack: AsyncExitStack,
+    settings: ServerSettings,
+    offers: Offers,
+    identity: ProcessIdentity,
+    callers: KnownCallers,
+    tracer: Tracer | None = None,
 ) -> _Parts:
     """Makes the parts, which do not listen or run yet; the stack closes them. Raises JournalError and ConfigError."""
     gc.enable()  # `prepare_imports` has stopped it
+    await stack.enter_async_context(_running(callers.watch(), "headwater callers"))
     metrics = Metrics()
     accounts = Accounts(Path(settings.data_dir), identity.index, identity.count)
     stack.push_async_callback(accounts.aclose)
@@ -186,30 +211,20 @@ async def _assemble(
     replays = Replays(replay_limits(settings), MemoryLog, metrics)
     stack.push_async_callback(replays.close)
     circuits = Circuits(settings.cool_down_seconds)
-    opener = partial(StreamOpener, offers, streams, circuits, accounts)
-    owned = await _open_runs(stack, settings, opener, metrics) if identity.owns_runs else None
+    opener = partial(StreamOpener, offers, streams, circuits, accounts, tracer=tracer)
+    owned = await _open_runs(stack, settings, opener, metrics, tracer) if identity.owns_runs else None
     if offers.current.callers.has_accounts:
         await accounts.open()
     own = opener(settings.allow_caller_api_keys)
     agents = StreamServices(own, offers, streams, replays, VERSION, settings.idle_reader_seconds)
     services = owned.services if owned else None
-    callers = _callers(settings)
-    server = ProcessServer(
-        identity, agents, services, callers, _limits(settings), _tls(settings), metrics, settings.front
-    )
+    door = (callers, _limits(settings), _tls(settings))
+    server = ProcessServer(identity, agents, services, *door, metrics, settings.front, tracer, settings.reflection)
     stack.push_async_callback(server.stop)
     metrics.watch_circuits(circuits.states)
     metrics.models.name(offers.current.named_models())
     metrics.watch("stream_log_bytes", "Memory of the logs of resumable streams.", lambda: replays.size)
     return _Parts(server, streams, replays, circuits, accounts, metrics, owned)
-
-
-def _callers(settings: ServerSettings) -> KnownCallers:
-    """Those who may call. Raises ConfigError for a file of tokens that cannot be used."""
-    try:
-        return KnownCallers(Path(settings.data_dir))
-    except TokenError as error:
-        raise ConfigError([str(error)]) from error
 
 
 def _tls(settings: ServerSettings) -> TlsFiles | None:
@@ -248,7 +263,8 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
     """
     async with AsyncExitStack() as stack:
         offers = Offers(Offer(providers, timeouts(settings), attempt_settings(settings)))
-        parts = await _assemble(stack, settings, offers, SINGLE_PROCESS)
+        callers = KnownCallers(Path(settings.data_dir))
+        parts = await _assemble(stack, settings, offers, SINGLE_PROCESS, callers)
         assert parts.owned is not None  # noqa: S101  the only process owns the runs
         await parts.owned.runs.open()
         await parts.server.start(settings.host, settings.port)
@@ -261,7 +277,11 @@ async def running(settings: ServerSettings, providers: ProviderRegistry) -> Asyn
 
 
 async def _open_runs(
-    stack: AsyncExitStack, settings: ServerSettings, opener: Callable[[bool], StreamOpener], metrics: Metrics
+    stack: AsyncExitStack,
+    settings: ServerSettings,
+    opener: Callable[[bool], StreamOpener],
+    metrics: Metrics,
+    tracer: Tracer | None,
 ) -> _Owned:
     """The runs, which `Runs.open` sets going, and their services. Raises JournalError."""
     journal = await SqliteJournal.open(Path(settings.data_dir), settings.journal_mib * 2**20)
@@ -275,7 +295,7 @@ async def _open_runs(
     expressions = Expressions(evaluator)
     runs = Runs(
         journal,
-        StepRunner(pool, actions.act, expressions, metrics),
+        StepRunner(pool, actions.act, expressions, metrics, tracer),
         expressions,
         settings.retention_days * 86_400,
         limits=RunLimits(settings.max_runs, settings.active_runs_mib * 2**20),

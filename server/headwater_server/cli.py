@@ -372,6 +372,8 @@ def render(loaded: Config) -> str:
         tables["providers", name] = provider
     for name, alias in sorted(loaded.settings.models.items()):
         tables["models", name] = alias
+    for name, issuer in sorted(loaded.settings.jwt.items()):
+        tables["jwt", name] = issuer
     for name, price in sorted(loaded.settings.prices.items()):
         tables["prices", name] = price
     for name, caller in sorted(loaded.settings.callers.items()):

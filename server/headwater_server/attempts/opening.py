@@ -24,6 +24,7 @@ from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.terms import StreamTerms
+from headwater_server.telemetry.tracing.spans import Tracer
 
 _MESSAGE = re.compile(r"messages\[(\d+)\]")
 
@@ -38,6 +39,7 @@ class StreamOpener:
         accounts: count the requests of callers with limits.
         allow_caller_api_keys: whether a request may bring a key for the provider.
         chance: a number from 0 to 1, another one each time.
+        tracer: makes spans of attempts; None: there are no traces.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class StreamOpener:
         accounts: Accounts,
         allow_caller_api_keys: bool,
         chance: Callable[[], float] = random,
+        tracer: Tracer | None = None,
     ) -> None:
         self.allow_caller_api_keys = allow_caller_api_keys
         self._offers = offers
@@ -55,6 +58,7 @@ class StreamOpener:
         self._circuits = circuits
         self._accounts = accounts
         self._chance = chance
+        self._tracer = tracer
 
     @asynccontextmanager
     async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
@@ -73,11 +77,12 @@ class StreamOpener:
             prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
             async with self._accounts.entered(who, own, prompt) as entry:
                 answerer, limits = Answerer(""), _limits(offer.settings, request)
-                source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance)
+                source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance, self._tracer)
                 with _fields_of(agent):
                     source.begin()
                 # Fields of the provider's own can bring tools too.
                 collects = whole or bool(agent.tools or agent.provider_options)
+                collects = collects or (self._tracer is not None and self._tracer.has_content)
                 terms = StreamTerms(collects, request.resumable, agent.labels, who)
                 async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
                     try:

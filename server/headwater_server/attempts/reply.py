@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -40,9 +41,12 @@ from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
 from headwater_server.streaming.watchdog import passed
 from headwater_server.telemetry.frames import forget_frames
+from headwater_server.telemetry.tracing.spans import Tracer, inside
 
 EVENT_BYTES = 400
 """Memory of an event besides its texts."""
+
+_UNTRACED: AbstractContextManager[None] = nullcontext()
 
 log = structlog.get_logger("headwater")
 
@@ -88,6 +92,7 @@ class AttemptedReply:
         limits: the bounds.
         circuits: say which targets had better wait.
         chance: a number from 0 to 1, another one each time.
+        tracer: makes a span of each attempt; None: there are no traces.
     """
 
     def __init__(
@@ -97,7 +102,9 @@ class AttemptedReply:
         limits: AttemptLimits,
         circuits: Circuits,
         chance: Callable[[], float],
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._loop = asyncio.get_running_loop()
         self._candidates = [_Candidate(target, ready=circuits.ready(target.key)) for target in targets]
         self._answerer = answerer
@@ -216,11 +223,19 @@ class AttemptedReply:
             stream = self._stream or self._ask()
             self._made += 1
             self._is_asking = True
-            return await self._first_events(stream)
+            with self._traced():
+                return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
         await self._close()
         return None
+
+    def _traced(self) -> AbstractContextManager[None]:
+        """Makes the attempt a span, the parent of all work of the provider; where there are traces."""
+        if self._tracer is None:
+            return _UNTRACED
+        span = self._answerer.span = self._tracer.attempt(self._asked.target.facts(len(self._tried) + 1))
+        return inside(span)
 
     def _note(self, error: HeadwaterError) -> None:
         """Remembers how an attempt failed."""
@@ -230,6 +245,9 @@ class AttemptedReply:
         provider, model = asked.target.route.provider.name, asked.target.route.model
         error.about(provider=provider, model=model, provider_request_id=self.request_id)
         asked.error = error
+        if self._answerer.span is not None:
+            self._answerer.span.fail(error)
+            self._answerer.span = None
         asked.failures += 1
         asked.ready = now + wait_after(error, asked.failures, self._limits.settings, self._chance)
         asked.is_out = error.reason not in AGAIN or self._limits.asks_once

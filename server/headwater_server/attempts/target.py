@@ -24,8 +24,10 @@ from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.caller_urls.check import check_urls
 from headwater_server.providers.gate import Gate
 from headwater_server.providers.own_data import only_data_of, without_thinking
+from headwater_server.providers.presets import vendor
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms, Route, fit_params
 from headwater_server.streaming.answerer import Timeouts
+from headwater_server.telemetry.tracing.spans import AttemptFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ class Target:
     def key(self) -> Key:
         """That of its circuit."""
         return self.route.provider.name, self.account, self.route.model
+
+    def facts(self, number: int) -> AttemptFacts:
+        """The facts of an attempt for its span."""
+        provider = self.route.provider
+        service = vendor("", provider.address) or provider.type
+        return AttemptFacts(provider.name, service, provider.address, self.chat, number)
 
     def ask(self) -> ProviderStream:
         """A reply, not yet begun. Raises HeadwaterError (INVALID_REQUEST) when the provider cannot express it."""

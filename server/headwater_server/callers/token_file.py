@@ -2,7 +2,8 @@
 
 It is replaced as a whole: a reader has the file of before or of after a change, never a half. Two commands that change
 it at once take turns, by a lock on the file `callers.lock`. A token that is revoked stays in it, so that a server whose
-tokens are all revoked lets no caller in instead of all.
+tokens are all revoked lets no caller in instead of all. Each change adds a line to `audit.log` beside it, with the
+number of the user who made it: it is made by a command, while a server runs or none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from headwater_server.private_files import check_folder, make_folder, open_priva
 
 FILE_NAME = "callers.json"
 LOCK_NAME = "callers.lock"
+AUDIT_NAME = "audit.log"
 MAX_BYTES = 16 * 2**20
 
 
@@ -54,6 +57,7 @@ def add_token(folder: Path, token: Token) -> None:
     """Adds a token to the file, which is made if it is missing, as is the folder. Raises TokenError."""
     with _changing(folder) as tokens:
         tokens.append(token)
+        _note(folder, "token_created", [token], token.created)
 
 
 def revoke_tokens(folder: Path, name: str, now: float) -> list[Token]:
@@ -64,6 +68,7 @@ def revoke_tokens(folder: Path, name: str, now: float) -> list[Token]:
         if not chosen:
             raise TokenError(f"no token in force has the id or the caller {name[:100]!r}; see headwater token list")
         tokens[:] = [msgspec.structs.replace(token, revoked=now) if token in chosen else token for token in tokens]
+        _note(folder, "token_revoked", chosen, now)
         return chosen
 
 
@@ -82,6 +87,17 @@ def _changing(folder: Path) -> Iterator[list[Token]]:
             os.close(lock)
     except OSError as error:
         raise TokenError(f"the tokens in {folder} cannot be written: {error.strerror}") from error
+
+
+def _note(folder: Path, action: str, tokens: Sequence[Token], now: float) -> None:
+    """Adds a line for each change to the audit of commands, before the change counts; the caller has the lock."""
+    time = datetime.fromtimestamp(now, UTC).isoformat()
+    facts = {"timestamp": time, "event": "audit", "action": action, "uid": os.getuid()}
+    with os.fdopen(open_private(folder / AUDIT_NAME), "r+b") as file:
+        file.seek(0, os.SEEK_END)
+        for token in tokens:
+            file.write(msgspec.json.encode(facts | {"token_id": token.id, "of": token.caller, "scopes": token.scopes}))
+            file.write(b"\n")
 
 
 def _write(folder: Path, tokens: Sequence[Token]) -> None:

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from headwater_server.callers.caller import OPERATOR, SCOPES, STREAM, WORKER, WORKFLOW
-from headwater_server.domain.limits import MAX_NAME
+from headwater_server.callers.caller import SCOPES, is_scope
 
 ID_PREFIX = "tok_"
 TOKEN_PREFIX = "hw_"  # noqa: S105  what scanners for secrets look for
@@ -76,12 +75,6 @@ def make_token(caller: str, scopes: Iterable[str], now: float, days: int = 0) ->
     text = TOKEN_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     expires = now + days * DAY_SECONDS if days else 0.0
     return Token(f"{ID_PREFIX}{secrets.token_hex(4)}", caller, given, hash_of(text), now, expires), text
-
-
-def is_scope(scope: str) -> bool:
-    """Whether there is such a scope. The queue of a worker can have any name that a queue can have."""
-    queue = scope.removeprefix(WORKER)
-    return scope in (STREAM, WORKFLOW, OPERATOR) or (queue != scope and 0 < len(queue) <= MAX_NAME)
 
 
 def hash_of(text: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from headwater_server.config.callers import mistakes_of_callers
 from headwater_server.config.doors import mistakes_of_doors
+from headwater_server.config.issuers import mistakes_of_issuers
 from headwater_server.config.mistakes import ConfigError, misspelt, mistake
 from headwater_server.config.resolved import Config, secrets
 from headwater_server.config.settings import Settings, variables
@@ -59,7 +60,13 @@ def load(
     settings = _validate(values, origins)
     found = [
         *mistakes_of_doors(settings.server, origins),
-        *mistakes_of_callers(settings.callers, settings.providers, origins),
+        *mistakes_of_issuers(settings.jwt),
+        *mistakes_of_callers(
+            settings.callers,
+            settings.providers,
+            origins,
+            asks_for_certificates=bool(settings.server.tls_client_ca_file),
+        ),
     ]
     if found:
         raise ConfigError(found)

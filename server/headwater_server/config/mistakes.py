@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from headwater_server.config.callers import CallerSettings
+from headwater_server.config.issuers import JwtSettings
 from headwater_server.config.settings import AliasSettings, PriceSettings, ServerSettings, Settings, variables
 from headwater_server.domain.secret_text import without_secrets
 from headwater_server.providers.types import TYPES
@@ -19,6 +20,7 @@ _OTHER_VARIABLES = ("HEADWATER_CONFIG", "HEADWATER_COMPLETE", *(f"{_PREFIX}{name
 _TABLES: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
     "models": AliasSettings,
+    "jwt": JwtSettings,
     "prices": PriceSettings,
     "callers": CallerSettings,
 }
@@ -44,6 +46,8 @@ def mistake(location: tuple[int | str, ...], error: Any, origins: Mapping[tuple[
         del keys[-1]
     if keys[-1] == "[key]" and keys[0] == "models":
         return f"models.{keys[1]}: a name for models has 1 to 64 letters, digits, ., _, : or -"
+    if keys[-1] == "[key]" and keys[0] == "jwt":
+        return f"jwt.{keys[1]}: a name for an issuer has 1 to 64 letters, digits, _ or -"
     if keys[-1] == "[key]" and keys[0] == "prices":
         return f"prices.{keys[1]}: a name for prices is PROVIDER/MODEL, and may end in *"
     if keys[-1] == "[key]" and keys[0] == "callers":

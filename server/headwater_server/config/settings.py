@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from headwater_server.config.callers import CallerName, CallerSettings
+from headwater_server.config.issuers import IssuerName, JwtSettings
 from headwater_server.domain.limits import MAX_ATTEMPTS, MAX_NAME, open_files, streams_with
 from headwater_server.providers.settings import ProviderSettings, Seconds
 from headwater_server.providers.types import TYPES
@@ -66,6 +68,15 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_endpoint(url: str) -> str:
+    address = urlsplit(url)
+    if url and (address.scheme not in ("http", "https") or not address.hostname):
+        raise ValueError("must be the URL of a collector, such as http://127.0.0.1:4318")
+    if address.username or address.password:
+        raise ValueError("must have no name or password; set OTEL_EXPORTER_OTLP_HEADERS for them")
+    return url
+
+
 ServerFile = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -78,6 +89,10 @@ class ServerSettings(_Settings):
     knows the second. `insecure`: whether a port that other machines reach may do without TLS.
     `admin_address`: HOST:PORT of the pages for operators; empty for none. `admin_insecure`: whether other machines may
     reach them.
+    `otlp_endpoint`: URL of the collector of traces; empty: none, unless OpenTelemetry's own variables name one.
+    `trace_content`: whether traces have prompts and replies.
+    `authentication_hook`: name of the entry point that knows callers (`callers.hook`); empty for none. `reflection`:
+    whether callers may ask which methods there are.
     `front`: which server speaks gRPC, gRPC's own or the one in the event loop.
     `processes`: how many processes of the server share the port; the limits are those of each.
     `max_concurrent_streams`: how many calls a connection may have at once. `max_connections`: how many connections
@@ -103,6 +118,10 @@ class ServerSettings(_Settings):
     insecure: bool = False
     admin_address: Annotated[str, AfterValidator(_check_address)] = ""
     admin_insecure: bool = False
+    otlp_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = ""
+    trace_content: bool = False
+    authentication_hook: str = Field("", max_length=MAX_NAME)
+    reflection: bool = True
     front: Literal["grpcio", "lean"] = "grpcio"
     processes: int = Field(1, ge=1, le=64)
     max_concurrent_streams: int = Field(2_500, ge=0, lt=2**31)
@@ -192,6 +211,7 @@ class Settings(_Settings):
     server: ServerSettings
     providers: dict[ProviderName, Annotated[ProviderSettings, _ByType]]
     models: dict[AliasName, AliasSettings] = Field(default_factory=dict)
+    jwt: dict[IssuerName, JwtSettings] = Field(default_factory=dict)
     prices: dict[PricedName, PriceSettings] = Field(default_factory=dict)
     callers: dict[CallerName, CallerSettings] = Field(default_factory=dict)
 
@@ -206,6 +226,10 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "HEADWATER_INSECURE": ("server", "insecure"),
     "HEADWATER_ADMIN_ADDRESS": ("server", "admin_address"),
     "HEADWATER_ADMIN_INSECURE": ("server", "admin_insecure"),
+    "HEADWATER_OTLP_ENDPOINT": ("server", "otlp_endpoint"),
+    "HEADWATER_TRACE_CONTENT": ("server", "trace_content"),
+    "HEADWATER_AUTHENTICATION_HOOK": ("server", "authentication_hook"),
+    "HEADWATER_REFLECTION": ("server", "reflection"),
     "HEADWATER_FRONT": ("server", "front"),
     "HEADWATER_PROCESSES": ("server", "processes"),
     "HEADWATER_MAX_CONCURRENT_STREAMS": ("server", "max_concurrent_streams"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater_server.domain.stream_id import index_of
@@ -11,6 +11,7 @@ RUN_OWNER = 0
 """The process that has the runs, their journal and the connections of workers."""
 
 HEARTBEATS = "heartbeats"
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class ProcessIdentity:
         sockets: the private folder of the sockets over which the processes call each other, and of their heartbeats;
             None for a single process.
         listener: the descriptor of the Unix socket from which all take connections; None: each listens on the port.
+        secret: of the processes of this server, which no other program has.
     """
 
     index: int = 0
     count: int = 1
     sockets: Path | None = None
     listener: int | None = None
+    secret: bytes = field(default=b"", repr=False)
 
     @property
     def siblings(self) -> list[int]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 
@@ -27,6 +27,7 @@ _LOGIN = re.compile(r"(?<=//)[^/?#\s]*(?=@)|^[^/?#\s@]+:[^/?#\s@]*(?=@)")
 _PREFIXED = re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|hf|r8|xai|ghp|glpat)[-_][A-Za-z0-9_-]{6,}")
 _WORD = re.compile(r"(?<![/\w])[A-Za-z0-9+=~]{16,}(?![/\w])")
 _UUID = re.compile(r"(?<![/\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![/\w-])")
+_NAME = re.compile(r"[A-Za-z0-9_.:/@+=~,%#|\[\]-]{1,200}")
 _WITH_VARIABLES = re.compile(r"(?:(?:Bearer|Basic|Token) )?(?:\$\{\w+\})+")
 
 
@@ -116,3 +117,8 @@ def secrets_in(name: str, value: str) -> list[str]:
 def _is_mixed(word: str) -> bool:
     """Whether letters and digits alternate as they do in keys, and not in names such as `sonnet20241022`."""
     return sum(one.isdigit() != other.isdigit() for one, other in pairwise(word)) >= 3
+
+
+def looks_like_name(text: str) -> bool:
+    """Whether a text of a caller or a provider may be shown where a name belongs."""
+    return _NAME.fullmatch(text) is not None and ("%" not in text or _NAME.fullmatch(unquote(text)) is not None)

@@ -9,8 +9,15 @@ from __future__ import annotations
 import json
 import sys
 
+from headwater_server.callers.issuers.key_set import KeysError
 from headwater_server.config import Config, ConfigError
+from headwater_server.config.authentication import configured_callers
 from headwater_server.config.reloading import build_offer, reread
+
+
+async def _no_fetch(url: str, ca_file: str, most_bytes: int) -> bytes:
+    """Nothing is fetched to read settings."""
+    raise KeysError("is not fetched here")
 
 
 def main() -> None:
@@ -18,6 +25,7 @@ def main() -> None:
     try:
         config, needs_restart = reread(Config.from_json(json.load(sys.stdin)))
         build_offer(config, "headwater")
+        configured_callers(config, _no_fetch)
     except ConfigError as error:
         answer: dict[str, object] = {"mistakes": error.mistakes}
     else:

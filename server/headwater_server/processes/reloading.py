@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 
 from headwater_server.private_files import open_private
+from headwater_server.telemetry.audit import audit
 
 NOTE = "reload.json"
 MAX_NOTE = 1024 * 1024
@@ -60,6 +61,7 @@ async def reload_on_signal(reload: Callable[[], Awaitable[Outcome]], data_dir: P
                 log.error("not reloaded", why=outcome.mistakes)
             else:
                 log.info("reloaded", needs_restart=outcome.needs_restart)
+                audit("reloaded")
             try:
                 await asyncio.to_thread(_note, data_dir, began, outcome)
             except OSError as error:

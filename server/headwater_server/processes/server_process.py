@@ -55,7 +55,8 @@ def main() -> None:
         if not line:
             return  # the supervisor has gone before it could say anything
         hello = json.loads(line)
-        identity = ProcessIdentity(hello["index"], hello["count"], Path(hello["sockets"]), hello["listener"])
+        secret = bytes.fromhex(hello["secret"])
+        identity = ProcessIdentity(hello["index"], hello["count"], Path(hello["sockets"]), hello["listener"], secret)
         try:
             config = Config.from_json(hello["config"])
             server = config.settings.server

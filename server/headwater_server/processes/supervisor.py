@@ -30,6 +30,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -41,7 +42,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from headwater_server.domain.process_identity import HEARTBEATS
+from headwater_server.domain.process_identity import HEARTBEATS, SECRET_BYTES
 from headwater_server.private_files import check_folder
 from headwater_server.processes.child_process import ChildProcess
 from headwater_server.processes.open_files import raise_open_files
@@ -326,7 +327,8 @@ def _supervise(config: dict[str, Any]) -> bool:
         sockets = stack.enter_context(_runtime_directory())
         heartbeats = stack.enter_context(Heartbeats(Path(sockets, HEARTBEATS), server["processes"]))
         listener = inherited[0] if inherited else None
-        common = {"count": server["processes"], "sockets": sockets, "listener": listener}
+        secret = secrets.token_hex(SECRET_BYTES)
+        common = {"count": server["processes"], "sockets": sockets, "listener": listener, "secret": secret}
 
         def hellos(config: dict[str, Any]) -> list[bytes]:
             config["settings"]["server"]["port"] = server["port"]

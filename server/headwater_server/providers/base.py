@@ -50,11 +50,16 @@ class ProviderStream(Source, Protocol):
 
 
 class Provider(Protocol):
-    """Answers requests."""
+    """Answers requests.
+
+    Attributes:
+        address: URL of the server that it asks; empty where the model is on this machine.
+    """
 
     name: str
     type: str
     default_model: str
+    address: str
 
     def supported_params(self, request: ChatRequest) -> frozenset[str]:
         """The sampling parameters that the request's model takes, over the wire that would be used for it.

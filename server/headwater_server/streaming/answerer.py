@@ -11,6 +11,7 @@ from headwater_server.domain.chunks import Usage
 from headwater_server.domain.costs.amounts import total_cost
 from headwater_server.domain.costs.prices import Price
 from headwater_server.streaming.accumulator import Account
+from headwater_server.telemetry.tracing.spans import AttemptSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Answerer(Account):
         dropped: the parameters of the request that the model does not take.
         timeouts: the limits of the reply in time.
         tried: the attempts that failed before.
+        span: that of the attempt under way; None where there are no traces.
         price: of the model; None: it has none.
     """
 
@@ -46,6 +48,7 @@ class Answerer(Account):
     dropped: Sequence[str] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     tried: Sequence[Attempt] = ()
+    span: AttemptSpan | None = None
     price: Price | None = None
 
     def cost(self, usage: Usage | None) -> Decimal | None:

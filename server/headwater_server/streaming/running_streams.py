@@ -16,6 +16,7 @@ from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.source import Source
 from headwater_server.streaming.terms import NO_TERMS, Continuation, StreamTerms
+from headwater_server.telemetry.audit import audit
 from headwater_server.telemetry.metrics import Metrics
 
 MAX_PROCESSES = 64
@@ -97,6 +98,8 @@ class RunningStreams:
             yield stream
         finally:
             self._metrics.stream_ended(stream)
+            if answerer.span is not None:
+                answerer.span.end(stream.id, stream.outcome, stream.first_token_seconds)
             try:
                 if finishing := await stream.close():
                     self._finishing.add(finishing)
@@ -117,6 +120,8 @@ class RunningStreams:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
         stream = self._entry_of(stream_id).stream
         stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
+        if stream.owner != caller.get().name:
+            audit("stream_cancelled", stream_id=stream.id, of=stream.owner)
 
     def _entry_of(self, stream_id: str) -> _Entry:
         """The stream with this id that is there for the caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""

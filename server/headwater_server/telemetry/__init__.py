@@ -1,1 +1,1 @@
-"""The view of a running server from outside: its log."""
+"""The view of a running server from outside: its log, metrics and traces."""

@@ -17,8 +17,8 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 MAX_BYTES = 1024 * 1024
@@ -161,9 +161,16 @@ def start_thread(work: Callable[[], None], name: str) -> threading.Thread:
     A signal that the main thread has blocked would otherwise be taken by this one.
     """
     thread = threading.Thread(target=work, name=name, daemon=True)
+    with signals_blocked():
+        thread.start()
+    return thread
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Lets the threads that are started in the block take no signals."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        thread.start()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return thread

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 import structlog
+
+from headwater_server.domain.secret_text import looks_like_name
 
 HIDDEN = "(not shown)"
 """Stands for a text that does not look like a name."""
@@ -23,7 +24,6 @@ LABELS = "labels"
 CODES = frozenset({"provider_code"})
 """Fields with a word that programs compare."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.:/@+=~,%#\[\]-]{1,200}")
 _CODE = re.compile(r"[0-9]{1,6}|[A-Za-z_]+[0-9]{0,4}(?:[_.:/-](?:[A-Za-z]+[0-9]{0,4}|[0-9]{1,4}))*")
 _LONGEST_CODE = 64
 _MOST_DIGITS = 6
@@ -38,11 +38,6 @@ def hide_unsafe(_logger: object, _method: str, event: structlog.typing.EventDict
         elif type(value) not in (int, float, bool) and field not in OWN and field != LABELS:
             event[field] = _safe(value)
     return event
-
-
-def looks_like_name(text: str) -> bool:
-    """Whether a text of a caller or a provider may be shown where a name belongs."""
-    return _NAME.fullmatch(text) is not None and ("%" not in text or _NAME.fullmatch(unquote(text)) is not None)
 
 
 def _safe(value: Any) -> Any:

@@ -10,11 +10,13 @@ from headwater.v1 import worker_service_pb2_grpc, workflow_service_pb2, workflow
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.sealed_caller import CallerSeal
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import TlsFiles
 from headwater_server.transport.fronts import DEFAULT_LIMITS, GRPCIO, FrontName, ServerLimits
 from headwater_server.transport.owners.metrics import metrics_of, metrics_service
@@ -69,6 +71,8 @@ class ProcessServer:
         tls: the files of the port's certificate; None: it speaks no TLS. Siblings never do.
         metrics: of this process, for siblings that ask for them.
         front: the kind of its servers.
+        tracer: makes spans of calls; None: there are no traces.
+        reflection: whether callers may ask which methods there are.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class ProcessServer:
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
+        reflection: bool = True,
     ) -> None:
         self._identity = identity
         self._siblings: SiblingServer | None = None
@@ -97,13 +103,24 @@ class ProcessServer:
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
             inner = [*local, metrics_service(metrics or Metrics())]
-            self._siblings = SiblingServer(inner, callers, limits.max_request_bytes, metrics, front)
+            seal = CallerSeal(identity.secret)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
             public = [routed, *(_runs(runs) or relayed_services(self._relay))]
-            self._public = GrpcServer(public, callers, limits, shares_port=True, tls=tls, metrics=metrics, front=front)
         else:
-            self._public = GrpcServer(local, callers, limits, tls=tls, metrics=metrics, front=front)
+            public = local
+        self._public = GrpcServer(
+            public,
+            callers,
+            limits,
+            shares_port=identity.count > 1,
+            tls=tls,
+            metrics=metrics,
+            front=front,
+            tracer=tracer,
+            reflection=reflection,
+        )
 
     @property
     def index(self) -> int:

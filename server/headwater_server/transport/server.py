@@ -10,8 +10,9 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
-from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.known_callers import Door, KnownCallers
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import Certificates, TlsFiles
 from headwater_server.transport.fronts import (
     DEFAULT_LIMITS,
@@ -55,8 +56,10 @@ class GrpcServer:
         limits: how much its callers may take.
         shares_port: whether other processes listen on the port too. Then it was checked before, and is not 0.
         tls: the files of its certificate; None: it speaks no TLS.
+        reflection: whether callers may ask which methods there are.
         metrics: count the calls that fail.
         front: the kind of server.
+        tracer: makes spans of calls; None: there are no traces.
 
     Attributes:
         port: the port listened on, once started.
@@ -70,8 +73,10 @@ class GrpcServer:
         *,
         shares_port: bool = False,
         tls: TlsFiles | None = None,
+        reflection: bool = True,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
         self.port = 0
         self._front = front
@@ -80,14 +85,15 @@ class GrpcServer:
         self._certificates: Certificates | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._turns = Turns()
-        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics)
+        chain = interceptors(callers, limits.max_request_bytes, self._turns, metrics, tracer, callers.running)
         self._server = public_server(front, chain, limits, shares_port=shares_port)
         self._health = Health()
         self._has_started = False
         for add in services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection((*SERVICES, SERVICE_NAME), self._server)
+        if reflection:
+            add_reflection((*SERVICES, SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listens, then says it is healthy. Raises PortTakenError and CertificateError."""
@@ -142,21 +148,24 @@ class SiblingServer:
 
     Args:
         services: the services of this process.
-        callers: those who may call; each call brings the token of its caller along.
+        door: says whose a call is.
         most_request_bytes: that the requests of all running calls may have together.
         metrics: count the calls that fail.
         front: the kind of server.
+        tracer: makes spans of calls; None: there are no traces.
     """
 
     def __init__(
         self,
         services: Iterable[AddService],
-        callers: KnownCallers,
+        door: Door,
         most_request_bytes: int = DEFAULT_BYTES,
         metrics: Metrics | None = None,
         front: FrontName = GRPCIO,
+        tracer: Tracer | None = None,
     ) -> None:
-        self._server = sibling_server(front, interceptors(callers, most_request_bytes, metrics=metrics))
+        chain = interceptors(door, most_request_bytes, metrics=metrics, tracer=tracer)
+        self._server = sibling_server(front, chain)
         for add in services:
             add(self._server)
 

@@ -30,6 +30,7 @@ from tests.support.secrets.marks import CONTENT, KEYS, core, found, lines_with, 
 from tests.support.secrets.planted import PROVIDERS, Planted, plant, question
 from tests.support.servers.certificates import Authority
 from tests.support.servers.server import OwnThread, ServerProcess
+from tests.support.traces.collector import Collector
 
 EVERYTHING = (*KEYS, *CONTENT)
 SECONDS = 20.0
@@ -332,12 +333,16 @@ async def test_nothing_of_a_server_holds_a_secret(level, form, processes, echo, 
     pair, port = authority.issue("server"), free_port()
     flags = (*pair.flags, "--log-level", level, "--log-format", form)
     variables = {**planted.variables, "HEADWATER_ADMIN_ADDRESS": f"127.0.0.1:{port}", "GRPC_VERBOSITY": "debug"}
-    server = SpeakingServer(*flags, variables=variables, processes=processes, folder=tmp_path / "work")
-    with server:
-        await attack(server.target, authority, echo, planted, heard)
-        seen.texts["admin"] = await asyncio.to_thread(admin_texts, port)
-        look_at_processes(server, seen)
-        look_at_files(planted, seen)
+    with Collector() as collector:
+        variables |= collector.variables
+        server = SpeakingServer(*flags, variables=variables, processes=processes, folder=tmp_path / "work")
+        with server:
+            await attack(server.target, authority, echo, planted, heard)
+            seen.texts["admin"] = await asyncio.to_thread(admin_texts, port)
+            look_at_processes(server, seen)
+            look_at_files(planted, seen)
+    seen.texts["traces"] = b"\n".join(collector.bodies).decode("latin-1")
+    assert len(collector.spans) > 100
     seen.texts["log"] = server.log
     look_at_files(planted, seen)
     leaks = {place: hits for place, text in seen.texts.items() if (hits := lines_with(text, EVERYTHING))}

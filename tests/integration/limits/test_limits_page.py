@@ -22,6 +22,7 @@ OF_LOAD = {
     "connections": "attack/test_connections.py::test_connections_and_their_idle_time_are_limited",
     "calls that wait for their beginning": "attack/test_connections.py::test_one_connection_that_floods_streams_takes_little_memory",
     "time of a connection without a call": "attack/test_connections.py::test_connections_and_their_idle_time_are_limited",
+    "age of a connection": "integration/server/test_limits.py::test_a_connection_of_the_set_age_is_closed_and_a_younger_one_is_not",
     "silence of a connection with a ping unanswered": "chaos/test_upstream_closed.py::test_the_upstream_of_a_caller_that_vanished_is_closed_soon",
     "streams at once, those of Run and of workflows among them": "integration/limits/test_overload.py::test_streams_past_their_limit_are_refused_until_one_has_ended",
     "runs that have not ended": "integration/limits/test_overload.py::test_runs_past_their_limit_are_refused_however_many_come_at_once",

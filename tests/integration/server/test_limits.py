@@ -6,9 +6,11 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
+from tests.support.raw_streams import RawConnection
 from tests.support.servers.server import ServerProcess, clean_environment, run_cli
 
 WITH_OPEN_FILES = """
@@ -92,3 +94,13 @@ def test_a_limit_of_calls_that_cannot_be_is_a_mistake(value):
     done = run_cli("serve", "--scripted", variables={"HEADWATER_MAX_CONCURRENT_STREAMS": value})
     assert done.returncode == 78
     assert done.stderr.startswith("headwater: HEADWATER_MAX_CONCURRENT_STREAMS: ")
+
+
+def test_a_connection_of_the_set_age_is_closed_and_a_younger_one_is_not():
+    """gRPC shifts the age by a tenth, so that connections that began together do not end together."""
+    with ServerProcess("--scripted", variables={"HEADWATER_MAX_CONNECTION_AGE_SECONDS": "2"}) as server:
+        began = time.monotonic()
+        with RawConnection(server.target) as connection:
+            while not connection.is_closed and time.monotonic() - began < 20:
+                connection.look()
+        assert 1.5 < time.monotonic() - began < 20

@@ -24,8 +24,8 @@ from headwater.v1.agent_pb2 import (
     ToolCall,
 )
 from headwater_server.domain import json_text, limits
+from headwater_server.transport.fronts import MAX_METADATA_BYTES
 from headwater_server.transport.incoming import reader
-from headwater_server.transport.server import MAX_METADATA_BYTES
 from tests.support.limits.place import Call, Limit, Place, agent, asking, number, sending
 
 INVALID = "INVALID_REQUEST"

@@ -50,14 +50,17 @@ def test_ratios_are_those_of_the_medians_and_of_each_round():
 
 
 def test_each_headwater_is_beside_all_others_once():
-    names = ["headwater", "headwater-lean", "before", "direct-tls", "smg"]
+    names = ["headwater", "headwater-lean", "before", "direct-tls", "smg", "envoy-tls", "headwater-tls"]
     run = {**run_of({name: {"paced": {"gateway_us_per_chunk": 50.0}} for name in names}), "contestants": names}
     assert [line.split(" | ")[0] for line in report.ratios(run).splitlines()[2:]] == [
         "| headwater / headwater-lean",
         "| headwater / before",
         "| headwater / smg",
+        "| headwater / headwater-tls",
         "| headwater-lean / before",
         "| headwater-lean / smg",
+        "| headwater-lean / headwater-tls",
+        "| headwater-tls / envoy-tls",
     ]
 
 

@@ -10,6 +10,8 @@ from headwater_server.cli import render
 from headwater_server.config import Config, ConfigError, load
 from headwater_server.config.callers import NO_SETTINGS, CallerSettings, settings_of
 
+MTLS = "[server]\ntls_cert_file = 'c'\ntls_key_file = 'k'\ntls_client_ca_file = 'a'\n"
+
 
 def loaded(folder: Path, text: str) -> Config:
     file = folder / "headwater.toml"
@@ -58,6 +60,19 @@ def test_each_key_of_a_caller_goes_over_that_of_all(tmp_path):
         ("[callers.a]\nmonthly_tokens = -1", "callers.a.monthly_tokens in FILE: Input should be greater than or equal"),
         ("[callers.a]\nproviders = ['opnai']", "callers.a.providers in FILE: there is no provider 'opnai'; there are "),
         ("[callers.'a b']\nmax_concurrent = 1", "callers.a b: the name of a caller has 1 to 256 printable ASCII"),
+        ("[callers.a]\nscopes = ['root']", "callers.a.scopes in FILE: there is no such scope; there are stream, "),
+        ("[callers.a]\ncertificates = ['a']", "callers.a.certificates in FILE: must be subject:…, dns:…, "),
+        ("[callers.a]\ncertificates = ['ip:a']", "callers.a.certificates in FILE: is no address"),
+        ("[callers.a]\ncertificates = ['subject:a']", "callers.a.certificates in FILE: is no subject as RFC 4514"),
+        ("[callers.a]\ncertificates = ['dns:a']", "callers.a.certificates in FILE: needs tls_client_ca_file"),
+        (
+            f"{MTLS}[callers.'*']\ncertificates = ['dns:a']",
+            "callers.*.certificates in FILE: a certificate is one caller's",
+        ),
+        (
+            f"{MTLS}[callers.a]\ncertificates = ['dns:A.b']\n[callers.b]\ncertificates = ['dns:a.B']",
+            "callers.b.certificates in FILE: dns:a.b stands in callers.a.certificates too",
+        ),
         ("[callers]\nmax_concurrent = 1", "callers.max_concurrent in FILE: "),
     ],
 )

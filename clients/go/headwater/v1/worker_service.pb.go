@@ -631,7 +631,8 @@ type WorkerTask struct {
 	// The metadata `x-request-id` of the call that started the run: for the log, and for calls that the handler makes.
 	// Default: empty.
 	RequestId string `protobuf:"bytes,11,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The metadata `traceparent` of that call, of W3C Trace Context. Default: empty.
+	// The metadata `traceparent` of that call, of W3C Trace Context; where the server makes traces, it names the span of
+	// the step. Default: empty.
 	Traceparent string `protobuf:"bytes,12,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// The metadata `tracestate` of that call. Default: empty.
 	Tracestate    string `protobuf:"bytes,13,opt,name=tracestate,proto3" json:"tracestate,omitempty"`

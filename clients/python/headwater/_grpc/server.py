@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from headwater._grpc.origin import origin
 from headwater._grpc.tls.files import NO_FILES, TlsFiles, files_of_environment
+from headwater._grpc.tracing import outgoing
 from headwater._values.threads import in_thread
 from headwater._values.validation import header, invalid
 from headwater.exceptions import AuthenticationError, ValidationError
@@ -83,13 +83,13 @@ class Server:
             )
 
     async def headers(self) -> tuple[tuple[str, str], ...]:
-        """The metadata of a call: the token, and the origin of the handler that makes it.
+        """The metadata of a call: the token, and its origin (see `tracing`).
 
         Raises:
             AuthenticationError: the function that gives the token failed.
         """
         token = await _asked(self.token) if callable(self.token) else self.token
-        return ((("authorization", f"Bearer {token}"),) if token else ()) + origin.get()
+        return ((("authorization", f"Bearer {token}"),) if token else ()) + outgoing()
 
     def __repr__(self) -> str:
         return f"Server({self.target!r})"

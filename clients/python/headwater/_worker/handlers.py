@@ -30,6 +30,7 @@ from headwater._worker.output import Output
 from headwater._worker.runners import on_loop
 from headwater._worker.shared_context import SharedContext
 from headwater._worker.step import HandlerStep
+from headwater._worker.tracing import traced
 from headwater.exceptions import NonRetryableError
 from headwater.v1 import error_pb2, worker_service_pb2
 
@@ -56,7 +57,8 @@ async def run_handler(
     """
     relay = ChunkRelay(output.emit)
     try:
-        result = await _result(handler, agent, _step(task, output.progress), task, relay, loop)
+        step = _step(task, output.progress)
+        result = await traced(task, _result(handler, agent, step, task, relay, loop))
         await relay.flush()
         return result
     finally:

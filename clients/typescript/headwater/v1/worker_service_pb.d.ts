@@ -387,7 +387,8 @@ export declare type WorkerTask = Message<"headwater.v1.WorkerTask"> & {
   requestId: string;
 
   /**
-   * The metadata `traceparent` of that call, of W3C Trace Context. Default: empty.
+   * The metadata `traceparent` of that call, of W3C Trace Context; where the server makes traces, it names the span of
+   * the step. Default: empty.
    *
    * @generated from field: string traceparent = 12;
    */

@@ -55,6 +55,7 @@ class HttpProvider:
         self.name = name
         self.type = type
         self.default_model = default_model
+        self.address = site.base_url
         self._site = site
         self._wires = wires
         self._choose_api = choose_api

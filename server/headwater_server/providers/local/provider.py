@@ -76,6 +76,7 @@ class LocalProvider:
         self.name = name
         model_path = settings.model_path
         self.default_model = Path(model_path).stem if model_path else MODEL
+        self.address = ""
         self._context = settings.context
         self._eager = settings.eager
         self._stall_seconds = settings.stall_seconds

@@ -71,6 +71,7 @@ class ScriptedProvider:
 
     type = "scripted"
     default_model = "story"
+    address = ""
 
     def __init__(self, name: str = "scripted") -> None:
         self.name = name

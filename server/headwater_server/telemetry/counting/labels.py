@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
 
-from headwater_server.telemetry.safe_fields import looks_like_name
+from headwater_server.domain.secret_text import looks_like_name
 
 MAX_MODELS = 50
 """The models of a provider that have labels because they have answered."""

@@ -1,34 +1,36 @@
-"""Lets a call in whose token belongs to a caller with the scope for its method, and notes whose call it is.
+"""Lets a call in whose caller has the scope for its method, and notes whose call it is.
 
 | method | scope |
 | --- | --- |
 | of AgentService | `stream` |
-| of WorkflowService | `workflow` |
+| of WorkflowService | `workflow`, or one that begins with `workflow:`; the service itself checks the queues |
 | of WorkerService | one that begins with `worker:`; the service itself checks the queue |
-| gRPC's health | none, and no token |
-| gRPC's reflection | none, with any token |
-| of `headwater.siblings`, which is on the sockets between processes alone | none, and no token |
+| gRPC's health | none, and no caller |
+| gRPC's reflection | none, with any caller |
+| of `headwater.siblings`, which is on the sockets between processes alone | none, and no caller |
 | any other | `operator` |
 
-A call that another process of this server passes on brings its caller's token along, and is checked there again:
-processes send each other nothing that a caller could imitate. Nothing of a request is read before.
+Nothing of a request is read before. A door says whose a call is: on the port `callers.known_callers`, and on the socket
+between processes `callers.sealed_caller`, for there the call has been let in before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
 
 from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
-from headwater_server.callers.caller import OPERATOR, STREAM, WORKFLOW, Caller, caller
-from headwater_server.callers.known_callers import KnownCallers
+from headwater_server.callers.admission import IncomingCall
+from headwater_server.callers.caller import OPERATOR, STREAM, Caller, caller
+from headwater_server.callers.known_callers import Door
+from headwater_server.callers.running_calls import RunningCalls
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.health import SERVICE_NAME
 from headwater_server.transport.interceptors.interceptor import Interceptor
 
-AUTHORIZATION = "authorization"
 REFLECTION = "grpc.reflection."
 OF_SIBLINGS = "headwater.siblings."
 """The services begin so that processes have for each other. They are not on the port."""
@@ -42,7 +44,7 @@ def _has(scope: str) -> Check:
 
 _CHECKS: dict[str, Check] = {
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name: _has(STREAM),
-    workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name: _has(WORKFLOW),
+    workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name: Caller.check_workflow,
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name: Caller.check_worker,
 }
 
@@ -55,12 +57,14 @@ class Authentication(Interceptor):
     """Lets calls in: see the module.
 
     Args:
-        callers: those of the server.
+        door: says whose a call is.
+        running: ends the calls of callers that may no longer call.
     """
 
-    def __init__(self, callers: KnownCallers) -> None:
+    def __init__(self, door: Door, running: RunningCalls) -> None:
         super().__init__()
-        self._callers = callers
+        self._door = door
+        self._running = running
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
         """Begins the behaviour when the call may have it; raises HeadwaterError otherwise."""
@@ -70,15 +74,24 @@ class Authentication(Interceptor):
         check = _CHECKS.get(service, _has(OPERATOR))
         if service.startswith(REFLECTION):
             check = _anyone
-        callers = self._callers
+        door, running = self._door, self._running
 
         async def allowed(request: Any, context: Context) -> Any:
-            metadata = context.invocation_metadata() or ()
-            who = callers.caller_of([str(value) for key, value in metadata if key == AUTHORIZATION])
+            metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
+            admission = await door.admit(IncomingCall(metadata, context.peer(), partial(_certificate, context)))
+            who = admission.caller
             if who.name:
                 structlog.contextvars.bind_contextvars(caller=who.name)
             check(who)
             caller.set(who)
-            return await behaviour(request, context)
+            if admission.why_over is None:
+                return await behaviour(request, context)
+            return await running.run(behaviour(request, context), admission)
 
         return allowed
+
+
+def _certificate(context: Context) -> bytes:
+    """The certificate of the other side, in PEM; empty for none."""
+    found = context.auth_context().get("x509_pem_cert", ())
+    return bytes(next(iter(found), b""))

@@ -21,7 +21,7 @@ How a call ends, and what is done about it:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
+from headwater_server.callers.caller import caller
+from headwater_server.callers.sealed_caller import NOT_PASSED_ON, CallerSeal
+from headwater_server.domain.call_origin import PARENT, STATE, origin
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.transport.handlers import Context
@@ -83,6 +86,7 @@ class Relay:
             for index in identity.siblings
         }
         self._heartbeats = Heartbeats(identity.heartbeats, identity.count)
+        self._seal = CallerSeal(identity.secret)
         self._calls: set[Call] = set()
         self._unanswered: dict[asyncio.Timeout, int] = {}
         self._looking: asyncio.TimerHandle | None = None
@@ -108,7 +112,9 @@ class Relay:
         self._check(owner)
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, Any]
         ask = self._channels[owner].unary_unary(method.path, None, method.parse)
-        return await ask(request.SerializeToString(), timeout=seconds, metadata=_metadata(context) if context else ())
+        return await ask(
+            request.SerializeToString(), timeout=seconds, metadata=self._metadata(context) if context else ()
+        )
 
     async def pass_on(
         self,
@@ -156,7 +162,7 @@ class Relay:
     def _begin(self, owner: int, method: Method, context: Context) -> Call:
         connect: grpc.aio.StreamStreamMultiCallable[bytes, Any]
         connect = self._channels[owner].stream_stream(method.path, None, method.parse)
-        call = connect(timeout=context.time_remaining(), metadata=_metadata(context), wait_for_ready=True)
+        call = connect(timeout=context.time_remaining(), metadata=self._metadata(context), wait_for_ready=True)
         self._calls.add(call)
         self._idle.clear()
         return call
@@ -176,6 +182,15 @@ class Relay:
                     del self._unanswered[limit]
         except TimeoutError:
             raise restarting() from None
+
+    def _metadata(self, context: Context) -> tuple[tuple[str, str | bytes], ...]:
+        """The metadata of the caller's call, and whose it is: the owner needs no token or certificate. Where there are
+        traces, this one continues below the span of the call here.
+        """
+        found = _passable(context.invocation_metadata() or ())
+        passed = (entry for entry in found if entry[0] not in (*NOT_PASSED_ON, PARENT, STATE))
+        trace = ((key, value) for key, value in origin.get().items() if key in (PARENT, STATE))
+        return (*passed, *trace, self._seal.sealed(caller.get()))
 
     def _check(self, owner: int) -> None:
         """Raises HeadwaterError (SERVER_DRAINING) when the owner hangs."""
@@ -253,10 +268,5 @@ async def _write(call: Call, message: bytes) -> None:
     await call._cython_call.send_serialized_message(message)  # type: ignore[attr-defined]
 
 
-def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
-    """The metadata of the caller's call, its token among them: the owner checks that as this process has."""
-    return tuple((key, value) for key, value in context.invocation_metadata() or () if is_passable(key, value))
-
-
-def _passable(metadata: grpc.aio.Metadata) -> tuple[tuple[str, str | bytes], ...]:
+def _passable(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str | bytes], ...]:
     return tuple((key, value) for key, value in metadata if is_passable(key, value))

@@ -26,6 +26,7 @@ from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.limits import MAX_NAME
+from headwater_server.telemetry.audit import audit
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
 from headwater_server.transport.handlers import Context
@@ -167,7 +168,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             await self._wait_for_runs()
         outbox = _Outbox()
         session = self._pool.connect(
-            f"{caller.get().name}/{registration.worker_id}",  # no caller is in the place of another's worker
+            f"{caller.get().name}\n{registration.worker_id}",  # no caller is in the place of another's worker
             registration.queue,
             registration.handlers,
             registration.concurrency,
@@ -212,6 +213,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         structlog.contextvars.bind_contextvars(
             worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
         )
+        audit("worker_registered")
         log.info("worker attached", client_version=registration.client_version, features=list(registration.features))
         return registration
 

@@ -17,6 +17,7 @@ from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.telemetry.aside import Aside
+from headwater_server.telemetry.audit import audit
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert.run_events import run_event
 from headwater_server.transport.convert.runs import (
@@ -77,7 +78,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         await self._write_events(await self._start(request.start), 0, context)
 
     async def _start(self, request: workflow_service_pb2.StartWorkflowRunRequest) -> str:
-        return await self._runs.start_run(await self._do(request, lambda: _start_request(request)))
+        asked = await self._do(request, lambda: _start_request(request))
+        caller.get().check_run_queues({step.queue or asked.queue for step in asked.workflow.steps if step.handler})
+        return await self._runs.start_run(asked)
 
     async def _do(self, request: Message, work: Callable[[], T]) -> T:
         """The result of some work on a request, which takes long for a large one."""
@@ -122,6 +125,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_service_pb2.CancelWorkflowRunResponse:
         """Ends a run."""
         await self._runs.cancel_run(_run_id(request.run_id))
+        audit("run_cancelled")
         return workflow_service_pb2.CancelWorkflowRunResponse()
 
     async def ResumeWorkflowRun(  # noqa: N802
@@ -129,6 +133,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_service_pb2.ResumeWorkflowRunResponse:
         """Continues a run."""
         sequence = await self._runs.resume_run(_run_id(request.run_id))
+        audit("run_resumed")
         return workflow_service_pb2.ResumeWorkflowRunResponse(sequence=sequence)
 
     async def DeleteWorkflowRun(  # noqa: N802
@@ -136,6 +141,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_service_pb2.DeleteWorkflowRunResponse:
         """Removes a run."""
         await self._runs.delete_run(_run_id(request.run_id))
+        audit("run_deleted")
         return workflow_service_pb2.DeleteWorkflowRunResponse()
 
 

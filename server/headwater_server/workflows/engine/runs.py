@@ -343,6 +343,7 @@ class Runs:
         run_id = info.run_id
         origin.set(info.origin)  # not that of the call that resumes it, and the same in the next process
         caller.set(Caller(info.owner))
+        span = self._runner.begin_run(info)
         try:
             await scheduler.run()
         except JournalError as error:  # its watchers get an error; the journal keeps the durable state
@@ -354,6 +355,8 @@ class Runs:
             active = self._active.pop(run_id)
             active.log.close()
             self._runner.metrics.run_ended(active.state.status, self._clock() - info.created)
+            if span is not None:
+                span.end(active.state.status.value, is_error=active.state.status is RunStatus.FAILED)
             log.info("run", run_id=run_id, workflow=active.info.workflow.name, status=active.state.status.value)
 
     async def _fail(self, state: RunState, run_id: str) -> None:

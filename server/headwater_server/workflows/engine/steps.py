@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import structlog
 
+from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.json_text import to_json
@@ -26,6 +27,7 @@ from headwater_server.domain.workflow import (
     Transition,
 )
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.tracing.spans import StepSpan, Tracer
 from headwater_server.workflows.engine.replies import Reply, whole_outcome
 from headwater_server.workflows.engine.run_log import RunLog
 from headwater_server.workflows.engine.scheduler import Execute
@@ -52,10 +54,19 @@ class StepRunner:
         act: answers the actions.
         expressions: fills in prompts.
         metrics: count attempts, and runs for their owner.
+        tracer: makes spans of both; None: there are no traces.
     """
 
-    def __init__(self, workers: WorkerPool, act: Act, expressions: Expressions, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        workers: WorkerPool,
+        act: Act,
+        expressions: Expressions,
+        metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.metrics = metrics or Metrics()
+        self._tracer = tracer
         self._workers = workers
         self._act = act
         self._expressions = expressions
@@ -91,11 +102,12 @@ class StepRunner:
                     filled, left_over = step, dependencies
                     if step.is_prompt:
                         filled, left_over = await fill(step, context, dependencies), {}
-                    return await self._handle(info, state, run_log, filled, attempt, context, left_over)
+                    return await self._handle(info, state, run_log, filled, attempt, context, left_over, span)
                 async with self._actions.place(info.run_id):
                     await self._begin_in_turn()
                     return await self._ask(info, run_log, await fill(step, context, dependencies), attempt)
 
+            span = self._begin_span(info, step, attempt)
             ended = Reason.INTERNAL.value
             try:
                 outcome = whole_outcome(step, info.workflow.agent.overlaid(step.agent), await attempt_step())
@@ -111,8 +123,26 @@ class StepRunner:
                 raise
             finally:
                 self.metrics.step_ended(ended)
+                if span is not None:
+                    span.end(ended, is_error=ended not in ("completed", "cancelled"))
 
         return execute
+
+    def _begin_span(self, info: RunInfo, step: Step, attempt: int) -> StepSpan | None:
+        """Makes an attempt a span, the parent of all that its task does; where there are traces."""
+        if self._tracer is None:
+            return None
+        span = self._tracer.step(info.run_id, step.name, attempt, step.handler, step.queue or info.queue)
+        origin.set(span.headers)
+        return span
+
+    def begin_run(self, info: RunInfo) -> StepSpan | None:
+        """Makes a run a span, the parent of all that its task does; where there are traces."""
+        if self._tracer is None:
+            return None
+        span = self._tracer.run(info.run_id, info.workflow.name)
+        origin.set(span.headers)
+        return span
 
     async def _begin_in_turn(self) -> None:
         """Waits so that at most one action begins in a turn of the event loop: hundreds at once would hold it."""
@@ -157,11 +187,14 @@ class StepRunner:
         attempt: int,
         context: Mapping[str, str],
         dependencies: Mapping[str, str],
+        span: StepSpan | None,
     ) -> Outcome:
         async def report(kind: EventType, status: StepStatus, queue: str) -> None:
             now = replace(state.steps[step.name], status=status, queue=queue)
             await run_log.record([Transition(RunEvent(kind, step=step.name, attempt=attempt, queue=queue), now)])
             state.steps[step.name] = now
+            if span is not None:
+                span.note(status.value)
 
         async def on_waiting(queue: str) -> None:
             await report(EventType.STEP_WAITING, StepStatus.WAITING_FOR_WORKER, queue)
@@ -178,7 +211,7 @@ class StepRunner:
             dependencies=dependencies,
             agent=info.workflow.agent.overlaid(step.agent),
             progress=state.progress.get(step.name, ""),
-            origin=info.origin,
+            origin=origin.get(),
         )
         return await self._workers.run_task(
             task,

@@ -45,7 +45,7 @@ class TaskSpec:
         dependencies: the results of the steps that this one depends on, by name.
         agent: the workflow's agent.
         progress: JSON text that an earlier attempt reported last; empty for none.
-        origin: the headers of the call that started the run, as in `domain.call_origin`.
+        origin: the headers of the call that started the run, or of the attempt's span, as in `domain.call_origin`.
     """
 
     run_id: str

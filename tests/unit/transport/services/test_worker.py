@@ -381,11 +381,11 @@ async def test_a_worker_that_takes_no_more_gets_the_task_that_waits_when_it_take
     caller = Caller(site)
     await caller.register()
     await caller.say(capacity=WorkerCapacity(concurrency=0))
-    while site.pool._workers["/w"].concurrency:
+    while site.pool._workers["\nw"].concurrency:
         await asyncio.sleep(0.001)
     running = site.run_task()
     await asyncio.sleep(0)
-    assert not site.pool._workers["/w"].tasks
+    assert not site.pool._workers["\nw"].tasks
     await caller.say(capacity=WorkerCapacity(concurrency=1))
     await caller.say(result=TaskResult(task_id=await caller.task_id(), result_json="1"))
     assert await running == Outcome("1")
@@ -593,7 +593,7 @@ async def test_a_worker_that_takes_no_message_is_disconnected(site: Site, monkey
         site.run_task(TaskSpec("run", "flow", Step("s", handler="h"), 1, {"k": '"' + "x" * MIB + '"'}))
         for _ in range(20)
     ]
-    while site.pool._workers["/w"].link is not None:
+    while site.pool._workers["\nw"].link is not None:
         await caller.say(heartbeat=WorkerHeartbeat())
         await asyncio.sleep(0.01)
     for task in running:

@@ -1,0 +1,32 @@
+"""A file that is read again when it has changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class FollowedFile:
+    """Says when a file has changed: looks at its time, size and number, which takes some microseconds.
+
+    Args:
+        path: the file, which need not be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen = self._look()
+
+    def has_changed(self) -> bool:
+        """Whether the file is another than at the last look, or is there now, or is gone."""
+        seen = self._look()
+        before, self._seen = self._seen, seen
+        return seen != before
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """The numbers that change with the file; None while there is none."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino

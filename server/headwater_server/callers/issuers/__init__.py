@@ -1,0 +1,1 @@
+"""Issuers of JWT: their keys, and the check of their tokens."""
