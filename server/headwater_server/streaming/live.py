@@ -1,9 +1,10 @@
 """A stream while it runs: takes the provider's events as they come, measures, and says once how it ended.
 
-Theory of operation. The stream is the receiver of its source (`source`). What comes is held, and wakes a reader that
-waits. A reader that is busy with a chunk takes all that is held when it asks again, merged. The source bounds what is
-held: past that the provider's bytes wait in its socket, and TCP slows it down. The first events are awaited, for
-several models may be asked in turn until one answers.
+Theory of operation. The stream is the receiver of its source (`source`). It holds the events that come, and wakes a
+reader that waits. A reader that is busy with a chunk takes all that is held when it asks again, merged. The source
+bounds how much is held: past that the provider's bytes wait in its socket, and TCP slows it down. The first events are
+awaited, for several models may be asked in turn until one answers. A reader that takes chunks at once gets them within
+the callback instead (`push`).
 
 A stream can end in four ways:
 - the provider finished: its Finish becomes the final chunk;
@@ -16,9 +17,8 @@ A stream can end in four ways:
 After the provider's finish the rest of the answer, a few bytes, still comes, so that the connection can be used again;
 the caller does not wait for that.
 
-Example. Two deltas come while the reader writes the chunk before: `arrived` holds them, `next` merges them into
-chunk 7 (sequence 7, of deltas 6 and 7) at once. The reader writes it and asks again: nothing is held, so it waits, and
-delta 8 wakes it.
+Example. Deltas 6 and 7 come while the reader writes chunk 5: `arrived` holds them, and `next` merges them into chunk 7
+at once. The reader writes it and asks again: nothing is held, so it waits, and delta 8 wakes it.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class LiveStream:
     def arrived(self, events: Sequence[ProviderEvent]) -> bool:
         """See source.Receiver."""
         if self._end is not None or self._is_closed:
-            return True  # what comes after the end is of no interest
+            return True  # events after the end are of no interest
         self._held += events
         return self._wake()
 
@@ -293,7 +293,7 @@ class LiveStream:
             await source.aclose()
 
     def _take_held(self) -> None:
-        """Makes chunks of what has come."""
+        """Makes chunks of the events that are held."""
         events, self._held = self._held, []
         try:
             self._take(events)

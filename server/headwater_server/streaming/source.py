@@ -63,7 +63,7 @@ class Source(Protocol):
 
 
 class ReadSource:
-    """A source whose events a task reads: a reply that comes from no socket. What one read gives may wait, no more."""
+    """A source whose events a task reads: a reply that comes from no socket. The events of one read may wait."""
 
     _following: asyncio.Task[None] | None = None
     _wanted: asyncio.Event

@@ -57,7 +57,7 @@ class Body(Protocol):
         ...
 
     def pause(self) -> None:
-        """Stops what comes, but for what has come already."""
+        """Stops the pieces that have not come yet."""
         ...
 
     def resume(self) -> None:

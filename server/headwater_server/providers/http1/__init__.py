@@ -1,4 +1,4 @@
-"""HTTP/1.1 to providers, from their sockets into callbacks: what arrives wakes no task.
+"""HTTP/1.1 to providers, from their sockets into callbacks: bytes that arrive wake no task.
 
     request → Pool.ask → Connection → Answer (status, headers, body)
 

@@ -111,7 +111,7 @@ class PushedAnswer:
         return data
 
     def pause(self) -> None:
-        """Stops what comes, but for what has come already."""
+        """Stops the pieces that have not come yet."""
         if not self._paused and self._line is not None:
             self._paused = True
             self._line.pause()
@@ -131,7 +131,7 @@ class PushedAnswer:
             line.abort()
 
     def _free(self) -> None:
-        """Refers to nobody any more; they refer to this."""
+        """Drops its references to connection and receiver; they refer to this."""
         self._line = self._receiver = None
         self.arrived = self._hold
         self._wake()

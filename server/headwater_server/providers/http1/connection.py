@@ -3,7 +3,7 @@
 Theory of operation. The event loop reads the socket into one buffer that all connections share, and calls
 `buffer_updated`. llhttp parses it there and calls back for each piece: head, body, end. Pieces of a body that came in
 one read are joined and handed over at once, for each hand-over costs as much as a hundred such pieces. No task is
-woken. What the receiver of a body calls within that callback (`pause`, `abort`) takes effect at once.
+woken. A call of the receiver within that callback (`pause`, `abort`) takes effect at once.
 
 A connection is idle (`_exchange` is None) or in an exchange, which ends once: by the end of the answer, by a fault, or
 because the asker has left. After a whole answer the connection goes back to its pool, if both sides keep it.
@@ -24,7 +24,7 @@ from headwater_server.providers.http1.answer import PushedAnswer
 from headwater_server.providers.http1.errors import BadAnswerError, ClosedError, CutError
 
 MAX_HEAD_BYTES = 256 * 1024
-"""Most bytes of a head, and of whatever comes without a byte of body. Proxies send policies of 10 KB and more."""
+"""Most bytes of a head, and of all else without a byte of body. Proxies send policies of 10 KB and more."""
 
 MAX_HEADERS = 128
 MAX_INTERIM = 20
@@ -142,13 +142,13 @@ class Connection(asyncio.BufferedProtocol):
         self._owner.remember(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """The buffer of all connections: what is in it is parsed before anything else is received."""
+        """The buffer of all connections: its content is parsed before anything else is received."""
         return _VIEW
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parses what has come, and hands it over."""
+        """Parses the bytes that have come, and hands the body over."""
         exchange = self._exchange
-        if exchange is None:  # nobody asked
+        if exchange is None:  # no request waits
             self.abort()
             return
         self.has_received = True
@@ -270,12 +270,12 @@ class _Exchange:
             self.answered.set_exception(error or ClosedError())
 
     def free(self) -> None:
-        """Refers to nobody any more: parser and exchange refer to each other, and would wait for the collector."""
+        """Drops the parser: it and the exchange refer to each other, and would wait for the collector."""
         self.answer = None
         del self._parser
 
     def on_message_begin(self) -> None:
-        """Notes an answer that nobody asked for."""
+        """Notes an answer without a request."""
         self._has_surplus = self._has_surplus or self.is_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 
-from headwater_server.providers.http1.answer import PushedAnswer
 from headwater_server.providers.http1.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_INTERIM, PIECE_BYTES
 from headwater_server.providers.http1.errors import BadAnswerError, ClosedError, CutError
 from headwater_server.providers.http1.heads import request_head
-from headwater_server.providers.http1.pool import Pool
-from tests.support.upstream.raw import RawServer, Serve, answers, raw_server, request
+from tests.support.upstream.asking import ask, asking, body_of
+from tests.support.upstream.raw import answers, request
 
-HEAD = request_head("POST", "host", b"/path?a=b", {"x-a": "b"}, 2)
 OK = b"HTTP/1.1 200 OK\r\n"
 SHORT = OK + b"content-length: 2\r\n\r\nab"
-SECONDS = 10.0
-
-Test = Callable[[], Awaitable[None]]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
-    """Runs a test on an event loop of each kind, within a time."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    async def within_time(test: Test) -> None:
-        async with asyncio.timeout(30):
-            await test()
-
-    def in_loop(test: Test) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(within_time(test))
-
-    return in_loop
-
-
-@asynccontextmanager
-async def asking(serve: Serve) -> AsyncIterator[tuple[Pool, RawServer]]:
-    async with raw_server(serve) as server:
-        pool = Pool()
-        try:
-            yield pool, server
-        finally:
-            await pool.aclose()
-
-
-async def ask(pool: Pool, server: RawServer, body: bytes = b"{}") -> PushedAnswer:
-    head = HEAD if len(body) == 2 else request_head("POST", "host", b"/", {}, len(body))
-    return await pool.ask(server.site, head, body, SECONDS)
-
-
-async def body_of(answer: PushedAnswer) -> bytes:
-    text = b""
-    while data := await answer.read():
-        text += data
-    return text
 
 
 WHOLE = {
@@ -288,112 +242,6 @@ def test_an_asker_that_leaves_closes_the_connection_at_once(run, moment: str) ->
             if moment != "in a long request":
                 await server.has_left.wait()
             assert not pool._open or not any(each.is_open for each in pool._open)
-
-    run(test)
-
-
-class Follower:
-    """Follows a body; pauses it at a size."""
-
-    def __init__(self, answer: PushedAnswer, pauses_at: int) -> None:
-        self.answer, self.pauses_at = answer, pauses_at
-        self.pieces: list[bytes] = []
-        self.end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-
-    def body_arrived(self, data: bytes) -> None:
-        self.pieces.append(data)
-        if sum(map(len, self.pieces)) >= self.pauses_at:
-            self.answer.pause()
-
-    def body_ended(self, error: BaseException | None) -> None:
-        self.end.set_result(error)
-
-
-def test_a_pause_stops_the_server_and_nothing_is_lost(run) -> None:
-    size, written = 64 * 1024 * 1024, 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
-        nonlocal written
-        await request(reader)
-        writer.write(OK + b"content-length: %d\r\n\r\n" % size)
-        for _ in range(size // 65536):
-            writer.write(b"x" * 65536)
-            await writer.drain()
-            written += 65536
-        await reader.read()
-
-    async def test() -> None:
-        async with asking(serve) as (pool, server):
-            answer = await ask(pool, server)
-            follower = Follower(answer, 100_000)
-            answer.follow(follower)
-            before = -1
-            while written != before:  # until the sockets are full
-                before = written
-                await asyncio.sleep(0.2)
-            assert written < size
-            assert sum(map(len, follower.pieces)) < 100_000 + 1024 * 1024
-            follower.pauses_at = size + 1
-            answer.resume()
-            assert await follower.end is None
-            assert sum(map(len, follower.pieces)) == size
-
-    run(test)
-
-
-def test_a_follower_that_pauses_at_once_stops_what_waited_too(run) -> None:
-    written = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
-        nonlocal written
-        await request(reader)
-        writer.write(OK + b"content-length: %d\r\n\r\n" % 2**40)
-        while True:
-            writer.write(b"x" * 65536)
-            await writer.drain()
-            written += 65536
-
-    async def test() -> None:
-        async with asking(serve) as (pool, server):
-            answer = await ask(pool, server)
-            while not answer._paused:  # more waits than is held for a late follower
-                await asyncio.sleep(0.01)
-            follower = Follower(answer, 1)
-            answer.follow(follower)
-            before = -1
-            while written != before:
-                before = written
-                await asyncio.sleep(0.2)
-            assert sum(map(len, follower.pieces)) < 1024 * 1024
-            await answer.aclose()
-
-    run(test)
-
-
-def test_pieces_that_came_in_one_read_are_one(run) -> None:
-    chunks = b"".join(b"3\r\nab%d\r\n" % (number % 10) for number in range(100))
-
-    async def test() -> None:
-        text = OK + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
-        async with asking(answers(text)) as (pool, server):
-            answer = await ask(pool, server)
-            assert len(await answer.read()) == 300
-
-    run(test)
-
-
-def test_a_follower_that_comes_late_gets_all_and_the_end(run) -> None:
-    async def test() -> None:
-        for text, error in ((SHORT, None), (OK + b"content-length: 9\r\n\r\nab", CutError)):
-            async with asking(answers(text, closes=True)) as (pool, server):
-                answer = await ask(pool, server)
-                await server.has_left.wait()
-                await asyncio.sleep(0.05)  # not awaited by the test: only so that the end has been seen
-                follower = Follower(answer, 1000)
-                answer.follow(follower)
-                end = await follower.end
-                assert b"".join(follower.pieces) == b"ab"
-                assert end is None if error is None else isinstance(end, error)
 
     run(test)
 

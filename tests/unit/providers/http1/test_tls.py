@@ -14,10 +14,8 @@ from headwater_server.providers.http1.connection import Site
 from headwater_server.providers.http1.heads import request_head
 from headwater_server.providers.http1.pool import Pool, speaks_http1
 from tests.support.servers.certificates import Authority
+from tests.support.upstream.asking import Follower, body_of
 from tests.support.upstream.raw import RawServer, answers, raw_server, request
-from tests.unit.providers.http1.test_connection import Follower, body_of, run
-
-__all__ = ["run"]
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SHORT = OK + b"content-length: 2\r\n\r\nab"
