@@ -19,6 +19,7 @@ BOTH_WAYS = {
     "integration/workflows/test_go_worker.py",
     "integration/operating/test_admin.py",
     "integration/operating/test_costs.py",
+    "integration/operating/test_top.py",
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
     "integration/server/test_resume.py",

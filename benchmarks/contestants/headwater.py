@@ -62,7 +62,10 @@ class Headwater:
         """Starts it as `headwater serve` does, until the end of the `with`."""
         log, settings = folder / "headwater.log", folder / "headwater.toml"
         settings.write_text(self._settings(up, folder))
-        command: list[str | Path] = [self.bin / "headwater", "serve", "--config", settings]
+        program: list[str | Path] = [self.bin / "headwater"]
+        if "unmetered" in self.options:
+            program = [self.bin / "python", "-m", "benchmarks.load.without_metrics"]
+        command = [*program, "serve", "--config", settings]
         with process(command, log, {"OPENAI_API_KEY": KEY}, stdout=True) as child:
             port = int(first_line(child, log).rpartition(":")[2])
             protocol = "stub" if "stub" in self.options else "grpc"

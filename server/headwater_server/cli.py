@@ -272,7 +272,7 @@ def token_list(folder: Path) -> None:
 def token_revoke(folder: Path, name: str) -> None:
     """Revoke the token with this ID, or all tokens of the caller with this NAME.
 
-    The server refuses the next call with it. A call that runs already continues.
+    The server refuses the next call with it. A call that runs ends within 5 seconds.
     """
     from headwater_server.callers.token_file import revoke_tokens
 

@@ -91,15 +91,16 @@ class KnownCallers:
         self.running = RunningCalls()
 
     @property
-    def _are_all_let_in(self) -> bool:
+    def are_all_let_in(self) -> bool:
+        """Whether there is no kind of caller at all."""
         configured = self._configured
         return not (self._tokens.are_there or self._hook or configured.issuers or configured.certificates)
 
     async def admit(self, call: IncomingCall) -> Admission:
         """Whose call it is. Raises HeadwaterError (CALLER_UNAUTHENTICATED, INTERNAL) for one that is not let in."""
         self._tokens.follow()
-        if self._are_all_let_in:
-            return Admission(EVERYBODY, lambda: "" if self._are_all_let_in else _NO_TOKEN)
+        if self.are_all_let_in:
+            return Admission(EVERYBODY, lambda: "" if self.are_all_let_in else _NO_TOKEN)
         answer = await self._by_credential(call)
         if self._hook and isinstance(answer, str) and isinstance(found := await self._hook.admit(call), Admission):
             answer = found

@@ -20,6 +20,8 @@ from collections import Counter as Counts
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -67,6 +69,7 @@ class Metrics:
         self._open: dict[int, Stream] = {}
         self._chunks: Counts[Labels] = Counts()
         self._costs: dict[Labels, Decimal] = {}
+        self._series = cache(_series)  # which has a bound, as labels have; prometheus_client takes longer to find one
         self._lags: deque[float] = deque(maxlen=RECENT_LAGS)
         ProcessCollector(registry=self.registry)
         self._started = self._counter("streams_started", "Streams that were opened.")
@@ -142,18 +145,18 @@ class Metrics:
         with self._lock:
             self._open.pop(id(stream), None)
             self._chunks[labels] += stream.chunk_count
-        self._ended.labels(*labels, _reason(end)).inc()
+        self._series(self._ended, *labels, _reason(end)).inc()
         if first_token_seconds is not None:
-            self._first_token.labels(*labels).observe(first_token_seconds)
+            self._series(self._first_token, *labels).observe(first_token_seconds)
         if (pace := stream.pace) is not None:
-            self._mean_gap.labels(*labels).observe(pace.mean_gap_seconds)
-            self._longest_gap.labels(*labels).observe(pace.longest_gap_seconds)
+            self._series(self._mean_gap, *labels).observe(pace.mean_gap_seconds)
+            self._series(self._longest_gap, *labels).observe(pace.longest_gap_seconds)
         if isinstance(end, FinalChunk) and end.finish.usage is not None:
             usage = end.finish.usage
             self._spent(labels, usage, asked.price.cost(usage) if asked.price else None)
         for attempt in asked.tried:
             tried = self._labels(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
-            self._failed.labels(*tried, attempt.failure.reason.value).inc()
+            self._series(self._failed, *tried, attempt.failure.reason.value).inc()
             if attempt.usage is not None:
                 self._spent(tried, attempt.usage, attempt.cost)
         if (
@@ -165,13 +168,13 @@ class Metrics:
                 asked.model,
             )
         ):
-            self._fallbacks.labels(*labels).inc()
+            self._series(self._fallbacks, *labels).inc()
 
     def _spent(self, labels: Labels, usage: Usage, cost: Decimal | None) -> None:
         """Counts the tokens of an attempt, and their cost where that is known."""
         for kind, name in _KINDS.items():
             if count := getattr(usage, name):
-                self._tokens.labels(*labels, kind).inc(max(count, 0))
+                self._series(self._tokens, *labels, kind).inc(max(count, 0))
         if cost is not None:
             self._costs[labels] = total_cost([self._costs.get(labels, Decimal(0)), cost])
 
@@ -195,11 +198,11 @@ class Metrics:
 
     def call_failed(self, method: str, reason: Reason) -> None:
         """A call has ended with an error of this process."""
-        self._calls.labels(method, reason.value).inc()
+        self._series(self._calls, method, reason.value).inc()
 
     def resumed(self, outcome: str) -> None:
         """A stream was resumed, or was not: `resumed`, or the reason of the error."""
-        self._resumes.labels(outcome).inc()
+        self._series(self._resumes, outcome).inc()
 
     def run_ended(self, status: RunStatus, seconds: float) -> None:
         """A run is no longer driven here; one that still runs is left to the next process, and has not ended.
@@ -207,16 +210,24 @@ class Metrics:
         `seconds`: since its start.
         """
         if status is not RunStatus.RUNNING:
-            self._runs_ended.labels(status.value).observe(max(seconds, 0.0))
+            self._series(self._runs_ended, status.value).observe(max(seconds, 0.0))
 
     def step_ended(self, outcome: str) -> None:
         """An attempt of a step has ended: `completed`, `cancelled`, or the reason of its failure."""
-        self._steps.labels(outcome).inc()
+        self._series(self._steps, outcome).inc()
 
     def loop_was_late(self, seconds: float) -> None:
         """The event loop was so late."""
         self._lag.observe(max(seconds, 0.0))
         self._lags.append(max(seconds, 0.0))
+
+
+T = TypeVar("T", Counter, Histogram)
+
+
+def _series(metric: T, *labels: str) -> T:
+    """The series of a metric with these labels."""
+    return metric.labels(*labels)
 
 
 def _reason(end: FinalChunk | HeadwaterError | None) -> str:

@@ -24,7 +24,12 @@ def text_of(registry: Collector) -> bytes:
 
 
 def united(index: int, registry: CollectorRegistry, siblings: Mapping[int, bytes | None]) -> bytes:
-    """The text of all processes.
+    """The text of all processes; see `families_of_all`."""
+    return text_of(_Families(families_of_all(index, registry, siblings)))
+
+
+def families_of_all(index: int, registry: CollectorRegistry, siblings: Mapping[int, bytes | None]) -> list[Metric]:
+    """The metrics of all processes.
 
     Args:
         index: this process.
@@ -39,7 +44,7 @@ def united(index: int, registry: CollectorRegistry, siblings: Mapping[int, bytes
         up.add_metric((str(sibling),), 0 if text is None else 1)
         if text is not None:
             _add(families, sibling, text_string_to_metric_families(text.decode()))
-    return text_of(_Families([up, *families.values()]))
+    return [up, *families.values()]
 
 
 def _add(families: dict[str, Metric], index: int, found: Iterable[Metric]) -> None:

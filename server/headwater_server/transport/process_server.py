@@ -6,7 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from headwater.v1 import worker_service_pb2_grpc, workflow_service_pb2, workflow_service_pb2_grpc
+from headwater.v1 import (
+    operator_service_pb2_grpc,
+    worker_service_pb2_grpc,
+    workflow_service_pb2,
+    workflow_service_pb2_grpc,
+)
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
@@ -15,7 +20,9 @@ from headwater_server.domain.process_identity import ProcessIdentity
 from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.telemetry.counting.status import ServerStatus, status_of
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.metrics_text import families_of_all
 from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import TlsFiles
 from headwater_server.transport.fronts import DEFAULT_LIMITS, GRPCIO, FrontName, ServerLimits
@@ -25,6 +32,7 @@ from headwater_server.transport.owners.routing import RoutedAgentService, relaye
 from headwater_server.transport.port import UNIX
 from headwater_server.transport.server import AddService, GrpcServer, SiblingServer
 from headwater_server.transport.services.agent import AgentService, add_agent_service
+from headwater_server.transport.services.operator import OperatorService
 from headwater_server.transport.services.worker import WorkerService
 from headwater_server.transport.services.workflow import WorkflowService
 from headwater_server.transport.shared_socket import SharedSocket
@@ -92,6 +100,9 @@ class ProcessServer:
         self._siblings: SiblingServer | None = None
         self._relay: Relay | None = None
         self._shared: SharedSocket | None = None
+        self._metrics = metrics or Metrics()
+        operator = OperatorService(self.status, streams.version)
+        operators: AddService = partial(operator_service_pb2_grpc.add_OperatorServiceServicer_to_server, operator)
         made_of = (
             streams.opener,
             streams.offers,
@@ -102,21 +113,21 @@ class ProcessServer:
         )
         local = [_agents(AgentService(*made_of)), *_runs(runs)]
         if identity.count > 1:
-            inner = [*local, metrics_service(metrics or Metrics())]
+            inner = [*local, metrics_service(self._metrics)]
             seal = CallerSeal(identity.secret)
-            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, metrics, front, tracer)
+            self._siblings = SiblingServer(inner, seal, limits.max_request_bytes, self._metrics, front, tracer)
             self._relay = Relay(identity)
             routed = _agents(RoutedAgentService(identity, self._relay, *made_of))
-            public = [routed, *(_runs(runs) or relayed_services(self._relay))]
+            public = [routed, *(_runs(runs) or relayed_services(self._relay)), operators]
         else:
-            public = local
+            public = [*local, operators]
         self._public = GrpcServer(
             public,
             callers,
             limits,
             shares_port=identity.count > 1,
             tls=tls,
-            metrics=metrics,
+            metrics=self._metrics,
             front=front,
             tracer=tracer,
             reflection=reflection,
@@ -139,6 +150,11 @@ class ProcessServer:
         siblings = self._identity.siblings
         texts = await asyncio.gather(*(metrics_of(self._relay, sibling) for sibling in siblings))
         return dict(zip(siblings, texts, strict=True))
+
+    async def status(self) -> ServerStatus:
+        """The state of the whole server."""
+        siblings = await self.metrics_of_siblings()
+        return await asyncio.to_thread(lambda: status_of(families_of_all(self.index, self._metrics.registry, siblings)))
 
     @property
     def port(self) -> int:

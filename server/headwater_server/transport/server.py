@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.known_callers import Door, KnownCallers
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.tracing.spans import Tracer
@@ -39,7 +39,7 @@ LATE_CALLS_SECONDS = 0.1
 """How long calls may be on their way when GOAWAY is sent; they are taken like those before."""
 SERVICES = tuple(
     service.full_name
-    for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
+    for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2, operator_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, workflow_service_pb2
 from headwater.v1.workflow_pb2 import WORKFLOW_RUN_STATUS_RUNNING
 from tests.support.callers.doors import Doors, Metadata, Visitor
 from tests.support.methods.calls import Ending, Method, call, methods_in
@@ -22,7 +24,8 @@ HANGS = {"model": "scripted/echo", "providerOptions": {"scripted": {"text": "one
 WAITS = {"workflow": {"name": "w", "steps": [{"name": "a", "handler": "h"}]}, "queue": "mine", "requestId": "first"}
 BEGUN = {**WAITS, "requestId": "second"}
 
-FILES = (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
+PROTOS = Path(__file__).parents[3] / "protos" / "headwater" / "v1"
+FILES = [import_module(f"headwater.v1.{file.stem}_pb2") for file in sorted(PROTOS.glob("*_service.proto"))]
 METHODS = methods_in(service for file in FILES for service in file.DESCRIPTOR.services_by_name.values())
 """Every method of the contract, also those that are still to come."""
 

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from headwater.v1 import agent_service_pb2, workflow_service_pb2
 from headwater.v1.workflow_pb2 import WORKFLOW_RUN_STATUS_RUNNING
 from tests.integration.callers.place import METHODS, OK, Place, name_of, placed, service_of
-from tests.support.callers.doors import SCOPES, Doors, doors
+from tests.support.callers.doors import EVERY, SCOPES, Doors, doors
 from tests.support.methods.calls import methods_in
 
 FORBIDDEN = (grpc.StatusCode.PERMISSION_DENIED, "CALLER_FORBIDDEN")
@@ -32,10 +32,12 @@ HEALTH = methods_in(health_pb2.DESCRIPTOR.services_by_name.values())
 REFLECTION = methods_in(reflection_pb2.DESCRIPTOR.services_by_name.values())
 
 
-@pytest.fixture(scope="module", params=[(kind, count) for kind in ("plain", "TLS", "mTLS") for count in (1, 2)],
+@pytest.fixture(scope="module", params=[*((kind, count) for kind in ("plain", "TLS", "mTLS") for count in (1, 2)), ("mTLS, lean", 2)],
                 ids=lambda each: f"{each[0]}, {each[1]} processes")  # fmt: skip
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with doors(tmp_path_factory.mktemp("callers"), *request.param) as made:
+    kind, count = request.param
+    front = "lean" if kind.endswith("lean") else "grpcio"
+    with doors(tmp_path_factory.mktemp("callers"), kind.partition(",")[0], count, HEADWATER_FRONT=front) as made:
         yield made
 
 
@@ -64,7 +66,7 @@ async def test_without_a_caller_no_method_is_there(place: Place) -> None:
 
 async def test_a_caller_without_the_scope_of_a_method_may_not_call_it(place: Place) -> None:
     before = await place.left()
-    for scope in SCOPES.values():
+    for scope in EVERY:
         for kind in kinds(place, f"only {scope}"):
             for method in METHODS:
                 if SCOPES[service_of(method)] != scope:
@@ -106,6 +108,7 @@ async def test_an_operator_calls_methods_for_what_belongs_to_others_but_is_no_wo
             "ListModels",
             "ValidateWorkflow",
             "ResumeStream",
+            "GetServerStatus",
         ):
             assert await place.ask(BY_NAME[name], kind) == {OK}, (kind, name)
         assert await place.ask(BY_NAME["Attach"], kind) == {FORBIDDEN}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
@@ -89,3 +90,25 @@ async def until_it_speaks(workflows: Any, run_id: str, metadata: Any, after: int
         if event.WhichOneof("event") == "step_chunk":
             break
     events.cancel()
+
+
+async def test_a_run_uses_the_queues_that_the_scopes_of_its_caller_name(place: Place) -> None:
+    _, workflows = await place.stubs()
+    token = place.doors.key.token("frank", scope="workflow:mine workflow:other")
+    metadata = (("authorization", f"Bearer {token}"),)
+
+    async def start(queue: str, step_queue: str) -> Any:
+        steps = [{"name": "a", "handler": "h", "queue": step_queue}, {"name": "b", "action": "x"}]
+        asked = {"workflow": {"name": "w", "steps": steps}, "queue": queue}
+        request = ParseDict(asked, workflow_service_pb2.StartWorkflowRunRequest())
+        return (await workflows.StartWorkflowRun(request, metadata=metadata)).run_id
+
+    for queue, step_queue in (("mine", ""), ("mine", "other"), ("", "mine")):
+        run = workflow_service_pb2.CancelWorkflowRunRequest(run_id=await start(queue, step_queue))
+        await workflows.CancelWorkflowRun(run, metadata=metadata)
+    for queue, step_queue in (("theirs", ""), ("mine", "theirs")):
+        with pytest.raises(grpc.aio.AioRpcError, match="frank lacks the scope workflow:theirs") as caught:
+            await start(queue, step_queue)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    listed = await workflows.ListWorkflowRuns(workflow_service_pb2.ListWorkflowRunsRequest(), metadata=metadata)
+    assert len(listed.runs) == 3

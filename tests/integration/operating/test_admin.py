@@ -8,107 +8,26 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
-from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
-from headwater.v1.workflow_pb2 import Step, Workflow
-from headwater.v1.workflow_service_pb2 import StartWorkflowRunRequest, WatchWorkflowRunRequest
-from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from tests.support.servers.metrics import ADMIN, counted, get, port_of, scrape, total
 from tests.support.servers.processes import channel_to, pid_of
-from tests.support.servers.server import OwnThread, ServerProcess, provider_variables, run_cli
-from tests.support.upstream.upstream import Upstream, always
+from tests.support.servers.server import ServerProcess, run_cli
+from tests.support.services.everything import MARK, STREAMS, attached_worker, do_some_of_everything, question
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
-BUSY = always("503 Service Unavailable", b'{"error": {"message": "overloaded"}}', content_type="application/json")
-SETTINGS = """
-[models.smart]
-targets = ["openai/gpt-4o-mini", "scripted/echo"]
-
-[prices."scripted/echo"]
-input = 1
-output = 2
-"""
-MARK = "sk-planted-0123456789"
-
-STREAMS = 1 + 60 + 1 + 1 + 1
-"""Those of `do_some_of_everything`: answered by another, of made-up models, left, resumable, and of a run."""
-
-
-def question(model: str, resumable: bool = False, **scripted: object) -> agent_service_pb2.StreamRequest:
-    request = agent_service_pb2.StreamRequest(prompt=f"one two {MARK}", resumable=resumable)
-    request.agent.model = model
-    request.agent.max_attempts = 2
-    if scripted:
-        request.agent.provider_options["scripted"].update(scripted)
-    return request
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    started = Upstream(BUSY)
-    with OwnThread(started):
-        yield started
-
-
-@pytest.fixture
-def busy(upstream: Upstream, tmp_path: Path, processes: int) -> Iterator[ServerProcess]:
-    config = tmp_path / "headwater.toml"
-    config.write_text(SETTINGS)
-    variables = {**provider_variables(upstream.url), **ADMIN, "HEADWATER_COOL_DOWN_SECONDS": "0"}
-    with ServerProcess("--scripted", "--config", str(config), variables=variables, processes=processes) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
 def attacked() -> Iterator[ServerProcess]:
     with ServerProcess("--scripted", variables=ADMIN) as server:
         yield server
-
-
-@asynccontextmanager
-async def attached_worker(channel: grpc.aio.Channel, queue: str) -> AsyncIterator[None]:
-    call = WorkerServiceStub(channel).Attach()
-    registration = worker_service_pb2.WorkerRegistration(worker_id="w1", queue=queue, handlers=["h"], concurrency=1)
-    await call.write(worker_service_pb2.AttachRequest(registration=registration))
-    await call.read()
-    yield
-    call.cancel()
-
-
-async def start(channel: grpc.aio.Channel, *steps: Step) -> str:
-    workflow = Workflow(name="w", steps=steps, agent={"model": "scripted/echo"})
-    return (await WorkflowServiceStub(channel).StartWorkflowRun(StartWorkflowRunRequest(workflow=workflow))).run_id
-
-
-async def do_some_of_everything(channel: grpc.aio.Channel, port: int) -> None:
-    """Does it, and waits until it is counted."""
-    stub = AgentServiceStub(channel)
-    _ = [chunk async for chunk in stub.Stream(question("smart"))]  # openai fails, scripted answers
-    for number in range(60):  # the model of a caller who makes up names
-        with pytest.raises(grpc.aio.AioRpcError):
-            await stub.Stream(question(f"openai/{MARK}-{number}")).read()
-    left = stub.Stream(question("scripted/echo", text="one two", hang_after=1))
-    await left.read()
-    left.cancel()
-    chunks = [chunk async for chunk in stub.Stream(question("scripted/echo", resumable=True))]
-    again = agent_service_pb2.ResumeStreamRequest(stream_id=chunks[0].stream_id)
-    _ = [chunk async for chunk in stub.ResumeStream(again)]
-    with pytest.raises(grpc.aio.AioRpcError):
-        await stub.ResumeStream(agent_service_pb2.ResumeStreamRequest(stream_id="unknown")).read()
-    run_id = await start(channel, Step(name="a", action="hi"))
-    _ = [event async for event in WorkflowServiceStub(channel).WatchWorkflowRun(WatchWorkflowRunRequest(run_id=run_id))]
-    await start(channel, Step(name="b", handler="h", queue="nobody"))
-    await counted(port, "headwater_streams_ended_total", STREAMS)
-    await counted(port, "headwater_tasks_waiting", 1, queue="nobody")
 
 
 async def test_the_counts_are_those_of_what_was_done(busy):

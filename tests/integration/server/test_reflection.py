@@ -62,6 +62,7 @@ async def test_it_lists_the_services_and_itself_in_both_versions(info):
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "headwater.v1.AgentService",
+        "headwater.v1.OperatorService",
         "headwater.v1.WorkerService",
         "headwater.v1.WorkflowService",
     ]

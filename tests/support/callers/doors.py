@@ -21,8 +21,14 @@ from tests.support.methods.calls import OPTIONS
 from tests.support.servers.certificates import Authority, Pair
 from tests.support.servers.server import ServerProcess
 
-SCOPES = {"AgentService": "stream", "WorkflowService": "workflow", "WorkerService": "worker:mine"}
-EVERY = tuple(SCOPES.values())
+SCOPES = {
+    "AgentService": "stream",
+    "WorkflowService": "workflow",
+    "WorkerService": "worker:mine",
+    "OperatorService": "operator",
+}
+EVERY = tuple(scope for scope in SCOPES.values() if scope != "operator")
+"""Those of a caller that is no operator."""
 CONNECTIONS = 6
 
 Metadata = tuple[tuple[str, str], ...]

@@ -40,6 +40,7 @@ from headwater.exceptions import ForkError
 
 if TYPE_CHECKING:
     from headwater.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+    from headwater.v1.operator_service_pb2_grpc import OperatorServiceAsyncStub
     from headwater.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
     from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceAsyncStub
 
@@ -64,6 +65,7 @@ _SERVICE_CONFIG = json.dumps(
             {
                 "name": [
                     {"service": "headwater.v1.AgentService"},
+                    {"service": "headwater.v1.OperatorService"},
                     *({"service": "headwater.v1.WorkflowService", "method": name} for name in _REPEATED_OF_WORKFLOWS),
                 ],
                 "retryPolicy": {
@@ -168,12 +170,14 @@ class OpenChannel:
             self.channel = grpc.aio.insecure_channel(server.address, options=options)
         # Not at the top: these modules import gRPC.
         from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
+        from headwater.v1.operator_service_pb2_grpc import OperatorServiceStub
         from headwater.v1.worker_service_pb2_grpc import WorkerServiceStub
         from headwater.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
         self.agents: AgentServiceAsyncStub = AgentServiceStub(self.channel)
         self.workflows: WorkflowServiceAsyncStub = WorkflowServiceStub(self.channel)
         self.workers: WorkerServiceAsyncStub = WorkerServiceStub(self.channel)
+        self.operators: OperatorServiceAsyncStub = OperatorServiceStub(self.channel)
 
     @property
     def has_failed(self) -> bool:

@@ -1,11 +1,11 @@
-"""The calls of AgentService that are no streams."""
+"""The calls of AgentService that are no streams, and those of OperatorService."""
 
 from __future__ import annotations
 
 from headwater._grpc.server import Server
 from headwater._grpc.unary import CALL_SECONDS, answer
 from headwater._grpc.wrong_server import Pages, wrong
-from headwater.v1 import agent_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2
 
 _LARGEST_PAGE = 1_000
 
@@ -66,3 +66,9 @@ async def cancel_stream(server: Server, stream_id: str) -> agent_service_pb2.Can
     """Ends a running stream."""
     request = agent_service_pb2.CancelStreamRequest(stream_id=stream_id)
     return await answer(server, lambda over: over.agents.CancelStream, request)
+
+
+async def get_server_status(server: Server) -> operator_service_pb2.GetServerStatusResponse:
+    """The state of the whole server."""
+    request = operator_service_pb2.GetServerStatusRequest()
+    return await answer(server, lambda over: over.operators.GetServerStatus, request)

@@ -32,6 +32,7 @@ _MODULES = {
     "providers": "headwater.cli.commands",
     "stream": "headwater.cli.commands",
     "streams": "headwater.cli.streams",
+    "top": "headwater.cli.top.command",
     "worker": "headwater.cli.worker",
     "workflow": "headwater.cli.workflow.commands",
 }

@@ -66,6 +66,13 @@ from headwater.v1.error_pb2 import (
     ProviderFailure,
     error_facts,
 )
+from headwater.v1.operator_service_pb2 import (
+    GetServerStatusRequest,
+    GetServerStatusResponse,
+    ModelStatus,
+    ProcessStatus,
+    QueueStatus,
+)
 from headwater.v1.worker_service_pb2 import (
     AttachRequest,
     AttachResponse,
@@ -135,6 +142,11 @@ if TYPE_CHECKING:
         AgentServiceStub,
         add_AgentServiceServicer_to_server,
     )
+    from headwater.v1.operator_service_pb2_grpc import (
+        OperatorServiceServicer,
+        OperatorServiceStub,
+        add_OperatorServiceServicer_to_server,
+    )
     from headwater.v1.worker_service_pb2_grpc import (
         WorkerServiceServicer,
         WorkerServiceStub,
@@ -172,6 +184,8 @@ __all__ = [
     "FunctionTool",
     "GetProviderInfoRequest",
     "GetProviderInfoResponse",
+    "GetServerStatusRequest",
+    "GetServerStatusResponse",
     "GetWorkflowRunRequest",
     "GetWorkflowRunResponse",
     "Image",
@@ -184,11 +198,16 @@ __all__ = [
     "ListWorkflowRunsRequest",
     "ListWorkflowRunsResponse",
     "ModelInfo",
+    "ModelStatus",
+    "OperatorServiceServicer",
+    "OperatorServiceStub",
     "Part",
+    "ProcessStatus",
     "ProviderData",
     "ProviderFailure",
     "ProviderInfo",
     "ProviderSummary",
+    "QueueStatus",
     "ReasoningEffort",
     "RedactedThinking",
     "ResponseFormat",
@@ -266,6 +285,7 @@ __all__ = [
     "WorkflowServiceStub",
     "WorkflowViolation",
     "add_AgentServiceServicer_to_server",
+    "add_OperatorServiceServicer_to_server",
     "add_WorkerServiceServicer_to_server",
     "add_WorkflowServiceServicer_to_server",
     "error_facts",
@@ -275,6 +295,9 @@ _GRPC_CLASSES = {
     "AgentServiceServicer": "headwater.v1.agent_service_pb2_grpc",
     "AgentServiceStub": "headwater.v1.agent_service_pb2_grpc",
     "add_AgentServiceServicer_to_server": "headwater.v1.agent_service_pb2_grpc",
+    "OperatorServiceServicer": "headwater.v1.operator_service_pb2_grpc",
+    "OperatorServiceStub": "headwater.v1.operator_service_pb2_grpc",
+    "add_OperatorServiceServicer_to_server": "headwater.v1.operator_service_pb2_grpc",
     "WorkerServiceServicer": "headwater.v1.worker_service_pb2_grpc",
     "WorkerServiceStub": "headwater.v1.worker_service_pb2_grpc",
     "add_WorkerServiceServicer_to_server": "headwater.v1.worker_service_pb2_grpc",

@@ -3,6 +3,7 @@
 export * from "./agent_pb.js";
 export * from "./agent_service_pb.js";
 export * from "./error_pb.js";
+export * from "./operator_service_pb.js";
 export * from "./worker_service_pb.js";
 export * from "./workflow_pb.js";
 export * from "./workflow_service_pb.js";

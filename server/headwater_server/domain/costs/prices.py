@@ -63,7 +63,8 @@ class Price:
         )
         total = Decimal(0)
         for price, count in parts:
-            total = EXACT.fma(price, Decimal(count), total)
+            if count:
+                total = EXACT.fma(price, Decimal(count), total)
         return EXACT.scaleb(total, -_MILLION)
 
 

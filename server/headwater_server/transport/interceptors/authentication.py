@@ -5,6 +5,7 @@
 | of AgentService | `stream` |
 | of WorkflowService | `workflow`, or one that begins with `workflow:`; the service itself checks the queues |
 | of WorkerService | one that begins with `worker:`; the service itself checks the queue |
+| of OperatorService | `operator` |
 | gRPC's health | none, and no caller |
 | gRPC's reflection | none, with any caller |
 | of `headwater.siblings`, which is on the sockets between processes alone | none, and no caller |
@@ -22,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.admission import IncomingCall
 from headwater_server.callers.caller import OPERATOR, STREAM, Caller, caller
 from headwater_server.callers.known_callers import Door
@@ -46,6 +47,7 @@ _CHECKS: dict[str, Check] = {
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name: _has(STREAM),
     workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name: Caller.check_workflow,
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name: Caller.check_worker,
+    operator_service_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name: _has(OPERATOR),
 }
 
 

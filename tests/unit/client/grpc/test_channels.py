@@ -10,15 +10,16 @@ import pytest
 
 from headwater._grpc.channels import OpenChannel
 from headwater._grpc.server import Server
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 
 SERVICES = {
     service.name: service
-    for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2)
+    for file in (agent_service_pb2, workflow_service_pb2, worker_service_pb2, operator_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 }
 REPEATED = {
     *(("AgentService", method.name) for method in SERVICES["AgentService"].methods),
+    ("OperatorService", "GetServerStatus"),
     ("WorkflowService", "ValidateWorkflow"),
     ("WorkflowService", "StartWorkflowRun"),  # its request_id makes it one run
     ("WorkflowService", "WatchWorkflowRun"),

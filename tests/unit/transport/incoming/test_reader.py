@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from grpc_health.v1 import health_pb2
 
-from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service_pb2
+from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.transport.incoming.budget import SMALL_BYTES, RequestBudget
 from headwater_server.transport.incoming.reader import ELEMENT_BYTES, LIMITS, MAX_ELEMENTS, RequestReader
@@ -17,6 +17,7 @@ SERVICES = [
         (agent_service_pb2, "AgentService"),
         (workflow_service_pb2, "WorkflowService"),
         (worker_service_pb2, "WorkerService"),
+        (operator_service_pb2, "OperatorService"),
         (health_pb2, "Health"),
     )
 ]
