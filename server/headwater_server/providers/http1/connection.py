@@ -49,10 +49,6 @@ class Site(NamedTuple):
 class Owner(Protocol):
     """The side of a pool that a connection sees."""
 
-    def remember(self, connection: Connection) -> None:
-        """The connection is open."""
-        ...
-
     def take_back(self, connection: Connection) -> None:
         """The connection is idle, and can be used again."""
         ...
@@ -139,7 +135,6 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         self.transport = cast("asyncio.Transport", transport)
-        self._owner.remember(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The buffer of all connections: its content is parsed before anything else is received."""

@@ -74,11 +74,6 @@ class Pool:
         if self._cleaning is None:
             self._cleaning = loop.call_later(KEEPALIVE_SECONDS, self._clean)
 
-    def remember(self, connection: Connection) -> None:
-        """See connection.Owner."""
-        self._open.add(connection)
-        self._none_is_left.clear()
-
     def forget(self, connection: Connection) -> None:
         """See connection.Owner."""
         self._open.discard(connection)
@@ -107,6 +102,10 @@ class Pool:
         else:
             sock = await self._addresses.connect(site.host, site.port)
             _, connection = await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
+        # Not when it is made: uvloop says nothing of the end of a connection whose maker is cancelled.
+        if connection.is_open:
+            self._open.add(connection)
+            self._none_is_left.clear()
         if self._is_closed:
             connection.abort()
         return connection

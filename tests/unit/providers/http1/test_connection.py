@@ -265,3 +265,17 @@ def test_the_request_is_as_it_was_given(run) -> None:
 def test_a_header_that_could_pass_for_two_is_no_header(value: str) -> None:
     with pytest.raises(ValueError, match=r"line break|ascii"):
         request_head("GET", "host", b"/", {"x-a": value}, None)
+
+
+def test_an_asker_that_leaves_at_any_step_leaves_nothing_behind(run) -> None:
+    async def test() -> None:
+        async with asking(answers(SHORT)) as (pool, server):
+            for steps in range(40):
+                task = asyncio.create_task(ask(pool, server))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+        assert not pool._open
+
+    run(test)
