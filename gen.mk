@@ -32,7 +32,7 @@ gen-check: gen ## Fail if the committed stubs are not what `make gen` writes
 		echo "$$changed" >&2; exit 1; \
 	fi
 
-tools: .tools/bin/grpcurl .tools/bin/ghz .tools/bin/h2spec ## Build grpcurl, ghz and h2spec into .tools/bin (needs Go)
+tools: $(addprefix .tools/bin/,grpcurl ghz h2spec interop-client) ## Build grpcurl, ghz, h2spec and gRPC's interop client into .tools/bin (needs Go)
 
 buf-lint: ## Check the style and the comments of the contract
 	cd protos && $(BUF) lint
@@ -65,6 +65,10 @@ contract-baseline: ## Record the contract as released (only when releasing)
 
 .tools/bin/h2spec: tools/go.mod tools/go.sum
 	cd tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/summerwind/h2spec/cmd/h2spec
+	touch $@
+
+.tools/bin/interop-client: tools/go.mod tools/go.sum
+	cd tools && go build -o $(CURDIR)/$@ google.golang.org/grpc/interop/client
 	touch $@
 
 .tools/typescript-gen/.done: tools/package.json tools/package-lock.json tools/.npmrc

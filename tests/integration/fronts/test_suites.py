@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[2]
 SUITES = (
     "integration/server/test_leaving.py",
     "integration/callers/test_every_method.py",
-    "integration/workflows/test_worker.py",
+    "integration/workflows/test_service.py",
     "integration/processes/test_routing.py",
 )
 

@@ -139,10 +139,13 @@ def end_with_an_error(target: str) -> None:
                 pass
 
 
+GRPC = {"GRPC_VERBOSITY": "INFO", "HEADWATER_FRONT": "grpcio"}
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_line_of_grpc_itself_is_an_event(processes):
     # A client in the process of the tests may have set another value, which the server would get.
-    with ServerProcess("--scripted", variables={"GRPC_VERBOSITY": "INFO"}, processes=processes) as server:
+    with ServerProcess("--scripted", variables=GRPC, processes=processes) as server:
         end_with_an_error(server.target)
         server.stop()
         lines = [event for event in server.events if event["event"] == "grpc"]

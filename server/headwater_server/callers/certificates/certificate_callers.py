@@ -16,12 +16,17 @@ from headwater_server.callers.caller import Caller, Source
 
 MAX_KEPT = 1_000
 """Certificates whose names are kept, so that each is read once and not with each call."""
+_UNREADABLE = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+"""Errors of the library beside ValueError; an authority signs odd names too."""
 
 
 def names_in(pem: bytes) -> tuple[frozenset[str], float]:
     """The names of a certificate, as `certificate_name` has them, and when it expires. Raises ValueError."""
-    certificate = x509.load_pem_x509_certificate(pem)
-    return frozenset(_names(certificate)), certificate.not_valid_after_utc.timestamp()
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        return frozenset(_names(certificate)), certificate.not_valid_after_utc.timestamp()
+    except _UNREADABLE as error:
+        raise ValueError(str(error)) from error
 
 
 def _names(certificate: x509.Certificate) -> Iterator[str]:

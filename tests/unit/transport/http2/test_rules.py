@@ -29,7 +29,7 @@ from headwater_server.transport.http2.frames import (
     settings,
 )
 from headwater_server.transport.http2.limits import Limits
-from tests.support.frames import REQUEST, Peer, block
+from tests.support.fronts.frames import REQUEST, Peer, block
 
 
 def u32(*numbers: int) -> bytes:
