@@ -36,15 +36,18 @@ EVERYTHING = (*KEYS, *CONTENT)
 SECONDS = 20.0
 
 ROUNDS = [
-    ("debug", "json", 1),
     ("debug", "text", 1),
     ("debug", "json", 2),
-    ("debug", "text", 2),
     ("info", "text", 1),
-    ("warning", "json", 2),
-    ("error", "text", 1),
+    *(
+        pytest.param(*each, marks=pytest.mark.chaos)
+        for each in (("debug", "json", 1), ("debug", "text", 2), ("warning", "json", 2), ("error", "text", 1))
+    ),
 ]
-"""Level, format and processes: each level, and both formats with one and two processes where most is logged."""
+"""Level, format and processes: each level, and both formats with one and two processes where most is logged.
+
+By default both formats, one and two processes, the level that logs most and that of most servers.
+"""
 
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
