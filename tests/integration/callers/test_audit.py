@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
@@ -20,7 +23,7 @@ from tests.support.servers.server import run_cli
 @pytest.fixture(params=[1, 2], ids=["one process", "two processes"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     folder = tmp_path_factory.mktemp("audit")
-    with doors(folder, "plain", request.param, HEADWATER_LOG_LEVEL="error") as made:
+    with doors(folder, "plain", request.param, HEADWATER_LOG_LEVEL="error", HEADWATER_MAX_WORKERS="1") as made:
         yield made
 
 
@@ -90,6 +93,41 @@ async def test_each_change_is_one_line_with_its_caller_and_its_request(server):
     assert (facts["token_created"]["of"], facts["token_created"]["scopes"]) == ("erin", ["stream"])
     assert facts["token_created"]["token_id"] == facts["token_revoked"]["token_id"]
     assert made.stdout.strip() not in server.server.log
+
+
+async def twice(ask: Any, request: Any, metadata: Any) -> None:
+    """Asks for a change at once and again afterwards; the second to ask may find nothing any more."""
+    await asyncio.gather(*(ask(request, metadata=metadata) for _ in range(3)), return_exceptions=True)
+    with suppress(grpc.RpcError):
+        await ask(request, metadata=metadata)
+
+
+async def test_what_is_asked_again_or_refused_is_no_change(server):
+    async with placed(server) as place:
+        agents, workflows = await place.stubs()
+        operator, alice = place.metadata("operator"), place.metadata("alice")
+        await twice(agents.CancelStream, agent_service_pb2.CancelStreamRequest(stream_id=place.stream_id), operator)
+        await twice(
+            workflows.CancelWorkflowRun, workflow_service_pb2.CancelWorkflowRunRequest(run_id=place.run_id), alice
+        )
+        resume = workflow_service_pb2.ResumeWorkflowRunRequest(run_id=place.run_id)
+        for _ in range(3):
+            await workflows.ResumeWorkflowRun(resume, metadata=alice)
+        _, _, workers = place.visitor.stubs_on((await place.visitor.channels(server.good["bob"]))[-1])
+        for number in range(2):
+            registration = {"workerId": f"w{number}", "queue": "mine", "handlers": ["h"]}
+            attached = workers.Attach(metadata=place.metadata("bob"))
+            await attached.write(ParseDict({"registration": registration}, worker_service_pb2.AttachRequest()))
+            if number:
+                assert await attached.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            else:
+                await attached.read()
+                first = attached
+        first.cancel()
+    server.server.stop()
+    lines = [event["action"] for event in server.server.events if event["event"] == "audit"]
+    assert sorted(lines[:4]) == ["run_cancelled", "run_resumed", "stream_cancelled", "worker_registered"]
+    assert lines[4:] == ["run_cancelled", "run_deleted"]  # of the end of `placed`
 
 
 def test_the_command_writes_its_changes_into_a_private_file(tmp_path):

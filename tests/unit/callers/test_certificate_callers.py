@@ -49,13 +49,15 @@ def test_a_certificate_names_its_caller(name, identity):
     assert answer.caller == Caller("billing", frozenset(["stream"]))
 
 
-def signed(subject: str, *alternatives: x509.GeneralName) -> bytes:
+def signed(subject: str, *alternatives: x509.GeneralName, extension: x509.ExtensionType | None = None) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     name = x509.Name.from_rfc4514_string(subject)
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
     if alternatives:
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        extension = x509.SubjectAlternativeName(alternatives)
+    if extension:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -114,3 +116,10 @@ def test_a_certificate_that_expires_on_its_connection_ends_its_calls(monkeypatch
 @pytest.mark.parametrize("pem", [b"x", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"])
 def test_what_is_no_certificate_is_nobodys(pem):
     assert isinstance(known(a="dns:a.example").admit(pem), str)
+
+
+@pytest.mark.parametrize("tag", [b"\xa3", b"\xa5"], ids=["X.400 address", "EDI party"])
+def test_a_kind_of_name_that_cannot_be_read_makes_the_certificate_nobodys(tag):
+    encoded = b"\x30\x04" + tag + b"\x02\x30\x00"
+    odd = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, encoded)
+    assert "cannot be read" in str(known(a="subject:CN=a").admit(signed("CN=a", extension=odd)))

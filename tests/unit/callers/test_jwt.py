@@ -182,6 +182,27 @@ async def test_claims_and_prefix_are_as_configured(tmp_path):
     assert await caller_of(known, token) == Caller("corp/billing", frozenset(["operator"]))
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "subject", "is_taken"),
+    [
+        ("", "corp:", "corp:alice", False),
+        ("a", "ab", "balice", False),
+        ("corp:", "", "corp:alice", True),
+        ("", "", "alice", True),
+        ("", "corp:", "alice", True),
+        ("x:", "corp:", "corp:alice", True),
+    ],
+)
+async def test_no_issuer_names_a_caller_that_has_the_prefix_of_another(tmp_path, own, other, subject, is_taken):
+    (mine,) = issuers(tmp_path, caller_prefix=own).by_issuer.values()
+    (theirs,) = issuers(tmp_path, name="partner", issuer="https://b.example/", caller_prefix=other).by_issuer.values()
+    known = JwtIssuers([mine, theirs], lambda _: frozenset())
+    if is_taken:
+        assert (await caller_of(known, KEY.token(subject))).name == own + subject
+    else:
+        assert "begins as those of another issuer; give jwt.corp" in await refusal_of(known, KEY.token(subject))
+
+
 async def test_scopes_of_the_configuration_come_on_top(tmp_path):
     known = issuers(tmp_path)
     known._scopes_of = lambda name: frozenset(["workflow"] if name == "alice" else ())

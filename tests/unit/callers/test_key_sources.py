@@ -30,6 +30,7 @@ A, B = Key("a"), Key("b")
         json.dumps({"keys": [A.described(use="enc")]}),
         json.dumps({"keys": [A.described(key_ops=["encrypt"])]}),
         json.dumps({"keys": [A.described(alg="HS256")]}),
+        *(json.dumps({"keys": [A.described(key_ops=odd)]}) for odd in (7, True, "verify", {"verify": 1}, ["sign"])),
         " " * (MAX_BYTES + 1),
     ],
 )  # fmt: skip
@@ -44,6 +45,7 @@ def test_keys_of_no_use_stand_beside_others() -> None:
     assert keys.find("a", "ES256")
     assert keys.find("a", "HS256") is None
     assert keys.find("b", "ES256") is None
+    assert len(KeySet(jwks(A, B.described(key_ops=7)).encode())) == 1
     for odd in (7, [], {}, ""):
         assert keys.find(odd, "ES256") is None
 

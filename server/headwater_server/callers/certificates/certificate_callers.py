@@ -24,8 +24,11 @@ def names_in(pem: bytes) -> tuple[frozenset[str], float]:
     """The names of a certificate, as `certificate_name` has them, and when it expires. Raises ValueError."""
     from cryptography import x509
 
-    certificate = x509.load_pem_x509_certificate(pem)
-    return frozenset(_names(certificate)), certificate.not_valid_after_utc.timestamp()
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        return frozenset(_names(certificate)), certificate.not_valid_after_utc.timestamp()
+    except (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(str(error)) from error  # an authority signs odd names too
 
 
 def _names(certificate: x509.Certificate) -> Iterator[str]:

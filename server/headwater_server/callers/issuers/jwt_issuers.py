@@ -43,7 +43,8 @@ class IssuerTerms:
         audience: the texts of which its claim `aud` must have one.
         leeway_seconds: how far the clocks of issuer and server may be apart.
         caller_claim, scope_claim: the claims with the name of the caller and its scopes.
-        caller_prefix: stands before the name, so that callers of two issuers cannot have the same.
+        caller_prefix: stands before the name, so that callers of two issuers cannot have the same. A name that begins
+            with the longer prefix of another issuer is refused.
     """
 
     name: str
@@ -128,6 +129,7 @@ class JwtIssuers:
         import jwt  # noqa: F401  here, not with the first call: it takes some time
 
         self.by_issuer = {issuer.terms.issuer: issuer for issuer in issuers}
+        self._prefixes = {issuer.terms.caller_prefix for issuer in self.by_issuer.values()}
         self._scopes_of = scopes_of
 
     async def admit(self, text: str) -> Answer:
@@ -142,7 +144,17 @@ class JwtIssuers:
         issuer = self.by_issuer.get(said) if isinstance(said, str) else None
         if issuer is None:
             return "the issuer of the JWT is none of this server's; get a token of one that it trusts"
-        return await issuer.admit(text, unchecked["header"], self._scopes_of)
+        admission = await issuer.admit(text, unchecked["header"], self._scopes_of)
+        self._check_prefix(admission.caller.name, issuer.terms)
+        return admission
+
+    def _check_prefix(self, name: str, terms: IssuerTerms) -> None:
+        """Raises HeadwaterError (CALLER_UNAUTHENTICATED) for a name with the longer prefix of another issuer."""
+        if any(len(other) > len(terms.caller_prefix) and name.startswith(other) for other in self._prefixes):
+            raise refused(
+                f"the claim {terms.caller_claim} of the JWT makes a name that begins as those of another issuer; "
+                f"give jwt.{terms.name} a caller_prefix that no other begins with"
+            )
 
 
 _EXPIRED = "the JWT has expired; get a new one of its issuer"

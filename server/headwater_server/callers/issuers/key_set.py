@@ -79,7 +79,8 @@ def _usable(described: dict[str, Any]) -> list[tuple[dict[str, Any], jwt.PyJWK]]
 
 
 def _algorithms(key: dict[str, Any]) -> tuple[str, ...]:
-    if key.get("use", "sig") != "sig" or "verify" not in (key.get("key_ops") or ["verify"]):
+    operations = key.get("key_ops") or ["verify"]
+    if key.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return ()
     kind, curve = key.get("kty"), key.get("crv")
     fitting: tuple[str, ...] = ()

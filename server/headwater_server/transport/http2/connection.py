@@ -44,8 +44,8 @@ from headwater_server.transport.http2.receiving import Receiving
 from headwater_server.transport.http2.sending import Sending
 from headwater_server.transport.http2.stream import WINDOW, Stream
 
-MOST_UNREAD_ANSWERS = 1_000
-"""Answers that wait in a socket whose peer does not read."""
+SMALL_STEP = 64
+"""A window that was used up and grows by less lets out frames that cost more than their bytes."""
 SHUTDOWN_PING = b"shutdown"
 
 
@@ -92,7 +92,6 @@ class Connection:
         self._last = 0
         self._last_taken = LAST_ID
         self._receiving = Receiving(wire.write)
-        self._unread_answers = 0
         self._sent_before = 0
         self._floods = Floods(now)
 
@@ -128,7 +127,6 @@ class Connection:
 
     def resume(self) -> None:
         """The socket has room again."""
-        self._unread_answers = 0
         self.sending.resume()
 
     def lost(self) -> None:
@@ -244,8 +242,10 @@ class Connection:
             return
         sending = self.sending
         was_paused, sending.paused = sending.paused, True  # the acknowledgement goes first
-        for key, value in setting_pairs(payload):
-            sending.set(key, value, self.streams.values())
+        initial = sending.initial
+        sending.obey(setting_pairs(payload), self.streams.values())
+        if sending.initial != initial and self.streams:
+            self._floods.windows.spend()
         sending.paused = was_paused
         self._answer(frame(SETTINGS, ACK, 0))
         sending.serve()
@@ -256,11 +256,8 @@ class Connection:
         self._floods.questions.give(sent - self._sent_before)  # callers ping to measure how fast bytes of streams come
         self._sent_before = sent
         self._floods.questions.spend()
-        if self.sending.paused:
-            self._unread_answers += 1
-            if self._unread_answers > MOST_UNREAD_ANSWERS:
-                raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "the answers are not read")
-        self._wire.write(answer)
+        self.sending.check_unread()
+        self.sending.answer(answer)
 
     def _priority(self, id: int, payload: bytes) -> None:
         if not id:
@@ -273,12 +270,16 @@ class Connection:
     def _window_update(self, id: int, payload: bytes) -> None:
         step = number(payload) & LARGEST_WINDOW
         if not id:
+            if step < SMALL_STEP and self.sending.waiting:
+                self._floods.empties.spend()
             self.sending.widen(step)
             return
         stream = self._open(id)
         if not step:
             raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a window cannot grow by 0")
         if stream is not None:
+            if step < SMALL_STEP and stream.is_full:
+                self._floods.empties.spend()
             stream.widen(step)
 
     def _open(self, id: int) -> Stream | None:
@@ -301,9 +302,11 @@ class Connection:
         size = len(payload)
         self._receiving.took(size)
         stream = self._open(id)
-        if stream is None or stream.peer_ended:
-            if self._receiving.ended_early(id):
-                return  # it was on its way when the stream was ended here
+        if stream is None:
+            if not self._receiving.ended_early(id):  # otherwise it was on its way when the stream was ended here
+                self._answer(rst_stream(id, ErrorCode.STREAM_CLOSED))
+            return
+        if stream.peer_ended:
             raise StreamFaultError(ErrorCode.STREAM_CLOSED, "the stream has ended")
         stream.took(size)
         content = unpadded(flags, payload)
@@ -345,6 +348,7 @@ class Connection:
             stream.user.ended()
 
     def _open_stream(self, id: int, fields: Fields, ends: bool) -> None:
+        self.sending.check_unread()
         self._last = id
         if id > self._last_taken:
             self._receiving.remember(id, early=True)
@@ -352,13 +356,13 @@ class Connection:
         most = self._limits.max_streams
         if most and len(self.streams) >= most:
             self._receiving.remember(id, early=True)
-            self._floods.questions.spend()
-            self._wire.write(rst_stream(id, ErrorCode.REFUSED_STREAM))
+            self._answer(rst_stream(id, ErrorCode.REFUSED_STREAM))
             return
         check_request(fields)
         stream = self.streams[id] = Stream(id, self.sending, self._stream_ended, ends)
         self.idle_since = None
         stream.read_content_length(fields)
+        stream.count_content(0, ends=ends)
         self._accept(stream, fields)
         if ends and stream.user is not None and not stream.over:
             stream.user.ended()

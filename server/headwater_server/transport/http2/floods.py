@@ -60,11 +60,13 @@ class Floods:
         resets: streams that end before their answer, by the peer or for its fault.
         questions: frames that ask for an answer.
         empties: frames without a purpose.
+        windows: settings that change the windows of open streams.
     """
 
-    __slots__ = ("empties", "questions", "resets")
+    __slots__ = ("empties", "questions", "resets", "windows")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.resets = Allowance("streams that are reset", 500, 100, now)
         self.questions = Allowance("pings and settings", 5_000, 1_000, now)
         self.empties = Allowance("empty frames", 500, 100, now)
+        self.windows = Allowance("settings that change windows", 100, 10, now)

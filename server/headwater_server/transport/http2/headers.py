@@ -26,6 +26,9 @@ from headwater_server.transport.http2.frames import ConnectionFaultError, ErrorC
 
 MOST_KEPT = 8
 """Blocks of a connection that are kept decoded."""
+MOST_KEPT_BYTES = 4096
+MOST_KEPT_FIELDS = 32
+"""Longer blocks are not kept: thousands of connections would hold them."""
 FIELD_BYTES = 32
 """The cost of a field beside its name and value (RFC 9113, 6.5.2)."""
 
@@ -65,7 +68,12 @@ class HeaderReader:
             raise ConnectionFaultError(ErrorCode.COMPRESSION_ERROR, "the headers cannot be decoded") from None
         if count != len(entries) or (entries and entries[0] is not newest):
             self._kept.clear()
-        elif len(self._kept) < MOST_KEPT and block and block[0] >> 5 != 1:  # that is a new size for the table
+        elif (
+            len(self._kept) < MOST_KEPT
+            and 0 < len(block) <= MOST_KEPT_BYTES
+            and len(fields) <= MOST_KEPT_FIELDS
+            and block[0] >> 5 != 1  # that is a new size for the table
+        ):
             self._kept[block] = fields
         return fields
 
@@ -101,6 +109,7 @@ def check_request(fields: Fields) -> None:
             if is_regular or name in found or name not in _PSEUDO:
                 raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a pseudo-header is out of its place")
             found.add(name)
+            _check_value(value)
         else:
             is_regular = True
             _check_regular(name, value)
@@ -123,5 +132,9 @@ def _check_regular(name: bytes, value: bytes) -> None:
         raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the name of a header is not in lower case")
     if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
         raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a header belongs to connections of HTTP/1.1")
+    _check_value(value)
+
+
+def _check_value(value: bytes) -> None:
     if b"\n" in value or b"\r" in value or b"\0" in value:
         raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a value has a line break or NUL")

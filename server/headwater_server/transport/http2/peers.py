@@ -21,7 +21,8 @@ class Peer:
         tls: the TLS of the connection; None: there is none.
 
     Attributes:
-        name: the address as gRPC writes it: `ipv4:127.0.0.1:5000`, `ipv6:%5B::1%5D:5000`, `unix:`.
+        name: the address as gRPC writes it: `ipv4:127.0.0.1:5000`, `ipv6:%5B::1%5D:5000`, `unix:`;
+            empty for a peer that has gone.
     """
 
     def __init__(self, address: Any, tls: ssl.SSLObject | None) -> None:
@@ -52,6 +53,8 @@ class Peer:
 
 
 def _name(address: Any) -> str:
+    if address is None:
+        return ""  # the socket was closed early; that is no path
     if not isinstance(address, tuple):
         return "unix:"
     host, port = address[:2]

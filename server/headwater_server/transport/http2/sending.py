@@ -16,7 +16,7 @@ Worked example. The connection's window is 0. Stream 1 holds 40,000 bytes, strea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from headwater_server.transport.http2.frames import (
@@ -36,6 +36,8 @@ from headwater_server.transport.http2.frames import (
 )
 
 DEFAULT_TABLE = 4096
+MOST_UNREAD_BYTES = 1024 * 1024
+"""Bytes of headers and answers that may wait in a socket whose peer does not read, and yet asks for more."""
 LONGEST_FRAME = 64 * 1024
 """A longer one would keep other streams waiting."""
 
@@ -65,9 +67,22 @@ class Sending:
         paused: whether the socket takes no more now.
         waiting: the streams that wait for the connection, in their order.
         sent: how many frames with bytes of streams were sent.
+        unread: bytes of headers and answers that wait in the socket, about.
     """
 
-    __slots__ = ("_prefix", "initial", "max_frame", "max_header_bytes", "paused", "sent", "waiting", "window", "write")
+    __slots__ = (
+        "_is_serving",
+        "_prefix",
+        "initial",
+        "max_frame",
+        "max_header_bytes",
+        "paused",
+        "sent",
+        "unread",
+        "waiting",
+        "window",
+        "write",
+    )
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self.write = write
@@ -77,26 +92,45 @@ class Sending:
         self.max_header_bytes: int | None = None
         self.paused = False
         self.waiting: dict[Sender, None] = {}
-        self.sent = 0
+        self.sent = self.unread = 0
         self._prefix = b""
+        self._is_serving = False
 
     def headers(self, stream: int, block: bytes, *, ends: bool) -> None:
         """Sends a header block."""
         prefix, self._prefix = self._prefix, b""
-        self.write(header_frames(stream, prefix + block, self.max_frame, ends=ends))
+        self.answer(header_frames(stream, prefix + block, self.max_frame, ends=ends))
 
-    def set(self, key: int, value: int, streams: Iterable[Sender]) -> None:
-        """Obeys a setting of the peer. Raises ConnectionFaultError."""
-        if key == INITIAL_WINDOW_SIZE:
-            if value > LARGEST_WINDOW:
+    def answer(self, answer: bytes) -> None:
+        """Sends bytes for which there is no window, and counts them while the peer does not read."""
+        if self.paused:
+            self.unread += len(answer)
+        self.write(answer)
+
+    def check_unread(self) -> None:
+        """Raises ConnectionFaultError where the peer reads too little for another answer."""
+        if self.unread > MOST_UNREAD_BYTES:
+            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "the answers are not read")
+
+    def obey(self, pairs: Iterable[tuple[int, int]], streams: Collection[Sender]) -> None:
+        """Obeys the settings of a frame; the windows of all streams are changed once. Raises ConnectionFaultError."""
+        initial = self.initial
+        for key, value in pairs:
+            if key != INITIAL_WINDOW_SIZE:
+                self._set(key, value)
+            elif value > LARGEST_WINDOW:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
-            step, self.initial = value - self.initial, value
-            try:
-                for stream in list(streams):
-                    stream.widen(step)
-            except StreamFaultError as fault:
-                raise ConnectionFaultError(fault.code, str(fault)) from None
-        elif key == MAX_FRAME_SIZE:
+            else:
+                initial = value
+        step, self.initial = initial - self.initial, initial
+        try:
+            for stream in list(streams) if step else ():
+                stream.widen(step)
+        except StreamFaultError as fault:
+            raise ConnectionFaultError(fault.code, str(fault)) from None
+
+    def _set(self, key: int, value: int) -> None:
+        if key == MAX_FRAME_SIZE:
             if not LEAST_MAX_FRAME <= value <= GREATEST_MAX_FRAME:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "the size of a frame is out of its bounds")
             self.max_frame = min(value, LONGEST_FRAME)
@@ -121,13 +155,18 @@ class Sending:
     def resume(self) -> None:
         """The socket has room again."""
         self.paused = False
+        self.unread = 0
         self.serve()
 
     def serve(self) -> None:
         """Lets the streams in the line send, one frame each in turn, while there is room."""
+        if self._is_serving:
+            return  # a stream has sent again in its turn; it gets another
+        self._is_serving = True
         waiting = self.waiting
         while waiting and self.window > 0 and not self.paused:
             stream = next(iter(waiting))
             del waiting[stream]
             if stream.send_part():
                 waiting[stream] = None
+        self._is_serving = False

@@ -221,6 +221,8 @@ class Stream:
             if name == b"content-length":
                 if not value.isdigit() or len(value) > 19:
                     raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the length of the content is no number")
+                if self._content_left not in (None, int(value)):
+                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the content has two lengths")
                 self._content_left = int(value)
 
     def count_content(self, size: int, *, ends: bool) -> None:

@@ -175,6 +175,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             registration.held_task_ids,
             outbox.send,
         )
+        audit("worker_registered")
+        log.info("worker attached", client_version=registration.client_version, features=list(registration.features))
         try:
             acks = ChunkAcks(outbox.acknowledge) if worker_messages.CHUNK_ACKS in registration.features else None
             outbox.begin(self._registered(registration, session))
@@ -213,8 +215,6 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         structlog.contextvars.bind_contextvars(
             worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
         )
-        audit("worker_registered")
-        log.info("worker attached", client_version=registration.client_version, features=list(registration.features))
         return registration
 
     async def _serve(

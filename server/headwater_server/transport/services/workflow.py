@@ -124,8 +124,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_service_pb2.CancelWorkflowRunRequest, context: Context
     ) -> workflow_service_pb2.CancelWorkflowRunResponse:
         """Ends a run."""
-        await self._runs.cancel_run(_run_id(request.run_id))
-        audit("run_cancelled")
+        if await self._runs.cancel_run(_run_id(request.run_id)):
+            audit("run_cancelled")
         return workflow_service_pb2.CancelWorkflowRunResponse()
 
     async def ResumeWorkflowRun(  # noqa: N802
@@ -133,7 +133,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_service_pb2.ResumeWorkflowRunResponse:
         """Continues a run."""
         sequence = await self._runs.resume_run(_run_id(request.run_id))
-        audit("run_resumed")
         return workflow_service_pb2.ResumeWorkflowRunResponse(sequence=sequence)
 
     async def DeleteWorkflowRun(  # noqa: N802

@@ -24,6 +24,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.failure import Failure
 from headwater_server.domain.workflow import EventType, RunEvent, RunState, RunStatus, StepState
 from headwater_server.eventlog.stored_events import StoredEvent
+from headwater_server.telemetry.audit import audit
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.workflows.engine.active import DEFAULT_LIMITS, ActiveRun, Room, RunLimits, journal_full
@@ -251,13 +252,14 @@ class Runs:
         """The caller's runs, newest first; see `Journal.page`."""
         return await self._journal.page(before, size, status, workflow_name, since, visible_owner())
 
-    async def cancel_run(self, run_id: str) -> None:
-        """Ends a run and waits for its end. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
+    async def cancel_run(self, run_id: str) -> bool:
+        """Ends a run and waits for its end; whether it ran. Raises HeadwaterError: RUN_NOT_FOUND, RUN_STATE."""
         run = await self._look_up(run_id)
+        ran = run is RunStatus.RUNNING
         if run is RunStatus.RUNNING and not self._draining:
             run = await self._alone(run_id, lambda: self._activate(run_id, cancel=True))
         if isinstance(run, ActiveRun):
-            run.scheduler.cancel()
+            ran = run.scheduler.cancel() or ran
             await asyncio.wait([run.task])
         # Its own state, not that of a later call that has resumed it meanwhile.
         status = run.state.status if isinstance(run, ActiveRun) else run
@@ -265,6 +267,7 @@ class Runs:
             raise draining() if self._draining else run_broken(run_id)
         if status is not RunStatus.CANCELLED:
             raise run_state_error(run_id, f"the run has {status.value}, so there is nothing to cancel")
+        return ran
 
     async def resume_run(self, run_id: str) -> int:
         """Resumes a run that failed or was cancelled, and returns the number of its latest event before that.
@@ -279,6 +282,7 @@ class Runs:
                 raise draining()
             with self._room.for_run():
                 await self._alone(run_id, lambda: self._activate(run_id))
+            audit("run_resumed")
         return view.sequence
 
     async def delete_run(self, run_id: str) -> None:
@@ -296,12 +300,10 @@ class Runs:
 
     async def _activate(self, run_id: str, *, cancel: bool = False) -> ActiveRun:
         """Makes a run of the journal active that no task drives; with `cancel` only to end it. Only within `_alone`."""
-        active = self._active.get(run_id)
-        if active is not None and active.state.status is not RunStatus.RUNNING:
+        if (active := self._active.get(run_id)) is not None:
+            if active.state.status is RunStatus.RUNNING:
+                return active
             await asyncio.wait([active.task])
-            active = None
-        if active is not None:
-            return active
         stored = await self._load(run_id)
         if stored.state.status is RunStatus.COMPLETED:  # meanwhile
             raise run_completed(run_id)

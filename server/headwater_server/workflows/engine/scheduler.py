@@ -100,11 +100,15 @@ class Scheduler:
         """Bytes of the run's context and results."""
         return self._progress.size
 
-    def cancel(self) -> None:
-        """Ends the run: interrupts what runs, cancels what has not ended. `run` returns when that is recorded."""
-        self._cancelling = True
+    def cancel(self) -> bool:
+        """Ends the run: interrupts what runs, cancels what has not ended. `run` returns when that is recorded.
+
+        Returns whether it was not cancelled before.
+        """
+        is_first, self._cancelling = not self._cancelling, True
         self._leave_question()
         self._wake.set()
+        return is_first
 
     def stop(self) -> None:
         """Starts nothing more. `run` returns when no attempt runs any more; the run can then be resumed elsewhere.

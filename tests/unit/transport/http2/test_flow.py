@@ -239,7 +239,7 @@ def test_answers_do_not_pile_up_for_a_peer_that_does_not_read() -> None:
     before = peer.written
     while not peer.is_closed:
         peer.connection.receive(frame(PING, 0, 0, bytes(8)))
-    assert peer.written - before < 20_000
+    assert peer.written - before < 100_000
 
 
 def test_headers_are_decoded_the_same_each_time() -> None:

@@ -112,6 +112,8 @@ class Call:
 
     def received(self, data: bytes) -> None:
         """Bytes have come."""
+        if self.has_left:
+            return
         try:
             found = self._reader.read(data)
             if found:

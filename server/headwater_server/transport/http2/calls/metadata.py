@@ -54,6 +54,8 @@ class NoCallError(Exception):
         self.method = method
 
 
+MOST_ENTRIES = 256
+"""Entries of a call's metadata. Three bytes of a peer can name thousands of empty ones."""
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _KEY = re.compile(r"[0-9a-z_.-]+")
@@ -90,9 +92,11 @@ def read_head(fields: Fields) -> Head:
         elif name == b"grpc-encoding":
             encoding = value.decode("latin-1")
         elif name.endswith(b"-bin"):
+            _check_count(len(metadata) + value.count(b","))
             metadata += [Metadatum(name.decode("ascii"), _binary(name, part)) for part in value.split(b",")]
         else:
             metadata.append(Metadatum(name.decode("ascii"), value.decode("latin-1")))
+    _check_count(len(metadata) - 1)
     if method != b"POST":
         raise NoCallError(405, method)
     if content_type != b"application/grpc" and not content_type.startswith(
@@ -103,6 +107,11 @@ def read_head(fields: Fields) -> Head:
         what = f"grpc-encoding is {encoding[:40]!r}; this server reads {', '.join(ENCODINGS)}"
         raise RefusedError(grpc.StatusCode.UNIMPLEMENTED, what)
     return Head(path, tuple(metadata), timeout, encoding)
+
+
+def _check_count(count: int) -> None:
+    if count >= MOST_ENTRIES:
+        raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the metadata has more than {MOST_ENTRIES} entries")
 
 
 def _seconds(value: bytes) -> float:

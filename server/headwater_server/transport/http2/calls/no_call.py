@@ -23,6 +23,7 @@ class NoCall:
         self._stream, self._has_body = stream, has_body
         self._head = literal(b":status", b"%d" % status) + literal(b"content-type", b"text/plain")
         self._read = 0
+        self._has_answered = False
 
     def received(self, data: bytes) -> None:
         """Bytes have come; they are not kept."""
@@ -31,7 +32,10 @@ class NoCall:
             self.ended()
 
     def ended(self) -> None:
-        """Answers."""
+        """Answers, once."""
+        if self._has_answered:
+            return
+        self._has_answered = True
         if self._has_body:
             self._stream.send_headers(self._head)
             self._stream.send(WORDS)
