@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,46 @@ def test_no_bytes_break_a_connection(turns: list[tuple[bytes, list[tuple[str, in
         assert stream.over
         assert user.notes.count("reset") <= 1
         assert stream.send(b"x") is Sent.CLOSED
+
+
+def conversation() -> bytes:
+    """The bytes of a caller as gRPC's libraries are: compressed headers, messages in parts, resets, pings."""
+    encoder, sent = (
+        Encoder(),
+        [PREFACE, settings([(4, 4 << 20), (5, 4 << 20), (6, 16_384)]), frame(8, 0, 0, b"\0?\0\0")],
+    )
+    for id in (1, 3, 5, 7):
+        fields = [*REQUEST, (b"user-agent", b"grpc-c/1"), (b"grpc-timeout", b"%dS" % id), (b"x-bin", b"AAECAw")]
+        head = encoder.encode(fields)
+        sent += [frame(HEADERS, 0, id, head[:11]), frame(9, END_HEADERS, id, head[11:])]
+        sent += [frame(0, 0, id, b"\0\0\0\0\x09hell"), frame(0, END_STREAM | 8, id, b"\x03o you\0\0\0")]
+        sent += [frame(6, 0, 0, b"12345678"), frame(8, 0, 0, b"\0\0\0\x0a"), frame(3, 0, id, b"\0\0\0\x08")]
+    return b"".join(sent)
+
+
+CONVERSATION = conversation()
+EDITS = st.tuples(st.integers(0, len(CONVERSATION)), st.integers(0, 12), st.binary(max_size=12))
+
+
+def test_the_conversation_is_a_good_one() -> None:
+    peer = Peer(begins=False)
+    peer.connection.receive(CONVERSATION)
+    assert [user.data for user in peer.users.values()] == [b"\0\0\0\0\x09hello you"] * 4
+    assert not peer.is_closed
+
+
+@given(st.lists(EDITS, min_size=1, max_size=6), st.integers(1, 200))
+def test_no_edit_of_a_conversation_breaks_a_connection(edits: list[tuple[int, int, bytes]], cut: int) -> None:
+    data = CONVERSATION
+    for at, removed, added in edits:
+        data = data[:at] + added + data[at + removed :]
+    peer = Peer(begins=False)
+    for at in range(0, len(data), cut):
+        peer.connection.receive(data[at : at + cut])
+    assert peer.written < 3_000
+    assert all(len(user.data) < 1_000 for user in peer.users.values())
+    peer.connection.lost()
+    assert not peer.connection.streams
 
 
 def reply(peer: Peer, action: str, id: int) -> int:

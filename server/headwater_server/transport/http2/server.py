@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
 from headwater_server.transport.http2.listening import BACKLOG, Listeners
 from headwater_server.transport.http2.stream import Stream
+
+log = logging.getLogger(__name__)
 
 LAST_WORDS_SECONDS = 0.2
 """How long the ends of calls may take to go out when a server stops."""
@@ -153,6 +156,10 @@ class Server(aio.Server):
         self._pending.discard(context)  # a task that is cancelled early has not begun
         self._calls.discard(task)
         context.task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the call of [%s] could not be ended", context.call.head.path, exc_info=error)
+        # A call that has its status keeps it. Clients repeat this one: the server stops, or has a fault.
+        context.call.finish(grpc.StatusCode.UNAVAILABLE, "the server has ended the call")
         context.call.release()
         context.run_callbacks()
 

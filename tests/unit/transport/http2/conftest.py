@@ -64,6 +64,12 @@ def handlers(seen: Seen) -> dict[str, Any]:
     async def fail(request: bytes, context: Any) -> bytes:
         raise ValueError("a fault")
 
+    async def bad_trailers(request: bytes, context: Any) -> bytes:
+        context.set_trailing_metadata((("Upper Case", "x"),))
+        if request:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "x")
+        return b""
+
     async def wait(request: bytes, context: Any) -> None:
         context.add_done_callback(lambda done: seen.done.put_nowait(done is context))
         try:
@@ -89,6 +95,7 @@ def handlers(seen: Seen) -> dict[str, Any]:
         "Abort": one(abort),
         "Code": one(code),
         "Fail": one(fail),
+        "BadTrailers": one(bad_trailers),
         "Wait": many(wait),
         "Flood": many(flood),
         "Number": one(echo, request_deserializer=int, response_serializer=lambda number: b"%d" % (number + 1)),

@@ -224,6 +224,23 @@ async def test_a_request_of_the_web_is_answered_in_words() -> None:
         assert b"gRPC" in words.payload
 
 
+@pytest.mark.parametrize(("request_", "code"), [(b"", "UNKNOWN"), (b"abort", "UNAVAILABLE")])
+async def test_trailers_that_cannot_be_sent_end_their_call_all_the_same(
+    request_: bytes, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served() as running:
+        assert (await running.unary("BadTrailers")(request_, timeout=PATIENCE).code()).name == code
+    assert "the key 'Upper Case' of metadata" in caplog.text
+
+
+async def test_a_stop_ends_calls_so_that_callers_repeat_them() -> None:
+    async with served() as running:
+        call = running.stream("Wait")(b"first")
+        assert await call.read() == b"first"
+        await running.server.stop(0.1)
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_callers_who_do_not_read_do_not_hold_up_the_end() -> None:
     async with served() as running:
         calls = [running.stream("Flood")(b"100000") for _ in range(12)]

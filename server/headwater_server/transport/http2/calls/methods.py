@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -69,9 +68,6 @@ class Methods:
                 call.finish(context.code(), context.details(), context.trailing_metadata() or ())
         except aio.AbortError:
             call.finish(context.code(), context.details(), context.trailing_metadata() or ())
-        except asyncio.CancelledError:
-            call.finish(grpc.StatusCode.CANCELLED, "the server has ended the call")
-            raise
         except Exception as error:
             if call.has_left:
                 return
