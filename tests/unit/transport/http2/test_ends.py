@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from headwater_server.transport.http2.frames import (
     END_STREAM,
     GOAWAY,
     HEADERS,
+    PING,
     PREFACE,
     FrameReader,
     frame,
@@ -31,9 +34,13 @@ PATIENCE = 10.0
 PEM = Path(__file__).parents[3] / "support" / "tls"
 
 
+def request_of(method: str) -> list[tuple[bytes, bytes]]:
+    return [(name, f"/odd.Service/{method}".encode() if name == b":path" else value) for name, value in REQUEST]
+
+
 def raw_request(method: str, stream: int) -> bytes:
-    fields = [(name, f"/odd.Service/{method}".encode() if name == b":path" else value) for name, value in REQUEST]
-    return frame(HEADERS, END_HEADERS, stream, block(fields)) + frame(DATA, END_STREAM, stream, bytes(5))
+    head = frame(HEADERS, END_HEADERS, stream, block(request_of(method)))
+    return head + frame(DATA, END_STREAM, stream, bytes(5))
 
 
 class Odd:
@@ -216,3 +223,20 @@ async def test_a_reset_of_tcp_in_mid_write_ends_the_calls(odd: tuple[Server, Odd
     async with asyncio.timeout(PATIENCE):
         while service.running:
             await asyncio.sleep(0.01)
+
+
+async def test_messages_behind_the_only_request_of_a_call_are_not_held(odd: tuple[Server, Odd, int]) -> None:
+    server, service, port = odd
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = frame(HEADERS, END_HEADERS, 1, block([*request_of("Stubborn"), (b"grpc-encoding", b"gzip")]))
+    bomb = gzip.compress(bytes(3_000_000))
+    behind = frame(DATA, 0, 1, b"\1" + struct.pack(">I", len(bomb)) + bomb)
+    begun = frame(DATA, 0, 1, bytes(4) + b"\xff" + bytes(100))
+    writer.write(PREFACE + settings(()) + head + frame(DATA, 0, 1, bytes(5)) + behind)
+    while service.running < 1:
+        assert await asyncio.wait_for(reader.read(65_536), PATIENCE)
+    assert server._held.bytes == 0
+    writer.write(behind + begun + frame(PING, 0, 0, bytes(8)))
+    await read_until(reader, PING)
+    assert server._held.bytes == 0
+    writer.close()
