@@ -23,7 +23,6 @@ BOTH_WAYS = {
     "integration/server/test_leaving.py",
     "integration/server/test_many_streams.py",
     "integration/server/test_resume.py",
-    "integration/languages/test_projects.py",
     "integration/providers/test_tools.py",
     "integration/workflows/test_workflow_agent.py",
     "integration/workflows/test_service.py",

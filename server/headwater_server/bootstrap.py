@@ -61,8 +61,6 @@ _NO_PROVIDER = (
     "set OPENAI_API_KEY, ANTHROPIC_API_KEY or a key of another, or OLLAMA_HOST, or serve with --local or --scripted"
 )
 
-_NO_CALLERS = "make a token with headwater token create, or set tls_client_ca_file"
-
 log = structlog.get_logger("headwater.server")
 
 
@@ -115,8 +113,6 @@ async def serve(
         log.info("listening", **_where(server_settings, server.port), version=VERSION, providers=names)
         if not (server_settings.tls_cert_file or is_private(server_settings.host)):
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
-        if callers.are_all_let_in and not (server_settings.tls_client_ca_file or is_private(server_settings.host)):
-            log.warning("no callers", why="all that reach the port may do everything", cure=_NO_CALLERS)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
         await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))

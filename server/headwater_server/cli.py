@@ -42,7 +42,7 @@ def _options(command: Any) -> Any:
             click.option("--tls-cert-file", help="Certificate in PEM; callers then need TLS."),
             click.option("--tls-key-file", help="Its private key in PEM."),
             click.option("--tls-client-ca-file", help="Authorities whose certificates callers must have, in PEM."),
-            click.option("--insecure", is_flag=True, help="Listen without TLS where other machines reach the port."),
+            click.option("--insecure", is_flag=True, help="Do without TLS or callers where others reach the port."),
             click.option("--processes", type=int, help="Processes that share the port [1]."),
             click.option("--max-concurrent-streams", type=int, help="Calls at once on a connection, 0: any [2500]."),
             click.option("--data-dir", help="Folder of the runs of workflows [~/.local/share/headwater]."),

@@ -20,7 +20,7 @@ AT_ONCE = 4
     ("when", "first"),
     [
         ("before", 1),
-        ("after", 2),
+        pytest.param("after", 2, marks=pytest.mark.chaos),
         pytest.param("before", 2, marks=pytest.mark.chaos),
         pytest.param("after", 1, marks=pytest.mark.chaos),
     ],

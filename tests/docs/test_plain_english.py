@@ -58,6 +58,7 @@ def unwanted(texts: Iterable[Passage]) -> Iterator[tuple[Passage, str]]:
                 yield passage, match[0].strip(" .;:!|(—-*").lower()
 
 
+@pytest.mark.timeout(180)  # it reads a thousand files
 def test_each_unwanted_word_that_remains_has_a_reason():
     found = list(unwanted(passages()))
     counted = Counter((passage.path, phrase) for passage, phrase in found)

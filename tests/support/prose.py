@@ -74,6 +74,8 @@ def _python(path: str, text: str) -> Iterator[tuple[int, str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 yield from ([(node.lineno, node.value)] if " " in node.value.strip() else [])
+    if "#" not in text:
+        return  # no comments: tokens take most of the time
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     yield from _comments([(t.start[0], t.string[1:]) for t in tokens if t.type == tokenize.COMMENT])
 

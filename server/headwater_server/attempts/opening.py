@@ -21,8 +21,9 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.streaming.live import LiveStream, StreamTerms
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.terms import StreamTerms
 from headwater_server.telemetry.tracing.spans import Tracer
 
 _MESSAGE = re.compile(r"messages\[(\d+)\]")

@@ -38,6 +38,7 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
+from headwater_server.streaming.source import Receiver
 from headwater_server.streaming.watchdog import passed
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.tracing.spans import Tracer, inside
@@ -155,6 +156,16 @@ class AttemptedReply:
         self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
         self._candidates.clear()
         return events
+
+    def follow(self, receiver: Receiver) -> None:
+        """See Source; the first events have come."""
+        if self._stream is not None:
+            self._stream.follow(receiver)
+
+    def resume(self) -> None:
+        """See Source."""
+        if self._stream is not None:
+            self._stream.resume()
 
     async def aclose(self) -> None:
         """Ends the reply and frees its connection."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from headwater_server.domain.messages import AgentConfig, Message
-from headwater_server.streaming.live import Continuation
+from headwater_server.streaming.terms import Continuation
 
 
 @dataclass(frozen=True, slots=True)

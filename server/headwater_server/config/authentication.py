@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from headwater_server.callers.certificates.certificate_callers import CertificateCallers
 from headwater_server.callers.hook import HookedCallers, HookError, find_hook
 from headwater_server.callers.issuers.jwt_issuers import IssuerTerms, JwtIssuer, JwtIssuers
@@ -13,6 +15,7 @@ from headwater_server.callers.issuers.key_sources import Fetch, KeyFile, KeySour
 from headwater_server.callers.known_callers import NO_ONE, ConfiguredCallers, KnownCallers
 from headwater_server.callers.tokens import TokenError
 from headwater_server.config.callers import settings_of
+from headwater_server.config.doors import needs_no_caller
 from headwater_server.config.issuers import JwtSettings
 from headwater_server.config.mistakes import ConfigError
 from headwater_server.config.resolved import Config
@@ -80,6 +83,15 @@ def _hook(config: Config) -> HookedCallers | None:
         raise ConfigError([f"{where}: {error}"]) from error
 
 
+log = structlog.get_logger("headwater.server")
+
+_OPEN = (
+    "can be reached from other machines, and the server has no callers, so all may do everything; make a token with "
+    "`headwater token create`, require certificates with tls_client_ca_file, or set insecure = true where only callers "
+    "that you trust reach the port"
+)
+
+
 def known_callers(config: Config, fetch: Fetch, *, audits: bool) -> KnownCallers:
     """All that may call a server.
 
@@ -88,10 +100,17 @@ def known_callers(config: Config, fetch: Fetch, *, audits: bool) -> KnownCallers
         fetch: gets the keys at a URL.
         audits: whether this process writes changes of tokens into the log.
 
-    Raises ConfigError for a file of tokens or of keys, or a hook, that cannot be used.
+    Raises ConfigError for a file of tokens or of keys, or a hook, that cannot be used, and for an open port of a server
+    that has no callers.
     """
+    server = config.settings.server
     configured, hook = configured_callers(config, fetch), _hook(config)
     try:
-        return KnownCallers(Path(config.settings.server.data_dir), configured, hook, audits=audits)
+        callers = KnownCallers(Path(server.data_dir), configured, hook, audits=audits)
     except TokenError as error:
         raise ConfigError([str(error)]) from error
+    if callers.are_all_let_in and not needs_no_caller(server):
+        if not server.insecure:
+            raise ConfigError([f"{config.origins.get(('server', 'host'), 'server.host')}: {server.host} {_OPEN}"])
+        log.warning("no callers", why="all that reach the port may do everything", cure="headwater token create")
+    return callers

@@ -47,6 +47,11 @@ def mistakes_of_doors(server: ServerSettings, origins: Mapping[tuple[str, ...], 
         )
 
 
+def needs_no_caller(server: ServerSettings) -> bool:
+    """Whether those who reach the port are known without callers: programs here, or holders of a certificate."""
+    return is_private(server.host) or bool(server.tls_client_ca_file and server.tls_client_auth == "required")
+
+
 def admin_place(server: ServerSettings) -> tuple[str, int]:
     """The host and the port of `admin_address`."""
     host, _, port = server.admin_address.rpartition(":")

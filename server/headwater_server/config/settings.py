@@ -86,7 +86,7 @@ class ServerSettings(_Settings):
     `tls_cert_file`, `tls_key_file`: PEM files of the certificate, with those between it and its authority, and of its
     private key; callers then need TLS. `tls_client_ca_file`: PEM file of the authorities whose certificates callers
     must have. All are read again when they change. `tls_client_auth`: whether they must, or may show none; `lean` alone
-    knows the second. `insecure`: whether a port that other machines reach may do without TLS.
+    knows the second. `insecure`: whether a port that other machines reach may do without TLS or without callers.
     `admin_address`: HOST:PORT of the pages for operators; empty for none. `admin_insecure`: whether other machines may
     reach them.
     `otlp_endpoint`: URL of the collector of traces; empty: none, unless OpenTelemetry's own variables name one.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headwater_server.domain.chunks import Finish, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest, Text, ToolResult
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.gate import Gate
+from headwater_server.streaming.source import Receiver
 
 CHARACTERS_PER_TOKEN = 4
 """About so many characters of English are a token; the provider's own count puts it right."""
@@ -31,6 +34,7 @@ class AdmittedStream:
         self._used: int | None = None
         self._is_inside = False
         self._has_answered = False
+        self._receiver: Receiver | None = None
 
     @property
     def request_id(self) -> str:
@@ -42,7 +46,7 @@ class AdmittedStream:
         """See ProviderStream."""
         return self._stream.heard
 
-    async def read(self) -> list[ProviderEvent]:
+    async def read(self) -> Sequence[ProviderEvent]:
         """The next events."""
         if not self._is_inside:
             await self._gate.enter(self._tokens)
@@ -56,12 +60,38 @@ class AdmittedStream:
                 self._used = 0  # a refusal costs no tokens
             raise
         self._has_answered = True
+        self._note(events)
+        return events
+
+    def follow(self, receiver: Receiver) -> None:
+        """See Source."""
+        if self._gate.limits.tokens_per_minute:
+            self._receiver = receiver
+            self._stream.follow(self)
+        else:
+            self._stream.follow(receiver)
+
+    def resume(self) -> None:
+        """See Source."""
+        self._stream.resume()
+
+    def arrived(self, events: Sequence[ProviderEvent]) -> bool:
+        """See Receiver."""
+        self._note(events)
+        return self._receiver is None or self._receiver.arrived(events)
+
+    def ended(self, error: Exception | None) -> None:
+        """See Receiver."""
+        if self._receiver is not None:
+            self._receiver.ended(error)
+
+    def _note(self, events: Sequence[ProviderEvent]) -> None:
         if events and isinstance(finish := events[-1], Finish) and finish.usage is not None:
             self._used = finish.usage.total_tokens
-        return events
 
     async def aclose(self) -> None:
         """Ends the reply and frees its connection, then its place."""
+        self._receiver = None
         try:
             await self._stream.aclose()
         finally:

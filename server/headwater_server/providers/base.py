@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest
+from headwater_server.streaming.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +45,8 @@ class ProviderInfo:
     context_window: int | None = None
 
 
-class ProviderStream(Protocol):
-    """A reply that is under way. The first `read` starts the work; `aclose` ends it and frees its connection.
-
-    A later `read` that is cancelled loses nothing: another task reads on.
-    """
-
-    @property
-    def request_id(self) -> str:
-        """The provider's id of the request; empty until its headers have come, or where it gives none."""
-        ...
-
-    @property
-    def heard(self) -> float:
-        """The loop's time at which the provider last sent something that is no event, such as a ping; 0 for never."""
-        ...
-
-    async def read(self) -> list[ProviderEvent]:
-        """The next events, those that came together; empty at the end of the reply. Raises HeadwaterError."""
-        ...
-
-    async def aclose(self) -> None:
-        """Ends the reply and frees its connection."""
-        ...
+class ProviderStream(Source, Protocol):
+    """A provider's reply that is under way."""
 
 
 class Provider(Protocol):

@@ -1,20 +1,24 @@
-"""A stream while it runs: reads the provider when its caller wants more, measures, and says once how it ended.
+"""A stream while it runs: takes the provider's events as they come, measures, and says once how it ended.
 
-Theory of operation. One task does it all: the task that asks for the next chunk reads the provider, if no chunk is
-there already. So a chunk passes from the provider's connection to the caller's in one step of one task. While the
-caller is slow nothing is read: the provider's bytes wait in the connection's buffers, and TCP slows the provider down
-when they are full. Afterwards all that has arrived is read at once, and merged.
+Theory of operation. The stream is the receiver of its source (`source`). It holds the events that come, and wakes a
+reader that waits. A reader that is busy with a chunk takes all that is held when it asks again, merged. The source
+bounds how much is held: past that the provider's bytes wait in its socket, and TCP slows it down. The first events are
+awaited, for several models may be asked in turn until one answers. A reader that takes chunks at once gets them within
+the callback instead (`push`).
 
 A stream can end in four ways:
 - the provider finished: its Finish becomes the final chunk;
 - the provider failed, or its answer broke off. After the first delta every such failure is STREAM_INTERRUPTED, because
   the caller does not have the whole reply;
-- it was ended from outside (CancelStream, a silent provider, the server's shutdown): `interrupt` notes the error and
-  wakes the reading task with a cancellation, which that task takes back (`Task.uncancel`, as asyncio.timeout does);
+- it was ended from outside (CancelStream, a silent provider, the server's shutdown): `interrupt` notes the error,
+  closes the source and wakes the reader;
 - the caller left: the RPC closes the stream, and no end is reported.
 
-After the provider's finish a separate task reads the rest of the answer, a few bytes, so that the connection can be
-used again; the caller does not wait for that.
+After the provider's finish the rest of the answer, a few bytes, still comes, so that the connection can be used again;
+the caller does not wait for that.
+
+Example. Deltas 6 and 7 come while the reader writes chunk 5: `arrived` holds them, and `next` merges them into chunk 7
+at once. The reader writes it and asks again: nothing is held, so it waits, and delta 8 wakes it.
 """
 
 from __future__ import annotations
@@ -22,9 +26,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from headwater_server.domain.chunks import (
     Chunk,
@@ -40,6 +42,8 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.merging import merge
+from headwater_server.streaming.source import Source
+from headwater_server.streaming.terms import NO_TERMS, StreamTerms
 from headwater_server.streaming.watchdog import Watchdog, passed
 
 FINISH_READING_SECONDS = 1.0
@@ -55,56 +59,6 @@ _INTERRUPTIONS = frozenset(Reason) - {
 }
 
 
-class Source(Protocol):
-    """A provider's reply under way."""
-
-    @property
-    def request_id(self) -> str:
-        """The provider's id of the request, once known."""
-        ...
-
-    @property
-    def heard(self) -> float:
-        """The loop's time at which the provider last sent something that is no event, such as a ping; 0 for never."""
-        ...
-
-    async def read(self) -> Sequence[ProviderEvent]:
-        """The next events, those that came together; empty at the end of the reply. Raises HeadwaterError."""
-        ...
-
-    async def aclose(self) -> None:
-        """Ends the reply and frees its connection."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """The point from which a round of tool calls continues: the stream's id, and the sequence of its last chunk."""
-
-    stream_id: str
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """The facts of a stream that are known before it runs.
-
-    Attributes:
-        collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
-        labels: the caller's labels.
-        resumable: whether a caller can resume it; its id says so.
-        owner: name of the caller that it belongs to; see `callers.caller`.
-    """
-
-    collects: bool = False
-    resumable: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    owner: str = ""
-
-
-NO_TERMS = StreamTerms()
-
-
 class LiveStream:
     """One running stream, with one reader.
 
@@ -118,6 +72,7 @@ class LiveStream:
     Attributes:
         created: when it was accepted, in seconds since the epoch.
         on_interrupted: called when it is ended from outside.
+        on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
     def __init__(
@@ -134,6 +89,7 @@ class LiveStream:
         self.resumable = terms.resumable
         self.owner = terms.owner
         self.on_interrupted: Callable[[], object] | None = None
+        self.on_arrived: Callable[[], bool] | None = None
         self.created = time.time()
         self._source = source
         self._after = after
@@ -152,7 +108,13 @@ class LiveStream:
         self._watchdog = Watchdog(self._last_heard, self._pass)
         total = answerer.timeouts.total_seconds
         self._total = self._loop.call_later(total, self._pass, "total", total)
-        self._reader: asyncio.Task[object] | None = None
+        self._held: list[ProviderEvent] = []
+        self._failure: Exception | None = None
+        self._is_followed = False
+        self._is_closed = False
+        self._is_over = False  # nothing more comes from the source
+        self._opening: asyncio.Timeout | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -188,28 +150,94 @@ class LiveStream:
         return isinstance(self._end, HeadwaterError)
 
     async def next(self) -> Chunk | FinalChunk:
-        """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended."""
+        """The next chunk; the last is a FinalChunk. Raises the HeadwaterError with which the stream ended.
+
+        A task that is cancelled meanwhile loses nothing, but for the first chunk.
+        """
         if self._waiting:
             return self._waiting.popleft()
-        self._reader = asyncio.current_task()
         if self._watchdog.since is None:
             self._watchdog.since = self._loop.time()
-        while not self._waiting:
-            if self._end is not None:
-                self._watchdog.since = None
-                if isinstance(self._end, HeadwaterError):
-                    raise self._end
-                return self._end
-            try:
-                self._take(await self._source.read())
-            except asyncio.CancelledError:
-                if not self._woken():
-                    self._reader = None  # it left; where another task reads on, the provider was silent all the time
-                    raise
-            except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
-                self._fail(error)
+        while (entry := self.take()) is None:
+            if self._is_followed:
+                await self._wait()
+            else:
+                await self._open()
         self._watchdog.since = None
-        return self._waiting.popleft()
+        try:
+            if isinstance(entry, HeadwaterError):
+                raise entry
+            return entry
+        finally:
+            del entry  # this frame, to which the traceback refers, would keep the error
+
+    def take(self) -> Chunk | FinalChunk | HeadwaterError | None:
+        """The next chunk, the last one, or the error with which the stream ended; None while none of them is there."""
+        if self._held and not self._waiting:
+            self._take_held()
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._end is None and self._is_over:
+            failure, self._failure = self._failure, None
+            self._fail(failure or _cut())
+        return self._end
+
+    async def _open(self) -> None:
+        """Waits for the first events; from then on the source hands them over."""
+        try:
+            async with asyncio.timeout(None) as self._opening:
+                self._held += await self._source.read()
+        except TimeoutError as error:
+            if self._end is None:
+                self._fail(error)
+        except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
+            self._fail(error)
+        else:
+            if self._end is None:
+                self._is_followed = True
+                self._is_over = not self._held
+                self._source.follow(self)
+        finally:
+            self._opening = None
+
+    async def _wait(self) -> None:
+        """Waits until something comes, or the stream ends."""
+        self._source.resume()
+        if self._held or self._is_over:
+            return
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> bool:
+        """Tells the reader that something has come. Whether it has taken all."""
+        if self.on_arrived is not None:
+            return self.on_arrived()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return False
+
+    def arrived(self, events: Sequence[ProviderEvent]) -> bool:
+        """See source.Receiver."""
+        if self._end is not None or self._is_closed:
+            return True  # events after the end are of no interest
+        self._held += events
+        return self._wake()
+
+    def ended(self, error: Exception | None) -> None:
+        """See source.Receiver."""
+        self._is_over, self._failure = True, error
+        self._wake()
+
+    def wait_for_provider(self, *, waits: bool) -> None:
+        """Whether the stream waits for its provider from now on, who then may be silent for so long."""
+        self._watchdog.since = self._loop.time() if waits else None
+
+    def resume(self) -> None:
+        """All that came is taken: the provider is read on."""
+        self._source.resume()
 
     def interrupt(self, error: HeadwaterError) -> None:
         """Ends the stream from outside; the reader gets what has arrived, then the error."""
@@ -218,28 +246,31 @@ class LiveStream:
         self._end = self._about(error)
         if self.on_interrupted is not None:
             self.on_interrupted()
-        if self._watchdog.since is not None and self._reader is not None:
-            self._reader.cancel()
-        elif self._closing is None:  # the caller is busy with a chunk, perhaps for long: the provider need not wait
+        if self._opening is not None:
+            self._opening.reschedule(self._loop.time())
+        elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait
             self._closing = asyncio.create_task(self._source.aclose())
+        self._wake()
 
     async def close(self) -> asyncio.Task[None] | None:
         """Frees the stream. Returns the task that finishes reading the answer, if there is one: it ends by itself, and
         the caller must wait for it.
         """
+        self._is_closed = True
         self._watchdog.stop()
         self._total.cancel()
         finished = isinstance(self._end, FinalChunk)
         # The traceback of an error refers to this stream. While the stream refers to the error too, only the garbage
         # collector can free them and all that they hold.
         self._waiting.clear()
-        self._end = None
+        self._held.clear()
+        self._end = self._failure = None
         source = self._source
         try:
             if self._closing is not None:
                 await self._closing
-            elif finished:
-                return asyncio.create_task(_finish_reading(source))
+            elif finished and not self._is_over:
+                return asyncio.create_task(self._finish_reading(source))
             else:
                 await source.aclose()
         finally:
@@ -247,9 +278,29 @@ class LiveStream:
             del self._source, self._message, self._tool_calls
         return None
 
+    async def _finish_reading(self, source: Source) -> None:
+        """Waits until the rest of the answer has come; the source is closed then, and its connection kept."""
+        try:
+            async with asyncio.timeout(FINISH_READING_SECONDS):
+                while not self._is_over:
+                    source.resume()
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+        except TimeoutError:
+            pass  # the reply was whole; only the connection is not worth keeping
+        finally:
+            self._waiter = None
+            await source.aclose()
+
+    def _take_held(self) -> None:
+        """Makes chunks of the events that are held."""
+        events, self._held = self._held, []
+        try:
+            self._take(events)
+        except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
+            self._fail(error)
+
     def _take(self, events: Sequence[ProviderEvent]) -> None:
-        if not events:
-            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")
         finish = None
         deltas = []
         for event in events:
@@ -287,10 +338,6 @@ class LiveStream:
         failure = error if isinstance(error, HeadwaterError) else unexpected(error)
         if self._end is None:
             self._end = self._interrupted(failure)
-
-    def _woken(self) -> bool:
-        """Whether the cancellation of the reading task was `interrupt`'s alone, and is taken back."""
-        return self._end is not None and self._reader is not None and not self._reader.uncancel()
 
     def _final(self, finish: Finish) -> FinalChunk:
         now = time.monotonic()
@@ -349,12 +396,5 @@ def unexpected(error: Exception) -> HeadwaterError:
     return failure
 
 
-async def _finish_reading(source: Source) -> None:
-    try:
-        async with asyncio.timeout(FINISH_READING_SECONDS):
-            while await source.read():
-                pass
-    except (TimeoutError, HeadwaterError):
-        pass  # the reply was whole; only the connection is not worth keeping
-    finally:
-        await source.aclose()
+def _cut() -> HeadwaterError:
+    return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")

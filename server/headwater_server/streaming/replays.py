@@ -12,9 +12,10 @@ from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.eventlog.stream_log import StreamLog
-from headwater_server.streaming.live import Continuation, LiveStream
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.replay import Replay, ReplayLimits, expired
+from headwater_server.streaming.terms import Continuation
 from headwater_server.telemetry.metrics import Metrics
 
 

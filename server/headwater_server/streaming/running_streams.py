@@ -13,7 +13,9 @@ from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
 from headwater_server.domain.stream_id import new_stream_id
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.streaming.live import NO_TERMS, Continuation, LiveStream, Source, StreamTerms
+from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.source import Source
+from headwater_server.streaming.terms import NO_TERMS, Continuation, StreamTerms
 from headwater_server.telemetry.audit import audit
 from headwater_server.telemetry.metrics import Metrics
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -18,6 +19,7 @@ from headwater_server.providers.base import ModelInfo, ProviderStream
 from headwater_server.providers.scripted.options import ScriptedOptions
 from headwater_server.providers.scripted.provider import ScriptedProvider, ScriptedStream
 from headwater_server.providers.scripted.script import question, reply
+from headwater_server.streaming.source import ReadSource
 
 DEFAULT_MODEL = "scripted"
 ANTHROPIC = "anthropic"
@@ -82,7 +84,7 @@ class OpenReply:
         return _OpenStream(request, self._pieces, self.closed)
 
 
-class _OpenStream:
+class _OpenStream(ReadSource):
     """An open reply under way; see ProviderStream."""
 
     request_id = ""
@@ -112,9 +114,10 @@ class _OpenStream:
     async def aclose(self) -> None:
         """Notes that the reader has gone."""
         self._closed.set()
+        await super().aclose()
 
 
-class _NamedStream:
+class _NamedStream(ReadSource):
     """A reply under way whose events have names, as Anthropic's have; see ProviderStream."""
 
     request_id = ""
@@ -123,7 +126,7 @@ class _NamedStream:
     def __init__(self, stream: ProviderStream) -> None:
         self._stream = stream
 
-    async def read(self) -> list[ProviderEvent]:
+    async def read(self) -> Sequence[ProviderEvent]:
         """The next event, with its name."""
         events = await self._stream.read()
         for event in events:
@@ -132,6 +135,7 @@ class _NamedStream:
 
     async def aclose(self) -> None:
         """Ends the reply."""
+        await super().aclose()
         await self._stream.aclose()
 
 

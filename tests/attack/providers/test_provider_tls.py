@@ -22,6 +22,8 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.base import Provider
 from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http1.answer import BodyReceiver, PushedAnswer
+from headwater_server.providers.http1.pool import Pool
 from headwater_server.providers.openai.settings import OpenAISettings
 from headwater_server.providers.types import build_provider
 from tests.support.servers.server import ServerProcess
@@ -196,16 +198,20 @@ async def _message_of(provider: Provider) -> str:
 
 
 @pytest.mark.parametrize("behind", [None, ssl.SSLError()])
-async def test_every_error_of_a_connection_says_what_is_wrong(monkeypatch, behind):
+@pytest.mark.parametrize(
+    ("place", "method", "proxy"), [(Pool, "ask", "none"), (aiohttp.ClientSession, "_request", "http://proxy.example:1")]
+)
+async def test_every_error_of_a_connection_says_what_is_wrong(monkeypatch, place, method, proxy, behind):
     kind: type[BaseException]
 
     async def fail(*_args: object, **_options: object) -> None:
         raise _made(kind) from behind
 
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", fail)
+    monkeypatch.setattr(place, method, fail)
     wrong = {}
     async with HttpClient("test") as client:
-        provider = build_provider("box", OpenAISettings(base_url="https://box.example/v1"), client)
+        settings = OpenAISettings(base_url="https://box.example/v1", proxy=proxy)
+        provider = build_provider("box", settings, client)
         for kind in [*CLASSES, UnicodeError, ValueError]:
             message = await _message_of(provider)
             if not re.fullmatch(
@@ -215,11 +221,15 @@ async def test_every_error_of_a_connection_says_what_is_wrong(monkeypatch, behin
     assert not wrong
 
 
-async def test_every_error_within_a_reply_is_a_broken_connection(monkeypatch):
+@pytest.mark.parametrize("is_proxied", [False, True])
+async def test_every_error_within_a_reply_is_a_broken_connection(monkeypatch, is_proxied):
     kind: type[BaseException]
 
     async def fail(*_args: object) -> bytes:
         raise _made(kind)
+
+    def end(_: PushedAnswer, receiver: BodyReceiver) -> None:
+        receiver.body_ended(_made(kind))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -227,10 +237,13 @@ async def test_every_error_within_a_reply_is_a_broken_connection(monkeypatch):
         writer.close()
 
     monkeypatch.setattr(aiohttp.StreamReader, "read", fail)
+    monkeypatch.setattr(PushedAnswer, "follow", end)
     wrong = {}
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, HttpClient("test") as client:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        provider = build_provider("box", OpenAISettings(base_url=url), client)
+        proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        address = "http://box.example/v1" if is_proxied else proxy
+        settings = OpenAISettings(base_url=address, proxy=proxy if is_proxied else "none")
+        provider = build_provider("box", settings, client)
         for kind in CLASSES:
             message = await _message_of(provider)
             if not message.startswith("PROVIDER_UNAVAILABLE: the connection broke ("):

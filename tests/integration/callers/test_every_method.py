@@ -1,7 +1,7 @@
 """Which caller may call which method: every method of the contract, from the descriptors, for each kind of caller.
 
 Callers show a token, a JWT or a certificate; connections are plain, with TLS, and with a certificate on both sides.
-Each test runs against one process and against two, and makes its calls over several connections, so that both of two
+Each test runs against servers of one and of two processes, and makes its calls over several connections, so that both of two
 take some: a call is passed to the process that has the stream or the runs. Nothing that is refused leaves a trace: the
 stream and the run of `alice` are as before, and no others were begun.
 """
@@ -32,8 +32,15 @@ HEALTH = methods_in(health_pb2.DESCRIPTOR.services_by_name.values())
 REFLECTION = methods_in(reflection_pb2.DESCRIPTOR.services_by_name.values())
 
 
-@pytest.fixture(scope="module", params=[*((kind, count) for kind in ("plain", "TLS", "mTLS") for count in (1, 2)), ("mTLS, lean", 2)],
-                ids=lambda each: f"{each[0]}, {each[1]} processes")  # fmt: skip
+CHAOS = [pytest.param(each, marks=pytest.mark.chaos) for each in (("plain", 2), ("TLS", 1))]
+"""By default each kind of connection is there with one process or with two, and one kind with both."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("plain", 1), ("TLS", 2), ("mTLS", 1), ("mTLS", 2), ("mTLS, lean", 2), *CHAOS],
+    ids=lambda each: f"{each[0]}, {each[1]} processes",
+)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     kind, count = request.param
     front = "lean" if kind.endswith("lean") else "grpcio"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,8 @@ def test_the_watchdog_hears_a_server_until_its_event_loop_hangs(processes, tmp_p
             assert {systemd.recv(100) for _ in range(10)} == {b"WATCHDOG=1"}
             os.kill(server.process.pid, signal.SIGSTOP)
             try:
+                while not stopped(server.process.pid):
+                    time.sleep(0.01)
                 assert silence_follows(systemd)
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
@@ -73,15 +77,21 @@ async def test_a_watchdog_of_another_process_is_left_alone(tmp_path):
 
 def silence_follows(systemd: socket.socket) -> bool:
     """Whether nothing comes for five times the time of the watchdog, after the signs that are on their way."""
+    systemd.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while systemd.recv(100):
+            pass
     systemd.settimeout(1)
     try:
-        for _ in range(3):
-            systemd.recv(100)
+        return not systemd.recv(100)
     except TimeoutError:
         return True
     finally:
         systemd.settimeout(20)
-    return False
+
+
+def stopped(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_systemd_accepts_the_unit(tmp_path):

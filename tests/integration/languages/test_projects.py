@@ -32,9 +32,9 @@ def program(request: pytest.FixtureRequest) -> Program:
 
 
 @pytest.fixture(scope="module")
-def stub_target(processes: int) -> Iterator[str]:
+def stub_target() -> Iterator[str]:
     """The real server, on which a scripted model repeats the prompt."""
-    with ServerProcess("--scripted", "--default-model", "scripted/echo", processes=processes) as server:
+    with ServerProcess("--scripted", "--default-model", "scripted/echo") as server:
         yield server.target
 
 

@@ -45,6 +45,14 @@ def mutual(authority: Authority) -> Iterator[str]:
         yield server.target
 
 
+@pytest.fixture(scope="module")
+def unix_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the real server at a Unix socket; its model repeats the prompt."""
+    socket = tmp_path_factory.mktemp("unix") / "s"
+    with ServerProcess("--scripted", "--default-model", "scripted/echo", "--host", f"unix:{socket}") as server:
+        yield server.target
+
+
 def variables(authority: Authority, own: Pair | None) -> dict[str, str]:
     files = {"HEADWATER_CERT_FILE": str(own.cert), "HEADWATER_KEY_FILE": str(own.key)} if own else {}
     return {"HEADWATER_CA_FILE": str(authority.file), "HEADWATER_TOKEN": BEARER, **files}
@@ -111,8 +119,7 @@ async def test_its_token_goes_to_no_other_machine_in_plaintext(program: Program)
     assert BEARER not in err
 
 
-async def test_it_takes_a_unix_socket(program: Program, tmp_path: Path) -> None:
-    with ServerProcess("--scripted", "--default-model", "scripted/echo", "--host", f"unix:{tmp_path}/s") as server:
-        code, out, err = await run(program, server.target, {})
+async def test_it_takes_a_unix_socket(program: Program, unix_target: str) -> None:
+    code, out, err = await run(program, unix_target, {})
     assert code == 0, err
     assert out.splitlines()[0] == PROMPT

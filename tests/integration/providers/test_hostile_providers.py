@@ -6,8 +6,9 @@ import asyncio
 import gzip
 import json
 import signal
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -16,12 +17,26 @@ import pytest
 
 from headwater import Agent, HeadwaterError, MessageTooLargeError
 from headwater.v1 import agent_service_pb2
-from tests.support.servers.server import ServerProcess, provider_variables
+from tests.support.servers.server import ServerProcess, provider_variables, proxied_variables
 from tests.support.stubs.stub import agent_stub, details
 from tests.support.upstream.upstream import Answer, Upstream, always, endless
 
 KEY = "sk-test-openai-0123456789"
 EVENT_STREAM = "text/event-stream"
+
+
+Variables = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture(params=[provider_variables, proxied_variables], ids=["direct", "proxied"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """How `served` reaches the upstream: over its own connections, or with the upstream as its proxy."""
+    monkeypatch.setattr(sys.modules[__name__], "variables_of", request.param)
+    variables: Variables = request.param
+    return variables
+
+
+variables_of: Variables = provider_variables
 
 
 @asynccontextmanager
@@ -30,7 +45,7 @@ async def served(
 ) -> AsyncIterator[tuple[ServerProcess, Upstream]]:
     """The real server with all providers at one upstream."""
     async with Upstream(answer) as upstream:
-        settings = provider_variables(upstream.url) | {"OPENAI_API_KEY": KEY} | variables
+        settings = variables_of(upstream.url) | {"OPENAI_API_KEY": KEY} | variables
         with ServerProcess("--scripted", variables=settings, program=program) as server:
             yield server, upstream
 

@@ -33,6 +33,7 @@ from headwater_server.providers.local.provider import LocalProvider
 from headwater_server.providers.local.settings import LocalSettings
 from headwater_server.providers.local.share import Address, Share
 from headwater_server.providers.local.stream import LocalStream
+from headwater_server.streaming.source import ReadSource
 from tests.support.local_model import local_provider, question
 from tests.support.upstream.replies import events_of
 
@@ -339,7 +340,7 @@ class StubModel:
         return StubReply(self.answers.pop(0))
 
 
-class StubReply:
+class StubReply(ReadSource):
     """A reply of these events."""
 
     request_id = ""
@@ -352,9 +353,6 @@ class StubReply:
         if self._answer and isinstance(failure := self._answer[0], HeadwaterError):
             raise failure
         return [self._answer.pop(0)] if self._answer else []
-
-    async def aclose(self) -> None:
-        pass
 
 
 def no_connection(**metadata: str) -> HeadwaterError:

@@ -156,3 +156,14 @@ def test_a_server_that_is_told_so_listens_without_tls_for_other_machines():
     with ServerProcess("--scripted", "--host", "0.0.0.0", "--insecure") as server:
         assert grpcurl("-plaintext", server.target, "grpc.health.v1.Health/Check").returncode == 0
     assert {"open", "no callers"} <= {event["event"] for event in server.events}
+
+
+def test_a_port_that_other_machines_reach_needs_callers(tmp_path, processes):
+    authority = Authority(tmp_path)
+    flags = ("--scripted", "--host", "0.0.0.0", "--data-dir", str(tmp_path / "data"), *authority.issue("server").flags)
+    done = run_cli("serve", "--port", "0", "--processes", str(processes), *flags)
+    assert done.returncode == 78
+    assert "--host: 0.0.0.0 can be reached from other machines, and the server has no callers" in done.stderr
+    assert run_cli("token", "--data-dir", str(tmp_path / "data"), "create", "amy", "--scope", "stream").returncode == 0
+    with ServerProcess(*flags, processes=processes) as server:
+        assert "no callers" not in {event["event"] for event in server.events}

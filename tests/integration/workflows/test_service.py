@@ -460,13 +460,13 @@ async def test_a_thousand_steps_with_twenty_branches(stub):
     assert sum(event.HasField("step_completed") for event in events) == 1001
 
 
-async def test_two_hundred_runs_at_once(stub):
+async def test_a_hundred_runs_at_once(stub):
     workflow = definition(
         {"name": "a", "action": "x"}, *({"name": n, "action": "x", "depends_on": ["a"]} for n in "bcde")
     )
     began = time.monotonic()
-    runs = await asyncio.gather(*(execute(stub, start(workflow)) for _ in range(200)))
+    runs = await asyncio.gather(*(execute(stub, start(workflow)) for _ in range(100)))
     seconds = time.monotonic() - began
-    print(f"200 runs of 5 steps: {seconds:.2f} s, {200 / seconds:.0f} runs/s")
+    print(f"100 runs of 5 steps: {seconds:.2f} s, {100 / seconds:.0f} runs/s")
     assert all(events[-1].run_finished.status == PB.WORKFLOW_RUN_STATUS_COMPLETED for events in runs)
-    assert len({events[0].run_id for events in runs}) == 200
+    assert len({events[0].run_id for events in runs}) == 100

@@ -21,13 +21,10 @@ def force_off() -> None:
 
 
 def force_on() -> None:
-    """A read gives all up to the end of the reply; an error after that is raised by the next one."""
+    """The first read gives all up to the end of the reply; an error after that comes next."""
     read = HttpStream.read
-    failures: dict[HttpStream, HeadwaterError] = {}
 
     async def read_all(self: HttpStream) -> list[ProviderEvent]:
-        if self in failures:
-            raise failures.pop(self)
         events: list[ProviderEvent] = []
         try:
             while batch := await read(self):
@@ -35,7 +32,7 @@ def force_on() -> None:
         except HeadwaterError as error:
             if not events:
                 raise
-            failures[self] = error
+            self._failure = error
         return events
 
     HttpStream.read = read_all  # type: ignore[method-assign]

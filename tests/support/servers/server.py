@@ -199,6 +199,11 @@ def provider_variables(url: str) -> dict[str, str]:
     }
 
 
+def proxied_variables(url: str) -> dict[str, str]:
+    """The same, with the HTTP server as the proxy that the way to them goes through."""
+    return {**provider_variables("http://provider.example"), "HTTP_PROXY": url}
+
+
 def run_cli(
     *args: str, variables: Mapping[str, str] | None = None, stdin: str | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:

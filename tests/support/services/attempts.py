@@ -28,6 +28,7 @@ from headwater_server.providers.registry import Alias, ProviderRegistry, Provide
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.source import ReadSource
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.transport.convert.requests import parse_stream_request
 
@@ -45,7 +46,7 @@ def fails(reason: Reason, retry_after: float | None = None, **metadata: str) -> 
     return HeadwaterError(reason, "no luck", metadata=metadata, retry_after_seconds=retry_after)
 
 
-class PlannedStream:
+class PlannedStream(ReadSource):
     """A reply that goes as planned."""
 
     heard = 0.0
@@ -65,6 +66,7 @@ class PlannedStream:
 
     async def aclose(self) -> None:
         self.closed = True
+        await super().aclose()
 
 
 class PlannedProvider:

@@ -12,18 +12,20 @@ from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, Fin
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.streaming.live import Continuation, LiveStream, StreamTerms
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.source import ReadSource
+from headwater_server.streaming.terms import Continuation, StreamTerms
 from tests.support.virtual_time import run_in_virtual_time
 
 WORDS = [f"w{i} " for i in range(10)]
 TEXT = "".join(WORDS)
 
 
-class Provider:
+class Provider(ReadSource):
     """A reply of ten words, one a second; counts the words that were read."""
 
     request_id = "req"
@@ -45,6 +47,7 @@ class Provider:
 
     async def aclose(self) -> None:
         self.closed = True
+        await super().aclose()
 
 
 class Failing(Provider):

@@ -40,6 +40,7 @@ from headwater_server.providers.own_data import account_fingerprint
 from headwater_server.providers.registry import ProviderRegistry, ProviderTerms
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.source import ReadSource
 from headwater_server.transport.convert.requests import parse_stream_request
 from headwater_server.transport.services.actions import Actions
 from headwater_server.workflows.engine.replies import Reply
@@ -49,7 +50,7 @@ ADDRESS = "https://provider.test/v1"
 PIXEL = {"image": {"url": "https://example.com/a.png"}}
 
 
-class CannedReply:
+class CannedReply(ReadSource):
     """A reply that came at once."""
 
     request_id = ""
@@ -60,9 +61,6 @@ class CannedReply:
 
     async def read(self) -> list[Any]:
         return self._events.pop() if self._events else []
-
-    async def aclose(self) -> None:
-        pass
 
 
 class StubProvider(HttpProvider):

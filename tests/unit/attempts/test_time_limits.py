@@ -17,6 +17,7 @@ from headwater_server.domain.messages import AgentConfig, ChatRequest
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.source import ReadSource
 from tests.support.services.attempts import NO_ACCOUNTS, PlannedProvider
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -26,7 +27,7 @@ PING, UNSEEN, END = "ping", "unseen", "end"
 DEFAULT = Timeouts()
 
 
-class Plan:
+class Plan(ReadSource):
     """A reply of words, pings and pauses; then nothing more comes."""
 
     request_id = ""
@@ -54,6 +55,7 @@ class Plan:
 
     async def aclose(self) -> None:
         self.closed = True
+        await super().aclose()
 
 
 def end_of(plan: Plan, timeouts: Timeouts = DEFAULT, reader_pause: float = 0.0) -> tuple[str, str, float, str]:

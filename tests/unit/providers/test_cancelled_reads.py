@@ -48,15 +48,24 @@ def answer(event: Callable[[str], bytes], end: bytes):
 
 @asynccontextmanager
 async def over_http(
-    settings: type[OpenAISettings] | type[OllamaSettings], event: Callable[[str], bytes], end: bytes
+    settings: type[OpenAISettings] | type[OllamaSettings],
+    event: Callable[[str], bytes],
+    end: bytes,
+    *,
+    is_proxied: bool = False,
 ) -> AsyncIterator[Provider]:
     async with Upstream(answer(event, end)) as upstream, HttpClient("test") as client:
-        yield build_provider("p", settings(base_url=upstream.url), client)
+        url, proxy = ("http://provider.example", upstream.url) if is_proxied else (upstream.url, "none")
+        yield build_provider("p", settings(base_url=url, proxy=proxy), client)
 
 
-def openai() -> AbstractAsyncContextManager[Provider]:
+def openai(*, is_proxied: bool = False) -> AbstractAsyncContextManager[Provider]:
     end = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
-    return over_http(OpenAISettings, openai_event, end)
+    return over_http(OpenAISettings, openai_event, end, is_proxied=is_proxied)
+
+
+def proxied() -> AbstractAsyncContextManager[Provider]:
+    return openai(is_proxied=True)
 
 
 def ollama() -> AbstractAsyncContextManager[Provider]:
@@ -87,7 +96,7 @@ async def read_with_cancellations(reply: ProviderStream) -> list[ProviderEvent]:
     return events
 
 
-@pytest.mark.parametrize("kind", [openai, ollama, scripted])
+@pytest.mark.parametrize("kind", [openai, proxied, ollama, scripted])
 async def test_a_read_that_is_cancelled_loses_nothing(kind: Callable[[], AbstractAsyncContextManager[Provider]]):
     text = "".join(WORDS + BURST)
     model = "reply" if kind is scripted else "m"

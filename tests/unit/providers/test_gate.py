@@ -13,6 +13,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.admitted import admitted
 from headwater_server.providers.gate import Gate, GateLimits
+from headwater_server.streaming.source import ReadSource
 from tests.support.virtual_time import run_in_virtual_time
 
 
@@ -138,7 +139,7 @@ async def test_a_call_that_leaves_the_line_takes_no_place():
     assert asyncio.get_running_loop().time() == 1
 
 
-class Reply:
+class Reply(ReadSource):
     """A reply of 500 tokens."""
 
     request_id, heard = "req", 7.0
@@ -151,9 +152,6 @@ class Reply:
 
     async def read(self) -> list[ProviderEvent]:
         return self._events.pop(0) if self._events else []
-
-    async def aclose(self) -> None:
-        """Frees nothing."""
 
 
 REQUEST = ChatRequest("m", (Message(Role.USER, (Text("x" * 400),)),))

@@ -8,7 +8,7 @@ import pytest
 
 from headwater_server.domain.chunks import Chunk, FinalChunk, FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.live import Continuation
+from headwater_server.streaming.terms import Continuation
 from tests.support.services.resumable import TEXT, WORDS, Failing, Provider, Service, in_virtual_time, read
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.live import Continuation, LiveStream
+from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.terms import Continuation
 from tests.support.services.resumable import TEXT, WORDS, Provider, Service, in_virtual_time, read
 
 

@@ -8,28 +8,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-
-from cryptography import x509
+from typing import TYPE_CHECKING
 
 from headwater_server.callers.admission import Admission, Answer, refused
 from headwater_server.callers.caller import Caller, Source
 
+if TYPE_CHECKING:
+    from cryptography import x509
+
 MAX_KEPT = 1_000
 """Certificates whose names are kept, so that each is read once and not with each call."""
-_UNREADABLE = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
-"""Errors of the library beside ValueError; an authority signs odd names too."""
 
 
 def names_in(pem: bytes) -> tuple[frozenset[str], float]:
     """The names of a certificate, as `certificate_name` has them, and when it expires. Raises ValueError."""
+    from cryptography import x509
+
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         return frozenset(_names(certificate)), certificate.not_valid_after_utc.timestamp()
-    except _UNREADABLE as error:
-        raise ValueError(str(error)) from error
+    except (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(str(error)) from error  # an authority signs odd names too
 
 
 def _names(certificate: x509.Certificate) -> Iterator[str]:
+    from cryptography import x509
+
     if subject := certificate.subject.rfc4514_string():
         yield f"subject:{subject}"
     try:
@@ -57,6 +61,8 @@ class CertificateCallers:
     """
 
     def __init__(self, callers: Mapping[str, str], scopes_of: Callable[[str], frozenset[str]]) -> None:
+        from cryptography import x509  # noqa: F401  here, not with the first call: it takes a tenth of a second
+
         self._callers = callers
         self._scopes_of = scopes_of
         self._names_in = lru_cache(maxsize=MAX_KEPT)(names_in)

@@ -5,6 +5,8 @@ this server's. One claim names the caller, another has its scopes: a text of wor
 Headwater's are passed over, as issuers put others beside them.
 
 The claims that are read before the signature is checked decide only which issuer's keys check it.
+
+`jwt` brings cryptography and takes a tenth of the start of a server, so only a server with issuers imports it.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import jwt
+from typing import TYPE_CHECKING, Any
 
 from headwater_server.callers.admission import Admission, Answer, refused
 from headwater_server.callers.caller import Caller, Source, is_scope
 from headwater_server.callers.issuers.key_set import ALGORITHMS, KeysError
 from headwater_server.callers.issuers.key_sources import KeySource
 from headwater_server.domain.secret_text import looks_like_name
+
+if TYPE_CHECKING:
+    import jwt
 
 MAX_SCOPES = 100
 _NEVER = 2**53
@@ -97,6 +100,8 @@ class JwtIssuer:
 
     def _checked(self, text: str, key: jwt.PyJWK) -> dict[str, Any]:
         """The claims. Raises HeadwaterError (CALLER_UNAUTHENTICATED)."""
+        import jwt
+
         terms = self.terms
         try:
             return jwt.decode(
@@ -121,12 +126,16 @@ class JwtIssuers:
     """
 
     def __init__(self, issuers: Iterable[JwtIssuer], scopes_of: ScopesOf) -> None:
+        import jwt  # noqa: F401  here, not with the first call: it takes some time
+
         self.by_issuer = {issuer.terms.issuer: issuer for issuer in issuers}
         self._prefixes = {issuer.terms.caller_prefix for issuer in self.by_issuer.values()}
         self._scopes_of = scopes_of
 
     async def admit(self, text: str) -> Answer:
         """The caller of a JWT. Raises HeadwaterError (CALLER_UNAUTHENTICATED)."""
+        import jwt
+
         try:
             unchecked = jwt.decode_complete(text, options=_NOT_CHECKED)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
@@ -153,6 +162,8 @@ _EXPIRED = "the JWT has expired; get a new one of its issuer"
 
 def _mistake(error: Exception, terms: IssuerTerms) -> str:
     """The mistake of a token, and the cure; nothing of the token itself."""
+    import jwt
+
     match error:
         case jwt.ExpiredSignatureError():
             return _EXPIRED

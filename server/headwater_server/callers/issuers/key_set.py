@@ -7,10 +7,12 @@ keys with fewer than 2048 bits are refused when they are used.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jwt
 import msgspec
+
+if TYPE_CHECKING:
+    import jwt
 
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 100
@@ -64,6 +66,8 @@ class KeySet:
 
 def _usable(described: dict[str, Any]) -> list[tuple[dict[str, Any], jwt.PyJWK]]:
     """The key, once for each algorithm that it checks; none when it checks nothing here."""
+    import jwt  # as jwt_issuers: only a server with issuers waits for it
+
     public = {name: value for name, value in described.items() if name not in _PRIVATE}
     made = []
     for algorithm in _algorithms(public):

@@ -18,14 +18,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import jwt
 import structlog
 
 from headwater_server.callers.followed_file import FollowedFile
 from headwater_server.callers.issuers.key_set import MAX_BYTES, KeysError, KeySet
 from headwater_server.telemetry.background import in_background
+
+if TYPE_CHECKING:
+    import jwt
 
 PAUSE_SECONDS = 5.0
 """Between the beginnings of two fetches."""

@@ -7,15 +7,15 @@ read, one of them at a time: none is asked for, and servers are seen to send the
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TypeAlias
-
-import aiohttp
-import httpx
+from typing import Protocol, TypeAlias
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.http.client import Answer
+from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
+from headwater_server.providers.http1.answer import BodyReceiver, PushedAnswer
 
 BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
 """Reads a body as it comes; empty at its end."""
@@ -33,32 +33,94 @@ _READ = {"gzip": zlib.MAX_WBITS + 16, "x-gzip": zlib.MAX_WBITS + 16, "deflate": 
 _REFUSED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzip2", "lz4", "xz"})
 
 
-def body_reader(response: httpx.Response) -> BodyReader:
-    """Reads the body of a response. Raises HeadwaterError for an encoding that was not asked for and is not read here.
+def body_reader(answer: Answer) -> BodyReader:
+    """Reads the body of an answer. Raises HeadwaterError for an encoding that was not asked for and is not read here.
 
-    The reader raises TRANSPORT_ERRORS, and HeadwaterError for data that is not what its encoding says. aiohttp's own
-    reader is used: httpx's iterators around it, three of them, cost 10 % of all CPU a chunk.
+    The reader raises TRANSPORT_ERRORS, and HeadwaterError for data that is not what its encoding says.
     """
-    content: aiohttp.StreamReader = response.extensions["body"]
-    read = partial(content.read, MOST_READ)
-    if "content-encoding" not in response.headers:
-        return read
-    encodings = [each.strip().lower() for each in response.headers["content-encoding"].split(",")]
+    encoding = _encoding(answer)
+    return _Inflated(answer.read, encoding).read if encoding else answer.read
+
+
+def body(answer: Answer) -> Body:
+    """The body of an answer, to be followed. Raises HeadwaterError, as `body_reader` does."""
+    if isinstance(answer, PushedAnswer) and not _encoding(answer):
+        return answer
+    return ReadBody(body_reader(answer))
+
+
+class Body(Protocol):
+    """A body that is handed over as it comes."""
+
+    def follow(self, receiver: BodyReceiver) -> None:
+        """Gives the receiver every piece, and the end."""
+        ...
+
+    def pause(self) -> None:
+        """Stops the pieces that have not come yet."""
+        ...
+
+    def resume(self) -> None:
+        """Lets it come again."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ends it."""
+        ...
+
+
+class ReadBody:
+    """A body that a task reads for its receiver: one that came through a proxy, or is compressed."""
+
+    def __init__(self, read: BodyReader) -> None:
+        self._read = read
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def follow(self, receiver: BodyReceiver) -> None:
+        """See Body."""
+        self._task = asyncio.create_task(self._pass_on(receiver), name="headwater body")
+
+    def pause(self) -> None:
+        """See Body."""
+        self._wanted.clear()
+
+    def resume(self) -> None:
+        """See Body."""
+        self._wanted.set()
+
+    async def aclose(self) -> None:
+        """See Body."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _pass_on(self, receiver: BodyReceiver) -> None:
+        try:
+            while data := await self._read():
+                receiver.body_arrived(data)
+                if len(data) >= MOST_READ:
+                    await asyncio.sleep(0)  # reading on at once would keep everybody else from running
+                await self._wanted.wait()
+        except (*TRANSPORT_ERRORS, HeadwaterError) as error:
+            receiver.body_ended(error)
+        else:
+            receiver.body_ended(None)
+
+
+def _encoding(answer: Answer) -> str:
+    """The encoding of the body; empty for none. Raises HeadwaterError for one that is not read here."""
+    if "content-encoding" not in answer.headers:
+        return ""
+    encodings = [each.strip().lower() for each in answer.headers["content-encoding"].split(",")]
     compressed = [each for each in encodings if each in _READ or each in _REFUSED]
     if not compressed:
-        return read
+        return ""
     if len(compressed) > 1 or compressed[0] in _REFUSED:
         shown = ", ".join(compressed)[:100]
         raise _refused(f"has the encoding {shown}, which was not asked for; turn it off there")
-    return _Inflated(read, compressed[0]).read
-
-
-def left_over(response: httpx.Response) -> bytes:
-    """The bytes that had arrived before the connection broke: aiohttp's reader withholds them once it has an error."""
-    content: aiohttp.StreamReader | None = response.extensions.get("body")
-    if content is None or "content-encoding" in response.headers:
-        return b""
-    return content._read_nowait(-1)
+    return compressed[0]
 
 
 class _Inflated:

@@ -1,32 +1,46 @@
-"""The HTTP client of the providers: httpx's API over aiohttp's transport (docs/adr/0003-http-transport.md)."""
+"""The HTTP client of the providers: one request at a time over a connection of the pool, or through a proxy."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
-from typing import Self
+from functools import lru_cache
+from typing import Protocol, Self
 
-import aiohttp
 import httpx
-from aiohttp import EofStream
-from aiohttp.http_exceptions import HttpProcessingError
-from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.providers.http.large_bodies import LARGE_BYTES, Pieces
+from headwater_server.providers.http.proxied import Proxy
 from headwater_server.providers.http.proxies import proxies
-from headwater_server.providers.http.sessions import reused, session
+from headwater_server.providers.http1.connection import Site
+from headwater_server.providers.http1.heads import request_head
+from headwater_server.providers.http1.pool import Pool, speaks_http1
 from headwater_server.telemetry.aside import Aside
 
 CONNECT_SECONDS = 10.0
+_PORTS = {"http": 80, "https": 443}
 
-TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, HttpProcessingError, EofStream, OSError)
-"""The errors of a failed connection: httpx's own, and those of aiohttp that its transport lets through."""
 
-_DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+class Answer(Protocol):
+    """An answer of a provider whose head has come; to be closed.
+
+    Attributes:
+        status: of the answer.
+        headers: names in lower case, or a mapping that ignores case.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """The next piece of the body; empty at its end. Raises TRANSPORT_ERRORS."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connection, unless the answer was read to its end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +67,6 @@ class HttpClient:
     stream's to say. Proxies come from HTTPS_PROXY, HTTP_PROXY and NO_PROXY, but never for this host; logins in
     ~/.netrc are not used, since they would go where a provider's key belongs. A way goes over all of this.
 
-    It speaks to httpx's transports itself. httpx's own client would do all that this one must not, and is a sixth of
-    the cost of a short stream.
-
     Args:
         user_agent: says to providers who asks.
         connect_seconds: how long a connection may take, where neither the way nor the request says.
@@ -72,11 +83,10 @@ class HttpClient:
         self._user_agent = user_agent
         self._others: dict[Way, HttpClient] = {}
         self._connect_seconds = connect_seconds if way.connect_seconds is None else way.connect_seconds
-        trusted = ssl.create_default_context(cafile=way.ca_file) if way.ca_file else None
-        transport = partial(_Transport, client=partial(session, trusted, way.unix_socket), verify=_unused())
+        trusted = speaks_http1(ssl.create_default_context(cafile=way.ca_file)) if way.ca_file else None
+        self._pool = Pool(trusted, way.unix_socket)
         self._proxies = proxies("none" if way.unix_socket else way.proxy)
-        self._direct = transport()
-        self._proxied = {scheme: transport(proxy=_proxy(url)) for scheme, url in self._proxies.urls.items()}
+        self._proxied = {scheme: Proxy(url, trusted) for scheme, url in self._proxies.urls.items()}
 
     def over(self, way: Way) -> HttpClient:
         """The client for this way: itself for the ordinary one, else another that is closed with it."""
@@ -94,86 +104,60 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Closes its connections."""
-        for transport in (self._direct, *self._proxied.values()):
-            await transport.aclose()
+        await self._pool.aclose()
+        for proxy in self._proxied.values():
+            await proxy.aclose()
         for other in self._others.values():
             await other.aclose()
 
-    def request(
+    async def send(
         self,
         method: str,
-        url: str,
+        url: httpx.URL,
         headers: Mapping[str, str],
-        content: bytes | None = None,
+        body: bytes | None = None,
         connect_seconds: float | None = None,
-    ) -> httpx.Request:
-        """A request for `send`; `connect_seconds` goes over that of the client."""
-        extensions = {"timeout": {"connect": self._connect_seconds if connect_seconds is None else connect_seconds}}
-        all_headers = {**self._headers, **origin.get(), **headers}
-        body: bytes | Pieces | None = content
-        if content is not None and len(content) > LARGE_BYTES:
-            body, all_headers["content-length"] = Pieces(content), str(len(content))
-        return httpx.Request(method, _url(url), headers=all_headers, content=body, extensions=extensions)
+    ) -> Answer:
+        """The answer to a request, of which only the head is read; to be closed by the caller.
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """The answer, of which only the head is read; to be closed by the caller. Raises TRANSPORT_ERRORS.
-
-        A kept connection may have been closed by the server at the moment it is used again. Then no byte of an answer
-        comes, and the request is sent once more.
+        `connect_seconds` goes over that of the client. Raises TRANSPORT_ERRORS, and HeadwaterError where the setting of
+        a proxy is none.
         """
-        transport = self.transport(request.url)
-        reused.set(False)
+        headers = {**self._headers, **origin.get(), **headers}
+        seconds = self._connect_seconds if connect_seconds is None else connect_seconds
+        proxy = self.proxy(url)
+        if proxy is not None:
+            return await proxy.ask(method, url, headers, body, seconds)
         try:
-            return await transport.handle_async_request(request)
-        except TRANSPORT_ERRORS as error:
-            if not (reused.get() and isinstance(error.__cause__, _DEAD_CONNECTION)):
-                raise
-        return await transport.handle_async_request(request)
+            site = Site(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], url.scheme == "https")
+            length = None if body is None else len(body)
+            head = request_head(method, url.netloc.decode("ascii"), url.raw_path, headers, length)
+            return await self._pool.ask(site, head, body or b"", seconds)
+        except ValueError as error:  # of a host that no name can be, such as one with an empty or a very long part
+            raise httpx.RequestError(str(error)) from error
 
-    def transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
-        """The way to a URL: straight, or through a proxy. Raises HeadwaterError where that is no proxy's address."""
+    def proxy(self, url: httpx.URL) -> Proxy | None:
+        """The proxy that requests to a URL go through; None for the straight way.
+
+        Raises HeadwaterError where the setting is no proxy's address.
+        """
         proxied, mistake = self._proxied.get(url.scheme), self._proxies.mistakes.get(url.scheme, "")
         if not (proxied or mistake) or not self._proxies.are_for(url.host):
-            return self._direct
+            return None
         if proxied is None:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"cannot be reached: {mistake}")
         return proxied
 
 
 @lru_cache(maxsize=256)
-def _url(text: str) -> httpx.URL:
-    """Parses each of the few URLs once: parsing is a twentieth of the cost of a short stream."""
+def parsed_url(text: str) -> httpx.URL:
+    """Parses each of the few URLs once: parsing is a twentieth of the cost of a short stream.
+
+    Raises httpx.InvalidURL.
+    """
     url = httpx.URL(text)
     try:
         _ = url.host  # raises for letters that no name of another script can have
     except ValueError as error:
         raise httpx.InvalidURL(str(error)) from error
     return url
-
-
-class _Transport(AiohttpTransport):
-    """Hands on aiohttp's own reader of the body as the response's extension `body`."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            response = await super().handle_async_request(request)
-        except ValueError as error:  # of a host that no name can be, such as one with an empty or a very long part
-            raise httpx.RequestError(str(error)) from error
-        stream = response.stream
-        if isinstance(stream, AiohttpResponseStream):
-            response.extensions["body"] = stream._aiohttp_response.content
-        return response
-
-
-@cache
-def _unused() -> ssl.SSLContext:
-    """Keeps each transport from reading all certificates once more: the session's own are used."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _proxy(url: str) -> httpx.Proxy:
-    """The proxy, its login as the header that aiohttp passes on."""
-    proxy = httpx.Proxy(url)
-    if proxy.auth is None:
-        return proxy
-    return httpx.Proxy(proxy.url, headers={"authorization": aiohttp.encode_basic_auth(*proxy.auth)})

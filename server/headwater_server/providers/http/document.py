@@ -7,8 +7,9 @@ import asyncio
 from headwater_server.callers.issuers.key_set import KeysError
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers.http.body import body_reader
-from headwater_server.providers.http.client import TRANSPORT_ERRORS, HttpClient, Way
+from headwater_server.providers.http.client import HttpClient, Way, parsed_url
 from headwater_server.providers.http.failures import why
+from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 
 FETCH_SECONDS = 5.0
 
@@ -36,15 +37,15 @@ async def fetch(client: HttpClient, url: str, ca_file: str, most_bytes: int) -> 
 
 
 async def _read(client: HttpClient, url: str, most_bytes: int) -> bytes:
-    response = await client.send(client.request("GET", url, {"accept": "application/json"}))
+    answer = await client.send("GET", parsed_url(url), {"accept": "application/json"})
     try:
-        if response.status_code != 200:
-            raise KeysError(f"the keys cannot be fetched: the answer has the status {response.status_code}")
-        read, content = body_reader(response), b""
+        if answer.status != 200:
+            raise KeysError(f"the keys cannot be fetched: the answer has the status {answer.status}")
+        read, content = body_reader(answer), b""
         while piece := await read():
             content += piece
             if len(content) > most_bytes:
                 raise KeysError(f"the keys cannot be fetched: the answer has more than {most_bytes:,} bytes")
         return content
     finally:
-        await response.aclose()
+        await answer.aclose()

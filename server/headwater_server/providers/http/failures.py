@@ -16,22 +16,24 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.secret_text import HIDDEN, SHORTEST_KEY, without
 from headwater_server.providers.base import Wire
 from headwater_server.providers.http.body import body_reader
-from headwater_server.providers.http.client import TRANSPORT_ERRORS
+from headwater_server.providers.http.client import Answer
+from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.tls import tls_fault
+from headwater_server.providers.http1.errors import BadAnswerError, ClosedError
 
 MAX_ERROR_BODY = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
 
 
-def is_success(response: httpx.Response) -> bool:
+def is_success(answer: Answer) -> bool:
     """Whether the answer is to be read: any 2xx with content. A 202 says "later", unless it streams."""
-    status = response.status_code
+    status = answer.status
     if status == httpx.codes.ACCEPTED:
-        return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+        return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
     return httpx.codes.is_success(status) and status not in (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
 
 
-async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], cure: str) -> HeadwaterError:
+async def refusal(answer: Answer, wire: Wire, secrets: Sequence[str], cure: str) -> HeadwaterError:
     """The error that an answer without success stands for, from as much of its body as comes in time.
 
     `cure` says what to do when the key is refused; empty where the caller knows.
@@ -39,7 +41,7 @@ async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], 
     body, unread = bytearray(), ""
     try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
-            read = body_reader(response)
+            read = body_reader(answer)
             while len(body) <= MAX_ERROR_BODY and (data := await read()):
                 body += data
     except HeadwaterError as fault:
@@ -50,7 +52,7 @@ async def refusal(response: httpx.Response, wire: Wire, secrets: Sequence[str], 
     for secret in secrets:
         if len(secret) >= SHORTEST_KEY:
             text = text.replace(secret.encode(), HIDDEN.encode())
-    error = redacted(wire.error(response.status_code, response.headers, text), secrets)
+    error = redacted(wire.error(answer.status, answer.headers, text), secrets)
     notes = [unread, cure if error.reason is Reason.PROVIDER_AUTH_FAILED else ""]
     error.message += "".join(f" ({note})" for note in notes if note)
     error.args = (error.message,)
@@ -80,13 +82,13 @@ def _words(error: BaseException) -> str:
     """The words for one error of a chain; empty for an error that says nothing."""
     if isinstance(error, ssl.SSLError):
         return tls_fault(error)
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, HttpProcessingError | BadAnswerError):
         return "its answer is not HTTP as it should be; check whether its base URL begins with https://"
     if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL | ValueError):
         return "its address is not a URL"
     if isinstance(error, TimeoutError):
         return "no connection within its connect_seconds, or timeouts.connect of the request"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | ClosedError):
         return "it closed the connection without an answer"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "the server has too many files open; raise its limit, ulimit -n"

@@ -8,16 +8,16 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-import httpx
 import msgspec
 
 from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import ModelInfo, ProviderInfo, Wire
 from headwater_server.providers.http.body import body_reader
-from headwater_server.providers.http.client import TRANSPORT_ERRORS
+from headwater_server.providers.http.client import Answer
 from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.large_bodies import LARGE_BYTES, encode_large
+from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site, joined
 from headwater_server.providers.http.stream import HttpStream
@@ -125,12 +125,12 @@ class HttpProvider:
         call = site.call(method, path, {}, content)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response, key = await send_signed(site.client, call, site.credential)
-                async with aclosing(response):
-                    if not is_success(response):
+                answer, key = await send_signed(site.client, call, site.credential)
+                async with aclosing(answer):
+                    if not is_success(answer):
                         wire = next(iter(self._wires.values()))
-                        raise await refusal(response, wire, (key, *site.secrets), site.credential.cure)
-                    return await _bounded_body(response)
+                        raise await refusal(answer, wire, (key, *site.secrets), site.credential.cure)
+                    return await _bounded_body(answer)
         except TimeoutError as error:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"no answer within {ANSWER_SECONDS:g} seconds") from error
         except TRANSPORT_ERRORS as error:
@@ -146,8 +146,8 @@ class HttpProvider:
         """Frees nothing: the client is its owner's."""
 
 
-async def _bounded_body(response: httpx.Response) -> bytes:
-    body, read = bytearray(), body_reader(response)
+async def _bounded_body(answer: Answer) -> bytes:
+    body, read = bytearray(), body_reader(answer)
     while data := await read():
         body += data
         if len(body) > MAX_ANSWER:

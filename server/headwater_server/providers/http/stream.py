@@ -1,4 +1,10 @@
-"""A reply over HTTP: the call is signed and sent, its head is looked at, its body is decoded as it comes."""
+"""A reply over HTTP: the call is signed and sent, its head is looked at, its body is decoded as it comes.
+
+Theory of operation. `read` sends the call and waits for the first events. From then on, with a receiver, each piece of
+the body is decoded in the callback in which it comes, and its events go straight to the receiver. While the receiver
+takes none, at most READ_AHEAD_BYTES are decoded ahead; the rest waits in the socket. A message of more than LARGE_BYTES
+is decoded on a thread, piece by piece, and what comes meanwhile waits for it.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +13,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import httpx
-
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.secret_text import without
 from headwater_server.providers.base import Decoder, Wire
 from headwater_server.providers.credentials.base import Credential, OutgoingCall
-from headwater_server.providers.http.body import MOST_READ, BodyReader, body_reader, left_over
-from headwater_server.providers.http.client import TRANSPORT_ERRORS
+from headwater_server.providers.http.body import Body, body
+from headwater_server.providers.http.client import Answer
 from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why
+from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
+from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
 from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
+from headwater_server.streaming.source import Receiver
 
 MAX_REQUEST_ID = 200
 LARGE_BYTES = 256 * 1024
@@ -64,70 +71,177 @@ class HttpStream:
         self._credential = credential
         self._logprobs = logprobs
         self._secrets = site.secrets
-        self._response: httpx.Response | None = None
+        self._loop = asyncio.get_running_loop()
+        self._answer: Answer | None = None
+        self._body: Body | None = None
         self._decoder: Decoder
-        self._body: BodyReader | None = None
-        self._failure: HeadwaterError | None = None
+        self._undecoded: list[bytes] = []
+        self._late_end: list[BaseException | None] = []
+        self._decoding: asyncio.Task[None] | None = None
         self._size = 0  # of the message that is coming
-        self._is_more_there = False
+        self._receiver: Receiver | None = None
+        self._events: list[ProviderEvent] = []
+        self._untaken = 0  # bytes whose events wait here or at the receiver
+        self._is_paused = False
+        self._is_over = False
+        self._failure: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
 
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
-        if self._response is not None:
-            await self._response.aclose()
+        self._is_over = True
+        self._receiver = None
+        self._wake()
+        if self._decoding is not None:
+            self._decoding.cancel()
+            await asyncio.wait([self._decoding])
+        if self._body is not None:
+            await self._body.aclose()
+        if self._answer is not None:
+            await self._answer.aclose()
 
     async def read(self) -> list[ProviderEvent]:
         """The next events; those that came before an error are returned before it is raised."""
-        if self._failure is not None:
-            self._raise_failure()
-        events: list[ProviderEvent] = []
-        try:
-            body = self._body or await self._open()
-            self._size = 0
-            while True:
-                if self._is_more_there:
-                    await asyncio.sleep(0)  # reading on at once would keep everybody else from running
-                data = await body()
-                self._is_more_there = len(data) >= MOST_READ
-                if not data:
-                    break
-                self._size += len(data)
-                if self._size <= LARGE_BYTES:
-                    self._decoder.feed(data, events)
-                else:
-                    await self._decode(partial(self._decoder.feed, data, events))
-                if events:
-                    return events
-                self.heard = asyncio.get_running_loop().time()
-            await self._decode(partial(self._decoder.close, events))
-        except TRANSPORT_ERRORS as error:
-            self._failure = self._cut(error, events)
-        except HeadwaterError as error:
-            self._failure = redacted(error, self._secrets)
+        if self._body is None:
+            await self._open()
+        while not self._events and not self._is_over:
+            self.resume()
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        events, self._events = self._events, []
         if not events:
             self._raise_failure()
         return events
 
-    async def _decode(self, work: Callable[[], None]) -> None:
-        """Lets the decoder read the bytes of a large message, and those of a small one at once."""
-        await self._site.client.aside.do(work, is_large=self._size > LARGE_BYTES)
+    def follow(self, receiver: Receiver) -> None:
+        """See Source."""
+        self._receiver = receiver
+        events, self._events = self._events, []
+        if events:
+            receiver.arrived(events)
+        if self._is_over:
+            failure, self._failure = self._failure, None
+            receiver.ended(failure)
 
-    def _cut(self, error: BaseException, events: list[ProviderEvent]) -> HeadwaterError | None:
-        """The error of a connection that broke, after the events of the bytes that had arrived until then.
+    def resume(self) -> None:
+        """See Source."""
+        self._untaken = 0
+        if self._is_paused and self._body is not None:
+            self._is_paused = False
+            self._body.resume()
 
-        None when the reply was whole: the provider had said why it stopped.
-        """
+    def body_arrived(self, data: bytes) -> None:
+        """Decodes a piece of the body."""
+        if self._is_over:
+            return
+        self._size += len(data)
+        if self._size > LARGE_BYTES or self._decoding is not None:
+            self._decode_aside(data)
+            return
+        events: list[ProviderEvent] = []
         try:
-            if self._body is not None and self._response is not None:
-                self._decoder.feed(left_over(self._response), events)
-                if self._decoder.is_whole:
-                    self._decoder.close(events)
-                    return None
-        except HeadwaterError as told:
-            return redacted(told, self._secrets)
-        cut = HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})")
-        cut.__cause__ = error
-        return cut
+            self._decoder.feed(data, events)
+        except Exception as error:  # noqa: BLE001  the reader raises it
+            self._pass_on(events, len(data))
+            self._over(error)
+        else:
+            self._pass_on(events, len(data))
+
+    def body_ended(self, error: BaseException | None) -> None:
+        """Decodes the end of the body."""
+        if self._is_over:
+            return
+        if self._decoding is not None:
+            self._late_end.append(error)
+            return
+        events: list[ProviderEvent] = []
+        try:
+            self._decode_end(error, events)
+        except Exception as fault:  # noqa: BLE001  the reader raises it
+            self._pass_on(events, 0)
+            self._over(fault)
+        else:
+            self._pass_on(events, 0)
+            self._over(None)
+
+    def _pass_on(self, events: list[ProviderEvent], size: int) -> None:
+        """Hands over the events that so many bytes had in them."""
+        if not events:
+            self.heard = self._loop.time()
+            return
+        self._size = 0
+        receiver = self._receiver
+        if receiver is None:
+            self._events += events
+            self._wake()
+        elif receiver.arrived(events):
+            self._untaken = 0
+            return
+        self._untaken += size
+        if self._untaken > READ_AHEAD_BYTES and not self._is_paused and self._body is not None:
+            self._is_paused = True
+            self._body.pause()
+
+    def _over(self, fault: Exception | None) -> None:
+        """The reply is at its end, or has failed."""
+        if self._is_over:
+            return  # the receiver has closed it
+        self._is_over = True
+        if isinstance(fault, HeadwaterError):
+            fault = redacted(fault, self._secrets)
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.ended(fault)
+        else:
+            self._failure = fault
+            self._wake()
+
+    def _decode_end(self, error: BaseException | None, events: list[ProviderEvent]) -> None:
+        """Adds the last events. Raises the error of a body that broke off, unless the reply was whole before."""
+        if error is not None and not (isinstance(error, TRANSPORT_ERRORS) and self._decoder.is_whole):
+            if not isinstance(error, TRANSPORT_ERRORS):
+                raise error
+            raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})") from error
+        self._decoder.close(events)
+
+    def _decode_aside(self, data: bytes) -> None:
+        self._undecoded.append(data)
+        if self._decoding is None:
+            self._decoding = asyncio.create_task(self._decode_large(), name="headwater large message")
+        elif self._body is not None and sum(map(len, self._undecoded)) > LARGE_BYTES:
+            self._body.pause()
+
+    async def _decode_large(self) -> None:
+        """Decodes a large message on a thread, and all that comes behind it meanwhile."""
+        events: list[ProviderEvent] = []
+        aside = self._site.client.aside
+        try:
+            while self._undecoded:
+                data = b"".join(self._undecoded)
+                self._undecoded.clear()
+                await aside.do(partial(self._decoder.feed, data, events), is_large=True)
+                self._pass_on(events, len(data))
+                events = []
+            if self._late_end:
+                await aside.do(partial(self._decode_end, self._late_end[0], events), is_large=True)
+        except Exception as error:  # noqa: BLE001  the reader raises it
+            self._pass_on(events, 0)
+            self._over(error)
+            return
+        finally:
+            self._decoding = None
+        if self._late_end:
+            self._pass_on(events, 0)
+            self._over(None)
+        elif not self._is_paused and self._body is not None:
+            self._body.resume()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def _raise_failure(self) -> None:
         """Raises the error that has come, and drops the reference to it: its traceback refers to this stream."""
@@ -138,22 +252,22 @@ class HttpStream:
         finally:
             del failure
 
-    async def _open(self) -> BodyReader:
+    async def _open(self) -> None:
         """Asks, and looks at the head of the answer."""
         client = self._site.client
         encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
         call = replace(self._call, body=await client.aside.do(encode, is_large=self._is_large))
         del encode
         try:
-            self._response, key = await send_signed(client, call, self._credential)
+            answer, key = await send_signed(client, call, self._credential)
         except TRANSPORT_ERRORS as error:
             raise unreachable(error) from error
+        self._answer = answer
         self._secrets = (key, *self._site.secrets)
-        response = self._response
-        found = next((response.headers[h] for h in REQUEST_ID_HEADERS if h in response.headers), "")
+        found = next((answer.headers[h] for h in REQUEST_ID_HEADERS if h in answer.headers), "")
         self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
-        if not is_success(response):
-            raise await refusal(response, self._wire, self._secrets, self._credential.cure)
-        self._decoder = self._wire.decoder(response.headers.get("content-type", ""), self._logprobs)
-        self._body = body_reader(response)
-        return self._body
+        if not is_success(answer):
+            raise await refusal(answer, self._wire, self._secrets, self._credential.cure)
+        self._decoder = self._wire.decoder(answer.headers.get("content-type", ""), self._logprobs)
+        self._body = body(answer)
+        self._body.follow(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from headwater_server.domain.chunks import ProviderEvent
@@ -11,6 +12,7 @@ from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider, ProviderStream
 from headwater_server.providers.local.schemas import has_schema
 from headwater_server.providers.local.share import Share
+from headwater_server.streaming.source import Receiver
 
 REPLY_SECONDS = 600.0
 
@@ -56,6 +58,8 @@ class LocalStream:
         self._using = False
         self._seconds = seconds
         self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._receiver: Receiver | None = None
         self._stall = ""
 
     @property
@@ -70,6 +74,9 @@ class LocalStream:
 
     async def aclose(self) -> None:
         """Ends the reply, and with its connection the work of the model."""
+        self._receiver = None
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             await self._hang_up()
         finally:
@@ -77,7 +84,37 @@ class LocalStream:
                 self._using = False
                 self._share.end_use()
 
-    async def read(self) -> list[ProviderEvent]:
+    def follow(self, receiver: Receiver) -> None:
+        """See Source; the first events have come."""
+        if self._reply is not None and self._deadline is not None:
+            self._receiver = receiver
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._pass)
+            self._reply.follow(self)
+
+    def resume(self) -> None:
+        """See Source."""
+        if self._reply is not None:
+            self._reply.resume()
+
+    def arrived(self, events: Sequence[ProviderEvent]) -> bool:
+        """See Receiver."""
+        return self._receiver is None or self._receiver.arrived(events)
+
+    def ended(self, error: Exception | None) -> None:
+        """See Receiver."""
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.ended(self._explained(error) if isinstance(error, HeadwaterError) else error)
+
+    def _pass(self) -> None:
+        """The reply took too long."""
+        self.ended(self._too_long())
+
+    def _too_long(self) -> HeadwaterError:
+        message = f"the embedded model's reply took longer than {self._seconds:g} seconds, its reply_seconds"
+        return HeadwaterError(Reason.STREAM_TIMEOUT, message)
+
+    async def read(self) -> Sequence[ProviderEvent]:
         """The next events."""
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self._seconds
@@ -85,10 +122,9 @@ class LocalStream:
             async with asyncio.timeout_at(self._deadline):
                 return await (self._first() if self._reply is None else self._next(self._reply))
         except TimeoutError as error:
-            message = f"the embedded model's reply took longer than {self._seconds:g} seconds, its reply_seconds"
-            raise HeadwaterError(Reason.STREAM_TIMEOUT, message) from error
+            raise self._too_long() from error
 
-    async def _first(self) -> list[ProviderEvent]:
+    async def _first(self) -> Sequence[ProviderEvent]:
         self._share.begin_use()
         self._using = True
         self._stall = self._share.last_stall()
@@ -103,13 +139,15 @@ class LocalStream:
             raise _stalled(self._request)
         return await self._begin()
 
-    async def _next(self, reply: ProviderStream) -> list[ProviderEvent]:
+    async def _next(self, reply: ProviderStream) -> Sequence[ProviderEvent]:
         try:
             return await reply.read()
         except HeadwaterError as error:
-            if _connection_failed(error) and self._has_stalled():
-                raise _stalled(self._request) from error
-            raise
+            raise self._explained(error) from error.__cause__
+
+    def _explained(self, error: HeadwaterError) -> HeadwaterError:
+        """The error; that of a model that has stalled, where it broke the connection."""
+        return _stalled(self._request) if _connection_failed(error) and self._has_stalled() else error
 
     def _has_stalled(self) -> bool:
         return self._share.last_stall() != self._stall
@@ -118,7 +156,7 @@ class LocalStream:
         if self._reply is not None:
             await self._reply.aclose()
 
-    async def _begin(self) -> list[ProviderEvent]:
+    async def _begin(self) -> Sequence[ProviderEvent]:
         provider = await self._provider.connection()
         self._reply = provider.stream(self._request)
         return await self._reply.read()

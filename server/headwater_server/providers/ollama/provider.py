@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from headwater_server.domain.chunks import Finish, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
@@ -15,8 +16,11 @@ from headwater_server.providers.http.site import site
 from headwater_server.providers.ollama import wire as ollama
 from headwater_server.providers.ollama.settings import OllamaSettings
 from headwater_server.providers.registration import BuildContext
+from headwater_server.streaming.source import Receiver
 
 GPU_SECONDS = 0.5
+
+_Asking: TypeAlias = "asyncio.Task[dict[str, Any] | None]"
 
 
 def build(name: str, settings: OllamaSettings, context: BuildContext) -> OllamaProvider:
@@ -67,8 +71,11 @@ class _WithGpu:
         self._provider = provider
         self._reply = reply
         self._model = model
-        self._asking: asyncio.Task[dict[str, Any] | None] | None = None
-        self._end: list[ProviderEvent] | None = None
+        self._asking: _Asking | None = None
+        self._end: Sequence[ProviderEvent] | None = None
+        self._receiver: Receiver | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._has_ended = False
 
     @property
     def request_id(self) -> str:
@@ -79,19 +86,52 @@ class _WithGpu:
         return self._reply.heard
 
     async def aclose(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        self._receiver = None
+        if tasks := [task for task in (self._asking, self._ending) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         await self._reply.aclose()
 
-    async def read(self) -> list[ProviderEvent]:
+    async def read(self) -> Sequence[ProviderEvent]:
         events = self._end or await self._reply.read()
         if self._asking is None:
             self._asking = asyncio.create_task(self._provider.gpu(self._model))
         if events and isinstance(finish := events[-1], Finish):
             self._end = events
-            await asyncio.wait([self._asking], timeout=GPU_SECONDS)
-            if self._asking.done() and (gpu := self._asking.result()) is not None:
-                finish.metadata["gpu"] = gpu
+            await self._complete(finish, self._asking)
             self._end = None
         return events
+
+    def follow(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._reply.follow(self)
+
+    def resume(self) -> None:
+        self._reply.resume()
+
+    def arrived(self, events: Sequence[ProviderEvent]) -> bool:
+        if self._receiver is None:
+            return True
+        if self._asking is None or not isinstance(finish := events[-1], Finish):
+            return self._receiver.arrived(events)
+        self._ending = asyncio.create_task(self._pass_on_end(events, finish, self._asking))
+        return True
+
+    def ended(self, error: Exception | None) -> None:
+        self._has_ended = True
+        if self._receiver is not None and self._ending is None:
+            self._receiver.ended(error)
+
+    async def _pass_on_end(self, events: Sequence[ProviderEvent], finish: Finish, asking: _Asking) -> None:
+        await self._complete(finish, asking)
+        if self._receiver is not None:
+            self._receiver.arrived(events)
+            self._ending = None
+            if self._has_ended:
+                self._receiver.ended(None)
+
+    async def _complete(self, finish: Finish, asking: _Asking) -> None:
+        await asyncio.wait([asking], timeout=GPU_SECONDS)
+        if asking.done() and (gpu := asking.result()) is not None:
+            finish.metadata["gpu"] = gpu

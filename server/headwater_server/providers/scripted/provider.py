@@ -18,12 +18,13 @@ from headwater_server.providers.base import ModelInfo, ProviderInfo, ProviderStr
 from headwater_server.providers.scripted.options import MAX_CHARACTERS, ScriptedOptions, violation
 from headwater_server.providers.scripted.script import Script, of_round, question, reply, rounds_of_tools
 from headwater_server.providers.scripted.words import REPLIES, STORY_DELAY_MS, cut_at_stop
+from headwater_server.streaming.source import ReadSource
 
 SUPPORTED_PARAMS = frozenset(SAMPLING_PARAMS)
 """All of them, since it stands in for a model; with no chance in it, only max_tokens and stop change the reply."""
 
 
-class ScriptedStream:
+class ScriptedStream(ReadSource):
     """A reply under way; see ProviderStream."""
 
     request_id = ""
@@ -58,6 +59,7 @@ class ScriptedStream:
     async def aclose(self) -> None:
         """Ends the reply."""
         self._ended = True
+        await super().aclose()
 
 
 class ScriptedProvider:

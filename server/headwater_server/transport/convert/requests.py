@@ -20,7 +20,7 @@ from headwater_server.domain.limits import (
 )
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, Message, Role, Text
 from headwater_server.domain.stream_id import index_of, is_resumable
-from headwater_server.streaming.live import Continuation
+from headwater_server.streaming.terms import Continuation
 from headwater_server.transport.convert.agents import parse_agent
 from headwater_server.transport.convert.durations import parse_duration
 from headwater_server.transport.convert.messages import parse_message

@@ -87,6 +87,8 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, count: int) -> None:
         """Bytes were read."""
+        if not self._is_taken:
+            return  # they came with the end of the handshake
         self._heard = self._loop.time()
         self._pinged = None
         self.connection.receive(bytes(self._buffer[:count]))

@@ -163,10 +163,14 @@ class Sending:
         if self._is_serving:
             return  # a stream has sent again in its turn; it gets another
         self._is_serving = True
-        waiting = self.waiting
+        try:
+            self._serve(self.waiting)
+        finally:
+            self._is_serving = False
+
+    def _serve(self, waiting: dict[Sender, None]) -> None:
         while waiting and self.window > 0 and not self.paused:
             stream = next(iter(waiting))
             del waiting[stream]
             if stream.send_part():
                 waiting[stream] = None
-        self._is_serving = False

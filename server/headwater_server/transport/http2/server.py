@@ -108,9 +108,9 @@ class Server(aio.Server):
     # --- connections and calls
 
     def link_made(self, link: Link) -> bool:
-        """A connection has come; whether there is room for it."""
+        """A connection has come; whether there is room for it. The handshake of TLS may outlast the server."""
         most = self._limits.max_connections
-        if most and len(self._links) >= most:
+        if self._stopping is not None or (most and len(self._links) >= most):
             return False
         self._links.add(link)
         return True
@@ -195,12 +195,13 @@ class Server(aio.Server):
             async with asyncio.timeout(grace) as self._latest:
                 await self._until_alone()
         self._latest = None
+        for link in list(self._links):
+            link.connection.take_no_more()
         for task in list(self._calls):
             task.cancel()
         while self._calls:
             await asyncio.wait(list(self._calls))
         for link in list(self._links):
-            link.connection.take_no_more()
             link.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):

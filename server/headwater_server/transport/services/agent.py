@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from operator import attrgetter
-from typing import Protocol
 
 import grpc
 import structlog
@@ -17,12 +16,12 @@ from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
 from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener, allowed_of, naming
 from headwater_server.attempts.request import ParsedRequest
-from headwater_server.domain.chunks import Chunk, FinalChunk
+from headwater_server.domain.chunks import FinalChunk
 from headwater_server.domain.errors import FieldViolation, invalid, invalid_request
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.streaming.accumulator import ReplyAccumulator
-from headwater_server.streaming.idle import IDLE_SECONDS, IdleWatch
+from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
@@ -34,13 +33,8 @@ from headwater_server.transport.convert.requests import (
     parse_stream_request,
 )
 from headwater_server.transport.handlers import Context, Handler
-from headwater_server.transport.services.chunk_messages import (
-    check_size,
-    chunk_bytes,
-    message_of,
-    too_large,
-)
-from headwater_server.transport.services.heartbeats import heartbeats
+from headwater_server.transport.services.chunk_messages import check_size, too_large
+from headwater_server.transport.services.writing import Reading, log_end, write_stream
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""
@@ -49,14 +43,6 @@ LARGE_BYTES = 128 * 1024
 
 
 _SERVICE = agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
-
-
-class Source(Protocol):
-    """A stream, or a reader of one."""
-
-    async def next(self) -> Chunk | FinalChunk:
-        """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
-        ...
 
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
@@ -108,37 +94,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             with _logged(stream):
                 yield stream
 
-    def _begin(self, stream: LiveStream, context: Context) -> asyncio.Task[None]:
-        """Sends the headers, while the provider is asked for the first chunk."""
-        headers = (("headwater-stream-id", stream.id), ("headwater-version", self._version))
-        return asyncio.create_task(context.send_initial_metadata(headers))
+    def _headers(self, stream: LiveStream) -> tuple[tuple[str, str], ...]:
+        return ("headwater-stream-id", stream.id), ("headwater-version", self._version)
 
     async def _write(
-        self, stream: LiveStream, source: Source, context: Context, heartbeat_seconds: float | None
+        self, stream: LiveStream, source: Reading, context: Context, heartbeat_seconds: float | None
     ) -> None:
-        begun = self._begin(stream, context)
-        async with heartbeats(context.write, heartbeat_seconds, begun) as write:
-            try:
-                chunk = await source.next()
-            finally:
-                await begun
-            first = message_of(chunk)
-            replies.introduce(first, stream)
-            message = first.SerializeToString()
-            with IdleWatch(self._idle_reader_seconds, detaches=stream.resumable) as reader:
-                if not isinstance(chunk, FinalChunk):
-                    reader.busy_since = reader.time()
-                    await write(message)
-                    reader.busy_since = None
-                    while not isinstance(chunk := await source.next(), FinalChunk):
-                        message = chunk_bytes(chunk)
-                        reader.busy_since = reader.time()
-                        await write(message)
-                        reader.busy_since = None
-                    message = message_of(chunk).SerializeToString()
-                _log_end(chunk)
-                reader.busy_since = reader.time()
-                await write(message)
+        headers, idle_seconds = self._headers(stream), self._idle_reader_seconds
+        await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
@@ -182,7 +145,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         del request
         async with self._accept(parsed, whole=True) as stream:
             reply = ReplyAccumulator()
-            begun = self._begin(stream, context)
+            begun = asyncio.create_task(context.send_initial_metadata(self._headers(stream)))
             try:
                 chunk = await stream.next()
             finally:
@@ -192,7 +155,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 if reply.size > MAX_MESSAGE_BYTES:
                     raise too_large()
                 chunk = await stream.next()
-            _log_end(chunk)
+            log_end(chunk)
             response = replies.run_response(stream, reply, chunk)
             check_size(response)
             return response
@@ -322,11 +285,3 @@ def _logged(stream: LiveStream) -> Iterator[None]:
             structlog.contextvars.bind_contextvars(attempts=len(answerer.tried) + 1)
         if (first := stream.first_token_seconds) is not None:
             structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
-
-
-def _log_end(final: FinalChunk) -> None:
-    """Adds to the call's line in the log how the reply ended."""
-    facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
-    if (usage := final.finish.usage) is not None:
-        facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    structlog.contextvars.bind_contextvars(**facts)

@@ -72,8 +72,19 @@ async def upstream(answer: Answer) -> AsyncIterator[Upstream]:
         await server.wait_closed()
 
 
-def compatible(url: str, client: HttpClient) -> Provider:
-    return build_provider("compat", OpenAISettings(base_url=url), client)
+Compatible = Callable[[str, HttpClient], Provider]
+
+
+@pytest.fixture(params=["direct", "proxied"])
+def compatible(request: pytest.FixtureRequest) -> Compatible:
+    """Makes the provider at an address: over a connection of the pool, or with the upstream as its proxy."""
+
+    def make(url: str, client: HttpClient) -> Provider:
+        direct = OpenAISettings(base_url=url, proxy="none")
+        proxied = OpenAISettings(base_url="http://box.example", proxy=url)
+        return build_provider("compat", proxied if request.param == "proxied" else direct, client)
+
+    return make
 
 
 async def ask(provider: Provider) -> str:
@@ -90,7 +101,9 @@ async def ask(provider: Provider) -> str:
     return text
 
 
-async def test_a_kept_connection_that_the_server_closes_when_it_is_used_again_costs_nothing() -> None:
+async def test_a_kept_connection_that_the_server_closes_when_it_is_used_again_costs_nothing(
+    compatible: Compatible,
+) -> None:
     def answer(_path: str, number: int) -> bytes | None:
         return response(REPLY) if number == 0 else None
 
@@ -100,7 +113,7 @@ async def test_a_kept_connection_that_the_server_closes_when_it_is_used_again_co
         assert server.connections == 3
 
 
-async def test_a_new_connection_that_is_closed_without_an_answer_is_not_tried_again() -> None:
+async def test_a_new_connection_that_is_closed_without_an_answer_is_not_tried_again(compatible: Compatible) -> None:
     async with upstream(lambda _path, _number: None) as server, HttpClient("test") as client:
         with pytest.raises(HeadwaterError) as caught:
             await ask(compatible(server.url, client))
@@ -108,7 +121,7 @@ async def test_a_new_connection_that_is_closed_without_an_answer_is_not_tried_ag
         assert (server.connections, len(server.paths)) == (1, 1)
 
 
-async def test_a_call_is_sent_again_once_only() -> None:
+async def test_a_call_is_sent_again_once_only(compatible: Compatible) -> None:
     answers = iter([response(REPLY), None, None])
     async with upstream(lambda _path, _number: next(answers)) as server, HttpClient("test") as client:
         provider = compatible(server.url, client)
@@ -119,7 +132,7 @@ async def test_a_call_is_sent_again_once_only() -> None:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "201 Created", "203 Non-Authoritative", "206 Partial Content"])
-async def test_every_success_is_read(status: str) -> None:
+async def test_every_success_is_read(compatible: Compatible, status: str) -> None:
     async with upstream(lambda *_: response(REPLY, status)) as server, HttpClient("test") as client:
         assert await ask(compatible(server.url, client)) == "a"
 
@@ -134,7 +147,7 @@ async def test_every_success_is_read(status: str) -> None:
         ("307 Temporary Redirect", "location: //other.example/v1", "it points to //other.example/v1,"),
     ],
 )
-async def test_what_is_no_success_is_named(status: str, header: str, words: str) -> None:
+async def test_what_is_no_success_is_named(compatible: Compatible, status: str, header: str, words: str) -> None:
     body = b"" if status.startswith("204") else b"{}"
     answer = response(body, status, header).replace(b"content-length: 0\r\n", b"")
     async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
@@ -145,14 +158,16 @@ async def test_what_is_no_success_is_named(status: str, header: str, words: str)
     assert "secret" not in caught.value.message
 
 
-async def test_long_headers_are_read() -> None:
+async def test_long_headers_are_read(compatible: Compatible) -> None:
     headers = [f"x-debug-{number}: {'v' * 20_000}" for number in range(3)]
     async with upstream(lambda *_: response(REPLY, "200 OK", *headers)) as server, HttpClient("test") as client:
         assert await ask(compatible(server.url, client)) == "a"
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip, gzip", "deflate,identity, x-gzip", "ZSTD"])
-async def test_an_encoding_that_was_not_asked_for_and_is_not_read_is_named(encoding: str) -> None:
+async def test_an_encoding_that_was_not_asked_for_and_is_not_read_is_named(
+    compatible: Compatible, encoding: str
+) -> None:
     answer = response(b"\x28\xb5\x2f\xfd", "200 OK", f"content-encoding: {encoding}")
     async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
         with pytest.raises(HeadwaterError) as caught:
@@ -173,7 +188,7 @@ async def test_an_encoding_that_was_not_asked_for_and_is_not_read_is_named(encod
     ],
 )
 async def test_the_encoding_of_an_answer_is_named_beside_the_meaning_of_its_status(
-    encoding: str, status: str, reason: Reason
+    compatible: Compatible, encoding: str, status: str, reason: Reason
 ) -> None:
     answer = response(b"\x28\xb5\x2f\xfd\x24\x01\xd1\xff", status, f"content-encoding: {encoding}")
     async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
@@ -191,7 +206,9 @@ async def test_the_encoding_of_an_answer_is_named_beside_the_meaning_of_its_stat
     [(b"\x28\xb5\x2f\xfd\x24\x01\xd1\xff", "zstd"), (gzip.compress(REPLY), "gzip")],
     ids=["zstd", "gzip"],
 )
-async def test_a_compressed_answer_whose_head_does_not_say_so_is_named(body: bytes, name: str) -> None:
+async def test_a_compressed_answer_whose_head_does_not_say_so_is_named(
+    compatible: Compatible, body: bytes, name: str
+) -> None:
     answer = response(body, "200 OK", "content-type: text/event-stream")
     async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
         with pytest.raises(HeadwaterError) as caught:
@@ -201,13 +218,13 @@ async def test_a_compressed_answer_whose_head_does_not_say_so_is_named(body: byt
 
 
 @pytest.mark.parametrize("encoding", ["identity", "utf-8", "none"])
-async def test_a_name_that_is_no_compression_does_no_harm(encoding: str) -> None:
+async def test_a_name_that_is_no_compression_does_no_harm(compatible: Compatible, encoding: str) -> None:
     answer = response(REPLY, "200 OK", f"content-encoding: {encoding}")
     async with upstream(lambda *_: answer) as server, HttpClient("test") as client:
         assert await ask(compatible(server.url, client)) == "a"
 
 
-async def test_what_a_compressor_has_flushed_arrives_at_once() -> None:
+async def test_what_a_compressor_has_flushed_arrives_at_once(compatible: Compatible) -> None:
     more = asyncio.Event()
     packer = zlib.compressobj(wbits=31)
     first, rest = REPLY.split(b"\n\n", 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import aiohttp
 import httpx
 import pytest
 
@@ -13,7 +12,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.credentials.base import KeyHeader, StaticKey
 from headwater_server.providers.http.body import body_reader
-from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.client import HttpClient, Way
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.http.site import Site
@@ -31,7 +30,7 @@ def _no_proxies_from_outside(monkeypatch):
 
 
 def proxied(client: HttpClient, url: str) -> bool:
-    return getattr(client.transport(httpx.URL(url)), "proxy", None) is not None
+    return client.proxy(httpx.URL(url)) is not None
 
 
 async def test_without_variables_there_is_no_proxy():
@@ -77,14 +76,16 @@ async def test_a_star_excludes_every_host(monkeypatch, excluded):
         assert not proxied(client, "https://api.example.com")
 
 
-async def test_the_body_is_read_by_aiohttps_own_reader():
+@pytest.mark.parametrize("is_proxied", [False, True])
+async def test_a_body_is_read_in_pieces(is_proxied):
     async with Upstream(always("200 OK", b"x" * 40_000)) as upstream, HttpClient("test") as client:
-        response = await client.send(client.request("GET", httpx.URL(upstream.url), {}))
-        assert isinstance(response.extensions["body"], aiohttp.StreamReader)
-        read, pieces = body_reader(response), []
+        answer = await client.over(Way(proxy=upstream.url if is_proxied else "none")).send(
+            "GET", httpx.URL(upstream.url), {}
+        )
+        read, pieces = body_reader(answer), []
         while piece := await read():
             pieces.append(piece)
-        await response.aclose()
+        await answer.aclose()
     assert b"".join(pieces) == b"x" * 40_000
     assert max(map(len, pieces)) <= 16 * 1024
 
@@ -116,9 +117,8 @@ async def test_what_had_arrived_before_the_connection_broke_comes_before_the_err
         stream = provider_at(upstream.url, client).stream(QUESTION)
         assert await stream.read() == [Delta(content="a")]
         more.set()
-        assert stream._response is not None
         async with asyncio.timeout(10):
-            while stream._response.extensions["body"].exception() is None:
+            while not stream._is_over:
                 await asyncio.sleep(0)
         assert await stream.read() == [Delta(content="a")]
         with pytest.raises(HeadwaterError, match="the connection broke"):

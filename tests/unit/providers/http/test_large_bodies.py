@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import given
@@ -43,10 +44,9 @@ def test_a_body_of_control_characters_is_refused(body: dict[str, object]) -> Non
 async def test_a_large_body_arrives_whole_with_its_length_and_again_after_a_401(size: int) -> None:
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     async with Upstream(always("200 OK", b"{}")) as upstream, HttpClient("test") as client:
-        request = client.request("POST", upstream.url, {}, body)
         for _ in range(2):
-            response = await client.send(request)
-            await response.aclose()
+            answer = await client.send("POST", httpx.URL(upstream.url), {}, body)
+            await answer.aclose()
         assert upstream.bodies == [body, body]
         for head in upstream.requests:
             assert f"content-length: {size}" in head.lower()

@@ -23,7 +23,7 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 from headwater_server.domain.stream_id import new_stream_id
-from headwater_server.streaming.live import Continuation
+from headwater_server.streaming.terms import Continuation
 from headwater_server.transport.convert.requests import parse_run_request, parse_stream_request
 
 DATA = {"provider": "openai", "account": "a1", "data_json": "{}"}

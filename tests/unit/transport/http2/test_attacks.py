@@ -206,3 +206,20 @@ def test_streams_that_ended_here_all_at_once_are_no_fault_of_their_peer() -> Non
 
 def test_a_peer_without_an_address_is_no_unix_socket() -> None:
     assert Address(None, None).name == ""
+
+
+def test_a_fault_of_one_user_does_not_keep_the_other_streams_waiting() -> None:
+    peer = Peer()
+    peer.connection.pause()
+    for id in (1, 3):
+        peer.open(id)
+        assert peer.streams[id].send(b"x") is Sent.SENT
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    peer.users[1].on_writable = fail
+    with pytest.raises(RuntimeError, match="a fault"):
+        peer.connection.resume()
+    peer.connection.resume()
+    assert [got.stream for got in peer.got if got.kind == DATA] == [1, 3]

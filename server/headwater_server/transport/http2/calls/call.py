@@ -57,6 +57,7 @@ class Call:
         "_counted",
         "_has_headers",
         "_held",
+        "_is_read",
         "_loop",
         "_messages",
         "_reader",
@@ -86,7 +87,7 @@ class Call:
         self._unread = 0
         self._reading: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._has_headers = False
+        self._has_headers = self._is_read = False
         self.deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         if head.timeout is not None:
@@ -112,7 +113,7 @@ class Call:
 
     def received(self, data: bytes) -> None:
         """Bytes have come."""
-        if self.has_left:
+        if self.has_left or self._is_read:
             return
         try:
             found = self._reader.read(data)
@@ -154,6 +155,11 @@ class Call:
         else:
             missing = self._reader.missing
             self.stream.allow(max(WINDOW, min(missing, WIDEST)), min(missing, STEP))
+
+    def read_no_more(self) -> None:
+        """The call has its only request: further bytes of its caller are dropped, up to the window of its stream."""
+        self._is_read = True
+        self._forget_messages()
 
     def _forget_messages(self) -> None:
         self._messages.clear()
@@ -215,10 +221,10 @@ class Call:
             stream.finish(trailers(code, message, metadata, most, alone=not self._has_headers))
 
     def release(self) -> None:
-        """The handler is done: nothing more is read."""
+        """The handler is done: nothing more is read. Held bytes may go out until the deadline."""
         self.on_left = self.on_writable = self.stream.user = None
         self._forget_messages()
-        if self._timer is not None:
+        if self._timer is not None and self.stream.over:
             self._timer.cancel()
 
     def _late(self) -> None:

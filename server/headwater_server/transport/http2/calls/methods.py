@@ -97,6 +97,7 @@ async def _run(handler: Any, context: Context) -> bool:
         if request is aio.EOF:
             context.call.finish(grpc.StatusCode.INTERNAL, "the call has no request; send one message")
             return False
+        context.call.read_no_more()
     result = behaviour(request, context)
     del request
     if not handler.response_streaming:

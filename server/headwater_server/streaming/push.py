@@ -1,0 +1,82 @@
+"""Gives the chunks of a stream to an outlet in the callbacks in which they come, while the task of the call sleeps.
+
+Theory of operation. `give` takes a chunk, or says that it cannot now. Then the chunk is kept, what comes after it is
+held by the stream, and the provider is not read past a bound. When the outlet calls `writable`, the kept chunk goes
+first, then what is held, merged. The end of the stream wakes the task.
+
+Example. Chunk 1 is given. `give` refuses chunk 2; deltas 3 to 9 come. `writable` gives chunk 2, then one chunk with
+deltas 3 to 9, and has the provider read on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from headwater_server.domain.chunks import Chunk, FinalChunk
+from headwater_server.streaming.live import LiveStream
+
+
+class Push:
+    """The chunks of a stream on their way to an outlet.
+
+    Args:
+        stream: the stream, whose first chunk was taken.
+        give: takes a chunk; False: not now, and `writable` will be called.
+    """
+
+    def __init__(self, stream: LiveStream, give: Callable[[Chunk], bool]) -> None:
+        self._stream = stream
+        self._give = give
+        self._kept: Chunk | None = None
+        self._end: asyncio.Future[FinalChunk | Exception] | None = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> FinalChunk:
+        """Gives all chunks but the last one, which it returns. Raises the error with which the stream ended."""
+        assert self._end is not None  # noqa: S101  a push runs once
+        self._stream.on_arrived = self._flow
+        try:
+            if self._flow():
+                self._stream.resume()
+            end = await self._end
+        finally:
+            self._end = self._stream.on_arrived = None
+        try:
+            if isinstance(end, FinalChunk):
+                return end
+            raise end
+        finally:
+            del end  # this frame, to which the traceback refers, would keep the error
+
+    def writable(self) -> None:
+        """The outlet takes chunks again."""
+        kept, self._kept = self._kept, None
+        if kept is not None and self._end is not None and self._gives(kept) and self._flow():
+            self._stream.resume()
+
+    def _flow(self) -> bool:
+        """Gives what is there. Whether all of it was taken."""
+        while self._kept is None:
+            chunk = self._stream.take()
+            if chunk is None:
+                self._stream.wait_for_provider(waits=True)
+                return True
+            if not isinstance(chunk, Chunk):
+                self._finish(chunk)
+                return True
+            self._gives(chunk)
+        return False
+
+    def _gives(self, chunk: Chunk) -> bool:
+        try:
+            if self._give(chunk):
+                return True
+        except Exception as error:  # noqa: BLE001  the call's task raises it
+            self._finish(error)
+        self._kept = chunk
+        self._stream.wait_for_provider(waits=False)
+        return False
+
+    def _finish(self, end: FinalChunk | Exception) -> None:
+        if self._end is not None and not self._end.done():
+            self._end.set_result(end)

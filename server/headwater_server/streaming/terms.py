@@ -1,0 +1,34 @@
+"""The facts of a stream that are known before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The point from which a round of tool calls continues: the stream's id, and the sequence of its last chunk."""
+
+    stream_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """The facts of a stream that are known before it runs.
+
+    Attributes:
+        collects: whether the reply is collected from its start, because it may end in tool calls or is wanted whole.
+        labels: the caller's labels.
+        resumable: whether a caller can resume it; its id says so.
+        owner: name of the caller that it belongs to; see `callers.caller`.
+    """
+
+    collects: bool = False
+    resumable: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+
+
+NO_TERMS = StreamTerms()

@@ -1,0 +1,125 @@
+"""Writes a stream to its caller: by waiting for each message, or by pushing where the front takes bytes at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from headwater_server.domain.chunks import Chunk, FinalChunk
+from headwater_server.streaming.idle import IdleWatch
+from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.push import Push
+from headwater_server.transport.convert import replies
+from headwater_server.transport.handlers import Context
+from headwater_server.transport.http2.calls.context import Context as LeanContext
+from headwater_server.transport.http2.stream import Sent
+from headwater_server.transport.services.chunk_messages import chunk_bytes, message_of
+from headwater_server.transport.services.heartbeats import Write, heartbeats
+
+
+class Reading(Protocol):
+    """A stream, or a reader of one."""
+
+    async def next(self) -> Chunk | FinalChunk:
+        """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
+        ...
+
+
+class Outlet(Protocol):
+    """A call that takes messages without waiting.
+
+    Attributes:
+        on_writable: called when it takes messages again after FULL.
+    """
+
+    on_writable: Callable[[], None] | None
+
+    def try_send(self, message: bytes) -> Sent:
+        """Takes a message; FULL: not now."""
+        ...
+
+
+async def write_stream(
+    stream: LiveStream,
+    source: Reading,
+    context: Context,
+    headers: Sequence[tuple[str, str]],
+    heartbeat_seconds: float | None,
+    idle_seconds: float,
+) -> None:
+    """Writes the headers while the provider is asked, then all chunks. Raises HeadwaterError.
+
+    Args:
+        stream: the stream.
+        source: the stream itself, or the reader of a resumable one.
+        context: the call.
+        headers: sent first.
+        heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
+        idle_seconds: how long the caller may take nothing.
+    """
+    begun = asyncio.create_task(context.send_initial_metadata(headers))
+    async with heartbeats(context.write, heartbeat_seconds, begun) as write:
+        try:
+            chunk = await source.next()
+        finally:
+            await begun
+        first = message_of(chunk)
+        replies.introduce(first, stream)
+        message = first.SerializeToString()
+        with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
+            if not isinstance(chunk, FinalChunk):
+                reader.busy_since = reader.time()
+                await write(message)
+                reader.busy_since = None
+                # Empty chunks in between and readers that share a log need one that waits its turn.
+                if source is stream and heartbeat_seconds is None and isinstance(context, LeanContext):
+                    chunk = await _push(stream, context.call, reader)
+                else:
+                    chunk = await _pull(source, write, reader)
+                message = message_of(chunk).SerializeToString()
+            log_end(chunk)
+            reader.busy_since = reader.time()
+            await write(message)
+
+
+async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
+    """Writes all chunks but the last one."""
+    while not isinstance(chunk := await source.next(), FinalChunk):
+        message = chunk_bytes(chunk)
+        reader.busy_since = reader.time()
+        await write(message)
+        reader.busy_since = None
+    return chunk
+
+
+async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalChunk:
+    """Has all chunks but the last one sent in the callbacks in which they come."""
+    try_send, full = outlet.try_send, Sent.FULL
+
+    def give(chunk: Chunk) -> bool:
+        if try_send(chunk_bytes(chunk)) is not full:
+            return True  # also when the caller has left: the front ends this task
+        reader.busy_since = reader.time()
+        return False
+
+    def writable() -> None:
+        reader.busy_since = None
+        push.writable()
+
+    push = Push(stream, give)
+    outlet.on_writable = writable
+    try:
+        return await push.run()
+    finally:
+        outlet.on_writable = None
+
+
+def log_end(final: FinalChunk) -> None:
+    """Adds to the call's line in the log how the reply ended."""
+    facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
+    if (usage := final.finish.usage) is not None:
+        facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
+    structlog.contextvars.bind_contextvars(**facts)
