@@ -70,11 +70,11 @@ class StaticTokens:
         try:
             tokens = read_tokens(self._folder)
         except TokenError as error:
-            log.error("callers", why=str(error), tokens="as before")
+            log.error("callers", why=str(error), tokens="as_before")
             return
         before = self._tokens
         if tokens is None and before is not None:
-            log.error("callers", why=f"{self._file.path} is gone", tokens="as before", cure="start the server again")
+            log.error("callers", why=f"{self._file.path} is gone", tokens="as_before", cure="start the server again")
             return
         self._tokens = _by_id(tokens)
         log.info("callers", tokens=sum(not token.revoked for token in tokens or ()))

@@ -100,10 +100,13 @@ def _add_presets(values: Layer, environment: Mapping[str, str], origins: Mapping
 
 
 def _check_text(values: Layer, origins: Mapping[tuple[str, ...], str]) -> None:
-    """Raises ConfigError for bytes of the environment or the command line that are not UTF-8; paths may have any."""
+    """Raises ConfigError for texts that are not UTF-8, such as bytes of the environment; paths may have all but NUL."""
     mistakes = []
     for path, value in values.items():
-        if isinstance(value, str) and not path[-1].endswith(("dir", "path", "file")):
+        if isinstance(value, str) and path[-1].endswith(("dir", "path", "file")):
+            if "\0" in value:
+                mistakes.append(f"{origins[path]}: must be the path of a file: it has the character NUL")
+        elif isinstance(value, str):
             try:
                 value.encode()
             except UnicodeEncodeError:

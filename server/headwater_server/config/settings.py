@@ -55,12 +55,6 @@ def _check_host(host: str) -> str:
     return host
 
 
-def _check_path(path: str) -> str:
-    if "\0" in path:
-        raise ValueError("must be the path of a file: it has the character NUL")
-    return os.path.expanduser(path)
-
-
 def _check_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     if address and not (host and port.isascii() and port.isdigit() and int(port) <= 65_535):
@@ -77,7 +71,7 @@ def _check_endpoint(url: str) -> str:
     return url
 
 
-ServerFile = Annotated[str, AfterValidator(_check_path)]
+ServerFile = Annotated[str, AfterValidator(os.path.expanduser)]
 
 
 class ServerSettings(_Settings):

@@ -106,6 +106,7 @@ async def test_a_file_that_is_bad_or_gone_changes_nothing(server, tmp_path, harm
         await ask(server)
     server.stop()
     assert [event["level"] for event in server.events if event["event"] == "callers"] == ["info", "error"]
+    assert [event["tokens"] for event in server.events if event["event"] == "callers"] == [1, "as_before"]
 
 
 def test_processes_ask_each_other_for_themselves_and_no_caller_reaches_that(tmp_path):

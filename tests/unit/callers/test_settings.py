@@ -10,6 +10,7 @@ from headwater_server.cli import render
 from headwater_server.config import Config, ConfigError, load
 from headwater_server.config.callers import NO_SETTINGS, CallerSettings, settings_of
 
+NUL = r"/a\u0000b"
 MTLS = "[server]\ntls_cert_file = 'c'\ntls_key_file = 'k'\ntls_client_ca_file = 'a'\n"
 
 
@@ -74,6 +75,19 @@ def test_each_key_of_a_caller_goes_over_that_of_all(tmp_path):
             "callers.b.certificates in FILE: dns:a.b stands in callers.a.certificates too",
         ),
         ("[callers]\nmax_concurrent = 1", "callers.max_concurrent in FILE: "),
+        (f'server.data_dir = "{NUL}"', "server.data_dir in FILE: must be the path of a file: it has the character NUL"),
+        (
+            f'[jwt.a]\nissuer = "a"\naudience = "a"\njwks_file = "{NUL}"',
+            "jwt.a.jwks_file in FILE: must be the path of a file: it has the character NUL",
+        ),
+        (
+            f'[jwt.a]\nissuer = "a"\naudience = "a"\njwks_url = "https://a.example/"\nca_file = "{NUL}"',
+            "jwt.a.ca_file in FILE: must be the path of a file: it has the character NUL",
+        ),
+        (
+            f'[providers.openai]\napi_key_file = "{NUL}"',
+            "providers.openai.api_key_file in FILE: must be the path of a file: it has the character NUL",
+        ),
     ],
 )
 def test_a_mistake_names_its_key(tmp_path, text, mistake):

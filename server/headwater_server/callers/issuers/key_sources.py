@@ -85,7 +85,7 @@ class KeyFile:
             try:
                 self._keys = _read(self._file.path)
             except KeysError as error:
-                log.error("jwt keys", issuer=self._issuer, why=str(error), keys="as before")
+                log.error("jwt keys", issuer=self._issuer, why=str(error), keys="as_before")
             else:
                 log.info("jwt keys", issuer=self._issuer, keys=len(self._keys))
 
@@ -155,7 +155,7 @@ class KeyUrl:
         except KeysError as error:
             if str(error) != self._why:
                 self._why = str(error)
-                log.error("jwt keys", issuer=self._issuer, why=self._why, keys="as before" if self._keys else "none")
+                log.error("jwt keys", issuer=self._issuer, why=self._why, keys="as_before" if self._keys else "none")
             return
         if content != self._content or self._why:
             log.info("jwt keys", issuer=self._issuer, keys=len(keys))
