@@ -542,7 +542,7 @@ async def test_a_worker_that_says_nothing_is_disconnected_and_one_that_sends_hea
         for _ in range(8):
             await asyncio.sleep(0.1)
             await caller.say(heartbeat=WorkerHeartbeat())
-        assert site.pool._workers["/w"].link is not None
+        assert site.pool._workers["\nw"].link is not None
         with pytest.raises(grpc.aio.AioRpcError):
             await caller.call.read()
         assert (await caller.status())[:2] == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
