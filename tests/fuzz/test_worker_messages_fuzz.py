@@ -14,7 +14,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.workflow import Outcome, Step
 from headwater_server.transport.convert.workers import parse_registration
 from headwater_server.transport.services.chunk_acks import ChunkAcks
-from headwater_server.transport.services.worker import _Outbox, _read
+from headwater_server.transport.services.worker import _Hearing, _Outbox, _read
 from headwater_server.workflows.workers.pool import WorkerPool
 from headwater_server.workflows.workers.tasks import Reports, TaskSpec
 from tests.support.messages import messages
@@ -49,7 +49,7 @@ async def read(requests: list[AttachRequest]) -> None:
     )
     await asyncio.sleep(0)
     try:
-        await _read(said(), session, outbox, ChunkAcks(outbox.acknowledge))
+        await _read(said(), session, outbox, ChunkAcks(outbox.acknowledge), _Hearing())
     except HeadwaterError as error:
         assert error.reason is Reason.INVALID_REQUEST
         assert error.violations

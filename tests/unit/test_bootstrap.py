@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from headwater_server.config import load
 from headwater_server.config.providers import build_providers
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.client import Answer, HttpClient
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.registry import ProviderRegistry
 from tests.support.stubs.stub import agent_stub, details
@@ -46,9 +46,16 @@ class Recorder(HttpClient):
 
     sent: httpx.Request
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        self.sent = request
-        raise httpx.ConnectError("recorded")
+    async def send(
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        connect_seconds: float | None = None,
+    ) -> Answer:
+        self.sent = httpx.Request(method, url, headers=dict(headers), content=body)
+        raise ConnectionRefusedError("recorded")
 
 
 async def posted(providers: ProviderRegistry, model: str) -> tuple[str, dict[str, str], dict[str, Any]]:

@@ -15,6 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -107,16 +108,30 @@ COMMANDS = [
 ]
 
 
+BEFORE_THE_COMMAND = 'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\nKeyboardInterrupt\n'
+"""The signal came between the sign that the program has begun and its command: a busy machine had stopped it there."""
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: "-".join(command[:2]))
 @pytest.mark.parametrize("hidden", [0.0, 0.15, 0.3, 0.6])
 def test_ctrl_c_in_the_first_second_gives_130_and_no_traceback(tmp_path, command, hidden):
     """The command is interrupted so many seconds after its program has begun; its calls get no answer."""
-    (tmp_path / "crew.py").write_text("import time\ntime.sleep(20)\n")
+    code, errors = interrupted(tmp_path, command, hidden)
+    while errors == BEFORE_THE_COMMAND:
+        code, errors = interrupted(tmp_path, command, hidden)
+    assert "Traceback" not in errors
+    ended = command[0] in ("config", "serve")  # serve closes what it has begun and ends well
+    assert code in ((0, 130) if ended else (130,)), errors
+
+
+def interrupted(folder: Path, command: list[str], hidden: float) -> tuple[int, str]:
+    """The exit code and the errors of a command that gets Ctrl-C after so many seconds."""
+    (folder / "crew.py").write_text("import time\ntime.sleep(20)\n")
     # A server that accepts and says nothing: a call that was begun waits.
     with socket_that_says_nothing() as silent:
         code = "from headwater.cli import main; print('!', flush=True); main()"
         process = subprocess.Popen(
-            [sys.executable, "-c", code, *command], cwd=tmp_path, text=True,
+            [sys.executable, "-c", code, *command], cwd=folder, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=clean_environment(HEADWATER_TARGET=silent),
         )  # fmt: skip
@@ -125,9 +140,7 @@ def test_ctrl_c_in_the_first_second_gives_130_and_no_traceback(tmp_path, command
         time.sleep(hidden + 0.03)  # the moment of the signal is what is varied
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    assert "Traceback" not in errors
-    ended = command[0] in ("config", "serve")  # serve closes what it has begun and ends well
-    assert process.returncode in ((0, 130) if ended else (130,)), errors
+    return process.returncode, errors
 
 
 def test_words_wrap_at_the_width_and_the_model_is_named_until_the_first_token(target):

@@ -167,6 +167,7 @@ leeway_seconds = 0
     file = folder / "headwater.toml"
     file.write_text(settings)
     usual = {"HEADWATER_DATA_DIR": str(data), "HEADWATER_LOG_LEVEL": "debug", "HEADWATER_DRAIN_SECONDS": "0.2"}
+    usual |= {"HEADWATER_WORKER_TIMEOUT_SECONDS": "600"}  # workers of these tests say nothing
     own = {"HEADWATER_CONFIG": str(file), **usual, **variables}
     with ServerProcess("--scripted", *flags, variables=own, processes=processes) as server:
         connections = 1 if processes == 1 else CONNECTIONS
