@@ -25,14 +25,15 @@ T = TypeVar("T")
 log = structlog.get_logger("headwater.server")
 
 
-def notify(state: str) -> None:
-    """Sends a state, such as `READY=1`, where systemd listens; a socket without an answer is a warning in the log."""
+def notify(state: str, wait_seconds: float = 0.0) -> None:
+    """Sends a state to systemd; one that cannot be sent within `wait_seconds` is a warning in the log."""
     if not (address := os.environ.get("NOTIFY_SOCKET")):
         return
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifier:
-            name = address.replace("@", "\0", 1) if address.startswith("@") else address
-            notifier.sendto(state.encode(), name)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            notifier.settimeout(wait_seconds)
+            notifier.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            notifier.send(state.encode())
     except OSError as error:
         log.warning("systemd not notified", state=state, why=str(error))
 

@@ -239,10 +239,10 @@ class LiveStream:
         """All that came is taken: the provider is read on."""
         self._source.resume()
 
-    def interrupt(self, error: HeadwaterError) -> None:
-        """Ends the stream from outside; the reader gets what has arrived, then the error."""
+    def interrupt(self, error: HeadwaterError) -> bool:
+        """Ends the stream from outside; the reader gets what has arrived, then the error. False: it had ended."""
         if self._end is not None:
-            return
+            return False
         self._end = self._about(error)
         if self.on_interrupted is not None:
             self.on_interrupted()
@@ -251,11 +251,10 @@ class LiveStream:
         elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait
             self._closing = asyncio.create_task(self._source.aclose())
         self._wake()
+        return True
 
     async def close(self) -> asyncio.Task[None] | None:
-        """Frees the stream. Returns the task that finishes reading the answer, if there is one: it ends by itself, and
-        the caller must wait for it.
-        """
+        """Frees the stream. Returns the task that finishes reading the answer, if any: its caller must await it."""
         self._is_closed = True
         self._watchdog.stop()
         self._total.cancel()

@@ -119,9 +119,8 @@ class RunningStreams:
     def cancel_stream(self, stream_id: str) -> None:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""
         stream = self._entry_of(stream_id).stream
-        runs = stream.outcome is None
-        stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream"))
-        if runs and stream.owner != caller.get().name:
+        ended = HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream")
+        if stream.interrupt(ended) and stream.owner != caller.get().name:
             audit("stream_cancelled", stream_id=stream.id, of=stream.owner)
 
     def _entry_of(self, stream_id: str) -> _Entry:
