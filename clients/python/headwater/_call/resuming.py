@@ -37,8 +37,11 @@ STATUS_SECONDS = 5.0
 """How long the status of a call may take after its final chunk."""
 RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
-MAX_BEGINNINGS = 4
-"""How often a stream is begun whose call is lost before the server's answer to it."""
+MAX_BEGINNINGS = 5
+"""How often a stream is begun whose call is lost before the server's answer to it.
+
+A lost connection can cost two: its channel takes a moment to notice.
+"""
 _NOT_CONNECTED = "failed to connect"
 """gRPC's words for a server that was not reached; it is tried a second time, unless that was slow."""
 _SLOW = "timed out"
