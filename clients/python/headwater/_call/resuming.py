@@ -38,7 +38,7 @@ STATUS_SECONDS = 5.0
 RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
 MAX_BEGINNINGS = 4
-"""How often a stream is begun whose call is lost before the server's answer to it: three lost connections, and one more.
+"""How often a stream is begun whose call is lost before the server's answer to it: after three losses once more.
 
 A lost connection costs one, and not two, because `OpenChannel.notice_loss` comes before the next beginning. Without it,
 the order of events in gRPC (1.85, its log of `http` and `subchannel`) can be this:

@@ -198,7 +198,8 @@ class OpenChannel:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_NOTICE_SECONDS):
-                while self.channel.get_state() is grpc.ChannelConnectivity.READY:
+                # gRPC's own wait would leave a watch behind in a channel that stays connected.
+                while self.channel.get_state() is grpc.ChannelConnectivity.READY:  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:
