@@ -72,7 +72,7 @@ async def test_a_call_that_is_safe_to_repeat_is_repeated(service, method):
 
 
 class StubChannel:
-    """Is connected for as many looks as it is told, then idle."""
+    """Is connected for so many looks, then idle; None: for ever."""
 
     def __init__(self, looks: int | None) -> None:
         ready = grpc.ChannelConnectivity.READY
