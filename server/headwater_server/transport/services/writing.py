@@ -110,6 +110,7 @@ async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalC
 
     push = Push(stream, give)
     outlet.on_writable = writable
+    reader.rest()
     try:
         return await push.run()
     finally:
