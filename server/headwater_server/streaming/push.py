@@ -43,6 +43,7 @@ class Push:
             end = await self._end
         finally:
             self._end = self._stream.on_arrived = None
+            del self._give  # it may refer to this
         try:
             if isinstance(end, FinalChunk):
                 return end
