@@ -273,7 +273,7 @@ class LiveStream:
 
     def interrupt(self, error: HeadwaterError) -> bool:
         """Ends the stream from outside; the reader gets what has arrived, then the error. False: it had ended."""
-        if self._end is not None:
+        if self._end is not None or self._is_closed:
             return False
         self._end = self._about(error)
         if self.on_interrupted is not None:
