@@ -40,6 +40,7 @@ from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
 from headwater_server.streaming.watchdog import passed
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.tracing.spans import Tracer, inside
 
@@ -192,7 +193,7 @@ class AttemptedReply:
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
         answerer.price = target.price
-        structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
+        add_facts(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
         """Chooses the first target that can express the request. Raises HeadwaterError when none can."""

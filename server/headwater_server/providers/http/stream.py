@@ -20,9 +20,9 @@ from headwater_server.providers.credentials.base import Credential, OutgoingCall
 from headwater_server.providers.http.body import Body, body
 from headwater_server.providers.http.client import Answer
 from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
+from headwater_server.providers.http.transport_errors import transport_errors
 from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
 from headwater_server.providers.wires.errors import request_id
 from headwater_server.streaming.source import Receiver
@@ -200,8 +200,8 @@ class HttpStream:
 
     def _decode_end(self, error: BaseException | None, events: list[ProviderEvent]) -> None:
         """Adds the last events. Raises the error of a body that broke off, unless the reply was whole before."""
-        if error is not None and not (isinstance(error, TRANSPORT_ERRORS) and self._decoder.is_whole):
-            if not isinstance(error, TRANSPORT_ERRORS):
+        if error is not None and not (isinstance(error, transport_errors()) and self._decoder.is_whole):
+            if not isinstance(error, transport_errors()):
                 raise error
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})") from error
         self._decoder.close(events)
@@ -259,7 +259,7 @@ class HttpStream:
         del encode
         try:
             answer, key = await send_signed(client, call, self._credential)
-        except TRANSPORT_ERRORS as error:
+        except transport_errors() as error:
             raise unreachable(error) from error
         self._answer = answer
         self._secrets = (key, *self._site.secrets)
