@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
 from headwater_server.providers.gate import Gate
 from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.model_names import MODELS
 from headwater_server.providers.types import TYPES, type_of_model
 
 # The providers for a request that names none: these in order, then those configured under other names, then the last.
@@ -119,6 +121,8 @@ class ProviderRegistry:
         self._default_model = default_model
         self._models = dict(models or {})
         self._terms = dict(terms or {})
+        # Nothing here changes, so the same names have the same route for as long as the registry lives.
+        self._route = lru_cache(maxsize=MODELS)(self._find_route)
 
     def configured(self) -> list[Provider]:
         """The providers that were set up, by name."""
@@ -150,7 +154,7 @@ class ProviderRegistry:
         name = model or ("" if provider else self._default_model)
         alias = None if provider else self.aliases.get(name)
         if alias is None:
-            return [self.resolve(model, provider)], ()
+            return [self._route(model, provider)], ()
         return [self._of_model(target) for target in alias.targets], alias.weights
 
     def resolve(self, model: str, provider: str) -> Route:
@@ -159,6 +163,9 @@ class ProviderRegistry:
         Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider that is not here or a model that none here has,
         INVALID_REQUEST when nothing is named and there is no default.
         """
+        return self._route(model, provider)
+
+    def _find_route(self, model: str, provider: str) -> Route:
         if provider:
             return self._of_provider(self._provider(provider), model)
         if not model:
