@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import ChatRequest
@@ -122,7 +121,7 @@ class ProviderRegistry:
         self._models = dict(models or {})
         self._terms = dict(terms or {})
         # Nothing here changes, so the same names have the same route for as long as the registry lives.
-        self._route = lru_cache(maxsize=MODELS)(self._find_route)
+        self._found: dict[tuple[str, str], Route] = {}
 
     def configured(self) -> list[Provider]:
         """The providers that were set up, by name."""
@@ -154,7 +153,7 @@ class ProviderRegistry:
         name = model or ("" if provider else self._default_model)
         alias = None if provider else self.aliases.get(name)
         if alias is None:
-            return [self._route(model, provider)], ()
+            return [self.resolve(model, provider)], ()
         return [self._of_model(target) for target in alias.targets], alias.weights
 
     def resolve(self, model: str, provider: str) -> Route:
@@ -163,7 +162,12 @@ class ProviderRegistry:
         Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider that is not here or a model that none here has,
         INVALID_REQUEST when nothing is named and there is no default.
         """
-        return self._route(model, provider)
+        route = self._found.get((model, provider))
+        if route is None:
+            if len(self._found) >= MODELS:
+                self._found.clear()
+            route = self._found[model, provider] = self._find_route(model, provider)
+        return route
 
     def _find_route(self, model: str, provider: str) -> Route:
         if provider:
