@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from headwater_server.domain.errors import overloaded
 
 SMALL_BYTES = 64 * 1024
@@ -39,15 +36,10 @@ class RequestBudget:
         """Ends what `take` began."""
         self.taken -= size
 
-    @contextmanager
-    def taking(self, size: int) -> Iterator[None]:
-        """Counts a request for the length of the block. Raises HeadwaterError (SERVER_OVERLOADED)."""
+    def let_in(self, size: int) -> None:
+        """Counts a request, for `give_back` later. Raises HeadwaterError (SERVER_OVERLOADED)."""
         if not self.take(size):
             raise overloaded(
                 f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} MiB that "
                 "max_requests_mib allows; try again when some have ended"
             )
-        try:
-            yield
-        finally:
-            self.give_back(size)
