@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from grpc_health.v1 import health_pb2
 
@@ -92,29 +89,22 @@ def test_the_elements_of_a_request_count_as_memory():
     assert reader.weigh(raw) == (request, len(raw) + 2000 * ELEMENT_BYTES)
 
 
-@contextmanager
-def taking(budget: RequestBudget, size: int) -> Iterator[None]:
-    budget.let_in(size)
-    yield
-    budget.give_back(size)
-
-
 def test_a_request_over_the_budget_is_refused_until_another_ends():
     budget = RequestBudget(10 * MIB)
-    with taking(budget, 8 * MIB):
-        with pytest.raises(HeadwaterError) as caught, taking(budget, 3 * MIB):
+    with budget.taking(8 * MIB):
+        with pytest.raises(HeadwaterError) as caught, budget.taking(3 * MIB):
             raise AssertionError("taken")
         assert caught.value.reason is Reason.SERVER_OVERLOADED
         assert caught.value.retry_after_seconds == 1.0
         assert "max_requests_mib" in caught.value.message
-        with taking(budget, 2 * MIB), taking(budget, SMALL_BYTES):
+        with budget.taking(2 * MIB), budget.taking(SMALL_BYTES):
             assert budget.taken == 10 * MIB + SMALL_BYTES
-    with taking(budget, 3 * MIB):
+    with budget.taking(3 * MIB):
         pass
     assert budget.taken == 0
 
 
 def test_a_request_larger_than_the_whole_budget_is_taken_alone():
     budget = RequestBudget(MIB)
-    with taking(budget, 31 * MIB), pytest.raises(HeadwaterError), taking(budget, MIB):
+    with budget.taking(31 * MIB), pytest.raises(HeadwaterError), budget.taking(MIB):
         raise AssertionError("taken")
