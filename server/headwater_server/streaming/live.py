@@ -39,11 +39,11 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.failures import broken_off, cut_after, unexpected
-from headwater_server.streaming.measures import Measures
 from headwater_server.streaming.merging import lone_text, merge
 from headwater_server.streaming.source import Source
 from headwater_server.streaming.terms import NO_TERMS, StreamTerms
-from headwater_server.streaming.watchdog import Watchdog, passed
+from headwater_server.streaming.times.measures import Measures
+from headwater_server.streaming.times.watchdog import Watchdog, passed
 
 FINISH_READING_SECONDS = 1.0
 MAX_TOOL_CALL_CHARACTERS = 3 * 1024 * 1024  # the final chunk has all calls in one message

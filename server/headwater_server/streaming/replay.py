@@ -39,7 +39,7 @@ from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.failures import unexpected
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.reader import Reader
-from headwater_server.streaming.watchdog import Watchdog
+from headwater_server.streaming.times.watchdog import Watchdog
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
