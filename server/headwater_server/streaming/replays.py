@@ -13,9 +13,9 @@ from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.eventlog.stream_log import StreamLog
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.reader import Reader
-from headwater_server.streaming.replay import Replay, ReplayLimits, expired
-from headwater_server.streaming.terms import Continuation
+from headwater_server.streaming.reader import Reader, expired
+from headwater_server.streaming.replay import Replay
+from headwater_server.streaming.terms import Continuation, ReplayLimits
 from headwater_server.telemetry.metrics import Metrics
 
 

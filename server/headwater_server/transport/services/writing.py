@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import structlog
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.streaming.idle import IdleWatch
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.push import Push
+from headwater_server.streaming.push import Push, Reading
 from headwater_server.transport.convert import replies
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.http2.calls.context import Context as LeanContext
 from headwater_server.transport.http2.stream import Sent
 from headwater_server.transport.services.chunk_messages import chunk_bytes, message_of
-from headwater_server.transport.services.heartbeats import Write, heartbeats
-
-
-class Reading(Protocol):
-    """A stream, or a reader of one."""
-
-    async def next(self) -> Chunk | FinalChunk:
-        """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
-        ...
-
-
-class Outlet(Protocol):
-    """A call that takes messages without waiting.
-
-    Attributes:
-        on_writable: called when it takes messages again after FULL.
-    """
-
-    on_writable: Callable[[], None] | None
-
-    def try_send(self, message: bytes) -> Sent:
-        """Takes a message; FULL: not now."""
-        ...
+from headwater_server.transport.services.heartbeats import Outlet, Write, heartbeats
 
 
 async def write_stream(
@@ -61,7 +38,8 @@ async def write_stream(
         idle_seconds: how long the caller may take nothing.
     """
     begun = asyncio.create_task(context.send_initial_metadata(headers))
-    async with heartbeats(context.write, heartbeat_seconds, begun) as write:
+    outlet = context.call if isinstance(context, LeanContext) else None
+    async with heartbeats(context.write, outlet, heartbeat_seconds, begun) as line:
         try:
             chunk = await source.next()
         finally:
@@ -72,17 +50,16 @@ async def write_stream(
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
             if not isinstance(chunk, FinalChunk):
                 reader.busy_since = reader.time()
-                await write(message)
+                await line.write(message)
                 reader.busy_since = None
-                # Empty chunks in between and readers that share a log need one that waits its turn.
-                if source is stream and heartbeat_seconds is None and isinstance(context, LeanContext):
-                    chunk = await _push(stream, context.call, reader)
+                if line.outlet is not None:
+                    chunk = await _push(source, line.outlet, reader)
                 else:
-                    chunk = await _pull(source, write, reader)
+                    chunk = await _pull(source, line.write, reader)
                 message = message_of(chunk).SerializeToString()
             log_end(chunk)
             reader.busy_since = reader.time()
-            await write(message)
+            await line.write(message)
 
 
 async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
@@ -95,7 +72,7 @@ async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
     return chunk
 
 
-async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalChunk:
+async def _push(source: Reading, outlet: Outlet, reader: IdleWatch) -> FinalChunk:
     """Has all chunks but the last one sent in the callbacks in which they come."""
     try_send, full = outlet.try_send, Sent.FULL
 
@@ -109,7 +86,7 @@ async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalC
         reader.busy_since = None
         push.writable()
 
-    push = Push(stream, give)
+    push = Push(source, give)
     outlet.on_writable = writable
     try:
         return await push.run()

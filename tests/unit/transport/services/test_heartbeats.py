@@ -32,10 +32,10 @@ class Call:
 
 async def write_after(call: Call, pauses: list[float], interval: float | None, headers: float = 0.0) -> None:
     begun = asyncio.create_task(asyncio.sleep(headers))
-    async with heartbeats(call.write, interval, begun) as write:
+    async with heartbeats(call.write, None, interval, begun) as line:
         for pause in pauses:
             await asyncio.sleep(pause)
-            await write(agent_pb2.StreamChunk(content="word").SerializeToString())
+            await line.write(agent_pb2.StreamChunk(content="word").SerializeToString())
 
 
 @pytest.mark.parametrize(
