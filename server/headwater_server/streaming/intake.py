@@ -109,7 +109,7 @@ class Intake:
     def moved(self) -> None:
         """A reader has taken an entry."""
         if self._taken is not None:
-            self.flow()
+            self._loop.call_soon(self.flow)  # once the reader has given that entry to its caller
 
     def _take(self) -> bool:
         """Takes what has come, as long as it is wanted. Whether that was all."""

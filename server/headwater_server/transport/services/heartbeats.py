@@ -88,13 +88,16 @@ class _Beats:
         self._begun = begun
         loop = asyncio.get_running_loop()
         self._time, self._call_at = loop.time, loop.call_at
+        self._timer: asyncio.TimerHandle | None = None
         self._sent()
-        self._timer = self._call_at(self._due, self._look)
+        begun.add_done_callback(self._begin)
         outlet.on_writable = self._writable
 
     def stop(self) -> None:
         """Sends no more."""
-        self._timer.cancel()
+        self._begun.remove_done_callback(self._begin)
+        if self._timer is not None:
+            self._timer.cancel()
         self._outlet.on_writable = None
 
     async def write(self, chunk: bytes) -> None:
@@ -116,10 +119,13 @@ class _Beats:
         if self.on_writable is not None:
             self.on_writable()
 
+    def _begin(self, _: asyncio.Task[None]) -> None:
+        self._timer = self._call_at(self._due, self._look)
+
     def _look(self) -> None:
-        if self._due <= self._time() and self._begun.done():
+        if self._due <= self._time():
             self.try_send(_EMPTY)  # FULL: the caller has yet to read what is there
-        self._timer = self._call_at(max(self._due, self._time()), self._look)
+        self._timer = self._call_at(self._due, self._look)
 
 
 class _Pulse:
