@@ -9,6 +9,7 @@ import pytest
 
 from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.streaming.answerer import Timeouts
 from headwater_server.streaming.push import Push
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.terms import Continuation
@@ -134,10 +135,30 @@ async def test_the_provider_may_be_silent_while_all_readers_are_full_and_not_whi
     stream.arrived("a", "x" * 70_000)  # with so much to read, nothing is read ahead
     await asyncio.sleep(500)
     assert not full.task.done()
+    loop = asyncio.get_running_loop()
+    waits_since = loop.time()
     full.writable()
     with pytest.raises(HeadwaterError) as caught:
         await full.task
     assert caught.value.reason is Reason.STREAM_TIMEOUT
+    assert loop.time() - waits_since == pytest.approx(Timeouts().next_chunk_seconds, abs=1)
+    await stream.service.close()
+
+
+@in_virtual_time
+async def test_a_reader_that_takes_more_while_another_is_given_a_chunk_does_not_change_the_order():
+    stream = Streaming()
+    one, other = await stream.begin(), await stream.attach(room=0)
+    stream.arrived("a")
+    give = one.give
+
+    def give_and_free(chunk: Chunk) -> bool:
+        other.writable()
+        return give(chunk)
+
+    one.push._give = give_and_free  # as two calls of one connection, whose windows depend on each other
+    stream.source.receiver.arrived([Delta("b"), Delta(thinking="c"), Delta("d")])
+    assert [chunk.sequence for chunk in one.taken] == [chunk.sequence for chunk in other.taken] == [1, 2, 3, 4, 5]
     await stream.service.close()
 
 
