@@ -25,7 +25,8 @@ _LINE_BYTES = 40
 ERROR_EVENT = "error"
 
 _FIELD = re.compile(rb"(data|event|id|retry|error)[:\r\n]|:")
-_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:")
+_BEGINS = frozenset(field[:size] for field in (b"data:", b"event:", b"id:", b"retry:", b"error:") for size in range(7))
+"""Of the names of fields all beginnings, and the whole: with no more than that it is open what the body is."""
 _LATER_EVENT = re.compile(rb"[\r\n](?=(?:data|event):)")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLANK = b" \t\r\n\x1e\0"
@@ -49,7 +50,7 @@ class AnyFraming:
         if BYTE_ORDER_MARK.startswith(head[:3]):
             head = head[3:].lstrip(_BLANK) if len(head) >= len(BYTE_ORDER_MARK) else head
         self._head = head
-        if not head or BYTE_ORDER_MARK.startswith(head) or any(field.startswith(head) for field in _FIELDS):
+        if head in _BEGINS or BYTE_ORDER_MARK.startswith(head):
             return []
         return self._choose(head)
 
