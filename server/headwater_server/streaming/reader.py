@@ -22,7 +22,7 @@ class Upstream(Protocol):
     """The side of a stream that its readers see."""
 
     def flow(self) -> None:
-        """A reader has begun to wait: what has come is appended, and the provider read on."""
+        """A reader has begun to wait: all that has come is appended, and the provider is read on."""
         ...
 
     def moved(self) -> None:

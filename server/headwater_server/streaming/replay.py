@@ -4,9 +4,9 @@ Theory of operation. A reader is a place in the log (`eventlog.stream_log`). Its
 server sees the same when a caller cancels, dies or loses its line: the reader only leaves. Another call attaches a new
 reader at the sequence that its caller has.
 
-A task of the server, the keeper, has the stream open, and sleeps from its first chunk to its end. What the provider
-sends goes into the log and to the readers in the callback in which it comes (`intake`). A reader whose caller is slow
-stays at its place, and gets what it missed as one chunk later; the others are not held up.
+A task of the server, the keeper, has the stream open, and sleeps from its first chunk to its end. Each chunk goes into
+the log and to the readers in the callback in which it comes (`intake`). A reader whose caller is slow stays at its
+place, and gets the chunks that it missed as one later; the others are not held up.
 
 These bound it:
 - The provider is read at the pace of the fastest reader. Where all are busy, a little is read ahead: many readers that
