@@ -40,6 +40,7 @@ from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
 from headwater_server.streaming.watchdog import passed
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.tracing.spans import Tracer, inside
 
@@ -76,11 +77,13 @@ class AttemptLimits:
         settings: the server's; `max_attempts` is the caller's, where the caller sets it.
         deadline: when the caller stops waiting, as the loop's time; None for never.
         asks_once: no target is asked twice.
+        counts_tokens: whether `tokens` will be asked for.
     """
 
     settings: AttemptSettings
     deadline: float | None = None
     asks_once: bool = False
+    counts_tokens: bool = True
 
 
 class AttemptedReply:
@@ -119,6 +122,7 @@ class AttemptedReply:
         self._began = 0.0
         self._spent = 0  # tokens of the attempts before the one that answers
         self._is_asking = False
+        self._prompt: int | None = None  # tokens of the prompt, once it is answered
         self._stream: ProviderStream | None = None
         self._name()
 
@@ -142,7 +146,8 @@ class AttemptedReply:
         if not self._is_asking:
             return self._spent
         usage = outcome.finish.usage if isinstance(outcome, FinalChunk) else None
-        return self._spent + tokens_of(usage, self._asked.target.chat, deltas)
+        prompt = prompt_tokens(self._asked.target.chat) if self._prompt is None else self._prompt
+        return self._spent + tokens_of(usage, prompt, deltas)
 
     async def read(self) -> Sequence[ProviderEvent]:
         """The first events. Raises the HeadwaterError with which the attempts ended."""
@@ -154,7 +159,9 @@ class AttemptedReply:
         self._circuits.succeeded(self._asked.target.key)
         self._probe = None
         self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
+        self._prompt = prompt_tokens(self._asked.target.chat) if self._limits.counts_tokens else 0
         self._candidates.clear()
+        del self._asked  # it has the request, and a reply can take minutes
         return events
 
     def follow(self, receiver: Receiver) -> None:
@@ -194,7 +201,7 @@ class AttemptedReply:
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
         answerer.price = target.price
-        structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
+        add_facts(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
         """Chooses the first target that can express the request. Raises HeadwaterError when none can."""
@@ -366,7 +373,7 @@ def _check_refusal(finish: Finish) -> None:
 def _tokens_of_failed(error: HeadwaterError, target: Target) -> int:
     """The tokens of an attempt that failed so: a provider that refuses or breaks off before it answers takes none."""
     if isinstance(error, _RefusedError):
-        return tokens_of(error.usage, target.chat)
+        return tokens_of(error.usage, prompt_tokens(target.chat))
     return prompt_tokens(target.chat) if error.reason is Reason.STREAM_TIMEOUT else 0
 
 

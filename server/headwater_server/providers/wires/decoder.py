@@ -17,6 +17,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -62,11 +63,7 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def __init__(self, framing: Framing[Message]) -> None:
         self._framing = framing
-        self._joiner = SurrogateJoiner()
         self._has_halves = False
-        self._calls = ToolCalls()
-        self._citations = Citations()
-        self._images = Images()
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -74,6 +71,24 @@ class StreamDecoder(ABC, Generic[Message]):
         self._final: Finish | None = None
         self._kept: str | None = None
         self._ended = False
+
+    # Few replies have any of these before their end.
+
+    @cached_property
+    def _joiner(self) -> SurrogateJoiner:
+        return SurrogateJoiner()
+
+    @cached_property
+    def _calls(self) -> ToolCalls:
+        return ToolCalls()
+
+    @cached_property
+    def _citations(self) -> Citations:
+        return Citations()
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images()
 
     @property
     def is_whole(self) -> bool:

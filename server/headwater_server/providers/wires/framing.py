@@ -82,7 +82,7 @@ class _LiberalEvents(SSEDecoder):
         super().__init__()
         self._bare: list[bytes] = []
         self._bare_size = 0
-        self._scanner = JSONScanner()
+        self._scanner: JSONScanner  # of a bare line that has begun
 
     def close(self) -> list[ServerSentEvent]:
         last = b"".join(self._pieces)
@@ -109,6 +109,8 @@ class _LiberalEvents(SSEDecoder):
         return None
 
     def _bare_line(self, line: bytes) -> ServerSentEvent | None:
+        if not self._bare:
+            self._scanner = JSONScanner()
         self._bare.append(line)
         self._bare_size += len(line) + _LINE_BYTES
         if self._bare_size > MAX_EVENT_BYTES:
@@ -118,7 +120,7 @@ class _LiberalEvents(SSEDecoder):
         if not self._scanner.complete:
             return None
         data = b"\n".join(self._bare)
-        self._bare, self._bare_size, self._scanner = [], 0, JSONScanner()
+        self._bare, self._bare_size = [], 0
         return ServerSentEvent("", data)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple, Protocol, TypeAlias
 
 from headwater.v1 import agent_pb2
@@ -45,60 +45,62 @@ class Line(NamedTuple):
     outlet: Outlet | None
 
 
-@asynccontextmanager
-async def heartbeats(
-    write: Write, outlet: Outlet | None, seconds: float | None, begun: asyncio.Task[None]
-) -> AsyncIterator[Line]:
+def heartbeats(
+    write: Write, outlet: Outlet | None, seconds: float | None, begun: asyncio.Task[None] | None
+) -> AbstractAsyncContextManager[Line]:
     """The way for the chunks of a block, with an empty one where nothing was written for so long.
 
     Args:
         write: writes a chunk of the call.
         outlet: the call, if it takes messages without waiting.
         seconds: the interval; None for no empty chunks.
-        begun: sends the headers; nothing may be written before.
+        begun: sends the headers; nothing may be written before. None: they were sent.
     """
     if seconds is None:
-        yield Line(write, outlet)
-    elif outlet is not None:
-        beats = _Beats(write, outlet, seconds, begun)
-        try:
-            yield Line(beats.write, beats)
-        finally:
-            beats.stop()
-    else:
-        pulse = _Pulse(write, seconds)
-        beating = asyncio.create_task(pulse.beat(begun), name="headwater heartbeats")
-        try:
-            yield Line(pulse.write, None)
-        finally:
-            beating.cancel()
-            await asyncio.wait([beating])
-            if not beating.cancelled():
-                beating.exception()  # of a call that has ended; the writer of its chunks meets it too
+        return nullcontext(Line(write, outlet))
+    return _beating(write, seconds, begun) if outlet is None else _timed(write, outlet, seconds)
+
+
+@asynccontextmanager
+async def _beating(write: Write, seconds: float, begun: asyncio.Task[None] | None) -> AsyncIterator[Line]:
+    pulse = _Pulse(write, seconds)
+    beating = asyncio.create_task(pulse.beat(begun), name="headwater heartbeats")
+    try:
+        yield Line(pulse.write, None)
+    finally:
+        beating.cancel()
+        await asyncio.wait([beating])
+        if not beating.cancelled():
+            beating.exception()  # of a call that has ended; the writer of its chunks meets it too
+
+
+@asynccontextmanager
+async def _timed(write: Write, outlet: Outlet, seconds: float) -> AsyncIterator[Line]:
+    beats = _Beats(write, outlet, seconds)
+    try:
+        yield Line(beats.write, beats)
+    finally:
+        beats.stop()
 
 
 class _Beats:
     """Sends chunks, and knows when the last one was sent. It is the outlet of its call."""
 
-    def __init__(self, write: Write, outlet: Outlet, seconds: float, begun: asyncio.Task[None]) -> None:
+    def __init__(self, write: Write, outlet: Outlet, seconds: float) -> None:
         self.on_writable: Callable[[], None] | None = None
         self._write = write
         self._outlet = outlet
         self._seconds = seconds
-        self._begun = begun
         loop = asyncio.get_running_loop()
         self._time, self._call_at = loop.time, loop.call_at
-        self._timer: asyncio.TimerHandle | None = None
         self._sent()
-        begun.add_done_callback(self._begin)
+        self._timer = self._call_at(self._due, self._look)
         outlet.on_writable = self._writable
 
     def stop(self) -> None:
         """Sends no more."""
-        self._begun.remove_done_callback(self._begin)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._outlet.on_writable = None
+        self._timer.cancel()
+        self._outlet.on_writable = self.on_writable = None
 
     async def write(self, chunk: bytes) -> None:
         """Writes a chunk."""
@@ -118,9 +120,6 @@ class _Beats:
         self._sent()
         if self.on_writable is not None:
             self.on_writable()
-
-    def _begin(self, _: asyncio.Task[None]) -> None:
-        self._timer = self._call_at(self._due, self._look)
 
     def _look(self) -> None:
         if self._due <= self._time():
@@ -144,9 +143,10 @@ class _Pulse:
             await self._write(chunk)
             self._due = self._time() + self._seconds
 
-    async def beat(self, begun: asyncio.Task[None]) -> None:
+    async def beat(self, begun: asyncio.Task[None] | None) -> None:
         """Writes empty chunks until it is cancelled."""
-        await asyncio.wait([begun])
+        if begun is not None:
+            await asyncio.wait([begun])
         while True:
             if (pause := self._due - self._time()) > 0:
                 await asyncio.sleep(pause)

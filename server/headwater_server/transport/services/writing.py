@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.streaming.idle import IdleWatch
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push, Reading
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import replies
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.http2.calls.context import Context as LeanContext
@@ -37,23 +36,27 @@ async def write_stream(
         heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
         idle_seconds: how long the caller may take nothing.
     """
-    begun = asyncio.create_task(context.send_initial_metadata(headers))
-    outlet = context.call if isinstance(context, LeanContext) else None
+    outlet, begun = None, None
+    if isinstance(context, LeanContext):
+        outlet = context.call
+        await context.send_initial_metadata(headers)  # it waits for nothing
+    else:
+        begun = asyncio.create_task(context.send_initial_metadata(headers))
     async with heartbeats(context.write, outlet, heartbeat_seconds, begun) as line:
         try:
             chunk = await source.next()
         finally:
-            await begun
-        first = message_of(chunk)
-        replies.introduce(first, stream)
-        message = first.SerializeToString()
+            if begun is not None:
+                await begun
+        message = _first_bytes(chunk, stream)
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
             if not isinstance(chunk, FinalChunk):
                 reader.busy_since = reader.time()
                 await line.write(message)
                 reader.busy_since = None
+                del begun, chunk, message  # a provider may say nothing for minutes
                 if line.outlet is not None:
-                    chunk = await _push(source, line.outlet, reader)
+                    chunk = await _Pushing(source, line.outlet, reader).run()
                 else:
                     chunk = await _pull(source, line.write, reader)
                 message = message_of(chunk).SerializeToString()
@@ -72,26 +75,35 @@ async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
     return chunk
 
 
-async def _push(source: Reading, outlet: Outlet, reader: IdleWatch) -> FinalChunk:
-    """Has all chunks but the last one sent in the callbacks in which they come."""
-    try_send, full = outlet.try_send, Sent.FULL
+def _first_bytes(chunk: Chunk | FinalChunk, stream: LiveStream) -> bytes:
+    """The first message of a stream, which says who answers."""
+    first = message_of(chunk)
+    replies.introduce(first, stream)
+    return first.SerializeToString()
 
-    def give(chunk: Chunk) -> bool:
-        if try_send(chunk_bytes(chunk)) is not full:
+
+class _Pushing(Push):
+    """Has all chunks but the last one sent in the callbacks in which they come."""
+
+    __slots__ = ("_reader", "_try_send")
+
+    def __init__(self, source: Reading, outlet: Outlet, reader: IdleWatch) -> None:
+        super().__init__(source, self._send)
+        self._reader, self._try_send = reader, outlet.try_send
+        outlet.on_writable = self.writable
+        reader.rest()
+
+    def _send(self, chunk: Chunk) -> bool:
+        if self._try_send(chunk_bytes(chunk)) is not Sent.FULL:
             return True  # also when the caller has left: the front ends this task
-        reader.busy_since = reader.time()
+        self._reader.busy_since = self._reader.time()
         return False
 
-    def writable() -> None:
-        reader.busy_since = None
-        push.writable()
-
-    push = Push(source, give)
-    outlet.on_writable = writable
-    try:
-        return await push.run()
-    finally:
-        outlet.on_writable = None
+    def writable(self) -> None:
+        """See Push."""
+        if self._end is not None:
+            self._reader.busy_since = None
+            super().writable()
 
 
 def log_end(final: FinalChunk) -> None:
@@ -99,4 +111,4 @@ def log_end(final: FinalChunk) -> None:
     facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    structlog.contextvars.bind_contextvars(**facts)
+    add_facts(**facts)

@@ -185,6 +185,8 @@ class Requests(AsyncIterator[Any]):
         context: of the call.
     """
 
+    __slots__ = ("_context",)
+
     def __init__(self, context: Context) -> None:
         self._context = context
 
