@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -46,8 +46,6 @@ from headwater_server.telemetry.tracing.spans import Tracer, inside
 
 EVENT_BYTES = 400
 """Memory of an event besides its texts."""
-
-_UNTRACED: AbstractContextManager[None] = nullcontext()
 
 log = structlog.get_logger("headwater")
 
@@ -230,18 +228,18 @@ class AttemptedReply:
             stream = self._stream or self._ask()
             self._made += 1
             self._is_asking = True
-            with self._traced():
+            if self._tracer is None:
+                return await self._first_events(stream)
+            with self._traced(self._tracer):
                 return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
         await self._close()
         return None
 
-    def _traced(self) -> AbstractContextManager[None]:
-        """Makes the attempt a span, the parent of all work of the provider; where there are traces."""
-        if self._tracer is None:
-            return _UNTRACED
-        span = self._answerer.span = self._tracer.attempt(self._asked.target.facts(len(self._tried) + 1))
+    def _traced(self, tracer: Tracer) -> AbstractContextManager[None]:
+        """Makes the attempt a span, the parent of all work of the provider."""
+        span = self._answerer.span = tracer.attempt(self._asked.target.facts(len(self._tried) + 1))
         return inside(span)
 
     def _note(self, error: HeadwaterError) -> None:

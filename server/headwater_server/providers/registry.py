@@ -239,9 +239,9 @@ def fit_params(provider: Provider, request: ChatRequest, drop: bool) -> tuple[Ch
     Raises HeadwaterError (INVALID_REQUEST) that names them, unless they may be dropped.
     """
     supported = provider.supported_params(request)
-    unsupported = [name for name in request.sampling if name not in supported]
-    if not unsupported:
+    if request.sampling.keys() <= supported:
         return request, []
+    unsupported = [name for name in request.sampling if name not in supported]
     if not drop:
         cure = "leave it out, or set unsupported_params to DROP"
         what = f"is not a parameter of {provider.name}'s model {_shown(request.model)}; {cure}"
