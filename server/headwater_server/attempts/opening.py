@@ -11,8 +11,8 @@ from random import random
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
-from headwater_server.attempts.policy import AttemptSettings
-from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
+from headwater_server.attempts.policy import AttemptLimits, AttemptSettings
+from headwater_server.attempts.reply import AttemptedReply
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
 from headwater_server.callers.accounts import Accounts

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
-from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptSettings, wait_after
+from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptLimits, wait_after
 from headwater_server.attempts.spending import tokens_of
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
@@ -39,7 +39,7 @@ from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
-from headwater_server.streaming.watchdog import passed
+from headwater_server.streaming.times.watchdog import passed
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.tracing.spans import Tracer, inside
@@ -65,23 +65,6 @@ class _Candidate:
     ready: float = 0.0
     error: HeadwaterError | None = field(default=None, repr=False)
     is_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptLimits:
-    """The bounds of the attempts for one reply.
-
-    Attributes:
-        settings: the server's; `max_attempts` is the caller's, where the caller sets it.
-        deadline: when the caller stops waiting, as the loop's time; None for never.
-        asks_once: no target is asked twice.
-        counts_tokens: whether `tokens` will be asked for.
-    """
-
-    settings: AttemptSettings
-    deadline: float | None = None
-    asks_once: bool = False
-    counts_tokens: bool = True
 
 
 class AttemptedReply:

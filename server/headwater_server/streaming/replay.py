@@ -32,8 +32,9 @@ import structlog
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog
+from headwater_server.streaming.failures import unexpected
 from headwater_server.streaming.intake import Intake, Room
-from headwater_server.streaming.live import LiveStream, unexpected
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.reader import Reader, expired
 from headwater_server.streaming.terms import ReplayLimits
 from headwater_server.telemetry.background import in_background

@@ -19,11 +19,11 @@ from headwater_server.domain.errors import FieldViolation, invalid, invalid_requ
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.streaming.accumulator import ReplyAccumulator
-from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Reading
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.times.idle import IDLE_SECONDS
 from headwater_server.telemetry.aside import Aside
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import paging, replies

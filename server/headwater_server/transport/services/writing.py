@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.streaming.idle import IdleWatch
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push, Reading
+from headwater_server.streaming.times.idle import IdleWatch
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import replies
 from headwater_server.transport.handlers import Context
