@@ -28,9 +28,9 @@ from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.document import fetch
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.terms import ReplayLimits
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics

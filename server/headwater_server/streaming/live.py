@@ -61,7 +61,6 @@ class LiveStream:
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
-        on_interrupted: called when it is ended from outside.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
@@ -91,7 +90,6 @@ class LiveStream:
         "id",
         "labels",
         "on_arrived",
-        "on_interrupted",
         "owner",
         "resumable",
     )
@@ -109,7 +107,6 @@ class LiveStream:
         self.labels = terms.labels
         self.resumable = terms.resumable
         self.owner = terms.owner
-        self.on_interrupted: Callable[[], object] | None = None
         self.on_arrived: Callable[[], bool] | None = None
         self.created = time.time()
         self._source = source
@@ -263,8 +260,6 @@ class LiveStream:
         if self._end is not None or self._is_closed:
             return False
         self._end = self._about(error)
-        if self.on_interrupted is not None:
-            self.on_interrupted()
         if self._opening is not None:
             self._opening.reschedule(self._loop.time())
         elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait
