@@ -40,6 +40,7 @@ from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
 from headwater_server.streaming.watchdog import passed
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.tracing.spans import Tracer, inside
 
@@ -185,7 +186,7 @@ class AttemptedReply:
 
     def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
         """The one that may be asked first; of several, the one that stands first."""
-        return min(candidates, key=lambda candidate: candidate.ready)
+        return candidates[0] if len(candidates) == 1 else min(candidates, key=lambda candidate: candidate.ready)
 
     def _name(self) -> None:
         """Says who is asked next."""
@@ -194,7 +195,7 @@ class AttemptedReply:
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
         answerer.price = target.price
-        structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
+        add_facts(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
         """Chooses the first target that can express the request. Raises HeadwaterError when none can."""
@@ -213,8 +214,8 @@ class AttemptedReply:
     def _ask(self) -> ProviderStream:
         """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began, target = self._loop.time(), self._asked.target
-        self._stream = target.ask()
-        self._probe = target.key if self._circuits.ask(target.key) else None
+        self._stream, key = target.ask(), target.key
+        self._probe = key if self._circuits.ask(key) else None
         return self._stream
 
     async def _attempt(self) -> Sequence[ProviderEvent] | None:

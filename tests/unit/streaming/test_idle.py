@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -53,3 +54,21 @@ def test_a_call_that_is_cancelled_in_the_same_moment_stays_cancelled():
             await call
 
     run_in_virtual_time(main())
+
+
+def test_a_call_that_rests_has_no_timer_and_its_next_write_is_watched_again():
+    async def main() -> tuple[list[int], float]:
+        timers = []
+        loop: Any = asyncio.get_running_loop()
+        with pytest.raises(HeadwaterError), IdleWatch(120.0, detaches=False) as reader:
+            for wait in (0.0, 500.0):
+                await asyncio.sleep(wait)
+                reader.busy_since = reader.time()
+                timers.append(len(loop._scheduled))
+                if wait:
+                    await asyncio.sleep(3600.0)
+                reader.rest()
+                timers.append(sum(not timer.cancelled() for timer in loop._scheduled))
+        return timers, loop.time()
+
+    assert run_in_virtual_time(main()) == ([1, 0, 1], 500 + 120)

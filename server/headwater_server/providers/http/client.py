@@ -6,18 +6,20 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import httpx
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.providers.http.proxied import Proxy
 from headwater_server.providers.http.proxies import proxies
 from headwater_server.providers.http1.connection import Site
 from headwater_server.providers.http1.heads import request_head
 from headwater_server.providers.http1.pool import Pool, speaks_http1
 from headwater_server.telemetry.aside import Aside
+
+if TYPE_CHECKING:
+    from headwater_server.providers.http.proxied import Proxy
 
 CONNECT_SECONDS = 10.0
 _PORTS = {"http": 80, "https": 443}
@@ -35,7 +37,7 @@ class Answer(Protocol):
     headers: Mapping[str, str]
 
     async def read(self) -> bytes:
-        """The next piece of the body; empty at its end. Raises TRANSPORT_ERRORS."""
+        """The next piece of the body; empty at its end. Raises `transport_errors`."""
         ...
 
     async def aclose(self) -> None:
@@ -58,6 +60,29 @@ class Way:
     proxy: str = ""
     unix_socket: str = ""
     connect_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL, with the parts of it that a request needs.
+
+    Attributes:
+        url: the URL.
+        scheme: http or https.
+        host: the name or IP address in it.
+        path: the path in it, decoded.
+        netloc: its name and port, as they stand in it.
+        target: its path and query, encoded.
+        site: the place that connections to it lead to.
+    """
+
+    url: httpx.URL
+    scheme: str
+    host: str
+    path: str
+    netloc: str
+    target: bytes
+    site: Site
 
 
 class HttpClient:
@@ -86,7 +111,7 @@ class HttpClient:
         trusted = speaks_http1(ssl.create_default_context(cafile=way.ca_file)) if way.ca_file else None
         self._pool = Pool(trusted, way.unix_socket)
         self._proxies = proxies("none" if way.unix_socket else way.proxy)
-        self._proxied = {scheme: Proxy(url, trusted) for scheme, url in self._proxies.urls.items()}
+        self._proxied = _proxied(self._proxies.urls, trusted)
 
     def over(self, way: Way) -> HttpClient:
         """The client for this way: itself for the ordinary one, else another that is closed with it."""
@@ -113,51 +138,61 @@ class HttpClient:
     async def send(
         self,
         method: str,
-        url: httpx.URL,
+        address: Address,
         headers: Mapping[str, str],
         body: bytes | None = None,
         connect_seconds: float | None = None,
     ) -> Answer:
         """The answer to a request, of which only the head is read; to be closed by the caller.
 
-        `connect_seconds` goes over that of the client. Raises TRANSPORT_ERRORS, and HeadwaterError where the setting of
-        a proxy is none.
+        `connect_seconds` goes over that of the client. Raises `transport_errors`, and HeadwaterError where the setting
+        of a proxy is none.
         """
         headers = {**self._headers, **origin.get(), **headers}
         seconds = self._connect_seconds if connect_seconds is None else connect_seconds
-        proxy = self.proxy(url)
+        proxy = self.proxy(address)
         if proxy is not None:
-            return await proxy.ask(method, url, headers, body, seconds)
+            return await proxy.ask(method, address.url, headers, body, seconds)
         try:
-            site = Site(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], url.scheme == "https")
             length = None if body is None else len(body)
-            head = request_head(method, url.netloc.decode("ascii"), url.raw_path, headers, length)
-            return await self._pool.ask(site, head, body or b"", seconds)
+            head = request_head(method, address.netloc, address.target, headers, length)
+            return await self._pool.ask(address.site, head, body or b"", seconds)
         except ValueError as error:  # of a host that no name can be, such as one with an empty or a very long part
             raise httpx.RequestError(str(error)) from error
 
-    def proxy(self, url: httpx.URL) -> Proxy | None:
-        """The proxy that requests to a URL go through; None for the straight way.
+    def proxy(self, address: Address) -> Proxy | None:
+        """The proxy that requests to an address go through; None for the straight way.
 
         Raises HeadwaterError where the setting is no proxy's address.
         """
-        proxied, mistake = self._proxied.get(url.scheme), self._proxies.mistakes.get(url.scheme, "")
-        if not (proxied or mistake) or not self._proxies.are_for(url.host):
+        scheme = address.scheme
+        proxied, mistake = self._proxied.get(scheme), self._proxies.mistakes.get(scheme, "")
+        if not (proxied or mistake) or not self._proxies.are_for(address.host):
             return None
         if proxied is None:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"cannot be reached: {mistake}")
         return proxied
 
 
+def _proxied(urls: Mapping[str, str], trusted: ssl.SSLContext | None) -> dict[str, Proxy]:
+    """The proxy for each scheme that has one. Only these load aiohttp."""
+    if not urls:
+        return {}
+    from headwater_server.providers.http.proxied import Proxy
+
+    return {scheme: Proxy(url, trusted) for scheme, url in urls.items()}
+
+
 @lru_cache(maxsize=256)
-def parsed_url(text: str) -> httpx.URL:
+def parsed_url(text: str) -> Address:
     """Parses each of the few URLs once: parsing is a twentieth of the cost of a short stream.
 
     Raises httpx.InvalidURL.
     """
     url = httpx.URL(text)
     try:
-        _ = url.host  # raises for letters that no name of another script can have
+        host = url.host  # raises for letters that no name of another script can have
     except ValueError as error:
         raise httpx.InvalidURL(str(error)) from error
-    return url
+    site = Site(url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0), url.scheme == "https")
+    return Address(url, url.scheme, host, url.path, url.netloc.decode("ascii"), url.raw_path, site)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from http import HTTPStatus
 
 import structlog
 
 from headwater_server.providers.credentials.base import Credential, OutgoingCall, Signature
 from headwater_server.providers.http.client import Answer, HttpClient, parsed_url
 from headwater_server.providers.http.failures import why
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
+from headwater_server.providers.http.transport_errors import transport_errors
+
+_UNAUTHORIZED = 401
 
 log = structlog.get_logger("headwater.providers")
 
@@ -19,11 +20,11 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
     """The answer, of which only the head is read, to be closed by the caller; and the secret of the signature.
 
     After a 401 the call is sent once more, if the credential has another signature. Raises HeadwaterError
-    (PROVIDER_AUTH_FAILED) when there is none, and TRANSPORT_ERRORS.
+    (PROVIDER_AUTH_FAILED) when there is none, and `transport_errors`.
     """
     signature = await credential.sign(call)
     answer = await _send(client, call, signature)
-    if answer.status != HTTPStatus.UNAUTHORIZED:
+    if answer.status != _UNAUTHORIZED:
         return answer, signature.secret
     try:
         better = await credential.refused(signature)
@@ -40,12 +41,12 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
 async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) -> Answer:
     """Sends the call once; how that went is a line at level debug."""
     headers = {**call.headers, **signature.headers}
-    url = parsed_url(call.url)
-    facts = {"host": url.host, "path": url.path}
+    address = parsed_url(call.url)
+    facts = {"host": address.host, "path": address.path}
     began = time.monotonic()
     try:
-        answer = await client.send(call.method, url, headers, call.body or None, call.connect_seconds)
-    except TRANSPORT_ERRORS as error:
+        answer = await client.send(call.method, address, headers, call.body or None, call.connect_seconds)
+    except transport_errors() as error:
         log.debug("provider not reached", **facts, seconds=round(time.monotonic() - began, 4), why=why(error))
         raise
     seconds = round(time.monotonic() - began, 4)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from headwater_server.domain.chunks import ProviderEvent
@@ -21,11 +20,11 @@ from headwater_server.providers.credentials.base import Credential, OutgoingCall
 from headwater_server.providers.http.body import Body, body
 from headwater_server.providers.http.client import Answer
 from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
+from headwater_server.providers.http.transport_errors import transport_errors
 from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
-from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
+from headwater_server.providers.wires.errors import request_id
 from headwater_server.streaming.source import Receiver
 
 MAX_REQUEST_ID = 200
@@ -201,8 +200,8 @@ class HttpStream:
 
     def _decode_end(self, error: BaseException | None, events: list[ProviderEvent]) -> None:
         """Adds the last events. Raises the error of a body that broke off, unless the reply was whole before."""
-        if error is not None and not (isinstance(error, TRANSPORT_ERRORS) and self._decoder.is_whole):
-            if not isinstance(error, TRANSPORT_ERRORS):
+        if error is not None and not (isinstance(error, transport_errors()) and self._decoder.is_whole):
+            if not isinstance(error, transport_errors()):
                 raise error
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})") from error
         self._decoder.close(events)
@@ -256,16 +255,16 @@ class HttpStream:
         """Asks, and looks at the head of the answer."""
         client = self._site.client
         encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
-        call = replace(self._call, body=await client.aside.do(encode, is_large=self._is_large))
+        call = self._call.with_body(await client.aside.do(encode, is_large=self._is_large))
         del encode
         try:
             answer, key = await send_signed(client, call, self._credential)
-        except TRANSPORT_ERRORS as error:
+        except transport_errors() as error:
             raise unreachable(error) from error
         self._answer = answer
         self._secrets = (key, *self._site.secrets)
-        found = next((answer.headers[h] for h in REQUEST_ID_HEADERS if h in answer.headers), "")
-        self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
+        if found := request_id(answer.headers):
+            self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
         if not is_success(answer):
             raise await refusal(answer, self._wire, self._secrets, self._credential.cure)
         self._decoder = self._wire.decoder(answer.headers.get("content-type", ""), self._logprobs)

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import structlog
-
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.streaming.idle import IdleWatch
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import replies
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.http2.calls.context import Context as LeanContext
@@ -111,6 +110,7 @@ async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalC
 
     push = Push(stream, give)
     outlet.on_writable = writable
+    reader.rest()
     try:
         return await push.run()
     finally:
@@ -122,4 +122,4 @@ def log_end(final: FinalChunk) -> None:
     facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    structlog.contextvars.bind_contextvars(**facts)
+    add_facts(**facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 import grpc
@@ -16,6 +15,9 @@ from headwater_server.transport.http2.stream import STEP, WINDOW, Sent, Stream
 
 WIDEST = 1024 * 1024
 """A long message may have so many bytes on their way, so that it comes fast from far away too."""
+
+_NO_READER = MessageReader(0, "identity")
+"""The reader of all calls of which nothing more is read: nothing is given to it."""
 
 
 class Held:
@@ -83,7 +85,7 @@ class Call:
         self._held = held
         self._counted = 0
         self._reader = MessageReader(most_bytes, head.encoding)
-        self._messages: deque[bytes] = deque()
+        self._messages: list[bytes] = []  # an empty deque has 760 bytes
         self._unread = 0
         self._reading: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
@@ -106,7 +108,7 @@ class Call:
                 await self._reading
             finally:
                 self._reading = None
-        message = self._messages.popleft()
+        message = self._messages.pop(0)
         self._unread -= len(message) + PREFIX_BYTES
         self._allow()
         return message
@@ -165,7 +167,7 @@ class Call:
         self._messages.clear()
         self._held.bytes -= self._counted
         self._unread = self._counted = 0
-        self._reader = MessageReader(0, "identity")
+        self._reader = _NO_READER
 
     # --- to the caller
 
