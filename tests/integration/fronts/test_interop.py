@@ -21,6 +21,7 @@ from tests.support.servers.certificates import Authority
 
 ROOT = Path(__file__).parents[3]
 CLIENT_OF_GO = ROOT / ".tools" / "bin" / "interop-client"
+CLIENT_OF_JAVA = ROOT / "tools" / "interop" / "Cases.java"
 JARS = ROOT / ".tools" / "interop-java"
 PASSWORD = "changeit"  # noqa: S105  Java reads no store without one
 
@@ -122,7 +123,7 @@ async def test_the_interop_client_of_java_finds_no_fault(
         trust = trusting(authority, tmp_path / "trusted.p12")
         flags += ["--use_tls=true", "--server_host_override=localhost"]
     async with port_of_test_service(authority) as port:
-        options = ("-XX:TieredStopAtLevel=1", *trust, "-cp", f"{JARS}/*", str(ROOT / "tools" / "interop" / "Cases.java"))
+        options = ("-XX:TieredStopAtLevel=1", *trust, "-cp", f"{JARS}/*", str(CLIENT_OF_JAVA))
         code, said = await run("java", *options, *flags, f"--server_port={port}", *SOAK, *CASES_OF_JAVA)
     assert re.findall(r"^failed: .*", said, re.MULTILINE) == []
     assert (re.findall(r"^passed: (.*)", said, re.MULTILINE), code) == ([*CASES_OF_JAVA], 0), said[-2_000:]
