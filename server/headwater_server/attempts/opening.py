@@ -11,8 +11,8 @@ from random import random
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
-from headwater_server.attempts.policy import AttemptSettings
-from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
+from headwater_server.attempts.policy import AttemptLimits, AttemptSettings
+from headwater_server.attempts.reply import AttemptedReply
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
 from headwater_server.callers.accounts import Accounts
@@ -75,12 +75,14 @@ class StreamOpener:
             targets = self._targets(offer, request)
             prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
             async with self._accounts.entered(who, own, prompt) as entry:
-                answerer, limits = Answerer(""), _limits(offer.settings, request)
+                answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=own.counts_tokens)
                 source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance, self._tracer)
                 with _FieldsOf(request.agent):
                     source.begin()
                 terms = self._terms(request, who, whole=whole)
-                async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
+                opening = self._streams.open_stream(answerer, source, request.continues, terms)
+                del targets, request  # a reply can take minutes
+                async with opening as stream:
                     try:
                         yield stream
                     finally:
@@ -106,10 +108,10 @@ def allowed_of(offer: Offer) -> Allowed:
     return Allowed(who, offer.callers.of(who), offer.providers)
 
 
-def _limits(settings: AttemptSettings, request: ParsedRequest) -> AttemptLimits:
+def _limits(settings: AttemptSettings, request: ParsedRequest, *, counts_tokens: bool) -> AttemptLimits:
     if request.agent.max_attempts is not None:
         settings = replace(settings, max_attempts=request.agent.max_attempts)
-    return AttemptLimits(settings, request.deadline, request.asks_once)
+    return AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
 
 
 class _FieldsOf:

@@ -56,6 +56,7 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
         except HeadwaterError:
             await self._source.aclose()
             raise
+        del self._begin, self._source
         return self._stream
 
     async def __aexit__(self, *_: object) -> None:

@@ -98,7 +98,7 @@ class HttpProvider:
         if request.headers:
             headers = joined(headers, request.headers)
         outgoing = self._site.call("POST", call.path, headers, b"", request.model, request.connect_seconds)
-        body = self._site.kept(call.body)
+        body = self._site.kept(call.body) if self._site.omit else call.body
         is_large = request.size > LARGE_BYTES
         encode = encode_large if is_large else msgspec.json.encode
         signer = self._site.signer(request.api_key)

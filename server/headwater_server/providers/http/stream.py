@@ -32,10 +32,6 @@ LARGE_BYTES = 256 * 1024
 """A message with more bytes is not decoded on the event loop."""
 
 
-def _no_body() -> bytes:
-    return b""
-
-
 class HttpStream:
     """A reply over HTTP; see ProviderStream.
 
@@ -48,6 +44,34 @@ class HttpStream:
         logprobs: whether log probabilities were asked for.
         is_large: whether the body is made on a thread.
     """
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_call",
+        "_credential",
+        "_decoder",
+        "_decoding",
+        "_encode",
+        "_events",
+        "_failure",
+        "_is_large",
+        "_is_over",
+        "_is_paused",
+        "_late_end",
+        "_logprobs",
+        "_loop",
+        "_reader",
+        "_receiver",
+        "_secrets",
+        "_site",
+        "_size",
+        "_undecoded",
+        "_untaken",
+        "_wire",
+        "heard",
+        "request_id",
+    )
 
     def __init__(
         self,
@@ -254,9 +278,8 @@ class HttpStream:
     async def _open(self) -> None:
         """Asks, and looks at the head of the answer."""
         client = self._site.client
-        encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
-        call = self._call.with_body(await client.aside.do(encode, is_large=self._is_large))
-        del encode
+        call = self._call.with_body(await client.aside.do(self._encode, is_large=self._is_large))
+        del self._encode, self._call  # they refer to the whole request, and a reply can take minutes
         try:
             answer, key = await send_signed(client, call, self._credential)
         except transport_errors() as error:

@@ -19,10 +19,10 @@ from headwater_server.domain.errors import FieldViolation, invalid, invalid_requ
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.streaming.accumulator import ReplyAccumulator
-from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.times.idle import IDLE_SECONDS
 from headwater_server.telemetry.aside import Aside
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import paging, replies
@@ -107,13 +107,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         parsed = await self._parsed(parse_stream_request, request, context)
         del request  # it may have 32 MiB, and a reply can take minutes
         _log_labels(parsed)
-        opening = self._opener.open_stream(parsed)
+        opening, heartbeat_seconds = self._opener.open_stream(parsed), parsed.heartbeat_seconds
         if parsed.resumable:
             async with self._replays.open_stream(opening, parsed.continues) as attached:
-                await self._write(attached.stream, attached.reader, context, parsed.heartbeat_seconds)
+                await self._write(attached.stream, attached.reader, context, heartbeat_seconds)
         else:
+            del parsed  # the stream lets go of it too
             async with opening as stream:
-                await self._write(stream, stream, context, parsed.heartbeat_seconds)
+                await self._write(stream, stream, context, heartbeat_seconds)
 
     async def ResumeStream(  # type: ignore[override]  # noqa: N802
         self, request: agent_service_pb2.ResumeStreamRequest, context: Context

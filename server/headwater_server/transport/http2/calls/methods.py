@@ -67,9 +67,9 @@ class Methods:
                 return
             context.use(handler)
             if await _run(handler, context):
-                call.finish(context.code(), context.details(), context.trailing_metadata() or ())
+                context.finish()
         except aio.AbortError:
-            call.finish(context.code(), context.details(), context.trailing_metadata() or ())
+            context.finish()
         except Exception as error:
             if call.has_left:
                 return
