@@ -36,7 +36,6 @@ from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.tracing.opening import NoOpenTelemetryError, tracing
 from headwater_server.telemetry.tracing.spans import Tracer
-from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
 from headwater_server.transport.fronts import ServerLimits
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
@@ -101,6 +100,8 @@ async def serve(
         parts = await _assemble(stack, server_settings, offers, identity, callers, tracer)
         server, owned = parts.server, parts.owned
         if server_settings.admin_address and owned:
+            from headwater_server.transport.admin import serving_admin  # most servers have none, and need no h11
+
             host, port = admin_place(server_settings)
             admin = await stack.enter_async_context(serving_admin(host, port, server, parts.metrics))
             log.info("admin", host=host, port=admin)
