@@ -17,7 +17,7 @@ async def read_chunks(*writes: float, seconds: float = 120.0, detaches: bool = F
     with IdleWatch(seconds, detaches=detaches) as reader:
         for write in writes:
             await asyncio.sleep(wait)
-            reader.busy_since = reader.time()
+            reader.begin()
             await asyncio.sleep(write)
             reader.busy_since = None
     return asyncio.get_running_loop().time()
@@ -63,7 +63,7 @@ def test_a_call_that_rests_has_no_timer_and_its_next_write_is_watched_again():
         with pytest.raises(HeadwaterError), IdleWatch(120.0, detaches=False) as reader:
             for wait in (0.0, 500.0):
                 await asyncio.sleep(wait)
-                reader.busy_since = reader.time()
+                reader.begin()
                 timers.append(len(loop._scheduled))
                 if wait:
                     await asyncio.sleep(3600.0)
