@@ -6,7 +6,8 @@ connection, and memory in the server, for as long as its line stands. One timer 
 The task of the call is cancelled then, and the cancellation is taken back, so that the call ends by an error.
 
 Example. The limit is 120 s. A write begins at 100 s and waits. The timer fires at 120 s, finds that, and sets itself
-for 220 s. If the write still waits then, the call ends.
+for 220 s. If the write still waits then, the call ends. A stream that is cancelled at 150 s has nothing more to say:
+the limit is 1 s from then on, which has passed, so the call ends at once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Self
 from headwater_server.domain.errors import HeadwaterError, Reason
 
 IDLE_SECONDS = 120.0
+LAST_SECONDS = 1.0
+"""How long the reader of a stream that was ended from outside may take nothing of what is left."""
 
 
 class IdleWatch:
@@ -31,7 +34,7 @@ class IdleWatch:
         busy_since: the loop's time since which a write waits for the reader; None while none does. The call sets it.
         time: the loop's time.
 
-    Raises HeadwaterError (STREAM_TIMEOUT) at the end of the block when it has ended the call.
+    Raises HeadwaterError at the end of the block when it has ended the call: STREAM_TIMEOUT, or that of `hurry`.
     """
 
     def __init__(self, seconds: float, *, detaches: bool) -> None:
@@ -43,6 +46,7 @@ class IdleWatch:
         self._seconds = seconds
         self._detaches = detaches
         self._ended = False
+        self._error: HeadwaterError | None = None
         self._timer = loop.call_later(seconds, self._look)
 
     def __enter__(self) -> Self:
@@ -53,7 +57,18 @@ class IdleWatch:
     ) -> None:
         self._timer.cancel()
         if self._ended and kind is asyncio.CancelledError and self._task is not None and not self._task.uncancel():
-            raise self._error() from None
+            found, self._error = self._error or self._idle(), None
+            try:
+                raise found from None
+            finally:
+                del found  # this frame, to which the traceback refers, would keep the error
+
+    def hurry(self, error: HeadwaterError) -> None:
+        """The stream was ended with this error: a reader that takes nothing is not waited for any longer."""
+        if not self._ended:
+            self._seconds, self._error = min(self._seconds, LAST_SECONDS), error
+            self._timer.cancel()
+            self._look()
 
     def _look(self) -> None:
         now = self.time()
@@ -64,7 +79,7 @@ class IdleWatch:
             self._ended = True
             self._task.cancel()
 
-    def _error(self) -> HeadwaterError:
+    def _idle(self) -> HeadwaterError:
         cure = "resume after the last chunk that came" if self._detaches else "ask for a stream that can be resumed"
         text = f"nothing was read for {self._seconds:g} seconds; {cure}, or raise idle_reader_seconds of the server"
         detached = {"detached": "true"} if self._detaches else {}

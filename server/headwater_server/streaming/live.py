@@ -72,6 +72,7 @@ class LiveStream:
     Attributes:
         created: when it was accepted, in seconds since the epoch.
         on_interrupted: called when it is ended from outside.
+        on_cut: called with the error then, also when its end has come and the reader is still busy with chunks.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
@@ -89,6 +90,7 @@ class LiveStream:
         self.resumable = terms.resumable
         self.owner = terms.owner
         self.on_interrupted: Callable[[], object] | None = None
+        self.on_cut: Callable[[HeadwaterError], object] | None = None
         self.on_arrived: Callable[[], bool] | None = None
         self.created = time.time()
         self._source = source
@@ -241,9 +243,12 @@ class LiveStream:
 
     def interrupt(self, error: HeadwaterError) -> bool:
         """Ends the stream from outside; the reader gets what has arrived, then the error. False: it had ended."""
+        self._about(error)
+        if self.on_cut is not None:
+            self.on_cut(error)
         if self._end is not None:
             return False
-        self._end = self._about(error)
+        self._end = error
         if self.on_interrupted is not None:
             self.on_interrupted()
         if self._opening is not None:
@@ -367,7 +372,8 @@ class LiveStream:
 
     def _pass(self, limit: str, seconds: float) -> None:
         """A limit was passed."""
-        self.interrupt(passed(limit, seconds))
+        if self._end is None:
+            self.interrupt(passed(limit, seconds))
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
         self._about(error)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
+from headwater_server.domain.errors import HeadwaterError
 from headwater_server.streaming.idle import IdleWatch
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push
@@ -69,7 +71,7 @@ async def write_stream(
         first = message_of(chunk)
         replies.introduce(first, stream)
         message = first.SerializeToString()
-        with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
+        with _watched(stream, source, idle_seconds) as reader:
             if not isinstance(chunk, FinalChunk):
                 reader.busy_since = reader.time()
                 await write(message)
@@ -83,6 +85,25 @@ async def write_stream(
             log_end(chunk)
             reader.busy_since = reader.time()
             await write(message)
+
+
+@contextmanager
+def _watched(stream: LiveStream, source: Reading, idle_seconds: float) -> Iterator[IdleWatch]:
+    """Ends the call where the caller takes nothing: soon when the stream was ended from outside, else after a time.
+
+    A resumable stream ends without its readers.
+    """
+    with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
+        if source is not stream:
+            yield reader
+            return
+        stream.on_cut = reader.hurry
+        if isinstance(end := stream.outcome, HeadwaterError):
+            reader.hurry(end)  # it came while the first chunk was on its way to this task
+        try:
+            yield reader
+        finally:
+            stream.on_cut = None
 
 
 async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
