@@ -14,12 +14,14 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from headwater_server.transport.http2.calls.call import Call, Held
+from headwater_server.transport.http2.calls.call import Call
 from headwater_server.transport.http2.calls.context import Context
+from headwater_server.transport.http2.calls.held import Held, Share
 from headwater_server.transport.http2.calls.messages import RefusedError
 from headwater_server.transport.http2.calls.metadata import NoCallError, read_head, trailers
 from headwater_server.transport.http2.calls.methods import Methods
 from headwater_server.transport.http2.calls.no_call import NoCall
+from headwater_server.transport.http2.calls.unpacking import Unpacker
 from headwater_server.transport.http2.headers import Fields, size_of
 from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
@@ -53,10 +55,11 @@ class Server(aio.Server):
         self._listeners = Listeners(shares_port=shares_port)
         self._bound: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._listening: list[asyncio.Server] = []
-        self._links: set[Link] = set()
+        self._links: dict[Link, Share] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._pending: set[Context] = set()
         self._held = Held(limits.max_held_bytes)
+        self._unpacker = Unpacker(limits.max_message_bytes)
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._stopping: asyncio.Task[None] | None = None
         self._latest: asyncio.Timeout | None = None
@@ -112,12 +115,12 @@ class Server(aio.Server):
         most = self._limits.max_connections
         if self._stopping is not None or (most and len(self._links) >= most):
             return False
-        self._links.add(link)
+        self._links[link] = Share(self._held)
         return True
 
     def link_lost(self, link: Link) -> None:
         """A connection has gone."""
-        self._links.discard(link)
+        self._links.pop(link, None)
         if not self._links:
             self._alone.set()
 
@@ -140,7 +143,8 @@ class Server(aio.Server):
         except RefusedError as error:
             stream.finish(trailers(error.code, error.message, (), most, alone=True))
             return
-        call = stream.user = Call(stream, head, link.peer, self._limits.max_message_bytes, self._held)
+        most, share = self._limits.max_message_bytes, self._links[link]
+        call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share)
         context = Context(call)
         self._pending.add(context)
         task = context.task = asyncio.get_running_loop().create_task(self._answer(context))
