@@ -320,7 +320,9 @@ async def test_a_reader_that_is_busy_with_chunks_hears_of_a_cut_although_the_rep
         await stream.next()
         stream.on_cut = heard.append
         assert not stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
-        assert [(error.reason, error.metadata["stream_id"]) for error in heard] == [(Reason.STREAM_CANCELLED, stream.id)]
+        assert [(error.reason, error.metadata["stream_id"]) for error in heard] == [
+            (Reason.STREAM_CANCELLED, stream.id)
+        ]
         assert isinstance(await stream.next(), FinalChunk)
 
 

@@ -65,6 +65,7 @@ class Link(asyncio.BufferedProtocol):
         tls = transport.get_extra_info("ssl_object")
         if (tls is not None and tls.selected_alpn_protocol() != "h2") or not self._owner.link_made(self):
             transport.close()  # after the end of its handshake
+            self._goodbye = self._loop.call_later(GOODBYE_SECONDS, transport.abort)
             return
         self._is_taken = True
         self.peer = Peer(transport.get_extra_info("peername"), tls)

@@ -25,7 +25,7 @@ from headwater_server.transport.http2.calls.unpacking import Unpacker
 from headwater_server.transport.http2.headers import Fields, size_of
 from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
-from headwater_server.transport.http2.listening import BACKLOG, Listeners
+from headwater_server.transport.http2.listening import BACKLOG, Handshakes, Listeners, TlsListener
 from headwater_server.transport.http2.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class Server(aio.Server):
         self._methods = Methods(interceptors)
         self._listeners = Listeners(shares_port=shares_port)
         self._bound: list[tuple[socket.socket, ssl.SSLContext | None]] = []
-        self._listening: list[asyncio.Server] = []
+        self._listening: list[asyncio.Server | TlsListener] = []
+        self._handshakes = Handshakes(self._make, limits.preface_seconds)
         self._links: dict[Link, Share] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._pending: set[Context] = set()
@@ -99,16 +100,26 @@ class Server(aio.Server):
     async def start(self) -> None:
         """Takes calls."""
         loop = asyncio.get_running_loop()
-        make = partial(Link, self, self._limits, self._buffer)
         while self._bound:
             bound, tls = self._bound.pop()
-            seconds = self._limits.preface_seconds if tls else None
+            if tls is not None:
+                self._listening.append(TlsListener(bound, partial(self._accepted, tls)))
+                continue
             create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
-            self._listening.append(
-                await create(make, sock=bound, ssl=tls, ssl_handshake_timeout=seconds, backlog=BACKLOG)
-            )
+            self._listening.append(await create(self._make, sock=bound, backlog=BACKLOG))
 
     # --- connections and calls
+
+    def _make(self) -> Link:
+        return Link(self, self._limits, self._buffer)
+
+    def _accepted(self, tls: ssl.SSLContext, accepted: socket.socket) -> None:
+        """A connection for TLS has come."""
+        most = self._limits.max_connections
+        if most and len(self._links) + len(self._handshakes) >= most and not self._handshakes.end_long_one():
+            accepted.close()
+        else:
+            self._handshakes.begin(accepted, tls)
 
     def link_made(self, link: Link) -> bool:
         """A connection has come; whether there is room for it. The handshake of TLS may outlast the server."""
@@ -193,6 +204,7 @@ class Server(aio.Server):
             bound.close()
         self._bound.clear()
         self._listeners.forget()
+        await self._handshakes.close()
         for link in list(self._links):
             link.say_goodbye()
         with suppress(TimeoutError):
