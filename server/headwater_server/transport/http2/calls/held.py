@@ -1,4 +1,4 @@
-"""The bytes that have come and that no handler has taken: who holds how many, and who is refused when they are too many.
+"""The bytes that have come and that no handler has taken: who holds how many, and who is refused where it is too much.
 
 Theory of operation. Each call counts what it holds with the share of its connection, and all shares with the server.
 When the server holds too much, the connection with the most is found, and of its calls the one with the most: it ends,
