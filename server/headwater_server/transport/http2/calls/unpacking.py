@@ -33,17 +33,13 @@ class Unpacker:
     async def unpack(self, message: bytes, encoding: str) -> bytes:
         """The message as it was before it was compressed. Raises RefusedError."""
         inflater = zlib.decompressobj(WINDOW_BITS[encoding])
-        first = _inflated(inflater, message, AT_ONCE_BYTES)
-        if not inflater.eof and len(first) == AT_ONCE_BYTES:
+        read = _inflated(inflater, message, AT_ONCE_BYTES)
+        if not inflater.eof and len(read) == AT_ONCE_BYTES:
+            inflater = zlib.decompressobj(
+                WINDOW_BITS[encoding]
+            )  # again from its beginning: no two parts to put together
             async with self._turn:
-                first = await _on_a_thread(partial(self._rest, inflater, first))
-        return self._whole(inflater, first)
-
-    def _rest(self, inflater: Any, first: bytes) -> bytes:
-        most = max(self._most + 1 - len(first), 1) if self._most else 0
-        return first + _inflated(inflater, inflater.unconsumed_tail, most)
-
-    def _whole(self, inflater: Any, read: bytes) -> bytes:
+                read = await _on_a_thread(partial(_inflated, inflater, message, self._most + 1 if self._most else 0))
         if self._most and len(read) > self._most:
             why = f"SERVER: Received message larger than max (decompressed, more than {self._most})"
             raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
@@ -52,9 +48,9 @@ class Unpacker:
         return read
 
 
-def _inflated(inflater: Any, data: bytes, most: int) -> bytes:
+def _inflated(inflater: Any, message: bytes, most: int) -> bytes:
     try:
-        read: bytes = inflater.decompress(data, most)
+        read: bytes = inflater.decompress(message, most)
     except zlib.error:
         raise RefusedError(grpc.StatusCode.INTERNAL, "a message cannot be decompressed") from None
     return read
