@@ -15,7 +15,8 @@ from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.peers import Peer
 from headwater_server.transport.http2.stream import Stream
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 16 * 1024
+"""Read in one step; then other connections have their turn."""
 GOODBYE_SECONDS = 1.0
 """How long a caller may take to see GOAWAY; until then its new calls are taken."""
 
@@ -93,6 +94,9 @@ class Link(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         self._pinged = None
         self.connection.receive(bytes(self._buffer[:count]))
+        if count == READ_BYTES:  # uvloop would read on at once, up to 32 times
+            self._transport.pause_reading()
+            self._loop.call_soon(self._transport.resume_reading)
 
     def pause_writing(self) -> None:
         """The socket takes no more."""

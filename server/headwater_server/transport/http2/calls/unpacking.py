@@ -35,9 +35,7 @@ class Unpacker:
         inflater = zlib.decompressobj(WINDOW_BITS[encoding])
         read = _inflated(inflater, message, AT_ONCE_BYTES)
         if not inflater.eof and len(read) == AT_ONCE_BYTES:
-            inflater = zlib.decompressobj(
-                WINDOW_BITS[encoding]
-            )  # again, so that no two parts are put together
+            inflater = zlib.decompressobj(WINDOW_BITS[encoding])  # again, so that no two parts are put together
             async with self._turn:
                 read = await _on_a_thread(partial(_inflated, inflater, message, self._most + 1 if self._most else 0))
         if self._most and len(read) > self._most:
