@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headwater_server.transport.http2.blocks import BlockReader, check_parent
-from headwater_server.transport.http2.floods import Floods
+from headwater_server.transport.http2.floods import SMALL_DATA, Floods
 from headwater_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
@@ -311,7 +311,7 @@ class Connection:
         stream.took(size)
         content = unpadded(flags, payload)
         ends = bool(flags & END_STREAM)
-        if not content and not ends:
+        if len(content) < SMALL_DATA and not ends:
             self._floods.empties.spend()
         stream.count_content(len(content), ends=ends)
         stream.peer_ended = ends

@@ -125,6 +125,24 @@ def test_windows_that_grow_by_a_few_bytes_end_the_connection() -> None:
     assert sum(got.kind == DATA for got in frames) <= 500
 
 
+def test_a_message_in_parts_of_a_few_bytes_ends_the_connection() -> None:
+    peer = Peer()
+    peer.open(1)
+    for _ in range(600):
+        if not peer.is_closed:
+            peer.send(DATA, 0, 1, b"x" * 4)
+    assert peer.is_closed
+    assert len(peer.users[1].data) == 500 * 4
+
+
+def test_the_smallest_messages_cost_nothing() -> None:
+    peer = Peer()
+    peer.open(1)
+    for _ in range(2_000):
+        peer.send(DATA, 0, 1, bytes(5))
+    assert not peer.is_closed
+
+
 def test_small_windows_of_a_peer_that_keeps_up_cost_nothing() -> None:
     peer = Peer()
     peer.open(1)
