@@ -17,6 +17,8 @@ from headwater_server.transport.http2.frames import ConnectionFaultError, ErrorC
 
 SMALL_DATA = 5
 """Bytes of the smallest message; a frame of DATA with fewer costs more than its bytes."""
+SMALL_STEP = 64
+"""A window that was used up and grows by less lets out frames that cost more than their bytes."""
 
 
 class Allowance:

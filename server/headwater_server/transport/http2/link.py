@@ -34,6 +34,9 @@ class Owner(Protocol):
     def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None:
         """A stream was opened, with these headers."""
 
+    def held(self, step: int) -> None:
+        """Streams of a connection hold so many bytes more, or fewer, that the caller does not take yet."""
+
 
 class Link(asyncio.BufferedProtocol):
     """The socket of one connection.
@@ -42,6 +45,9 @@ class Link(asyncio.BufferedProtocol):
         owner: its server.
         limits: how much a caller may take.
         buffer: for the bytes that are read.
+
+    Attributes:
+        unsent: bytes that the caller does not take yet.
     """
 
     connection: Connection
@@ -50,6 +56,7 @@ class Link(asyncio.BufferedProtocol):
     def __init__(self, owner: Owner, limits: Limits, buffer: memoryview) -> None:
         self._owner, self._limits, self._buffer = owner, limits, buffer
         self._is_taken = False
+        self.unsent = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
@@ -113,6 +120,15 @@ class Link(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Closes at once."""
         self._transport.abort()
+
+    def hold(self, step: int) -> None:
+        """See connection.Wire."""
+        self.unsent += step
+        self._owner.held(step)
+
+    def give_up_largest(self) -> None:
+        """Ends the stream of which the caller takes the least."""
+        max(self.connection.streams.values(), key=_held_of).give_up()
 
     def _stream_opened(self, stream: Stream, fields: Fields) -> None:
         self._owner.stream_opened(self, stream, fields)
@@ -182,3 +198,7 @@ class Link(asyncio.BufferedProtocol):
                 return None
             due.append(old)
         return min(due)
+
+
+def _held_of(stream: Stream) -> int:
+    return stream.held

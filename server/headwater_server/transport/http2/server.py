@@ -60,6 +60,8 @@ class Server(aio.Server):
         self._calls: set[asyncio.Task[None]] = set()
         self._pending: set[Context] = set()
         self._held = Held(limits.max_held_bytes)
+        self._unsent = 0
+        self._relieving: asyncio.Handle | None = None
         self._unpacker = Unpacker(limits.max_message_bytes)
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._stopping: asyncio.Task[None] | None = None
@@ -134,6 +136,18 @@ class Server(aio.Server):
         self._links.pop(link, None)
         if not self._links:
             self._alone.set()
+
+    def held(self, step: int) -> None:
+        """Streams of a connection hold so many bytes more, or fewer, that its caller does not take yet."""
+        self._unsent += step
+        most = self._limits.max_unsent_bytes
+        if most and self._unsent > most and self._relieving is None:
+            self._relieving = asyncio.get_running_loop().call_soon(self._relieve)  # not while a stream sends
+
+    def _relieve(self) -> None:
+        self._relieving = None
+        while self._unsent > self._limits.max_unsent_bytes:
+            max(self._links, key=_unsent_of).give_up_largest()
 
     def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None:
         """A call has come: it begins in a task, or ends here."""
@@ -241,6 +255,10 @@ class Server(aio.Server):
         except TimeoutError:
             return True
         return False
+
+
+def _unsent_of(link: Link) -> int:
+    return link.unsent
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

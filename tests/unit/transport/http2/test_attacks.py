@@ -47,6 +47,9 @@ class FakeOwner:
     def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None:
         pass
 
+    def held(self, step: int) -> None:
+        pass
+
 
 class FakeTransport:
     """Notes when it is not to be read."""

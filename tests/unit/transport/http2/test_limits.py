@@ -240,6 +240,25 @@ async def test_a_connection_of_many_calls_that_hoard_together_is_the_one_that_is
         assert await running.unary("Echo")(b"x" * 90_000) == b"x" * 90_000  # all was given back
 
 
+async def test_the_call_whose_caller_takes_the_least_is_reset() -> None:
+    flood = frame(DATA, END_STREAM, 1, prefixed(b"100000"))
+    async with (
+        served(max_unsent_bytes=250_000) as running,
+        wire(running, PREFACE, settings([(4, 0)]), ask(1, "Flood"), flood) as other,
+        wire(running, PREFACE, settings([(4, 0)])) as caller,
+    ):
+        assert await other.until(HEADERS) is not None
+        for id, size in ((1, b"90000"), (3, b"100000"), (5, b"80000")):
+            caller.send(ask(id, "Flood"), frame(DATA, END_STREAM, id, prefixed(size)))
+        resets = [await caller.until(RST_STREAM) for _ in range(2)]
+        assert [(got.stream, got.number) for got in resets if got] == [(3, 11), (1, 11)]
+        for _ in range(2):
+            assert await asyncio.wait_for(running.seen.done.get(), PATIENCE)
+        assert await pong(caller)
+        assert await pong(other)
+        assert await running.unary("Echo")(b"x") == b"x"
+
+
 async def pong(caller: Wire) -> bool:
     """Waits until all that was sent before has been read; whether nothing but the answer to that came back."""
     caller.send(frame(PING, 0, 0, b"all read"))
