@@ -185,7 +185,7 @@ class AttemptedReply:
 
     def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
         """The one that may be asked first; of several, the one that stands first."""
-        return min(candidates, key=lambda candidate: candidate.ready)
+        return candidates[0] if len(candidates) == 1 else min(candidates, key=lambda candidate: candidate.ready)
 
     def _name(self) -> None:
         """Says who is asked next."""
@@ -213,8 +213,8 @@ class AttemptedReply:
     def _ask(self) -> ProviderStream:
         """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began, target = self._loop.time(), self._asked.target
-        self._stream = target.ask()
-        self._probe = target.key if self._circuits.ask(target.key) else None
+        self._stream, key = target.ask(), target.key
+        self._probe = key if self._circuits.ask(key) else None
         return self._stream
 
     async def _attempt(self) -> Sequence[ProviderEvent] | None:

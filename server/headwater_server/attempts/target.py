@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from headwater_server.attempts.allowed import Allowed
@@ -109,7 +109,7 @@ class Targets:
         ordered = spread(routes, weights, self._chance)[: 1 if agent.no_fallback else None]
         drops = agent.drop_unsupported or len(ordered) > 1
         targets = [self._target(request, route, owner, drops) for route in ordered]
-        if not agent.drop_unsupported:
+        if drops and not agent.drop_unsupported:
             _check_dropped(targets)
         # Thinking in the conversation came from the model that the request names, as far as anybody knows.
         home = targets[0].account if len({target.account for target in targets}) == 1 or not weights else None
@@ -126,7 +126,7 @@ class Targets:
     def _routes(self, model: str, provider: str) -> tuple[list[Route], tuple[float, ...]]:
         """The routes that the caller may take, with their weights. Raises HeadwaterError as the parts of it do."""
         routes, weights = self._providers.routes(model, provider)
-        if self._allowed is None:
+        if self._allowed is None or self._allowed.is_unlimited:
             return routes, weights
         kept = self._allowed.of(routes)
         return [routes[i] for i in kept], tuple(weights[i] for i in kept) if weights else ()
@@ -137,7 +137,8 @@ class Targets:
         terms = self._providers.terms(provider.name)
         if provider.name != owner:
             request = replace(request, provider_key="", provider_headers={})
-        _check_headers(request, provider.name, terms)
+        if request.provider_headers:
+            _check_headers(request, provider.name, terms)
         if self._allowed is not None:
             self._allowed.check_options(provider.name, agent.provider_options.get(provider.name, {}))
         chat, dropped = fit_params(provider, _chat(request, route), drops)
@@ -167,12 +168,17 @@ def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[
 
 def _owner(request: ParsedRequest, routes: Sequence[Route]) -> str:
     """The provider that the caller's key and headers are for. Raises HeadwaterError where that is not known."""
-    names = {route.provider.name for route in routes}
-    if len(names) > 1 and (request.provider_key or request.provider_headers):
+    if len(routes) > 1 and (request.provider_key or request.provider_headers):
+        _check_owner(request, {route.provider.name for route in routes})
+    return routes[0].provider.name
+
+
+def _check_owner(request: ParsedRequest, names: Set[str]) -> None:
+    """Raises HeadwaterError where the key and the headers are for one of several providers."""
+    if len(names) > 1:
         field = PROVIDER_KEY if request.provider_key else PROVIDER_HEADER
         what = f"is for one provider, and the model stands for those of {', '.join(sorted(names))}; name one of them"
         raise invalid(field, what)
-    return routes[0].provider.name
 
 
 def _check_dropped(targets: Sequence[Target]) -> None:
@@ -185,16 +191,19 @@ def _check_dropped(targets: Sequence[Target]) -> None:
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:
     """The caller's, or else the provider's, or else the server's."""
-
-    def first(*seconds: float | None) -> float:
-        return next(each for each in seconds if each is not None)
-
+    silence = provider.max_silence_seconds
     return Timeouts(
-        first(agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds),
-        first(agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds),
-        first(provider.max_silence_seconds, server.max_silence_seconds),
-        first(agent.total_seconds, provider.total_seconds, server.total_seconds),
+        _first(agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds),
+        _first(agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds),
+        server.max_silence_seconds if silence is None else silence,
+        _first(agent.total_seconds, provider.total_seconds, server.total_seconds),
     )
+
+
+def _first(ours: float | None, theirs: float | None, last: float) -> float:
+    if ours is not None:
+        return ours
+    return last if theirs is None else theirs
 
 
 def _check_headers(request: ParsedRequest, provider: str, terms: ProviderTerms) -> None:

@@ -5,9 +5,11 @@ Mirrors `AgentConfig` and `ChatMessage` of the contract. All values here are val
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
+from itertools import chain
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 PROVIDER_KEY = "headwater-provider-key"
@@ -15,6 +17,8 @@ PROVIDER_KEY = "headwater-provider-key"
 
 PROVIDER_HEADER = "headwater-provider-header-"
 """The beginning of metadata that is sent to the provider as a header: its name follows."""
+
+_PARTS = attrgetter("parts")
 
 
 class Role(StrEnum):
@@ -132,7 +136,14 @@ class Message:
     @property
     def text(self) -> str:
         """The text parts, joined."""
+        if len(self.parts) == 1 and isinstance(only := self.parts[0], Text):
+            return only.text
         return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+def kinds_of(messages: Iterable[Message]) -> set[type[Part]]:
+    """The kinds of parts that messages have: nearly all have text alone, and need no closer look."""
+    return set(map(type, chain.from_iterable(map(_PARTS, messages))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
-from headwater_server.domain.messages import ChatRequest, Message, Part, ToolCall, ToolResult
-from headwater_server.providers.model_names import MISTRALS, base_name
+from headwater_server.domain.messages import ChatRequest, Message, Part, ToolCall, ToolResult, kinds_of
+from headwater_server.providers.model_names import MISTRALS, MODELS, base_name
 
 ANY = re.compile(r".+", re.DOTALL)
 """A service that takes any id."""
@@ -32,6 +33,7 @@ _FAMILIES = (
 )
 
 
+@lru_cache(maxsize=MODELS)
 def shape_for_model(model: str) -> re.Pattern[str] | None:
     """The shape that a model's own service wants, which others that serve it check too; None for an unknown model."""
     name = base_name(model)
@@ -46,7 +48,7 @@ def with_ids(request: ChatRequest, own: re.Pattern[str], foreign: re.Pattern[str
         own: the shape of ids that are taken.
         foreign: the shape for calls that this provider did not make, as far as it is known; None: as `own`.
     """
-    if not any(isinstance(part, ToolCall | ToolResult) for message in request.messages for part in message.parts):
+    if kinds_of(request.messages).isdisjoint((ToolCall, ToolResult)):
         return request
     ids = _Ids(own, foreign or own)
     return replace(request, messages=tuple(ids.message(message) for message in request.messages))

@@ -10,6 +10,9 @@ from headwater_server.domain.errors import invalid
 MISTRALS = re.compile(r"mi[sx]tral|ministral|magistral|codestral|devstral|pixtral", re.IGNORECASE)
 """Found in the names of Mistral's models, at any service."""
 
+MODELS = 512
+"""How many names of models a function of the name alone remembers: they come from callers, of up to 256 characters."""
+
 
 def base_name(model: str) -> str:
     """The name without `@something` (a date, a deployment), which does not name the model."""

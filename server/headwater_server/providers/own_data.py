@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from headwater_server.domain.messages import (
 )
 
 
+@lru_cache(maxsize=256)
 def account_fingerprint(base_url: str, key: str) -> str:
     """Tells accounts apart, without a way back to address or key: 16 hexadecimal digits."""
     return hashlib.blake2b(base_url.encode(), key=hashlib.sha256(key.encode()).digest(), digest_size=8).hexdigest()
@@ -28,13 +30,13 @@ def account_fingerprint(base_url: str, key: str) -> str:
 
 def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatRequest:
     """The request with the data of this provider and account alone; that of others is left out."""
+    known = [data for message in request.messages for part in message.parts if (data := provider_data(part))]
+    if all((data.provider, data.account) == (provider, account) for data in known):
+        return request
 
     def is_foreign(part: Part) -> bool:
         data = provider_data(part)
         return data is not None and (data.provider, data.account) != (provider, account)
-
-    if not any(is_foreign(part) for message in request.messages for part in message.parts):
-        return request
 
     def own(message: Message) -> Message:
         parts = (_without_data(part) if is_foreign(part) else part for part in message.parts)

@@ -50,6 +50,9 @@ class ProviderTerms:
     allow_private_urls: bool = False
 
 
+_NO_TERMS = ProviderTerms()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """A provider and the parts that were made for it, to be kept over a reload.
@@ -127,7 +130,7 @@ class ProviderRegistry:
 
     def terms(self, name: str) -> ProviderTerms:
         """The terms of calls to the provider of that name."""
-        return self._terms.get(name, ProviderTerms())
+        return self._terms.get(name, _NO_TERMS)
 
     def default(self) -> Route | None:
         """The route of a request that names neither model nor provider; None when there is none."""

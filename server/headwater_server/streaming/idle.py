@@ -1,13 +1,14 @@
 """Ends the call of a reader that takes nothing.
 
 Theory of operation. A write waits while the reader's window is full. A reader that has stopped holds a provider's
-connection, and memory in the server, for as long as its line stands. One timer a call looks for that, as in
+connection, and memory in the server, for as long as its line stands. At most one timer a call looks for that, as in
 `watchdog`: the call says when a write began, and the timer, when it fires, looks whether the same write still waits.
-The task of the call is cancelled then, and the cancellation is taken back, so that the call ends by an error.
+The task of the call is cancelled then, and the cancellation is taken back, so that the call ends by an error. A call
+that says nothing has no timer.
 
-Example. The limit is 120 s. A write begins at 100 s and waits. The timer fires at 120 s, finds that, and sets itself
-for 220 s. If the write still waits then, the call ends. A stream that is cancelled at 150 s has nothing more to say:
-the limit is 1 s from then on, which has passed, so the call ends at once.
+Example. The limit is 120 s. A write begins at 50 s: the timer is set for 170 s. Another write begins at 100 s and
+waits. The timer fires, finds that, and sets itself for 220 s. If the write still waits then, the call ends. Where the
+stream is cancelled at 180 s it has nothing more to say: the limit is 1 s from then on, and the call ends at once.
 """
 
 from __future__ import annotations
@@ -37,17 +38,39 @@ class IdleWatch:
     Raises HeadwaterError at the end of the block when it has ended the call: STREAM_TIMEOUT, or that of `hurry`.
     """
 
+    __slots__ = ("_busy_since", "_detaches", "_ended", "_error", "_loop", "_seconds", "_task", "_timer")
+
     def __init__(self, seconds: float, *, detaches: bool) -> None:
-        loop = asyncio.get_running_loop()
-        self.busy_since: float | None = None
-        self.time = loop.time
-        self._call_at = loop.call_at
+        self._loop = asyncio.get_running_loop()
+        self._busy_since: float | None = None
         self._task = asyncio.current_task()
         self._seconds = seconds
         self._detaches = detaches
         self._ended = False
         self._error: HeadwaterError | None = None
-        self._timer = loop.call_later(seconds, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def busy_since(self) -> float | None:
+        """See the class."""
+        return self._busy_since
+
+    @busy_since.setter
+    def busy_since(self, since: float | None) -> None:
+        self._busy_since = since
+        if since is not None and self._timer is None:
+            self._timer = self._loop.call_at(since + self._seconds, self._look)
+
+    def time(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
+    def rest(self) -> None:
+        """No write is to come for long."""
+        self._busy_since = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +78,9 @@ class IdleWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
-        if self._ended and kind is asyncio.CancelledError and self._task is not None and not self._task.uncancel():
+        self.rest()
+        task, self._task = self._task, None
+        if self._ended and kind is asyncio.CancelledError and task is not None and not task.uncancel():
             found, self._error = self._error or self._idle(), None
             try:
                 raise found from None
@@ -65,16 +89,19 @@ class IdleWatch:
 
     def hurry(self, error: HeadwaterError) -> None:
         """The stream was ended with this error: a reader that takes nothing is not waited for any longer."""
-        if not self._ended:
-            self._seconds, self._error = min(self._seconds, LAST_SECONDS), error
+        if self._ended or self._task is None:
+            return
+        self._seconds, self._error = min(self._seconds, LAST_SECONDS), error
+        if self._timer is not None:
             self._timer.cancel()
-            self._look()
+        self._look()
 
     def _look(self) -> None:
-        now = self.time()
-        due = (now if self.busy_since is None else self.busy_since) + self._seconds
-        if due > now:
-            self._timer = self._call_at(due, self._look)
+        since, self._timer = self._busy_since, None
+        if since is None:
+            return
+        if since + self._seconds > self._loop.time():
+            self._timer = self._loop.call_at(since + self._seconds, self._look)
         elif self._task is not None:
             self._ended = True
             self._task.cancel()

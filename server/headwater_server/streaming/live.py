@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from headwater_server.domain.chunks import (
@@ -76,6 +75,42 @@ class LiveStream:
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
+    __slots__ = (  # a dict of so many attributes would take 1.7 KB
+        "__weakref__",
+        "_after",
+        "_began",
+        "_closing",
+        "_end",
+        "_failure",
+        "_first",
+        "_heard",
+        "_held",
+        "_is_closed",
+        "_is_followed",
+        "_is_over",
+        "_last",
+        "_longest_gap",
+        "_loop",
+        "_message",
+        "_opening",
+        "_sequence",
+        "_source",
+        "_thought",
+        "_tool_calls",
+        "_waiter",
+        "_waiting",
+        "_watchdog",
+        "answerer",
+        "created",
+        "id",
+        "labels",
+        "on_arrived",
+        "on_cut",
+        "on_interrupted",
+        "owner",
+        "resumable",
+    )
+
     def __init__(
         self,
         stream_id: str,
@@ -96,7 +131,7 @@ class LiveStream:
         self._source = source
         self._after = after
         self._sequence = after
-        self._waiting: deque[Chunk] = deque()
+        self._waiting: list[Chunk] = []
         self._end: FinalChunk | HeadwaterError | None = None
         self._tool_calls = ToolCallAccumulator(answerer)
         self._message = MessageAccumulator(answerer, from_start=terms.collects)
@@ -107,9 +142,7 @@ class LiveStream:
         self._thought = False
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
-        self._watchdog = Watchdog(self._last_heard, self._pass)
-        total = answerer.timeouts.total_seconds
-        self._total = self._loop.call_later(total, self._pass, "total", total)
+        self._watchdog = Watchdog(self._last_heard, self._pass, answerer.timeouts.total_seconds)
         self._held: list[ProviderEvent] = []
         self._failure: Exception | None = None
         self._is_followed = False
@@ -157,7 +190,7 @@ class LiveStream:
         A task that is cancelled meanwhile loses nothing, but for the first chunk.
         """
         if self._waiting:
-            return self._waiting.popleft()
+            return self._waiting.pop(0)
         if self._watchdog.since is None:
             self._watchdog.since = self._loop.time()
         while (entry := self.take()) is None:
@@ -178,7 +211,7 @@ class LiveStream:
         if self._held and not self._waiting:
             self._take_held()
         if self._waiting:
-            return self._waiting.popleft()
+            return self._waiting.pop(0)
         if self._end is None and self._is_over:
             failure, self._failure = self._failure, None
             self._fail(failure or _cut())
@@ -262,7 +295,6 @@ class LiveStream:
         """Frees the stream. Returns the task that finishes reading the answer, if any: its caller must await it."""
         self._is_closed = True
         self._watchdog.stop()
-        self._total.cancel()
         finished = isinstance(self._end, FinalChunk)
         # The traceback of an error refers to this stream. While the stream refers to the error too, only the garbage
         # collector can free them and all that they hold.

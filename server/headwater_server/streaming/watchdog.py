@@ -8,7 +8,8 @@ attribute, not a timer, since that happens twice a chunk.
 A provider may say that it still works: by a comment, a blank line, an event without content. Such a sign of life begins
 the time between two chunks again, but not the time of `max_silence_seconds`. Signs are looked for when the timer fires.
 
-The wait for the first chunk is bounded where the attempts are made, each by itself.
+The wait for the first chunk is bounded where the attempts are made, each by itself. Until then the timer stands for the
+total time; from then on for whatever comes first.
 
 Example. `next_chunk_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At
 120 s the timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without
@@ -18,6 +19,7 @@ pings it reports `next_chunk` at 120 s.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -45,23 +47,31 @@ class Watchdog:
     Args:
         heard: the loop's time of the provider's last sign of life; 0 for none.
         on_timeout: called with the name of the limit that was passed, and the limit in seconds.
+        total_seconds: from now to the end.
 
     Attributes:
         since: the loop's time since which the stream has waited for the provider; None while it does not wait, and the
             provider may be silent. The stream sets it.
     """
 
+    __slots__ = ("_heard", "_loop", "_on_timeout", "_over", "_timeouts", "_timer", "_total", "since")
+
     def __init__(
         self,
         heard: Callable[[], float],
         on_timeout: Callable[[str, float], object],
+        total_seconds: float = math.inf,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timeouts = Timeouts()
+        self._timeouts: Timeouts | None = None
+        self._total = total_seconds
+        self._over = self._loop.time() + total_seconds
         self._heard = heard
         self._on_timeout = on_timeout
         self.since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        if total_seconds < math.inf:
+            self._arm(self._over)
 
     def begin(self, timeouts: Timeouts) -> None:
         """The first delta has come: the time between two is watched from now on."""
@@ -84,12 +94,14 @@ class Watchdog:
 
     def _due(self, since: float) -> tuple[float, str, float]:
         """When a wait that began then is over, and the limit that ends it, with its seconds."""
+        due = self._over, "total", self._total
+        if self._timeouts is None:
+            return due
         limit = self._timeouts.next_chunk_seconds
         longest = max(self._timeouts.max_silence_seconds, limit)
         life, silence = max(since, self._heard()) + limit, since + longest
-        if silence < life:
-            return silence, "max_silence", longest
-        return life, "next_chunk", limit
+        waited = (silence, "max_silence", longest) if silence < life else (life, "next_chunk", limit)
+        return waited if waited[0] < self._over else due
 
     def _look(self) -> None:
         now = self._loop.time()

@@ -82,13 +82,24 @@ async def test_a_connection_that_is_cut_before_the_first_chunk_is_replaced(gate:
     assert text == TEXT
 
 
-async def test_a_connection_that_is_cut_before_the_server_has_answered_is_replaced(server: ServerProcess) -> None:
+async def test_a_connection_that_is_cut_before_the_server_has_answered_is_replaced(
+    server: ServerProcess, monkeypatch
+) -> None:
+    noticed: list[channels.OpenChannel] = []
+    notice_loss = channels.OpenChannel.notice_loss
+
+    async def notice(channel: channels.OpenChannel) -> None:
+        noticed.append(channel)
+        await notice_loss(channel)
+
+    monkeypatch.setattr(channels.OpenChannel, "notice_loss", notice)
     in_the_greeting, in_the_request = Fault(Kind.CUT, after=60), Fault(Kind.CUT, toward_server=True, after=200)
     faults = chain([in_the_greeting, in_the_request, in_the_greeting], repeat(NO_FAULT))
     async with FaultyProxy(int(server.target.rpartition(":")[2]), faults) as proxy:
         reply = await agent_at(proxy.target).arun("x", provider_options=scripted(delay_ms=0))
     assert reply.content == TEXT
     assert proxy.happened == {Kind.CUT: 3}
+    assert 1 <= len(noticed) <= 3  # gRPC itself replaces one that is cut before it has a call
 
 
 async def test_a_connection_that_swallows_all_without_a_word_is_replaced(server: ServerProcess, monkeypatch) -> None:

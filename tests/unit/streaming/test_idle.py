@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -86,3 +87,21 @@ def test_a_reader_that_keeps_up_gets_what_is_left_of_a_stream_that_is_cut():
         return asyncio.get_running_loop().time()
 
     assert run_in_virtual_time(main()) == pytest.approx(4.5)
+
+
+def test_a_call_that_rests_has_no_timer_and_its_next_write_is_watched_again():
+    async def main() -> tuple[list[int], float]:
+        timers = []
+        loop: Any = asyncio.get_running_loop()
+        with pytest.raises(HeadwaterError), IdleWatch(120.0, detaches=False) as reader:
+            for wait in (0.0, 500.0):
+                await asyncio.sleep(wait)
+                reader.busy_since = reader.time()
+                timers.append(len(loop._scheduled))
+                if wait:
+                    await asyncio.sleep(3600.0)
+                reader.rest()
+                timers.append(sum(not timer.cancelled() for timer in loop._scheduled))
+        return timers, loop.time()
+
+    assert run_in_virtual_time(main()) == ([1, 0, 1], 500 + 120)

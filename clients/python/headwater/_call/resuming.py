@@ -37,10 +37,18 @@ STATUS_SECONDS = 5.0
 """How long the status of a call may take after its final chunk."""
 RESUME_SECONDS = 20.0
 """How long a server is looked for that continues a stream."""
-MAX_BEGINNINGS = 5
-"""How often a stream is begun whose call is lost before the server's answer to it.
+MAX_BEGINNINGS = 4
+"""How often a stream is begun whose call is lost before the server's answer to it: after three losses once more.
 
-A lost connection can cost two: its channel takes a moment to notice.
+A lost connection costs one, and not two, because `OpenChannel.notice_loss` comes before the next beginning. Without it,
+the order of events in gRPC (1.85, its log of `http` and `subchannel`) can be this:
+
+1. gRPC's thread reads the end of the connection. It ends all calls with "Stream removed (Socket closed)", and begins to
+   write the RST_STREAM of each. A transport that writes is closed after the write: the channel remains READY.
+2. The event loop has the end of the call, and begins the stream again at once. The channel gives the call to the same
+   transport, as its stream 3, and that transport still takes it.
+3. The write fails. All calls are ended again, now with "Stream removed (sendmsg: Broken pipe)": the second beginning.
+4. The transport is closed, and the channel becomes IDLE. The next call makes a new connection.
 """
 _NOT_CONNECTED = "failed to connect"
 """gRPC's words for a server that was not reached; it is tried a second time, unless that was slow."""

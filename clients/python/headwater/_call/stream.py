@@ -24,6 +24,7 @@ from headwater._call.history import Exchange, Reply, closed
 from headwater._call.request import PreparedCall, check_size, merge_struct
 from headwater._call.resuming import Resumption, has_ended, id_of, leave, read_status, resume
 from headwater._grpc.channels import OpenChannel, open_channel
+from headwater._grpc.errors import reason_and_metadata
 from headwater._grpc.loading import grpc
 from headwater._grpc.other_servers import explain
 from headwater._grpc.wrong_server import UNREADABLE, wrong_text
@@ -169,6 +170,8 @@ class AgentStream:
         left = self._seconds_left()
         if pause is None or (left is not None and left <= pause):
             raise resumption.failure(error)
+        if self._channel is not None and reason_and_metadata(error)[0] is None:  # else a server has answered
+            await self._do(self._channel.notice_loss())
         self._channel = None
         await self._do(asyncio.sleep(pause))
         if self.stream_id is not None:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _LATE_COMPLETIONS_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
 _LEAVE_SECONDS = 2.0
+_NOTICE_SECONDS = 0.25
+_LOOK_SECONDS = 0.002
 
 # A server that ends refuses the calls that are on their way just then by a bare CANCELLED, before they have begun. They
 # are safe to repeat: the headers of a stream that has begun come at once, and after them gRPC does not repeat it. Of
@@ -185,6 +187,20 @@ class OpenChannel:
         if self._stamp != self._files.stamp():
             return True
         return self.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
+    async def notice_loss(self) -> None:
+        """After the loss of a connection, wait until the channel has noticed it.
+
+        gRPC ends the calls first. Then it ends the write that it has begun, and only then the connection leaves the
+        channel. A call that is made in that moment is sent over the lost connection.
+
+        A channel that stays connected, as one to a proxy does that has lost its server, is waited for 0.25 s.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NOTICE_SECONDS):
+                # gRPC's own wait would leave a watch behind in a channel that stays connected.
+                while self.channel.get_state() is grpc.ChannelConnectivity.READY:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:
         """End the streams and close the channel."""

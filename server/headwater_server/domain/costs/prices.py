@@ -104,7 +104,10 @@ class PriceTable:
         name = f"{provider}/{model}"
         if (price := self._exact.get(name)) is not None:
             return price
-        return next((price for start, price in self._patterns if name.startswith(start)), None)
+        for start, price in self._patterns:
+            if name.startswith(start):
+                return price
+        return None
 
 
 NO_PRICES = PriceTable()

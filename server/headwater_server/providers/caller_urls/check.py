@@ -16,7 +16,7 @@ import msgspec
 
 from headwater_server.domain.errors import FieldViolation, invalid_request
 from headwater_server.domain.limits import MAX_VIOLATIONS
-from headwater_server.domain.messages import ChatRequest, Image, Part, ToolResult
+from headwater_server.domain.messages import ChatRequest, Image, Part, Text, ToolResult
 from headwater_server.providers.caller_urls.hosts import FORM, NOT_PUBLIC, mistake_of
 from headwater_server.providers.own_data import provider_data
 
@@ -56,8 +56,10 @@ def check_urls(chat: ChatRequest, provider: str, *, allow_private: bool) -> None
 def _mistakes(chat: ChatRequest, provider: str, judge: Judge) -> Found:
     for number, message in enumerate(chat.messages):
         for place, part in enumerate(message.parts):
-            yield from _in_part(part, f"messages[{number}].parts[{place}]", judge)
-    yield from _in_value(chat.provider_options, f"provider_options.{provider}", judge)
+            if not isinstance(part, Text) or part.provider_data is not None:
+                yield from _in_part(part, f"messages[{number}].parts[{place}]", judge)
+    if chat.provider_options:
+        yield from _in_value(chat.provider_options, f"provider_options.{provider}", judge)
     for number, tool in enumerate(chat.tools):
         yield from _references(tool.parameters, f"tools[{number}].function.parameters_json", judge)
     if chat.response_format is not None:

@@ -60,6 +60,29 @@ class Way:
     connect_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL, with the parts of it that a request needs.
+
+    Attributes:
+        url: the URL.
+        scheme: http or https.
+        host: the name or IP address in it.
+        path: the path in it, decoded.
+        netloc: its name and port, as they stand in it.
+        target: its path and query, encoded.
+        site: the place that connections to it lead to.
+    """
+
+    url: httpx.URL
+    scheme: str
+    host: str
+    path: str
+    netloc: str
+    target: bytes
+    site: Site
+
+
 class HttpClient:
     """Asks providers, within one event loop; to be closed by its owner.
 
@@ -113,7 +136,7 @@ class HttpClient:
     async def send(
         self,
         method: str,
-        url: httpx.URL,
+        address: Address,
         headers: Mapping[str, str],
         body: bytes | None = None,
         connect_seconds: float | None = None,
@@ -125,24 +148,24 @@ class HttpClient:
         """
         headers = {**self._headers, **origin.get(), **headers}
         seconds = self._connect_seconds if connect_seconds is None else connect_seconds
-        proxy = self.proxy(url)
+        proxy = self.proxy(address)
         if proxy is not None:
-            return await proxy.ask(method, url, headers, body, seconds)
+            return await proxy.ask(method, address.url, headers, body, seconds)
         try:
-            site = Site(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], url.scheme == "https")
             length = None if body is None else len(body)
-            head = request_head(method, url.netloc.decode("ascii"), url.raw_path, headers, length)
-            return await self._pool.ask(site, head, body or b"", seconds)
+            head = request_head(method, address.netloc, address.target, headers, length)
+            return await self._pool.ask(address.site, head, body or b"", seconds)
         except ValueError as error:  # of a host that no name can be, such as one with an empty or a very long part
             raise httpx.RequestError(str(error)) from error
 
-    def proxy(self, url: httpx.URL) -> Proxy | None:
-        """The proxy that requests to a URL go through; None for the straight way.
+    def proxy(self, address: Address) -> Proxy | None:
+        """The proxy that requests to an address go through; None for the straight way.
 
         Raises HeadwaterError where the setting is no proxy's address.
         """
-        proxied, mistake = self._proxied.get(url.scheme), self._proxies.mistakes.get(url.scheme, "")
-        if not (proxied or mistake) or not self._proxies.are_for(url.host):
+        scheme = address.scheme
+        proxied, mistake = self._proxied.get(scheme), self._proxies.mistakes.get(scheme, "")
+        if not (proxied or mistake) or not self._proxies.are_for(address.host):
             return None
         if proxied is None:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"cannot be reached: {mistake}")
@@ -150,14 +173,15 @@ class HttpClient:
 
 
 @lru_cache(maxsize=256)
-def parsed_url(text: str) -> httpx.URL:
+def parsed_url(text: str) -> Address:
     """Parses each of the few URLs once: parsing is a twentieth of the cost of a short stream.
 
     Raises httpx.InvalidURL.
     """
     url = httpx.URL(text)
     try:
-        _ = url.host  # raises for letters that no name of another script can have
+        host = url.host  # raises for letters that no name of another script can have
     except ValueError as error:
         raise httpx.InvalidURL(str(error)) from error
-    return url
+    site = Site(url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0), url.scheme == "https")
+    return Address(url, url.scheme, host, url.path, url.netloc.decode("ascii"), url.raw_path, site)

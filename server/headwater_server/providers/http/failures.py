@@ -24,13 +24,16 @@ from headwater_server.providers.http1.errors import BadAnswerError, ClosedError
 MAX_ERROR_BODY = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
 
+# As numbers: each answer is held against them, and a member of an Enum is looked up in a slow way.
+_ACCEPTED, _NO_CONTENT, _RESET_CONTENT = 202, 204, 205
+
 
 def is_success(answer: Answer) -> bool:
     """Whether the answer is to be read: any 2xx with content. A 202 says "later", unless it streams."""
     status = answer.status
-    if status == httpx.codes.ACCEPTED:
+    if status == _ACCEPTED:
         return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
-    return httpx.codes.is_success(status) and status not in (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
+    return 200 <= status < 300 and status not in (_NO_CONTENT, _RESET_CONTENT)
 
 
 async def refusal(answer: Answer, wire: Wire, secrets: Sequence[str], cure: str) -> HeadwaterError:

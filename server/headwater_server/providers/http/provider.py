@@ -59,11 +59,15 @@ class HttpProvider:
         self._site = site
         self._wires = wires
         self._choose_api = choose_api
+        self._first_wire = next(iter(wires.values()))
         self._models_path = models_path
         self._parse_models = parse_models
 
     def _wire(self, request: ChatRequest) -> Wire:
-        api = request.provider_options.get("api") or self._api(request.model)
+        api = request.provider_options.get("api")
+        if not api and self._choose_api is None:
+            return self._first_wire
+        api = api or self._api(request.model)
         wire = self._wires.get(api) if isinstance(api, str) else None
         if wire is None:
             known = ", ".join(f'"{api}"' for api in self._wires)
@@ -90,7 +94,9 @@ class HttpProvider:
         """Begins a reply; see Provider.stream."""
         wire = self._wire(request)
         call = wire.call(request)
-        headers = joined({"content-type": "application/json", **call.headers}, request.headers)
+        headers = {"content-type": "application/json", **call.headers}
+        if request.headers:
+            headers = joined(headers, request.headers)
         outgoing = self._site.call("POST", call.path, headers, b"", request.model, request.connect_seconds)
         body = self._site.kept(call.body)
         is_large = request.size > LARGE_BYTES
@@ -128,8 +134,7 @@ class HttpProvider:
                 answer, key = await send_signed(site.client, call, site.credential)
                 async with aclosing(answer):
                     if not is_success(answer):
-                        wire = next(iter(self._wires.values()))
-                        raise await refusal(answer, wire, (key, *site.secrets), site.credential.cure)
+                        raise await refusal(answer, self._first_wire, (key, *site.secrets), site.credential.cure)
                     return await _bounded_body(answer)
         except TimeoutError as error:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"no answer within {ANSWER_SECONDS:g} seconds") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from http import HTTPStatus
 
 import structlog
 
@@ -11,6 +10,8 @@ from headwater_server.providers.credentials.base import Credential, OutgoingCall
 from headwater_server.providers.http.client import Answer, HttpClient, parsed_url
 from headwater_server.providers.http.failures import why
 from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
+
+_UNAUTHORIZED = 401
 
 log = structlog.get_logger("headwater.providers")
 
@@ -23,7 +24,7 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
     """
     signature = await credential.sign(call)
     answer = await _send(client, call, signature)
-    if answer.status != HTTPStatus.UNAUTHORIZED:
+    if answer.status != _UNAUTHORIZED:
         return answer, signature.secret
     try:
         better = await credential.refused(signature)
@@ -40,11 +41,11 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
 async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) -> Answer:
     """Sends the call once; how that went is a line at level debug."""
     headers = {**call.headers, **signature.headers}
-    url = parsed_url(call.url)
-    facts = {"host": url.host, "path": url.path}
+    address = parsed_url(call.url)
+    facts = {"host": address.host, "path": address.path}
     began = time.monotonic()
     try:
-        answer = await client.send(call.method, url, headers, call.body or None, call.connect_seconds)
+        answer = await client.send(call.method, address, headers, call.body or None, call.connect_seconds)
     except TRANSPORT_ERRORS as error:
         log.debug("provider not reached", **facts, seconds=round(time.monotonic() - began, 4), why=why(error))
         raise

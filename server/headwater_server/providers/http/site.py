@@ -55,7 +55,8 @@ class Site:
         connect_seconds: float | None = None,
     ) -> OutgoingCall:
         """A call to the path, still without its signature."""
-        return OutgoingCall(method, self._url(path, model), joined(headers, self.headers), body, connect_seconds)
+        headers = joined(headers, self.headers) if self.headers else headers
+        return OutgoingCall(method, self._url(path, model), headers, body, connect_seconds)
 
     def _url(self, path: str, model: str) -> str:
         base = self.base_url

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from headwater_server.domain.chunks import ProviderEvent
@@ -25,7 +24,7 @@ from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
 from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
-from headwater_server.providers.wires.errors import REQUEST_ID_HEADERS
+from headwater_server.providers.wires.errors import request_id
 from headwater_server.streaming.source import Receiver
 
 MAX_REQUEST_ID = 200
@@ -256,7 +255,7 @@ class HttpStream:
         """Asks, and looks at the head of the answer."""
         client = self._site.client
         encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
-        call = replace(self._call, body=await client.aside.do(encode, is_large=self._is_large))
+        call = self._call.with_body(await client.aside.do(encode, is_large=self._is_large))
         del encode
         try:
             answer, key = await send_signed(client, call, self._credential)
@@ -264,8 +263,8 @@ class HttpStream:
             raise unreachable(error) from error
         self._answer = answer
         self._secrets = (key, *self._site.secrets)
-        found = next((answer.headers[h] for h in REQUEST_ID_HEADERS if h in answer.headers), "")
-        self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
+        if found := request_id(answer.headers):
+            self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
         if not is_success(answer):
             raise await refusal(answer, self._wire, self._secrets, self._credential.cure)
         self._decoder = self._wire.decoder(answer.headers.get("content-type", ""), self._logprobs)

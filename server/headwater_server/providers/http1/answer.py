@@ -7,12 +7,14 @@ The body is read piece by piece, or followed: then each piece goes to the receiv
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 READ_AHEAD_BYTES = 32 * 1024
 """Bytes of a body that wait for its reader; the rest waits in the socket, and TCP slows the server down."""
+
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class BodyReceiver(Protocol):
@@ -49,15 +51,29 @@ class PushedAnswer:
     Args:
         line: the connection.
         status: of the answer.
-        headers: names in lower case; the values of a name that came several times are joined.
+        headers: names in lower case; the values of a name that came several times are joined. There are none any more
+            once somebody follows.
     """
+
+    __slots__ = (
+        "_error",
+        "_line",
+        "_paused",
+        "_reader",
+        "_receiver",
+        "_size",
+        "_waiting",
+        "arrived",
+        "headers",
+        "status",
+    )
 
     def __init__(self, line: Line, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers = headers
         self._line: Line | None = line
         self._receiver: BodyReceiver | None = None
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []  # an empty deque has 760 bytes
         self._size = 0
         self._error: BaseException | None = None
         self._paused = False
@@ -85,6 +101,7 @@ class PushedAnswer:
             self._receiver = receiver
             self.arrived = receiver.body_arrived
         has_ended = self._line is None
+        self.headers = _NO_HEADERS  # a reply can take minutes
         self.resume()  # before the receiver gets anything: it may pause again
         if self._waiting:
             data = b"".join(self._waiting)
@@ -106,7 +123,7 @@ class PushedAnswer:
                 await self._reader
             finally:
                 self._reader = None
-        data = self._waiting.popleft()
+        data = self._waiting.pop(0)
         self._size -= len(data)
         return data
 

@@ -70,6 +70,18 @@ class Connection(asyncio.BufferedProtocol):
         idle_since: the loop's time since which it is idle.
     """
 
+    __slots__ = (
+        "_exchange",
+        "_is_full",
+        "_loop",
+        "_owner",
+        "_room",
+        "has_received",
+        "idle_since",
+        "site",
+        "transport",
+    )
+
     transport: asyncio.Transport
 
     def __init__(self, owner: Owner, site: Site) -> None:
@@ -90,27 +102,30 @@ class Connection(asyncio.BufferedProtocol):
     async def ask(self, head: bytes, body: bytes) -> PushedAnswer:
         """The answer to a request, once its head has come. Raises OSError where the connection breaks."""
         self.has_received = False
-        exchange = self._exchange = _Exchange(self, self._loop.create_future())
+        answered: asyncio.Future[PushedAnswer] = self._loop.create_future()
+        exchange = self._exchange = _Exchange(self, answered)
         try:
             if len(body) <= PIECE_BYTES:
                 self.transport.write(head + body)
             else:
                 exchange.is_sent = False
-                await self._send_pieces(exchange, head, body)
-            return await exchange.answered
+                await self._send_pieces(exchange, answered, head, body)
+            return await answered
         except BaseException:
             if self._exchange is exchange:
                 self.abort()
             raise
 
-    async def _send_pieces(self, exchange: _Exchange, head: bytes, body: bytes) -> None:
+    async def _send_pieces(
+        self, exchange: _Exchange, answered: asyncio.Future[PushedAnswer], head: bytes, body: bytes
+    ) -> None:
         """Sends a long body, until it is answered: a server that refuses it need not read it all."""
         self.transport.write(head)
         for start in range(0, len(body), PIECE_BYTES):
-            while self._is_full and not exchange.answered.done():
+            while self._is_full and not answered.done():
                 self._room = self._loop.create_future()
                 await self._room
-            if exchange.answered.done():
+            if answered.done():
                 return
             self.transport.write(body[start : start + PIECE_BYTES])
         exchange.is_sent = True
@@ -208,7 +223,7 @@ class _Exchange:
     """A request and its answer; the parser's callbacks.
 
     Attributes:
-        answered: gets the answer when its head has come.
+        answered: gets the answer when its head has come; None from then on.
         answer: the same.
         pieces: of the body, those that this read has brought.
         is_complete: whether the answer is at its end.
@@ -216,8 +231,25 @@ class _Exchange:
         reads_to_end: whether the end of the connection is the end of the answer.
     """
 
+    __slots__ = (
+        "_bytes_without_body",
+        "_connection",
+        "_count",
+        "_has_surplus",
+        "_headers",
+        "_interim",
+        "_is_kept",
+        "_parser",
+        "answer",
+        "answered",
+        "is_complete",
+        "is_sent",
+        "pieces",
+        "reads_to_end",
+    )
+
     def __init__(self, connection: Connection, answered: asyncio.Future[PushedAnswer]) -> None:
-        self.answered = answered
+        self.answered: asyncio.Future[PushedAnswer] | None = answered
         self.answer: PushedAnswer | None = None
         self.pieces: list[bytes] = []
         self.is_complete = False
@@ -261,7 +293,7 @@ class _Exchange:
         """Tells the asker how the exchange ended."""
         if self.answer is not None:
             self.answer.ended(error)
-        elif not self.answered.done():
+        elif self.answered is not None and not self.answered.done():
             self.answered.set_exception(error or ClosedError())
 
     def free(self) -> None:
@@ -297,8 +329,9 @@ class _Exchange:
         chunked = headers.get("transfer-encoding", "").lower().rstrip().endswith("chunked")
         self.reads_to_end = "content-length" not in headers and not chunked
         self.answer = PushedAnswer(self._connection, status, headers)
-        if not self.answered.done():
-            self.answered.set_result(self.answer)
+        answered, self.answered = self.answered, None
+        if answered is not None and not answered.done():
+            answered.set_result(self.answer)
         self._connection.wake_sender()
 
     def on_body(self, data: bytes) -> None:

@@ -55,10 +55,12 @@ class OpenAIChatWire:
     def __init__(self, *, genuine: bool, profile: Profile = COMPATIBLE, max_tokens_field: str = "") -> None:
         self._genuine = genuine
         self._profile = profile
-        self._limit = max_tokens_field or ("max_completion_tokens" if genuine else profile.max_tokens)
         efforts = {"reasoning_effort": "reasoning_effort"} if genuine or profile.efforts else {}
         known = {**_SAMPLING, **profile.renamed, **efforts}
-        self._sampling = {name: field for name, field in known.items() if name not in profile.lacks}
+        known = {name: field for name, field in known.items() if name not in profile.lacks}
+        limit = max_tokens_field or ("max_completion_tokens" if genuine else profile.max_tokens)
+        self._fields_of_plain = self._taken(known | {"max_tokens": limit or "max_tokens"})
+        self._fields_of_reasoning = self._taken(known | {"max_tokens": limit or "max_completion_tokens"})
 
     def _shapes(self, model: str) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
         """The shapes of ids of tool calls: the service's own calls, and those of others."""
@@ -68,11 +70,12 @@ class OpenAIChatWire:
             return of_model, None
         return self._profile.call_ids, self._profile.foreign_ids
 
+    def _taken(self, fields: dict[str, str]) -> dict[str, str]:
+        return {name: field for name, field in fields.items() if field not in self._profile.omit}
+
     def _fields(self, model: str) -> dict[str, str]:
         """The parameters by their names there."""
-        by_model = "max_completion_tokens" if models.is_reasoning(model) else "max_tokens"
-        fields = self._sampling | {"max_tokens": self._limit or by_model}
-        return {name: field for name, field in fields.items() if field not in self._profile.omit}
+        return self._fields_of_reasoning if models.is_reasoning(model) else self._fields_of_plain
 
     def supported_params(self, model: str) -> frozenset[str]:
         """See Wire."""
@@ -95,7 +98,8 @@ class OpenAIChatWire:
             "stream": True,
             "stream_options": stream_options,
         }
-        body |= bodies.sampling(request, self._fields(request.model), "Chat Completions")
+        if request.sampling:
+            body |= bodies.sampling(request, self._fields(request.model), "Chat Completions")
         if self._profile.no_effort and body.get("reasoning_effort") == ReasoningEffort.NONE:
             del body["reasoning_effort"]
             body |= self._profile.no_effort
@@ -111,7 +115,8 @@ class OpenAIChatWire:
             body["safety_identifier"] = bodies.safety_identifier(request.user)
         for field in self._profile.omit:
             body.pop(field, None)
-        body = bodies.merge(body, bodies.without_api(request.provider_options))
+        if request.provider_options:
+            body = bodies.merge(body, bodies.without_api(request.provider_options))
         return HttpCall("/chat/completions", body, logprobs=bool(body.get("logprobs")))
 
     def _logprobs(self, count: int) -> dict[str, Any]:

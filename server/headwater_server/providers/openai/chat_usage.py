@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headwater_server.domain.chunks import Usage
-from headwater_server.providers.wires.decoder import Count, token_count, total
+from headwater_server.providers.wires.decoder import MAX_COUNT, Count, total
 
 
 class _InputDetails(msgspec.Struct, gc=False):
@@ -58,6 +58,7 @@ def usage_of(reported: ChatUsage, before: Usage | None) -> Usage:
 def _most(before: int | None, *counts: Count) -> int | None:
     """The greater of the count so far and the first of these that makes sense."""
     for count in counts:
-        if count is not None and (number := token_count(count)) is not None:
+        if count is not None and 0 <= count <= MAX_COUNT:
+            number = int(count)
             return number if before is None or number > before else before
     return before

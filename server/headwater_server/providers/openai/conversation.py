@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from headwater_server.domain.messages import ChatRequest, Image, Message, Role, Text, ToolCall, ToolResult
-from headwater_server.providers.model_names import MISTRALS, base_name
+from headwater_server.providers.model_names import MISTRALS, MODELS, base_name
 from headwater_server.providers.openai import reasoning
 from headwater_server.providers.openai.profiles import Profile
 from headwater_server.providers.wires import bodies
@@ -56,6 +57,10 @@ def conversation(
 
 def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """The message, and each tool result as a separate message."""
+    if len(message.parts) == 1 and isinstance(only := message.parts[0], Text):  # as nearly all are
+        if only.text:
+            yield {"role": str(message.role), "content": only.text}
+        return
     for result in bodies.parts(message, ToolResult):
         name = result.name or names.get(result.tool_call_id, "") if names else ""
         item = {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.content}
@@ -155,14 +160,21 @@ def filled(messages: list[dict[str, Any]], profile: Profile, model: str) -> list
     DeepSeek and Kimi want thinking on every reply. Mistral wants a reply between results of tools and a question, and a
     mark on a reply that it is to continue.
     """
-    name = base_name(model)
-    if profile.wants_thinking or (not profile.is_known and _WANT_THINKING.search(name)):
+    wants_thinking, wants_replies = _wants(model)
+    if profile.wants_thinking or (not profile.is_known and wants_thinking):
         messages = [_NO_THINKING | item if item["role"] == "assistant" else item for item in messages]
-    if profile.wants_replies or MISTRALS.search(name):
+    if profile.wants_replies or wants_replies:
         messages = list(_with_replies(messages))
     if profile.wants_replies and messages and messages[-1]["role"] == "assistant":
         messages[-1] = messages[-1] | {"prefix": True}
     return messages
+
+
+@lru_cache(maxsize=MODELS)
+def _wants(model: str) -> tuple[bool, bool]:
+    """Whether the model is of those that want thinking on every reply, and of those that want replies to results."""
+    name = base_name(model)
+    return _WANT_THINKING.search(name) is not None, MISTRALS.search(name) is not None
 
 
 def _with_replies(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from headwater_server.providers.model_names import base_name, version
+from headwater_server.providers.model_names import MODELS, base_name, version
 
 _RESPONSES_ONLY = re.compile(
     r"-(pro|codex|deep-research|cyber|rosalind)(-|$)|^(computer-use-preview|gpt-daybreak|gpt-rosalind)(-|$)"
@@ -18,6 +19,7 @@ _NO_STOP = re.compile(r"(o3|o4-mini)(-\d{4}-\d{2}-\d{2})?$")
 _GPT_VERSION = re.compile(r"gpt-(\d|1\d)(?:\.(\d{1,2}))?(?!\d|\.\d|o)")
 
 
+@lru_cache(maxsize=MODELS)
 def api_of(model: str) -> str:
     """Which of OpenAI's APIs to use for the model: `responses` or `chat_completions`."""
     name = _name(model)
@@ -27,6 +29,7 @@ def api_of(model: str) -> str:
     return "chat_completions"
 
 
+@lru_cache(maxsize=MODELS)
 def is_reasoning(model: str) -> bool:
     """Whether the model reasons, and so takes neither temperature, top_p nor penalties, and gives no logprobs."""
     name = _name(model)
@@ -36,6 +39,7 @@ def is_reasoning(model: str) -> bool:
     return _REASONING_SERIES.match(name) is not None
 
 
+@lru_cache(maxsize=MODELS)
 def refused_params(model: str) -> frozenset[str]:
     """The sampling parameters that the model does not take, over the API that has them."""
     name = _name(model)

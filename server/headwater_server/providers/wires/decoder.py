@@ -17,6 +17,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -40,7 +41,8 @@ Message_co = TypeVar("Message_co", covariant=True)
 Count = int | float | None
 """A count as servers write it: some write 12.0."""
 
-_MAX_COUNT = 2**31 - 1
+MAX_COUNT = 2**31 - 1
+"""A greater count makes no sense."""
 _MAX_NUMBER = 2**63 - 1
 
 
@@ -61,11 +63,7 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def __init__(self, framing: Framing[Message]) -> None:
         self._framing = framing
-        self._joiner = SurrogateJoiner()
         self._has_halves = False
-        self._calls = ToolCalls()
-        self._citations = Citations()
-        self._images = Images()
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -73,6 +71,24 @@ class StreamDecoder(ABC, Generic[Message]):
         self._final: Finish | None = None
         self._kept: str | None = None
         self._ended = False
+
+    # Few replies have any of these before their end.
+
+    @cached_property
+    def _joiner(self) -> SurrogateJoiner:
+        return SurrogateJoiner()
+
+    @cached_property
+    def _calls(self) -> ToolCalls:
+        return ToolCalls()
+
+    @cached_property
+    def _citations(self) -> Citations:
+        return Citations()
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images()
 
     @property
     def is_whole(self) -> bool:
@@ -134,19 +150,18 @@ class StreamDecoder(ABC, Generic[Message]):
         """
         if (cut := finish_words.cut_by(provider_reason)) is not None:
             raise cut
-        calls = len(self._calls)
-        if calls and (reason is FinishReason.STOP or (reason is FinishReason.OTHER and self._calls.are_complete())):
+        is_stop = reason is FinishReason.STOP or (reason is FinishReason.OTHER and self._calls.are_complete())
+        if is_stop and self._calls:
             reason = FinishReason.TOOL_CALLS
         elif reason is FinishReason.STOP and self._refused:
             reason = FinishReason.REFUSAL
-        self._final = Finish(
-            reason,
-            without_surrogates(provider_reason),
-            without_surrogates(stop_sequence),
-            usage,
-            without_surrogates(event_type),
-            without_surrogates(metadata or {}),
-        )
+        finish = Finish(reason, provider_reason, stop_sequence, usage, event_type, metadata or {})
+        if self._has_halves:
+            finish.provider_reason = without_surrogates(provider_reason)
+            finish.stop_sequence = without_surrogates(stop_sequence)
+            finish.event_type = without_surrogates(event_type)
+            finish.metadata = without_surrogates(finish.metadata)
+        self._final = finish
 
     def _add(self, messages: Iterable[Message], events: list[ProviderEvent]) -> None:
         for message in messages:
@@ -359,11 +374,11 @@ def whole_number(value: Count, limit: int = _MAX_NUMBER) -> int | None:
 
 def token_count(value: Count) -> int | None:
     """A count of tokens; None where there is none, or none that makes sense."""
-    return whole_number(value, _MAX_COUNT)
+    return int(value) if value is not None and 0 <= value <= MAX_COUNT else None
 
 
 def total(*counts: int | None) -> int | None:
     """The sum of the counts that were reported; None unless the first (input) and the last (output) were."""
     if counts[0] is None or counts[-1] is None:
         return None
-    return min(sum(count for count in counts if count is not None), _MAX_COUNT)
+    return min(sum(filter(None, counts)), MAX_COUNT)

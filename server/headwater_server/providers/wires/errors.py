@@ -21,9 +21,9 @@ from headwater_server.providers.wires.failures.report import (
 )
 from headwater_server.providers.wires.failures.waiting import MAX_RETRY_AFTER_SECONDS, wait_seconds
 
-__all__ = ["MAX_MESSAGE", "MAX_RETRY_AFTER_SECONDS", "REQUEST_ID_HEADERS", "response_error", "stream_error"]
+__all__ = ["MAX_MESSAGE", "MAX_RETRY_AFTER_SECONDS", "request_id", "response_error", "stream_error"]
 
-REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id")
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id")
 
 _CHECK_ADDRESS = " (check the provider's base URL)"
 _MAX_LOCATION = 200
@@ -42,12 +42,20 @@ def response_error(status: int, headers: Mapping[str, str], body: bytes) -> Head
     wait = wait_seconds(headers, report.value, report.message, resets=status == 429)
     reason = _classify(report, status, waits=wait is not None)
     metadata = {"http_status": str(status)} | _metadata(report)
-    if request_id := next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), ""):
-        metadata["provider_request_id"] = request_id
+    if found := request_id(headers):
+        metadata["provider_request_id"] = found
     message = _message(report, status, reason, headers.get("location") or "")
     return HeadwaterError(
         reason, message, metadata=metadata, retry_after_seconds=wait if reason in _WAITING_HELPS else None
     )
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The provider's id of the request in the headers of its answer; empty for none."""
+    for name in _REQUEST_IDS:
+        if found := headers.get(name):
+            return found
+    return ""
 
 
 def stream_error(error: Any, *, request_id: str | None = None) -> HeadwaterError:

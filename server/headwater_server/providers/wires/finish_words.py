@@ -7,6 +7,7 @@ are one word here. Words for a reply that was cut are apart: such a reply is nev
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from headwater_server.domain.chunks import FinishReason
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -42,9 +43,18 @@ _CUT = (
 
 _NO_WORD = "null none unknown unspecified"
 
+_NO_LETTER = re.compile(r"[^a-z]")
+_LONGEST = 100
+"""More than any known word has: the rest of a longer one is not looked at."""
+
+
+@lru_cache(maxsize=256)
+def _bare(word: str) -> str:
+    return _NO_LETTER.sub("", word.lower()).removeprefix("finishreason")
+
 
 def _letters(word: str) -> str:
-    return re.sub(r"[^a-z]", "", word.lower()).removeprefix("finishreason")
+    return _bare(word[:_LONGEST])
 
 
 _REASONS = {_letters(word): reason for reason, words in _WORDS.items() for word in words.split()}

@@ -25,7 +25,8 @@ _LINE_BYTES = 40
 ERROR_EVENT = "error"
 
 _FIELD = re.compile(rb"(data|event|id|retry|error)[:\r\n]|:")
-_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:")
+_BEGINS = frozenset(field[:size] for field in (b"data:", b"event:", b"id:", b"retry:", b"error:") for size in range(7))
+"""Of the names of fields all beginnings, and the whole: with no more than that it is open what the body is."""
 _LATER_EVENT = re.compile(rb"[\r\n](?=(?:data|event):)")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLANK = b" \t\r\n\x1e\0"
@@ -49,7 +50,7 @@ class AnyFraming:
         if BYTE_ORDER_MARK.startswith(head[:3]):
             head = head[3:].lstrip(_BLANK) if len(head) >= len(BYTE_ORDER_MARK) else head
         self._head = head
-        if not head or BYTE_ORDER_MARK.startswith(head) or any(field.startswith(head) for field in _FIELDS):
+        if head in _BEGINS or BYTE_ORDER_MARK.startswith(head):
             return []
         return self._choose(head)
 
@@ -81,7 +82,7 @@ class _LiberalEvents(SSEDecoder):
         super().__init__()
         self._bare: list[bytes] = []
         self._bare_size = 0
-        self._scanner = JSONScanner()
+        self._scanner: JSONScanner  # of a bare line that has begun
 
     def close(self) -> list[ServerSentEvent]:
         last = b"".join(self._pieces)
@@ -108,6 +109,8 @@ class _LiberalEvents(SSEDecoder):
         return None
 
     def _bare_line(self, line: bytes) -> ServerSentEvent | None:
+        if not self._bare:
+            self._scanner = JSONScanner()
         self._bare.append(line)
         self._bare_size += len(line) + _LINE_BYTES
         if self._bare_size > MAX_EVENT_BYTES:
@@ -117,7 +120,7 @@ class _LiberalEvents(SSEDecoder):
         if not self._scanner.complete:
             return None
         data = b"\n".join(self._bare)
-        self._bare, self._bare_size, self._scanner = [], 0, JSONScanner()
+        self._bare, self._bare_size = [], 0
         return ServerSentEvent("", data)
 
 

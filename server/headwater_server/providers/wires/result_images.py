@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from headwater_server.domain.messages import Image, Message, Part, Role, Text, ToolResult
+from headwater_server.domain.messages import Image, Message, Part, Role, Text, ToolResult, kinds_of
 
 
 def images_after_results(messages: Sequence[Message]) -> Iterator[tuple[int, Message]]:
     """The conversation with text alone in its results, each message with the place of the one that it was made of."""
+    return _moved(messages) if ToolResult in kinds_of(messages) else enumerate(messages)
+
+
+def _moved(messages: Sequence[Message]) -> Iterator[tuple[int, Message]]:
     waiting: list[Part] = []
     for number, message in enumerate(messages):
         if waiting and message.role is Role.USER:

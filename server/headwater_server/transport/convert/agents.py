@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Iterable
+from threading import Lock
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -37,6 +39,10 @@ from headwater_server.transport.convert.cache import cache_message, parse_cache
 from headwater_server.transport.convert.durations import duration, parse_duration
 from headwater_server.transport.convert.structs import dict_to_struct, struct_to_dict
 
+MAX_KNOWN = 256
+MAX_KNOWN_AGENT_BYTES = 16 * 1024
+MAX_KNOWN_BYTES = 512 * 1024
+
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LABEL_KEY = re.compile(r"[a-z0-9_.-]{1,63}")
 
@@ -53,7 +59,11 @@ _CHOICES = {
     agent_pb2.TOOL_CHOICE_MODE_REQUIRED: ToolChoiceMode.REQUIRED,
 }
 _MODES = {mode: number for number, mode in _CHOICES.items()}
+_CHOICE_MODES = frozenset(agent_pb2.ToolChoiceMode.values())
+_UNSUPPORTED_PARAMS = frozenset(agent_pb2.UnsupportedParams.values())
+_EFFORTS = frozenset(agent_pb2.ReasoningEffort.values())
 _EFFORT = "REASONING_EFFORT_"
+_FORMAT_TYPES = frozenset(agent_pb2.ResponseFormatType.values())
 _FORMATS = {
     ResponseFormatType.JSON_OBJECT: agent_pb2.RESPONSE_FORMAT_TYPE_JSON_OBJECT,
     ResponseFormatType.JSON_SCHEMA: agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
@@ -81,7 +91,7 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
     if len(bad) > too_long:
         return AgentConfig()
     tools = _tools(message.tools, f"{path}.tools", bad)
-    if message.unsupported_params not in agent_pb2.UnsupportedParams.values():
+    if message.unsupported_params not in _UNSUPPORTED_PARAMS:
         bad.append(FieldViolation(f"{path}.unsupported_params", "is not a value of UnsupportedParams"))
     return AgentConfig(
         model=message.model,
@@ -101,6 +111,46 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
         fallback_models=_fallback_models(message, path, bad),
         no_fallback=message.no_fallback,
     )
+
+
+class KnownAgents:
+    """Parses agents, and remembers those of the last requests: most requests repeat the agent of another.
+
+    An agent is known again by the bytes of its message, all of them. It is shared by requests from then on, so nobody
+    may change one. Remembered are at most MAX_KNOWN agents without a mistake. Their messages have at most
+    MAX_KNOWN_BYTES in all, and a parsed message takes about 30 times its bytes at worst, so they take 16 MB.
+    Threads may parse too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._known: OrderedDict[bytes, AgentConfig] = OrderedDict()
+        self._size = 0
+
+    def parse(self, message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> AgentConfig:
+        """As `parse_agent`."""
+        if message.ByteSize() > MAX_KNOWN_AGENT_BYTES:
+            return parse_agent(message, path, bad)
+        key = message.SerializeToString()
+        with self._lock:
+            if (agent := self._known.get(key)) is not None:
+                self._known.move_to_end(key)
+                return agent
+        mistakes = len(bad)
+        agent = parse_agent(message, path, bad)
+        if len(bad) == mistakes:
+            self._remember(key, agent)
+        return agent
+
+    def _remember(self, key: bytes, agent: AgentConfig) -> None:
+        with self._lock:
+            if key in self._known:
+                return
+            self._known[key] = agent
+            self._size += len(key)
+            while self._size > MAX_KNOWN_BYTES or len(self._known) > MAX_KNOWN:
+                oldest, _ = self._known.popitem(last=False)
+                self._size -= len(oldest)
 
 
 def _max_attempts(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolation]) -> int | None:
@@ -151,7 +201,7 @@ def _sampling(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolatio
             if not stop:
                 bad.append(FieldViolation(f"{path}.stop[{i}]", "is empty; leave it out"))
         sampling["stop"] = list(message.stop)
-    if message.reasoning_effort not in agent_pb2.ReasoningEffort.values():
+    if message.reasoning_effort not in _EFFORTS:
         bad.append(FieldViolation(f"{path}.reasoning_effort", "is not a value of ReasoningEffort"))
     elif message.reasoning_effort:
         name = agent_pb2.ReasoningEffort.Name(message.reasoning_effort)
@@ -197,14 +247,14 @@ def _tool_choice(
         if choice.function not in {tool.name for tool in tools}:
             bad.append(FieldViolation(f"{path}.tool_choice.function", "is not the name of one of the tools"))
         return ToolChoice(ToolChoiceMode.REQUIRED, choice.function)
-    if choice.mode not in agent_pb2.ToolChoiceMode.values():
+    if choice.mode not in _CHOICE_MODES:
         bad.append(FieldViolation(f"{path}.tool_choice.mode", "is not a value of ToolChoiceMode"))
     mode = _CHOICES.get(choice.mode)
     return ToolChoice(mode) if mode else None
 
 
 def _response_format(form: agent_pb2.ResponseFormat, path: str, bad: list[FieldViolation]) -> ResponseFormat | None:
-    if form.type not in agent_pb2.ResponseFormatType.values():
+    if form.type not in _FORMAT_TYPES:
         bad.append(FieldViolation(f"{path}.type", "is not a value of ResponseFormatType"))
     strict = form.strict if form.HasField("strict") else None
     if form.type == agent_pb2.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:

@@ -32,6 +32,8 @@ from headwater_server.transport.convert.structs import dict_to_struct
 
 MAX_INT32 = 2**31 - 1
 
+_COUNTS = tuple(agent_pb2.Usage.DESCRIPTOR.fields_by_name)
+
 FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
     reason: agent_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")  # type: ignore[misc]
     for reason in FinishReason
@@ -234,23 +236,16 @@ def usage_message(usage: Usage | None) -> agent_pb2.Usage | None:
     """Token counts as a message; None for none."""
     if usage is None:
         return None
-    return agent_pb2.Usage(
-        input_tokens=_count(usage.input_tokens),
-        output_tokens=_count(usage.output_tokens),
-        total_tokens=_count(usage.total_tokens),
-        cached_input_tokens=_count(usage.cached_input_tokens),
-        cache_write_tokens=_count(usage.cache_write_tokens),
-        reasoning_tokens=_count(usage.reasoning_tokens),
-    )
+    message = agent_pb2.Usage()
+    for name in _COUNTS:
+        if (count := getattr(usage, name)) is not None:
+            # A nonsensical one must not fail the whole reply.
+            setattr(message, name, max(-MAX_INT32, min(count, MAX_INT32)))
+    return message
 
 
 def _cost(final: FinalChunk) -> str:
     return "" if final.cost is None else cost_text(final.cost)
-
-
-def _count(value: int | None) -> int | None:
-    """A provider's count, held within an int32: a nonsensical one must not fail the whole reply."""
-    return None if value is None else max(-MAX_INT32, min(value, MAX_INT32))
 
 
 def _stats(stats: StreamStats) -> agent_pb2.StreamStats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from headwater.v1 import agent_service_pb2
@@ -21,11 +20,13 @@ from headwater_server.domain.limits import (
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, Message, Role, Text
 from headwater_server.domain.stream_id import index_of, is_resumable
 from headwater_server.streaming.terms import Continuation
-from headwater_server.transport.convert.agents import parse_agent
+from headwater_server.transport.convert.agents import KnownAgents
 from headwater_server.transport.convert.durations import parse_duration
 from headwater_server.transport.convert.messages import parse_message
 
 Question: TypeAlias = agent_service_pb2.StreamRequest | agent_service_pb2.RunRequest
+
+_AGENTS = KnownAgents()
 
 
 def parse_stream_request(
@@ -46,8 +47,7 @@ def parse_stream_request(
     continues, heartbeat = _continuation(message, bad), parse_heartbeat(message, bad)
     # The id of a plain stream stays plain in its later rounds.
     resumable = message.resumable and (continues is None or is_resumable(continues.stream_id))
-    parsed = _parse(message, keys, allow_caller_api_keys, headers, bad)
-    return replace(parsed, continues=continues, resumable=resumable, heartbeat_seconds=heartbeat)
+    return _parse(message, keys, allow_caller_api_keys, headers, bad, continues, resumable, heartbeat)
 
 
 def parse_run_request(
@@ -66,18 +66,23 @@ def _parse(
     allow_keys: bool,
     headers: Sequence[tuple[str, str]],
     bad: list[FieldViolation],
+    continues: Continuation | None = None,
+    resumable: bool = False,
+    heartbeat: float | None = None,
 ) -> ParsedRequest:
     _check_sizes(message)
-    agent = parse_agent(message.agent, "agent", bad)
-    key = _provider_key(keys, allow_keys, bad)
-    parsed = ParsedRequest(agent, _messages(message, bad), key, _provider_headers(headers, bad))
+    agent = _AGENTS.parse(message.agent, "agent", bad)
+    key = _provider_key(keys, allow_keys, bad) if keys else ""
+    messages, own_headers = _messages(message, bad), _provider_headers(headers, bad) if headers else {}
     if bad:
         raise invalid_request(bad)
-    return parsed
+    return ParsedRequest(agent, messages, key, own_headers, continues, resumable=resumable, heartbeat_seconds=heartbeat)
 
 
 def _check_sizes(message: Question) -> None:
     """Raises HeadwaterError for more than is ever needed, before any of it is looked at."""
+    if not message.messages:
+        return
     if len(message.messages) > MAX_ITEMS:
         raise invalid("messages", f"has more than {MAX_ITEMS} items")
     if sum(1 + len(part.tool_result.parts) for m in message.messages for part in m.parts) > MAX_ITEMS:

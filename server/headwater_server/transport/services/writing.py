@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -71,7 +70,11 @@ async def write_stream(
         first = message_of(chunk)
         replies.introduce(first, stream)
         message = first.SerializeToString()
-        with _watched(stream, source, idle_seconds) as reader:
+        with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
+            if source is stream:  # a resumable one ends without its readers
+                stream.on_cut = reader.hurry
+                if isinstance(stream.outcome, HeadwaterError):
+                    reader.hurry(stream.outcome)  # it came while the first chunk was on its way to this task
             if not isinstance(chunk, FinalChunk):
                 reader.busy_since = reader.time()
                 await write(message)
@@ -85,25 +88,6 @@ async def write_stream(
             log_end(chunk)
             reader.busy_since = reader.time()
             await write(message)
-
-
-@contextmanager
-def _watched(stream: LiveStream, source: Reading, idle_seconds: float) -> Iterator[IdleWatch]:
-    """Ends the call where the caller takes nothing: soon when the stream was ended from outside, else after a time.
-
-    A resumable stream ends without its readers.
-    """
-    with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
-        if source is not stream:
-            yield reader
-            return
-        stream.on_cut = reader.hurry
-        if isinstance(end := stream.outcome, HeadwaterError):
-            reader.hurry(end)  # it came while the first chunk was on its way to this task
-        try:
-            yield reader
-        finally:
-            stream.on_cut = None
 
 
 async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
@@ -132,6 +116,7 @@ async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalC
 
     push = Push(stream, give)
     outlet.on_writable = writable
+    reader.rest()
     try:
         return await push.run()
     finally:

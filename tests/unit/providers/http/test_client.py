@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import pytest
 
 from headwater_server.domain.chunks import Delta
@@ -12,7 +11,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.credentials.base import KeyHeader, StaticKey
 from headwater_server.providers.http.body import body_reader
-from headwater_server.providers.http.client import HttpClient, Way
+from headwater_server.providers.http.client import HttpClient, Way, parsed_url
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.http.site import Site
@@ -30,7 +29,7 @@ def _no_proxies_from_outside(monkeypatch):
 
 
 def proxied(client: HttpClient, url: str) -> bool:
-    return client.proxy(httpx.URL(url)) is not None
+    return client.proxy(parsed_url(url)) is not None
 
 
 async def test_without_variables_there_is_no_proxy():
@@ -80,7 +79,7 @@ async def test_a_star_excludes_every_host(monkeypatch, excluded):
 async def test_a_body_is_read_in_pieces(is_proxied):
     async with Upstream(always("200 OK", b"x" * 40_000)) as upstream, HttpClient("test") as client:
         answer = await client.over(Way(proxy=upstream.url if is_proxied else "none")).send(
-            "GET", httpx.URL(upstream.url), {}
+            "GET", parsed_url(upstream.url), {}
         )
         read, pieces = body_reader(answer), []
         while piece := await read():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.http import large_bodies
-from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.http.client import HttpClient, parsed_url
 from headwater_server.providers.http.large_bodies import LARGE_BYTES, encode_large
 from tests.support.upstream.upstream import Upstream, always
 
@@ -45,7 +44,7 @@ async def test_a_large_body_arrives_whole_with_its_length_and_again_after_a_401(
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     async with Upstream(always("200 OK", b"{}")) as upstream, HttpClient("test") as client:
         for _ in range(2):
-            answer = await client.send("POST", httpx.URL(upstream.url), {}, body)
+            answer = await client.send("POST", parsed_url(upstream.url), {}, body)
             await answer.aclose()
         assert upstream.bodies == [body, body]
         for head in upstream.requests:

@@ -8,14 +8,13 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
 from headwater_server.providers.anthropic.settings import AnthropicSettings
 from headwater_server.providers.base import Provider
-from headwater_server.providers.http.client import HttpClient, Way
+from headwater_server.providers.http.client import HttpClient, Way, parsed_url
 from headwater_server.providers.openai.settings import OpenAISettings
 from headwater_server.providers.types import build_provider
 from tests.support.upstream.upstream import Upstream, always
@@ -208,7 +207,7 @@ async def test_no_proxy_at_all(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     async with HttpClient("test") as client:
         direct = client.over(Way(proxy="none"))
-        assert direct.proxy(httpx.URL("https://a.example")) is None
+        assert direct.proxy(parsed_url("https://a.example")) is None
 
 
 async def test_providers_with_the_same_way_share_their_connections(client):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 import grpc
@@ -24,6 +23,9 @@ from headwater_server.transport.http2.stream import STEP, WINDOW, Sent, Stream
 
 WIDEST = 1024 * 1024
 """A long message may have so many bytes on their way, so that it comes fast from far away too."""
+
+_NO_READER = MessageReader(0, "identity")
+"""The reader of all calls of which nothing more is read: nothing is given to it."""
 
 
 class Call:
@@ -78,7 +80,7 @@ class Call:
         self._unpacker, self._share = unpacker, share
         self.held = 0
         self._reader = MessageReader(most_bytes, head.encoding)
-        self._messages: deque[bytes] = deque()
+        self._messages: list[bytes] = []  # an empty deque has 760 bytes
         self._unread = 0
         self._reading: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
@@ -96,7 +98,7 @@ class Call:
         while (first := await self._first()) is not None:
             message = await self._unpacked(first) if type(first) is Packed else first
             if self._messages and self._messages[0] is first:  # it has counted until now, or was given up
-                self._messages.popleft()
+                self._messages.pop(0)
                 self._unread -= len(first) + PREFIX_BYTES
                 self._allow()
                 return message
@@ -182,7 +184,7 @@ class Call:
         self._messages.clear()
         self._share.change(self, 0)
         self._unread = 0
-        self._reader = MessageReader(0, "identity")
+        self._reader = _NO_READER
 
     # --- to the caller
 
