@@ -21,7 +21,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason
 
 IDLE_SECONDS = 120.0
 LAST_SECONDS = 1.0
-"""How long the reader of a stream that was ended from outside may take nothing of what is left."""
+"""How long the reader of a stream that was ended from outside may take none of its rest."""
 
 
 class IdleWatch:

@@ -34,7 +34,7 @@ class _State(Enum):
 
 
 class _Arrival:
-    """A request on its way: what it takes of the budget when it is slow, how often it was looked at, and its state."""
+    """A request on its way: its share of the budget when it is slow, how often it was looked at, and its state."""
 
     __slots__ = ("looks", "state", "takes")
 

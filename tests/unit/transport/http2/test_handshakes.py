@@ -1,4 +1,4 @@
-"""Handshakes of TLS that do not end, end late or end odd: they count, and they cost nobody else a place."""
+"""Handshakes of TLS that do not end, end late or end odd: they count, and take no place of other callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes that have come and that no handler has taken: who holds how many, and who is refused where it is too much.
+"""The bytes that have come and that no handler has taken: how many each call holds, and which is refused for it.
 
 Theory of operation. Each call counts what it holds with the share of its connection, and all shares with the server.
 When the server holds too much, the connection with the most is found, and of its calls the one with the most: it ends,
@@ -27,7 +27,7 @@ class Holder(Protocol):
 
 
 class Held:
-    """What all calls of a server hold.
+    """The bytes that all calls of a server hold.
 
     Args:
         most_bytes: that may be held; 0: no limit.
@@ -47,10 +47,10 @@ class Held:
 
 
 class Share:
-    """What the calls of one connection hold.
+    """The bytes that the calls of one connection hold.
 
     Args:
-        held: what all hold.
+        held: counts for all.
     """
 
     __slots__ = ("_all", "bytes", "holders")

@@ -61,5 +61,5 @@ async def _on_a_thread(work: partial[bytes]) -> bytes:
         return await asyncio.shield(doing)
     except asyncio.CancelledError:
         await asyncio.wait([doing])
-        doing.exception()  # nobody asks for it any more
+        doing.exception()  # its error is of no interest any more
         raise
