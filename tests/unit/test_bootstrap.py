@@ -20,7 +20,7 @@ from headwater_server.config import load
 from headwater_server.config.providers import build_providers
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.http.client import Answer, HttpClient
+from headwater_server.providers.http.client import Address, Answer, HttpClient
 from headwater_server.providers.http.provider import HttpProvider
 from headwater_server.providers.registry import ProviderRegistry
 from tests.support.stubs.stub import agent_stub, details
@@ -49,12 +49,12 @@ class Recorder(HttpClient):
     async def send(
         self,
         method: str,
-        url: httpx.URL,
+        address: Address,
         headers: Mapping[str, str],
         body: bytes | None = None,
         connect_seconds: float | None = None,
     ) -> Answer:
-        self.sent = httpx.Request(method, url, headers=dict(headers), content=body)
+        self.sent = httpx.Request(method, address.url, headers=dict(headers), content=body)
         raise ConnectionRefusedError("recorded")
 
 

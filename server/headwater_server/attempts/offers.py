@@ -66,13 +66,21 @@ class Offers:
     @contextmanager
     def held(self) -> Iterator[Offer]:
         """The current offer, which stays open for the length of the block."""
-        offer = self.current
-        self._users[offer] += 1
+        offer = self.hold()
         try:
             yield offer
         finally:
-            self._users[offer] -= 1
-            self._give_up_unused(offer)
+            self.let_go(offer)
+
+    def hold(self) -> Offer:
+        """The current offer, which stays open until it is let go."""
+        self._users[self.current] += 1
+        return self.current
+
+    def let_go(self, offer: Offer) -> None:
+        """A holder of the offer has left."""
+        self._users[offer] -= 1
+        self._give_up_unused(offer)
 
     def replace(self, offer: Offer) -> None:
         """Makes the offer the current one. The one before is given up when its last holder has left."""

@@ -11,10 +11,10 @@ from random import random
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
-from headwater_server.attempts.policy import AttemptSettings
-from headwater_server.attempts.reply import AttemptedReply, AttemptLimits
+from headwater_server.attempts.policy import AttemptLimits, AttemptSettings
+from headwater_server.attempts.reply import AttemptedReply
 from headwater_server.attempts.request import ParsedRequest
-from headwater_server.attempts.target import Targets
+from headwater_server.attempts.target import Target, Targets
 from headwater_server.callers.accounts import Accounts
 from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError
@@ -68,27 +68,38 @@ class StreamOpener:
             request: the request.
             whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
         """
-        agent, who = request.agent, caller.get().name
-        with self._offers.held() as offer:
+        who = caller.get().name
+        offer = self._offers.hold()
+        try:
             own = offer.callers.of(who)
-            with _fields_of(agent):
-                make = Targets(offer.providers, offer.timeouts, self._chance, offer.prices, allowed_of(offer))
-                targets = make.of(request)
+            targets = self._targets(offer, request)
             prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
             async with self._accounts.entered(who, own, prompt) as entry:
-                answerer, limits = Answerer(""), _limits(offer.settings, request)
+                answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=own.counts_tokens)
                 source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance, self._tracer)
-                with _fields_of(agent):
+                with _FieldsOf(request.agent):
                     source.begin()
-                # Fields of the provider's own can bring tools too.
-                collects = whole or bool(agent.tools or agent.provider_options)
-                collects = collects or (self._tracer is not None and self._tracer.has_content)
-                terms = StreamTerms(collects, request.resumable, agent.labels, who)
-                async with self._streams.open_stream(answerer, source, request.continues, terms) as stream:
+                terms = self._terms(request, who, whole=whole)
+                opening = self._streams.open_stream(answerer, source, request.continues, terms)
+                del targets, request  # a reply can take minutes
+                async with opening as stream:
                     try:
                         yield stream
                     finally:
                         entry.tokens = source.tokens(stream.outcome, stream.chunk_count) if own.counts_tokens else 0
+        finally:
+            self._offers.let_go(offer)
+
+    def _targets(self, offer: Offer, request: ParsedRequest) -> list[Target]:
+        with _FieldsOf(request.agent):
+            allowed = allowed_of(offer)
+            return Targets(offer.providers, offer.timeouts, self._chance, offer.prices, allowed).of(request)
+
+    def _terms(self, request: ParsedRequest, who: str, *, whole: bool) -> StreamTerms:
+        agent, tracer = request.agent, self._tracer
+        # Fields of the provider's own can bring tools too.
+        collects = whole or bool(agent.tools or agent.provider_options) or (tracer is not None and tracer.has_content)
+        return StreamTerms(collects, request.resumable, agent.labels, who)
 
 
 def allowed_of(offer: Offer) -> Allowed:
@@ -97,31 +108,35 @@ def allowed_of(offer: Offer) -> Allowed:
     return Allowed(who, offer.callers.of(who), offer.providers)
 
 
-def _limits(settings: AttemptSettings, request: ParsedRequest) -> AttemptLimits:
+def _limits(settings: AttemptSettings, request: ParsedRequest, *, counts_tokens: bool) -> AttemptLimits:
     if request.agent.max_attempts is not None:
         settings = replace(settings, max_attempts=request.agent.max_attempts)
-    return AttemptLimits(settings, request.deadline, request.asks_once)
+    return AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
 
 
-@contextmanager
-def _fields_of(agent: AgentConfig) -> Iterator[None]:
+class _FieldsOf:
     """Names the bad fields of an error as the caller has sent them: most are the agent's, and its instructions are no
     message of the conversation.
     """
-    before = 1 if agent.instructions else 0
 
-    def rename(field: str) -> str:
+    __slots__ = ("_agent",)
+
+    def __init__(self, agent: AgentConfig) -> None:
+        self._agent = agent
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, HeadwaterError) and error.violations:
+            raise error.renamed(self._rename) from error
+
+    def _rename(self, field: str) -> str:
         message = _MESSAGE.match(field)
         if message is None:
             return field if field.startswith((PROVIDER_KEY, PROVIDER_HEADER)) else f"agent.{field}"
+        before = 1 if self._agent.instructions else 0
         return f"messages[{int(message[1]) - before}]{field[message.end() :]}"
-
-    try:
-        yield
-    except HeadwaterError as error:
-        if error.violations:
-            raise error.renamed(rename) from error
-        raise
 
 
 @contextmanager

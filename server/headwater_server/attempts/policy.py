@@ -66,3 +66,20 @@ def wait_after(error: HeadwaterError, failures: int, settings: AttemptSettings, 
         return error.retry_after_seconds * (1 + SPREAD * chance())
     longest = min(settings.wait_seconds * 2.0 ** (failures - 1), settings.max_wait_seconds)
     return longest * (0.5 + 0.5 * chance())
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """The bounds of the attempts for one reply.
+
+    Attributes:
+        settings: the server's; `max_attempts` is the caller's, where the caller sets it.
+        deadline: when the caller stops waiting, as the loop's time; None for never.
+        asks_once: no target is asked twice.
+        counts_tokens: whether `tokens` will be asked for.
+    """
+
+    settings: AttemptSettings
+    deadline: float | None = None
+    asks_once: bool = False
+    counts_tokens: bool = True

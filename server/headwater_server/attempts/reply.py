@@ -21,13 +21,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
-from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptSettings, wait_after
+from headwater_server.attempts.policy import AGAIN, COOLS, ELSEWHERE, LATER, AttemptLimits, wait_after
 from headwater_server.attempts.spending import tokens_of
 from headwater_server.attempts.target import Target
 from headwater_server.domain.attempts import Attempt
@@ -39,14 +39,13 @@ from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
-from headwater_server.streaming.watchdog import passed
+from headwater_server.streaming.times.watchdog import passed
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.tracing.spans import Tracer, inside
 
 EVENT_BYTES = 400
 """Memory of an event besides its texts."""
-
-_UNTRACED: AbstractContextManager[None] = nullcontext()
 
 log = structlog.get_logger("headwater")
 
@@ -66,21 +65,6 @@ class _Candidate:
     ready: float = 0.0
     error: HeadwaterError | None = field(default=None, repr=False)
     is_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptLimits:
-    """The bounds of the attempts for one reply.
-
-    Attributes:
-        settings: the server's; `max_attempts` is the caller's, where the caller sets it.
-        deadline: when the caller stops waiting, as the loop's time; None for never.
-        asks_once: no target is asked twice.
-    """
-
-    settings: AttemptSettings
-    deadline: float | None = None
-    asks_once: bool = False
 
 
 class AttemptedReply:
@@ -119,6 +103,7 @@ class AttemptedReply:
         self._began = 0.0
         self._spent = 0  # tokens of the attempts before the one that answers
         self._is_asking = False
+        self._prompt: int | None = None  # tokens of the prompt, once it is answered
         self._stream: ProviderStream | None = None
         self._name()
 
@@ -142,7 +127,8 @@ class AttemptedReply:
         if not self._is_asking:
             return self._spent
         usage = outcome.finish.usage if isinstance(outcome, FinalChunk) else None
-        return self._spent + tokens_of(usage, self._asked.target.chat, deltas)
+        prompt = prompt_tokens(self._asked.target.chat) if self._prompt is None else self._prompt
+        return self._spent + tokens_of(usage, prompt, deltas)
 
     async def read(self) -> Sequence[ProviderEvent]:
         """The first events. Raises the HeadwaterError with which the attempts ended."""
@@ -154,7 +140,9 @@ class AttemptedReply:
         self._circuits.succeeded(self._asked.target.key)
         self._probe = None
         self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
+        self._prompt = prompt_tokens(self._asked.target.chat) if self._limits.counts_tokens else 0
         self._candidates.clear()
+        del self._asked  # it has the request, and a reply can take minutes
         return events
 
     def follow(self, receiver: Receiver) -> None:
@@ -194,7 +182,7 @@ class AttemptedReply:
         answerer.model, answerer.dropped = target.route.model, target.dropped
         answerer.timeouts, answerer.tried = target.timeouts, tuple(self._tried)
         answerer.price = target.price
-        structlog.contextvars.bind_contextvars(provider=answerer.provider, model=answerer.model)
+        add_facts(provider=answerer.provider, model=answerer.model)
 
     def begin(self) -> None:
         """Chooses the first target that can express the request. Raises HeadwaterError when none can."""
@@ -223,18 +211,18 @@ class AttemptedReply:
             stream = self._stream or self._ask()
             self._made += 1
             self._is_asking = True
-            with self._traced():
+            if self._tracer is None:
+                return await self._first_events(stream)
+            with self._traced(self._tracer):
                 return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
         await self._close()
         return None
 
-    def _traced(self) -> AbstractContextManager[None]:
-        """Makes the attempt a span, the parent of all work of the provider; where there are traces."""
-        if self._tracer is None:
-            return _UNTRACED
-        span = self._answerer.span = self._tracer.attempt(self._asked.target.facts(len(self._tried) + 1))
+    def _traced(self, tracer: Tracer) -> AbstractContextManager[None]:
+        """Makes the attempt a span, the parent of all work of the provider."""
+        span = self._answerer.span = tracer.attempt(self._asked.target.facts(len(self._tried) + 1))
         return inside(span)
 
     def _note(self, error: HeadwaterError) -> None:
@@ -366,7 +354,7 @@ def _check_refusal(finish: Finish) -> None:
 def _tokens_of_failed(error: HeadwaterError, target: Target) -> int:
     """The tokens of an attempt that failed so: a provider that refuses or breaks off before it answers takes none."""
     if isinstance(error, _RefusedError):
-        return tokens_of(error.usage, target.chat)
+        return tokens_of(error.usage, prompt_tokens(target.chat))
     return prompt_tokens(target.chat) if error.reason is Reason.STREAM_TIMEOUT else 0
 
 

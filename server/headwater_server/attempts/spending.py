@@ -7,22 +7,20 @@ about the tokens of its prompt and one for each delta.
 from __future__ import annotations
 
 from headwater_server.domain.chunks import Usage
-from headwater_server.domain.messages import ChatRequest
-from headwater_server.providers.admitted import prompt_tokens
 
 
-def tokens_of(usage: Usage | None, request: ChatRequest, deltas: int = 0) -> int:
+def tokens_of(usage: Usage | None, prompt: int, deltas: int = 0) -> int:
     """The tokens of one attempt.
 
     Args:
         usage: the report of the provider; None for none.
-        request: its request.
+        prompt: about how many tokens its prompt has.
         deltas: how many came.
     """
     if usage is not None:
         if usage.total_tokens is not None:
             return usage.total_tokens
         if usage.input_tokens is not None or usage.output_tokens is not None:
-            tokens_in = prompt_tokens(request) if usage.input_tokens is None else usage.input_tokens
+            tokens_in = prompt if usage.input_tokens is None else usage.input_tokens
             return tokens_in + (deltas if usage.output_tokens is None else usage.output_tokens)
-    return prompt_tokens(request) + deltas
+    return prompt + deltas

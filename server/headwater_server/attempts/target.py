@@ -29,6 +29,8 @@ from headwater_server.providers.registry import ProviderRegistry, ProviderTerms,
 from headwater_server.streaming.answerer import Timeouts
 from headwater_server.telemetry.tracing.spans import AttemptFacts
 
+_UNSET = (None, None, None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -37,6 +39,7 @@ class Target:
     Attributes:
         route: the provider and the model.
         chat: the request.
+        key: that of its circuit: the provider's name, the account, and the model.
         account: fingerprint of the address and the key that are used.
         dropped: the parameters of the caller's request that the model does not take.
         timeouts: the limits of its reply in time.
@@ -49,6 +52,7 @@ class Target:
 
     route: Route
     chat: ChatRequest = field(repr=False)
+    key: Key = field(repr=False)
     account: str
     dropped: list[str]
     timeouts: Timeouts
@@ -56,11 +60,6 @@ class Target:
     gate: Gate | None = None
     takes_thinking: bool = True
     price: Price | None = None
-
-    @property
-    def key(self) -> Key:
-        """That of its circuit."""
-        return self.route.provider.name, self.account, self.route.model
 
     def facts(self, number: int) -> AttemptFacts:
         """The facts of an attempt for its span."""
@@ -99,12 +98,14 @@ class Targets:
         self._timeouts = timeouts
         self._chance = chance
         self._prices = prices
-        self._allowed = allowed
+        self._allowed = None if allowed is None or allowed.is_unlimited else allowed
 
     def of(self, request: ParsedRequest) -> list[Target]:
         """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
         agent = request.agent
         routes, weights = self._routes(agent.model, agent.provider)
+        if len(routes) == 1 and not agent.fallback_models:
+            return [self._target(request, routes[0], routes[0].provider.name, agent.drop_unsupported)]
         owner = _owner(request, routes)
         ordered = spread(routes, weights, self._chance)[: 1 if agent.no_fallback else None]
         drops = agent.drop_unsupported or len(ordered) > 1
@@ -116,8 +117,6 @@ class Targets:
         for name in agent.fallback_models:
             found = spread(*self._routes(name, ""), self._chance)
             targets += [self._target(request, route, owner, drops=True) for route in found]
-        if len(targets) == 1:
-            return targets
         unique: dict[Key, Target] = {}
         for target in targets:
             unique.setdefault(target.key, replace(target, takes_thinking=target.account == home))
@@ -126,7 +125,7 @@ class Targets:
     def _routes(self, model: str, provider: str) -> tuple[list[Route], tuple[float, ...]]:
         """The routes that the caller may take, with their weights. Raises HeadwaterError as the parts of it do."""
         routes, weights = self._providers.routes(model, provider)
-        if self._allowed is None or self._allowed.is_unlimited:
+        if self._allowed is None:
             return routes, weights
         kept = self._allowed.of(routes)
         return [routes[i] for i in kept], tuple(weights[i] for i in kept) if weights else ()
@@ -146,8 +145,9 @@ class Targets:
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)
         timeouts = _timeouts(agent, terms, self._timeouts)
-        price = self._prices.of(provider.name, route.model)
-        return Target(route, chat, provider.account(chat), dropped, timeouts, is_measured, terms.gate, price=price)
+        price, account = self._prices.of(provider.name, route.model), provider.account(chat)
+        key = provider.name, account, route.model
+        return Target(route, chat, key, account, dropped, timeouts, is_measured, terms.gate, price=price)
 
 
 def spread(routes: Sequence[Route], weights: Sequence[float], chance: Callable[[], float]) -> list[Route]:
@@ -191,13 +191,17 @@ def _check_dropped(targets: Sequence[Target]) -> None:
 
 def _timeouts(agent: AgentConfig, provider: ProviderTerms, server: Timeouts) -> Timeouts:
     """The caller's, or else the provider's, or else the server's."""
-    silence = provider.max_silence_seconds
-    return Timeouts(
-        _first(agent.first_chunk_seconds, provider.first_chunk_seconds, server.first_chunk_seconds),
-        _first(agent.next_chunk_seconds, provider.next_chunk_seconds, server.next_chunk_seconds),
-        server.max_silence_seconds if silence is None else silence,
-        _first(agent.total_seconds, provider.total_seconds, server.total_seconds),
+    ours = agent.first_chunk_seconds, agent.next_chunk_seconds, None, agent.total_seconds
+    theirs = (
+        provider.first_chunk_seconds,
+        provider.next_chunk_seconds,
+        provider.max_silence_seconds,
+        provider.total_seconds,
     )
+    if ours == theirs == _UNSET:
+        return server
+    last = server.first_chunk_seconds, server.next_chunk_seconds, server.max_silence_seconds, server.total_seconds
+    return Timeouts(*map(_first, ours, theirs, last))
 
 
 def _first(ours: float | None, theirs: float | None, last: float) -> float:

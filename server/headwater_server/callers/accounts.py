@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -69,8 +69,7 @@ class Accounts:
         """Opens the database now and not with the first request. Raises HeadwaterError (JOURNAL_UNAVAILABLE)."""
         await self._do(lambda _: None)
 
-    @asynccontextmanager
-    async def entered(self, caller: str, limits: CallerLimits, estimate: int = 0) -> AsyncIterator[Entry]:
+    def entered(self, caller: str, limits: CallerLimits, estimate: int = 0) -> AbstractAsyncContextManager[Entry]:
         """A request for the length of the block.
 
         Args:
@@ -80,10 +79,10 @@ class Accounts:
 
         Raises HeadwaterError: CALLER_LIMITED, and JOURNAL_UNAVAILABLE when the accounts cannot be read or written.
         """
-        entry = Entry()
-        if not limits.has_account:
-            yield entry
-            return
+        return self._counted(caller, limits, estimate) if limits.has_account else nullcontext(Entry())
+
+    @asynccontextmanager
+    async def _counted(self, caller: str, limits: CallerLimits, estimate: int) -> AsyncIterator[Entry]:
         caller = caller.encode(errors="backslashreplace").decode()  # a claim of a token may have halves of pairs
         entering = self._submit(lambda ledger: ledger.enter(caller, limits, estimate))
         try:
@@ -93,6 +92,7 @@ class Accounts:
             raise
         if refusal is not None:
             raise _limited(caller, limits, refusal)
+        entry = Entry()
         try:
             yield entry
         finally:

@@ -15,6 +15,7 @@ class FollowedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = os.fspath(path)  # it is made anew each time
         self._seen = self._look()
 
     def has_changed(self) -> bool:
@@ -26,7 +27,7 @@ class FollowedFile:
     def _look(self) -> tuple[int, int, int] | None:
         """The numbers that change with the file; None while there is none."""
         try:
-            found = os.stat(self.path)
+            found = os.stat(self._name)
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino

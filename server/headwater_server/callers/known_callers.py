@@ -88,6 +88,7 @@ class KnownCallers:
         self._tokens = StaticTokens(folder, clock, audits=audits)
         self._configured = configured
         self._hook = hook
+        self._everybody = Admission(EVERYBODY, lambda: "" if self.are_all_let_in else _NO_TOKEN)
         self.running = RunningCalls()
 
     @property
@@ -100,7 +101,7 @@ class KnownCallers:
         """Whose call it is. Raises HeadwaterError (CALLER_UNAUTHENTICATED, INTERNAL) for one that is not let in."""
         self._tokens.follow()
         if self.are_all_let_in:
-            return Admission(EVERYBODY, lambda: "" if self.are_all_let_in else _NO_TOKEN)
+            return self._everybody
         answer = await self._by_credential(call)
         if self._hook and isinstance(answer, str) and isinstance(found := await self._hook.admit(call), Admission):
             answer = found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,32 +24,49 @@ T = TypeVar("T")
 log = structlog.get_logger("headwater.callers")
 
 
+class _Call:
+    """A running call, by the task that serves it.
+
+    Attributes:
+        task: the task.
+        admission: that of the call.
+        is_over: whether the task was cancelled because the admission is over.
+    """
+
+    __slots__ = ("admission", "is_over", "task")
+
+    def __init__(self, task: asyncio.Task[Any], admission: Admission) -> None:
+        self.task, self.admission, self.is_over = task, admission, False
+
+
 class RunningCalls:
     """The running calls of a process whose admissions may end."""
 
     def __init__(self) -> None:
-        self._calls: dict[asyncio.Timeout, Admission] = {}
+        self._calls: set[_Call] = set()
 
     async def run(self, work: Awaitable[T], admission: Admission) -> T:
         """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
+        call = _Call(task, admission)
+        self._calls.add(call)
         try:
-            async with asyncio.timeout(None) as limit:
-                self._calls[limit] = admission
-                try:
-                    return await work
-                finally:
-                    del self._calls[limit]
-        except TimeoutError:
-            if not limit.expired():
+            return await work
+        except asyncio.CancelledError:
+            if not call.is_over or task.uncancel():
                 raise
+        finally:
+            self._calls.discard(call)
         raise refused((admission.why_over and admission.why_over()) or "the caller may no longer call")
 
     async def check(self) -> None:
         """Ends the calls whose admission is over."""
-        now, ended = asyncio.get_running_loop().time(), 0
-        for number, (limit, admission) in enumerate(list(self._calls.items()), 1):
-            if limit in self._calls and not limit.expired() and admission.why_over and admission.why_over():
-                limit.reschedule(now)
+        ended = 0
+        for number, call in enumerate(list(self._calls), 1):
+            why_over = call.admission.why_over
+            if call in self._calls and not call.is_over and why_over and why_over():
+                call.is_over = call.task.cancel()
                 ended += 1
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)

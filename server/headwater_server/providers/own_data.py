@@ -21,6 +21,8 @@ from headwater_server.domain.messages import (
     ToolResult,
 )
 
+_WITHOUT_DATA = (Image, ToolResult)
+
 
 @lru_cache(maxsize=256)
 def account_fingerprint(base_url: str, key: str) -> str:
@@ -30,8 +32,13 @@ def account_fingerprint(base_url: str, key: str) -> str:
 
 def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatRequest:
     """The request with the data of this provider and account alone; that of others is left out."""
-    known = [data for message in request.messages for part in message.parts if (data := provider_data(part))]
-    if all((data.provider, data.account) == (provider, account) for data in known):
+    known = [
+        part.provider_data
+        for message in request.messages
+        for part in message.parts
+        if not isinstance(part, _WITHOUT_DATA) and part.provider_data
+    ]
+    if not known or all((data.provider, data.account) == (provider, account) for data in known):
         return request
 
     def is_foreign(part: Part) -> bool:

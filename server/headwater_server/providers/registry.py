@@ -11,6 +11,7 @@ from headwater_server.domain.messages import ChatRequest
 from headwater_server.providers.base import Provider
 from headwater_server.providers.gate import Gate
 from headwater_server.providers.http.client import HttpClient
+from headwater_server.providers.model_names import MODELS
 from headwater_server.providers.types import TYPES, type_of_model
 
 # The providers for a request that names none: these in order, then those configured under other names, then the last.
@@ -119,6 +120,8 @@ class ProviderRegistry:
         self._default_model = default_model
         self._models = dict(models or {})
         self._terms = dict(terms or {})
+        # Nothing here changes, so the same names have the same route for as long as the registry lives.
+        self._found: dict[tuple[str, str], Route] = {}
 
     def configured(self) -> list[Provider]:
         """The providers that were set up, by name."""
@@ -159,6 +162,14 @@ class ProviderRegistry:
         Raises HeadwaterError: PROVIDER_NOT_FOUND for a provider that is not here or a model that none here has,
         INVALID_REQUEST when nothing is named and there is no default.
         """
+        route = self._found.get((model, provider))
+        if route is None:
+            if len(self._found) >= MODELS:
+                self._found.clear()
+            route = self._found[model, provider] = self._find_route(model, provider)
+        return route
+
+    def _find_route(self, model: str, provider: str) -> Route:
         if provider:
             return self._of_provider(self._provider(provider), model)
         if not model:
@@ -239,9 +250,9 @@ def fit_params(provider: Provider, request: ChatRequest, drop: bool) -> tuple[Ch
     Raises HeadwaterError (INVALID_REQUEST) that names them, unless they may be dropped.
     """
     supported = provider.supported_params(request)
-    unsupported = [name for name in request.sampling if name not in supported]
-    if not unsupported:
+    if request.sampling.keys() <= supported:
         return request, []
+    unsupported = [name for name in request.sampling if name not in supported]
     if not drop:
         cure = "leave it out, or set unsupported_params to DROP"
         what = f"is not a parameter of {provider.name}'s model {_shown(request.model)}; {cure}"

@@ -16,10 +16,10 @@ Each of these measures saves CPU a chunk (medians; docs/adr/0007 and 0021 have t
 - deltas that waited together are one message (`merging`): as fast as it goes, that is a factor of ten;
 - few calls and few objects, since at normal pace they cost three times as much as in a tight loop: deltas and chunks
   are msgspec's structs (`domain.chunks`), a size is looked at only where it can be too much, a waiting task sets an
-  attribute (`watchdog`);
+  attribute (`times.watchdog`);
 - the objects that a server has made before its first call are frozen, so that the garbage collector does not look at
   them each time (`bootstrap.serve`): 15 % as fast as it goes, nothing at normal pace;
-- one timer a stream watches for silence, not one a chunk (`watchdog`);
+- one timer a stream watches for silence, not one a chunk (`times.watchdog`);
 - one log line a stream, at its end, and no metric or timestamp beyond the chunk's own
   (`transport.interceptors.call_log`).
 

@@ -49,6 +49,8 @@ class ToolCallAccumulator:
         size: characters so far, and for each call what its objects cost.
     """
 
+    __slots__ = ("_account", "_calls", "size")
+
     def __init__(self, account: Account) -> None:
         self.size = 0
         self._account = account
@@ -103,6 +105,8 @@ class MessageAccumulator:
         collecting: whether chunks are added.
         overflowed: whether the reply is larger than any message. Then nothing of it is kept.
     """
+
+    __slots__ = ("_account", "_parts", "_size", "collecting", "overflowed")
 
     def __init__(self, account: Account, *, from_start: bool) -> None:
         self.collecting = from_start

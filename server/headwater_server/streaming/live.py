@@ -34,28 +34,19 @@ from headwater_server.domain.chunks import (
     FinishReason,
     Pace,
     ProviderEvent,
-    StreamStats,
-    Usage,
 )
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.answerer import Answerer
-from headwater_server.streaming.merging import merge
+from headwater_server.streaming.failures import broken_off, cut_after, unexpected
+from headwater_server.streaming.merging import lone_text, merge
 from headwater_server.streaming.source import Source
 from headwater_server.streaming.terms import NO_TERMS, StreamTerms
-from headwater_server.streaming.watchdog import Watchdog, passed
+from headwater_server.streaming.times.measures import Measures
+from headwater_server.streaming.times.watchdog import Watchdog, passed
 
 FINISH_READING_SECONDS = 1.0
-SHORTEST_PACE_SECONDS = 0.05  # below it a pace says more about buffers than about the model
 MAX_TOOL_CALL_CHARACTERS = 3 * 1024 * 1024  # the final chunk has all calls in one message
-
-_INTERRUPTIONS = frozenset(Reason) - {
-    Reason.STREAM_INTERRUPTED,
-    Reason.STREAM_TIMEOUT,
-    Reason.STREAM_CANCELLED,
-    Reason.REPLY_TOO_LARGE,
-    Reason.INTERNAL,
-}
 
 
 class LiveStream:
@@ -78,24 +69,20 @@ class LiveStream:
     __slots__ = (  # a dict of so many attributes would take 1.7 KB
         "__weakref__",
         "_after",
-        "_began",
         "_closing",
         "_end",
         "_failure",
-        "_first",
         "_heard",
         "_held",
         "_is_closed",
         "_is_followed",
         "_is_over",
-        "_last",
-        "_longest_gap",
         "_loop",
+        "_measures",
         "_message",
         "_opening",
         "_sequence",
         "_source",
-        "_thought",
         "_tool_calls",
         "_waiter",
         "_waiting",
@@ -135,11 +122,7 @@ class LiveStream:
         self._end: FinalChunk | HeadwaterError | None = None
         self._tool_calls = ToolCallAccumulator(answerer)
         self._message = MessageAccumulator(answerer, from_start=terms.collects)
-        self._began = time.monotonic()
-        self._first: float | None = None
-        self._last = self._began
-        self._longest_gap = 0.0
-        self._thought = False
+        self._measures = Measures()
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
         self._watchdog = Watchdog(self._last_heard, self._pass, answerer.timeouts.total_seconds)
@@ -165,14 +148,12 @@ class LiveStream:
     @property
     def first_token_seconds(self) -> float | None:
         """How long its caller waited for the first delta; None before it."""
-        return None if self._first is None else self._first - self._began
+        return self._measures.first_token_seconds
 
     @property
     def pace(self) -> Pace | None:
         """The gaps between its deltas; None before the second."""
-        if self._first is None or self.chunk_count < 2:
-            return None
-        return Pace((self._last - self._first) / (self.chunk_count - 1), self._longest_gap)
+        return self._measures.pace(self.chunk_count)
 
     @property
     def outcome(self) -> FinalChunk | HeadwaterError | None:
@@ -208,13 +189,19 @@ class LiveStream:
 
     def take(self) -> Chunk | FinalChunk | HeadwaterError | None:
         """The next chunk, the last one, or the error with which the stream ended; None while none of them is there."""
-        if self._held and not self._waiting:
+        if (held := self._held) and not self._waiting:
+            if not self._message.collecting and (delta := lone_text(held)) is not None:
+                held.clear()
+                if self._measures.note():
+                    self._watchdog.begin(self.answerer.timeouts)
+                self._sequence += 1
+                return Chunk(self._sequence, time.time(), delta)
             self._take_held()
         if self._waiting:
             return self._waiting.pop(0)
         if self._end is None and self._is_over:
             failure, self._failure = self._failure, None
-            self._fail(failure or _cut())
+            self._fail(failure or broken_off())
         return self._end
 
     async def _open(self) -> None:
@@ -259,7 +246,7 @@ class LiveStream:
         if self._end is not None or self._is_closed:
             return True  # events after the end are of no interest
         self._held += events
-        return self._wake()
+        return self.on_arrived() if self.on_arrived is not None else self._wake()
 
     def ended(self, error: Exception | None) -> None:
         """See source.Receiver."""
@@ -276,6 +263,8 @@ class LiveStream:
 
     def interrupt(self, error: HeadwaterError) -> bool:
         """Ends the stream from outside; the reader gets what has arrived, then the error. False: it had ended."""
+        if self._is_closed:
+            return False
         self._about(error)
         if self.on_cut is not None:
             self.on_cut(error)
@@ -344,7 +333,7 @@ class LiveStream:
                 finish = event
                 break
             if event.thinking:
-                self._thought = True
+                self._measures.thought = True
             if event.tool_calls:
                 self._tool_calls.add(event.tool_calls)
             if self._message.collecting or event.tool_calls:
@@ -352,13 +341,8 @@ class LiveStream:
             if event.provider_data is None or event.says_something():
                 deltas.append(event)
         if deltas:
-            now = time.monotonic()
-            if self._first is None:
-                self._first = now
+            if self._measures.note():
                 self._watchdog.begin(self.answerer.timeouts)
-            elif now - self._last > self._longest_gap:
-                self._longest_gap = now - self._last
-            self._last = now
             chunks = merge(deltas, self._sequence, time.time())
             self._waiting.extend(chunks)
             self._sequence = chunks[-1].sequence
@@ -376,27 +360,13 @@ class LiveStream:
             self._end = self._interrupted(failure)
 
     def _final(self, finish: Finish) -> FinalChunk:
-        now = time.monotonic()
-        stats = StreamStats(
-            time_to_first_token_seconds=self.first_token_seconds,
-            duration_seconds=now - self._began,
-            chunk_count=self.chunk_count,
-            tokens_per_second=self._tokens_per_second(finish.usage),
-        )
+        stats = self._measures.stats(self.chunk_count, finish.usage)
         calls = self._tool_calls.complete()
         if finish.reason is FinishReason.TOOL_CALLS and calls and self._message.overflowed:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply before its tool calls is over 3 MiB")
         message = self._message.complete(calls)
         cost, request_id = self.answerer.cost(finish.usage), self._source.request_id
         return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, request_id, message, cost)
-
-    def _tokens_per_second(self, usage: Usage | None) -> float | None:
-        """The pace of the writing: from the first delta to the last, without thinking that was not streamed."""
-        if usage is None or usage.output_tokens is None or self._first is None:
-            return None
-        hidden = 0 if self._thought else usage.reasoning_tokens or 0
-        tokens, seconds = usage.output_tokens - hidden, self._last - self._first
-        return (tokens - 1) / seconds if tokens > 1 and seconds >= SHORTEST_PACE_SECONDS else None
 
     def _last_heard(self) -> float:
         """The loop's time of the provider's last sign of life that was no delta."""
@@ -409,13 +379,7 @@ class LiveStream:
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
         self._about(error)
-        if self.chunk_count and error.reason in _INTERRUPTIONS:
-            error = HeadwaterError(
-                Reason.STREAM_INTERRUPTED,
-                f"the reply was cut after {self.chunk_count} chunks: {error.message}",
-                metadata={**error.metadata, "cause": error.reason},
-            )
-        return error
+        return cut_after(self.chunk_count, error) if self.chunk_count else error
 
     def _about(self, error: HeadwaterError) -> HeadwaterError:
         return error.about(
@@ -424,14 +388,3 @@ class LiveStream:
             stream_id=self.id,
             provider_request_id=self._source.request_id,
         )
-
-
-def unexpected(error: Exception) -> HeadwaterError:
-    """The error for the callers of a stream that a fault of Headwater has ended."""
-    failure = HeadwaterError(Reason.INTERNAL, "Headwater failed while it read the provider's reply")
-    failure.__cause__ = error
-    return failure
-
-
-def _cut() -> HeadwaterError:
-    return HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")

@@ -25,6 +25,8 @@ class Push:
         give: takes a chunk; False: not now, and `writable` will be called.
     """
 
+    __slots__ = ("__weakref__", "_end", "_give", "_kept", "_stream")
+
     def __init__(self, stream: LiveStream, give: Callable[[Chunk], bool]) -> None:
         self._stream = stream
         self._give = give
@@ -41,6 +43,7 @@ class Push:
             end = await self._end
         finally:
             self._end = self._stream.on_arrived = None
+            del self._give  # it may refer to this
         try:
             if isinstance(end, FinalChunk):
                 return end

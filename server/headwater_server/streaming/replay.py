@@ -36,9 +36,10 @@ from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid
 from headwater_server.eventlog.stream_log import ExpiredError, StreamLog, cost
 from headwater_server.streaming.answerer import Timeouts
-from headwater_server.streaming.live import LiveStream, unexpected
+from headwater_server.streaming.failures import unexpected
+from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.reader import Reader
-from headwater_server.streaming.watchdog import Watchdog
+from headwater_server.streaming.times.watchdog import Watchdog
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts

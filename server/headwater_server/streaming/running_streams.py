@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 from operator import attrgetter
 
@@ -41,6 +42,27 @@ class _Entry:
     stream: LiveStream
 
 
+class _Block(AbstractAsyncContextManager[LiveStream]):
+    """Opens a stream and closes it; a class, because a generator costs several times as much at each stream."""
+
+    __slots__ = ("_begin", "_source", "_stream", "_streams")
+
+    def __init__(self, streams: RunningStreams, source: Source, begin: Callable[[], LiveStream]) -> None:
+        self._streams, self._source, self._begin = streams, source, begin
+
+    async def __aenter__(self) -> LiveStream:
+        try:
+            self._stream = self._begin()
+        except HeadwaterError:
+            await self._source.aclose()
+            raise
+        del self._begin, self._source
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._streams.end(self._stream)
+
+
 class RunningStreams:
     """Owns every running stream of this process.
 
@@ -64,50 +86,56 @@ class RunningStreams:
     def __len__(self) -> int:
         return len(self._streams)
 
-    @asynccontextmanager
-    async def open_stream(
+    def open_stream(
         self,
         answerer: Answerer,
         source: Source,
         continues: Continuation | None = None,
         terms: StreamTerms = NO_TERMS,
-    ) -> AsyncIterator[LiveStream]:
-        """Opens a new stream, or the next round of one, and closes it with all that it holds at the end of the block.
+    ) -> AbstractAsyncContextManager[LiveStream]:
+        """A new stream, or the next round of one, for the length of a block; all that it holds is closed then.
 
         Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, SERVER_OVERLOADED when as many run as
         may, INVALID_REQUEST when the round before still runs, STREAM_NOT_FOUND when that is another caller's.
         """
+        return _Block(self, source, partial(self._begin, answerer, source, continues, terms))
+
+    def _check(self, continues: Continuation | None) -> None:
+        """Raises HeadwaterError when a stream cannot begin."""
         if self._draining:
-            await source.aclose()
             raise draining()
         if len(self._streams) >= self._max_streams:
-            await source.aclose()
             text = f"{self._max_streams} streams run here, as many as max_streams allows; try again later, or raise it"
             raise overloaded(text, limit="max_streams")
         if continues and continues.stream_id in self._streams:
-            await source.aclose()
             self._entry_of(continues.stream_id)
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
+
+    def _begin(
+        self, answerer: Answerer, source: Source, continues: Continuation | None, terms: StreamTerms
+    ) -> LiveStream:
+        self._check(continues)
         after = continues.sequence if continues else 0
         stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
         stream = LiveStream(stream_id, answerer, source, after, terms)
         self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
         self._idle.clear()
         self._metrics.stream_started(stream)
+        return stream
+
+    async def end(self, stream: LiveStream) -> None:
+        """Closes a stream."""
+        self._metrics.stream_ended(stream)
+        if (span := stream.answerer.span) is not None:
+            span.end(stream.id, stream.outcome, stream.first_token_seconds)
         try:
-            yield stream
+            if finishing := await stream.close():
+                self._finishing.add(finishing)
+                finishing.add_done_callback(self._finishing.discard)
         finally:
-            self._metrics.stream_ended(stream)
-            if answerer.span is not None:
-                answerer.span.end(stream.id, stream.outcome, stream.first_token_seconds)
-            try:
-                if finishing := await stream.close():
-                    self._finishing.add(finishing)
-                    finishing.add_done_callback(self._finishing.discard)
-            finally:
-                del self._streams[stream.id]
-                if not self._streams:
-                    self._idle.set()
+            del self._streams[stream.id]
+            if not self._streams:
+                self._idle.set()
 
     def _place_in_list(self, stream: LiveStream) -> int:
         created_us = max(int(stream.created * 1e6), self._last_created_us + 1)  # the clock may be set back

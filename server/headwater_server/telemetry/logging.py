@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
+from headwater_server.telemetry.call_facts import merge_facts
 from headwater_server.telemetry.log_writer import LogWriter, text_stream
 from headwater_server.telemetry.safe_fields import hide_unsafe
 
@@ -49,7 +50,7 @@ def configure_logging(level: str, form: Form, process: int | None = None) -> Non
     writer = LogWriter(os.dup(2), _show_dropped)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            merge_facts,
             hide_unsafe,
             *([] if process is None else [_process(process)]),
             structlog.processors.add_log_level,

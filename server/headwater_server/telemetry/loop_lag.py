@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
@@ -13,7 +13,7 @@ EVERY_SECONDS = 0.1
 MAX_LAG_SECONDS = 0.25
 """How late the loop may be before it is reported."""
 REPORT_EVERY_SECONDS = 10.0
-_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+_SCHEDSTAT = "/proc/thread-self/schedstat"
 
 log = structlog.get_logger("headwater.loop")
 
@@ -21,7 +21,11 @@ log = structlog.get_logger("headwater.loop")
 def starved_seconds() -> float:
     """How long this thread has waited for a processor since it began; 0.0 where the system does not say."""
     try:
-        return int(_SCHEDSTAT.read_text("ascii").split()[1]) / 1e9
+        file = os.open(_SCHEDSTAT, os.O_RDONLY)  # ten times a second: a Path would take ten times as long
+        try:
+            return int(os.read(file, 100).split()[1]) / 1e9
+        finally:
+            os.close(file)
     except (OSError, IndexError, ValueError):
         return 0.0
 

@@ -17,9 +17,9 @@ from headwater_server.attempts.opening import StreamOpener
 from headwater_server.callers.known_callers import KnownCallers
 from headwater_server.callers.sealed_caller import CallerSeal
 from headwater_server.domain.process_identity import ProcessIdentity
-from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.times.idle import IDLE_SECONDS
 from headwater_server.telemetry.counting.status import ServerStatus, status_of
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.metrics_text import families_of_all

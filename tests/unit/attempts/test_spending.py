@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from headwater.v1 import agent_service_pb2
 from headwater_server.attempts.spending import tokens_of
 from headwater_server.callers.accounts import Accounts, Entry
 from headwater_server.callers.limits import CallerLimits, LimitsOfCallers
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
+from headwater_server.providers.admitted import prompt_tokens
+from headwater_server.transport.convert.requests import parse_stream_request
 from tests.support.services.attempts import Calls, PlannedProvider, fails
 from tests.support.services.resumable import in_virtual_time
 
@@ -51,7 +55,7 @@ class NotedAccounts(Accounts):
     ],
 )
 def test_a_report_goes_over_the_estimate_count_by_count(usage, deltas, tokens):
-    assert tokens_of(usage, QUESTION, deltas) == tokens
+    assert tokens_of(usage, prompt_tokens(QUESTION), deltas) == tokens
 
 
 REFUSED = (Finish(FinishReason.REFUSAL, usage=Usage(5, 6, 11)),)
@@ -113,3 +117,20 @@ async def test_a_request_that_is_refused_before_it_is_asked_enters_no_account():
     calls = Calls(PlannedProvider("a"), accounts=accounts, callers=LIMITS)
     error, _ = await calls.refused(model="nobody/x")
     assert (error.reason, accounts.tokens) == (Reason.PROVIDER_NOT_FOUND, [])
+
+
+@pytest.mark.parametrize("limits", [LimitsOfCallers(), LIMITS], ids=["uncounted", "counted"])
+def test_the_request_is_let_go_once_a_model_answers(limits):
+    @in_virtual_time
+    async def test():
+        provider = PlannedProvider("a", (Delta(content="a"), Delta(content="b"), USED))
+        calls = Calls(provider, accounts=NotedAccounts(), callers=limits)
+        message = agent_service_pb2.StreamRequest(agent={"model": "a/m"}, prompt="Hi")
+        async with calls.opener.open_stream(parse_stream_request(message, [], True)) as stream:
+            chat = provider.asked.pop()
+            only_here = sys.getrefcount(object()) + 1
+            assert sys.getrefcount(chat) > only_here
+            await stream.next()
+            assert sys.getrefcount(chat) == only_here
+
+    test()

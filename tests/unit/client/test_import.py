@@ -78,3 +78,14 @@ def test_the_command_begins_without_another_import() -> None:
     code = "import sys; before = set(sys.modules); import headwater.cli; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= {"__future__", "headwater", "headwater.cli"}
+
+
+def test_a_command_of_the_client_does_not_look_for_those_of_the_server():
+    """To load `importlib.metadata`, and to read what is installed, was a fifth of the time of such a command."""
+    code = (
+        "import sys; sys.argv = ['headwater', 'models', '--help']; from headwater.cli import main\n"
+        "try: main()\n"
+        "finally: print('importlib.metadata' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -44,7 +45,8 @@ uvloop.run(main())
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return done.stdout
 
 
@@ -60,6 +62,11 @@ sys.meta_path.insert(0, Look())
 import headwater_server.processes.server_process
 print(sys.modules["httpx._main"], "rich" in sys.modules)
 print({"jwt", "cryptography"} & set(sys.modules))
+from headwater_server.providers.http.client import HttpClient, Way
+HttpClient("test")
+print("aiohttp" in sys.modules)
+HttpClient("test", way=Way(proxy="http://proxy.example:1"))
+print("aiohttp" in sys.modules)
 import cel
 print("rich" in sys.modules)
 """
@@ -83,8 +90,12 @@ def test_a_serving_process_without_issuers_and_certificates_of_callers_loads_no_
     assert serving[2] == "set()"
 
 
+def test_only_a_proxy_loads_the_library_that_reaches_it(serving):
+    assert serving[3:5] == ["False", "True"]
+
+
 def test_a_condition_can_still_be_evaluated_by_a_library_that_needs_rich(serving):
-    assert serving[3] == "True"
+    assert serving[5] == "True"
 
 
 def test_no_program_that_a_busy_server_starts_dies_before_it_begins():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.streaming.idle import IdleWatch
+from headwater_server.streaming.times.idle import IdleWatch
 from tests.support.virtual_time import run_in_virtual_time
 
 

@@ -103,6 +103,16 @@ async def test_a_whole_reply_ends_with_one_final_chunk():
     assert source.closed
 
 
+async def test_a_stream_that_is_closed_is_not_ended_from_outside_a_second_time():
+    end = HeadwaterError(Reason.STREAM_CANCELLED, "ended")
+    _, opening = opened(two_words)
+    async with opening as stream:
+        await stream.next()
+        assert stream.interrupt(end)
+        assert not stream.interrupt(end)
+    assert not stream.interrupt(end)
+
+
 async def test_tool_calls_are_put_together_from_their_pieces():
     async def calls() -> AsyncIterator[ProviderEvent]:
         yield Delta(tool_calls=[ToolCallDelta(0, "a", "first", '{"x"')])

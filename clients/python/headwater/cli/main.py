@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
+from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 import click
 
 from headwater.cli.group import Group
 from headwater.cli.process import prepare_streams
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 SERVER_CURE = "install headwater with its extra `server`: pip install '.[server]' in its folder"
 
@@ -48,15 +54,34 @@ class _Commands(Group):
         return sorted({*_MODULES, *_elsewhere()})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if module := _MODULES.get(name):
-            command: click.Command = getattr(import_module(module), name)
-            return command
-        point = _elsewhere().get(name)
-        return _load(point) if point else None
+        with _no_garbage_collection():
+            if module := _MODULES.get(name):
+                command: click.Command = getattr(import_module(module), name)
+                return command
+            point = _elsewhere().get(name)
+            return _load(point) if point else None
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Saves a tenth of the time of imports, whose objects stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _elsewhere() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="headwater.commands")}
+    # Not at the top: it takes a third of the start of a command, and the client's own commands do without it. The
+    # entry points of this distribution alone are read: those of all that are installed took 15 times as long.
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        points = distribution("headwater").entry_points
+    except PackageNotFoundError:  # it is used from its sources, and not installed
+        return {}
+    return {point.name: point for point in points.select(group="headwater.commands")}
 
 
 def _load(point: EntryPoint) -> click.Command:

@@ -96,6 +96,7 @@ class KeyHeader:
     def __init__(self, source: TokenSource, auth: str = "bearer") -> None:
         self._source = source
         self._header = AUTH_HEADERS.get(auth)
+        self._last = Signature()
 
     @property
     def cure(self) -> str:
@@ -112,8 +113,10 @@ class KeyHeader:
         if self._header is None:
             return Signature()
         token = await self._source.token()
-        name, words = self._header
-        return Signature({name: words + token}, token) if token else Signature()
+        if token != self._last.secret:
+            name, words = self._header
+            self._last = Signature({name: words + token} if token else {}, token)
+        return self._last
 
     async def refused(self, signature: Signature) -> bool:
         """See Credential."""

@@ -101,7 +101,7 @@ class GeminiDecoder(EventDecoder):
         found = self._grounding.read(
             candidate.grounding_metadata, candidate.citation_metadata, candidate.url_context_metadata
         )
-        if cited := self._citations.add(found):
+        if cited := self._new_citations(found):
             self._more.append(Delta(block=self._block, beside=Beside(citations=cited)))
 
     def _note(self, response: _Response) -> None:
@@ -125,7 +125,7 @@ class GeminiDecoder(EventDecoder):
 
     def _picture(self, part: dict[str, Any], opaque: Delta | None) -> Delta | None:
         """A picture, with the part that goes back; the first of these is the picture's."""
-        images = self._images.new(part)
+        images = self._new_images(part)
         if images:
             self._kind = ""
             data = opaque.provider_data if opaque else None

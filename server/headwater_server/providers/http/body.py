@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.providers.http.client import Answer
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
+from headwater_server.providers.http.transport_errors import transport_errors
 from headwater_server.providers.http1.answer import BodyReceiver, PushedAnswer
 
 BodyReader: TypeAlias = Callable[[], Awaitable[bytes]]
@@ -36,7 +36,7 @@ _REFUSED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzi
 def body_reader(answer: Answer) -> BodyReader:
     """Reads the body of an answer. Raises HeadwaterError for an encoding that was not asked for and is not read here.
 
-    The reader raises TRANSPORT_ERRORS, and HeadwaterError for data that is not what its encoding says.
+    The reader raises `transport_errors`, and HeadwaterError for data that is not what its encoding says.
     """
     encoding = _encoding(answer)
     return _Inflated(answer.read, encoding).read if encoding else answer.read
@@ -103,7 +103,9 @@ class ReadBody:
                 if len(data) >= MOST_READ:
                     await asyncio.sleep(0)  # reading on at once would keep everybody else from running
                 await self._wanted.wait()
-        except (*TRANSPORT_ERRORS, HeadwaterError) as error:
+        except HeadwaterError as error:
+            receiver.body_ended(error)
+        except transport_errors() as error:
             receiver.body_ended(error)
         else:
             receiver.body_ended(None)

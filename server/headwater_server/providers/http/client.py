@@ -6,18 +6,20 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import httpx
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.providers.http.proxied import Proxy
 from headwater_server.providers.http.proxies import proxies
 from headwater_server.providers.http1.connection import Site
 from headwater_server.providers.http1.heads import request_head
 from headwater_server.providers.http1.pool import Pool, speaks_http1
 from headwater_server.telemetry.aside import Aside
+
+if TYPE_CHECKING:
+    from headwater_server.providers.http.proxied import Proxy
 
 CONNECT_SECONDS = 10.0
 _PORTS = {"http": 80, "https": 443}
@@ -35,7 +37,7 @@ class Answer(Protocol):
     headers: Mapping[str, str]
 
     async def read(self) -> bytes:
-        """The next piece of the body; empty at its end. Raises TRANSPORT_ERRORS."""
+        """The next piece of the body; empty at its end. Raises `transport_errors`."""
         ...
 
     async def aclose(self) -> None:
@@ -109,7 +111,7 @@ class HttpClient:
         trusted = speaks_http1(ssl.create_default_context(cafile=way.ca_file)) if way.ca_file else None
         self._pool = Pool(trusted, way.unix_socket)
         self._proxies = proxies("none" if way.unix_socket else way.proxy)
-        self._proxied = {scheme: Proxy(url, trusted) for scheme, url in self._proxies.urls.items()}
+        self._proxied = _proxied(self._proxies.urls, trusted)
 
     def over(self, way: Way) -> HttpClient:
         """The client for this way: itself for the ordinary one, else another that is closed with it."""
@@ -143,8 +145,8 @@ class HttpClient:
     ) -> Answer:
         """The answer to a request, of which only the head is read; to be closed by the caller.
 
-        `connect_seconds` goes over that of the client. Raises TRANSPORT_ERRORS, and HeadwaterError where the setting of
-        a proxy is none.
+        `connect_seconds` goes over that of the client. Raises `transport_errors`, and HeadwaterError where the setting
+        of a proxy is none.
         """
         headers = {**self._headers, **origin.get(), **headers}
         seconds = self._connect_seconds if connect_seconds is None else connect_seconds
@@ -170,6 +172,15 @@ class HttpClient:
         if proxied is None:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"cannot be reached: {mistake}")
         return proxied
+
+
+def _proxied(urls: Mapping[str, str], trusted: ssl.SSLContext | None) -> dict[str, Proxy]:
+    """The proxy for each scheme that has one. Only these load aiohttp."""
+    if not urls:
+        return {}
+    from headwater_server.providers.http.proxied import Proxy
+
+    return {scheme: Proxy(url, trusted) for scheme, url in urls.items()}
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from headwater_server.domain.errors import HeadwaterError
 from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import HttpClient, Way, parsed_url
 from headwater_server.providers.http.failures import why
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
+from headwater_server.providers.http.transport_errors import transport_errors
 
 FETCH_SECONDS = 5.0
 
@@ -32,7 +32,7 @@ async def fetch(client: HttpClient, url: str, ca_file: str, most_bytes: int) -> 
         raise KeysError(f"the keys cannot be fetched: no answer within {FETCH_SECONDS:g} seconds") from error
     except HeadwaterError as error:
         raise KeysError(f"the keys cannot be fetched: {error.message}") from error
-    except TRANSPORT_ERRORS as error:
+    except transport_errors() as error:
         raise KeysError(f"the keys cannot be fetched: {why(error)}") from error
 
 

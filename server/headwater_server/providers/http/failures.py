@@ -8,18 +8,21 @@ import os
 import ssl
 from collections.abc import Sequence
 
-import aiohttp
 import httpx
-from aiohttp.http_exceptions import HttpProcessingError
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.secret_text import HIDDEN, SHORTEST_KEY, without
 from headwater_server.providers.base import Wire
 from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import Answer
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
-from headwater_server.providers.http.tls import tls_fault
+from headwater_server.providers.http.transport_errors import (
+    is_bad_answer,
+    is_closed,
+    is_wrapped_tls_error,
+    transport_errors,
+)
 from headwater_server.providers.http1.errors import BadAnswerError, ClosedError
+from headwater_server.providers.http1.tls_faults import tls_fault
 
 MAX_ERROR_BODY = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
@@ -49,7 +52,7 @@ async def refusal(answer: Answer, wire: Wire, secrets: Sequence[str], cure: str)
                 body += data
     except HeadwaterError as fault:
         unread = fault.message
-    except TRANSPORT_ERRORS:
+    except transport_errors():
         pass  # its status says enough
     text = bytes(body[:MAX_ERROR_BODY])
     for secret in secrets:
@@ -84,14 +87,14 @@ def why(error: BaseException) -> str:
 def _words(error: BaseException) -> str:
     """The words for one error of a chain; empty for an error that says nothing."""
     if isinstance(error, ssl.SSLError):
-        return tls_fault(error)
-    if isinstance(error, HttpProcessingError | BadAnswerError):
+        return "" if is_wrapped_tls_error(error) else tls_fault(error)
+    if isinstance(error, BadAnswerError) or is_bad_answer(error):
         return "its answer is not HTTP as it should be; check whether its base URL begins with https://"
-    if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL | ValueError):
+    if isinstance(error, httpx.InvalidURL | ValueError):
         return "its address is not a URL"
     if isinstance(error, TimeoutError):
         return "no connection within its connect_seconds, or timeouts.connect of the request"
-    if isinstance(error, aiohttp.ServerDisconnectedError | ClosedError):
+    if isinstance(error, ClosedError) or is_closed(error):
         return "it closed the connection without an answer"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "the server has too many files open; raise its limit, ulimit -n"

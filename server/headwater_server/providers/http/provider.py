@@ -17,10 +17,10 @@ from headwater_server.providers.http.body import body_reader
 from headwater_server.providers.http.client import Answer
 from headwater_server.providers.http.failures import is_success, refusal, unreachable
 from headwater_server.providers.http.large_bodies import LARGE_BYTES, encode_large
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site, joined
 from headwater_server.providers.http.stream import HttpStream
+from headwater_server.providers.http.transport_errors import transport_errors
 
 MAX_ANSWER = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
@@ -98,7 +98,7 @@ class HttpProvider:
         if request.headers:
             headers = joined(headers, request.headers)
         outgoing = self._site.call("POST", call.path, headers, b"", request.model, request.connect_seconds)
-        body = self._site.kept(call.body)
+        body = self._site.kept(call.body) if self._site.omit else call.body
         is_large = request.size > LARGE_BYTES
         encode = encode_large if is_large else msgspec.json.encode
         signer = self._site.signer(request.api_key)
@@ -138,7 +138,7 @@ class HttpProvider:
                     return await _bounded_body(answer)
         except TimeoutError as error:
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"no answer within {ANSWER_SECONDS:g} seconds") from error
-        except TRANSPORT_ERRORS as error:
+        except transport_errors() as error:
             raise unreachable(error) from error
 
     async def open(self) -> None:

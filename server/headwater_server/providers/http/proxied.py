@@ -1,6 +1,6 @@
 """Requests through a proxy: httpx's API over aiohttp's transport (docs/adr/0003-http-transport.md).
 
-The bounds are on answers that no request waits for.
+Only a proxy loads this module, and aiohttp with it. The bounds are on answers that no request waits for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
 
 from headwater_server.providers.http.large_bodies import LARGE_BYTES, Pieces
+from headwater_server.providers.http.transport_errors import STRAIGHT_ERRORS
 
 KEEPALIVE_SECONDS = 15.0
 
@@ -36,8 +37,10 @@ times as many, and takes 190."""
 MAX_INTERIM = 20
 """Most interim answers (100 Continue, 103 Early Hints) before the answer itself."""
 
-TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, HttpProcessingError, EofStream, OSError)
-"""The errors of a failed connection: httpx's own, and those of aiohttp that its transport lets through."""
+PROXIED_ERRORS = (aiohttp.ClientError, HttpProcessingError, EofStream)
+"""The errors of aiohttp that httpx's transport lets through."""
+
+_ERRORS = (*PROXIED_ERRORS, *STRAIGHT_ERRORS)
 
 _DEAD_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _reused: ContextVar[bool] = ContextVar("reused", default=False)
@@ -58,7 +61,7 @@ class Proxy:
     async def ask(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None, connect_seconds: float
     ) -> ProxiedAnswer:
-        """The answer, of which only the head is read; to be closed by the caller. Raises TRANSPORT_ERRORS.
+        """The answer, of which only the head is read; to be closed by the caller. Raises `transport_errors`.
 
         A kept connection may have been closed by the server at the moment it is used again. Then no byte of an answer
         comes, and the request is sent once more.
@@ -71,7 +74,7 @@ class Proxy:
         _reused.set(False)
         try:
             return ProxiedAnswer(await self._transport.handle_async_request(request))
-        except TRANSPORT_ERRORS as error:
+        except _ERRORS as error:
             if not (_reused.get() and isinstance(error.__cause__, _DEAD_CONNECTION)):
                 raise
         return ProxiedAnswer(await self._transport.handle_async_request(request))
@@ -91,13 +94,13 @@ class ProxiedAnswer:
         self._error: BaseException | None = None
 
     async def read(self) -> bytes:
-        """The next piece of the body; empty at its end. Raises TRANSPORT_ERRORS."""
+        """The next piece of the body; empty at its end. Raises `transport_errors`."""
         if self._error is not None:
             raise self._error
         content: aiohttp.StreamReader = self._response.extensions["body"]
         try:
             return await content.read(READ_BYTES)
-        except TRANSPORT_ERRORS as error:
+        except _ERRORS as error:
             # aiohttp's reader withholds what had arrived once it has an error.
             if not (left := content._read_nowait(-1)):
                 raise

@@ -9,7 +9,7 @@ import structlog
 from headwater_server.providers.credentials.base import Credential, OutgoingCall, Signature
 from headwater_server.providers.http.client import Answer, HttpClient, parsed_url
 from headwater_server.providers.http.failures import why
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
+from headwater_server.providers.http.transport_errors import transport_errors
 
 _UNAUTHORIZED = 401
 
@@ -20,7 +20,7 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
     """The answer, of which only the head is read, to be closed by the caller; and the secret of the signature.
 
     After a 401 the call is sent once more, if the credential has another signature. Raises HeadwaterError
-    (PROVIDER_AUTH_FAILED) when there is none, and TRANSPORT_ERRORS.
+    (PROVIDER_AUTH_FAILED) when there is none, and `transport_errors`.
     """
     signature = await credential.sign(call)
     answer = await _send(client, call, signature)
@@ -46,7 +46,7 @@ async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) ->
     began = time.monotonic()
     try:
         answer = await client.send(call.method, address, headers, call.body or None, call.connect_seconds)
-    except TRANSPORT_ERRORS as error:
+    except transport_errors() as error:
         log.debug("provider not reached", **facts, seconds=round(time.monotonic() - began, 4), why=why(error))
         raise
     seconds = round(time.monotonic() - began, 4)

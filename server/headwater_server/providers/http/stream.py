@@ -20,9 +20,9 @@ from headwater_server.providers.credentials.base import Credential, OutgoingCall
 from headwater_server.providers.http.body import Body, body
 from headwater_server.providers.http.client import Answer
 from headwater_server.providers.http.failures import is_success, redacted, refusal, unreachable, why
-from headwater_server.providers.http.proxied import TRANSPORT_ERRORS
 from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site
+from headwater_server.providers.http.transport_errors import transport_errors
 from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
 from headwater_server.providers.wires.errors import request_id
 from headwater_server.streaming.source import Receiver
@@ -30,10 +30,6 @@ from headwater_server.streaming.source import Receiver
 MAX_REQUEST_ID = 200
 LARGE_BYTES = 256 * 1024
 """A message with more bytes is not decoded on the event loop."""
-
-
-def _no_body() -> bytes:
-    return b""
 
 
 class HttpStream:
@@ -48,6 +44,34 @@ class HttpStream:
         logprobs: whether log probabilities were asked for.
         is_large: whether the body is made on a thread.
     """
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_call",
+        "_credential",
+        "_decoder",
+        "_decoding",
+        "_encode",
+        "_events",
+        "_failure",
+        "_is_large",
+        "_is_over",
+        "_is_paused",
+        "_late_end",
+        "_logprobs",
+        "_loop",
+        "_reader",
+        "_receiver",
+        "_secrets",
+        "_site",
+        "_size",
+        "_undecoded",
+        "_untaken",
+        "_wire",
+        "heard",
+        "request_id",
+    )
 
     def __init__(
         self,
@@ -200,8 +224,8 @@ class HttpStream:
 
     def _decode_end(self, error: BaseException | None, events: list[ProviderEvent]) -> None:
         """Adds the last events. Raises the error of a body that broke off, unless the reply was whole before."""
-        if error is not None and not (isinstance(error, TRANSPORT_ERRORS) and self._decoder.is_whole):
-            if not isinstance(error, TRANSPORT_ERRORS):
+        if error is not None and not (isinstance(error, transport_errors()) and self._decoder.is_whole):
+            if not isinstance(error, transport_errors()):
                 raise error
             raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, f"the connection broke ({why(error)})") from error
         self._decoder.close(events)
@@ -254,12 +278,11 @@ class HttpStream:
     async def _open(self) -> None:
         """Asks, and looks at the head of the answer."""
         client = self._site.client
-        encode, self._encode = self._encode, _no_body  # it refers to the whole request, and a reply can take minutes
-        call = self._call.with_body(await client.aside.do(encode, is_large=self._is_large))
-        del encode
+        call = self._call.with_body(await client.aside.do(self._encode, is_large=self._is_large))
+        del self._encode, self._call  # they refer to the whole request, and a reply can take minutes
         try:
             answer, key = await send_signed(client, call, self._credential)
-        except TRANSPORT_ERRORS as error:
+        except transport_errors() as error:
             raise unreachable(error) from error
         self._answer = answer
         self._secrets = (key, *self._site.secrets)

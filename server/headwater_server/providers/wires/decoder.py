@@ -22,8 +22,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from headwater_server.domain.chunks import Beside, Delta, Finish, FinishReason, ProviderEvent, Usage
+from headwater_server.domain.chunks import Beside, Delta, Finish, FinishReason, ProviderEvent, ToolCallDelta, Usage
+from headwater_server.domain.citations import Citation
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.messages import Image
 from headwater_server.providers.wires import errors, finish_words
 from headwater_server.providers.wires.beside_text.citations import Citations, read_citations
 from headwater_server.providers.wires.beside_text.images import Images
@@ -63,7 +65,10 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def __init__(self, framing: Framing[Message]) -> None:
         self._framing = framing
-        self._has_halves = False
+        # Most replies have neither halves of surrogates nor sources nor pictures.
+        self._joiner: SurrogateJoiner | None = None
+        self._citations: Citations | None = None
+        self._images: Images | None = None
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -72,23 +77,10 @@ class StreamDecoder(ABC, Generic[Message]):
         self._kept: str | None = None
         self._ended = False
 
-    # Few replies have any of these before their end.
-
-    @cached_property
-    def _joiner(self) -> SurrogateJoiner:
-        return SurrogateJoiner()
-
     @cached_property
     def _calls(self) -> ToolCalls:
+        """Few replies have any before their end."""
         return ToolCalls()
-
-    @cached_property
-    def _citations(self) -> Citations:
-        return Citations()
-
-    @cached_property
-    def _images(self) -> Images:
-        return Images()
 
     @property
     def is_whole(self) -> bool:
@@ -119,13 +111,23 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def _cite(self, value: Any, event_type: str = "", block: int = 0, *, repeated: bool = False) -> Delta | None:
         """The new ones of the citations in a value; None for none."""
-        new = self._citations.add(read_citations(value, block), repeated=repeated)
+        new = self._new_citations(read_citations(value, block), repeated=repeated)
         return Delta(event_type=event_type, block=block, beside=Beside(citations=new)) if new else None
 
     def _show(self, value: Any, event_type: str = "", block: int = 0) -> None:
         """Leaves the new ones of the pictures in a value in `_more`, each for itself."""
-        for image in self._images.new(value):
+        for image in self._new_images(value):
             self._more.append(Delta(event_type=event_type, block=block, beside=Beside(images=[image])))
+
+    def _new_citations(self, citations: Iterable[Citation], *, repeated: bool = False) -> list[Citation] | None:
+        if self._citations is None:
+            self._citations = Citations()
+        return self._citations.add(citations, repeated=repeated)
+
+    def _new_images(self, value: Any) -> list[Image]:
+        if self._images is None:
+            self._images = Images()
+        return self._images.new(value)
 
     def _at_end(self) -> None:
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
@@ -156,7 +158,7 @@ class StreamDecoder(ABC, Generic[Message]):
         elif reason is FinishReason.STOP and self._refused:
             reason = FinishReason.REFUSAL
         finish = Finish(reason, provider_reason, stop_sequence, usage, event_type, metadata or {})
-        if self._has_halves:
+        if self._joiner is not None:
             finish.provider_reason = without_surrogates(provider_reason)
             finish.stop_sequence = without_surrogates(stop_sequence)
             finish.event_type = without_surrogates(event_type)
@@ -175,10 +177,10 @@ class StreamDecoder(ABC, Generic[Message]):
             if delta is not None:
                 if not self._said:
                     self._said = _says(delta)
-                if self._has_halves:
-                    events.extend(self._joiner.join(delta))
-                else:
+                if self._joiner is None:
                     events.append(delta)
+                else:
+                    events.extend(self._joiner.join(delta))
             if self._more:
                 self._add_more(events)
             if self._final is not None or self._ended:
@@ -188,7 +190,7 @@ class StreamDecoder(ABC, Generic[Message]):
     def _add_more(self, events: list[ProviderEvent]) -> None:
         for delta in self._more:
             self._said = self._said or _says(delta)
-            events.extend(self._joiner.join(delta))
+            events.extend((delta,) if self._joiner is None else self._joiner.join(delta))
         self._more.clear()
 
     def _end(self, events: list[ProviderEvent]) -> None:
@@ -199,22 +201,25 @@ class StreamDecoder(ABC, Generic[Message]):
 
     def _add_last(self, events: list[ProviderEvent]) -> None:
         self._ended = True
-        events.extend(self._joiner.flush())
+        if self._joiner is not None:
+            events.extend(self._joiner.flush())
         if self._final is None:
             return
         if self._kept is not None:
             events.append(Delta(provider_data=self._kept))
-        last = self._calls.kept_arguments()
-        if self._final.reason is FinishReason.TOOL_CALLS:
-            last += self._calls.empty_arguments()
-        if last:
+        if self._calls and (last := self._last_arguments(self._final.reason)):
             events.append(Delta(tool_calls=last, event_type=self._final.event_type))
-        self._final.citations = self._citations.found
-        if self._citations.dropped:
-            self._final.metadata["dropped_citations"] = self._citations.dropped
-        if self._images.dropped:
+        if self._citations is not None:
+            self._final.citations = self._citations.found
+            if self._citations.dropped:
+                self._final.metadata["dropped_citations"] = self._citations.dropped
+        if self._images is not None and self._images.dropped:
             self._final.metadata["dropped_images"] = self._images.dropped
         events.append(self._final)
+
+    def _last_arguments(self, reason: FinishReason) -> list[ToolCallDelta]:
+        kept = self._calls.kept_arguments()
+        return kept + self._calls.empty_arguments() if reason is FinishReason.TOOL_CALLS else kept
 
 
 class EventDecoder(StreamDecoder[ServerSentEvent]):
@@ -237,8 +242,8 @@ class EventDecoder(StreamDecoder[ServerSentEvent]):
 
     def _read(self, message: ServerSentEvent) -> Delta | None:
         data = message.data
-        if 0x5C in data and not self._has_halves and has_halves(data):
-            self._has_halves = True
+        if 0x5C in data and self._joiner is None and has_halves(data):
+            self._joiner = SurrogateJoiner()
         if not data or data[0] != 0x7B or message.event == ERROR_EVENT:
             return self._error_event(data) if message.event == ERROR_EVENT else self._odd(message)
         try:

@@ -49,12 +49,8 @@ _LONGEST = 100
 
 
 @lru_cache(maxsize=256)
-def _bare(word: str) -> str:
-    return _NO_LETTER.sub("", word.lower()).removeprefix("finishreason")
-
-
 def _letters(word: str) -> str:
-    return _bare(word[:_LONGEST])
+    return _NO_LETTER.sub("", word.lower()).removeprefix("finishreason")
 
 
 _REASONS = {_letters(word): reason for reason, words in _WORDS.items() for word in words.split()}
@@ -64,17 +60,17 @@ _NOTHING = frozenset(_letters(word) for word in _NO_WORD.split())
 
 def says_nothing(word: str | None) -> bool:
     """Whether a word gives no reason, so that the reply continues."""
-    return not word or _letters(word) in _NOTHING
+    return not word or _letters(word[:_LONGEST]) in _NOTHING
 
 
 def finish_reason(word: str) -> FinishReason:
     """The reason that a word stands for; OTHER for an unknown one."""
-    return _REASONS.get(_letters(word), FinishReason.OTHER)
+    return _REASONS.get(_letters(word[:_LONGEST]), FinishReason.OTHER)
 
 
 def cut_by(word: str) -> HeadwaterError | None:
     """The error of a reply that the provider itself calls cut; None for any other word."""
-    if _letters(word) not in _CUTS:
+    if _letters(word[:_LONGEST]) not in _CUTS:
         return None
     shown = without_surrogates(word)[:100]
     message = f"the provider cut its reply and gives as the reason: {shown}"

@@ -80,6 +80,8 @@ class _LiberalEvents(SSEDecoder):
 
     def __init__(self) -> None:
         super().__init__()
+        # It begins behind a byte order mark.
+        self._at_start, self._between = False, True
         self._bare: list[bytes] = []
         self._bare_size = 0
         self._scanner: JSONScanner  # of a bare line that has begun

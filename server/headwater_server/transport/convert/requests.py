@@ -44,7 +44,9 @@ def parse_stream_request(
         headers: its metadata that begin with PROVIDER_HEADER, without this beginning.
     """
     bad: list[FieldViolation] = []
-    continues, heartbeat = _continuation(message, bad), parse_heartbeat(message, bad)
+    names_stream = message.continues_stream_id or message.continues_sequence
+    continues = _continuation(message, bad) if names_stream else None
+    heartbeat = parse_heartbeat(message, bad)
     # The id of a plain stream stays plain in its later rounds.
     resumable = message.resumable and (continues is None or is_resumable(continues.stream_id))
     return _parse(message, keys, allow_caller_api_keys, headers, bad, continues, resumable, heartbeat)
@@ -70,7 +72,8 @@ def _parse(
     resumable: bool = False,
     heartbeat: float | None = None,
 ) -> ParsedRequest:
-    _check_sizes(message)
+    if message.messages:
+        _check_sizes(message)
     agent = _AGENTS.parse(message.agent, "agent", bad)
     key = _provider_key(keys, allow_keys, bad) if keys else ""
     messages, own_headers = _messages(message, bad), _provider_headers(headers, bad) if headers else {}
@@ -81,8 +84,6 @@ def _parse(
 
 def _check_sizes(message: Question) -> None:
     """Raises HeadwaterError for more than is ever needed, before any of it is looked at."""
-    if not message.messages:
-        return
     if len(message.messages) > MAX_ITEMS:
         raise invalid("messages", f"has more than {MAX_ITEMS} items")
     if sum(1 + len(part.tool_result.parts) for m in message.messages for part in m.parts) > MAX_ITEMS:
@@ -148,10 +149,8 @@ def parse_heartbeat(
     return seconds
 
 
-def _continuation(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> Continuation | None:
+def _continuation(message: agent_service_pb2.StreamRequest, bad: list[FieldViolation]) -> Continuation:
     stream_id, sequence = message.continues_stream_id, message.continues_sequence
-    if not stream_id and not sequence:
-        return None
     if index_of(stream_id) is None:
         bad.append(FieldViolation("continues_stream_id", "must be the id of a stream, as its first chunk has it"))
     if not 1 <= sequence <= MAX_CONTINUED_SEQUENCE:

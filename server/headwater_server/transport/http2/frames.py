@@ -25,7 +25,8 @@ DEFAULT_WINDOW = 65_535
 LEAST_MAX_FRAME = 16_384
 GREATEST_MAX_FRAME = 2**24 - 1
 
-_HEAD = struct.Struct(">HBBBI")  # the upper 16 bits of the length, the lower 8, type, flags, stream
+HEAD = struct.Struct(">HBBBI")
+"""The head of a frame: the upper 16 bits of its length, the lower 8, type, flags, stream."""
 _U32 = struct.Struct(">I")
 _SETTING = struct.Struct(">HI")
 
@@ -99,7 +100,7 @@ class FrameReader:
         at, end = 0, len(data)
         self._rest = b""
         while end - at >= 9:
-            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+            high, low, kind, flags, stream = HEAD.unpack_from(data, at)
             size = high << 8 | low
             if size > LEAST_MAX_FRAME:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, f"a frame has {size} bytes")
@@ -116,12 +117,12 @@ class FrameReader:
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """A frame."""
     size = len(payload)
-    return _HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
+    return HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
 
 
 def data_head(size: int, stream: int) -> bytes:
     """The head of a frame of DATA with so many bytes."""
-    return _HEAD.pack(size >> 8, size & 0xFF, DATA, 0, stream)
+    return HEAD.pack(size >> 8, size & 0xFF, DATA, 0, stream)
 
 
 def header_frames(stream: int, block: bytes, max_frame: int, *, ends: bool) -> bytes:

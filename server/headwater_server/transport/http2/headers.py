@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
@@ -34,12 +36,30 @@ MOST_FIELDS = 300
 FIELD_BYTES = 32
 """The cost of a field beside its name and value (RFC 9113, 6.5.2)."""
 
-Fields = Sequence[tuple[bytes, bytes]]
+
+class Fields(tuple[tuple[bytes, bytes], ...]):
+    """The fields of a header block. Those of a kept block are used again and again, with all that is noted here.
+
+    Attributes:
+        is_request: whether they were found to make one.
+        note: what its user has read in them.
+    """
+
+    is_request = False
+    note: Any = None
+
+    @cached_property
+    def size(self) -> int:
+        """Their size, as HTTP/2 counts it."""
+        return size_of(self)
+
 
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 _NEEDED = frozenset((b":method", b":scheme", b":path"))
 _NAME = re.compile(rb"[!-9;-@\[-~]+")  # no upper case, no colon, no space
 _OF_CONNECTIONS = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+
+_SHORT = [bytes((size,)) for size in range(127)]
 
 logging.getLogger("hpack").setLevel(logging.WARNING)  # at level debug it writes all that callers send
 
@@ -65,7 +85,7 @@ class HeaderReader:
         entries = self._decoder.header_table.dynamic_entries
         count, newest = len(entries), entries[0] if entries else None
         try:
-            fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+            fields = Fields((bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True))
         except OversizedHeaderListError:
             raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "the headers are too large") from None
         except (HPACKError, IndexError, ValueError):
@@ -125,7 +145,7 @@ def literal(name: bytes, value: bytes) -> bytes:
 
 def _length(size: int) -> bytes:
     if size < 127:
-        return bytes((size,))
+        return _SHORT[size]
     size -= 127
     coded = bytearray((127,))
     while size > 127:
@@ -135,13 +155,15 @@ def _length(size: int) -> bytes:
     return bytes(coded)
 
 
-def size_of(fields: Fields) -> int:
+def size_of(fields: Iterable[tuple[bytes, bytes]]) -> int:
     """The size of a list of fields, as HTTP/2 counts it."""
     return sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
 
 
 def check_request(fields: Fields) -> None:
     """Raises StreamFaultError for fields that make no request."""
+    if fields.is_request:
+        return
     found = set()
     is_regular = False
     for name, value in fields:
@@ -157,6 +179,7 @@ def check_request(fields: Fields) -> None:
             raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the path is empty")
     if not found >= _NEEDED:
         raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "a pseudo-header is missing")
+    fields.is_request = True
 
 
 def check_trailers(fields: Fields) -> None:

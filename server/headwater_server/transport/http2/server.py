@@ -22,7 +22,7 @@ from headwater_server.transport.http2.calls.metadata import NoCallError, read_he
 from headwater_server.transport.http2.calls.methods import Methods
 from headwater_server.transport.http2.calls.no_call import NoCall
 from headwater_server.transport.http2.calls.unpacking import Unpacker
-from headwater_server.transport.http2.headers import Fields, size_of
+from headwater_server.transport.http2.headers import Fields
 from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
 from headwater_server.transport.http2.listening import BACKLOG, Handshakes, Listeners, TlsListener
@@ -153,10 +153,10 @@ class Server(aio.Server):
         """A call has come: it begins in a task, or ends here."""
         most = link.connection.sending.max_header_bytes
         try:
-            if size_of(fields) > self._limits.max_header_bytes:
+            if fields.size > self._limits.max_header_bytes:
                 why = f"the metadata has more than {self._limits.max_header_bytes} bytes"
                 raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
-            head = read_head(fields)
+            head = fields.note = fields.note or read_head(fields)
             if self._methods.find(head.path, head.metadata) is None:
                 raise RefusedError(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             if self._limits.max_pending_calls and len(self._pending) >= self._limits.max_pending_calls:

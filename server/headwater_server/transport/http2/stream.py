@@ -7,6 +7,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from headwater_server.transport.http2.frames import (
+    DATA,
+    HEAD,
     LARGEST_WINDOW,
     ErrorCode,
     StreamFaultError,
@@ -137,7 +139,7 @@ class Stream:
             self.window -= size
             sending.window -= size
             sending.sent += 1
-            sending.write(data_head(size, self.id) + data)
+            sending.write(HEAD.pack(size >> 8, size & 0xFF, DATA, 0, self.id) + data)
             return Sent.SENT
         self._held = memoryview(data)
         sending.hold(size)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from headwater_server.domain.errors import overloaded
 
@@ -11,6 +10,21 @@ SMALL_BYTES = 64 * 1024
 """Requests up to this size are taken while large ones fill the budget: those who send little need not wait."""
 
 DEFAULT_BYTES = 256 * 1024 * 1024
+
+
+class _Taken(AbstractContextManager[None]):
+    """Bytes of a request, for the length of a block: as long as its reply, so that a generator would be much."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: RequestBudget, size: int) -> None:
+        self._budget, self._size = budget, size
+
+    def __enter__(self) -> None:
+        self._budget.begin(self._size)
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give_back(self._size)
 
 
 class RequestBudget:
@@ -39,15 +53,14 @@ class RequestBudget:
         """Ends what `take` began."""
         self.taken -= size
 
-    @contextmanager
-    def taking(self, size: int) -> Iterator[None]:
-        """Counts a request for the length of the block. Raises HeadwaterError (SERVER_OVERLOADED)."""
+    def taking(self, size: int) -> AbstractContextManager[None]:
+        """Counts a request for the length of a block. Raises HeadwaterError (SERVER_OVERLOADED) at its beginning."""
+        return _Taken(self, size)
+
+    def begin(self, size: int) -> None:
+        """Counts a request. Raises HeadwaterError (SERVER_OVERLOADED)."""
         if not self.take(size):
             raise overloaded(
                 f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} MiB that "
                 "max_requests_mib allows; try again when some have ended"
             )
-        try:
-            yield
-        finally:
-            self.give_back(size)

@@ -21,13 +21,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import structlog
-
 from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
 from headwater_server.callers.admission import IncomingCall
 from headwater_server.callers.caller import OPERATOR, STREAM, Caller, caller
 from headwater_server.callers.known_callers import Door
 from headwater_server.callers.running_calls import RunningCalls
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.health import SERVICE_NAME
 from headwater_server.transport.interceptors.interceptor import Interceptor
@@ -83,7 +82,7 @@ class Authentication(Interceptor):
             admission = await door.admit(IncomingCall(metadata, context.peer(), partial(_certificate, context)))
             who = admission.caller
             if who.name:
-                structlog.contextvars.bind_contextvars(caller=who.name)
+                add_facts(caller=who.name)
             check(who)
             caller.set(who)
             if admission.why_over is None:

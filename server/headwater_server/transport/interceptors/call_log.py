@@ -1,7 +1,7 @@
 """The end of every call in the log: one line with the method, the code, the seconds and facts.
 
 A line names the method, the stream or run, and the time, never the content. The handler and the inner interceptors add
-facts to the line with `structlog.contextvars.bind_contextvars`; no fact is left for the next call.
+facts to the line with `call_facts.add_facts`; no fact is left for the next call.
 
 Calls of gRPC's own services, health and reflection, and of siblings that ask for metrics are logged at level debug: a
 health check comes every second. A
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ import structlog
 
 from headwater_server.domain.call_origin import origin, origin_of
 from headwater_server.domain.errors import PROVIDER_FAILURES
+from headwater_server.telemetry.call_facts import begin_facts
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.interceptor import Interceptor, method_name
 
@@ -39,12 +41,11 @@ class CallLog(Interceptor):
 
         async def logged(request: Any, context: Context) -> Any:
             began = time.monotonic()
-            structlog.contextvars.clear_contextvars()
+            facts = begin_facts(peer=context.peer())
             headers = origin_of(context.invocation_metadata() or ())
             origin.set(headers)
-            structlog.contextvars.bind_contextvars(peer=context.peer())
             if "x-request-id" in headers:
-                structlog.contextvars.bind_contextvars(request_id=headers["x-request-id"])
+                facts["request_id"] = headers["x-request-id"]
             code = grpc.StatusCode.UNKNOWN
             try:
                 reply = await behaviour(request, context)
@@ -57,15 +58,14 @@ class CallLog(Interceptor):
                 code = context.code() or code
                 raise
             finally:
-                getattr(log, _level(code) or usual)(
-                    "rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4)
-                )
+                say = getattr(log, _level(code, facts) or usual)
+                say("rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4))
 
         return logged
 
 
-def _level(code: grpc.StatusCode) -> str | None:
+def _level(code: grpc.StatusCode, facts: Mapping[str, object]) -> str | None:
     """The level of a line that somebody should look at; None for any other."""
     if code is grpc.StatusCode.INTERNAL:
         return "error"
-    return "warning" if structlog.contextvars.get_contextvars().get("reason") in PROVIDER_FAILURES else None
+    return "warning" if facts.get("reason") in PROVIDER_FAILURES else None

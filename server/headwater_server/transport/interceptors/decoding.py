@@ -22,6 +22,8 @@ class Decoding(grpc.aio.ServerInterceptor):
         turns: says which calls have waited too long.
     """
 
+    by_method = True
+
     def __init__(self, most_bytes: int, turns: Turns) -> None:
         self._turns = turns
         self._budget = RequestBudget(most_bytes)

@@ -17,6 +17,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
     An instance belongs to one server: it keeps the surrounded handlers by the paths of their methods.
     """
 
+    by_method = True
+
     def __init__(self) -> None:
         self._surrounded: dict[str, Handler] = {}
 

@@ -26,6 +26,7 @@ import grpc
 import structlog
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
 from headwater_server.telemetry.logging import fault_facts
 from headwater_server.transport.handlers import Behaviour, Context
@@ -87,7 +88,7 @@ def _end(context: Context, name: str, error: Exception) -> Reason | None:
     if isinstance(error, HeadwaterError):
         if error.reason is Reason.INTERNAL:
             log.error("fault", rpc=name, **fault_facts(error.__cause__ or error))
-        structlog.contextvars.bind_contextvars(**_facts(error))
+        add_facts(**_facts(error))
         end(context, error)
         return error.reason
     log.error("fault", rpc=name, **fault_facts(error))

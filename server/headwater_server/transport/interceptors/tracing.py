@@ -11,10 +11,10 @@ import asyncio
 from typing import Any
 
 import grpc
-import structlog
 
 from headwater.v1 import worker_service_pb2
 from headwater_server.domain.call_origin import origin
+from headwater_server.telemetry.call_facts import add_facts, call_facts
 from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.interceptors.call_log import OWN_SERVICES
@@ -39,7 +39,7 @@ class Tracing(Interceptor):
         async def traced(request: Any, context: Context) -> Any:
             span = tracer.call(path)
             origin.set(span.headers)
-            structlog.contextvars.bind_contextvars(trace_id=span.trace_id)
+            add_facts(trace_id=span.trace_id)
             code = grpc.StatusCode.UNKNOWN
             try:
                 reply = await behaviour(request, context)
@@ -52,6 +52,6 @@ class Tracing(Interceptor):
                 code = context.code() or code
                 raise
             finally:
-                span.end(code.name, structlog.contextvars.get_contextvars())
+                span.end(code.name, call_facts())
 
         return traced

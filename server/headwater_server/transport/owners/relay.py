@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 
 from headwater_server.callers.caller import caller
@@ -34,6 +33,7 @@ from headwater_server.callers.sealed_caller import NOT_PASSED_ON, CallerSeal
 from headwater_server.domain.call_origin import PARENT, STATE, origin
 from headwater_server.domain.errors import draining, restarting
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.owners.heartbeats import Heartbeats
 from headwater_server.transport.status import is_passable
@@ -139,7 +139,7 @@ class Relay:
         if self._ended:
             raise draining()
         self._check(owner)
-        structlog.contextvars.bind_contextvars(owner=owner)
+        add_facts(owner=owner)
         call = self._begin(owner, method, context)
         writing = asyncio.create_task(_write_requests(requests, call))
         try:

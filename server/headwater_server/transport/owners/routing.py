@@ -29,9 +29,9 @@ from headwater_server.attempts.offers import Offers
 from headwater_server.attempts.opening import StreamOpener
 from headwater_server.domain.errors import HeadwaterError, restarting
 from headwater_server.domain.process_identity import RUN_OWNER, ProcessIdentity
-from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams, list_position
+from headwater_server.streaming.times.idle import IDLE_SECONDS
 from headwater_server.transport.convert import paging
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.owners.relay import Method, Relay

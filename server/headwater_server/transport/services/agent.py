@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from operator import attrgetter
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import agent_service_pb2, agent_service_pb2_grpc
@@ -21,11 +19,12 @@ from headwater_server.domain.errors import FieldViolation, invalid, invalid_requ
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.streaming.accumulator import ReplyAccumulator
-from headwater_server.streaming.idle import IDLE_SECONDS
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.times.idle import IDLE_SECONDS
 from headwater_server.telemetry.aside import Aside
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import (
     parse_heartbeat,
@@ -76,23 +75,19 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
         """The request with the metadata that a caller has for the provider: a key, and headers."""
-        metadata = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
-        keys = [value for key, value in metadata if key == PROVIDER_KEY]
-        start = len(PROVIDER_HEADER)
-        headers = [(key[start:], value) for key, value in metadata if key.startswith(PROVIDER_HEADER)]
+        keys: list[str] = []
+        headers: list[tuple[str, str]] = []
+        for key, value in context.invocation_metadata() or ():
+            if key == PROVIDER_KEY:
+                keys.append(str(value))
+            elif key.startswith(PROVIDER_HEADER):
+                headers.append((key[len(PROVIDER_HEADER) :], str(value)))
         allowed = self._opener.allow_caller_api_keys
         size = request.ByteSize()
         parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=size > LARGE_BYTES)
         parsed = replace(parsed, size=size)
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
-
-    @asynccontextmanager
-    async def _accept(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
-        _log_labels(request)
-        async with self._opener.open_stream(request, whole=whole) as stream:
-            with _logged(stream):
-                yield stream
 
     def _headers(self, stream: LiveStream) -> tuple[tuple[str, str], ...]:
         return ("headwater-stream-id", stream.id), ("headwater-version", self._version)
@@ -101,7 +96,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, stream: LiveStream, source: Reading, context: Context, heartbeat_seconds: float | None
     ) -> None:
         headers, idle_seconds = self._headers(stream), self._idle_reader_seconds
-        await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
+        with _Logged(stream):
+            await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
@@ -110,15 +106,15 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         _log_asked(request.agent.model)
         parsed = await self._parsed(parse_stream_request, request, context)
         del request  # it may have 32 MiB, and a reply can take minutes
+        _log_labels(parsed)
+        opening, heartbeat_seconds = self._opener.open_stream(parsed), parsed.heartbeat_seconds
         if parsed.resumable:
-            _log_labels(parsed)
-            opening = self._replays.open_stream(self._opener.open_stream(parsed), parsed.continues)
-            async with opening as attached:
-                with _logged(attached.stream):
-                    await self._write(attached.stream, attached.reader, context, parsed.heartbeat_seconds)
+            async with self._replays.open_stream(opening, parsed.continues) as attached:
+                await self._write(attached.stream, attached.reader, context, heartbeat_seconds)
         else:
-            async with self._accept(parsed) as stream:
-                await self._write(stream, stream, context, parsed.heartbeat_seconds)
+            del parsed  # the stream lets go of it too
+            async with opening as stream:
+                await self._write(stream, stream, context, heartbeat_seconds)
 
     async def ResumeStream(  # type: ignore[override]  # noqa: N802
         self, request: agent_service_pb2.ResumeStreamRequest, context: Context
@@ -133,8 +129,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         if bad:
             raise invalid_request(bad)
         async with self._replays.resume(request.stream_id, request.after_sequence) as attached:
-            with _logged(attached.stream):
-                await self._write(attached.stream, attached.reader, context, heartbeat)
+            await self._write(attached.stream, attached.reader, context, heartbeat)
 
     async def Run(  # noqa: N802
         self, request: agent_service_pb2.RunRequest, context: Context
@@ -143,22 +138,27 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         _log_asked(request.agent.model)
         parsed = await self._parsed(parse_run_request, request, context)
         del request
-        async with self._accept(parsed, whole=True) as stream:
-            reply = ReplyAccumulator()
-            begun = asyncio.create_task(context.send_initial_metadata(self._headers(stream)))
-            try:
-                chunk = await stream.next()
-            finally:
-                await begun
-            while not isinstance(chunk, FinalChunk):
-                reply.add_chunk(chunk)
-                if reply.size > MAX_MESSAGE_BYTES:
-                    raise too_large()
-                chunk = await stream.next()
-            log_end(chunk)
-            response = replies.run_response(stream, reply, chunk)
-            check_size(response)
-            return response
+        _log_labels(parsed)
+        async with self._opener.open_stream(parsed, whole=True) as stream:
+            with _Logged(stream):
+                return await self._whole(stream, context)
+
+    async def _whole(self, stream: LiveStream, context: Context) -> agent_service_pb2.RunResponse:
+        reply = ReplyAccumulator()
+        begun = asyncio.create_task(context.send_initial_metadata(self._headers(stream)))
+        try:
+            chunk = await stream.next()
+        finally:
+            await begun
+        while not isinstance(chunk, FinalChunk):
+            reply.add_chunk(chunk)
+            if reply.size > MAX_MESSAGE_BYTES:
+                raise too_large()
+            chunk = await stream.next()
+        log_end(chunk)
+        response = replies.run_response(stream, reply, chunk)
+        check_size(response)
+        return response
 
     async def CancelStream(  # noqa: N802
         self, request: agent_service_pb2.CancelStreamRequest, context: Context
@@ -261,27 +261,30 @@ def add_agent_service(service: AgentService, server: grpc.aio.Server) -> None:
 
 def _log_asked(model: str) -> None:
     """Adds to the call's line in the log which model the caller named, also when it is refused."""
-    structlog.contextvars.bind_contextvars(model_asked=model[:MAX_LOGGED])
+    add_facts(model_asked=model[:MAX_LOGGED])
 
 
 def _log_labels(request: ParsedRequest) -> None:
     """Adds to the call's line in the log the labels of the caller."""
     if request.agent.labels:
-        structlog.contextvars.bind_contextvars(labels=dict(request.agent.labels))
+        add_facts(labels=dict(request.agent.labels))
 
 
-@contextmanager
-def _logged(stream: LiveStream) -> Iterator[None]:
+class _Logged:
     """Adds to the call's line in the log which stream it is about, and how far that came."""
-    structlog.contextvars.bind_contextvars(stream_id=stream.id)
-    try:
-        yield
-    finally:
-        answerer = stream.answerer
-        structlog.contextvars.bind_contextvars(
-            provider=answerer.provider, model=answerer.model, chunks=stream.chunk_count
-        )
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        add_facts(stream_id=self._stream.id)
+
+    def __exit__(self, *_: object) -> None:
+        answerer, first = self._stream.answerer, self._stream.first_token_seconds
+        add_facts(provider=answerer.provider, model=answerer.model, chunks=self._stream.chunk_count)
         if answerer.tried:
-            structlog.contextvars.bind_contextvars(attempts=len(answerer.tried) + 1)
-        if (first := stream.first_token_seconds) is not None:
-            structlog.contextvars.bind_contextvars(first_token_seconds=round(first, 4))
+            add_facts(attempts=len(answerer.tried) + 1)
+        if first is not None:
+            add_facts(first_token_seconds=round(first, 4))

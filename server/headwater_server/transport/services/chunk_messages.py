@@ -24,7 +24,7 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.transport.convert import replies
 
 _VARINT, _SIZED = 0, 2
-_five_bytes = Struct("6B").pack
+_four_bytes, _five_bytes = Struct("5B").pack, Struct("6B").pack
 _LONGEST_NAME = 64
 """Characters of a name of an event in a common chunk: providers have few names, and short ones."""
 
@@ -97,7 +97,7 @@ def chunk_bytes(chunk: Chunk) -> bytes:
 
 
 def _nanos(number: int) -> bytes:
-    """The field with the nanoseconds of a time; without a loop, for this is most of the work for a chunk."""
+    """The field with the nanoseconds of a time; mostly without a loop, for this is much of the work for a chunk."""
     if number >> 28:
         return _five_bytes(
             0x10,
@@ -107,6 +107,8 @@ def _nanos(number: int) -> bytes:
             number >> 21 & 127 | 128,
             number >> 28,
         )
+    if number >> 21:
+        return _four_bytes(0x10, number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21)
     return b"\x10" + _varint(number) if number else b""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TypeAlias
 
 from headwater.v1 import agent_pb2
@@ -22,18 +22,21 @@ Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 _EMPTY = agent_pb2.StreamChunk().SerializeToString()
 
 
-@asynccontextmanager
-async def heartbeats(write: Write, seconds: float | None, begun: asyncio.Task[None]) -> AsyncIterator[Write]:
+def heartbeats(
+    write: Write, seconds: float | None, begun: asyncio.Task[None] | None
+) -> AbstractAsyncContextManager[Write]:
     """Writes the chunks of a block, and an empty one where nothing was written for so long.
 
     Args:
         write: writes a chunk of the call.
         seconds: the interval; None for no empty chunks.
-        begun: sends the headers; nothing may be written before.
+        begun: sends the headers; nothing may be written before. None: they were sent.
     """
-    if seconds is None:
-        yield write
-        return
+    return nullcontext(write) if seconds is None else _beating(write, seconds, begun)
+
+
+@asynccontextmanager
+async def _beating(write: Write, seconds: float, begun: asyncio.Task[None] | None) -> AsyncIterator[Write]:
     pulse = _Pulse(write, seconds)
     beating = asyncio.create_task(pulse.beat(begun), name="headwater heartbeats")
     try:
@@ -61,9 +64,10 @@ class _Pulse:
             await self._write(chunk)
             self._due = self._time() + self._seconds
 
-    async def beat(self, begun: asyncio.Task[None]) -> None:
+    async def beat(self, begun: asyncio.Task[None] | None) -> None:
         """Writes empty chunks until it is cancelled."""
-        await asyncio.wait([begun])
+        if begun is not None:
+            await asyncio.wait([begun])
         while True:
             if (pause := self._due - self._time()) > 0:
                 await asyncio.sleep(pause)

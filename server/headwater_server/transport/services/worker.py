@@ -27,6 +27,7 @@ from headwater_server.domain.errors import HeadwaterError, Reason, invalid
 from headwater_server.domain.failure import StepError
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.telemetry.audit import audit
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.convert.workers import Registration
 from headwater_server.transport.handlers import Context
@@ -212,9 +213,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         caller.get().check_queue(registration.queue)
         with suppress(JournalError):  # which says why itself; the names only help to find typing mistakes
             await self._remember_handlers(registration.queue, registration.handlers)
-        structlog.contextvars.bind_contextvars(
-            worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers)
-        )
+        add_facts(worker_id=registration.worker_id, queue=registration.queue, handlers=len(registration.handlers))
         return registration
 
     async def _serve(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-import structlog
 from google.protobuf.message import Message
 
 from headwater.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
@@ -18,6 +17,7 @@ from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reaso
 from headwater_server.domain.limits import MAX_NAME
 from headwater_server.telemetry.aside import Aside
 from headwater_server.telemetry.audit import audit
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import paging
 from headwater_server.transport.convert.run_events import run_event
 from headwater_server.transport.convert.runs import (
@@ -68,7 +68,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_service_pb2.StartWorkflowRunResponse:
         """Starts a run."""
         run_id = await self._start(request)
-        structlog.contextvars.bind_contextvars(run_id=run_id)
+        add_facts(run_id=run_id)
         return workflow_service_pb2.StartWorkflowRunResponse(run_id=run_id)
 
     async def ExecuteWorkflow(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
@@ -95,7 +95,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         await self._write_events(_run_id(request.run_id), request.after_sequence, context)
 
     async def _write_events(self, run_id: str, after: int, context: Context) -> None:
-        structlog.contextvars.bind_contextvars(run_id=run_id)
+        add_facts(run_id=run_id)
         async with aclosing(self._runs.watch_run(run_id, after)) as events:
             async for event in events:
                 await _write(run_event(run_id, event), context)
@@ -186,7 +186,7 @@ def _start_request(message: workflow_service_pb2.StartWorkflowRunRequest) -> Sta
 def _run_id(run_id: str) -> str:
     if not run_id:
         raise invalid("run_id", "is empty; it is on every event of a run, and in ListWorkflowRuns")
-    structlog.contextvars.bind_contextvars(run_id=run_id[:100])
+    add_facts(run_id=run_id[:100])
     return run_id
 
 

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import structlog
-
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError
-from headwater_server.streaming.idle import IdleWatch
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push
+from headwater_server.streaming.times.idle import IdleWatch
+from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import replies
 from headwater_server.transport.handlers import Context
 from headwater_server.transport.http2.calls.context import Context as LeanContext
@@ -61,15 +60,18 @@ async def write_stream(
         heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
         idle_seconds: how long the caller may take nothing.
     """
-    begun = asyncio.create_task(context.send_initial_metadata(headers))
+    begun = None
+    if isinstance(context, LeanContext):
+        await context.send_initial_metadata(headers)  # it waits for nothing
+    else:
+        begun = asyncio.create_task(context.send_initial_metadata(headers))
     async with heartbeats(context.write, heartbeat_seconds, begun) as write:
         try:
             chunk = await source.next()
         finally:
-            await begun
-        first = message_of(chunk)
-        replies.introduce(first, stream)
-        message = first.SerializeToString()
+            if begun is not None:
+                await begun
+        message = _first_bytes(chunk, stream)
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
             if source is stream:  # a resumable one ends without its readers
                 stream.on_cut = reader.hurry
@@ -79,9 +81,10 @@ async def write_stream(
                 reader.busy_since = reader.time()
                 await write(message)
                 reader.busy_since = None
+                del begun, chunk, message  # a provider may say nothing for minutes
                 # Empty chunks in between and readers that share a log need one that waits its turn.
                 if source is stream and heartbeat_seconds is None and isinstance(context, LeanContext):
-                    chunk = await _push(stream, context.call, reader)
+                    chunk = await _Pushing(stream, context.call, reader).run()
                 else:
                     chunk = await _pull(source, write, reader)
                 message = message_of(chunk).SerializeToString()
@@ -100,27 +103,35 @@ async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
     return chunk
 
 
-async def _push(stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> FinalChunk:
-    """Has all chunks but the last one sent in the callbacks in which they come."""
-    try_send, full = outlet.try_send, Sent.FULL
+def _first_bytes(chunk: Chunk | FinalChunk, stream: LiveStream) -> bytes:
+    """The first message of a stream, which says who answers."""
+    first = message_of(chunk)
+    replies.introduce(first, stream)
+    return first.SerializeToString()
 
-    def give(chunk: Chunk) -> bool:
-        if try_send(chunk_bytes(chunk)) is not full:
+
+class _Pushing(Push):
+    """Has all chunks but the last one sent in the callbacks in which they come."""
+
+    __slots__ = ("_reader", "_try_send")
+
+    def __init__(self, stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> None:
+        super().__init__(stream, self._send)
+        self._reader, self._try_send = reader, outlet.try_send
+        outlet.on_writable = self.writable
+        reader.rest()
+
+    def _send(self, chunk: Chunk) -> bool:
+        if self._try_send(chunk_bytes(chunk)) is not Sent.FULL:
             return True  # also when the caller has left: the front ends this task
-        reader.busy_since = reader.time()
+        self._reader.busy_since = self._reader.time()
         return False
 
-    def writable() -> None:
-        reader.busy_since = None
-        push.writable()
-
-    push = Push(stream, give)
-    outlet.on_writable = writable
-    reader.rest()
-    try:
-        return await push.run()
-    finally:
-        outlet.on_writable = None
+    def writable(self) -> None:
+        """See Push."""
+        if self._end is not None:
+            self._reader.busy_since = None
+            super().writable()
 
 
 def log_end(final: FinalChunk) -> None:
@@ -128,4 +139,4 @@ def log_end(final: FinalChunk) -> None:
     facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    structlog.contextvars.bind_contextvars(**facts)
+    add_facts(**facts)

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-import structlog
-
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
@@ -26,6 +24,7 @@ from headwater_server.domain.workflow import (
     StepStatus,
     Transition,
 )
+from headwater_server.telemetry.call_facts import part_facts
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.tracing.spans import StepSpan, Tracer
 from headwater_server.workflows.engine.replies import Reply, whole_outcome
@@ -92,7 +91,7 @@ class StepRunner:
             step: Step, attempt: int, context: Mapping[str, str], dependencies: Mapping[str, str]
         ) -> Outcome:
             # An attempt has a task, and so a context, to itself.
-            structlog.contextvars.bind_contextvars(run_id=info.run_id, step=step.name, attempt=attempt)
+            part_facts(run_id=info.run_id, step=step.name, attempt=attempt)
 
             async def attempt_step() -> Outcome:
                 if (left := expected.pop(step.name, None)) is not None:

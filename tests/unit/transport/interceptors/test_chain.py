@@ -11,14 +11,13 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from google.rpc import error_details_pb2
 from grpc._cython import cygrpc
-from structlog.contextvars import bind_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
 from headwater.v1 import error_pb2
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid_request
+from headwater_server.telemetry.call_facts import add_facts, call_facts, merge_facts
 from headwater_server.transport.handlers import Behaviour
 from headwater_server.transport.interceptors import chain
 from headwater_server.transport.interceptors.interceptor import Interceptor
@@ -56,7 +55,7 @@ class Server:
             self.ended.set()
 
     async def __aenter__(self) -> Server:
-        self._capture = capture_logs(processors=[merge_contextvars])
+        self._capture = capture_logs(processors=[merge_facts])
         self._logged = self._capture.__enter__()
         options = [("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(interceptors=chain.interceptors(NO_CALLERS), options=options)
@@ -378,11 +377,11 @@ async def test_a_generator_is_closed_when_its_caller_leaves():
 
 async def test_what_a_call_binds_stands_in_its_own_line_and_in_no_later_one():
     async def binds(request: bytes, context: Any) -> bytes:
-        bind_contextvars(stream_id="s-1")
+        add_facts(stream_id="s-1")
         return b""
 
     async def binds_nothing(request: bytes, context: Any) -> bytes:
-        assert structlog.contextvars.get_contextvars().keys() == {"peer"}
+        assert call_facts().keys() == {"peer"}
         return b""
 
     async with Server() as server:

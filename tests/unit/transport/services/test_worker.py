@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -36,6 +35,7 @@ from headwater_server.domain.errors import Reason
 from headwater_server.domain.failure import Failure, StepError
 from headwater_server.domain.messages import AgentConfig
 from headwater_server.domain.workflow import Outcome, Step
+from headwater_server.telemetry.call_facts import merge_facts
 from headwater_server.transport.convert import workers as worker_messages
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.services import worker as worker_service
@@ -179,7 +179,7 @@ async def test_a_worker_is_registered_and_its_handlers_are_remembered_first(site
 
 
 async def test_a_registration_is_logged_with_the_version_of_the_worker(site: Site) -> None:
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[merge_facts]) as lines:
         answer = await Caller(site).register(client_version="headwater-go/0.1.0", features=["not yet", "nor this"])
     assert not answer.features
     (line,) = [line for line in lines if line["event"] == "worker attached"]

@@ -91,6 +91,10 @@ class Context(aio.ServicerContext[Any, Any]):
             self._metadata = trailing_metadata
         raise aio.AbortError("Locally aborted.")
 
+    def finish(self) -> None:
+        """Ends the call with the status that was set; OK where none was."""
+        self._call.finish(self._code or grpc.StatusCode.OK, self._details, self._metadata or ())
+
     async def abort_with_status(self, status: Any) -> NoReturn:
         """Ends the call with this status, by an AbortError."""
         await self.abort(status.code, status.details, status.trailing_metadata)
@@ -185,6 +189,8 @@ class Requests(AsyncIterator[Any]):
     Args:
         context: of the call.
     """
+
+    __slots__ = ("_context",)
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import grpc
 
 from headwater_server.transport.http2.calls.messages import ENCODINGS, RefusedError
-from headwater_server.transport.http2.headers import FIELD_BYTES, Fields, literal
+from headwater_server.transport.http2.headers import FIELD_BYTES, literal
 
 Metadata: TypeAlias = "Iterable[tuple[str, str | bytes]]"
 
@@ -73,7 +73,7 @@ _HEAD_BYTES = 150
 _OK = literal(b"grpc-status", b"0")
 
 
-def read_head(fields: Fields) -> Head:
+def read_head(fields: Iterable[tuple[bytes, bytes]]) -> Head:
     """Reads the headers of a call. Raises NoCallError, and RefusedError."""
     path, timeout, encoding = "", None, "identity"
     metadata: list[Metadatum] = []
@@ -129,7 +129,7 @@ def _binary(name: bytes, value: bytes) -> bytes:
         raise RefusedError(grpc.StatusCode.INTERNAL, f"{name.decode('ascii')[:40]} is no base64") from None
 
 
-def _fields(metadata: Metadata) -> Fields:
+def _fields(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     """The metadata as it is sent. Raises ValueError for an entry that cannot be."""
     fields = []
     for key, value in metadata:
@@ -179,6 +179,8 @@ def trailers(
 
 
 def _fitting(metadata: Metadata, taken: int, most_bytes: int | None) -> bytes:
+    if not metadata:
+        return b""
     fields = _fields(metadata)
     if most_bytes is not None and fields:
         size = taken + sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)

@@ -12,7 +12,7 @@ import grpc
 from grpc import aio
 
 from headwater_server.transport.http2.calls.context import Context
-from headwater_server.transport.http2.calls.metadata import Metadatum
+from headwater_server.transport.http2.calls.metadata import Head, Metadatum
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,14 @@ class Methods:
     """The methods of one server.
 
     Args:
-        interceptors: around each method, outermost first.
+        interceptors: around each method, outermost first. Where all of them have a true attribute `by_method`, which
+            says that their answer depends on the method alone, they are asked once a method.
     """
 
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
         self._interceptors = tuple(interceptors)
+        self._by_method = all(getattr(one, "by_method", False) for one in interceptors)
+        self._surrounded: dict[str, Any] = {}
         self._named: dict[str, Any] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
 
@@ -58,21 +61,28 @@ class Methods:
         """Runs the handler of a call, and ends the call."""
         call = context.call
         try:
-            details: Any = _Details(call.head.path, call.head.metadata)
-            handler = await self._inside(0, details)
+            handler = self._surrounded.get(call.head.path) or await self._surround(call.head)
             if handler is None:
                 call.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
                 return
             context.use(handler)
             if await _run(handler, context):
-                call.finish(context.code(), context.details(), context.trailing_metadata() or ())
+                context.finish()
         except aio.AbortError:
-            call.finish(context.code(), context.details(), context.trailing_metadata() or ())
+            context.finish()
         except Exception as error:
             if call.has_left:
                 return
             log.exception("Unexpected [%s] raised by servicer method [%s]", type(error).__name__, call.head.path)
             call.finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
+
+    async def _surround(self, head: Head) -> Any:
+        """The handler of a call with all interceptors around it."""
+        details: Any = _Details(head.path, head.metadata)
+        handler = await self._inside(0, details)
+        if self._by_method and head.path in self._named:
+            self._surrounded[head.path] = handler
+        return handler
 
     async def _inside(self, depth: int, details: Any) -> Any:
         """The handler with the interceptors from this depth on around it."""

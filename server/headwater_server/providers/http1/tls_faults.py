@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ssl
 
-import aiohttp
-
 _EXPIRED = frozenset({9, 10})
 _ANOTHER_NAME = frozenset({62, 63, 64})
 """Codes of OpenSSL's check of a certificate (X509_V_ERR_…): its time, and its name or address."""
@@ -16,9 +14,7 @@ _WANTS_OURS = ("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_C
 
 
 def tls_fault(error: ssl.SSLError) -> str:
-    """The fault and its cure; empty for aiohttp's errors, which are of ssl's classes and have none of their facts."""
-    if isinstance(error, aiohttp.ClientSSLError):
-        return ""
+    """The fault and its cure."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate_fault(getattr(error, "verify_code", 0), getattr(error, "verify_message", ""))
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
