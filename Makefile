@@ -40,13 +40,14 @@ test: setup $(if $(shell command -v go),tools) ## Run all tests
 test-unit: setup ## Run the unit tests alone (a minute)
 	$(BIN)/pytest --numprocesses 2 tests/unit
 
-# Each kind of call once, with one server process but where one asks another: six minutes.
+# Each kind of call once, with one server process but where one asks another; of the chaos suite what `make test` runs too.
 LEAN_SUITES := $(addprefix tests/integration/,\
 	$(addprefix server/test_,leaving.py resume.py many_streams.py limits.py lost_connections.py bad_input.py reflection.py) \
 	processes/test_routing.py callers/test_every_method.py callers/test_revoked.py limits tls workflows client \
 	languages/test_projects.py languages/test_tls.py proxies providers/test_tools.py) \
 	tests/recorded/test_end_to_end.py $(addprefix tests/attack/test_,connections.py requests.py large_requests.py garbage.py \
-	in_a_row.py processes.py worker_chunks.py)
+	in_a_row.py processes.py worker_chunks.py) \
+	$(addprefix tests/chaos/test_,rolling_restarts.py rolling_streams.py streams_that_survive.py upstream_closed.py)
 
 test-lean: setup $(if $(shell command -v go),tools) ## Run a selection of the tests that start servers, with the front `lean`
 	TEST_FRONT=lean $(BIN)/pytest --numprocesses 4 -k 'not two-processes or resume' $(LEAN_SUITES)

@@ -32,7 +32,7 @@ gen-check: gen ## Fail if the committed stubs are not what `make gen` writes
 		echo "$$changed" >&2; exit 1; \
 	fi
 
-tools: $(addprefix .tools/bin/,grpcurl ghz h2spec interop-client) ## Build grpcurl, ghz, h2spec and gRPC's interop client into .tools/bin (needs Go)
+tools: $(addprefix .tools/bin/,grpcurl ghz h2spec interop-client) $(if $(call has,java mvn),.tools/interop-java) ## Get grpcurl, ghz, h2spec (need Go) and gRPC's interop clients (Go; Java and Maven)
 
 buf-lint: ## Check the style and the comments of the contract
 	cd protos && $(BUF) lint
@@ -69,6 +69,12 @@ contract-baseline: ## Record the contract as released (only when releasing)
 
 .tools/bin/interop-client: tools/go.mod tools/go.sum
 	cd tools && go build -o $(CURDIR)/$@ google.golang.org/grpc/interop/client
+	touch $@
+
+.tools/interop-java: tools/interop/pom.xml
+	rm -rf $@
+	mvn --quiet --batch-mode -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$@.new
+	mv $@.new $@
 	touch $@
 
 .tools/typescript-gen/.done: tools/package.json tools/package-lock.json tools/.npmrc

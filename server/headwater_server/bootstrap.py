@@ -28,15 +28,14 @@ from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.http.client import HttpClient
 from headwater_server.providers.http.document import fetch
 from headwater_server.providers.registry import ProviderRegistry
-from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.terms import ReplayLimits
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
 from headwater_server.telemetry.tracing.opening import NoOpenTelemetryError, tracing
 from headwater_server.telemetry.tracing.spans import Tracer
-from headwater_server.transport.admin import serving_admin
 from headwater_server.transport.certificates import CertificateError, TlsFiles
 from headwater_server.transport.fronts import ServerLimits
 from headwater_server.transport.port import PortTakenError, socket_path, target_of
@@ -101,6 +100,8 @@ async def serve(
         parts = await _assemble(stack, server_settings, offers, identity, callers, tracer)
         server, owned = parts.server, parts.owned
         if server_settings.admin_address and owned:
+            from headwater_server.transport.admin import serving_admin  # most servers have none, and need no h11
+
             host, port = admin_place(server_settings)
             admin = await stack.enter_async_context(serving_admin(host, port, server, parts.metrics))
             log.info("admin", host=host, port=admin)

@@ -94,7 +94,8 @@ def cost(entry: Entry) -> int:
 def _delta_cost(delta: Delta) -> int:
     size = _text_cost(delta.content) + _text_cost(delta.thinking) + _text_cost(delta.refusal)
     size += len(delta.thinking_signature) + len(delta.redacted_thinking) + len(delta.provider_data or "")
-    size += sum(ENTRY_COST + _text_cost(call.arguments) for call in delta.tool_calls or ())
+    if delta.tool_calls:
+        size += sum(ENTRY_COST + _text_cost(call.arguments) for call in delta.tool_calls)
     if (beside := delta.beside) is not None:
         size += sum(ENTRY_COST + len(image.data) for image in beside.images)
         size += sum(ENTRY_COST + _text_cost(citation.quoted_text) for citation in beside.citations)

@@ -61,7 +61,6 @@ class LiveStream:
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
-        on_interrupted: called when it is ended from outside.
         on_cut: called with the error then, also when its end has come and the reader is still busy with chunks.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
@@ -93,7 +92,6 @@ class LiveStream:
         "labels",
         "on_arrived",
         "on_cut",
-        "on_interrupted",
         "owner",
         "resumable",
     )
@@ -111,7 +109,6 @@ class LiveStream:
         self.labels = terms.labels
         self.resumable = terms.resumable
         self.owner = terms.owner
-        self.on_interrupted: Callable[[], object] | None = None
         self.on_cut: Callable[[HeadwaterError], object] | None = None
         self.on_arrived: Callable[[], bool] | None = None
         self.created = time.time()
@@ -271,8 +268,6 @@ class LiveStream:
         if self._end is not None:
             return False
         self._end = error
-        if self.on_interrupted is not None:
-            self.on_interrupted()
         if self._opening is not None:
             self._opening.reschedule(self._loop.time())
         elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait

@@ -1,8 +1,8 @@
 """Gives the chunks of a stream to an outlet in the callbacks in which they come, while the task of the call sleeps.
 
-Theory of operation. `give` takes a chunk, or says that it cannot now. Then the chunk is kept, what comes after it is
-held by the stream, and the provider is not read past a bound. When the outlet calls `writable`, the kept chunk goes
-first, then what is held, merged. The end of the stream wakes the task.
+Theory of operation. `give` takes a chunk, or says that it cannot now. Then the chunk is kept, and what comes after it
+waits: at the stream, whose provider is not read past a bound, or in the log of a resumable stream. When the outlet
+calls `writable`, the kept chunk goes first, then what waits, merged. The end of the stream wakes the task.
 
 Example. Chunk 1 is given. `give` refuses chunk 2; deltas 3 to 9 come. `writable` gives chunk 2, then one chunk with
 deltas 3 to 9, and has the provider read on.
@@ -12,22 +12,49 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
-from headwater_server.streaming.live import LiveStream
+from headwater_server.domain.errors import HeadwaterError
+
+
+class Reading(Protocol):
+    """A stream, or a reader of one.
+
+    Attributes:
+        on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
+    """
+
+    on_arrived: Callable[[], bool] | None
+
+    async def next(self) -> Chunk | FinalChunk:
+        """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
+        ...
+
+    def take(self) -> Chunk | FinalChunk | HeadwaterError | None:
+        """As `next`, but an error is returned, and None while there is nothing."""
+        ...
+
+    def wait_for_provider(self, *, waits: bool) -> None:
+        """Whether all that came was taken, and the next chunk is taken at once."""
+        ...
+
+    def resume(self) -> None:
+        """All that came was taken later than it came: the provider is read on."""
+        ...
 
 
 class Push:
     """The chunks of a stream on their way to an outlet.
 
     Args:
-        stream: the stream, whose first chunk was taken.
+        stream: the stream, or a reader of it, whose first chunk was taken.
         give: takes a chunk; False: not now, and `writable` will be called.
     """
 
     __slots__ = ("__weakref__", "_end", "_give", "_kept", "_stream")
 
-    def __init__(self, stream: LiveStream, give: Callable[[Chunk], bool]) -> None:
+    def __init__(self, stream: Reading, give: Callable[[Chunk], bool]) -> None:
         self._stream = stream
         self._give = give
         self._kept: Chunk | None = None
@@ -81,5 +108,6 @@ class Push:
         return False
 
     def _finish(self, end: FinalChunk | Exception) -> None:
+        self._stream.on_arrived = None  # a log can have chunks of the next round behind its end
         if self._end is not None and not self._end.done():
             self._end.set_result(end)

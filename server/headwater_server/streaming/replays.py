@@ -13,9 +13,9 @@ from headwater_server.domain.errors import HeadwaterError, Reason, draining
 from headwater_server.domain.stream_id import is_resumable
 from headwater_server.eventlog.stream_log import StreamLog
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.reader import Reader
-from headwater_server.streaming.replay import Replay, ReplayLimits, expired
-from headwater_server.streaming.terms import Continuation
+from headwater_server.streaming.reader import Reader, expired
+from headwater_server.streaming.replay import Replay
+from headwater_server.streaming.terms import Continuation, ReplayLimits
 from headwater_server.telemetry.metrics import Metrics
 
 
@@ -144,12 +144,12 @@ class Replays:
 
     def has_room(self, size: int) -> bool:
         """Whether all logs together can grow by so many bytes; forgets the oldest that have ended for it."""
-        if self.size + size > self._limits.max_bytes_in_all:
-            for replay in [replay for replay in self._replays.values() if replay.is_idle]:
-                self.forget(replay)
-                if self.size + size <= self._limits.max_bytes_in_all:
-                    break
-        return self.size + size <= self._limits.max_bytes_in_all
+        while self.size + size > self._limits.max_bytes_in_all:
+            oldest = next((replay for replay in self._replays.values() if replay.is_idle), None)
+            if oldest is None:
+                return False
+            self.forget(oldest)
+        return True
 
     def resize(self, change: int) -> None:
         """A log has grown by so many bytes."""

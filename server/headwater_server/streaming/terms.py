@@ -32,3 +32,19 @@ class StreamTerms:
 
 
 NO_TERMS = StreamTerms()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayLimits:
+    """The bounds of resumable streams; `replay` says what each does.
+
+    Attributes:
+        max_bytes: of the log of one stream.
+        max_bytes_in_all: of the logs of all streams of this process.
+    """
+
+    detach_seconds: float = 60.0
+    retention_seconds: float = 300.0
+    lagging_seconds: float = 10.0
+    max_bytes: int = 8 * 1024 * 1024
+    max_bytes_in_all: int = 256 * 1024 * 1024

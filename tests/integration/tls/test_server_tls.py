@@ -18,7 +18,7 @@ from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.servers.certificates import Authority, Pair, serial, serial_at
 from tests.support.servers.server import ServerProcess, run_cli
 
-GRPCURL = Path(__file__).parents[3] / ".tools" / "bin" / "grpcurl"
+TOOLS = Path(__file__).parents[3] / ".tools" / "bin"
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
@@ -47,7 +47,7 @@ async def refusal(server: ServerProcess, authority: Authority, pair: Pair | None
 
 
 def grpcurl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([GRPCURL, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([TOOLS / "grpcurl", *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
 async def test_a_caller_that_trusts_the_authority_gets_a_reply(tls_server, authority):
@@ -65,6 +65,32 @@ def test_health_and_reflection_answer_grpcurl(tls_server, authority, identity):
     health = grpcurl(*trusting, address, "grpc.health.v1.Health/Check")
     assert json.loads(health.stdout) == {"status": "SERVING"}, health.stderr
     assert "headwater.v1.AgentService" in grpcurl(*trusting, address, "list").stdout.split()
+
+
+@pytest.mark.parametrize("method", ["Run", "Stream"])
+def test_ghz_makes_many_calls(tls_server, authority, method):
+    call = (
+        "--call",
+        f"headwater.v1.AgentService.{method}",
+        "--data",
+        '{"agent": {"model": "scripted/echo"}, "prompt": "hi"}',
+    )
+    load = (
+        "--cacert",
+        str(authority.file),
+        "--total",
+        "200",
+        "--concurrency",
+        "20",
+        "--connections",
+        "4",
+        "--format",
+        "json",
+    )
+    command = [TOOLS / "ghz", *call, *load, tls_server.target.removeprefix("https://")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["statusCodeDistribution"] == {"OK": 200}
 
 
 async def test_a_caller_of_another_authority_and_one_without_tls_get_nothing(tls_server, tmp_path):

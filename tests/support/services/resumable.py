@@ -14,11 +14,10 @@ from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.reader import Reader
-from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource
-from headwater_server.streaming.terms import Continuation, StreamTerms
+from headwater_server.streaming.terms import Continuation, ReplayLimits, StreamTerms
 from tests.support.virtual_time import run_in_virtual_time
 
 WORDS = [f"w{i} " for i in range(10)]

@@ -20,6 +20,7 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES, MAX_NAME
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
+from headwater_server.streaming.push import Reading
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.times.idle import IDLE_SECONDS
@@ -33,7 +34,7 @@ from headwater_server.transport.convert.requests import (
 )
 from headwater_server.transport.handlers import Context, Handler
 from headwater_server.transport.services.chunk_messages import check_size, too_large
-from headwater_server.transport.services.writing import Reading, log_end, write_stream
+from headwater_server.transport.services.writing import log_end, write_stream
 
 MAX_LOGGED = 100
 """Characters of a caller's text in the log."""

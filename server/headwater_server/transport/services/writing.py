@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.push import Push
+from headwater_server.streaming.push import Push, Reading
 from headwater_server.streaming.times.idle import IdleWatch
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import replies
@@ -17,29 +16,7 @@ from headwater_server.transport.handlers import Context
 from headwater_server.transport.http2.calls.context import Context as LeanContext
 from headwater_server.transport.http2.stream import Sent
 from headwater_server.transport.services.chunk_messages import chunk_bytes, message_of
-from headwater_server.transport.services.heartbeats import Write, heartbeats
-
-
-class Reading(Protocol):
-    """A stream, or a reader of one."""
-
-    async def next(self) -> Chunk | FinalChunk:
-        """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
-        ...
-
-
-class Outlet(Protocol):
-    """A call that takes messages without waiting.
-
-    Attributes:
-        on_writable: called when it takes messages again after FULL.
-    """
-
-    on_writable: Callable[[], None] | None
-
-    def try_send(self, message: bytes) -> Sent:
-        """Takes a message; FULL: not now."""
-        ...
+from headwater_server.transport.services.heartbeats import Outlet, Write, heartbeats
 
 
 async def write_stream(
@@ -60,12 +37,13 @@ async def write_stream(
         heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
         idle_seconds: how long the caller may take nothing.
     """
-    begun = None
+    outlet, begun = None, None
     if isinstance(context, LeanContext):
+        outlet = context.call
         await context.send_initial_metadata(headers)  # it waits for nothing
     else:
         begun = asyncio.create_task(context.send_initial_metadata(headers))
-    async with heartbeats(context.write, heartbeat_seconds, begun) as write:
+    async with heartbeats(context.write, outlet, heartbeat_seconds, begun) as line:
         try:
             chunk = await source.next()
         finally:
@@ -79,18 +57,17 @@ async def write_stream(
                     reader.hurry(stream.outcome)  # it came while the first chunk was on its way to this task
             if not isinstance(chunk, FinalChunk):
                 reader.busy_since = reader.time()
-                await write(message)
+                await line.write(message)
                 reader.busy_since = None
                 del begun, chunk, message  # a provider may say nothing for minutes
-                # Empty chunks in between and readers that share a log need one that waits its turn.
-                if source is stream and heartbeat_seconds is None and isinstance(context, LeanContext):
-                    chunk = await _Pushing(stream, context.call, reader).run()
+                if line.outlet is not None:
+                    chunk = await _Pushing(source, line.outlet, reader).run()
                 else:
-                    chunk = await _pull(source, write, reader)
+                    chunk = await _pull(source, line.write, reader)
                 message = message_of(chunk).SerializeToString()
             log_end(chunk)
             reader.busy_since = reader.time()
-            await write(message)
+            await line.write(message)
 
 
 async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
@@ -115,8 +92,8 @@ class _Pushing(Push):
 
     __slots__ = ("_reader", "_try_send")
 
-    def __init__(self, stream: LiveStream, outlet: Outlet, reader: IdleWatch) -> None:
-        super().__init__(stream, self._send)
+    def __init__(self, source: Reading, outlet: Outlet, reader: IdleWatch) -> None:
+        super().__init__(source, self._send)
         self._reader, self._try_send = reader, outlet.try_send
         outlet.on_writable = self.writable
         reader.rest()

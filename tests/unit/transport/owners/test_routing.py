@@ -27,9 +27,9 @@ from headwater_server.eventlog.memory_log import MemoryLog
 from headwater_server.providers.registry import ProviderRegistry
 from headwater_server.providers.scripted.provider import ScriptedProvider
 from headwater_server.streaming.answerer import Timeouts
-from headwater_server.streaming.replay import ReplayLimits
 from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
+from headwater_server.streaming.terms import ReplayLimits
 from headwater_server.transport.convert import paging
 from headwater_server.transport.owners import routing
 from headwater_server.transport.process_server import ProcessServer, RunServices, StreamServices
