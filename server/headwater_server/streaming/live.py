@@ -61,7 +61,7 @@ class LiveStream:
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
-        on_cut: called with the error then, also when its end has come and the reader is still busy with chunks.
+        on_cut: called with the error that ends it from outside, also where its end has come and is not read yet.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
