@@ -43,6 +43,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("processes", [1, 2], ids=["one-process", "two-processes"], indirect=True, scope="session")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collects without looking for garbage, of which there is next to none: a tenth of the time of each process."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Hides the thousands of collected tests and imported modules from each later `gc.collect`."""
     gc.collect()

@@ -32,7 +32,7 @@ class ParsedRequest:
     provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     continues: Continuation | None = None
     resumable: bool = False
-    size: int = 0
+    size: int = field(default=0, compare=False)
     heartbeat_seconds: float | None = None
     deadline: float | None = None
     asks_once: bool = False

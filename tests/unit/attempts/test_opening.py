@@ -134,6 +134,7 @@ async def test_the_provider_gets_the_agent_and_the_conversation():
             sampling={"temperature": 0},
             user="u-1",
             api_key="sk-mine",
+            size=51,
         )
     ]
 

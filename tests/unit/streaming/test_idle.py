@@ -17,7 +17,7 @@ async def read_chunks(*writes: float, seconds: float = 120.0, detaches: bool = F
     with IdleWatch(seconds, detaches=detaches) as reader:
         for write in writes:
             await asyncio.sleep(wait)
-            reader.busy_since = reader.time()
+            reader.begin()
             await asyncio.sleep(write)
             reader.busy_since = None
     return asyncio.get_running_loop().time()
@@ -68,7 +68,7 @@ def test_a_reader_that_has_taken_nothing_for_a_second_ends_its_call_when_the_str
             for _ in range(2):
                 loop.call_at(60.0, reader.hurry, cut())
             await asyncio.sleep(began)
-            reader.busy_since = reader.time()
+            reader.begin()
             await asyncio.sleep(3600.0)
         assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
         return caught.value, loop.time()
@@ -82,7 +82,7 @@ def test_a_reader_that_keeps_up_gets_what_is_left_of_a_stream_that_is_cut():
         with IdleWatch(120.0, detaches=False) as reader:
             reader.hurry(cut())
             for _ in range(5):
-                reader.busy_since = reader.time()
+                reader.begin()
                 await asyncio.sleep(0.9)
         return asyncio.get_running_loop().time()
 
@@ -96,7 +96,7 @@ def test_a_call_that_rests_has_no_timer_and_its_next_write_is_watched_again():
         with pytest.raises(HeadwaterError), IdleWatch(120.0, detaches=False) as reader:
             for wait in (0.0, 500.0):
                 await asyncio.sleep(wait)
-                reader.busy_since = reader.time()
+                reader.begin()
                 timers.append(len(loop._scheduled))
                 if wait:
                     await asyncio.sleep(3600.0)

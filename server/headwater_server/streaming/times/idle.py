@@ -32,17 +32,17 @@ class IdleWatch:
         detaches: whether the stream continues without the reader, who may come back.
 
     Attributes:
-        busy_since: the loop's time since which a write waits for the reader; None while none does. The call sets it.
-        time: the loop's time.
+        busy_since: the loop's time since which a write waits for the reader; None while none does. The call sets it to
+            None when the write is over.
 
     Raises HeadwaterError at the end of the block when it has ended the call: STREAM_TIMEOUT, or that of `hurry`.
     """
 
-    __slots__ = ("_busy_since", "_detaches", "_ended", "_error", "_loop", "_seconds", "_task", "_timer")
+    __slots__ = ("_detaches", "_ended", "_error", "_loop", "_seconds", "_task", "_timer", "busy_since")
 
     def __init__(self, seconds: float, *, detaches: bool) -> None:
         self._loop = asyncio.get_running_loop()
-        self._busy_since: float | None = None
+        self.busy_since: float | None = None
         self._task = asyncio.current_task()
         self._seconds = seconds
         self._detaches = detaches
@@ -50,24 +50,15 @@ class IdleWatch:
         self._error: HeadwaterError | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def busy_since(self) -> float | None:
-        """See the class."""
-        return self._busy_since
-
-    @busy_since.setter
-    def busy_since(self, since: float | None) -> None:
-        self._busy_since = since
-        if since is not None and self._timer is None:
+    def begin(self) -> None:
+        """A write begins."""
+        since = self.busy_since = self._loop.time()
+        if self._timer is None:
             self._timer = self._loop.call_at(since + self._seconds, self._look)
-
-    def time(self) -> float:
-        """The loop's time."""
-        return self._loop.time()
 
     def rest(self) -> None:
         """No write is to come for long."""
-        self._busy_since = None
+        self.busy_since = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -97,7 +88,7 @@ class IdleWatch:
         self._look()
 
     def _look(self) -> None:
-        since, self._timer = self._busy_since, None
+        since, self._timer = self.busy_since, None
         if since is None:
             return
         if since + self._seconds > self._loop.time():

@@ -79,7 +79,9 @@ def _parse(
     messages, own_headers = _messages(message, bad), _provider_headers(headers, bad) if headers else {}
     if bad:
         raise invalid_request(bad)
-    return ParsedRequest(agent, messages, key, own_headers, continues, resumable=resumable, heartbeat_seconds=heartbeat)
+    return ParsedRequest(
+        agent, messages, key, own_headers, continues, resumable, message.ByteSize(), heartbeat_seconds=heartbeat
+    )
 
 
 def _check_sizes(message: Question) -> None:

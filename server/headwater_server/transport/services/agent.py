@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from operator import attrgetter
 
 import grpc
@@ -84,9 +83,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             elif key.startswith(PROVIDER_HEADER):
                 headers.append((key[len(PROVIDER_HEADER) :], str(value)))
         allowed = self._opener.allow_caller_api_keys
-        size = request.ByteSize()
-        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=size > LARGE_BYTES)
-        parsed = replace(parsed, size=size)
+        is_large = request.ByteSize() > LARGE_BYTES
+        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 

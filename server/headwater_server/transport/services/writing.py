@@ -40,7 +40,8 @@ async def write_stream(
     outlet, begun = None, None
     if isinstance(context, LeanContext):
         outlet = context.call
-        await context.send_initial_metadata(headers)  # it waits for nothing
+        # Not at once: the write wakes the caller, who competes for a core with the question to the provider.
+        asyncio.get_running_loop().call_soon(outlet.send_headers, headers)
     else:
         begun = asyncio.create_task(context.send_initial_metadata(headers))
     async with heartbeats(context.write, outlet, heartbeat_seconds, begun) as line:
@@ -49,6 +50,8 @@ async def write_stream(
         finally:
             if begun is not None:
                 await begun
+            elif outlet is not None:
+                outlet.send_headers(headers)  # where nothing had to be waited for; they go out once
         message = _first_bytes(chunk, stream)
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
             if source is stream:  # a resumable one ends without its readers
@@ -56,7 +59,7 @@ async def write_stream(
                 if isinstance(stream.outcome, HeadwaterError):
                     reader.hurry(stream.outcome)  # it came while the first chunk was on its way to this task
             if not isinstance(chunk, FinalChunk):
-                reader.busy_since = reader.time()
+                reader.begin()
                 await line.write(message)
                 reader.busy_since = None
                 del begun, chunk, message  # a provider may say nothing for minutes
@@ -66,7 +69,7 @@ async def write_stream(
                     chunk = await _pull(source, line.write, reader)
                 message = message_of(chunk).SerializeToString()
             log_end(chunk)
-            reader.busy_since = reader.time()
+            reader.begin()
             await line.write(message)
 
 
@@ -74,7 +77,7 @@ async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:
     """Writes all chunks but the last one."""
     while not isinstance(chunk := await source.next(), FinalChunk):
         message = chunk_bytes(chunk)
-        reader.busy_since = reader.time()
+        reader.begin()
         await write(message)
         reader.busy_since = None
     return chunk
@@ -101,7 +104,7 @@ class _Pushing(Push):
     def _send(self, chunk: Chunk) -> bool:
         if self._try_send(chunk_bytes(chunk)) is not Sent.FULL:
             return True  # also when the caller has left: the front ends this task
-        self._reader.busy_since = self._reader.time()
+        self._reader.begin()
         return False
 
     def writable(self) -> None:
