@@ -42,7 +42,7 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
 
     Attributes:
         is_request: whether they were found to make one.
-        note: what its user has read in them.
+        note: the reading of their user.
     """
 
     is_request = False
