@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from headwater_server.telemetry.starved import starved_seconds
+from headwater_server.telemetry.starved import Given, given, is_runnable, starved_seconds
 from headwater_server.transport.owners import heartbeats as heartbeats_module
 from headwater_server.transport.owners.heartbeats import Heartbeats
 
@@ -17,22 +17,24 @@ OWNER = 1
 
 
 class Machine:
-    """The clock of a machine, and the time for which it gave the thread of a process no processor."""
+    """The clock of a machine, and what it gave the thread of a process."""
 
     def __init__(self, path: Path) -> None:
         self.now = 1_000.0
-        self.starved = 70.0
+        self.given: Given | None = Given(20.0, 70.0)
+        self.runnable = False
         self.asked: list[int] = []
-        self.heartbeats = Heartbeats(path, 2, self._starved)
+        self.heartbeats = Heartbeats(path, 2, self._given, lambda _: self.runnable)
 
-    def _starved(self, thread: int) -> float:
+    def _given(self, thread: int) -> Given | None:
         self.asked.append(thread)
-        return self.starved
+        return self.given
 
-    def passes(self, seconds: float, starved: float = 0.0) -> float:
+    def passes(self, seconds: float, *, ran: float = 0.0, starved: float = 0.0) -> float:
         """Lets time pass; for how long the owner is silent then."""
         self.now += seconds
-        self.starved += starved
+        if self.given is not None:
+            self.given = Given(self.given.ran + ran, self.given.starved + starved)
         return round(self.heartbeats.silence(OWNER), 3)
 
 
@@ -56,9 +58,23 @@ def test_the_time_without_a_processor_is_no_silence(machine: Machine) -> None:
     assert set(machine.asked) == {threading.get_native_id()}
 
 
-def test_a_process_that_has_ended_without_a_word_is_silent(machine: Machine) -> None:
+def test_a_process_that_waits_for_a_processor_is_not_silent(machine: Machine) -> None:
     machine.heartbeats.beat(OWNER)
-    machine.starved = 0.0  # the system knows no such thread
+    machine.runnable = True
+    assert machine.passes(3.0, ran=0.1) == 0.1
+    machine.runnable = False  # it was stopped
+    assert machine.passes(1.0, starved=2.9) == 1.1
+
+
+def test_a_process_that_only_computes_is_silent(machine: Machine) -> None:
+    machine.heartbeats.beat(OWNER)
+    machine.runnable = True
+    assert machine.passes(2.0, ran=1.9) == 1.9
+
+
+def test_all_time_is_silence_where_the_system_does_not_say(machine: Machine) -> None:
+    machine.given = None
+    machine.heartbeats.beat(OWNER)
     assert machine.passes(2.0) == 2.0
 
 
@@ -76,7 +92,9 @@ def test_a_process_that_beats_costs_no_look_at_the_system(machine: Machine) -> N
     assert machine.asked == []
 
 
-def test_the_system_says_how_long_a_thread_has_waited() -> None:
+def test_the_system_says_what_a_thread_was_given() -> None:
     mine = threading.get_native_id()
-    assert starved_seconds() <= starved_seconds(mine) <= starved_seconds()
-    assert starved_seconds(2**31 - 1) == 0.0
+    assert starved_seconds() <= (given(mine) or Given(0.0, 0.0)).starved <= starved_seconds()
+    assert is_runnable(mine)
+    nobody = 2**31 - 1
+    assert (given(nobody), is_runnable(nobody)) == (None, False)

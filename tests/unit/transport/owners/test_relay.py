@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.telemetry.starved import Given
 from headwater_server.transport.interceptors.chain import interceptors
 from headwater_server.transport.owners import heartbeats as heartbeats_module
 from headwater_server.transport.owners import relay as relay_module
@@ -472,7 +473,8 @@ async def test_an_owner_that_stays_away_is_told_as_restarting(front, monkeypatch
 @pytest.mark.parametrize(("starved", "answered"), [(30.0, True), (0.0, False)])
 async def test_an_owner_is_waited_for_that_the_machine_gives_no_processor(site, monkeypatch, starved, answered):
     waited = iter([0.0, *[starved] * 100])
-    with Heartbeats(site.identity.heartbeats, 2, lambda _: next(waited)) as heartbeats:
+    path = site.identity.heartbeats
+    with Heartbeats(path, 2, lambda _: Given(0.0, next(waited)), lambda _: False) as heartbeats:
         heartbeats.beat(OWNER)
         late = SimpleNamespace(monotonic=lambda: time.monotonic() + 30.0)
         monkeypatch.setattr(heartbeats_module, "time", late)
