@@ -4,10 +4,10 @@ Theory of operation. The event loop of each process writes the time every quarte
 that all of them, and the supervisor, have mapped into memory. Reading and writing it calls nothing that could wait. A
 process that has not begun, or that is about to end, has no heartbeat, which means nothing.
 
-A busy machine may give a process no processor for a second and more: then it is late and does not hang. So beside the time
-stands what the thread of the loop was given until then. Since then, the time in which it waited for a processor is no silence.
-The system counts a wait when it is over, so of a thread that waits now only the time on a processor counts. Where the system
-does not say, all of the time is silence.
+A busy machine may give a process no processor for a second and more: then it is late and does not hang. So beside the
+time stands what the thread of the loop was given until then. Since then, the time in which it waited for a processor is
+no silence. The system counts a wait when it is over, so of a thread that waits now only the time on a processor counts.
+Where the system does not say, all of the time is silence.
 
 - A sibling ends calls for a process that was silent for a second (`relay`).
 - The supervisor replaces a process that was silent for five.

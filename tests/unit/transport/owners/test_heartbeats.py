@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,7 @@ def test_a_process_that_beats_costs_no_look_at_the_system(machine: Machine) -> N
     assert machine.asked == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says so")
 def test_the_system_says_what_a_thread_was_given() -> None:
     mine = threading.get_native_id()
     assert starved_seconds() <= (given(mine) or Given(0.0, 0.0)).starved <= starved_seconds()
