@@ -16,7 +16,7 @@ from headwater.v1 import agent_service_pb2, worker_service_pb2, workflow_service
 from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.attacks import OPTIONS, OtherCaller, memory
 from tests.support.raw_streams import RawConnection
-from tests.support.servers.server import ReplayThread, ServerProcess, provider_variables
+from tests.support.servers.server import FRONT, ReplayThread, ServerProcess, provider_variables
 
 MIB = 1024 * 1024
 WITHOUT_COLLECTOR = ("-c", "import gc; gc.disable(); gc.enable = gc.disable; from headwater.cli import main; main()")
@@ -165,10 +165,23 @@ def test_requests_that_never_end_take_no_more_than_the_budget(path):
         with OtherCaller(server.target) as others, RawConnection(server.target) as attacker:
             attacker.open(path, 20)
             attacker.send_unfinished(8 * MIB, seconds=3)
-            assert len(attacker.ended) == 18  # two may be slow: each could have 32 MiB
+            # Two may be slow at grpcio: each could have 32 MiB. lean counts what has come, 130 MiB.
+            assert len(attacker.ended) == 18 if FRONT == "grpcio" else len(attacker.ended) <= 4
             assert not attacker.is_closed
         assert others.failures == []
         assert memory(server.process.pid) < before + 20 * 8 + 40
+
+
+def test_calls_without_a_request_do_not_keep_large_ones_out():
+    request = Run(prompt="x" * 200_000, agent={"model": "scripted/echo"})
+    with (
+        ServerProcess("--scripted", variables={"HEADWATER_FRONT": "lean"}) as server,
+        RawConnection(server.target) as attacker,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        attacker.open(AGENTS + "Run", 20)
+        attacker.send_unfinished(MIB, seconds=2.5)
+        assert len(AgentServiceStub(channel).Run(request, timeout=20).content) == 200_000
 
 
 async def test_the_requests_of_running_calls_have_a_budget():

@@ -47,10 +47,12 @@ def test_no_bytes_break_a_connection(turns: list[tuple[bytes, list[tuple[str, in
         for action, id in replies:
             given_out += reply(peer, action, id)
         assert len(peer.connection.streams) <= 3
+        assert peer.held == sum(stream.held for stream in peer.streams.values())
         assert peer.connection.sending.window >= 0
     assert peer.written <= given_out + 80 * (len(turns) + 5)
     assert all(len(user.data) <= 65_536 for user in peer.users.values())
     peer.connection.lost()
+    assert peer.held == 0
     assert not peer.connection.streams
     assert not peer.connection.sending.waiting
     for stream, user in zip(peer.streams.values(), peer.users.values(), strict=True):

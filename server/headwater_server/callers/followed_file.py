@@ -15,7 +15,7 @@ class FollowedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._name = os.fspath(path)  # it is made anew each time
+        self._name = os.fspath(path)  # a path makes it each time
         self._seen = self._look()
 
     def has_changed(self) -> bool:

@@ -61,6 +61,7 @@ class LiveStream:
 
     Attributes:
         created: when it was accepted, in seconds since the epoch.
+        on_cut: called with the error that ends it from outside, also where its end has come and is not read yet.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
     """
 
@@ -90,6 +91,7 @@ class LiveStream:
         "id",
         "labels",
         "on_arrived",
+        "on_cut",
         "owner",
         "resumable",
     )
@@ -107,6 +109,7 @@ class LiveStream:
         self.labels = terms.labels
         self.resumable = terms.resumable
         self.owner = terms.owner
+        self.on_cut: Callable[[HeadwaterError], object] | None = None
         self.on_arrived: Callable[[], bool] | None = None
         self.created = time.time()
         self._source = source
@@ -257,9 +260,14 @@ class LiveStream:
 
     def interrupt(self, error: HeadwaterError) -> bool:
         """Ends the stream from outside; the reader gets what has arrived, then the error. False: it had ended."""
-        if self._end is not None or self._is_closed:
+        if self._is_closed:
             return False
-        self._end = self._about(error)
+        self._about(error)
+        if self.on_cut is not None:
+            self.on_cut(error)
+        if self._end is not None:
+            return False
+        self._end = error
         if self._opening is not None:
             self._opening.reschedule(self._loop.time())
         elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait
@@ -361,7 +369,8 @@ class LiveStream:
 
     def _pass(self, limit: str, seconds: float) -> None:
         """A limit was passed."""
-        self.interrupt(passed(limit, seconds))
+        if self._end is None:
+            self.interrupt(passed(limit, seconds))
 
     def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
         self._about(error)

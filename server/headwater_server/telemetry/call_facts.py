@@ -13,7 +13,7 @@ _facts: ContextVar[EventDict | None] = ContextVar("call facts", default=None)
 
 
 def begin_facts(**facts: object) -> EventDict:
-    """Begins anew in this task, with these facts; returns all facts, as they are and will be."""
+    """Forgets the facts of this task and begins with these; returns them, with those that will be added."""
     _facts.set(facts)
     return facts
 

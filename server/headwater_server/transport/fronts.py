@@ -113,6 +113,7 @@ class ServerLimits:
             max_pending_calls=self.max_pending_calls,
             max_message_bytes=MAX_REQUEST_BYTES,
             max_held_bytes=2 * self.max_request_bytes,
+            max_unsent_bytes=self.max_request_bytes,
             max_header_bytes=MAX_METADATA_BYTES,
             keepalive_seconds=self.keepalive_seconds,
             keepalive_timeout_seconds=self.keepalive_seconds / 3,

@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support.attacks import OtherCaller, memory
+from tests.support.fronts.frames import block
 from tests.support.raw_streams import RawConnection
 from tests.support.servers.server import ServerProcess
 
@@ -21,6 +22,17 @@ MIB = 12
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+
+
+def headers() -> bytes:
+    """The beginning of a call."""
+    fields = (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", RUN.encode()),
+        (b"content-type", b"application/grpc"),
+    )
+    return frame(1, 4, 1, block(fields))
 
 
 def send_until_cut(target: str, first: bytes, again: bytes, times: int) -> bool:
@@ -56,6 +68,8 @@ FLOODS: dict[str, Callable[[str], bool]] = {
     "settings": lambda target: send_until_cut(target, b"", frame(4, 0, 0, b""), 200_000),
     "headers without an end": lambda target: send_until_cut(target, frame(1, 0, 1, b""), frame(9, 0, 1, b"\0\1a\1b" * 200), 20_000),
     "empty frames": lambda target: send_until_cut(target, frame(1, 4, 1, b"\x82\x86\x84"), frame(0, 0, 1, b""), 200_000),
+    "data of one byte": lambda target: send_until_cut(target, headers(), frame(0, 0, 1, b"\0"), 200_000),
+    "blocks of many fields": lambda target: send_until_cut(target, b"", frame(1, 5, 1, b"\x90" * 4_000), 2_000),
     "unknown frames": lambda target: send_until_cut(target, b"", frame(99, 0, 0, b""), 200_000),
 }  # fmt: skip
 

@@ -8,10 +8,12 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
+import grpc
 import pytest
 
 from headwater import Agent, StreamInterruptedError
 from headwater.v1 import agent_service_pb2
+from headwater.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.support.servers.server import ServerProcess, provider_variables
 from tests.support.stubs.stub import agent_stub
 from tests.support.upstream.replay import HOLD_HEAD, ReplayServer
@@ -19,6 +21,7 @@ from tests.support.upstream.upstream import Upstream
 
 ROUNDS = 20
 MODEL = "gpt-4o@openai-plain"
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0))
 
 Leave = Callable[[Agent, ReplayServer, int], Awaitable[float]]
 
@@ -95,37 +98,77 @@ async def closed_after(leave: Leave, agent: Agent, replay: ReplayServer) -> floa
     return await replay.wait_closed(replay.records[number]) - left_at
 
 
-async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave(processes):
-    sent, left_at = 0, 0.0
-    left = asyncio.Event()
+class EndlessProvider:
+    """Sends a reply without an end, as fast as it is taken.
 
-    async def talk_without_end(writer: asyncio.StreamWriter) -> None:
-        nonlocal sent, left_at
+    Attributes:
+        sent: the bytes that were taken.
+        left: set when the connection is closed, at `left_at`.
+    """
+
+    def __init__(self) -> None:
+        self.sent, self.left_at = 0, 0.0
+        self.left = asyncio.Event()
+
+    async def answer(self, writer: asyncio.StreamWriter) -> None:
         event = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"x" * 1000)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
         try:
             while True:
                 writer.write(event)
                 await writer.drain()
-                sent += len(event)
+                self.sent += len(event)
         except OSError:
-            left_at = time.monotonic()
-            left.set()
+            self.left_at = time.monotonic()
+            self.left.set()
 
-    async with Upstream(talk_without_end) as upstream:
+    async def wait_untaken(self) -> None:
+        """Waits until nothing more is taken from it."""
+        before = -1
+        while before != self.sent:
+            before = self.sent
+            await asyncio.sleep(0.25)
+
+
+async def test_a_reader_that_stands_still_stops_the_provider_and_can_still_leave(processes):
+    provider = EndlessProvider()
+    async with Upstream(provider.answer) as upstream:
         with ServerProcess(variables=provider_variables(upstream.url), processes=processes) as server:
             stream = Agent(model="gpt-4o", target=server.target).stream("Hi")
             await anext(stream)
-            before = -1
-            while before != sent:  # until nothing more is taken from it
-                before = sent
-                await asyncio.sleep(0.25)
-            print(f"{sent / 1024:.0f} KiB taken from the provider for a reader that took one chunk")
-            assert sent < 16 * 1024 * 1024
+            await provider.wait_untaken()
+            print(f"{provider.sent / 1024:.0f} KiB taken from the provider for a reader that took one chunk")
+            assert provider.sent < 16 * 1024 * 1024
             leaving_at = time.monotonic()
             await stream.aclose()
-            await asyncio.wait_for(left.wait(), 5)
-            assert left_at - leaving_at < 1.0
+            await asyncio.wait_for(provider.left.wait(), 5)
+            assert provider.left_at - leaving_at < 1.0
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("front", ["grpcio", "lean"])
+async def test_cancel_stream_frees_a_stream_whose_reader_stands_still(front: str, resumable: bool) -> None:
+    provider = EndlessProvider()
+    request = agent_service_pb2.StreamRequest(prompt="Hi", agent={"model": "openai/gpt-4o"}, resumable=resumable)
+    async with Upstream(provider.answer) as upstream:
+        variables = {**provider_variables(upstream.url), "HEADWATER_FRONT": front}
+        with ServerProcess(variables=variables) as server:
+            async with (
+                grpc.aio.insecure_channel(server.target, options=OWN_CONNECTION) as channel,
+                agent_stub(server.target) as operator,
+            ):
+                call = AgentServiceStub(channel).Stream(request)
+                stream_id = (await call.read()).stream_id
+                await provider.wait_untaken()
+                async with asyncio.timeout(5):
+                    await operator.CancelStream(agent_service_pb2.CancelStreamRequest(stream_id=stream_id))
+                    await provider.left.wait()
+                    while (await operator.ListStreams(agent_service_pb2.ListStreamsRequest())).streams:
+                        await asyncio.sleep(0.02)
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    while await call.read() is not grpc.aio.EOF:
+                        pass
+                assert (await call.code()).name == "CANCELLED"
 
 
 async def test_cancel_stream_ends_the_stream_for_its_reader_too(processes):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -56,3 +58,20 @@ def test_a_caller_that_speaks_another_protocol_is_let_go(authority: Authority) -
             assert met.selected_alpn_protocol() is None
             met.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert met.recv(100) == b""
+
+
+def test_handshakes_that_do_not_end_count_as_connections_and_keep_nobody_out(authority: Authority) -> None:
+    variables = {"HEADWATER_FRONT": "lean", "HEADWATER_MAX_CONNECTIONS": "50"}
+    with (
+        ServerProcess("--scripted", *authority.issue("half").flags, variables=variables) as server,
+        ExitStack() as stack,
+    ):
+        host, _, port = server.target.removeprefix("https://").rpartition(":")
+        begun = [stack.enter_context(socket.create_connection((host, int(port)), 10)) for _ in range(80)]
+        refused = begun[50:]
+        for one in refused:
+            assert one.recv(1) == b""
+        deadline = time.monotonic() + 10
+        while run(server, authority, None) is not grpc.StatusCode.OK:  # until the first ones take long
+            assert time.monotonic() < deadline
+        assert begun[0].recv(1) == b""

@@ -79,6 +79,7 @@ class Peer:
         fields: of these.
         got: the frames that came, without those of the beginning.
         is_closed: whether the server has closed the connection.
+        held: the bytes that wait for it.
         now: the time.
     """
 
@@ -87,6 +88,7 @@ class Peer:
         self.users: dict[int, User] = {}
         self.fields: dict[int, Fields] = {}
         self.is_closed = False
+        self.held = 0
         self.now = 0.0
         self._bytes = b""
         self.written = 0
@@ -100,6 +102,10 @@ class Peer:
         assert not self.is_closed
         self.written += len(data)
         self._bytes += data
+
+    def hold(self, step: int) -> None:
+        self.held += step
+        assert self.held >= 0
 
     def close(self) -> None:
         self.is_closed = True

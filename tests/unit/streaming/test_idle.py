@@ -56,6 +56,39 @@ def test_a_call_that_is_cancelled_in_the_same_moment_stays_cancelled():
     run_in_virtual_time(main())
 
 
+def cut() -> HeadwaterError:
+    return HeadwaterError(Reason.STREAM_CANCELLED, "the stream was ended by CancelStream")
+
+
+@pytest.mark.parametrize(("began", "ended"), [(0.0, 60.0), (59.5, 60.5)])
+def test_a_reader_that_has_taken_nothing_for_a_second_ends_its_call_when_the_stream_is_cut(began: float, ended: float):
+    async def main() -> tuple[HeadwaterError, float]:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(HeadwaterError) as caught, IdleWatch(120.0, detaches=False) as reader:
+            for _ in range(2):
+                loop.call_at(60.0, reader.hurry, cut())
+            await asyncio.sleep(began)
+            reader.begin()
+            await asyncio.sleep(3600.0)
+        assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
+        return caught.value, loop.time()
+
+    error, at = run_in_virtual_time(main())
+    assert (error.reason, at) == (Reason.STREAM_CANCELLED, ended)
+
+
+def test_a_reader_that_keeps_up_gets_what_is_left_of_a_stream_that_is_cut():
+    async def main() -> float:
+        with IdleWatch(120.0, detaches=False) as reader:
+            reader.hurry(cut())
+            for _ in range(5):
+                reader.begin()
+                await asyncio.sleep(0.9)
+        return asyncio.get_running_loop().time()
+
+    assert run_in_virtual_time(main()) == pytest.approx(4.5)
+
+
 def test_a_call_that_rests_has_no_timer_and_its_next_write_is_watched_again():
     async def main() -> tuple[list[int], float]:
         timers = []

@@ -318,6 +318,24 @@ async def test_interrupting_while_the_caller_is_busy_frees_the_provider_at_once(
         assert (await read_error(stream))[1].reason is Reason.STREAM_CANCELLED
 
 
+async def test_a_reader_that_is_busy_with_chunks_hears_of_a_cut_although_the_reply_is_whole():
+    async def short() -> AsyncIterator[ProviderEvent | list[ProviderEvent]]:
+        yield [Delta("a")]
+        yield [Delta("b"), Finish(FinishReason.STOP)]
+
+    heard: list[HeadwaterError] = []
+    _, opening = opened(short)
+    async with opening as stream:
+        await stream.next()
+        await stream.next()
+        stream.on_cut = heard.append
+        assert not stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
+        assert [(error.reason, error.metadata["stream_id"]) for error in heard] == [
+            (Reason.STREAM_CANCELLED, stream.id)
+        ]
+        assert isinstance(await stream.next(), FinalChunk)
+
+
 async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting():
     last_bytes = asyncio.Event()
     read_to_the_end = asyncio.Event()

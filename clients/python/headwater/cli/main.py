@@ -73,7 +73,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _elsewhere() -> dict[str, EntryPoint]:
-    # Not at the top: it takes a third of the start of a command, and the client's own commands do without it. The
+    # Not at the top: the client's own commands do without it. The
     # entry points of this distribution alone are read: those of all that are installed took 15 times as long.
     from importlib.metadata import PackageNotFoundError, distribution
 

@@ -1,1 +1,1 @@
-"""What a stream does with time: it is measured, and ends where its provider or its reader is silent for too long."""
+"""The times of a stream: its measures, and its end where the provider or the reader is silent for too long."""

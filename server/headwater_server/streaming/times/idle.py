@@ -7,7 +7,8 @@ The task of the call is cancelled then, and the cancellation is taken back, so t
 that says nothing has no timer.
 
 Example. The limit is 120 s. A write begins at 50 s: the timer is set for 170 s. Another write begins at 100 s and
-waits. The timer fires, finds that, and sets itself for 220 s. If the write still waits then, the call ends.
+waits. The timer fires, finds that, and sets itself for 220 s. If the write still waits then, the call ends. Where the
+stream is cancelled at 180 s it has nothing more to say: the limit is 1 s from then on, and the call ends at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Self
 from headwater_server.domain.errors import HeadwaterError, Reason
 
 IDLE_SECONDS = 120.0
+LAST_SECONDS = 1.0
+"""How long the reader of a stream that was ended from outside may take none of its rest."""
 
 
 class IdleWatch:
@@ -32,10 +35,10 @@ class IdleWatch:
         busy_since: the loop's time since which a write waits for the reader; None while none does. The call sets it to
             None when the write is over.
 
-    Raises HeadwaterError (STREAM_TIMEOUT) at the end of the block when it has ended the call.
+    Raises HeadwaterError at the end of the block when it has ended the call: STREAM_TIMEOUT, or that of `hurry`.
     """
 
-    __slots__ = ("_detaches", "_ended", "_loop", "_seconds", "_task", "_timer", "busy_since")
+    __slots__ = ("_detaches", "_ended", "_error", "_loop", "_seconds", "_task", "_timer", "busy_since")
 
     def __init__(self, seconds: float, *, detaches: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -44,6 +47,7 @@ class IdleWatch:
         self._seconds = seconds
         self._detaches = detaches
         self._ended = False
+        self._error: HeadwaterError | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -66,8 +70,22 @@ class IdleWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.rest()
-        if self._ended and kind is asyncio.CancelledError and self._task is not None and not self._task.uncancel():
-            raise self._error() from None
+        task, self._task = self._task, None
+        if self._ended and kind is asyncio.CancelledError and task is not None and not task.uncancel():
+            found, self._error = self._error or self._idle(), None
+            try:
+                raise found from None
+            finally:
+                del found  # this frame, to which the traceback refers, would keep the error
+
+    def hurry(self, error: HeadwaterError) -> None:
+        """The stream was ended with this error: a reader that takes nothing is not waited for any longer."""
+        if self._ended or self._task is None:
+            return
+        self._seconds, self._error = min(self._seconds, LAST_SECONDS), error
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look()
 
     def _look(self) -> None:
         since, self._timer = self.busy_since, None
@@ -79,7 +97,7 @@ class IdleWatch:
             self._ended = True
             self._task.cancel()
 
-    def _error(self) -> HeadwaterError:
+    def _idle(self) -> HeadwaterError:
         cure = "resume after the last chunk that came" if self._detaches else "ask for a stream that can be resumed"
         text = f"nothing was read for {self._seconds:g} seconds; {cure}, or raise idle_reader_seconds of the server"
         detached = {"detached": "true"} if self._detaches else {}

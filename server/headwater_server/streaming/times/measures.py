@@ -1,4 +1,4 @@
-"""What is measured of a stream: the wait for its first delta, the gaps between deltas, the pace of its tokens."""
+"""The measures of a stream: the wait for its first delta, the gaps between deltas, the pace of its tokens."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ A provider may say that it still works: by a comment, a blank line, an event wit
 the time between two chunks again, but not the time of `max_silence_seconds`. Signs are looked for when the timer fires.
 
 The wait for the first chunk is bounded where the attempts are made, each by itself. Until then the timer stands for the
-total time; from then on for whatever comes first.
+total time, and from then on for the limit that comes first.
 
 Example. `next_chunk_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At
 120 s the timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without

@@ -116,8 +116,8 @@ def parse_agent(message: agent_pb2.AgentConfig, path: str, bad: list[FieldViolat
 class KnownAgents:
     """Parses agents, and remembers those of the last requests: most requests repeat the agent of another.
 
-    An agent is known again by the bytes of its message, all of them. It is shared by requests from then on, so nobody
-    may change one. Remembered are at most MAX_KNOWN agents without a mistake. Their messages have at most
+    An agent is known again by the bytes of its message, all of them. It is shared by requests from then on, and must
+    not be changed. Remembered are at most MAX_KNOWN agents without a mistake. Their messages have at most
     MAX_KNOWN_BYTES in all, and a parsed message takes about 30 times its bytes at worst, so they take 16 MB.
     Threads may parse too.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headwater_server.transport.http2.blocks import BlockReader, check_parent
-from headwater_server.transport.http2.floods import Floods
+from headwater_server.transport.http2.floods import SMALL_DATA, SMALL_STEP, Floods
 from headwater_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
@@ -44,8 +44,6 @@ from headwater_server.transport.http2.receiving import Receiving
 from headwater_server.transport.http2.sending import Sending
 from headwater_server.transport.http2.stream import WINDOW, Stream
 
-SMALL_STEP = 64
-"""A window that was used up and grows by less lets out frames that cost more than their bytes."""
 SHUTDOWN_PING = b"shutdown"
 
 
@@ -54,6 +52,9 @@ class Wire(Protocol):
 
     def write(self, data: bytes) -> None:
         """Sends bytes; it may call `Connection.pause`."""
+
+    def hold(self, step: int) -> None:
+        """Streams hold so many bytes more, or fewer, that the peer does not take yet."""
 
     def close(self) -> None:
         """Sends what was written, then closes."""
@@ -81,7 +82,7 @@ class Connection:
         self, wire: Wire, accept: Callable[[Stream, Fields], None], limits: Limits, now: Callable[[], float]
     ) -> None:
         self.streams: dict[int, Stream] = {}
-        self.sending = Sending(wire.write)
+        self.sending = Sending(wire.write, wire.hold)
         self.has_begun = self.is_leaving = self.is_over = False
         self.idle_since: float | None = now()
         self._wire, self._accept, self._limits, self._now = wire, accept, limits, now
@@ -309,9 +310,8 @@ class Connection:
         if stream.peer_ended:
             raise StreamFaultError(ErrorCode.STREAM_CLOSED, "the stream has ended")
         stream.took(size)
-        content = unpadded(flags, payload)
-        ends = bool(flags & END_STREAM)
-        if not content and not ends:
+        content, ends = unpadded(flags, payload), bool(flags & END_STREAM)
+        if len(content) < SMALL_DATA and not ends:
             self._floods.empties.spend()
         stream.count_content(len(content), ends=ends)
         stream.peer_ended = ends

@@ -15,6 +15,11 @@ from collections.abc import Callable
 
 from headwater_server.transport.http2.frames import ConnectionFaultError, ErrorCode
 
+SMALL_DATA = 5
+"""Bytes of the smallest message; a frame of DATA with fewer costs more than its bytes."""
+SMALL_STEP = 64
+"""A window that was used up and grows by less lets out frames that cost more than their bytes."""
+
 
 class Allowance:
     """How many frames of one kind a peer may send.
@@ -59,7 +64,7 @@ class Floods:
     Attributes:
         resets: streams that end before their answer, by the peer or for its fault.
         questions: frames that ask for an answer.
-        empties: frames without a purpose.
+        empties: frames without a purpose, or with less than a message.
         windows: settings that change the windows of open streams.
     """
 

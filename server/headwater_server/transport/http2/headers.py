@@ -31,6 +31,8 @@ MOST_KEPT = 8
 MOST_KEPT_BYTES = 4096
 MOST_KEPT_FIELDS = 32
 """Longer blocks are not kept: thousands of connections would hold them."""
+MOST_FIELDS = 300
+"""Fields of a block. Each costs some microseconds, and each literal one as much again for all bytes that follow it."""
 FIELD_BYTES = 32
 """The cost of a field beside its name and value (RFC 9113, 6.5.2)."""
 
@@ -40,7 +42,7 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
 
     Attributes:
         is_request: whether they were found to make one.
-        note: what its user has read in them.
+        note: the reading of their user.
     """
 
     is_request = False
@@ -78,6 +80,8 @@ class HeaderReader:
         kept = self._kept.get(block)
         if kept is not None:
             return kept
+        if len(block) > MOST_FIELDS:  # a field has a byte at least
+            _check_count(block)
         entries = self._decoder.header_table.dynamic_entries
         count, newest = len(entries), entries[0] if entries else None
         try:
@@ -96,6 +100,42 @@ class HeaderReader:
         ):
             self._kept[block] = fields
         return fields
+
+
+def _check_count(block: bytes) -> None:
+    """Raises ConnectionFaultError for a block with too many fields; does not look into them."""
+    at = count = 0
+    try:
+        while at < len(block):
+            count += 1
+            if count > MOST_FIELDS:
+                raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "a header block has too many fields")
+            first = block[at]
+            bits = 7 if first & 0x80 else 6 if first & 0x40 else 5 if first & 0x20 else 4
+            index, at = _integer(block, at, bits)
+            if bits in (6, 4):
+                for _ in range(1 if index else 2):  # the value, and a name that is in no table
+                    length, at = _integer(block, at, 7)
+                    at += length
+    except IndexError:
+        pass  # the block ends too early, which its decoder will say
+
+
+def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
+    """A number of HPACK, and the position behind it (RFC 7541, 5.1). Raises IndexError."""
+    most = (1 << bits) - 1
+    value, at = block[at] & most, at + 1
+    if value == most:
+        shift = 0
+        while True:
+            byte, at = block[at], at + 1
+            value += (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+            if shift > 28:
+                raise IndexError
+    return value, at
 
 
 def literal(name: bytes, value: bytes) -> bytes:

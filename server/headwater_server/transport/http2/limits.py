@@ -14,8 +14,10 @@ class Limits:
         max_connections: connections; further ones are closed.
         max_pending_calls: calls whose handler has not begun; further ones end with UNAVAILABLE.
         max_message_bytes: of a message; a longer one is refused when its length has come, before its bytes.
-        max_held_bytes: of messages that have arrived and that no handler has taken, of all calls together. A call that
-            brings more ends with RESOURCE_EXHAUSTED.
+        max_held_bytes: of messages that have arrived and that no handler has taken, of all calls together. Beyond it
+            the call with the most, on the connection with the most, ends with RESOURCE_EXHAUSTED.
+        max_unsent_bytes: of messages that callers do not take, of all calls together. Beyond it the call with the most,
+            on the connection with the most, is reset.
         max_header_bytes: of the metadata of a call; with more it ends with RESOURCE_EXHAUSTED. Never without limit.
         preface_seconds: how long the beginning of a connection, a frame or a header block may take. Never without
             limit.
@@ -31,6 +33,7 @@ class Limits:
     max_pending_calls: int = 0
     max_message_bytes: int = 4 * 1024 * 1024
     max_held_bytes: int = 0
+    max_unsent_bytes: int = 0
     max_header_bytes: int = 16 * 1024
     preface_seconds: float = 20.0
     keepalive_seconds: float = 30.0

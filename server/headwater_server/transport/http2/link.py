@@ -15,7 +15,8 @@ from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.peers import Peer
 from headwater_server.transport.http2.stream import Stream
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 16 * 1024
+"""Read in one step; then other connections have their turn."""
 GOODBYE_SECONDS = 1.0
 """How long a caller may take to see GOAWAY; until then its new calls are taken."""
 
@@ -33,6 +34,9 @@ class Owner(Protocol):
     def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None:
         """A stream was opened, with these headers."""
 
+    def held(self, step: int) -> None:
+        """Streams of a connection hold so many bytes more, or fewer, that the caller does not take yet."""
+
 
 class Link(asyncio.BufferedProtocol):
     """The socket of one connection.
@@ -41,6 +45,9 @@ class Link(asyncio.BufferedProtocol):
         owner: its server.
         limits: how much a caller may take.
         buffer: for the bytes that are read.
+
+    Attributes:
+        unsent: bytes that the caller does not take yet.
     """
 
     connection: Connection
@@ -49,6 +56,7 @@ class Link(asyncio.BufferedProtocol):
     def __init__(self, owner: Owner, limits: Limits, buffer: memoryview) -> None:
         self._owner, self._limits, self._buffer = owner, limits, buffer
         self._is_taken = False
+        self.unsent = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
@@ -65,6 +73,7 @@ class Link(asyncio.BufferedProtocol):
         tls = transport.get_extra_info("ssl_object")
         if (tls is not None and tls.selected_alpn_protocol() != "h2") or not self._owner.link_made(self):
             transport.close()  # after the end of its handshake
+            self._goodbye = self._loop.call_later(GOODBYE_SECONDS, transport.abort)
             return
         self._is_taken = True
         self.peer = Peer(transport.get_extra_info("peername"), tls)
@@ -92,6 +101,9 @@ class Link(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         self._pinged = None
         self.connection.receive(bytes(self._buffer[:count]))
+        if count == READ_BYTES:  # uvloop would read on at once, up to 32 times
+            self._transport.pause_reading()
+            self._loop.call_soon(self._transport.resume_reading)
 
     def pause_writing(self) -> None:
         """The socket takes no more."""
@@ -108,6 +120,15 @@ class Link(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Closes at once."""
         self._transport.abort()
+
+    def hold(self, step: int) -> None:
+        """See connection.Wire."""
+        self.unsent += step
+        self._owner.held(step)
+
+    def give_up_largest(self) -> None:
+        """Ends the stream of which the caller takes the least."""
+        max(self.connection.streams.values(), key=_held_of).give_up()
 
     def _stream_opened(self, stream: Stream, fields: Fields) -> None:
         self._owner.stream_opened(self, stream, fields)
@@ -177,3 +198,7 @@ class Link(asyncio.BufferedProtocol):
                 return None
             due.append(old)
         return min(due)
+
+
+def _held_of(stream: Stream) -> int:
+    return stream.held

@@ -58,6 +58,7 @@ class Sending:
 
     Args:
         write: writes bytes to the peer. It may call `pause`.
+        hold: counts bytes that streams hold from now on, or no longer.
 
     Attributes:
         window: bytes that the peer takes of all streams.
@@ -73,6 +74,7 @@ class Sending:
     __slots__ = (
         "_is_serving",
         "_prefix",
+        "hold",
         "initial",
         "max_frame",
         "max_header_bytes",
@@ -84,8 +86,8 @@ class Sending:
         "write",
     )
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self.write = write
+    def __init__(self, write: Callable[[bytes], None], hold: Callable[[int], None]) -> None:
+        self.write, self.hold = write, hold
         self.window = DEFAULT_WINDOW
         self.initial = DEFAULT_WINDOW
         self.max_frame = LEAST_MAX_FRAME

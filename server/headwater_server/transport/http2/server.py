@@ -14,16 +14,18 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from headwater_server.transport.http2.calls.call import Call, Held
+from headwater_server.transport.http2.calls.call import Call
 from headwater_server.transport.http2.calls.context import Context
+from headwater_server.transport.http2.calls.held import Held, Share
 from headwater_server.transport.http2.calls.messages import RefusedError
 from headwater_server.transport.http2.calls.metadata import NoCallError, read_head, trailers
 from headwater_server.transport.http2.calls.methods import Methods
 from headwater_server.transport.http2.calls.no_call import NoCall
+from headwater_server.transport.http2.calls.unpacking import Unpacker
 from headwater_server.transport.http2.headers import Fields
 from headwater_server.transport.http2.limits import DEFAULT_LIMITS, Limits
 from headwater_server.transport.http2.link import READ_BYTES, Link
-from headwater_server.transport.http2.listening import BACKLOG, Listeners
+from headwater_server.transport.http2.listening import BACKLOG, Handshakes, Listeners, TlsListener
 from headwater_server.transport.http2.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -52,11 +54,15 @@ class Server(aio.Server):
         self._methods = Methods(interceptors)
         self._listeners = Listeners(shares_port=shares_port)
         self._bound: list[tuple[socket.socket, ssl.SSLContext | None]] = []
-        self._listening: list[asyncio.Server] = []
-        self._links: set[Link] = set()
+        self._listening: list[asyncio.Server | TlsListener] = []
+        self._handshakes = Handshakes(self._make, limits.preface_seconds)
+        self._links: dict[Link, Share] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._pending: set[Context] = set()
         self._held = Held(limits.max_held_bytes)
+        self._unsent = 0
+        self._relieving: asyncio.Handle | None = None
+        self._unpacker = Unpacker(limits.max_message_bytes)
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._stopping: asyncio.Task[None] | None = None
         self._latest: asyncio.Timeout | None = None
@@ -96,30 +102,52 @@ class Server(aio.Server):
     async def start(self) -> None:
         """Takes calls."""
         loop = asyncio.get_running_loop()
-        make = partial(Link, self, self._limits, self._buffer)
         while self._bound:
             bound, tls = self._bound.pop()
-            seconds = self._limits.preface_seconds if tls else None
+            if tls is not None:
+                self._listening.append(TlsListener(bound, partial(self._accepted, tls)))
+                continue
             create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
-            self._listening.append(
-                await create(make, sock=bound, ssl=tls, ssl_handshake_timeout=seconds, backlog=BACKLOG)
-            )
+            self._listening.append(await create(self._make, sock=bound, backlog=BACKLOG))
 
     # --- connections and calls
+
+    def _make(self) -> Link:
+        return Link(self, self._limits, self._buffer)
+
+    def _accepted(self, tls: ssl.SSLContext, accepted: socket.socket) -> None:
+        """A connection for TLS has come."""
+        most = self._limits.max_connections
+        if most and len(self._links) + len(self._handshakes) >= most and not self._handshakes.end_long_one():
+            accepted.close()
+        else:
+            self._handshakes.begin(accepted, tls)
 
     def link_made(self, link: Link) -> bool:
         """A connection has come; whether there is room for it. The handshake of TLS may outlast the server."""
         most = self._limits.max_connections
         if self._stopping is not None or (most and len(self._links) >= most):
             return False
-        self._links.add(link)
+        self._links[link] = Share(self._held)
         return True
 
     def link_lost(self, link: Link) -> None:
         """A connection has gone."""
-        self._links.discard(link)
+        self._links.pop(link, None)
         if not self._links:
             self._alone.set()
+
+    def held(self, step: int) -> None:
+        """Streams of a connection hold so many bytes more, or fewer, that its caller does not take yet."""
+        self._unsent += step
+        most = self._limits.max_unsent_bytes
+        if most and self._unsent > most and self._relieving is None:
+            self._relieving = asyncio.get_running_loop().call_soon(self._relieve)  # not while a stream sends
+
+    def _relieve(self) -> None:
+        self._relieving = None
+        while self._unsent > self._limits.max_unsent_bytes:
+            max(self._links, key=_unsent_of).give_up_largest()
 
     def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None:
         """A call has come: it begins in a task, or ends here."""
@@ -140,7 +168,8 @@ class Server(aio.Server):
         except RefusedError as error:
             stream.finish(trailers(error.code, error.message, (), most, alone=True))
             return
-        call = stream.user = Call(stream, head, link.peer, self._limits.max_message_bytes, self._held)
+        most, share = self._limits.max_message_bytes, self._links[link]
+        call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share)
         context = Context(call)
         self._pending.add(context)
         task = context.task = asyncio.get_running_loop().create_task(self._answer(context))
@@ -189,6 +218,7 @@ class Server(aio.Server):
             bound.close()
         self._bound.clear()
         self._listeners.forget()
+        await self._handshakes.close()
         for link in list(self._links):
             link.say_goodbye()
         with suppress(TimeoutError):
@@ -225,6 +255,10 @@ class Server(aio.Server):
         except TimeoutError:
             return True
         return False
+
+
+def _unsent_of(link: Link) -> int:
+    return link.unsent
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -107,6 +107,11 @@ class Stream:
         return bool(self._held)
 
     @property
+    def held(self) -> int:
+        """Bytes that wait until the peer takes them."""
+        return len(self._held)
+
+    @property
     def most_header_bytes(self) -> int | None:
         """The bytes that headers or trailers may have; None: the peer has not said."""
         return self._sending.max_header_bytes
@@ -137,6 +142,7 @@ class Stream:
             sending.write(HEAD.pack(size >> 8, size & 0xFF, DATA, 0, self.id) + data)
             return Sent.SENT
         self._held = memoryview(data)
+        sending.hold(size)
         self._stand_in_line()
         return Sent.SENT
 
@@ -161,6 +167,12 @@ class Stream:
         if not self.over:
             self._end_with(rst_stream(self.id, code))
 
+    def give_up(self) -> None:
+        """Ends the stream at once, because its peer takes too little; its user is called."""
+        self.reset(ErrorCode.ENHANCE_YOUR_CALM)
+        if self.user is not None:
+            self.user.was_reset()
+
     def _stand_in_line(self) -> None:
         if self.window > 0:
             self._sending.waiting[self] = None
@@ -176,6 +188,7 @@ class Stream:
         sending.window -= size
         sending.sent += 1
         self._held = held[size:]
+        sending.hold(-size)
         sending.write(data_head(size, self.id) + bytes(held[:size]))
         if self._held:
             return self.window > 0
@@ -244,6 +257,8 @@ class Stream:
     def forget(self) -> None:
         """Ends the stream without a word."""
         self.over = True
+        if self._held:
+            self._sending.hold(-len(self._held))
         self._held, self._trailers = b"", None
         self._sending.waiting.pop(self, None)
         self._is_over(self)

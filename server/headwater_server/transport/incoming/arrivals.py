@@ -3,6 +3,9 @@
 gRPC keeps what has arrived of a message until its end, up to 32 MiB, and says nothing of it before. A caller that sends
 all of a message but its last byte takes that memory for as long as it likes. So a request that is not there within a
 second is slow, and takes as much of the budget as it may have bytes. Where the budget has no room it is refused.
+
+The lean front counts what has come itself, and refuses those who hoard. There a slow request takes nothing of the
+budget: a few calls that say nothing could use it up.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import grpc
 
 from headwater_server.domain.errors import HeadwaterError, Reason, overloaded
 from headwater_server.transport.handlers import Context
+from headwater_server.transport.http2.calls.context import Context as LeanContext
 from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
 
@@ -30,11 +34,12 @@ class _State(Enum):
 
 
 class _Arrival:
-    """A request on its way: how often it was looked at, and what became of it."""
+    """A request on its way: its share of the budget when it is slow, how often it was looked at, and its state."""
 
-    __slots__ = ("looks", "state")
+    __slots__ = ("looks", "state", "takes")
 
-    def __init__(self) -> None:
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
         self.looks = 0
         self.state = _State.QUICK
 
@@ -57,7 +62,8 @@ class Arrivals:
         """Returns the request of a call. Raises HeadwaterError: SERVER_OVERLOADED, INVALID_REQUEST."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  gRPC runs each call in a task
-        arrival = self._arriving[task] = _Arrival()
+        takes = 0 if isinstance(context, LeanContext) else MAX_REQUEST_BYTES
+        arrival = self._arriving[task] = _Arrival(takes)
         if not self._looking:
             self._looking = True
             self._look_later()
@@ -70,7 +76,7 @@ class Arrivals:
         finally:
             del self._arriving[task]
             if arrival.state is _State.SLOW:
-                self._budget.give_back(MAX_REQUEST_BYTES)
+                self._budget.give_back(arrival.takes)
         if request is grpc.aio.EOF:
             raise HeadwaterError(Reason.INVALID_REQUEST, "the call has no request; send one message")
         return bytes(request)
@@ -84,9 +90,10 @@ class Arrivals:
         for task, arrival in self._arriving.items():
             arrival.looks += 1
             if arrival.state is _State.QUICK and arrival.looks > SLOW_LOOKS:
-                arrival.state = _State.SLOW if self._budget.take(MAX_REQUEST_BYTES) else _State.REFUSED
+                has_room = not arrival.takes or self._budget.take(arrival.takes)
+                arrival.state = _State.SLOW if has_room else _State.REFUSED
             elif arrival.state is _State.SLOW and arrival.looks > LONGEST_LOOKS:
-                self._budget.give_back(MAX_REQUEST_BYTES)
+                self._budget.give_back(arrival.takes)
                 arrival.state = _State.LATE
             else:
                 continue

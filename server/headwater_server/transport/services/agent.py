@@ -111,7 +111,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             async with self._replays.open_stream(opening, parsed.continues) as attached:
                 await self._write(attached.stream, attached.reader, context, heartbeat_seconds)
         else:
-            del parsed  # the stream lets go of it too
+            del parsed  # the stream does not keep it either
             async with opening as stream:
                 await self._write(stream, stream, context, heartbeat_seconds)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
+from headwater_server.domain.errors import HeadwaterError
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push, Reading
 from headwater_server.streaming.times.idle import IdleWatch
@@ -53,6 +54,10 @@ async def write_stream(
                 outlet.send_headers(headers)  # where nothing had to be waited for; they go out once
         message = _first_bytes(chunk, stream)
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
+            if source is stream:  # a resumable one ends without its readers
+                stream.on_cut = reader.hurry
+                if isinstance(stream.outcome, HeadwaterError):
+                    reader.hurry(stream.outcome)  # it came while the first chunk was on its way to this task
             if not isinstance(chunk, FinalChunk):
                 reader.begin()
                 await line.write(message)

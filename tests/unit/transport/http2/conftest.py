@@ -24,11 +24,13 @@ class Seen:
         calls: the metadata, the peer and the time remaining of each call of Echo.
         ended: how handlers ended that waited: `cancelled`.
         done: whether the context of a done callback was the one of its handler.
+        steps: how many requests Step may read.
     """
 
     calls: list[tuple[Any, str, float | None]] = field(default_factory=list)
     ended: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     done: asyncio.Queue[bool] = field(default_factory=asyncio.Queue)
+    steps: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
 
 def handlers(seen: Seen) -> dict[str, Any]:
@@ -52,6 +54,14 @@ def handlers(seen: Seen) -> dict[str, Any]:
     async def double(requests: AsyncIterator[bytes], context: Any) -> None:
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(request * 2)
+
+    async def step(requests: AsyncIterator[bytes], context: Any) -> None:
+        try:
+            while await seen.steps.acquire() and (request := await context.read()) is not grpc.aio.EOF:
+                await context.write(b"%d" % len(request))
+        except asyncio.CancelledError:
+            seen.ended.put_nowait("cancelled")
+            raise
 
     async def abort(request: bytes, context: Any) -> bytes:
         await context.abort(grpc.StatusCode.OUT_OF_RANGE, request.decode(), (("last", "yes"), ("last-bin", b"\xff")))
@@ -92,6 +102,7 @@ def handlers(seen: Seen) -> dict[str, Any]:
         "Write": many(write),
         "Join": grpc.stream_unary_rpc_method_handler(join),
         "Double": grpc.stream_stream_rpc_method_handler(double),
+        "Step": grpc.stream_stream_rpc_method_handler(step),
         "Abort": one(abort),
         "Code": one(code),
         "Fail": one(fail),

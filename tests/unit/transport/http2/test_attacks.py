@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 
 import grpc
 import pytest
+from hpack import Encoder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater_server.transport.http2.calls.messages import RefusedError
 from headwater_server.transport.http2.calls.metadata import read_head
@@ -17,15 +21,56 @@ from headwater_server.transport.http2.frames import (
     HEADERS,
     RST_STREAM,
     WINDOW_UPDATE,
+    ConnectionFaultError,
     ErrorCode,
     frame,
     settings,
 )
-from headwater_server.transport.http2.headers import HeaderReader
+from headwater_server.transport.http2.headers import MOST_FIELDS, Fields, HeaderReader
+from headwater_server.transport.http2.limits import Limits
+from headwater_server.transport.http2.link import READ_BYTES, Link
 from headwater_server.transport.http2.peers import Peer as Address
 from headwater_server.transport.http2.sending import MOST_UNREAD_BYTES
 from headwater_server.transport.http2.stream import Sent, Stream
 from tests.support.fronts.frames import REQUEST, Peer, block
+
+
+class FakeOwner:
+    """Takes any connection."""
+
+    def link_made(self, link: Link) -> bool:
+        return True
+
+    def link_lost(self, link: Link) -> None:
+        pass
+
+    def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None:
+        pass
+
+    def held(self, step: int) -> None:
+        pass
+
+
+class FakeTransport:
+    """Notes when it is not to be read."""
+
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+    def pause_reading(self) -> None:
+        self._done.append("paused")
+
+    def resume_reading(self) -> None:
+        self._done.append("resumed")
 
 
 def u32(number: int) -> bytes:
@@ -83,6 +128,24 @@ def test_windows_that_grow_by_a_few_bytes_end_the_connection() -> None:
     assert sum(got.kind == DATA for got in frames) <= 500
 
 
+def test_a_message_in_parts_of_a_few_bytes_ends_the_connection() -> None:
+    peer = Peer()
+    peer.open(1)
+    for _ in range(600):
+        if not peer.is_closed:
+            peer.send(DATA, 0, 1, b"x" * 4)
+    assert peer.is_closed
+    assert len(peer.users[1].data) == 500 * 4
+
+
+def test_the_smallest_messages_cost_nothing() -> None:
+    peer = Peer()
+    peer.open(1)
+    for _ in range(2_000):
+        peer.send(DATA, 0, 1, bytes(5))
+    assert not peer.is_closed
+
+
 def test_small_windows_of_a_peer_that_keeps_up_cost_nothing() -> None:
     peer = Peer()
     peer.open(1)
@@ -125,10 +188,54 @@ def test_long_header_blocks_are_not_kept() -> None:
     reader = HeaderReader(256 * 1024)
     for number in range(8):
         reader.read(block([(b"x-%d" % number, b"y" * 60_000)]))
-    reader.read(b"\x82" * 2_000)
+    reader.read(b"\x82" * MOST_FIELDS)
     assert (
         sum(len(kept) + sum(len(n) + len(v) + 32 for n, v in fields) for kept, fields in reader._kept.items()) < 16_384
     )
+
+
+@pytest.mark.parametrize("one", [b"\x90", b"\x40\x01a\x01b", b"\x00\x01a\x01b", b"\x10\x01a\x00", b"\x0f\x01\x01b"])
+def test_a_block_with_too_many_fields_is_not_decoded(monkeypatch: pytest.MonkeyPatch, one: bytes) -> None:
+    reader = HeaderReader(256 * 1024)
+    assert len(reader.read(one * MOST_FIELDS)) == MOST_FIELDS
+    monkeypatch.setattr(reader._decoder, "decode", lambda *args, **more: pytest.fail("it was decoded"))
+    with pytest.raises(ConnectionFaultError) as caught:
+        reader.read(one * (MOST_FIELDS + 1))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+@pytest.mark.parametrize(
+    "block_",
+    [b"\x90" * 300 + b"\x7f", b"\x00\x7f" + b"\xff" * 400, b"\x00" + b"\x7f\xff\x7f" + b"x" * 300, b"\xff" * 400],
+)
+def test_a_long_block_that_ends_too_early_cannot_be_decoded(block_: bytes) -> None:
+    with pytest.raises(ConnectionFaultError) as caught:
+        HeaderReader(256 * 1024).read(block_)
+    assert caught.value.code in (ErrorCode.COMPRESSION_ERROR, ErrorCode.ENHANCE_YOUR_CALM)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=200), st.binary(max_size=9_000)), max_size=12), st.booleans())
+def test_blocks_with_few_fields_are_decoded_however_long_they_are(
+    fields: list[tuple[bytes, bytes]], huffman: bool
+) -> None:
+    found = HeaderReader(1 << 20).read(Encoder().encode(fields, huffman=huffman))
+    assert list(found) == fields
+
+
+def test_a_connection_that_has_more_to_say_waits_for_the_others() -> None:
+    async def main() -> list[str]:
+        done: list[str] = []
+        transport = FakeTransport(done)
+        link = Link(FakeOwner(), Limits(), memoryview(bytearray(READ_BYTES)))
+        link.connection_made(transport)
+        asyncio.get_running_loop().call_soon(done.append, "another")
+        link.buffer_updated(5)
+        link.buffer_updated(READ_BYTES)
+        await asyncio.sleep(0)
+        link.connection_lost(None)
+        return done
+
+    assert asyncio.run(main()) == ["paused", "another", "resumed"]
 
 
 def test_parts_of_binary_metadata_count_like_fields() -> None:

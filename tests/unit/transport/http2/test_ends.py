@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import ssl
 import struct
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -31,7 +29,6 @@ from headwater_server.transport.http2.server import Server
 from tests.support.fronts.frames import REQUEST, block
 
 PATIENCE = 10.0
-PEM = Path(__file__).parents[3] / "support" / "tls"
 
 
 def request_of(method: str) -> list[tuple[bytes, bytes]]:
@@ -109,84 +106,6 @@ async def read_until(reader: asyncio.StreamReader, kind: int) -> None:
         assert data
         if any(found[0] == kind for found in frames.read(data)):
             return
-
-
-def of_server() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(PEM / "certificate.pem", PEM / "key.pem")
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
-class Client:
-    """A client with TLS whose every byte is sent by hand."""
-
-    def __init__(self, port: int, protocols: list[str]) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(protocols)
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._in, self._out)
-        self.port = port
-
-    async def hello(self) -> None:
-        """Begins the handshake; all but its last message has come and gone."""
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        while True:
-            try:
-                self.tls.do_handshake()
-                return
-            except ssl.SSLWantReadError:
-                self.flush()
-                self._in.write(await asyncio.wait_for(self.reader.read(65_536), PATIENCE))
-
-    def flush(self) -> None:
-        self.writer.write(self._out.read())
-
-    async def until_closed(self) -> None:
-        """Reads to the end of TLS, and closes too."""
-        is_open = True
-        while is_open:
-            data = await asyncio.wait_for(self.reader.read(65_536), PATIENCE)
-            self._in.write(data)
-            try:
-                is_open = bool(data and self.tls.read(65_536))
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLZeroReturnError:
-                is_open = False
-        self.writer.close()
-
-
-@pytest.mark.parametrize("protocols", [[], ["http/1.1"]])
-async def test_bytes_in_one_piece_with_a_handshake_without_h2_are_no_fault_here(
-    protocols: list[str],
-) -> None:
-    faults: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
-    server, _ = odd_server()
-    port = server.add_secure_port("127.0.0.1:0", of_server())
-    await server.start()
-    client = Client(port, protocols)
-    await client.hello()
-    client.tls.write(b"GET / HTTP/1.1\r\n\r\n")
-    client.flush()
-    await client.until_closed()
-    await server.stop(None)
-    assert faults == []
-
-
-async def test_a_handshake_that_ends_after_the_server_gets_no_call() -> None:
-    server, odd = odd_server()
-    port = server.add_secure_port("127.0.0.1:0", of_server())
-    await server.start()
-    client = Client(port, ["h2"])
-    await client.hello()
-    await server.stop(None)
-    client.tls.write(PREFACE + settings(()) + raw_request("Stubborn", 1))
-    client.flush()
-    await client.until_closed()
-    assert odd.running == 0
 
 
 async def test_a_call_that_has_its_end_and_a_peer_that_takes_nothing_ends_at_its_deadline() -> None:

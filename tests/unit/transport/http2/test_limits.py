@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -190,15 +191,99 @@ async def test_a_message_is_refused_before_it_is_sent() -> None:
         assert await caller.until(DATA) == Got(DATA, 0, 3, prefixed(b"a"))
 
 
-async def test_messages_on_their_way_are_limited_together() -> None:
-    async with served(max_held_bytes=100_000, max_message_bytes=0) as running, wire(running, BEGINNING) as caller:
-        for id in range(1, 15, 2):
-            caller.send(ask(id, "Echo"), frame(DATA, 0, id, b"\0\0\x10\0\0" + b"x" * 16_000))
+def part(stream: int, size: int) -> bytes:
+    """Frames with the beginning of a message of a MiB."""
+    data = b"\0\0\x10\0\0" + bytes(size - 5)
+    return b"".join(frame(DATA, 0, stream, data[at : at + 16_384]) for at in range(0, size, 16_384))
+
+
+async def refused_for_holding(caller: Wire) -> int:
+    """Waits for the end of a call that holds too much; which it is."""
+    end, reset = await caller.until(HEADERS), await caller.until(RST_STREAM)
+    assert end is not None
+    assert reset is not None
+    assert b"grpc-status\x018" in end.payload
+    assert b"more than this server holds" in end.payload
+    assert reset.stream == end.stream
+    return end.stream
+
+
+async def test_the_call_that_hoards_is_refused_and_not_the_next_one() -> None:
+    async with (
+        served(max_held_bytes=100_000, max_message_bytes=0) as running,
+        wire(running, BEGINNING, ask(1, "Echo"), part(1, 60_000), ask(3, "Echo"), part(3, 20_000)) as hoarder,
+        wire(running, BEGINNING, ask(1, "Echo"), part(1, 15_000)) as other,
+    ):
+        await pong(hoarder), await pong(other)
+        assert await running.unary("Echo")(b"x" * 10_000) == b"x" * 10_000
+        assert await refused_for_holding(hoarder) == 1
+        other.send(frame(DATA, 0, 1, bytes(16_000)))
+        assert [await pong(hoarder), await pong(other)] == [True, True]  # the others are as they were
+
+
+async def test_a_connection_of_many_calls_that_hoard_together_is_the_one_that_is_refused() -> None:
+    async with (
+        served(max_held_bytes=100_000, max_message_bytes=0) as running,
+        wire(running, BEGINNING, ask(1, "Echo"), part(1, 40_000)) as large,
+        wire(running, BEGINNING) as many,
+    ):
+        await pong(large)
+        for id in range(1, 13, 2):
+            many.send(ask(id, "Echo"), part(id, 11_000 + id))
+        assert await refused_for_holding(many) == 11
+        large.send(frame(DATA, 0, 1, bytes(6_000)))
+        assert await refused_for_holding(many) == 9
+        assert await pong(large)
+        many.send(*(frame(RST_STREAM, 0, id, b"\0\0\0\x08") for id in range(1, 9, 2)))
+        large.send(frame(RST_STREAM, 0, 1, b"\0\0\0\x08"))
+        await pong(many), await pong(large)
+        assert await running.unary("Echo")(b"x" * 90_000) == b"x" * 90_000  # all was given back
+
+
+async def test_the_call_whose_caller_takes_the_least_is_reset() -> None:
+    flood = frame(DATA, END_STREAM, 1, prefixed(b"100000"))
+    async with (
+        served(max_unsent_bytes=250_000) as running,
+        wire(running, PREFACE, settings([(4, 0)]), ask(1, "Flood"), flood) as other,
+        wire(running, PREFACE, settings([(4, 0)])) as caller,
+    ):
+        assert await other.until(HEADERS) is not None
+        for id, size in ((1, b"90000"), (3, b"100000"), (5, b"80000")):
+            caller.send(ask(id, "Flood"), frame(DATA, END_STREAM, id, prefixed(size)))
+        resets = [await caller.until(RST_STREAM) for _ in range(2)]
+        assert [(got.stream, got.number) for got in resets if got] == [(3, 11), (1, 11)]
+        for _ in range(2):
+            assert await asyncio.wait_for(running.seen.done.get(), PATIENCE)
+        assert await pong(caller)
+        assert await pong(other)
+        assert await running.unary("Echo")(b"x") == b"x"
+
+
+async def pong(caller: Wire) -> bool:
+    """Waits until all that was sent before has been read; whether nothing but the answer to that came back."""
+    caller.send(frame(PING, 0, 0, b"all read"))
+    got = await caller.until(PING, HEADERS, RST_STREAM)
+    return got is not None and got.kind == PING
+
+
+async def test_messages_are_decompressed_when_their_handler_asks_for_them() -> None:
+    async with served(max_held_bytes=60_000) as running, wire(running, BEGINNING) as caller:
+        bomb = gzip.compress(bytes(4_000_000), mtime=0)
+        gzipped = ((b"grpc-encoding", b"gzip"),)
+        caller.send(ask(1, "Step", more=gzipped))
+        for data in (bomb, bomb, b"none"):
+            caller.send(frame(DATA, 0, 1, b"\1" + prefixed(data)[1:]))
+        assert await pong(caller)  # nothing was read, so nothing is too large, and nothing is no gzip
+        for _ in range(2):
+            running.seen.steps.release()
+            answer = await caller.until(DATA)
+            assert answer is not None
+            assert answer.payload == prefixed(b"4000000")
+        running.seen.steps.release()
         end = await caller.until(HEADERS)
         assert end is not None
-        assert (end.stream, b"grpc-status\x018" in end.payload) == (13, True)
-        caller.send(*(frame(RST_STREAM, 0, id, b"\0\0\0\x08") for id in range(1, 13, 2)))
-        assert await running.unary("Echo")(b"x" * 90_000) == b"x" * 90_000  # all was given back
+        assert b"cannot be decompressed" in end.payload
+        assert await asyncio.wait_for(running.seen.ended.get(), PATIENCE) == "cancelled"
 
 
 async def test_too_much_metadata_ends_its_call_alone() -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import os
 import zlib
+from typing import Any
 
 import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_server.transport.http2.calls.messages import MessageReader, RefusedError, prefixed
+from headwater_server.transport.http2.calls.messages import MessageReader, Packed, RefusedError, prefixed
 from headwater_server.transport.http2.calls.metadata import (
     NoCallError,
     headers,
     read_head,
     trailers,
 )
+from headwater_server.transport.http2.calls.unpacking import AT_ONCE_BYTES, Unpacker
 from headwater_server.transport.http2.headers import HeaderReader
 from headwater_server.transport.http2.peers import Peer
 
@@ -48,10 +52,6 @@ def test_a_reader_knows_how_much_is_missing() -> None:
         ("identity", b"\0\xff\xff\xff\xff", grpc.StatusCode.RESOURCE_EXHAUSTED),
         ("identity", b"\x02\0\0\0\0", grpc.StatusCode.INTERNAL),
         ("identity", b"\x01\0\0\0\0", grpc.StatusCode.INTERNAL),
-        ("gzip", b"\x01\0\0\0\x03abc", grpc.StatusCode.INTERNAL),
-        ("gzip", b"\x01\0\0\0\0", grpc.StatusCode.INTERNAL),
-        ("gzip", b"\x01" + prefixed(gzip.compress(bytes(101), mtime=0))[1:], grpc.StatusCode.RESOURCE_EXHAUSTED),
-        ("gzip", b"\x01" + prefixed(gzip.compress(bytes(50), mtime=0)[:-9])[1:], grpc.StatusCode.INTERNAL),
     ],
 )
 def test_a_bad_message_is_refused(encoding: str, data: bytes, code: grpc.StatusCode) -> None:
@@ -60,10 +60,55 @@ def test_a_bad_message_is_refused(encoding: str, data: bytes, code: grpc.StatusC
     assert caught.value.code is code
 
 
+def test_a_compressed_message_is_found_as_it_came() -> None:
+    found = MessageReader(100, "gzip").read(b"\x01" + prefixed(b"abc")[1:] + prefixed(b"plain"))
+    assert [(type(message), message) for message in found] == [(Packed, b"abc"), (bytes, b"plain")]
+
+
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_messages_may_be_compressed(encoding: str, compress: object) -> None:
-    data = b"\x01" + prefixed(compress(b"hello" * 10))[1:]  # type: ignore[operator]
-    assert MessageReader(100, encoding).read(data + prefixed(b"plain")) == [b"hello" * 10, b"plain"]
+@pytest.mark.parametrize("size", [0, 50, AT_ONCE_BYTES - 1, AT_ONCE_BYTES, AT_ONCE_BYTES + 1, 300_000])
+async def test_messages_may_be_compressed(encoding: str, compress: Any, size: int) -> None:
+    for most in (0, size, 300_000):
+        for message in (bytes(size), os.urandom(size)):
+            unpacked = await Unpacker(most).unpack(compress(message), encoding)
+            assert unpacked == message, (most, len(unpacked))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"abc", grpc.StatusCode.INTERNAL),
+        (b"", grpc.StatusCode.INTERNAL),
+        (gzip.compress(bytes(101), mtime=0), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (gzip.compress(bytes(1_000_000), mtime=0), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (gzip.compress(bytes(50), mtime=0)[:-9], grpc.StatusCode.INTERNAL),
+    ],
+)
+async def test_what_cannot_be_decompressed_is_refused(data: bytes, code: grpc.StatusCode) -> None:
+    with pytest.raises(RefusedError) as caught:
+        await Unpacker(100).unpack(data, "gzip")
+    assert caught.value.code is code
+
+
+async def test_a_fault_behind_the_first_bytes_is_refused_too() -> None:
+    packed = gzip.compress(os.urandom(300_000), mtime=0)
+    for bad in (packed[:-9], packed[:200_000] + b"x" * 100_000):
+        with pytest.raises(RefusedError):
+            await Unpacker(0).unpack(bad, "gzip")
+
+
+async def test_large_messages_are_decompressed_one_at_a_time_and_the_loop_has_its_turns() -> None:
+    packed, unpacker, turns = gzip.compress(bytes(20_000_000), mtime=0), Unpacker(20_000_000), 0
+    doing = [asyncio.create_task(unpacker.unpack(packed, "gzip")) for _ in range(3)]
+    left = asyncio.create_task(unpacker.unpack(packed, "gzip"))
+    while not all(task.done() for task in doing):
+        await asyncio.sleep(0)
+        turns += 1
+        left.cancel()
+    assert turns > 100
+    assert {len(task.result()) for task in doing} == {20_000_000}
+    with pytest.raises(asyncio.CancelledError):
+        await left
 
 
 @pytest.mark.parametrize(

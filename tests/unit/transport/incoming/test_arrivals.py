@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.transport.incoming import arrivals
 from headwater_server.transport.incoming.arrivals import Arrivals
 from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import MAX_REQUEST_BYTES
@@ -56,11 +57,16 @@ def test_no_more_requests_may_be_slow_than_the_budget_has_room_for():
     assert received(2, 5, 0.5, 6, 7) == [b"hi", b"hi", b"hi", Reason.SERVER_OVERLOADED]
 
 
+def test_where_the_front_counts_what_has_come_any_number_may_be_slow(monkeypatch):
+    monkeypatch.setattr(arrivals, "LeanContext", FakeContext)
+    assert received(1, 5, 6, 7, 61) == [b"hi", b"hi", b"hi", Reason.INVALID_REQUEST]
+
+
 def test_the_room_of_a_slow_request_that_has_come_is_free_again():
     async def main() -> list[Any]:
         budget = RequestBudget(MAX_REQUEST_BYTES)
-        arrivals = Arrivals(budget)
-        return [*await receive(arrivals, 5), *await receive(arrivals, 5)]
+        one = Arrivals(budget)
+        return [*await receive(one, 5), *await receive(one, 5)]
 
     assert run_in_virtual_time(main()) == [b"hi", b"hi"]
 

@@ -7,8 +7,16 @@ from collections.abc import Callable
 
 import grpc
 
-from headwater_server.transport.http2.calls.messages import PREFIX_BYTES, MessageReader, RefusedError, prefixed
+from headwater_server.transport.http2.calls.held import Share
+from headwater_server.transport.http2.calls.messages import (
+    PREFIX_BYTES,
+    MessageReader,
+    Packed,
+    RefusedError,
+    prefixed,
+)
 from headwater_server.transport.http2.calls.metadata import Head, Metadata, headers, trailers
+from headwater_server.transport.http2.calls.unpacking import Unpacker
 from headwater_server.transport.http2.frames import ErrorCode
 from headwater_server.transport.http2.peers import Peer
 from headwater_server.transport.http2.stream import STEP, WINDOW, Sent, Stream
@@ -20,24 +28,6 @@ _NO_READER = MessageReader(0, "identity")
 """The reader of all calls of which nothing more is read: nothing is given to it."""
 
 
-class Held:
-    """The bytes that have arrived for all calls of a server and that no handler has taken.
-
-    Args:
-        most_bytes: there may be; 0: no limit.
-    """
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self.bytes = 0
-
-    def check(self) -> None:
-        """Raises RefusedError when there are too many."""
-        if self._most and self.bytes > self._most:
-            why = f"messages on their way have {self.bytes >> 20} MiB, more than this server holds; try again"
-            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
-
-
 class Call:
     """A call. It is the user of its stream.
 
@@ -46,9 +36,11 @@ class Call:
         head: of the call.
         peer: the caller's side of the connection.
         most_bytes: of a message; 0: no limit.
-        held: counts what has arrived.
+        unpacker: decompresses messages.
+        share: counts what has come and was not taken, for all calls of the connection.
 
     Attributes:
+        held: the bytes that have come and that the handler has not taken.
         deadline: by the clock of the event loop; None: there is none.
         on_left: called when the caller has left, or the deadline has passed.
         on_writable: called when `try_send` takes messages again after FULL.
@@ -56,34 +48,37 @@ class Call:
     """
 
     __slots__ = (
-        "_counted",
         "_has_headers",
-        "_held",
         "_is_read",
         "_loop",
         "_messages",
         "_reader",
         "_reading",
+        "_share",
         "_timer",
+        "_unpacker",
         "_unread",
         "_writing",
         "deadline",
         "has_left",
         "head",
+        "held",
         "on_left",
         "on_writable",
         "peer",
         "stream",
     )
 
-    def __init__(self, stream: Stream, head: Head, peer: Peer, most_bytes: int, held: Held) -> None:
+    def __init__(
+        self, stream: Stream, head: Head, peer: Peer, most_bytes: int, unpacker: Unpacker, share: Share
+    ) -> None:
         self.stream, self.head, self.peer = stream, head, peer
         self.has_left = False
         self.on_left: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._held = held
-        self._counted = 0
+        self._unpacker, self._share = unpacker, share
+        self.held = 0
         self._reader = MessageReader(most_bytes, head.encoding)
         self._messages: list[bytes] = []  # an empty deque has 760 bytes
         self._unread = 0
@@ -100,18 +95,34 @@ class Call:
 
     async def read(self) -> bytes | None:
         """The next message; None when the caller has sent all."""
+        while (first := await self._first()) is not None:
+            message = await self._unpacked(first) if type(first) is Packed else first
+            if self._messages and self._messages[0] is first:  # it has counted until now, or was given up
+                self._messages.pop(0)
+                self._unread -= len(first) + PREFIX_BYTES
+                self._allow()
+                return message
+        return None
+
+    async def _first(self) -> bytes | None:
+        """The next message as it came; it stays where it is."""
         while not self._messages:
-            if self.stream.peer_ended or self.stream.over:
+            if self.stream.peer_ended or self.stream.over or self.has_left:
                 return None
             self._reading = self._loop.create_future()
             try:
                 await self._reading
             finally:
                 self._reading = None
-        message = self._messages.pop(0)
-        self._unread -= len(message) + PREFIX_BYTES
-        self._allow()
-        return message
+        return self._messages[0]
+
+    async def _unpacked(self, message: Packed) -> bytes:
+        try:
+            return await self._unpacker.unpack(message, self.head.encoding)
+        except RefusedError as error:
+            self._refuse(error)
+            await asyncio.sleep(0)  # the task of the call is cancelled here
+            return b""
 
     def received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -119,19 +130,18 @@ class Call:
             return
         try:
             found = self._reader.read(data)
-            if found:
-                self._messages.extend(found)
-                self._unread += sum(map(len, found)) + PREFIX_BYTES * len(found)
-            self._count()
-            self._held.check()
         except RefusedError as error:
-            self._forget_messages()
-            self.finish(error.code, error.message)
-            self._leave()
+            self._refuse(error)
             return
-        self._allow()
         if found:
-            _wake(self._reading)
+            self._messages.extend(found)
+            self._unread += sum(map(len, found)) + PREFIX_BYTES * len(found)
+        self._count()
+        self._share.relieve()
+        if not self.has_left:
+            self._allow()
+            if found:
+                _wake(self._reading)
 
     def ended(self) -> None:
         """The caller has sent all."""
@@ -144,10 +154,17 @@ class Call:
         """The caller, or its connection, has gone."""
         self._leave()
 
+    def refuse(self, why: str) -> None:
+        """Ends the call, because it holds too much."""
+        self._refuse(RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why))
+
+    def _refuse(self, error: RefusedError) -> None:
+        self._forget_messages()
+        self.finish(error.code, error.message)
+        self._leave()
+
     def _count(self) -> None:
-        now = self._unread + self._reader.held
-        self._held.bytes += now - self._counted
-        self._counted = now
+        self._share.change(self, self._unread + self._reader.held)
 
     def _allow(self) -> None:
         """Lets the caller send as much as is to be held, and a message that has begun to its end."""
@@ -165,8 +182,8 @@ class Call:
 
     def _forget_messages(self) -> None:
         self._messages.clear()
-        self._held.bytes -= self._counted
-        self._unread = self._counted = 0
+        self._share.change(self, 0)
+        self._unread = 0
         self._reader = _NO_READER
 
     # --- to the caller
@@ -238,6 +255,8 @@ class Call:
         self._leave()
 
     def _leave(self) -> None:
+        if self.has_left:
+            return
         self.has_left = True
         _wake(self._writing)
         if self.on_left is not None:

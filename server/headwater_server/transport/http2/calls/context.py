@@ -66,6 +66,7 @@ class Context(aio.ServicerContext[Any, Any]):
     async def write(self, message: Any) -> None:
         """Sends a response, and waits until it has gone out. Raises InternalError when the call has ended."""
         data = message if self._serialize is None else self._serialize(message)
+        del message
         if not await self._call.send(data):
             raise aio.InternalError("the call has ended")
         self._written += 1

@@ -1,22 +1,26 @@
 """The messages of a call among the bytes of its stream.
 
 A message is a flag, its length in four bytes, and itself; flag 1 means that it is compressed. The length comes first,
-so a message that is too long is refused before any of it is stored.
+so a message that is too long is refused before any of it is stored. A compressed one stays so until its handler asks
+for it (`unpacking`).
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Sequence
 
 import grpc
 
 _PREFIX = struct.Struct(">BI")
 PREFIX_BYTES = 5
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}
-ENCODINGS = ("identity", *_WINDOW_BITS)
+WINDOW_BITS = {"gzip": 31, "deflate": 15}
+ENCODINGS = ("identity", *WINDOW_BITS)
 """How a message may be encoded."""
+
+
+class Packed(bytes):
+    """A message that is compressed."""
 
 
 class RefusedError(Exception):
@@ -73,7 +77,8 @@ class MessageReader:
         if size < self._needed:
             self._keep(whole, 0)
             return ()
-        found, at = [], 0
+        found: list[bytes] = []
+        at = 0
         while True:
             if size - at < PREFIX_BYTES:
                 self._needed = PREFIX_BYTES
@@ -83,8 +88,8 @@ class MessageReader:
             self._needed = PREFIX_BYTES + length
             if size - at < self._needed:
                 break
-            message = bytes(memoryview(whole)[at + PREFIX_BYTES : at + self._needed])
-            found.append(self._decompress(message) if flag else message)
+            message = memoryview(whole)[at + PREFIX_BYTES : at + self._needed]
+            found.append(Packed(message) if flag else bytes(message))
             at += self._needed
         self._keep(whole, at)
         return found
@@ -103,18 +108,5 @@ class MessageReader:
             raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
         if flag > 1:
             raise RefusedError(grpc.StatusCode.INTERNAL, f"a message begins with {flag}, which has no meaning")
-        if flag and self._encoding not in _WINDOW_BITS:
+        if flag and self._encoding not in WINDOW_BITS:
             raise RefusedError(grpc.StatusCode.INTERNAL, "a message is compressed, and grpc-encoding does not say how")
-
-    def _decompress(self, message: bytes) -> bytes:
-        inflater = zlib.decompressobj(_WINDOW_BITS[self._encoding])
-        try:
-            read = inflater.decompress(message, self._most + 1 if self._most else 0)
-        except zlib.error:
-            raise RefusedError(grpc.StatusCode.INTERNAL, "a message cannot be decompressed") from None
-        if self._most and len(read) > self._most:
-            why = f"SERVER: Received message larger than max (decompressed, more than {self._most})"
-            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
-        if not inflater.eof:
-            raise RefusedError(grpc.StatusCode.INTERNAL, "a compressed message has no end")
-        return read

@@ -113,7 +113,9 @@ async def _run(handler: Any, context: Context) -> bool:
     if not handler.response_streaming:
         response = await result
         if context.code() is grpc.StatusCode.OK:
-            await context.write(response)
+            writing = context.write(response)
+            del response  # the caller may take its bytes late
+            await writing
     elif hasattr(result, "__aiter__"):
         async with aclosing(result):
             async for response in result:
