@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 
 import structlog
 
+from headwater_server.telemetry.starved import starved_seconds
+
 EVERY_SECONDS = 0.1
 MAX_LAG_SECONDS = 0.25
 """How late the loop may be before it is reported."""
 REPORT_EVERY_SECONDS = 10.0
-_SCHEDSTAT = "/proc/thread-self/schedstat"
 
 log = structlog.get_logger("headwater.loop")
-
-
-def starved_seconds() -> float:
-    """How long this thread has waited for a processor since it began; 0.0 where the system does not say."""
-    try:
-        file = os.open(_SCHEDSTAT, os.O_RDONLY)  # ten times a second: a Path would take ten times as long
-        try:
-            return int(os.read(file, 100).split()[1]) / 1e9
-        finally:
-            os.close(file)
-    except (OSError, IndexError, ValueError):
-        return 0.0
 
 
 class LoopLag:

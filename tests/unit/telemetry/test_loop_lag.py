@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from headwater_server.telemetry import loop_lag
-from headwater_server.telemetry.loop_lag import LoopLag, starved_seconds, watch_loop
+from headwater_server.telemetry.loop_lag import LoopLag, watch_loop
+from headwater_server.telemetry.starved import starved_seconds
 
 
 def test_the_longest_lag_is_reported_once_in_ten_seconds() -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
 from headwater_server.domain.process_identity import ProcessIdentity
+from headwater_server.telemetry.starved import Given
 from headwater_server.transport.interceptors.chain import interceptors
+from headwater_server.transport.owners import heartbeats as heartbeats_module
 from headwater_server.transport.owners import relay as relay_module
+from headwater_server.transport.owners.heartbeats import Heartbeats
 from headwater_server.transport.owners.relay import Method, Relay
 from headwater_server.transport.server import SiblingServer
 from tests.support.servers.callers import NO_CALLERS
@@ -463,6 +468,23 @@ async def test_an_owner_that_stays_away_is_told_as_restarting(front, monkeypatch
     found = details(error)
     assert found["ErrorInfo"].reason == "SERVER_DRAINING"  # type: ignore[attr-defined]
     assert "RetryInfo" in found
+
+
+@pytest.mark.parametrize(("starved", "answered"), [(30.0, True), (0.0, False)])
+async def test_an_owner_is_waited_for_that_the_machine_gives_no_processor(site, monkeypatch, starved, answered):
+    waited = iter([0.0, *[starved] * 100])
+    path = site.identity.heartbeats
+    with Heartbeats(path, 2, lambda _: Given(0.0, next(waited)), lambda _: False) as heartbeats:
+        heartbeats.beat(OWNER)
+        late = SimpleNamespace(monotonic=lambda: time.monotonic() + 30.0)
+        monkeypatch.setattr(heartbeats_module, "time", late)
+        monkeypatch.setattr(site.relay, "_heartbeats", heartbeats)
+        call = site.method("unary_stream")(b"a")
+        if answered:
+            assert await soon(call.read()) == b"re: a"
+        else:
+            error = await failure(call)
+            assert details(error)["ErrorInfo"].reason == "SERVER_DRAINING"  # type: ignore[attr-defined]
 
 
 async def test_a_deadline_that_passes_while_the_owner_is_away(front):
