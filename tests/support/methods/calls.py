@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tests.support.stubs.stub import details
 
 LONGEST_SECONDS = 10.0
-WATCH_SECONDS = 0.3
+WATCH_SECONDS = 2.0
 """How long a call of several answers is listened to: some never end."""
 OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
