@@ -1,4 +1,4 @@
-"""What the machine has given a thread: time on a processor, and time in which it waited for one."""
+"""The times of a thread: on a processor, and in wait for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SELF = "thread-self"
 
 
 class Given(NamedTuple):
-    """What a thread was given since it began, in seconds.
+    """The times of a thread since it began, in seconds.
 
     Attributes:
         ran: how long it was on a processor.
@@ -21,7 +21,7 @@ class Given(NamedTuple):
 
 
 def given(thread: int | str = SELF) -> Given | None:
-    """What a thread was given; None where the system does not say, or there is no such thread.
+    """The times of a thread; None where the system does not say, or there is no such thread.
 
     Args:
         thread: the number that the system gives it, or `SELF` for the one that asks.

@@ -1,4 +1,4 @@
-"""A process that hangs is told from one that a busy machine gives no processor."""
+"""A process that hangs, beside one that a busy machine gives no processor: only the first is noticed."""
 
 from __future__ import annotations
 
