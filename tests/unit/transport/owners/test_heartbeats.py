@@ -98,5 +98,5 @@ def test_the_system_says_what_a_thread_was_given() -> None:
     mine = threading.get_native_id()
     assert starved_seconds() <= (given(mine) or Given(0.0, 0.0)).starved <= starved_seconds()
     assert is_runnable(mine)
-    nobody = 2**31 - 1
-    assert (given(nobody), is_runnable(nobody)) == (None, False)
+    no_thread = 2**31 - 1
+    assert (given(no_thread), is_runnable(no_thread)) == (None, False)
