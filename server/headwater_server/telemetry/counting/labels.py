@@ -37,9 +37,11 @@ class ModelLabels:
         if model in self._named.get(provider, ()):
             return model
         answered = self._answered.setdefault(provider, set())
-        if has_answered and len(answered) < MAX_MODELS and looks_like_name(model):
+        if model not in answered:
+            if not has_answered or len(answered) >= MAX_MODELS or not looks_like_name(model):
+                return OTHER
             answered.add(model)
-        return model if model in answered else OTHER
+        return model
 
 
 def queue_labels(counts: Mapping[str, int]) -> Mapping[str, int]:
