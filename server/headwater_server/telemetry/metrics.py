@@ -1,9 +1,9 @@
 """The metrics of this process, as Prometheus reads them.
 
 Theory of operation. A thing is counted when it ends: a stream with all that it took, a run, an attempt of a step. So
-nothing runs here for a chunk: the stream counts its chunks anyway, and keeps the longest gap between two. The counts are
-plain numbers, which become metrics when these are asked for, on a thread (`counting.readings`). So do the numbers of
-this moment, such as the streams that are open and the chunks that they have had so far.
+nothing runs here for a chunk: the stream counts its chunks anyway, and keeps the longest gap between two. The counts
+are plain numbers, which become metrics when these are asked for, on a thread (`counting.readings`). The numbers of
+this moment are read then: the streams that are open, and the chunks that they have had so far.
 
 The values of labels are bounded. Most come from lists in the code. A provider has its name in the configuration. The
 name of a model comes from callers, who can make up any: it is shown once the model has answered, or when the

@@ -60,6 +60,6 @@ class Histogram(Collector):
             buckets, so_far = [], 0.0
             for bound, number in zip(self._bounds, counts, strict=True):
                 so_far += number
-                buckets.append((floatToGoString(bound), so_far))
+                buckets.append((floatToGoString(bound), so_far))  # type: ignore[no-untyped-call]
             family.add_metric(labels, buckets, total)
         yield family
