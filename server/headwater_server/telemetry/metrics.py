@@ -223,4 +223,4 @@ class Metrics:
 def _reason(end: FinalChunk | HeadwaterError | None) -> str:
     if end is None:
         return LEFT
-    return end.finish.reason.value if isinstance(end, FinalChunk) else end.reason.value
+    return end.finish.reason if isinstance(end, FinalChunk) else end.reason
