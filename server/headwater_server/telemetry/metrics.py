@@ -129,7 +129,7 @@ class Metrics:
 
         def count() -> Counts[Labels]:
             return Counts(
-                (name, self.models.of(name, model, has_answered=False), state) for name, model, state in read()
+                (*self.models.of(name, model, has_answered=False), state) for name, model, state in read()
             )
 
         text = "Models at an address that failed and are passed over, or probed."
@@ -144,7 +144,7 @@ class Metrics:
         """A stream has ended."""
         asked, end, first_token_seconds = stream.answerer, stream.outcome, stream.first_token_seconds
         has_answered = first_token_seconds is not None or isinstance(end, FinalChunk)
-        labels = self._labels(asked.provider, asked.model, has_answered=has_answered)
+        labels = self.models.of(asked.provider, asked.model, has_answered=has_answered)
         with self._lock:
             self._open.pop(id(stream), None)
             self._chunks[labels] += stream.chunk_count
@@ -158,7 +158,7 @@ class Metrics:
             usage = end.finish.usage
             self._spent(labels, usage, asked.price.cost(usage) if asked.price else None)
         for attempt in asked.tried:
-            tried = self._labels(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
+            tried = self.models.of(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
             self._failed[*tried, attempt.failure.reason.value] += 1
             if attempt.usage is not None:
                 self._spent(tried, attempt.usage, attempt.cost)
@@ -175,12 +175,9 @@ class Metrics:
         if cost is not None:
             self._costs[labels] = total_cost([self._costs.get(labels, Decimal(0)), cost])
 
-    def _labels(self, provider: str, model: str, *, has_answered: bool) -> Labels:
-        return provider, self.models.of(provider, model, has_answered=has_answered)
-
     def _labels_of(self, stream: Stream) -> Labels:
         asked = stream.answerer
-        return self._labels(asked.provider, asked.model, has_answered=stream.first_token_seconds is not None)
+        return self.models.of(asked.provider, asked.model, has_answered=stream.first_token_seconds is not None)
 
     def _open_streams(self) -> Counts[Labels]:
         return Counts(map(self._labels_of, list(self._open.values())))
