@@ -128,9 +128,7 @@ class Metrics:
         """Likewise for circuits that are not closed: of each the provider, the model and the state."""
 
         def count() -> Counts[Labels]:
-            return Counts(
-                (*self.models.of(name, model, has_answered=False), state) for name, model, state in read()
-            )
+            return Counts((*self.models.of(name, model, has_answered=False), state) for name, model, state in read())
 
         text = "Models at an address that failed and are passed over, or probed."
         self.watch_labels("circuits", text, (*_MODEL, "state"), count)
