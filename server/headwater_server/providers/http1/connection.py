@@ -163,8 +163,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.has_received = True
         fault = exchange.feed(_VIEW[:nbytes])
-        if exchange.pieces:
-            pieces = exchange.pieces
+        pieces = exchange.pieces
+        if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             if exchange.answer is not None:
@@ -226,6 +226,7 @@ class _Exchange:
         answered: gets the answer when its head has come; None from then on.
         answer: the same.
         pieces: of the body, those that this read has brought.
+        on_body: adds one of them; the parser calls it without a step in Python between.
         is_complete: whether the answer is at its end.
         is_sent: whether the whole request was written.
         reads_to_end: whether the end of the connection is the end of the answer.
@@ -240,10 +241,12 @@ class _Exchange:
         "_interim",
         "_is_kept",
         "_parser",
+        "_piece_count",
         "answer",
         "answered",
         "is_complete",
         "is_sent",
+        "on_body",
         "pieces",
         "reads_to_end",
     )
@@ -252,6 +255,7 @@ class _Exchange:
         self.answered: asyncio.Future[PushedAnswer] | None = answered
         self.answer: PushedAnswer | None = None
         self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
         self.is_complete = False
         self.is_sent = True
         self.reads_to_end = False
@@ -260,6 +264,7 @@ class _Exchange:
         self._count = 0
         self._interim = 0
         self._bytes_without_body = 0
+        self._piece_count = 0
         self._has_surplus = self._is_kept = False
         self._parser = HttpResponseParser(self)
         # As the parsers of browsers: lines may end with a bare line feed.
@@ -278,9 +283,11 @@ class _Exchange:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if self.is_complete:  # only the bytes behind the answer are wrong
-                self._has_surplus = True
+                self._drop_surplus()
                 return None
             return error.__context__ if isinstance(error.__context__, ClosedError) else BadAnswerError(str(error))
+        if self._has_surplus:
+            self._drop_surplus()
         if self.pieces:
             self._bytes_without_body = 0
         else:
@@ -288,6 +295,11 @@ class _Exchange:
             if self._bytes_without_body > MAX_HEAD_BYTES and not self.is_complete:
                 return BadAnswerError(f"the head of the answer is over {MAX_HEAD_BYTES} bytes")
         return None
+
+    def _drop_surplus(self) -> None:
+        """Bytes came behind the answer: its own pieces alone are kept."""
+        self._has_surplus = True
+        del self.pieces[self._piece_count :]
 
     def end(self, error: BaseException | None) -> None:
         """Tells the asker how the exchange ended."""
@@ -334,13 +346,9 @@ class _Exchange:
             answered.set_result(self.answer)
         self._connection.wake_sender()
 
-    def on_body(self, data: bytes) -> None:
-        """Takes a piece of the body."""
-        if not self.is_complete:
-            self.pieces.append(data)
-
     def on_message_complete(self) -> None:
         """The answer is at its end, unless it was an interim one."""
         if self.answer is not None and not self.is_complete:
             self.is_complete, self.reads_to_end = True, False
+            self._piece_count = len(self.pieces)
             self._is_kept = self._parser.should_keep_alive()

@@ -194,7 +194,9 @@ class ChatDecoder(EventDecoder):
         if content is None or content.__class__ is str:
             said.content = said.tool_calls = None
             if said == _SILENT:  # nearly always text or calls and nothing else, which one comparison finds out
-                return self._plain(content or "", calls) if content or calls else None
+                if calls:
+                    return self._with_calls(content or "", calls)
+                return Delta(content) if content else None
             text, thinking, refusal = content or "", "", ""
         else:
             text, thinking, refusal = read_content(content)
@@ -219,8 +221,8 @@ class ChatDecoder(EventDecoder):
         wanted = reasoning.WANTED_BACK if said.reasoning_content and self._details is None else None
         return Delta(text, thinking, refusal=refusal, tool_calls=pieces or None, provider_data=wanted)
 
-    def _plain(self, text: str, calls: list[_ToolCall] | None) -> Delta | None:
-        pieces = [piece for call in calls if (piece := self._piece(call))] if calls else None
+    def _with_calls(self, text: str, calls: list[_ToolCall]) -> Delta | None:
+        pieces = [piece for call in calls if (piece := self._piece(call))]
         return Delta(text, tool_calls=pieces or None) if text or pieces else None
 
     def _list_citations(self, said: _Said) -> None:
