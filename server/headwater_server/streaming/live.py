@@ -63,7 +63,7 @@ class LiveStream:
         created: when it was accepted, in seconds since the epoch.
         on_cut: called with the error that ends it from outside, also where its end has come and is not read yet.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
-        give: takes a chunk in the callback in which its delta comes, where no other waits before it; None for nobody.
+        give: takes a chunk in the callback in which its delta comes, where no other waits before it; None for no reader.
     """
 
     __slots__ = (  # a dict of so many attributes would take 1.7 KB
@@ -251,10 +251,10 @@ class LiveStream:
         """See source.Receiver."""
         if self._end is not None or self._is_closed:
             return True  # events after the end are of no interest
-        if self.give is not None and not (self._held or self._waiting):
-            if (chunk := self._lone_chunk(events)) is not None:
-                self._watchdog.since = self._loop.time()
-                return self.give(chunk)
+        give = None if self._held or self._waiting else self.give
+        if give is not None and (chunk := self._lone_chunk(events)) is not None:
+            self._watchdog.since = self._loop.time()
+            return give(chunk)
         self._held += events
         return self.on_arrived() if self.on_arrived is not None else self._wake()
 

@@ -87,6 +87,17 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _CHUNK = JSONShape(_Chunk, "a chat completion chunk")
 _SILENT = _Said()
+_EMPTY = _Chunk([_Choice(index=0, delta=_Said())], object="chat.completion.chunk")
+
+
+def _lone_text(chunk: _Chunk) -> str | None:
+    """The text of a chunk with nothing else in it, as nearly all have; one comparison finds that out."""
+    if chunk.choices and (said := chunk.choices[0].delta) is not None and said.content.__class__ is str:
+        text, said.content = said.content, None
+        if text and chunk == _EMPTY:
+            return text
+        said.content = text
+    return None
 
 
 class ChatDecoder(EventDecoder):
@@ -107,6 +118,10 @@ class ChatDecoder(EventDecoder):
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
         chunk = _CHUNK.decode(event.data)
+        if (text := _lone_text(chunk)) is not None:
+            self._numbers_from_zero = self._has_deltas = True
+            self._kind = chunk.object
+            return Delta(text)
         if chunk.error:
             raise stream_error(event.data)
         if chunk.usage is not None:

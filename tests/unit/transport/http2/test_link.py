@@ -1,4 +1,4 @@
-"""What goes to one caller in one round of the event loop goes out in one piece."""
+"""All bytes for one caller in one round of the event loop go out in one piece."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_many_bytes_do_not_wait_for_the_end_of_the_round(link: Link) -> No
     assert b"".join(link._transport.pieces) == 5 * piece
 
 
-async def test_what_was_written_goes_out_before_the_end(link: Link) -> None:
+async def test_bytes_that_were_written_go_out_before_the_end(link: Link) -> None:
     link.write(b"goodbye")
     link.close()
     assert link._transport.pieces == [b"goodbye"]
