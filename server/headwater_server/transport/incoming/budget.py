@@ -24,7 +24,7 @@ class _Taken(AbstractContextManager[None]):
         self._budget.begin(self._size)
 
     def __exit__(self, *_: object) -> None:
-        self._budget.give_back(self._size)
+        self._budget.taken -= self._size
 
 
 class RequestBudget:

@@ -282,8 +282,9 @@ class _Logged:
 
     def __exit__(self, *_: object) -> None:
         answerer, first = self._stream.answerer, self._stream.first_token_seconds
-        add_facts(provider=answerer.provider, model=answerer.model, chunks=self._stream.chunk_count)
+        facts = {"provider": answerer.provider, "model": answerer.model, "chunks": self._stream.chunk_count}
         if answerer.tried:
-            add_facts(attempts=len(answerer.tried) + 1)
+            facts["attempts"] = len(answerer.tried) + 1
         if first is not None:
-            add_facts(first_token_seconds=round(first, 4))
+            facts["first_token_seconds"] = round(first, 4)
+        add_facts(**facts)
