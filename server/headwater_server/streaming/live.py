@@ -74,6 +74,7 @@ class LiveStream:
         "_heard",
         "_held",
         "_is_closed",
+        "_is_cut",
         "_is_followed",
         "_is_over",
         "_loop",
@@ -128,7 +129,8 @@ class LiveStream:
         self._is_followed = False
         self._is_closed = False
         self._is_over = False  # nothing more comes from the source
-        self._opening: asyncio.Timeout | None = None
+        self._opening: asyncio.Task[object] | None = None  # it awaits the first events
+        self._is_cut = False  # that task was cancelled because the stream was ended
         self._waiter: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -203,12 +205,13 @@ class LiveStream:
 
     async def _open(self) -> None:
         """Waits for the first events; from then on the source hands them over."""
+        task = self._opening = asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
         try:
-            async with asyncio.timeout(None) as self._opening:
-                self._held += await self._source.read()
-        except TimeoutError as error:
-            if self._end is None:
-                self._fail(error)
+            self._held += await self._source.read()
+        except asyncio.CancelledError:
+            if not self._is_cut or task.cancelling() > 1:
+                raise
         except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
             self._fail(error)
         else:
@@ -218,6 +221,8 @@ class LiveStream:
                 self._source.follow(self)
         finally:
             self._opening = None
+            if self._is_cut:
+                task.uncancel()
 
     async def _wait(self) -> None:
         """Waits until something comes, or the stream ends."""
@@ -269,7 +274,7 @@ class LiveStream:
             return False
         self._end = error
         if self._opening is not None:
-            self._opening.reschedule(self._loop.time())
+            self._is_cut = self._opening.cancel()
         elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait
             self._closing = asyncio.create_task(self._source.aclose())
         self._wake()

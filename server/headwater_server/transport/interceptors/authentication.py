@@ -78,7 +78,7 @@ class Authentication(Interceptor):
         door, running = self._door, self._running
 
         async def allowed(request: Any, context: Context) -> Any:
-            metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
+            metadata = context.invocation_metadata() or ()
             admission = await door.admit(IncomingCall(metadata, context.peer(), partial(_certificate, context)))
             who = admission.caller
             if who.name:

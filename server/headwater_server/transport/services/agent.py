@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 import grpc
@@ -83,8 +84,10 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             elif key.startswith(PROVIDER_HEADER):
                 headers.append((key[len(PROVIDER_HEADER) :], str(value)))
         allowed = self._opener.allow_caller_api_keys
-        is_large = request.ByteSize() > LARGE_BYTES
-        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
+        if request.ByteSize() <= LARGE_BYTES:
+            parsed = parse(request, keys, allowed, headers)
+        else:
+            parsed = await self._aside.do(partial(parse, request, keys, allowed, headers), is_large=True)
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
@@ -95,8 +98,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, stream: LiveStream, source: Reading, context: Context, heartbeat_seconds: float | None
     ) -> None:
         headers, idle_seconds = self._headers(stream), self._idle_reader_seconds
-        with _Logged(stream):
+        add_facts(stream_id=stream.id)
+        try:
             await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
+        finally:
+            _log_stream(stream)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
@@ -139,8 +145,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         del request
         _log_labels(parsed)
         async with self._opener.open_stream(parsed, whole=True) as stream:
-            with _Logged(stream):
+            add_facts(stream_id=stream.id)
+            try:
                 return await self._whole(stream, context)
+            finally:
+                _log_stream(stream)
 
     async def _whole(self, stream: LiveStream, context: Context) -> agent_service_pb2.RunResponse:
         reply = ReplyAccumulator()
@@ -269,21 +278,11 @@ def _log_labels(request: ParsedRequest) -> None:
         add_facts(labels=dict(request.agent.labels))
 
 
-class _Logged:
-    """Adds to the call's line in the log which stream it is about, and how far that came."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: LiveStream) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> None:
-        add_facts(stream_id=self._stream.id)
-
-    def __exit__(self, *_: object) -> None:
-        answerer, first = self._stream.answerer, self._stream.first_token_seconds
-        add_facts(provider=answerer.provider, model=answerer.model, chunks=self._stream.chunk_count)
-        if answerer.tried:
-            add_facts(attempts=len(answerer.tried) + 1)
-        if first is not None:
-            add_facts(first_token_seconds=round(first, 4))
+def _log_stream(stream: LiveStream) -> None:
+    """Adds to the call's line in the log who answered the stream, and how far it came."""
+    answerer, first = stream.answerer, stream.first_token_seconds
+    add_facts(provider=answerer.provider, model=answerer.model, chunks=stream.chunk_count)
+    if answerer.tried:
+        add_facts(attempts=len(answerer.tried) + 1)
+    if first is not None:
+        add_facts(first_token_seconds=round(first, 4))
