@@ -19,7 +19,7 @@ from headwater_server.domain.messages import (
     Role,
     Text,
 )
-from headwater_server.providers.admitted import admitted
+from headwater_server.providers.admitted import AdmittedStream
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.caller_urls.check import check_urls
 from headwater_server.providers.gate import Gate
@@ -72,7 +72,7 @@ class Target:
         provider = self.route.provider
         chat = only_data_of(self.chat, provider.name, self.account)
         reply = provider.stream(chat if self.takes_thinking else without_thinking(chat))
-        return admitted(reply, self.gate, self.chat)
+        return reply if self.gate is None else AdmittedStream(reply, self.gate, self.chat)
 
 
 class Targets:

@@ -332,7 +332,8 @@ class _Exchange:
         answered, self.answered = self.answered, None
         if answered is not None and not answered.done():
             answered.set_result(self.answer)
-        self._connection.wake_sender()
+        if not self.is_sent:
+            self._connection.wake_sender()
 
     def on_body(self, data: bytes) -> None:
         """Takes a piece of the body."""

@@ -67,7 +67,7 @@ def question(messages: Sequence[Message]) -> list[dict[str, Any]] | None:
             return None
         if not only.text.strip():
             return None
-        items.append({"role": role.value, "content": only.text})
+        items.append({"role": str(role), "content": only.text})
     return items if len(messages) == 1 or (len(messages) == 2 and items[0]["role"] == "system") else None
 
 

@@ -28,6 +28,7 @@ from headwater_server.telemetry.aside import Aside
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import (
+    Question,
     parse_heartbeat,
     parse_run_request,
     parse_stream_request,
@@ -74,8 +75,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._version = version
         self._aside = Aside()
 
-    async def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
-        """The request with the metadata that a caller has for the provider: a key, and headers."""
+    async def _parsed(self, parse: Callable[..., ParsedRequest], request: Question, context: Context) -> ParsedRequest:
+        """The request with the metadata that a caller has for the provider: a key, and headers.
+
+        The call's line in the log gets the model that the caller has named, also when it is refused, and its labels.
+        """
+        add_facts(model_asked=request.agent.model[:MAX_LOGGED])
         keys: list[str] = []
         headers: list[tuple[str, str]] = []
         for key, value in context.invocation_metadata() or ():
@@ -88,6 +93,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             parsed = parse(request, keys, allowed, headers)
         else:
             parsed = await self._aside.do(partial(parse, request, keys, allowed, headers), is_large=True)
+        if parsed.agent.labels:
+            add_facts(labels=dict(parsed.agent.labels))
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
@@ -108,10 +115,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
         """Writes a reply chunk by chunk."""
-        _log_asked(request.agent.model)
         parsed = await self._parsed(parse_stream_request, request, context)
         del request  # it may have 32 MiB, and a reply can take minutes
-        _log_labels(parsed)
         opening, heartbeat_seconds = self._opener.open_stream(parsed), parsed.heartbeat_seconds
         if parsed.resumable:
             async with self._replays.open_stream(opening, parsed.continues) as attached:
@@ -140,10 +145,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.RunRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
-        _log_asked(request.agent.model)
         parsed = await self._parsed(parse_run_request, request, context)
         del request
-        _log_labels(parsed)
         async with self._opener.open_stream(parsed, whole=True) as stream:
             add_facts(stream_id=stream.id)
             try:
@@ -265,17 +268,6 @@ def add_agent_service(service: AgentService, server: grpc.aio.Server) -> None:
         name: grpc.unary_stream_rpc_method_handler(getattr(service, name), parse) for name, parse in requests.items()
     }
     server.add_registered_method_handlers(_SERVICE, handlers)
-
-
-def _log_asked(model: str) -> None:
-    """Adds to the call's line in the log which model the caller named, also when it is refused."""
-    add_facts(model_asked=model[:MAX_LOGGED])
-
-
-def _log_labels(request: ParsedRequest) -> None:
-    """Adds to the call's line in the log the labels of the caller."""
-    if request.agent.labels:
-        add_facts(labels=dict(request.agent.labels))
 
 
 def _log_stream(stream: LiveStream) -> None:
