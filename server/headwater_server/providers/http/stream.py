@@ -187,7 +187,8 @@ class HttpStream:
             self._pass_on(events, 0)
             self._over(fault)
         else:
-            self._pass_on(events, 0)
+            if events:
+                self._pass_on(events, 0)
             self._over(None)
 
     def _pass_on(self, events: list[ProviderEvent], size: int) -> None:

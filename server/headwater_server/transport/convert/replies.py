@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headwater.v1 import agent_pb2, agent_service_pb2
@@ -31,8 +32,6 @@ from headwater_server.transport.convert.messages import chat_message, tool_call
 from headwater_server.transport.convert.structs import dict_to_struct
 
 MAX_INT32 = 2**31 - 1
-
-_COUNTS = tuple(agent_pb2.Usage.DESCRIPTOR.fields_by_name)
 
 FINISH_REASONS: dict[FinishReason, agent_pb2.FinishReason] = {
     reason: agent_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")  # type: ignore[misc]
@@ -236,12 +235,12 @@ def usage_message(usage: Usage | None) -> agent_pb2.Usage | None:
     """Token counts as a message; None for none."""
     if usage is None:
         return None
-    message = agent_pb2.Usage()
-    for name in _COUNTS:
-        if (count := getattr(usage, name)) is not None:
-            # A nonsensical one must not fail the whole reply.
-            setattr(message, name, max(-MAX_INT32, min(count, MAX_INT32)))
-    return message
+    counts = msgspec.structs.asdict(usage)
+    try:
+        return agent_pb2.Usage(**counts)
+    except ValueError:  # a nonsensical one must not fail the whole reply
+        fitting = {name: count and max(-MAX_INT32, min(count, MAX_INT32)) for name, count in counts.items()}
+        return agent_pb2.Usage(**fitting)
 
 
 def _cost(final: FinalChunk) -> str:

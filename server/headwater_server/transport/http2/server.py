@@ -180,12 +180,12 @@ class Server(aio.Server):
     def _answered(self, context: Context, task: asyncio.Task[None]) -> None:
         self._pending.discard(context)  # a task that is cancelled early has not begun
         self._calls.discard(task)
-        context.task = None
+        call, context.task = context.call, None
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the call of [%s] could not be ended", context.call.head.path, exc_info=error)
-        # A call that has its status keeps it. Clients repeat this one: the server stops, or has a fault.
-        context.call.finish(grpc.StatusCode.UNAVAILABLE, "the server has ended the call")
-        context.call.release()
+            log.error("the call of [%s] could not be ended", call.head.path, exc_info=error)
+        if not call.stream.over:  # the server stops, or has a fault: clients repeat a call that ends so
+            call.finish(grpc.StatusCode.UNAVAILABLE, "the server has ended the call")
+        call.release()
         context.run_callbacks()
 
     # --- the end

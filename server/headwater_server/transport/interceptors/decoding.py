@@ -60,7 +60,7 @@ class Decoding(grpc.aio.ServerInterceptor):
                 del message  # the handler may free it before its reply ends
                 return await work
             finally:
-                budget.give_back(size)
+                budget.taken -= size
 
         return remake(handler, one, None, True)
 

@@ -273,8 +273,13 @@ def add_agent_service(service: AgentService, server: grpc.aio.Server) -> None:
 def _log_stream(stream: LiveStream) -> None:
     """Adds to the call's line in the log who answered the stream, and how far it came."""
     answerer, first = stream.answerer, stream.first_token_seconds
-    add_facts(provider=answerer.provider, model=answerer.model, chunks=stream.chunk_count)
+    facts: dict[str, object] = {
+        "provider": answerer.provider,
+        "model": answerer.model,
+        "chunks": stream.chunk_count,
+    }
     if answerer.tried:
-        add_facts(attempts=len(answerer.tried) + 1)
+        facts["attempts"] = len(answerer.tried) + 1
     if first is not None:
-        add_facts(first_token_seconds=round(first, 4))
+        facts["first_token_seconds"] = round(first, 4)
+    add_facts(**facts)

@@ -9,11 +9,11 @@ import grpc
 
 from headwater_server.transport.http2.calls.held import Share
 from headwater_server.transport.http2.calls.messages import (
+    PREFIX,
     PREFIX_BYTES,
     MessageReader,
     Packed,
     RefusedError,
-    prefixed,
 )
 from headwater_server.transport.http2.calls.metadata import Head, Metadata, headers, trailers
 from headwater_server.transport.http2.calls.unpacking import Unpacker
@@ -216,7 +216,7 @@ class Call:
         """
         if not self._has_headers:
             self.send_headers()
-        return self.stream.send(prefixed(message))
+        return self.stream.send(PREFIX.pack(0, len(message)) + message)
 
     async def send(self, message: bytes) -> bool:
         """Sends a message, and waits until it has gone out; False when the call has ended."""

@@ -20,10 +20,10 @@ class Context(aio.ServicerContext[Any, Any]):
     """A call, for its handler.
 
     Args:
-        call: the call.
+        call: the call itself.
 
     Attributes:
-        call: the call itself, which takes bytes without waiting.
+        call: the same, which takes bytes without waiting.
         task: in which the handler runs; None when it has ended.
     """
 

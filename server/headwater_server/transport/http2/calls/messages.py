@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import grpc
 
-_PREFIX = struct.Struct(">BI")
+PREFIX = struct.Struct(">BI")
+"""Before each message: whether it is compressed, and its length."""
 PREFIX_BYTES = 5
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 ENCODINGS = ("identity", *WINDOW_BITS)
@@ -35,11 +36,6 @@ class RefusedError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-
-
-def prefixed(message: bytes) -> bytes:
-    """The message as it goes out."""
-    return _PREFIX.pack(0, len(message)) + message
 
 
 class MessageReader:
@@ -79,7 +75,7 @@ class MessageReader:
             if size - at < PREFIX_BYTES:
                 self._needed = PREFIX_BYTES
                 break
-            flag, length = _PREFIX.unpack_from(whole, at)
+            flag, length = PREFIX.unpack_from(whole, at)
             self._check(flag, length)
             self._needed = PREFIX_BYTES + length
             if size - at < self._needed:
