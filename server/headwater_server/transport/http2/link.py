@@ -135,10 +135,10 @@ class Link(asyncio.BufferedProtocol):
         self._flush()
 
     def _flush(self) -> None:
-        if self._unwritten:
-            data = b"".join(self._unwritten)
-            self._unwritten.clear()
-            self._unwritten_bytes = 0
+        data = b"".join(self._unwritten)
+        self._unwritten.clear()
+        self._unwritten_bytes = 0
+        if not self._transport.is_closing():  # its caller may have gone since
             self._transport.write(data)
 
     def close(self) -> None:

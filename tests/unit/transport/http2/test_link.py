@@ -25,6 +25,9 @@ class Socket:
         assert not self.is_closed
         self.pieces.append(data)
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -72,3 +75,10 @@ async def test_bytes_that_were_written_go_out_before_the_end(link: Link) -> None
     assert link._transport.pieces == [b"goodbye"]
     await asyncio.sleep(0)
     assert link._transport.pieces == [b"goodbye"]
+
+
+async def test_nothing_is_written_to_a_caller_who_has_gone_in_the_same_round(link: Link) -> None:
+    link.write(b"hello")
+    link._transport.close()
+    await asyncio.sleep(0)
+    assert link._transport.pieces == []
