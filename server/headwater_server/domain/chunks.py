@@ -7,9 +7,9 @@ cut, whatever the connection said.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import msgspec
@@ -19,7 +19,7 @@ from headwater_server.domain.logprobs import TokenLogprob
 from headwater_server.domain.messages import Image, Message, ToolCall
 
 
-class FinishReason(Enum):
+class FinishReason(StrEnum):
     """Why a model stopped; the names are those of the contract."""
 
     STOP = "stop"
@@ -31,8 +31,7 @@ class FinishReason(Enum):
     OTHER = "other"
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct, gc=False):
     """Token counts as reported: None is "not reported", which is not zero.
 
     `total_tokens` is all input, cached or not, plus output.
@@ -112,8 +111,7 @@ class Delta(msgspec.Struct, gc=False):
         return self.is_part() or self.beside is not None
 
 
-@dataclass(slots=True)
-class Finish:
+class Finish(msgspec.Struct):
     """The provider's own end of a reply.
 
     Attributes:
@@ -131,8 +129,8 @@ class Finish:
     stop_sequence: str | None = None
     usage: Usage | None = None
     event_type: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
-    citations: list[Citation] = field(default_factory=list)
+    metadata: dict[str, Any] = {}
+    citations: list[Citation] = []
 
 
 ProviderEvent: TypeAlias = Delta | Finish
@@ -153,7 +151,7 @@ def total_usage(usages: Iterable[Usage | None]) -> Usage | None:
     reported = [usage for usage in usages if usage is not None]
     if not reported:
         return None
-    counts = {name.name: [getattr(usage, name.name) for usage in reported] for name in fields(Usage)}
+    counts = {name: [getattr(usage, name) for usage in reported] for name in Usage.__struct_fields__}
     known = {name: [count for count in column if count is not None] for name, column in counts.items()}
     return Usage(**{name: sum(column) for name, column in known.items() if column})
 
@@ -174,8 +172,7 @@ class Chunk(msgspec.Struct, gc=False):
     merged: bool = False
 
 
-@dataclass(slots=True)
-class StreamStats:
+class StreamStats(msgspec.Struct, gc=False):
     """Measurements of a stream; `time_to_first_token_seconds` is None when only the final chunk came."""
 
     time_to_first_token_seconds: float | None
@@ -184,16 +181,14 @@ class StreamStats:
     tokens_per_second: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True, gc=False):
     """The time between two chunks of a stream, in seconds; that in which its reader was busy is part of it."""
 
     mean_gap_seconds: float
     longest_gap_seconds: float
 
 
-@dataclass(slots=True)
-class FinalChunk:
+class FinalChunk(msgspec.Struct):
     """The last message of a stream that ended well.
 
     Attributes:

@@ -73,6 +73,8 @@ class ToolCallAccumulator:
 
     def complete(self) -> list[ToolCall]:
         """The calls, in the order in which they began. A call without arguments has `{}`."""
+        if not self._calls:
+            return []
         calls = (self._calls[index] for index in sorted(self._calls))
         data = self._account.data
         return [ToolCall(c.id, c.name, "".join(c.arguments) or "{}", data(c.provider_data)) for c in calls]
@@ -141,8 +143,7 @@ class MessageAccumulator:
 
     def complete(self, calls: Sequence[ToolCall]) -> Message | None:
         """The message with these calls, all that began; None when there is nothing in it."""
-        parts = tuple(self._complete(iter(calls)))
-        return Message(Role.ASSISTANT, parts) if parts else None
+        return Message(Role.ASSISTANT, tuple(self._complete(iter(calls)))) if self._parts else None
 
     def _complete(self, calls: Iterator[ToolCall]) -> Iterator[Part]:
         for (kind, _), part in self._parts.items():

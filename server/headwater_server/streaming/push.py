@@ -2,7 +2,8 @@
 
 Theory of operation. `give` takes a chunk, or says that it cannot now. Then the chunk is kept, and what comes after it
 waits: at the stream, whose provider is not read past a bound, or in the log of a resumable stream. When the outlet
-calls `writable`, the kept chunk goes first, then what waits, merged. The end of the stream wakes the task.
+calls `writable`, the kept chunk goes first, then what waits, merged. The end of the stream wakes the task. A chunk
+before which nothing waits is given by the stream itself.
 
 Example. Chunk 1 is given. `give` refuses chunk 2; deltas 3 to 9 come. `writable` gives chunk 2, then one chunk with
 deltas 3 to 9, and has the provider read on.
@@ -23,9 +24,11 @@ class Reading(Protocol):
 
     Attributes:
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
+        give: gets a chunk before which nothing waits, instead of that call; says whether it was taken.
     """
 
     on_arrived: Callable[[], bool] | None
+    give: Callable[[Chunk], bool] | None
 
     async def next(self) -> Chunk | FinalChunk:
         """The next chunk; the last is a FinalChunk. Raises HeadwaterError."""
@@ -69,7 +72,7 @@ class Push:
                 self._stream.resume()
             end = await self._end
         finally:
-            self._end = self._stream.on_arrived = None
+            self._end = self._stream.on_arrived = self._stream.give = None
             del self._give  # it may refer to this
         try:
             if isinstance(end, FinalChunk):
@@ -90,6 +93,7 @@ class Push:
             chunk = self._stream.take()
             if chunk is None:
                 self._stream.wait_for_provider(waits=True)
+                self._stream.give = self._gives
                 return True
             if not isinstance(chunk, Chunk):
                 self._finish(chunk)
@@ -104,10 +108,11 @@ class Push:
         except Exception as error:  # noqa: BLE001  the call's task raises it
             self._finish(error)
         self._kept = chunk
+        self._stream.give = None
         self._stream.wait_for_provider(waits=False)
         return False
 
     def _finish(self, end: FinalChunk | Exception) -> None:
-        self._stream.on_arrived = None  # a log can have chunks of the next round behind its end
+        self._stream.on_arrived = self._stream.give = None  # a log can have chunks of the next round behind its end
         if self._end is not None and not self._end.done():
             self._end.set_result(end)

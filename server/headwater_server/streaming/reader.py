@@ -43,12 +43,14 @@ class Reader:
     Attributes:
         waits: whether it has all that there is, and takes the next entry at once.
         on_arrived: called when there is something to take, instead of waking `next`.
+        give: gets a chunk before which nothing waits, instead of that call; says whether it was taken.
     """
 
     def __init__(self, log: StreamLog, place: int, upstream: Upstream) -> None:
         self.place = place
         self.waits = False
         self.on_arrived: Callable[[], bool] | None = None
+        self.give: Callable[[Chunk], bool] | None = None
         self._log = log
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
@@ -107,6 +109,12 @@ class Reader:
 
     def wake(self) -> None:
         """Something was appended."""
+        if self.give is not None and self.place + 1 == self._log.stop and self._error is None:
+            entry = self._log.entry(self.place)
+            if isinstance(entry, Chunk):
+                self.place += 1
+                self.waits = self.give(entry)
+                return
         if self.on_arrived is not None:
             self.on_arrived()
         elif self._waiting is not None and not self._waiting.done():

@@ -1,9 +1,9 @@
 """The metrics of this process, as Prometheus reads them.
 
 Theory of operation. A thing is counted when it ends: a stream with all that it took, a run, an attempt of a step. So
-nothing runs here for a chunk: the stream counts its chunks anyway, and keeps the longest gap between two. The numbers
-of this moment, such as the streams that are open and the chunks that they have had so far, are read when they are asked
-for, on a thread (`counting.readings`).
+nothing runs here for a chunk: the stream counts its chunks anyway, and keeps the longest gap between two. The counts
+are plain numbers, which become metrics when these are asked for, on a thread (`counting.readings`). The numbers of
+this moment are read then: the streams that are open, and the chunks that they have had so far.
 
 The values of labels are bounded. Most come from lists in the code. A provider has its name in the configuration. The
 name of a model comes from callers, who can make up any: it is shown once the model has answered, or when the
@@ -17,18 +17,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter as Counts
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from functools import cache
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client.registry import Collector
 
 from headwater_server.domain.chunks import FinalChunk, Usage
 from headwater_server.domain.costs.amounts import total_cost
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.workflow import RunStatus
+from headwater_server.telemetry.counting.histogram import Histogram
 from headwater_server.telemetry.counting.labels import ModelLabels, queue_labels
 from headwater_server.telemetry.counting.readings import Labels, ReadCounter, ReadGauge, Readings
 from headwater_server.telemetry.counting.stream import Stream
@@ -51,8 +51,6 @@ _KINDS = {
     "reasoning": "reasoning_tokens",
 }
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the times of the first counts would double the series
-
 
 class Metrics:
     """Counts what happens in this process.
@@ -69,7 +67,6 @@ class Metrics:
         self._open: dict[int, Stream] = {}
         self._chunks: Counts[Labels] = Counts()
         self._costs: dict[Labels, Decimal] = {}
-        self._series = cache(_series)  # which has a bound, as labels have; prometheus_client takes longer to find one
         self._lags: deque[float] = deque(maxlen=RECENT_LAGS)
         ProcessCollector(registry=self.registry)
         self._started = self._counter("streams_started", "Streams that were opened.")
@@ -98,13 +95,19 @@ class Metrics:
         self._register(ReadCounter("headwater_chunks", "Chunks of providers.", _MODEL, self._all_chunks))
         self._register(ReadCounter("headwater_cost", "Cost, by the table of prices.", _MODEL, self._costs.copy))
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"headwater_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> defaultdict[Labels, int]:
+        counts: defaultdict[Labels, int] = defaultdict(int)
+        if not labels:
+            counts[()] = 0
+        self._register(ReadCounter(f"headwater_{name}", text, labels, counts.copy))
+        return counts
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"headwater_{name}_seconds", text, labels, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+        histogram = Histogram(f"headwater_{name}_seconds", text, bounds, labels)
+        self._register(histogram)
+        return histogram
 
-    def _register(self, collector: ReadGauge) -> None:
+    def _register(self, collector: Collector) -> None:
         self.registry.register(collector)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -125,65 +128,54 @@ class Metrics:
         """Likewise for circuits that are not closed: of each the provider, the model and the state."""
 
         def count() -> Counts[Labels]:
-            return Counts(
-                (name, self.models.of(name, model, has_answered=False), state) for name, model, state in read()
-            )
+            return Counts((*self.models.of(name, model, has_answered=False), state) for name, model, state in read())
 
         text = "Models at an address that failed and are passed over, or probed."
         self.watch_labels("circuits", text, (*_MODEL, "state"), count)
 
     def stream_started(self, stream: Stream) -> None:
         """A stream was opened."""
-        self._started.inc()
+        self._started[()] += 1
         self._open[id(stream)] = stream
 
     def stream_ended(self, stream: Stream) -> None:
         """A stream has ended."""
         asked, end, first_token_seconds = stream.answerer, stream.outcome, stream.first_token_seconds
         has_answered = first_token_seconds is not None or isinstance(end, FinalChunk)
-        labels = self._labels(asked.provider, asked.model, has_answered=has_answered)
+        labels = self.models.of(asked.provider, asked.model, has_answered=has_answered)
         with self._lock:
             self._open.pop(id(stream), None)
             self._chunks[labels] += stream.chunk_count
-        self._series(self._ended, *labels, _reason(end)).inc()
+        self._ended[*labels, _reason(end)] += 1
         if first_token_seconds is not None:
-            self._series(self._first_token, *labels).observe(first_token_seconds)
+            self._first_token.count(labels, first_token_seconds)
         if (pace := stream.pace) is not None:
-            self._series(self._mean_gap, *labels).observe(pace.mean_gap_seconds)
-            self._series(self._longest_gap, *labels).observe(pace.longest_gap_seconds)
+            self._mean_gap.count(labels, pace.mean_gap_seconds)
+            self._longest_gap.count(labels, pace.longest_gap_seconds)
         if isinstance(end, FinalChunk) and end.finish.usage is not None:
             usage = end.finish.usage
             self._spent(labels, usage, asked.price.cost(usage) if asked.price else None)
         for attempt in asked.tried:
-            tried = self._labels(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
-            self._series(self._failed, *tried, attempt.failure.reason.value).inc()
+            tried = self.models.of(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
+            self._failed[*tried, attempt.failure.reason.value] += 1
             if attempt.usage is not None:
                 self._spent(tried, attempt.usage, attempt.cost)
-        if (
-            has_answered
-            and asked.tried
-            and (asked.tried[0].provider, asked.tried[0].model)
-            != (
-                asked.provider,
-                asked.model,
-            )
-        ):
-            self._series(self._fallbacks, *labels).inc()
+        if has_answered and asked.tried:
+            first = asked.tried[0]
+            if (first.provider, first.model) != (asked.provider, asked.model):
+                self._fallbacks[labels] += 1
 
     def _spent(self, labels: Labels, usage: Usage, cost: Decimal | None) -> None:
         """Counts the tokens of an attempt, and their cost where that is known."""
         for kind, name in _KINDS.items():
             if count := getattr(usage, name):
-                self._series(self._tokens, *labels, kind).inc(max(count, 0))
+                self._tokens[*labels, kind] += max(count, 0)
         if cost is not None:
             self._costs[labels] = total_cost([self._costs.get(labels, Decimal(0)), cost])
 
-    def _labels(self, provider: str, model: str, *, has_answered: bool) -> Labels:
-        return provider, self.models.of(provider, model, has_answered=has_answered)
-
     def _labels_of(self, stream: Stream) -> Labels:
         asked = stream.answerer
-        return self._labels(asked.provider, asked.model, has_answered=stream.first_token_seconds is not None)
+        return self.models.of(asked.provider, asked.model, has_answered=stream.first_token_seconds is not None)
 
     def _open_streams(self) -> Counts[Labels]:
         return Counts(map(self._labels_of, list(self._open.values())))
@@ -198,11 +190,11 @@ class Metrics:
 
     def call_failed(self, method: str, reason: Reason) -> None:
         """A call has ended with an error of this process."""
-        self._series(self._calls, method, reason.value).inc()
+        self._calls[method, reason.value] += 1
 
     def resumed(self, outcome: str) -> None:
         """A stream was resumed, or was not: `resumed`, or the reason of the error."""
-        self._series(self._resumes, outcome).inc()
+        self._resumes[(outcome,)] += 1
 
     def run_ended(self, status: RunStatus, seconds: float) -> None:
         """A run is no longer driven here; one that still runs is left to the next process, and has not ended.
@@ -210,27 +202,20 @@ class Metrics:
         `seconds`: since its start.
         """
         if status is not RunStatus.RUNNING:
-            self._series(self._runs_ended, status.value).observe(max(seconds, 0.0))
+            self._runs_ended.count((status.value,), max(seconds, 0.0))
 
     def step_ended(self, outcome: str) -> None:
         """An attempt of a step has ended: `completed`, `cancelled`, or the reason of its failure."""
-        self._series(self._steps, outcome).inc()
+        self._steps[(outcome,)] += 1
 
     def loop_was_late(self, seconds: float) -> None:
         """The event loop was so late."""
-        self._lag.observe(max(seconds, 0.0))
-        self._lags.append(max(seconds, 0.0))
-
-
-T = TypeVar("T", Counter, Histogram)
-
-
-def _series(metric: T, *labels: str) -> T:
-    """The series of a metric with these labels."""
-    return metric.labels(*labels)
+        lag = max(seconds, 0.0)
+        self._lag.count((), lag)
+        self._lags.append(lag)
 
 
 def _reason(end: FinalChunk | HeadwaterError | None) -> str:
     if end is None:
         return LEFT
-    return end.finish.reason.value if isinstance(end, FinalChunk) else end.reason.value
+    return end.finish.reason if isinstance(end, FinalChunk) else end.reason

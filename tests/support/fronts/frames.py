@@ -131,6 +131,11 @@ class Peer:
         return frames
 
 
+def prefixed(message: bytes) -> bytes:
+    """A message as a call sends it."""
+    return struct.pack(">BI", 0, len(message)) + message
+
+
 def block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A header block without compression."""
     return b"".join(literal(name, value) for name, value in fields)

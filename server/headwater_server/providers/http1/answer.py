@@ -143,8 +143,8 @@ class PushedAnswer:
     async def aclose(self) -> None:
         """Closes the connection, unless the answer was received to its end."""
         line = self._line
-        self._free()
         if line is not None:
+            self._free()
             line.abort()
 
     def _free(self) -> None:

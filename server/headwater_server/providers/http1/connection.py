@@ -162,15 +162,24 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         self.has_received = True
-        fault = exchange.feed(_VIEW[:nbytes])
-        if exchange.pieces:
-            pieces = exchange.pieces
+        fault = None
+        try:
+            exchange.parse(_VIEW[:nbytes])
+        except (HttpParserError, HttpParserUpgrade) as error:
+            fault = exchange.fault_of(error)
+        if exchange.is_complete:
+            exchange.drop_surplus()
+        pieces = exchange.pieces
+        if pieces:
+            exchange.bytes_without_body = 0
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             if exchange.answer is not None:
                 exchange.answer.arrived(data)
             if self._exchange is not exchange:
                 return  # the receiver has left
+        elif fault is None:
+            fault = exchange.count_without_body(nbytes)
         if fault is not None:
             self._finish(fault)
         elif exchange.is_complete:
@@ -226,13 +235,15 @@ class _Exchange:
         answered: gets the answer when its head has come; None from then on.
         answer: the same.
         pieces: of the body, those that this read has brought.
+        bytes_without_body: bytes of the head, or since the last piece of the body.
+        parse: parses bytes.
+        on_body: adds one of them; the parser calls it without a step in Python between.
         is_complete: whether the answer is at its end.
         is_sent: whether the whole request was written.
         reads_to_end: whether the end of the connection is the end of the answer.
     """
 
     __slots__ = (
-        "_bytes_without_body",
         "_connection",
         "_count",
         "_has_surplus",
@@ -240,10 +251,14 @@ class _Exchange:
         "_interim",
         "_is_kept",
         "_parser",
+        "_piece_count",
         "answer",
         "answered",
+        "bytes_without_body",
         "is_complete",
         "is_sent",
+        "on_body",
+        "parse",
         "pieces",
         "reads_to_end",
     )
@@ -252,6 +267,7 @@ class _Exchange:
         self.answered: asyncio.Future[PushedAnswer] | None = answered
         self.answer: PushedAnswer | None = None
         self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
         self.is_complete = False
         self.is_sent = True
         self.reads_to_end = False
@@ -259,9 +275,11 @@ class _Exchange:
         self._headers: dict[str, str] = {}
         self._count = 0
         self._interim = 0
-        self._bytes_without_body = 0
+        self.bytes_without_body = 0
+        self._piece_count = 0
         self._has_surplus = self._is_kept = False
         self._parser = HttpResponseParser(self)
+        self.parse = self._parser.feed_data
         # As the parsers of browsers: lines may end with a bare line feed.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -272,22 +290,23 @@ class _Exchange:
         """Whether the next request can use the connection."""
         return self._is_kept and self.is_sent and not self._has_surplus
 
-    def feed(self, data: memoryview) -> BaseException | None:
-        """Parses the bytes; the fault in them, if there is one."""
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            if self.is_complete:  # only the bytes behind the answer are wrong
-                self._has_surplus = True
-                return None
-            return error.__context__ if isinstance(error.__context__, ClosedError) else BadAnswerError(str(error))
-        if self.pieces:
-            self._bytes_without_body = 0
-        else:
-            self._bytes_without_body += len(data)
-            if self._bytes_without_body > MAX_HEAD_BYTES and not self.is_complete:
-                return BadAnswerError(f"the head of the answer is over {MAX_HEAD_BYTES} bytes")
+    def fault_of(self, error: Exception) -> BaseException | None:
+        """The fault in the answer, where the parser has met one; None where only the bytes behind it are wrong."""
+        if self.is_complete:
+            self._has_surplus = True
+            return None
+        return error.__context__ if isinstance(error.__context__, ClosedError) else BadAnswerError(str(error))
+
+    def count_without_body(self, size: int) -> BaseException | None:
+        """Counts bytes that had no piece of the body in them; the fault, where there are too many."""
+        self.bytes_without_body += size
+        if self.bytes_without_body > MAX_HEAD_BYTES and not self.is_complete:
+            return BadAnswerError(f"the head of the answer is over {MAX_HEAD_BYTES} bytes")
         return None
+
+    def drop_surplus(self) -> None:
+        """The answer is at its end: pieces that came behind it are none of its body."""
+        del self.pieces[self._piece_count :]
 
     def end(self, error: BaseException | None) -> None:
         """Tells the asker how the exchange ended."""
@@ -299,7 +318,7 @@ class _Exchange:
     def free(self) -> None:
         """Drops the parser: it and the exchange refer to each other, and would wait for the collector."""
         self.answer = None
-        del self._parser
+        del self._parser, self.parse
 
     def on_message_begin(self) -> None:
         """Notes an answer without a request."""
@@ -332,15 +351,12 @@ class _Exchange:
         answered, self.answered = self.answered, None
         if answered is not None and not answered.done():
             answered.set_result(self.answer)
-        self._connection.wake_sender()
-
-    def on_body(self, data: bytes) -> None:
-        """Takes a piece of the body."""
-        if not self.is_complete:
-            self.pieces.append(data)
+        if not self.is_sent:
+            self._connection.wake_sender()
 
     def on_message_complete(self) -> None:
         """The answer is at its end, unless it was an interim one."""
         if self.answer is not None and not self.is_complete:
             self.is_complete, self.reads_to_end = True, False
+            self._piece_count = len(self.pieces)
             self._is_kept = self._parser.should_keep_alive()

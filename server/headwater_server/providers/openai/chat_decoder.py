@@ -87,6 +87,17 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _CHUNK = JSONShape(_Chunk, "a chat completion chunk")
 _SILENT = _Said()
+_EMPTY = _Chunk([_Choice(index=0, delta=_Said())], object="chat.completion.chunk")
+
+
+def _lone_text(chunk: _Chunk) -> str | None:
+    """The text of a chunk with nothing else in it, as nearly all have; one comparison finds that out."""
+    if chunk.choices and (said := chunk.choices[0].delta) is not None and said.content.__class__ is str:
+        text, said.content = said.content, None
+        if text and chunk == _EMPTY:
+            return text
+        said.content = text
+    return None
 
 
 class ChatDecoder(EventDecoder):
@@ -107,6 +118,10 @@ class ChatDecoder(EventDecoder):
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
         chunk = _CHUNK.decode(event.data)
+        if (text := _lone_text(chunk)) is not None:
+            self._numbers_from_zero = self._has_deltas = True
+            self._kind = chunk.object
+            return Delta(text)
         if chunk.error:
             raise stream_error(event.data)
         if chunk.usage is not None:
@@ -194,7 +209,9 @@ class ChatDecoder(EventDecoder):
         if content is None or content.__class__ is str:
             said.content = said.tool_calls = None
             if said == _SILENT:  # nearly always text or calls and nothing else, which one comparison finds out
-                return self._plain(content or "", calls) if content or calls else None
+                if calls:
+                    return self._with_calls(content or "", calls)
+                return Delta(content) if content else None
             text, thinking, refusal = content or "", "", ""
         else:
             text, thinking, refusal = read_content(content)
@@ -219,8 +236,8 @@ class ChatDecoder(EventDecoder):
         wanted = reasoning.WANTED_BACK if said.reasoning_content and self._details is None else None
         return Delta(text, thinking, refusal=refusal, tool_calls=pieces or None, provider_data=wanted)
 
-    def _plain(self, text: str, calls: list[_ToolCall] | None) -> Delta | None:
-        pieces = [piece for call in calls if (piece := self._piece(call))] if calls else None
+    def _with_calls(self, text: str, calls: list[_ToolCall]) -> Delta | None:
+        pieces = [piece for call in calls if (piece := self._piece(call))]
         return Delta(text, tool_calls=pieces or None) if text or pieces else None
 
     def _list_citations(self, said: _Said) -> None:

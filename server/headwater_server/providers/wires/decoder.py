@@ -17,7 +17,6 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable
-from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -69,6 +68,7 @@ class StreamDecoder(ABC, Generic[Message]):
         self._joiner: SurrogateJoiner | None = None
         self._citations: Citations | None = None
         self._images: Images | None = None
+        self._calls = ToolCalls()
         self._more: list[Delta] = []
         self._said = False
         self._refused = False
@@ -76,11 +76,6 @@ class StreamDecoder(ABC, Generic[Message]):
         self._final: Finish | None = None
         self._kept: str | None = None
         self._ended = False
-
-    @cached_property
-    def _calls(self) -> ToolCalls:
-        """Few replies have any before their end."""
-        return ToolCalls()
 
     @property
     def is_whole(self) -> bool:

@@ -101,6 +101,8 @@ class _Call:
 class ToolCalls:
     """Turns a provider's pieces of calls into ours: each call's id and name go out once."""
 
+    __slots__ = ("_by_id", "_by_key", "_calls")
+
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_key: dict[Hashable, _Call] = {}

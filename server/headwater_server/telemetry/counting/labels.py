@@ -32,14 +32,16 @@ class ModelLabels:
                 named.setdefault(provider, set()).add(model)
         self._named = {provider: frozenset(found) for provider, found in named.items()}
 
-    def of(self, provider: str, model: str, *, has_answered: bool) -> str:
-        """The label of a model."""
+    def of(self, provider: str, model: str, *, has_answered: bool) -> tuple[str, str]:
+        """The labels of a model: its provider, and its own."""
         if model in self._named.get(provider, ()):
-            return model
+            return provider, model
         answered = self._answered.setdefault(provider, set())
-        if has_answered and len(answered) < MAX_MODELS and looks_like_name(model):
+        if model not in answered:
+            if not has_answered or len(answered) >= MAX_MODELS or not looks_like_name(model):
+                return provider, OTHER
             answered.add(model)
-        return model if model in answered else OTHER
+        return provider, model
 
 
 def queue_labels(counts: Mapping[str, int]) -> Mapping[str, int]:

@@ -1,5 +1,8 @@
 """A connection on its socket, and its limits in time.
 
+All that is written in one round of the event loop goes out at its end, in one piece: messages of several streams often
+come together, and a write to a socket costs more than all the work for a message.
+
 One timer a connection looks at all its times, when the first of them is due. All connections of a server read
 into one buffer: a connection that says nothing has none.
 """
@@ -17,6 +20,8 @@ from headwater_server.transport.http2.stream import Stream
 
 READ_BYTES = 16 * 1024
 """Read in one step; then other connections have their turn."""
+MOST_UNWRITTEN_BYTES = 64 * 1024
+"""With more than that the bytes go out before the end of the round, so that the socket can say that it is full."""
 GOODBYE_SECONDS = 1.0
 """How long a caller may take to see GOAWAY; until then its new calls are taken."""
 
@@ -60,6 +65,9 @@ class Link(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
+        self._unwritten: list[bytes] = []
+        self._unwritten_bytes = 0
+        self._is_write_due = False
         self._made = self._heard = self._loop.time()
         self._pinged: float | None = None
         self._inside: tuple[int, float] | None = (0, self._made)
@@ -69,7 +77,6 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begins, unless there are too many connections, or the caller speaks another protocol."""
         self._transport = transport
-        self.write = transport.write
         tls = transport.get_extra_info("ssl_object")
         if (tls is not None and tls.selected_alpn_protocol() != "h2") or not self._owner.link_made(self):
             transport.close()  # after the end of its handshake
@@ -113,8 +120,30 @@ class Link(asyncio.BufferedProtocol):
         """The socket has room again."""
         self.connection.resume()
 
+    def write(self, data: bytes) -> None:
+        """Sends bytes, at the end of this round of the event loop."""
+        self._unwritten.append(data)
+        self._unwritten_bytes += len(data)
+        if not self._is_write_due:
+            self._is_write_due = True
+            self._loop.call_soon(self._write_due)
+        elif self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
+            self._flush()
+
+    def _write_due(self) -> None:
+        self._is_write_due = False
+        self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._unwritten)
+        self._unwritten.clear()
+        self._unwritten_bytes = 0
+        if not self._transport.is_closing():  # its caller may have gone since
+            self._transport.write(data)
+
     def close(self) -> None:
         """Sends what was written, then closes."""
+        self._flush()
         self._transport.close()
 
     def abort(self) -> None:

@@ -36,7 +36,7 @@ class CallLog(Interceptor):
 
     def around(self, path: str, behaviour: Behaviour) -> Behaviour:
         """Logs the end of the behaviour, however it ends."""
-        name = method_name(path)
+        name, line = method_name(path), log.bind()  # the method is called, so that logging is set up
         usual = "debug" if path.startswith(OWN_SERVICES) else "info"
 
         async def logged(request: Any, context: Context) -> Any:
@@ -58,7 +58,7 @@ class CallLog(Interceptor):
                 code = context.code() or code
                 raise
             finally:
-                say = getattr(log, _level(code, facts) or usual)
+                say = getattr(line, _level(code, facts) or usual)
                 say("rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4))
 
         return logged

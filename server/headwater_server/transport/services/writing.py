@@ -116,7 +116,7 @@ class _Pushing(Push):
 
 def log_end(final: FinalChunk) -> None:
     """Adds to the call's line in the log how the reply ended."""
-    facts: dict[str, object] = {"finish_reason": final.finish.reason.value}
+    facts: dict[str, object] = {"finish_reason": final.finish.reason}
     if (usage := final.finish.usage) is not None:
         facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
     add_facts(**facts)

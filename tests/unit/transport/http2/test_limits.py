@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import pytest
 
-from headwater_server.transport.http2.calls.messages import prefixed
 from headwater_server.transport.http2.frames import (
     ACK,
     DATA,
@@ -28,7 +27,7 @@ from headwater_server.transport.http2.frames import (
     settings,
 )
 from headwater_server.transport.http2.limits import Limits
-from tests.support.fronts.frames import REQUEST, Got, block
+from tests.support.fronts.frames import REQUEST, Got, block, prefixed
 from tests.unit.transport.http2.conftest import SERVICE, Running, make, start
 
 PATIENCE = 10

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_server.transport.http2.calls.messages import MessageReader, Packed, RefusedError, prefixed
+from headwater_server.transport.http2.calls.messages import MessageReader, Packed, RefusedError
 from headwater_server.transport.http2.calls.metadata import (
     NoCallError,
     headers,
@@ -23,6 +23,7 @@ from headwater_server.transport.http2.calls.metadata import (
 from headwater_server.transport.http2.calls.unpacking import AT_ONCE_BYTES, Unpacker
 from headwater_server.transport.http2.headers import HeaderReader
 from headwater_server.transport.http2.peers import Peer
+from tests.support.fronts.frames import prefixed
 
 GRPC = [(b":method", b"POST"), (b":path", b"/a/b"), (b"content-type", b"application/grpc")]
 

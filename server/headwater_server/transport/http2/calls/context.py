@@ -20,14 +20,15 @@ class Context(aio.ServicerContext[Any, Any]):
     """A call, for its handler.
 
     Args:
-        call: the call.
+        call: the call itself.
 
     Attributes:
+        call: the same, which takes bytes without waiting.
         task: in which the handler runs; None when it has ended.
     """
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        self.call = call
         self._parse: Callable[[bytes], Any] | None = None
         self._serialize: Callable[[Any], bytes] | None = None
         self._code: grpc.StatusCode | None = None
@@ -43,11 +44,6 @@ class Context(aio.ServicerContext[Any, Any]):
         self._parse, self._serialize = handler.request_deserializer, handler.response_serializer
 
     @property
-    def call(self) -> Call:
-        """The call itself, which takes bytes without waiting."""
-        return self._call
-
-    @property
     def requests(self) -> Requests:
         """The requests as they come; always the same iterator."""
         if self._requests is None:
@@ -58,7 +54,7 @@ class Context(aio.ServicerContext[Any, Any]):
 
     async def read(self) -> Any:
         """The next request; `grpc.aio.EOF` when the caller has sent all."""
-        message = await self._call.read()
+        message = await self.call.read()
         if message is None:
             return aio.EOF
         return message if self._parse is None else self._parse(message)
@@ -67,7 +63,7 @@ class Context(aio.ServicerContext[Any, Any]):
         """Sends a response, and waits until it has gone out. Raises InternalError when the call has ended."""
         data = message if self._serialize is None else self._serialize(message)
         del message
-        if not await self._call.send(data):
+        if not await self.call.send(data):
             raise aio.InternalError("the call has ended")
         self._written += 1
         if self._written >= YIELD_AFTER:
@@ -76,9 +72,9 @@ class Context(aio.ServicerContext[Any, Any]):
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Sends the first headers. Raises ValueError when they were sent, and for metadata that cannot be sent."""
-        if self._call.has_headers:
+        if self.call.has_headers:
             raise ValueError("Initial metadata no longer allowed!")
-        self._call.send_headers(initial_metadata)
+        self.call.send_headers(initial_metadata)
 
     # --- the status
 
@@ -93,7 +89,7 @@ class Context(aio.ServicerContext[Any, Any]):
 
     def finish(self) -> None:
         """Ends the call with the status that was set; OK where none was."""
-        self._call.finish(self._code or grpc.StatusCode.OK, self._details, self._metadata or ())
+        self.call.finish(self._code or grpc.StatusCode.OK, self._details, self._metadata or ())
 
     async def abort_with_status(self, status: Any) -> NoReturn:
         """Ends the call with this status, by an AbortError."""
@@ -133,19 +129,19 @@ class Context(aio.ServicerContext[Any, Any]):
 
     def invocation_metadata(self) -> Any:
         """The metadata of the caller."""
-        return self._call.head.metadata
+        return self.call.head.metadata
 
     def peer(self) -> str:
         """The address of the caller."""
-        return self._call.peer.name
+        return self.call.peer.name
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         """The facts of the caller's certificate; empty without TLS."""
-        return self._call.peer.auth_context
+        return self.call.peer.auth_context
 
     def peer_identity_key(self) -> str | None:
         """The key in `auth_context` of the names by which the caller is known."""
-        return self._call.peer.identity_key
+        return self.call.peer.identity_key
 
     def peer_identities(self) -> Iterable[bytes] | None:
         """The names by which the caller is known; None for one without a certificate."""
@@ -156,22 +152,22 @@ class Context(aio.ServicerContext[Any, Any]):
 
     def time_remaining(self) -> float | None:  # type: ignore[override]
         """Seconds to the deadline; None: there is none."""
-        deadline = self._call.deadline
+        deadline = self.call.deadline
         return None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
 
     def cancel(self) -> None:
         """Ends the call with CANCELLED, and its handler."""
-        self._call.finish(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
+        self.call.finish(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
         if self.task is not None:
             self.task.cancel()
 
     def cancelled(self) -> bool:
         """Whether the caller has left, or the deadline has passed."""
-        return self._call.has_left
+        return self.call.has_left
 
     def done(self) -> bool:
         """Whether the call has ended."""
-        return self._call.stream.over
+        return self.call.stream.over
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Calls this with the context when the handler has ended."""

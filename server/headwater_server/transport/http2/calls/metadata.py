@@ -153,7 +153,7 @@ def headers(metadata: Metadata, most_bytes: int | None) -> bytes:
         metadata: to send along.
         most_bytes: that the caller takes; the metadata is left out when it is too much. None: it has not said.
     """
-    return _HEAD + _fitting(metadata, _HEAD_BYTES, most_bytes)
+    return _HEAD + _fitting(metadata, _HEAD_BYTES, most_bytes) if metadata else _HEAD
 
 
 def trailers(
@@ -174,16 +174,14 @@ def trailers(
         if most_bytes is not None:
             words = re.sub(rb"%.?$", b"", words[: max(0, most_bytes - 2 * _HEAD_BYTES)])
         block += literal(b"grpc-message", words)
-    block += _fitting(metadata, _HEAD_BYTES + len(block) + 2 * FIELD_BYTES, most_bytes)
+    if metadata:
+        block += _fitting(metadata, _HEAD_BYTES + len(block) + 2 * FIELD_BYTES, most_bytes)
     return _HEAD + block if alone else block
 
 
 def _fitting(metadata: Metadata, taken: int, most_bytes: int | None) -> bytes:
-    if not metadata:
-        return b""
-    fields = _fields(metadata)
-    if most_bytes is not None and fields:
-        size = taken + sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
-        if size > most_bytes:
-            return b""
-    return b"".join(literal(name, value) for name, value in fields)
+    size, block = taken, b""
+    for name, value in _fields(metadata):
+        size += len(name) + len(value) + FIELD_BYTES
+        block += literal(name, value)
+    return block if most_bytes is None or size <= most_bytes else b""
