@@ -56,7 +56,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
 class ServerProcess:
     """`headwater serve` on a free port, from `with` to the end of its block.
 
-    One process is the copy of one that has imported it (`warm.copies`), which saves a second, and is else as any other.
+    A server of one process is a copy of a process that has imported it (`warm.copies`): that saves a second.
 
     Args:
         args: further flags.
@@ -65,7 +65,7 @@ class ServerProcess:
         program: the program that Python runs instead of `headwater`.
         log_to: a descriptor that gets its log, which is not read here then.
         folder: where it runs; None: here.
-        fresh: for tests of the start, of signals and of what the system says of a process: Python starts anew.
+        fresh: starts a new Python; for tests about the start, signals, and the facts that the system has about a process.
 
     Attributes:
         target: the address for clients.

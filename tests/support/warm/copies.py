@@ -51,7 +51,7 @@ def _start() -> socket.socket:
 
 
 def _adopt_orphans(yes: bool) -> None:
-    """Whether this process becomes the parent of what its children leave behind."""
+    """Whether this process becomes the parent of the processes that its children leave behind."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
@@ -60,10 +60,10 @@ _source = _Source()
 
 
 class CopiedProcess(subprocess.Popen[str]):
-    """What `subprocess.Popen` is for `python -m MODULE ...`, with a start that is a second shorter.
+    """Does as `subprocess.Popen` for `python -m MODULE ...`; the start is a second shorter.
 
-    It is a child of this process, on its own sockets and with its own environment, as each other program. It differs
-    in what `/proc` says of its command line and of the environment with which it began, which are those of its source.
+    It is a child of this process and has its own sockets and environment, as any other program. Only in `/proc` its
+    command line and its first environment are those of its source.
     """
 
     def _execute_child(self, *given: Any) -> None:

@@ -1,11 +1,11 @@
 """Has imported what `headwater serve` imports, and becomes one server after another: `python -m tests.support.warm.program`.
 
 Theory of operation. To start Python and to import a server takes a second, and the tests start hundreds of them. This
-program does it once. It has no thread, no event loop and no channel of gRPC, so a fork of it is what a new Python is
-after the same imports. `copies` asks for one over a Unix socket, which is standard input; the answer is its process id.
+program does it once. It has no thread, no event loop and no channel of gRPC, so a fork of it is like a new Python
+after the same imports. `copies` asks for one over a Unix socket, which is standard input. The answer is its process id.
 
 The process that asks is to be the parent of the server, for it waits for its end. So the fork makes another fork and
-ends, and the asking process is where the kernel then puts the orphan (PR_SET_CHILD_SUBREAPER).
+ends. The kernel then gives the orphan to the process that asks (PR_SET_CHILD_SUBREAPER).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_REQUEST = 1 << 20
 
 
 def import_server() -> None:
-    """In the order of `headwater serve`, and then what a server imports for its settings and its first calls."""
+    """In the order of `headwater serve`; then the modules that a server imports for its settings and its first calls."""
     import headwater_server.cli
 
     # isort: split
@@ -46,7 +46,7 @@ def import_server() -> None:
 
 
 def wait_for_request(requests: socket.socket) -> dict[str, Any]:
-    """Returns in a copy of this process, which is to be what the request says; ends this one with the one that asks."""
+    """Returns in a copy of this process, which is to follow the request; this one ends with the process that asks."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST, 3)
         if not data:
