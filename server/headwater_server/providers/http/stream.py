@@ -120,7 +120,7 @@ class HttpStream:
             await asyncio.wait([self._decoding])
         if self._body is not None:
             await self._body.aclose()
-        if self._answer is not None:
+        elif self._answer is not None:
             await self._answer.aclose()
 
     async def read(self) -> list[ProviderEvent]:
